@@ -1,0 +1,67 @@
+/* The choice of an instruction set, in one place: names, availability, and the table of functions of each.
+ * AVX-512 is offered only where VNNI is there too (its integer products are the point of it). */
+#include "kernel/internal.h"
+
+#include <string.h>
+
+#define KERNEL_TABLE(id, isa_)                                                                                         \
+    {                                                                                                                  \
+        .isa = id, .matmul = isa_##_matmul, .attention = isa_##_attention, .kv_store = isa_##_kv_store,                \
+        .rms_norm = isa_##_rms_norm, .layer_norm = isa_##_layer_norm, .add = isa_##_add, .mul = isa_##_mul,            \
+        .scale = isa_##_scale, .silu_mul = isa_##_silu_mul, .gelu_mul = isa_##_gelu_mul, .rope = isa_##_rope,          \
+        .softmax = isa_##_softmax, .argmax = isa_##_argmax,                                                            \
+    }
+
+static const kernel_table table_ref = KERNEL_TABLE(KERNEL_ISA_REF, ref);
+#if KERNEL_HAVE_X86
+static const kernel_table table_avx2 = KERNEL_TABLE(KERNEL_ISA_AVX2, avx2);
+static const kernel_table table_avx512 = KERNEL_TABLE(KERNEL_ISA_AVX512, avx512);
+#endif
+
+static const char *const isa_names[KERNEL_ISA_COUNT] = {"ref", "avx2", "avx512", "neon"};
+
+const char *kernel_isa_name(kernel_isa isa) {
+    return (unsigned)isa < KERNEL_ISA_COUNT ? isa_names[isa] : "unknown";
+}
+
+bool kernel_isa_parse(const char *name, kernel_isa *out) {
+    for (int i = 0; i < KERNEL_ISA_COUNT; i++)
+        if (strcmp(name, isa_names[i]) == 0) {
+            *out = (kernel_isa)i;
+            return true;
+        }
+    return false;
+}
+
+bool kernel_isa_available(kernel_isa isa) {
+    if (isa == KERNEL_ISA_REF)
+        return true;
+#if KERNEL_HAVE_X86
+    os_cpu cpu = os_cpu_detect();
+    if (isa == KERNEL_ISA_AVX2)
+        return cpu.avx2_fma;
+    if (isa == KERNEL_ISA_AVX512)
+        return cpu.avx2_fma && cpu.avx512 && cpu.avx512_vnni;
+#endif
+    return false;
+}
+
+kernel_isa kernel_isa_best(void) {
+    if (kernel_isa_available(KERNEL_ISA_AVX512))
+        return KERNEL_ISA_AVX512;
+    if (kernel_isa_available(KERNEL_ISA_AVX2))
+        return KERNEL_ISA_AVX2;
+    return KERNEL_ISA_REF;
+}
+
+const kernel_table *kernel_table_get(kernel_isa isa) {
+    if (!kernel_isa_available(isa))
+        return NULL;
+#if KERNEL_HAVE_X86
+    if (isa == KERNEL_ISA_AVX2)
+        return &table_avx2;
+    if (isa == KERNEL_ISA_AVX512)
+        return &table_avx512;
+#endif
+    return &table_ref;
+}
