@@ -1,0 +1,35 @@
+/* jansson with our rules: depth and duplicate-key checks on, NUL allowed in strings, sizes bounded; and canonical
+ * JSON (RFC 8785), over which digests are taken. json_t ownership is jansson's: "new" must be json_decref'ed. */
+#ifndef MUGA_BASE_JSON_H
+#define MUGA_BASE_JSON_H
+
+#include "base/str.h"
+
+#include <jansson.h>
+
+#define JSON_MAX_DEPTH 128
+#define JSON_MAX_BYTES ((size_t)64 << 20)
+
+/* New reference in *out. Any JSON value. Errors name line and column. Depth past JSON_MAX_DEPTH is E_INPUT (checked
+ * before jansson recurses). `what` names the source in messages. */
+MUGA_MUST_USE muga_status json_parse(const char *p, size_t n, const char *what, json_t **out, muga_error *err);
+
+/* Compact, keys in insertion order, UTF-8 unescaped, "/" not escaped. Appends to out; check str_status. */
+void json_write(const json_t *v, str *out);
+/* RFC 8785: keys sorted by UTF-16 code units, numbers as ECMAScript prints them. */
+void json_write_canonical(const json_t *v, str *out);
+/* SHA-256 over the canonical form. */
+MUGA_MUST_USE muga_status json_digest(const json_t *v, uint8_t out[32], muga_error *err);
+
+/* Append `p` as a JSON string with quotes; ill-formed UTF-8 becomes U+FFFD. */
+void json_write_string(str *out, const char *p, size_t n);
+/* A double as ECMAScript's Number::toString (shortest that reads back). */
+void json_write_double(str *out, double v);
+
+/* Member access that never crashes on a wrong type; NULL/default when absent or of another type. */
+const char *json_get_string(const json_t *object, const char *key);
+int64_t json_get_int(const json_t *object, const char *key, int64_t otherwise);
+bool json_get_bool(const json_t *object, const char *key, bool otherwise);
+double json_get_number(const json_t *object, const char *key, double otherwise);
+
+#endif

@@ -1,0 +1,82 @@
+/* Constraint engine: JSON Schema, regex and GBNF become one byte-level automaton, the automaton becomes a token mask.
+ *
+ *   grammar   compiled, immutable, shared between threads
+ *   trie      the vocabulary as a byte trie, once per model, immutable, shared
+ *   state     where one generation stands; cheap to copy; one thread at a time
+ *
+ * What can't be enforced is refused by name at compile time (MUGA_E_INPUT): never "accepted and unconstrained".
+ * Annotations and keys the drafts don't define are ignored. Budgets: nesting, states, patterns, alternatives (MUGA_E_LIMIT).
+ */
+#ifndef MUGA_CONSTRAIN_H
+#define MUGA_CONSTRAIN_H
+
+#include "base/json.h"
+#include "base/str.h"
+
+typedef enum { CONSTRAIN_DRAFT_AUTO, CONSTRAIN_DRAFT_7, CONSTRAIN_DRAFT_2020_12 } constrain_draft;
+
+/* Grounded values: a (sub)schema with "from": "conversation" or "tools" can only take a value that matches the
+ * schema and occurs in one of that source's texts, bounded by non-alphanumerics. The set is computed at compile time.
+ * An optional parameter for which no value exists is left out; a required one makes the compile fail with
+ * MUGA_E_NEGATIVE and a message that names the parameter. */
+typedef struct constrain_source {
+    const char *name;          /* "conversation" or "tools" */
+    const span *texts;
+    size_t n_texts;
+} constrain_source;
+
+typedef struct constrain_options {
+    constrain_draft draft;
+    const constrain_source *sources; /* a "from" without its source given here: no value exists */
+    size_t n_sources;
+    bool free_whitespace;      /* false: compact */
+} constrain_options;
+
+typedef struct constrain_grammar constrain_grammar;
+MUGA_MUST_USE muga_status constrain_compile_schema(const json_t *schema, const constrain_options *options,
+                                                   constrain_grammar **out, muga_error *err);
+MUGA_MUST_USE muga_status constrain_compile_regex(const char *pattern, constrain_grammar **out, muga_error *err); /* whole match */
+MUGA_MUST_USE muga_status constrain_compile_gbnf(const char *text, size_t n, constrain_grammar **out, muga_error *err);
+void constrain_grammar_free(constrain_grammar *g);
+
+/* Values a grounded subschema could take right now (for messages, and for scoring instead of decoding).
+ * Appends strings to the JSON array `out`, in order of first occurrence, without duplicates. */
+MUGA_MUST_USE muga_status constrain_grounded_values(const json_t *subschema, const constrain_source *sources,
+                                                    size_t n_sources, json_t *out, muga_error *err);
+
+/* ---- vocabulary ---- */
+typedef struct constrain_vocab {
+    uint32_t n;
+    const span *pieces;        /* [n] bytes the token appends; n == 0 bytes: never admitted (control tokens) */
+} constrain_vocab;
+typedef struct constrain_trie constrain_trie;
+MUGA_MUST_USE muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, muga_error *err);
+void constrain_trie_free(constrain_trie *t);
+
+/* ---- state ---- */
+typedef struct constrain_state constrain_state;
+MUGA_MUST_USE muga_status constrain_state_new(const constrain_grammar *g, constrain_state **out, muga_error *err);
+MUGA_MUST_USE muga_status constrain_state_copy(const constrain_state *s, constrain_state **out, muga_error *err);
+void constrain_state_free(constrain_state *s);
+/* Advance over bytes. *accepted false: the bytes do not fit and the state is unchanged. */
+MUGA_MUST_USE muga_status constrain_advance(constrain_state *s, const char *p, size_t n, bool *accepted, muga_error *err);
+bool constrain_is_complete(const constrain_state *s);      /* the text so far is a whole value */
+bool constrain_can_continue(const constrain_state *s);     /* some byte can follow */
+
+/* Bit i of mask (n/64 words, rounded up) = token i may come next, and after it the value can still be closed with
+ * `tokens_left - 1` further tokens (the shortest completion in tokens is bounded from above by greedy longest pieces, so a bit that is set
+ * is safe). *may_end: the value is complete, so generation may stop here. No bit set and not *may_end: MUGA_E_LIMIT (budget below the shortest
+ * valid value) named as such. */
+MUGA_MUST_USE muga_status constrain_mask(constrain_state *s, const constrain_trie *t, uint32_t tokens_left,
+                                         uint64_t *mask, bool *may_end, muga_error *err);
+/* The bytes that must follow (one possible next byte after another), at most max bytes. Appends. */
+void constrain_forced(const constrain_state *s, size_t max, str *out);
+/* An upper bound of the tokens needed to complete from here (0 when complete). */
+uint32_t constrain_tokens_to_close(constrain_state *s, const constrain_trie *t);
+
+/* ---- validator ---- */
+typedef struct constrain_validate_options { constrain_draft draft; bool formats; } constrain_validate_options;
+/* MUGA_OK: valid. MUGA_E_NEGATIVE: not; err names the JSON pointer and the keyword. MUGA_E_INPUT: the schema itself is unusable. */
+MUGA_MUST_USE muga_status constrain_validate(const json_t *schema, const json_t *data,
+                                             const constrain_validate_options *options, muga_error *err);
+#endif

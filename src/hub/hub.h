@@ -1,0 +1,23 @@
+/* The model store under $MUGA_HOME: blobs by digest, manifests by name.
+ *   blobs/sha256-<64 hex>            content-addressed, never changed
+ *   manifests/<name>/<tag>           JSON {"version":1,"name","tag","blob":"sha256:<hex>","bytes","source"}
+ * A MODEL that holds '/' or ends in ".gguf" is a path; else a name [a-z0-9._-]+(:tag)?, tag "latest" by default. */
+#ifndef MUGA_HUB_H
+#define MUGA_HUB_H
+
+#include "base/json.h"
+#include "os/os.h"
+
+typedef struct hub { const os_files *files; char *home; } hub;
+MUGA_MUST_USE muga_status hub_open(const os_files *files, const char *home, hub *out, muga_error *err);
+void hub_close(hub *h);
+
+/* The file of a model: *path is malloc'ed. MUGA_E_NOT_FOUND says what is there. */
+MUGA_MUST_USE muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error *err);
+/* Array of manifests (objects plus "modified_ms"), sorted by name; new reference. */
+MUGA_MUST_USE muga_status hub_list(const hub *h, json_t **out, muga_error *err);
+/* Copy a GGUF file into the store under a name; checks that it is one. */
+MUGA_MUST_USE muga_status hub_add(const hub *h, const char *model, const char *path, const char *source, muga_error *err);
+/* Remove the name; and the blob when no other name uses it. */
+MUGA_MUST_USE muga_status hub_remove(const hub *h, const char *model, muga_error *err);
+#endif

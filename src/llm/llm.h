@@ -1,0 +1,114 @@
+/* One interface to a language model: the local engine, a scripted model for tests (and later a remote one) behind it.
+ * Above this face nobody sees a token, a tensor or a template. Messages are the JSON that chat clients use:
+ * [{"role": "system|user|assistant|tool", "content": "..."}].
+ *
+ * Evidence is an opaque JSON object that proves what was computed; agent/ stores it unread, llm_replay recomputes it. */
+#ifndef MUGA_LLM_H
+#define MUGA_LLM_H
+
+#include "base/json.h"
+#include "constrain/constrain.h"
+
+typedef struct llm_sampling {
+    float temperature;         /* 0 = greedy */
+    uint32_t top_k;            /* 0 = off */
+    float top_p, min_p;        /* 1 and 0 = off */
+    float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0 = off */
+    uint32_t penalty_last_n;   /* window of the penalties, in tokens; 0 = off */
+    uint64_t seed;
+    uint32_t choice, attempt;
+} llm_sampling;
+#define LLM_SAMPLING_GREEDY ((llm_sampling){0.0f, 0, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 64, 0, 0, 0})
+
+typedef enum { LLM_FINISH_STOP, LLM_FINISH_LENGTH, LLM_FINISH_CANCELLED } llm_finish;
+
+typedef struct llm_request {
+    const json_t *messages;    /* array; borrowed */
+    const json_t *tools;       /* array or NULL; passed to the template */
+    const char *prefix;        /* text the assistant's answer begins with, or NULL (counted in neither text nor tokens) */
+    const json_t *schema;      /* constrains the answer; NULL = free text */
+    const char *regex, *gbnf;  /* or one of these */
+    const constrain_source *sources; /* for grounded values in schema */
+    size_t n_sources;
+    llm_sampling sampling;
+    uint32_t max_tokens;       /* 0 = what the context leaves */
+    const char *const *stop;   /* stop strings, not part of the text */
+    size_t n_stop;
+    /* Streamed text: whole UTF-8 characters. Return false to cancel. May be NULL. */
+    bool (*on_text)(void *ctx, const char *p, size_t n);
+    void *on_text_ctx;
+    bool want_evidence;
+} llm_request;
+
+typedef struct llm_reply {
+    str text;
+    llm_finish finish;
+    uint32_t n_prompt, n_prompt_cached, n_generated; /* tokens */
+    uint64_t prompt_us, generate_us;
+    json_t *evidence;          /* new reference or NULL */
+} llm_reply;
+void llm_reply_release(llm_reply *r);
+
+/* Score each label as the assistant's whole answer after `prefix`: sum of log-probabilities of its tokens (nats),
+ * plus the end of turn. One prefill shared by all labels. */
+typedef struct llm_score_request {
+    const json_t *messages;
+    const json_t *tools;
+    const char *prefix;
+    const char *const *labels;
+    size_t n_labels;
+    bool with_end;             /* include the end-of-turn token */
+    bool want_evidence;
+} llm_score_request;
+typedef struct llm_score_reply {
+    double *logprob;           /* [n_labels] nats */
+    uint32_t *n_tokens;        /* [n_labels] */
+    uint32_t n_prompt, n_prompt_cached;
+    uint64_t total_us;
+    json_t *evidence;
+} llm_score_reply;
+void llm_score_reply_release(llm_score_reply *r);
+
+typedef struct llm llm;
+typedef struct llm_table {
+    muga_status (*complete)(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
+    muga_status (*score)(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err);
+    /* Tokens of the messages rendered, for limits and compaction. */
+    muga_status (*count)(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err);
+    /* Recompute evidence made by complete or score: E_NEGATIVE with what differs when a bit is different. */
+    muga_status (*replay)(llm *m, const json_t *evidence, muga_error *err);
+    void (*free)(llm *m);
+} llm_table;
+/* Every implementation begins with this. */
+struct llm {
+    const llm_table *table;
+    const char *name;          /* model name as the user gave it */
+    uint32_t n_ctx;            /* tokens of context */
+};
+
+MUGA_MUST_USE muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
+MUGA_MUST_USE muga_status llm_score(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err);
+MUGA_MUST_USE muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err);
+MUGA_MUST_USE muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err);
+void llm_free(llm *m);
+
+/* ---- local engine (llm/local.c) ---- */
+typedef struct llm_local_options {
+    uint32_t n_ctx;            /* 0 = the model's own, at most 8192 */
+    int n_threads;             /* 0 = cores this process may use */
+    int isa;                   /* kernel_isa, or -1 = best */
+    bool exact, kv_f32;
+    void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
+    void *on_progress_ctx;
+} llm_local_options;
+MUGA_MUST_USE muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out,
+                                         muga_error *err);
+
+/* ---- scripted (llm/scripted.c): answers are taken in turn from a JSON array; for tests ----
+ * Each entry: {"text": "..."} | {"error": "status name", "message"} | {"scores": [..]} | {"cancel": true}.
+ * Constrained requests still pass the constraint: a scripted text that violates the schema is MUGA_E_INPUT ("fully
+ * hijacked model" tests need the executor to be the last word, so "raw": true skips even that). */
+MUGA_MUST_USE muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err);
+/* What the scripted model was asked so far: array of {"messages", "schema", "prefix", "labels"}; borrowed. */
+const json_t *llm_scripted_requests(const llm *m);
+#endif

@@ -1,0 +1,34 @@
+/* Chat templates: lexer, parser and evaluator for the Jinja that models ship. No I/O, no reflection: a template sees
+ * the context it is given and nothing else. trim_blocks, lstrip_blocks and loop controls are on, as in transformers.
+ * Also the expression language of agent manifests (template_expression_*).
+ * Threads: a compiled template is immutable. */
+#ifndef MUGA_TEMPLATE_H
+#define MUGA_TEMPLATE_H
+
+#include "base/json.h"
+
+typedef struct template_limits {
+    uint64_t steps;            /* evaluated nodes */
+    size_t output_bytes;
+    uint32_t depth;            /* nesting of the source, and of calls */
+    size_t memory_bytes;       /* values alive during one render */
+} template_limits;
+#define TEMPLATE_LIMITS_DEFAULT ((template_limits){2000000, (size_t)4 << 20, 64, (size_t)64 << 20})
+
+typedef struct template template;
+/* Errors: line of the source, what was expected. */
+MUGA_MUST_USE muga_status template_compile(const char *source, size_t n, template **out, muga_error *err);
+void template_free(template *t);
+
+/* Render with `context` (an object: every member is a variable). `now_ms`: what strftime_now formats (UTC; never the real
+ * clock). Appends to out. A raise_exception() gives MUGA_E_INPUT with its message after "template: raised: ". */
+MUGA_MUST_USE muga_status template_render(const template *t, const json_t *context, int64_t now_ms,
+                                          const template_limits *limits, str *out, muga_error *err);
+
+/* An expression of a manifest: same grammar, without calls. */
+typedef struct template_expression template_expression;
+MUGA_MUST_USE muga_status template_expression_compile(const char *source, template_expression **out, muga_error *err);
+void template_expression_free(template_expression *e);
+MUGA_MUST_USE muga_status template_expression_test(const template_expression *e, const json_t *context, bool *out,
+                                                   muga_error *err);
+#endif
