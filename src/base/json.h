@@ -16,14 +16,16 @@ MUGA_MUST_USE muga_status json_parse(const char *p, size_t n, const char *what, 
 
 /* Compact, keys in insertion order, UTF-8 unescaped, "/" not escaped. Appends to out; check str_status. */
 void json_write(const json_t *v, str *out);
-/* RFC 8785: keys sorted by UTF-16 code units, numbers as ECMAScript prints them. */
+/* RFC 8785: keys sorted by UTF-16 code units, numbers as ECMAScript prints them. One deviation: an integer past
+ * 2^53 keeps its exact digits, so that two different arguments never share a digest. */
 void json_write_canonical(const json_t *v, str *out);
 /* SHA-256 over the canonical form. */
 MUGA_MUST_USE muga_status json_digest(const json_t *v, uint8_t out[32], muga_error *err);
 
 /* Append `p` as a JSON string with quotes; ill-formed UTF-8 becomes U+FFFD. */
 void json_write_string(str *out, const char *p, size_t n);
-/* A double as ECMAScript's Number::toString (shortest that reads back). */
+/* A double as ECMAScript's Number::toString (shortest that reads back); a non-finite one, which JSON can't say,
+ * becomes null. Independent of the locale. */
 void json_write_double(str *out, double v);
 
 /* Member access that never crashes on a wrong type; NULL/default when absent or of another type. */

@@ -1,0 +1,70 @@
+/* The one error type. Owns: filling in a caller's muga_error. Refuses: allocating, printing.
+ *
+ * Idea: text is formatted into a buffer of its own first, so a message may quote the message it replaces. */
+#include "base/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Copy at most size - 1 bytes, never ending inside a UTF-8 character. */
+static void copy_cut(char *to, size_t size, const char *from) {
+    size_t n = strlen(from);
+    if (n >= size) {
+        n = size - 1;
+        while (n > 0 && ((unsigned char)from[n] & 0xC0) == 0x80) {
+            n--;
+        }
+    }
+    memmove(to, from, n);
+    to[n] = '\0';
+}
+
+muga_status error_set(muga_error *err, muga_status status, const char *format, ...) {
+    if (err) {
+        char text[sizeof err->message + 8]; /* room to see which character is cut */
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        copy_cut(err->message, sizeof err->message, text);
+        err->status = status;
+    }
+    return status;
+}
+
+muga_status error_prefix(muga_error *err, muga_status status, const char *format, ...) {
+    if (err) {
+        char text[2 * sizeof err->message + 8];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof err->message, format, args);
+        va_end(args);
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, ": %s", err->message);
+        copy_cut(err->message, sizeof err->message, text);
+        err->status = status;
+    }
+    return status;
+}
+
+muga_status error_nomem(muga_error *err, const char *what) {
+    return error_set(err, MUGA_E_NOMEM, "out of memory for %s; free memory or choose a smaller model or context", what);
+}
+
+const char *error_status_name(muga_status status) {
+    switch (status) {
+    case MUGA_OK: return "ok";
+    case MUGA_E_NEGATIVE: return "negative verdict";
+    case MUGA_E_USAGE: return "wrong usage";
+    case MUGA_E_NOT_FOUND: return "not found";
+    case MUGA_E_INPUT: return "bad input";
+    case MUGA_E_POLICY: return "held or refused by policy";
+    case MUGA_E_ENV: return "environment";
+    case MUGA_E_NOMEM: return "out of memory";
+    case MUGA_E_LIMIT: return "limit reached";
+    case MUGA_E_CANCELLED: return "cancelled";
+    case MUGA_E_NONFINITE: return "non-finite number";
+    case MUGA_E_INTERNAL: return "internal error";
+    }
+    return "unknown status";
+}
