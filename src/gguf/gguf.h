@@ -2,7 +2,8 @@
  *
  * Invariants after gguf_open succeeds: every key is unique, 1..65535 bytes, valid UTF-8; every tensor name is unique and
  * at most 63 bytes; 1..4 dims, none zero; row length a multiple of the type's block; offset aligned; the
- * extent lies inside the file. Memory is in proportion to the file. Limits: 2^16 keys, 2^16 tensors, arrays one deep.
+ * extent lies inside the file and shares no byte with another's. Memory is in proportion to the file. Limits: 2^16 keys,
+ * 2^16 tensors, arrays one deep, alignment a power of two from 8 to 65536.
  * Threads: immutable after open. */
 #ifndef MUGA_GGUF_H
 #define MUGA_GGUF_H
@@ -28,10 +29,15 @@ typedef struct gguf_tensor {
 } gguf_tensor;
 
 /* Array value: strings are walked, numbers indexed. */
-typedef struct gguf_array { gguf_type type; uint64_t n; const uint8_t *data; } gguf_array;
+typedef struct gguf_array {
+    gguf_type type;
+    uint64_t n;              /* elements */
+    const uint8_t *data;
+    uint64_t bytes;          /* of all elements, lengths of strings included */
+} gguf_array;
 
 MUGA_MUST_USE muga_status gguf_open(const char *path, gguf_file **out, muga_error *err);
-/* The same over bytes in memory (borrowed until close); for tests and fuzzing. */
+/* The same over bytes in memory (borrowed until close; aligned to 8 if tensors are read); for tests and fuzzing. */
 MUGA_MUST_USE muga_status gguf_open_memory(const void *p, size_t n, gguf_file **out, muga_error *err);
 void gguf_close(gguf_file *f);
 

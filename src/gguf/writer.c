@@ -1,0 +1,153 @@
+/* GGUF writer: files made by us, in memory. Refuses nothing but what the reader would refuse of names and shapes (a
+ * programming error asserts); the first failed allocation is remembered and given back by finish.
+ *
+ * Keys are encoded as they are added; tensors are recorded and their data copied at finish. */
+#include "gguf/gguf.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
+
+#define WRITER_ALIGNMENT 32u
+#define WRITER_MAX_BYTES ((size_t)1 << 40)
+
+typedef struct pending_tensor {
+    char name[64];
+    tensor_type type;
+    uint32_t n_dims;
+    uint64_t dims[4];
+    uint64_t bytes;
+    const void *data;
+} pending_tensor;
+
+struct gguf_writer {
+    str keys;
+    uint64_t n_keys;
+    pending_tensor *tensors;
+    size_t n_tensors, cap_tensors;
+    bool failed;
+};
+
+static void put_u32(str *s, uint32_t v) { str_append(s, &v, sizeof v); }
+static void put_u64(str *s, uint64_t v) { str_append(s, &v, sizeof v); }
+
+static void put_string(str *s, const char *p, size_t n) {
+    put_u64(s, n);
+    str_append(s, p, n);
+}
+
+static void begin_key(gguf_writer *w, const char *key, gguf_type type) {
+    assert(key[0] != '\0');
+    put_string(&w->keys, key, strlen(key));
+    put_u32(&w->keys, type);
+    w->n_keys++;
+}
+
+gguf_writer *gguf_writer_new(void) {
+    gguf_writer *w = calloc(1, sizeof *w);
+    if (w) str_init(&w->keys, WRITER_MAX_BYTES);
+    return w;
+}
+
+void gguf_writer_free(gguf_writer *w) {
+    if (!w) return;
+    str_release(&w->keys);
+    free(w->tensors);
+    free(w);
+}
+
+void gguf_writer_add_u32(gguf_writer *w, const char *key, uint32_t v) {
+    begin_key(w, key, GGUF_U32);
+    put_u32(&w->keys, v);
+}
+
+void gguf_writer_add_f32(gguf_writer *w, const char *key, float v) {
+    begin_key(w, key, GGUF_F32);
+    str_append(&w->keys, &v, sizeof v);
+}
+
+void gguf_writer_add_bool(gguf_writer *w, const char *key, bool v) {
+    begin_key(w, key, GGUF_BOOL);
+    str_append_c(&w->keys, v ? 1 : 0);
+}
+
+void gguf_writer_add_string(gguf_writer *w, const char *key, const char *v) {
+    begin_key(w, key, GGUF_STRING);
+    put_string(&w->keys, v, strlen(v));
+}
+
+void gguf_writer_add_strings(gguf_writer *w, const char *key, const span *v, size_t n) {
+    begin_key(w, key, GGUF_ARRAY);
+    put_u32(&w->keys, GGUF_STRING);
+    put_u64(&w->keys, n);
+    for (size_t i = 0; i < n; i++) put_string(&w->keys, v[i].p, v[i].n);
+}
+
+void gguf_writer_add_i32s(gguf_writer *w, const char *key, const int32_t *v, size_t n) {
+    begin_key(w, key, GGUF_ARRAY);
+    put_u32(&w->keys, GGUF_I32);
+    put_u64(&w->keys, n);
+    str_append(&w->keys, v, n * sizeof v[0]);
+}
+
+void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, const uint64_t *dims, uint32_t n_dims,
+                            const void *data) {
+    const tensor_traits *traits = tensor_type_traits(type);
+    assert(traits && n_dims >= 1 && n_dims <= 4 && dims[0] % traits->block_elems == 0 && strlen(name) < 64);
+    if (w->n_tensors == w->cap_tensors) {
+        size_t cap = w->cap_tensors ? 2 * w->cap_tensors : 16;
+        pending_tensor *more = mem_resize_array(w->tensors, cap, sizeof more[0]);
+        if (!more) {
+            w->failed = true;
+            return;
+        }
+        w->tensors = more;
+        w->cap_tensors = cap;
+    }
+    pending_tensor *t = &w->tensors[w->n_tensors++];
+    memset(t, 0, sizeof *t);
+    memcpy(t->name, name, strlen(name));
+    t->type = type;
+    t->n_dims = n_dims;
+    t->data = data;
+    uint64_t elems = 1;
+    for (uint32_t i = 0; i < n_dims; i++) {
+        t->dims[i] = dims[i];
+        elems *= dims[i];
+    }
+    t->bytes = elems / traits->block_elems * traits->block_bytes;
+}
+
+static void pad(str *s, size_t start) {
+    static const char zeros[WRITER_ALIGNMENT];
+    size_t over = (s->len - start) % WRITER_ALIGNMENT;
+    if (over) str_append(s, zeros, WRITER_ALIGNMENT - over);
+}
+
+muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err) {
+    muga_status st = str_status(&w->keys, err, "keys of a GGUF file");
+    if (st) return st;
+    if (w->failed) return error_nomem(err, "tensors of a GGUF file");
+    size_t start = out->len;
+    str_append(out, "GGUF", 4);
+    put_u32(out, 3);
+    put_u64(out, w->n_tensors);
+    put_u64(out, w->n_keys);
+    str_append(out, str_get(&w->keys), w->keys.len);
+    uint64_t offset = 0;
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        const pending_tensor *t = &w->tensors[i];
+        put_string(out, t->name, strlen(t->name));
+        put_u32(out, t->n_dims);
+        for (uint32_t d = 0; d < t->n_dims; d++) put_u64(out, t->dims[d]);
+        put_u32(out, t->type);
+        put_u64(out, offset);
+        offset += (t->bytes + WRITER_ALIGNMENT - 1) / WRITER_ALIGNMENT * WRITER_ALIGNMENT;
+    }
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        pad(out, start);
+        str_append(out, w->tensors[i].data, w->tensors[i].bytes);
+    }
+    pad(out, start);
+    return str_status(out, err, "GGUF file");
+}
