@@ -53,12 +53,12 @@ void os_map_forget(const os_map *m, uint64_t from, uint64_t n);
 /* ---- children (seam) ---- */
 typedef struct os_child_spec {
     const char *const *argv;   /* NULL-terminated; argv[0] is a path, never searched in PATH, never a shell */
-    const char *dir;           /* working folder; NULL = unchanged */
+    const char *dir;           /* working folder, also of a relative argv[0]; NULL = unchanged */
     const char *const *envp;   /* NULL-terminated; NULL = empty environment */
     const void *in;            /* bytes for stdin */
     size_t n_in;
-    size_t max_out_bytes;      /* stdout past it: child killed, OS_CHILD_OUTPUT */
-    int64_t timeout_ms;        /* past it: the child's process group is killed, OS_CHILD_TIMEOUT */
+    size_t max_out_bytes;      /* below 1 GiB; stdout past it: child killed, OS_CHILD_OUTPUT */
+    int64_t timeout_ms;        /* above 0; past it: the child's process group is killed, OS_CHILD_TIMEOUT */
 } os_child_spec;
 typedef enum { OS_CHILD_EXITED, OS_CHILD_SIGNALLED, OS_CHILD_TIMEOUT, OS_CHILD_OUTPUT } os_child_end;
 typedef struct os_child_result {

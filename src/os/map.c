@@ -1,0 +1,70 @@
+/* Read-only mappings of regular files. Owns: the mapping of a model's weights. Refuses: folders, devices, FIFOs, and
+ * files too large for the address space.
+ *
+ * The bytes are outside input: whoever writes the file while it is mapped changes them, and whoever truncates it ends
+ * the process at the next touch (SIGBUS). Blobs of the store are never rewritten in place for that reason. */
+#include "os/os_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static muga_status map_descriptor(int fd, const char *path, os_map *out, muga_error *err) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        return os_error(err, errno, "look at", path);
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return error_set(err, MUGA_E_INPUT, "open '%s': not a regular file; give the path of a file", path);
+    }
+    if (info.st_size == 0) {
+        return MUGA_OK;
+    }
+    if ((uint64_t)info.st_size > SIZE_MAX / 2) {
+        return error_set(err, MUGA_E_INPUT, "open '%s': too large for this machine's address space", path);
+    }
+    void *p = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) {
+        return os_error(err, errno, "map", path);
+    }
+    *out = (os_map){p, (uint64_t)info.st_size};
+    return MUGA_OK;
+}
+
+muga_status os_map_open(const char *path, os_map *out, muga_error *err) {
+    *out = (os_map){NULL, 0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block before it is refused */
+    if (fd < 0) {
+        return os_error(err, errno, "open", path);
+    }
+    muga_status st = map_descriptor(fd, path, out, err);
+    close(fd);
+    return st;
+}
+
+/* munmap and madvise want void *, though they don't write. */
+static void *address_of(const uint8_t *p) {
+    return (void *)(uintptr_t)p;
+}
+
+void os_map_close(os_map *m) {
+    if (m->data) {
+        munmap(address_of(m->data), (size_t)m->size);
+    }
+    *m = (os_map){NULL, 0};
+}
+
+void os_map_forget(const os_map *m, uint64_t from, uint64_t n) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (!m->data || from >= m->size || n == 0) {
+        return;
+    }
+    uint64_t end = n > m->size - from ? m->size : from + n;
+    uint64_t first = (from + page - 1) / page * page; /* whole pages only: a neighbour may still be read */
+    uint64_t last = end == m->size ? end : end / page * page;
+    if (first < last) {
+        madvise(address_of(m->data + first), (size_t)(last - first), MADV_DONTNEED);
+    }
+}

@@ -1,0 +1,31 @@
+/* What the files of os/ share. Not for other folders. */
+#ifndef MUGA_OS_PRIVATE_H
+#define MUGA_OS_PRIVATE_H
+
+#include "os/os.h"
+
+/* "VERB 'path': REASON; REMEDY" with the status that fits errno (not found, bad input, memory, environment). */
+muga_status os_error(muga_error *err, int number, const char *verb, const char *path);
+
+/* clock.c */
+int64_t os_clock_now_ms(void *self);
+uint64_t os_clock_monotonic_us(void *self);
+void os_clock_sleep_ms(void *self, int64_t ms);
+
+/* files.c */
+muga_status os_files_open(void *self, const char *path, os_mode mode, os_file **out, muga_error *err);
+muga_status os_files_read(void *self, os_file *f, void *p, size_t n, size_t *n_read, muga_error *err);
+muga_status os_files_write(void *self, os_file *f, const void *p, size_t n, muga_error *err);
+muga_status os_files_sync(void *self, os_file *f, muga_error *err);
+void os_files_close(void *self, os_file *f);
+muga_status os_files_stat(void *self, const char *path, os_stat *out, muga_error *err);
+muga_status os_files_rename(void *self, const char *from, const char *to, muga_error *err);
+muga_status os_files_remove(void *self, const char *path, muga_error *err);
+muga_status os_files_mkdirs(void *self, const char *path, muga_error *err);
+muga_status os_files_list(void *self, const char *dir, muga_status (*visit)(void *ctx, const char *name), void *ctx,
+                          muga_error *err);
+
+/* child.c */
+muga_status os_children_run(void *self, const os_child_spec *spec, os_child_result *out, muga_error *err);
+
+#endif
