@@ -1,0 +1,69 @@
+/* The tables of muga.db. A migration that has shipped is never edited: a change is a new entry at the end.
+ *
+ *   sessions       one conversation; values and state are JSON
+ *   history        what was said and observed, in order
+ *   calls          the executor's journal (src/agent/journal.c has the states and who moves them)
+ *   approvals      a person's leave, bound to one attempt of one call
+ *   audit          the chain: body is the canonical JSON that is hashed; the other columns are read out of it
+ *   audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
+ *   audit_head     the chain's last record, so that a cut tail shows
+ */
+#include "store/schema.h"
+
+static const char version_1[] =
+    "CREATE TABLE sessions("
+    " id TEXT PRIMARY KEY NOT NULL, agent TEXT NOT NULL, dir TEXT NOT NULL,"
+    " manifest_digest BLOB NOT NULL, policy_digest BLOB NOT NULL,"
+    " created_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT,"
+    " session_values TEXT NOT NULL, state TEXT NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE calls("
+    " id TEXT PRIMARY KEY NOT NULL, session TEXT NOT NULL REFERENCES sessions(id), n INTEGER NOT NULL,"
+    " tool TEXT NOT NULL, tool_digest BLOB, policy_digest BLOB NOT NULL, arguments TEXT NOT NULL,"
+    " state TEXT NOT NULL CHECK(state IN ('proposed','invalid','validated','refused','held','approved','denied',"
+    "  'expired','started','in_doubt','finished','failed')),"
+    " attempt INTEGER NOT NULL, result TEXT, reason TEXT,"
+    " created_ms INTEGER NOT NULL, changed_ms INTEGER NOT NULL, run_us INTEGER,"
+    " UNIQUE(session, n)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE history("
+    " session TEXT NOT NULL REFERENCES sessions(id), n INTEGER NOT NULL,"
+    " role TEXT NOT NULL CHECK(role IN ('user','assistant','tool')), content TEXT NOT NULL,"
+    " call TEXT REFERENCES calls(id), at_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(session, n)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE approvals("
+    " id TEXT PRIMARY KEY NOT NULL, call TEXT NOT NULL REFERENCES calls(id), attempt INTEGER NOT NULL,"
+    " binding BLOB NOT NULL,"
+    " state TEXT NOT NULL CHECK(state IN ('pending','approved','denied','expired','used')),"
+    " created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, decided_ms INTEGER, approver TEXT,"
+    " UNIQUE(call, attempt)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX approvals_pending ON approvals(created_ms) WHERE state = 'pending';"
+
+    "CREATE TABLE audit("
+    " n INTEGER PRIMARY KEY NOT NULL, body TEXT NOT NULL, hash BLOB NOT NULL,"
+    " at_ms INTEGER NOT NULL AS (json_extract(body, '$.at_ms')) VIRTUAL,"
+    " kind TEXT NOT NULL AS (json_extract(body, '$.kind')) VIRTUAL,"
+    " session TEXT AS (json_extract(body, '$.session')) VIRTUAL"
+    ") STRICT;"
+    "CREATE INDEX audit_session ON audit(session, n);"
+    "CREATE TRIGGER audit_update BEFORE UPDATE ON audit"
+    " BEGIN SELECT raise(ABORT, 'an audit record is never changed'); END;"
+    "CREATE TRIGGER audit_delete BEFORE DELETE ON audit"
+    " BEGIN SELECT raise(ABORT, 'an audit record is never removed'); END;"
+
+    "CREATE TABLE audit_payload("
+    " n INTEGER PRIMARY KEY NOT NULL REFERENCES audit(n), salt BLOB NOT NULL, payload TEXT NOT NULL"
+    ") STRICT;"
+
+    "CREATE TABLE audit_head("
+    " one INTEGER PRIMARY KEY NOT NULL CHECK(one = 1), n INTEGER NOT NULL, hash BLOB NOT NULL"
+    ") STRICT;"
+    "INSERT INTO audit_head(one, n, hash) VALUES (1, 0, zeroblob(32));";
+
+const char *const store_migrations[] = {version_1};
+const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];
