@@ -1,0 +1,376 @@
+/* Attention over 16 lanes, written once for every register width. Specification: ref_attention.c.
+ *
+ * The idea: a row (one token, one head) is a chain of its own, so rows that read the same keys (the heads of one KV group,
+ * tokens of one sequence that follow each other) go through a block together. A vector of K, loaded once, serves up to
+ * GROUP_ROWS rows; so does one of V. No score leaves the stack, nothing is allocated.
+ *
+ *   chunk = slice of tokens x KV head [x row of a slice of one token]      handed out by the pool
+ *     run of tokens of one sequence -> at most TILE_ROWS rows
+ *       block of 64 positions, ascending: K and V of the block stay in the first-level cache
+ *         group of GROUP_ROWS rows: scores -> softmax -> values
+ */
+#ifndef MUGA_KERNEL_LANES_ATTENTION_H
+#define MUGA_KERNEL_LANES_ATTENTION_H
+
+#include "kernel/internal.h"
+#include "kernel/lanes_math.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum {
+    BLOCK = KERNEL_KV_BLOCK,
+    BLOCK_VECS = BLOCK / 16,
+    GROUP_ROWS = 6,  /* 6 x 4 sums of 16 lanes fill 32 registers, 6 x 1 fill 8 */
+    TILE_ROWS = 48   /* a block is read once for so many rows */
+};
+/* Work below so many multiply-adds is done by the caller alone: waking the pool would cost more. */
+#define ATTENTION_INLINE_WORK (1u << 17)
+
+typedef struct attn_row {
+    const float *q;      /* [head_dim] */
+    float *out;          /* [head_dim]: the sum of values so far */
+    uint32_t first, pos; /* visible keys: first .. pos */
+    float m, l;          /* largest score, sum of exp(score - m) so far */
+} attn_row;
+
+/* The keys and values of one KV head in one block. */
+typedef struct attn_block {
+    const uint8_t *k, *v;
+    size_t dim;
+} attn_block;
+
+LANES_INLINE v16 element_load(const uint8_t *base, size_t i, bool half) {
+    return half ? v_load_f16((const uint16_t *)(const void *)base + i) : v_load((const float *)(const void *)base + i);
+}
+LANES_INLINE v16 element_load_n(const uint8_t *base, size_t i, size_t n, bool half) {
+    return half ? v_load_f16_n((const uint16_t *)(const void *)base + i, n)
+                : v_load_n((const float *)(const void *)base + i, n);
+}
+
+/* s[r][j] = q_r K[.][j] for all 64 positions; lanes are positions. n_row and n_vec are constants where this is inlined. */
+LANES_INLINE void scores_rows(const attn_row *rows, const int n_row, const int n_vec, const bool half,
+                              const attn_block *b, float s[][BLOCK]) {
+    for (int j = 0; j < BLOCK; j += 16 * n_vec) {
+        const float *q[GROUP_ROWS];
+        v16 sum[GROUP_ROWS][BLOCK_VECS];
+#pragma GCC unroll 8
+        for (int r = 0; r < n_row; r++) {
+            q[r] = rows[r].q;
+#pragma GCC unroll 8
+            for (int i = 0; i < n_vec; i++)
+                sum[r][i] = v_zero();
+        }
+        for (size_t d = 0; d < b->dim; d++) {
+            v16 k[BLOCK_VECS];
+#pragma GCC unroll 8
+            for (int i = 0; i < n_vec; i++)
+                k[i] = element_load(b->k, d * BLOCK + (size_t)j + 16 * (size_t)i, half);
+#pragma GCC unroll 8
+            for (int r = 0; r < n_row; r++) {
+                v16 x = v_set(q[r][d]);
+#pragma GCC unroll 8
+                for (int i = 0; i < n_vec; i++)
+                    sum[r][i] = v_fma(x, k[i], sum[r][i]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < n_row; r++)
+#pragma GCC unroll 8
+            for (int i = 0; i < n_vec; i++)
+                v_store(&s[r][j + 16 * i], sum[r][i]);
+    }
+}
+
+/* out_r[d ..] += p[r][j] V[j][d ..] for j in [from, to), ascending; lanes are d. `left` < 16 is the width of a last,
+ * partial vector (n_vec 1); 0 = whole vectors. */
+LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int n_vec, const bool half, size_t left,
+                               const attn_block *b, size_t d, const float p[][BLOCK], uint32_t from, uint32_t to) {
+    v16 sum[GROUP_ROWS][BLOCK_VECS];
+#pragma GCC unroll 8
+    for (int r = 0; r < n_row; r++)
+#pragma GCC unroll 8
+        for (int i = 0; i < n_vec; i++) {
+            float *o = rows[r].out + d + 16 * i;
+            sum[r][i] = left != 0 ? v_load_n(o, left) : v_load(o);
+        }
+    for (uint32_t j = from; j < to; j++) {
+        v16 v[BLOCK_VECS];
+#pragma GCC unroll 8
+        for (int i = 0; i < n_vec; i++) {
+            size_t at = j * b->dim + d + 16 * (size_t)i;
+            v[i] = left != 0 ? element_load_n(b->v, at, left, half) : element_load(b->v, at, half);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < n_row; r++) {
+            v16 x = v_set(p[r][j]);
+#pragma GCC unroll 8
+            for (int i = 0; i < n_vec; i++)
+                sum[r][i] = v_fma(x, v[i], sum[r][i]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < n_row; r++)
+#pragma GCC unroll 8
+        for (int i = 0; i < n_vec; i++) {
+            float *o = rows[r].out + d + 16 * i;
+            if (left != 0)
+                v_store_n(o, sum[r][i], left);
+            else
+                v_store(o, sum[r][i]);
+        }
+}
+
+LANES_INLINE void values_rows(const attn_row *rows, const int n_row, const int n_vec, const bool half,
+                              const attn_block *b, const float p[][BLOCK], uint32_t from, uint32_t to) {
+    size_t d = 0, wide = 16 * (size_t)n_vec;
+    for (; d + wide <= b->dim; d += wide)
+        values_chunk(rows, n_row, n_vec, half, 0, b, d, p, from, to);
+    for (; n_vec > 1 && d + 16 <= b->dim; d += 16)
+        values_chunk(rows, n_row, 1, half, 0, b, d, p, from, to);
+    if (d < b->dim)
+        values_chunk(rows, n_row, 1, half, b->dim - d, b, d, p, from, to);
+}
+
+/* Vectors of sums a row, so that rows x vectors fill the registers and leave room for K or V and one broadcast. */
+#define VECS(n_row) (LANES_REGISTERS == 32 || (n_row) == 1 ? 4 : (n_row) == 2 ? 2 : 1)
+#define EACH_ROW_COUNT(call) /* call(n) for n = n_row, a constant */                                                   \
+    switch (n_row) {                                                                                                   \
+    case 1: call(1); break;                                                                                            \
+    case 2: call(2); break;                                                                                            \
+    case 3: call(3); break;                                                                                            \
+    case 4: call(4); break;                                                                                            \
+    case 5: call(5); break;                                                                                            \
+    default: call(6); break;                                                                                           \
+    }
+
+static void scores(kernel_kv_type type, const attn_row *rows, int n_row, const attn_block *b, float s[][BLOCK]) {
+#define SCORES_F16(n) scores_rows(rows, n, VECS(n), true, b, s)
+#define SCORES_F32(n) scores_rows(rows, n, VECS(n), false, b, s)
+    if (type == KERNEL_KV_F16) {
+        EACH_ROW_COUNT(SCORES_F16)
+    } else {
+        EACH_ROW_COUNT(SCORES_F32)
+    }
+}
+
+static void values(kernel_kv_type type, const attn_row *rows, int n_row, const attn_block *b, const float p[][BLOCK],
+                   uint32_t from, uint32_t to) {
+#define VALUES_F16(n) values_rows(rows, n, VECS(n), true, b, p, from, to)
+#define VALUES_F32(n) values_rows(rows, n, VECS(n), false, b, p, from, to)
+    if (type == KERNEL_KV_F16) {
+        EACH_ROW_COUNT(VALUES_F16)
+    } else {
+        EACH_ROW_COUNT(VALUES_F32)
+    }
+}
+
+LANES_INLINE void row_multiply(float *out, size_t dim, float by) {
+    v16 x = v_set(by);
+    size_t d = 0;
+    for (; d + 16 <= dim; d += 16)
+        v_store(out + d, v_mul(v_load(out + d), x));
+    if (d < dim)
+        v_store_n(out + d, v_mul(v_load_n(out + d, dim - d), x), dim - d);
+}
+
+/* Scores of one row to probabilities, +0 outside [from, to); moves m and l and rescales the values so far. */
+static void row_softmax(const kernel_attn_args *a, attn_row *row, float s[BLOCK], uint32_t from, uint32_t to) {
+    v16 x[BLOCK_VECS], scale = v_set(a->scale), largest = v_set(row->m);
+    uint64_t seen = (UINT64_MAX >> (BLOCK - to)) & (UINT64_MAX << from);
+#pragma GCC unroll 8
+    for (int i = 0; i < BLOCK_VECS; i++) {
+        x[i] = v_mul(v_load(s + 16 * i), scale);
+        if (a->softcap != 0) {
+            v16 cap = v_set(a->softcap);
+            x[i] = v_mul(cap, v_tanh(v_div(x[i], cap)));
+        }
+        if (seen != UINT64_MAX)
+            x[i] = v_select(v_mask((uint32_t)(seen >> (16 * i)) & 0xFFFF), x[i], v_set(-INFINITY));
+        largest = v_max(x[i], largest);
+    }
+    float m = v_largest(largest);
+    v16 lanes = v_zero(), max = v_set(m);
+#pragma GCC unroll 8
+    for (int i = 0; i < BLOCK_VECS; i++) {
+        v16 p = v_exp(v_sub(x[i], max));
+        lanes = v_add(lanes, p);
+        v_store(s + 16 * i, p);
+    }
+    float rescale = 1.0f; /* exp(0), where the largest score stays */
+    if (m != row->m) {
+        float lane[16];
+        v_store(lane, v_exp(v_set(row->m - m)));
+        rescale = lane[0];
+        row_multiply(row->out, a->head_dim, rescale);
+    }
+    row->l = __builtin_fmaf(row->l, rescale, v_sum(lanes));
+    row->m = m;
+}
+
+/* One block for at most GROUP_ROWS rows. Where they do not see the same positions (the diagonal, a window's edge) the
+ * common stretch goes together and each row's own before and after it, still in ascending order. */
+static void group_block(const kernel_attn_args *a, attn_row *rows, int n_row, const attn_block *b, uint32_t base) {
+    float s[GROUP_ROWS][BLOCK];
+    uint32_t from[GROUP_ROWS], to[GROUP_ROWS], common_from = 0, common_to = BLOCK;
+    bool any = false;
+    for (int r = 0; r < n_row; r++) {
+        uint32_t first = rows[r].first, pos = rows[r].pos;
+        bool in = pos >= base && (first < base || first - base < BLOCK);
+        from[r] = in && first > base ? first - base : 0;
+        to[r] = !in ? 0 : pos - base >= BLOCK ? BLOCK : pos - base + 1;
+        common_from = from[r] > common_from ? from[r] : common_from;
+        common_to = to[r] < common_to ? to[r] : common_to;
+        any = any || in;
+    }
+    if (!any)
+        return;
+    scores(a->type, rows, n_row, b, s);
+    for (int r = 0; r < n_row; r++)
+        if (to[r] != 0)
+            row_softmax(a, &rows[r], s[r], from[r], to[r]);
+    bool common = common_from < common_to;
+    for (int r = 0; r < n_row; r++) {
+        uint32_t before = common ? common_from : to[r];
+        if (from[r] < before)
+            values(a->type, &rows[r], 1, b, &s[r], from[r], before);
+    }
+    if (!common)
+        return;
+    values(a->type, rows, n_row, b, s, common_from, common_to);
+    for (int r = 0; r < n_row; r++)
+        if (common_to < to[r])
+            values(a->type, &rows[r], 1, b, &s[r], common_to, to[r]);
+}
+
+/* Rows of one sequence and one KV head, from the first visible block to the last. */
+static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t head_kv, attn_row *rows, int n_row) {
+    size_t element = a->type == KERNEL_KV_F16 ? 2 : 4, dim = a->head_dim;
+    size_t head_bytes = element * BLOCK * dim, v_offset = head_bytes * a->n_head_kv;
+    uint32_t low = UINT32_MAX, high = 0;
+    for (int r = 0; r < n_row; r++) {
+        low = rows[r].first / BLOCK < low ? rows[r].first / BLOCK : low;
+        high = rows[r].pos / BLOCK > high ? rows[r].pos / BLOCK : high;
+    }
+    for (uint32_t i = low; i <= high; i++) {
+        const uint8_t *k = (const uint8_t *)kv->pages[i] + kv->layer_offset + head_bytes * head_kv;
+        attn_block b = {.k = k, .v = k + v_offset, .dim = dim};
+        for (int r = 0; r < n_row; r += GROUP_ROWS)
+            group_block(a, rows + r, n_row - r < GROUP_ROWS ? n_row - r : GROUP_ROWS, &b, i * BLOCK);
+    }
+    for (int r = 0; r < n_row; r++) {
+        v16 l = v_set(rows[r].l);
+        float *o = rows[r].out;
+        size_t d = 0;
+        for (; d + 16 <= dim; d += 16)
+            v_store(o + d, v_div(v_load(o + d), l));
+        if (d < dim)
+            v_store_n(o + d, v_div(v_load_n(o + d, dim - d), l), dim - d);
+    }
+}
+
+static attn_row row_begin(const kernel_attn_args *a, uint64_t i_tok, uint32_t head) {
+    uint32_t pos = a->pos[i_tok];
+    attn_row row = {
+        .q = a->q + i_tok * a->q_stride + (size_t)head * a->head_dim,
+        .out = a->out + i_tok * a->out_stride + (size_t)head * a->head_dim,
+        .first = a->window != 0 && pos >= a->window ? pos - a->window + 1 : 0,
+        .pos = pos,
+        .m = -INFINITY,
+    };
+    memset(row.out, 0, a->head_dim * sizeof *row.out);
+    return row;
+}
+
+/* Tokens [i_tok, i_end) by heads [head, head_end) of one KV head, cut where the sequence changes or a tile is full. */
+static void attend_tokens(const kernel_attn_args *a, uint64_t i_tok, uint64_t i_end, uint32_t head_kv, uint32_t head,
+                          uint32_t head_end) {
+    attn_row rows[TILE_ROWS];
+    int n_row = 0;
+    for (uint64_t t = i_tok; t < i_end; t++) {
+        for (uint32_t h = head; h < head_end; h++) {
+            rows[n_row++] = row_begin(a, t, h);
+            bool last = h + 1 == head_end && (t + 1 == i_end || a->i_seq[t + 1] != a->i_seq[t]);
+            if (n_row == TILE_ROWS || last) {
+                attend_rows(a, &a->kv[a->i_seq[t]], head_kv, rows, n_row);
+                n_row = 0;
+            }
+        }
+    }
+}
+
+typedef struct attn_plan {
+    const kernel_attn_args *a;
+    uint32_t n_group;       /* query heads a KV head */
+    uint64_t slice_tok;     /* tokens a slice */
+    uint64_t n_slice;
+    uint64_t n_whole;       /* chunks of all heads of a group; after them, chunks of one head */
+} attn_plan;
+
+static void attend_chunk(void *ctx, int i_chunk) {
+    const attn_plan *p = ctx;
+    const kernel_attn_args *a = p->a;
+    uint64_t i = (uint64_t)i_chunk;
+    uint32_t head = 0, head_end = p->n_group;
+    if (i >= p->n_whole) {
+        head = (uint32_t)((i - p->n_whole) % p->n_group);
+        head_end = head + 1;
+        i = p->n_whole + (i - p->n_whole) / p->n_group;
+    }
+    /* Slices from the last: in a prompt they see most keys, and long chunks go first. */
+    uint64_t slice = p->n_slice - 1 - i / a->n_head_kv, from = slice * p->slice_tok, to = from + p->slice_tok;
+    uint32_t head_kv = (uint32_t)(i % a->n_head_kv), base = head_kv * p->n_group;
+    attend_tokens(a, from, to < a->n_tok ? to : a->n_tok, head_kv, base + head, base + head_end);
+}
+
+void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
+    assert(a->n_head_kv != 0 && a->n_head % a->n_head_kv == 0);
+    uint64_t n_thread = pool != NULL ? (uint64_t)os_pool_threads(pool) : 1, n_key = 0;
+    for (uint64_t t = 0; t < a->n_tok; t++)
+        n_key += a->window != 0 && a->pos[t] >= a->window ? a->window : (uint64_t)a->pos[t] + 1;
+    if (2 * n_key * a->n_head * a->head_dim < ATTENTION_INLINE_WORK)
+        n_thread = 1;
+    attn_plan plan = {.a = a, .n_group = a->n_head / a->n_head_kv};
+    /* Slices as wide as a tile, but at least four chunks a thread. */
+    plan.slice_tok = plan.n_group < TILE_ROWS ? TILE_ROWS / plan.n_group : 1;
+    while (plan.slice_tok > 1 &&
+           (a->n_tok + plan.slice_tok - 1) / plan.slice_tok * a->n_head_kv < 4 * n_thread && n_thread > 1)
+        plan.slice_tok = (plan.slice_tok + 1) / 2;
+    plan.n_slice = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok;
+    uint64_t n_chunk = plan.n_slice * a->n_head_kv;
+    plan.n_whole = n_chunk;
+    if (n_chunk < 4 * n_thread && plan.slice_tok == 1)
+        plan.n_whole -= n_chunk % n_thread; /* what would leave threads idle is cut by head */
+    n_chunk += (n_chunk - plan.n_whole) * (plan.n_group - 1);
+    assert(n_chunk <= INT32_MAX);
+    os_pool_run(n_thread > 1 ? pool : NULL, (int)n_chunk, attend_chunk, &plan);
+}
+
+void LANES_NAME(kv_store)(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, const kernel_kv *kv, uint32_t pos,
+                          const float *k, const float *v) {
+    size_t dim = head_dim, element = type == KERNEL_KV_F16 ? 2 : 4, slot = pos % BLOCK;
+    uint8_t *page_k = (uint8_t *)kv->pages[pos / BLOCK] + kv->layer_offset;
+    uint8_t *page_v = page_k + element * BLOCK * dim * n_head_kv;
+    if (type == KERNEL_KV_F32) {
+        float *to_k = (float *)(void *)page_k + slot, *to_v = (float *)(void *)page_v + slot * dim;
+        for (size_t h = 0; h < n_head_kv; h++, k += dim, v += dim, to_k += BLOCK * dim, to_v += BLOCK * dim) {
+            for (size_t d = 0; d < dim; d++)
+                to_k[d * BLOCK] = k[d];
+            memcpy(to_v, v, dim * sizeof *v);
+        }
+        return;
+    }
+    uint16_t *to_k = (uint16_t *)(void *)page_k + slot, *to_v = (uint16_t *)(void *)page_v + slot * dim;
+    for (size_t h = 0; h < n_head_kv; h++, k += dim, v += dim, to_k += BLOCK * dim, to_v += BLOCK * dim)
+        for (size_t d = 0; d < dim; d += 16) {
+            uint16_t of_k[16], of_v[16];
+            size_t n = dim - d < 16 ? dim - d : 16;
+            v_store_f16(of_k, n == 16 ? v_load(k + d) : v_load_n(k + d, n));
+            v_store_f16(of_v, n == 16 ? v_load(v + d) : v_load_n(v + d, n));
+            for (size_t i = 0; i < n; i++)
+                to_k[(d + i) * BLOCK] = of_k[i];
+            memcpy(to_v + d, of_v, n * sizeof *of_v);
+        }
+}
+
+#endif
