@@ -13,7 +13,7 @@ typedef struct str {
     size_t len, cap, max; /* bytes; max 0 means STR_DEFAULT_MAX */
     bool failed, past_max; /* past_max: the failure was the maximum, not memory */
 } str;
-#define STR_INIT {0}
+#define STR_INIT ((str){0})
 #define STR_DEFAULT_MAX ((size_t)1 << 30)
 
 void str_init(str *s, size_t max);

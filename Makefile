@@ -1,0 +1,42 @@
+# The front door; CMake does the work.
+#
+#   make              build the program: build/muga
+#   make demo         set everything up and run the customer-service agent on a real small model
+#   make check        set up what tests need, build, pass every test
+#   make check-long   the same with the tests that take hours
+#   make bench        measure against llama.cpp (see docs/SPEED.md)
+#   make install      PREFIX=/usr/local, DESTDIR honoured
+#   make format       lay out the source as .clang-format says
+#   make clean        remove what was built
+.POSIX:
+.PHONY: all demo check check-long bench install format clean
+
+PREFIX = /usr/local
+
+all:
+	@scripts/setup --build
+	@PREFIX="$(PREFIX)" scripts/build release muga muga_static muga_shared
+
+demo:
+	@scripts/setup
+	@PREFIX="$(PREFIX)" scripts/build release muga
+	@scripts/demo
+
+check:
+	@scripts/check
+
+check-long:
+	@MUGA_LONG=1 scripts/check
+
+bench: all
+	@scripts/setup --model
+	@bench/run
+
+install: all
+	@cmake --install build
+
+format:
+	@scripts/check-format --fix
+
+clean:
+	rm -rf build build-debug build-asan build-tsan

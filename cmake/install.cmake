@@ -1,0 +1,22 @@
+# make install: program, header, both libraries, pkg-config, CMake package, the agents in the box.
+include(CMakePackageConfigHelpers)
+
+if(TARGET muga)
+    install(TARGETS muga RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(TARGETS muga_static muga_shared
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES include/muga.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(EXISTS ${PROJECT_SOURCE_DIR}/agents)
+    install(DIRECTORY agents DESTINATION ${CMAKE_INSTALL_DATADIR}/muga USE_SOURCE_PERMISSIONS)
+endif()
+
+configure_file(cmake/muga.pc.in ${PROJECT_BINARY_DIR}/muga.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/muga.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+set(PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/muga)
+configure_package_config_file(cmake/mugaConfig.cmake.in ${PROJECT_BINARY_DIR}/mugaConfig.cmake
+    INSTALL_DESTINATION ${PACKAGE_DIR} PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/mugaConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/mugaConfig.cmake ${PROJECT_BINARY_DIR}/mugaConfigVersion.cmake
+    DESTINATION ${PACKAGE_DIR})

@@ -1,0 +1,50 @@
+# Every tests/<kind>/test_*.c is an executable over the static library (hidden symbols visible) and tests/support;
+# every tests/<kind>/test_*.sh and .py is run as it is. The CTest label is the kind; long ones are labelled long too.
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+
+file(GLOB SUPPORT_SOURCES CONFIGURE_DEPENDS tests/support/*.c)
+list(FILTER SUPPORT_SOURCES EXCLUDE REGEX "/faultmalloc\\.c$")
+add_library(test_support STATIC ${SUPPORT_SOURCES})
+target_include_directories(test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
+target_link_libraries(test_support PUBLIC muga_flags muga_static PkgConfig::CMOCKA ${MUGA_NEEDS})
+
+# Runs through tests/run, which gives each test an empty MUGA_HOME of its own and removes it afterwards.
+function(muga_add_test kind name)
+    add_test(NAME ${kind}/${name}
+        COMMAND ${PROJECT_SOURCE_DIR}/tests/support/run ${ARGN}
+        WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${kind}/${name} PROPERTIES
+        LABELS "${kind}" TIMEOUT 600 SKIP_RETURN_CODE 77
+        ENVIRONMENT "MUGA_PROGRAM=${PROJECT_BINARY_DIR}/muga;MUGA_BUILD_DIR=${PROJECT_BINARY_DIR}")
+endfunction()
+
+file(GLOB TEST_SOURCES CONFIGURE_DEPENDS tests/*/test_*.c)
+foreach(source ${TEST_SOURCES})
+    get_filename_component(name ${source} NAME_WE)
+    get_filename_component(folder ${source} DIRECTORY)
+    get_filename_component(kind ${folder} NAME)
+    # The fault harness replaces malloc, and a sanitizer wants it for itself.
+    if(kind STREQUAL "fault" AND MUGA_SANITIZE)
+        continue()
+    endif()
+    add_executable(${kind}_${name} ${source})
+    set_target_properties(${kind}_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/${kind}
+        OUTPUT_NAME ${name})
+    target_link_libraries(${kind}_${name} PRIVATE test_support)
+    if(kind STREQUAL "fault")
+        target_sources(${kind}_${name} PRIVATE tests/support/faultmalloc.c)
+    endif()
+    muga_add_test(${kind} ${name} $<TARGET_FILE:${kind}_${name}>)
+endforeach()
+
+file(GLOB TEST_SCRIPTS CONFIGURE_DEPENDS tests/*/test_*.sh tests/*/test_*.py)
+foreach(source ${TEST_SCRIPTS})
+    get_filename_component(name ${source} NAME)
+    get_filename_component(folder ${source} DIRECTORY)
+    get_filename_component(kind ${folder} NAME)
+    if(name MATCHES "\\.sh$")
+        muga_add_test(${kind} ${name} sh ${source})
+    else()
+        muga_add_test(${kind} ${name} python3 ${source})
+    endif()
+endforeach()

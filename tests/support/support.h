@@ -1,0 +1,38 @@
+/* What tests share: reference data outside the tree, the real model, a scratch folder. */
+#ifndef TESTS_SUPPORT_H
+#define TESTS_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "muga.h"
+
+/* Path of shared reference data ("golden/README.md"), under $MUGA_SHARED or ../shared. Where it is absent the
+ * calling test is skipped, visibly; with CI=true it fails. Valid until the program ends. */
+const char *shared_path(const char *relative);
+
+/* Path of the SmolLM2-135M-Instruct GGUF that scripts/setup put into the store; absent: as above. */
+const char *model_path(void);
+
+/* Path of a file of the project's own ("tests/data/tiny.gguf"), which must be there. */
+const char *source_path(const char *relative);
+
+/* Path inside a folder that belongs to this test program alone and is removed after it. The folder exists, the
+ * file may not. */
+const char *scratch_path(const char *relative);
+
+/* Fails the test with the error's message unless status is MUGA_OK. */
+#define assert_ok(status, err) support_assert_ok((status), (err), #status, __FILE__, __LINE__)
+void support_assert_ok(muga_status status, const muga_error *err, const char *text, const char *file, int line);
+
+/* The status is `expected` and the message holds `part`. */
+#define assert_status(status, expected, err, part)                                                                     \
+    support_assert_status((status), (expected), (err), (part), #status, __FILE__, __LINE__)
+void support_assert_status(muga_status status, muga_status expected, const muga_error *err, const char *part,
+                           const char *text, const char *file, int line);
+
+#endif
