@@ -42,8 +42,7 @@ void model_free(model *m);
 
 const model_params *model_get_params(const model *m);
 const char *model_arch_name(const model *m);      /* "llama" */
-size_t model_weight_bytes(const model *m);        /* packed, resident */
-uint64_t model_step_bytes(const model *m);        /* weights that one decode step reads; for bandwidth figures */
+size_t model_weight_bytes(const model *m);        /* packed, resident; what one decode step reads */
 uint64_t model_step_macs(const model *m);         /* multiply-adds of a token's matrix products, projection included */
 size_t model_page_bytes(const model *m, kernel_kv_type kv); /* one KV page: 64 positions of all layers */
 
