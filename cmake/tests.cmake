@@ -1,6 +1,12 @@
 # Every tests/<kind>/test_*.c is an executable over the static library (hidden symbols visible) and tests/support;
-# every tests/<kind>/test_*.sh and .py is run as it is. The CTest label is the kind; long ones are labelled long too.
-pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+# every tests/<kind>/test_*.sh and .py is run as it is. CTest labels: the kind; threads, where the source starts some
+# (those run under the thread sanitizer); and what a line "ctest: LABEL..." near its top names: slow = not under
+# sanitizers.
+pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
+if(NOT CMOCKA_FOUND)
+    message(STATUS "cmocka is missing: no tests are built; run scripts/setup --check")
+    return()
+endif()
 
 file(GLOB SUPPORT_SOURCES CONFIGURE_DEPENDS tests/support/*.c)
 list(FILTER SUPPORT_SOURCES EXCLUDE REGEX "/faultmalloc\\.c$")
@@ -9,12 +15,19 @@ target_include_directories(test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(test_support PUBLIC muga_flags muga_static PkgConfig::CMOCKA ${MUGA_NEEDS})
 
 # Runs through tests/run, which gives each test an empty MUGA_HOME of its own and removes it afterwards.
-function(muga_add_test kind name)
+function(muga_add_test kind name source)
+    file(STRINGS ${source} marks REGEX "ctest: [a-z ]+" LIMIT_COUNT 1)
+    string(REGEX REPLACE ".*ctest: ([a-z ]*[a-z]).*" "\\1" marks "${marks}")
+    string(REPLACE " " ";" labels "${kind} ${marks}")
+    file(STRINGS ${source} threads REGEX "os_pool_new|pthread_create|n_thread" LIMIT_COUNT 1)
+    if(threads)
+        list(APPEND labels threads)
+    endif()
     add_test(NAME ${kind}/${name}
         COMMAND ${PROJECT_SOURCE_DIR}/tests/support/run ${ARGN}
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_tests_properties(${kind}/${name} PROPERTIES
-        LABELS "${kind}" TIMEOUT 600 SKIP_RETURN_CODE 77
+        LABELS "${labels}" TIMEOUT 600 SKIP_RETURN_CODE 77
         ENVIRONMENT "MUGA_PROGRAM=${PROJECT_BINARY_DIR}/muga;MUGA_BUILD_DIR=${PROJECT_BINARY_DIR}")
 endfunction()
 
@@ -34,7 +47,7 @@ foreach(source ${TEST_SOURCES})
     if(kind STREQUAL "fault")
         target_sources(${kind}_${name} PRIVATE tests/support/faultmalloc.c)
     endif()
-    muga_add_test(${kind} ${name} $<TARGET_FILE:${kind}_${name}>)
+    muga_add_test(${kind} ${name} ${source} $<TARGET_FILE:${kind}_${name}>)
 endforeach()
 
 file(GLOB TEST_SCRIPTS CONFIGURE_DEPENDS tests/*/test_*.sh tests/*/test_*.py)
@@ -43,8 +56,8 @@ foreach(source ${TEST_SCRIPTS})
     get_filename_component(folder ${source} DIRECTORY)
     get_filename_component(kind ${folder} NAME)
     if(name MATCHES "\\.sh$")
-        muga_add_test(${kind} ${name} sh ${source})
+        muga_add_test(${kind} ${name} ${source} sh ${source})
     else()
-        muga_add_test(${kind} ${name} python3 ${source})
+        muga_add_test(${kind} ${name} ${source} python3 ${source})
     endif()
 endforeach()
