@@ -1,10 +1,9 @@
 /* GGUF reader, versions 2 and 3: maps the file and checks all of it before anything is used.
  *
- * Invariants after gguf_open succeeds: every key is unique, 1..65535 bytes, valid UTF-8; every tensor name is unique and
- * at most 63 bytes; 1..4 dims, none zero; row length a multiple of the type's block; offset aligned; the
- * extent lies inside the file and shares no byte with another's. Memory is in proportion to the file. Limits: 2^16 keys,
- * 2^16 tensors, arrays one deep, alignment a power of two from 8 to 65536.
- * Threads: immutable after open. */
+ * Invariants after gguf_open succeeds: every key is unique, 1..65535 bytes, valid UTF-8; every tensor name is unique
+ * and at most 63 bytes; 1..4 dims, none zero; row length a multiple of the type's block; offset aligned; the extent
+ * lies inside the file and shares no byte with another's. Memory is in proportion to the file. Limits: 2^16 keys, 2^16
+ * tensors, arrays one deep, alignment a power of two from 8 to 65536. Threads: immutable after open. */
 #ifndef MUGA_GGUF_H
 #define MUGA_GGUF_H
 
@@ -13,27 +12,38 @@
 #include "tensor/tensor.h"
 
 typedef enum gguf_type {
-    GGUF_U8 = 0, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
-    GGUF_U64, GGUF_I64, GGUF_F64
+    GGUF_U8 = 0,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64
 } gguf_type;
 
 typedef struct gguf_file gguf_file;
 
 typedef struct gguf_tensor {
-    const char *name;        /* NUL-terminated, owned by the file */
+    const char *name; /* NUL-terminated, owned by the file */
     tensor_type type;
     uint32_t n_dims;
-    uint64_t dims[4];        /* dims[0] = row length (fastest); unused = 1 */
+    uint64_t dims[4]; /* dims[0] = row length (fastest); unused = 1 */
     uint64_t bytes;
-    const void *data;        /* into the mapping */
+    const void *data; /* into the mapping */
 } gguf_tensor;
 
 /* Array value: strings are walked, numbers indexed. */
 typedef struct gguf_array {
     gguf_type type;
-    uint64_t n;              /* elements */
+    uint64_t n; /* elements */
     const uint8_t *data;
-    uint64_t bytes;          /* of all elements, lengths of strings included */
+    uint64_t bytes; /* of all elements, lengths of strings included */
 } gguf_array;
 
 MUGA_MUST_USE muga_status gguf_open(const char *path, gguf_file **out, muga_error *err);
@@ -43,10 +53,10 @@ void gguf_close(gguf_file *f);
 
 uint32_t gguf_version(const gguf_file *f);
 uint64_t gguf_file_bytes(const gguf_file *f);
-const os_map *gguf_map(const gguf_file *f);         /* NULL for memory */
+const os_map *gguf_map(const gguf_file *f); /* NULL for memory */
 
-/* Keys. `get` forms: MUGA_OK and *out; MUGA_E_NOT_FOUND when absent (err untouched); MUGA_E_INPUT when of another type or out of
- * range (err names the key). Integers: any integer type whose value fits. Floats: F32 or F64. */
+/* Keys. `get` forms: MUGA_OK and *out; MUGA_E_NOT_FOUND when absent (err untouched); MUGA_E_INPUT when of another type
+ * or out of range (err names the key). Integers: any integer type whose value fits. Floats: F32 or F64. */
 muga_status gguf_get_u32(const gguf_file *f, const char *key, uint32_t *out, muga_error *err);
 muga_status gguf_get_u64(const gguf_file *f, const char *key, uint64_t *out, muga_error *err);
 muga_status gguf_get_f32(const gguf_file *f, const char *key, float *out, muga_error *err);
@@ -56,8 +66,8 @@ muga_status gguf_get_array(const gguf_file *f, const char *key, gguf_type elemen
 
 /* Walk a string array: *at starts at 0 bytes; false at the end. All lengths were checked at open. */
 bool gguf_array_next_string(const gguf_array *a, uint64_t *at, span *out);
-double gguf_array_number(const gguf_array *a, uint64_t i);   /* numeric and bool arrays */
-int64_t gguf_array_int(const gguf_array *a, uint64_t i);     /* integer and bool arrays; saturates U64 */
+double gguf_array_number(const gguf_array *a, uint64_t i); /* numeric and bool arrays */
+int64_t gguf_array_int(const gguf_array *a, uint64_t i);   /* integer and bool arrays; saturates U64 */
 
 uint64_t gguf_key_count(const gguf_file *f);
 /* i-th key in file order. For scalars and strings `text` appends a readable form; arrays give "[n x type]". */
@@ -70,7 +80,7 @@ const gguf_tensor *gguf_tensor_find(const gguf_file *f, const char *name); /* NU
 
 /* ---- writer (gguf/writer.c): files made by us, for tests and tools ---- */
 typedef struct gguf_writer gguf_writer;
-gguf_writer *gguf_writer_new(void);                 /* NULL on exhaustion; adds remember failure until finish */
+gguf_writer *gguf_writer_new(void); /* NULL on exhaustion; adds remember failure until finish */
 void gguf_writer_free(gguf_writer *w);
 void gguf_writer_add_u32(gguf_writer *w, const char *key, uint32_t v);
 void gguf_writer_add_f32(gguf_writer *w, const char *key, float v);
@@ -79,7 +89,7 @@ void gguf_writer_add_string(gguf_writer *w, const char *key, const char *v);
 void gguf_writer_add_strings(gguf_writer *w, const char *key, const span *v, size_t n);
 void gguf_writer_add_i32s(gguf_writer *w, const char *key, const int32_t *v, size_t n);
 void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, const uint64_t *dims, uint32_t n_dims,
-                            const void *data);      /* data borrowed until finish */
+                            const void *data); /* data borrowed until finish */
 /* Appends the whole file (version 3, alignment 32) to out. */
 MUGA_MUST_USE muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err);
 #endif

@@ -28,8 +28,12 @@ struct gguf_writer {
     bool failed;
 };
 
-static void put_u32(str *s, uint32_t v) { str_append(s, &v, sizeof v); }
-static void put_u64(str *s, uint64_t v) { str_append(s, &v, sizeof v); }
+static void put_u32(str *s, uint32_t v) {
+    str_append(s, &v, sizeof v);
+}
+static void put_u64(str *s, uint64_t v) {
+    str_append(s, &v, sizeof v);
+}
 
 static void put_string(str *s, const char *p, size_t n) {
     put_u64(s, n);
@@ -45,12 +49,14 @@ static void begin_key(gguf_writer *w, const char *key, gguf_type type) {
 
 gguf_writer *gguf_writer_new(void) {
     gguf_writer *w = calloc(1, sizeof *w);
-    if (w) str_init(&w->keys, WRITER_MAX_BYTES);
+    if (w)
+        str_init(&w->keys, WRITER_MAX_BYTES);
     return w;
 }
 
 void gguf_writer_free(gguf_writer *w) {
-    if (!w) return;
+    if (!w)
+        return;
     str_release(&w->keys);
     free(w->tensors);
     free(w);
@@ -80,7 +86,8 @@ void gguf_writer_add_strings(gguf_writer *w, const char *key, const span *v, siz
     begin_key(w, key, GGUF_ARRAY);
     put_u32(&w->keys, GGUF_STRING);
     put_u64(&w->keys, n);
-    for (size_t i = 0; i < n; i++) put_string(&w->keys, v[i].p, v[i].n);
+    for (size_t i = 0; i < n; i++)
+        put_string(&w->keys, v[i].p, v[i].n);
 }
 
 void gguf_writer_add_i32s(gguf_writer *w, const char *key, const int32_t *v, size_t n) {
@@ -121,13 +128,16 @@ void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, 
 static void pad(str *s, size_t start) {
     static const char zeros[WRITER_ALIGNMENT];
     size_t over = (s->len - start) % WRITER_ALIGNMENT;
-    if (over) str_append(s, zeros, WRITER_ALIGNMENT - over);
+    if (over)
+        str_append(s, zeros, WRITER_ALIGNMENT - over);
 }
 
 muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err) {
     muga_status st = str_status(&w->keys, err, "keys of a GGUF file");
-    if (st) return st;
-    if (w->failed) return error_nomem(err, "tensors of a GGUF file");
+    if (st)
+        return st;
+    if (w->failed)
+        return error_nomem(err, "tensors of a GGUF file");
     size_t start = out->len;
     str_append(out, "GGUF", 4);
     put_u32(out, 3);
@@ -139,7 +149,8 @@ muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err) {
         const pending_tensor *t = &w->tensors[i];
         put_string(out, t->name, strlen(t->name));
         put_u32(out, t->n_dims);
-        for (uint32_t d = 0; d < t->n_dims; d++) put_u64(out, t->dims[d]);
+        for (uint32_t d = 0; d < t->n_dims; d++)
+            put_u64(out, t->dims[d]);
         put_u32(out, t->type);
         put_u64(out, offset);
         offset += (t->bytes + WRITER_ALIGNMENT - 1) / WRITER_ALIGNMENT * WRITER_ALIGNMENT;

@@ -1,7 +1,7 @@
 /* Tokenizer: text to token ids and back, from the vocabulary inside a GGUF file.
  *
- * Kinds (tokenizer.ggml.model): "gpt2" = byte-level BPE with the pre-tokenizer named by tokenizer.ggml.pre. Any other
- * kind or pre-tokenizer is refused by name at open (MUGA_E_INPUT); a caller that needs no text may go on without.
+ * Kinds (tokenizer.ggml.model): "gpt2" = byte-level BPE with the pre-tokenizer named by tokenizer.ggml.pre, "gemma4" =
+ * BPE over characters with byte fallback. Any other kind or pre-tokenizer is refused by name at open (MUGA_E_INPUT).
  *
  * Ownership: self-contained. Nothing points into the file after tokenizer_open returns; spans given out are
  * borrowed from the tokenizer and live as long as it does.
@@ -22,8 +22,9 @@ typedef struct token_list {
     int32_t *ids;
     size_t n, cap;
 } token_list;
-#define TOKEN_LIST_INIT {0}
-MUGA_MUST_USE bool token_list_push(token_list *l, int32_t id);  /* false on exhaustion; the list is unchanged */
+#define TOKEN_LIST_INIT                                                                                                \
+    { 0 }
+MUGA_MUST_USE bool token_list_push(token_list *l, int32_t id); /* false on exhaustion; the list is unchanged */
 void token_list_release(token_list *l);
 
 typedef struct tokenizer_flags {
@@ -31,6 +32,10 @@ typedef struct tokenizer_flags {
     bool parse_special; /* text of control tokens ("<|im_end|>") becomes that token; else it is plain text.
                          * User-defined tokens are matched in both cases. */
 } tokenizer_flags;
+
+/* Whether the file's kind and pre-tokenizer are among ours; err says which is not. A model whose tokenizer is not
+ * supported may be loaded without; one that is supported but damaged may not. */
+bool tokenizer_is_supported(const gguf_file *file, muga_error *err);
 
 /* Limits: 2^20 tokens, pieces of at most 64 KiB, 2^22 merges. */
 MUGA_MUST_USE muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err);
@@ -45,31 +50,30 @@ int32_t tokenizer_count(const tokenizer *t);
 /* The token's raw bytes: what decoding appends. A control token's piece is its name ("<|im_end|>"), which
  * tokenizer_stream leaves out unless asked. An id out of range gives an empty span. */
 span tokenizer_piece(const tokenizer *t, int32_t id);
-/* Every piece by id, tokenizer_count of them: the vocabulary as constrain/ sees it. */
-const span *tokenizer_pieces(const tokenizer *t);
+/* By id, tokenizer_count of them: the pieces of tokens that carry text, empty for all others. What constrain_vocab
+ * wants. */
+const span *tokenizer_text_pieces(const tokenizer *t);
 /* Carries text: normal, user-defined and byte tokens; not control, unknown and unused ones. */
 bool tokenizer_is_text(const tokenizer *t, int32_t id);
 bool tokenizer_is_control(const tokenizer *t, int32_t id); /* control or unknown */
-/* One flag a token, tokenizer_count of them: tokenizer_is_text of all ids. */
-const bool *tokenizer_text_flags(const tokenizer *t);
 /* The id of the token whose name is exactly text[0, n), control and user-defined tokens only; -1 when there is none. */
 int32_t tokenizer_find_special(const tokenizer *t, const char *text, size_t n);
 
 int32_t tokenizer_bos(const tokenizer *t); /* -1 when the vocabulary has none; so for the others */
 int32_t tokenizer_eos(const tokenizer *t);
-int32_t tokenizer_eot(const tokenizer *t); /* end of turn */
+int32_t tokenizer_eot(const tokenizer *t);             /* end of turn */
 bool tokenizer_is_end(const tokenizer *t, int32_t id); /* eos, eot, eom: by key and by well-known names */
-const char *tokenizer_kind(const tokenizer *t);          /* "gpt2" */
-const char *tokenizer_pre(const tokenizer *t);           /* "smollm"; "" where the kind has none */
+const char *tokenizer_kind(const tokenizer *t);        /* "gpt2" */
+const char *tokenizer_pre(const tokenizer *t);         /* "smollm"; "" where the kind has none */
 
 /* Streaming decoder: never gives out part of a UTF-8 character. Push appends to out the bytes that are complete; up to
  * three bytes are held back until the character is whole or proves ill-formed (then they go out as they are).
- * Zero-initialise; nothing to release. Failure of `out` (memory, maximum) is remembered in out. */
+ * Zero-initialise; nothing to release. Failure of `out` (memory, maximum) is remembered in out.
+ * Ids out of range and tokens without text are passed over. */
 typedef struct tokenizer_stream {
     char held[4];
     uint8_t n_held;
     bool control; /* set by the caller: control tokens' names are written too */
-    bool started; /* something was pushed (some kinds drop the first space) */
 } tokenizer_stream;
 void tokenizer_stream_push(tokenizer_stream *s, const tokenizer *t, int32_t id, str *out);
 void tokenizer_stream_flush(tokenizer_stream *s, str *out); /* what is held back goes out; s starts anew */

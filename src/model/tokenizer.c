@@ -1,0 +1,394 @@
+/* Tokenizer: the face over the vocabulary and the kinds of encoding. Owns the choice of kind, the cutting out of
+ * special tokens, and decoding. Refuses: kinds and pre-tokenizers that aren't here, by name; special ids out of range.
+ *
+ * Text -> stretches between special tokens -> words (pretokenize) -> pieces (tokenizer_bpe). Where two special tokens
+ * could begin at a place the longest is taken; the search goes left to right, as the reference tokenizers do. */
+#define _GNU_SOURCE /* memmem */
+#include "model/tokenizer_internal.h"
+
+#include "base/utf8.h"
+
+#define MAX_TEXT_BYTES ((size_t)1 << 30)
+
+/* ---- lists ---- */
+
+bool token_list_push(token_list *l, int32_t id) {
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : 64;
+        int32_t *more = mem_resize_array(l->ids, cap, sizeof more[0]);
+        if (!more)
+            return false;
+        l->ids = more;
+        l->cap = cap;
+    }
+    l->ids[l->n++] = id;
+    return true;
+}
+
+void token_list_release(token_list *l) {
+    free(l->ids);
+    *l = (token_list)TOKEN_LIST_INIT;
+}
+
+/* ---- opening ---- */
+
+typedef struct kind_row {
+    const char *name; /* tokenizer.ggml.model */
+    tokenizer_kind_id kind;
+    vocab_spelling spelling;
+    const char *pre; /* where the file names none */
+} kind_row;
+
+static const kind_row kinds[] = {
+    {"gpt2", TOKENIZER_BPE, VOCAB_SPELLING_BYTES, "default"},
+    {"gemma4", TOKENIZER_GEMMA4, VOCAB_SPELLING_SPACE, "gemma4"},
+};
+
+static const kind_row *find_kind(span name) {
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (span_equal_string(name, kinds[i].name))
+            return &kinds[i];
+    }
+    return NULL;
+}
+
+/* Kind and pre-tokenizer of the file. */
+static muga_status choose_kind(const gguf_file *file, const kind_row **kind, const pretokenizer **pre,
+                               muga_error *err) {
+    span name, pre_name;
+    muga_status st = gguf_get_string(file, "tokenizer.ggml.model", &name, err);
+    if (st == MUGA_E_NOT_FOUND)
+        return error_set(err, MUGA_E_INPUT,
+                         "key \"tokenizer.ggml.model\" is missing; the file has no tokenizer: use another");
+    if (st)
+        return st;
+    *kind = find_kind(name);
+    if (!*kind)
+        return error_set(err, MUGA_E_INPUT,
+                         "tokenizer \"%.*s\" is not supported; use a model with a byte-level BPE tokenizer",
+                         (int)MIN(name.n, (size_t)40), name.p);
+    st = gguf_get_string(file, "tokenizer.ggml.pre", &pre_name, err);
+    if (st && st != MUGA_E_NOT_FOUND)
+        return st;
+    if (st || pre_name.n == 0)
+        pre_name = span_of_string((*kind)->pre);
+    *pre = pretokenize_find(pre_name.p, pre_name.n);
+    if (!*pre)
+        return error_set(err, MUGA_E_INPUT,
+                         "pre-tokenizer \"%.*s\" (key \"tokenizer.ggml.pre\") is not known; use a model with another",
+                         (int)MIN(pre_name.n, (size_t)40), pre_name.p);
+    return MUGA_OK;
+}
+
+bool tokenizer_is_supported(const gguf_file *file, muga_error *err) {
+    const kind_row *kind;
+    const pretokenizer *pre;
+    return choose_kind(file, &kind, &pre, err) == MUGA_OK;
+}
+
+static muga_status read_id(const tokenizer *t, const gguf_file *file, const char *key, int32_t *out, muga_error *err) {
+    uint32_t id;
+    muga_status st = gguf_get_u32(file, key, &id, err);
+    *out = VOCAB_NONE;
+    if (st)
+        return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
+    if (id == UINT32_MAX)
+        return MUGA_OK; /* some converters write -1 for none */
+    if (id >= t->vocab.n)
+        return error_set(err, MUGA_E_INPUT,
+                         "key \"%s\" is %u, but the vocabulary has %u tokens; the file is damaged: fetch it again", key,
+                         id, t->vocab.n);
+    *out = (int32_t)id;
+    return MUGA_OK;
+}
+
+static void add_end(tokenizer *t, int32_t id) {
+    if (id >= 0 && !tokenizer_is_end(t, id) && t->n_ends < TOKENIZER_MAX_ENDS)
+        t->ends[t->n_ends++] = id;
+}
+
+/* Names that end a turn, in order of preference, then those that end a text or a message. */
+static const char *const end_names[] = {"<|eot_id|>",
+                                        "<|im_end|>",
+                                        "<|end|>",
+                                        "<end_of_turn>",
+                                        "<turn|>",
+                                        "<|endoftext|>",
+                                        "<|end_of_text|>",
+                                        "<EOT>",
+                                        "_<EOT>",
+                                        "[EOT]",
+                                        "<｜end▁of▁sentence｜>",
+                                        "<end_of_utterance>",
+                                        "</s>",
+                                        "<|eom_id|>",
+                                        "<eos>",
+                                        "[EOS]",
+                                        "<|return|>",
+                                        "<|call|>",
+                                        "<|tool_response>"};
+enum { N_TURN_NAMES = 12, END_MESSAGE = 2, END_S = 12, END_RETURN = 16, END_CALL = 17, END_TOOL_RESPONSE = 18 };
+
+/* The token of each well-known name, or VOCAB_NONE. They are control tokens whatever the file's types say (converters
+ * often leave them normal), two cases excepted. */
+static void find_ends(tokenizer *t, int32_t found[ARRAY_LEN(end_names)]) {
+    for (size_t i = 0; i < ARRAY_LEN(end_names); i++)
+        found[i] = VOCAB_NONE;
+    for (uint32_t id = 0; id < t->vocab.n; id++) {
+        span piece = vocab_piece(&t->vocab, id);
+        if (piece.n < 4 || (piece.p[0] != '<' && piece.p[0] != '[' && piece.p[0] != '_'))
+            continue;
+        for (size_t i = 0; i < ARRAY_LEN(end_names); i++) {
+            if (span_equal_string(piece, end_names[i]))
+                found[i] = (int32_t)id;
+        }
+    }
+    /* In o200k's chat format "<|end|>" only closes one message of a turn. */
+    if (found[END_RETURN] >= 0 && found[END_CALL] >= 0)
+        found[END_MESSAGE] = VOCAB_NONE;
+    /* In Gemma 4 "</s>" is markup like any other. */
+    if (found[END_TOOL_RESPONSE] >= 0)
+        found[END_S] = VOCAB_NONE;
+    for (size_t i = 0; i < ARRAY_LEN(end_names); i++) {
+        if (found[i] >= 0)
+            t->vocab.types[found[i]] = VOCAB_CONTROL;
+    }
+}
+
+/* Where generation ends: what the keys say, and the well-known names. */
+static muga_status read_ends(tokenizer *t, const gguf_file *file, muga_error *err) {
+    int32_t found[ARRAY_LEN(end_names)], eom;
+    find_ends(t, found);
+    muga_status st;
+    if ((st = read_id(t, file, "tokenizer.ggml.eos_token_id", &t->eos, err)) ||
+        (st = read_id(t, file, "tokenizer.ggml.eot_token_id", &t->eot, err)) ||
+        (st = read_id(t, file, "tokenizer.ggml.eom_token_id", &eom, err)))
+        return st;
+    add_end(t, t->eos);
+    add_end(t, t->eot);
+    add_end(t, eom);
+    for (size_t i = 0; i < ARRAY_LEN(end_names); i++) {
+        if (t->eot < 0 && i < N_TURN_NAMES)
+            t->eot = found[i];
+        add_end(t, found[i]);
+    }
+    return MUGA_OK;
+}
+
+static muga_status read_bool(const gguf_file *file, const char *key, bool *value, muga_error *err) {
+    muga_status st = gguf_get_bool(file, key, value, err);
+    return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
+}
+
+static muga_status read_specials(tokenizer *t, const gguf_file *file, muga_error *err) {
+    muga_status st;
+    t->add_bos = t->pre->add_bos;
+    if ((st = read_id(t, file, "tokenizer.ggml.bos_token_id", &t->bos, err)) ||
+        (st = read_id(t, file, "tokenizer.ggml.unknown_token_id", &t->unknown, err)) ||
+        (st = read_ends(t, file, err)) || (st = read_bool(file, "tokenizer.ggml.add_bos_token", &t->add_bos, err)) ||
+        (st = read_bool(file, "tokenizer.ggml.add_eos_token", &t->add_eos, err)))
+        return st;
+    if (t->add_bos && t->bos < 0)
+        return error_set(
+            err, MUGA_E_INPUT,
+            "the tokenizer asks for a beginning-of-text token, but \"tokenizer.ggml.bos_token_id\" is missing; "
+            "use another file of this model");
+    if (t->add_eos && t->eos < 0)
+        return error_set(err, MUGA_E_INPUT,
+                         "the tokenizer asks for an end-of-text token, but \"tokenizer.ggml.eos_token_id\" is missing; "
+                         "use another file of this model");
+    return MUGA_OK;
+}
+
+muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err) {
+    *out = NULL;
+    const kind_row *kind;
+    const pretokenizer *pre;
+    muga_status st = choose_kind(file, &kind, &pre, err);
+    if (st)
+        return st;
+    tokenizer *t = calloc(1, sizeof *t);
+    if (!t)
+        return error_nomem(err, "tokenizer");
+    t->kind = kind->kind;
+    t->kind_name = kind->name;
+    t->pre = pre;
+    if ((st = vocab_init(&t->vocab, file, kind->spelling, err)) || (st = bpe_init(t, file, err)) ||
+        (st = read_specials(t, file, err)) || (st = vocab_finish(&t->vocab, err)))
+        goto out;
+    *out = t;
+    t = NULL;
+out:
+    tokenizer_free(t);
+    return st;
+}
+
+void tokenizer_free(tokenizer *t) {
+    if (!t)
+        return;
+    bpe_release(t);
+    vocab_release(&t->vocab);
+    free(t);
+}
+
+/* ---- encoding ---- */
+
+static muga_status encode_stretch(const tokenizer *t, const char *text, size_t from, size_t to, token_list *out,
+                                  muga_error *err) {
+    return from == to ? MUGA_OK : bpe_encode(t, text + from, to - from, from, out, err);
+}
+
+/* The text between special tokens goes through the encoder of the kind. */
+static muga_status encode_text(const tokenizer *t, const char *text, size_t n, bool parse_special, token_list *out,
+                               muga_error *err) {
+    const vocab_names *names = parse_special ? &t->vocab.special : &t->vocab.user;
+    size_t from = 0;
+    for (size_t at = 0; at < n && names->n > 0;) {
+        int32_t id;
+        size_t len = names->first[(uint8_t)text[at]] ? vocab_match_name(&t->vocab, names, text + at, n - at, &id) : 0;
+        if (len == 0) {
+            at++;
+            continue;
+        }
+        muga_status st = encode_stretch(t, text, from, at, out, err);
+        if (st)
+            return st;
+        if (!token_list_push(out, id))
+            return error_nomem(err, "token ids");
+        at += len;
+        from = at;
+    }
+    return encode_stretch(t, text, from, n, out, err);
+}
+
+/* In the kinds whose pieces write a space as U+2581, the two are the same character to the model. */
+static muga_status encode_with_spaces(const tokenizer *t, const char *text, size_t n, bool parse_special,
+                                      token_list *out, muga_error *err) {
+    if (t->vocab.spelling != VOCAB_SPELLING_SPACE || !memmem(text, n, "\xE2\x96\x81", 3))
+        return encode_text(t, text, n, parse_special, out, err);
+    char *spaced = malloc(n);
+    if (!spaced)
+        return error_nomem(err, "text");
+    size_t n_spaced = 0;
+    (void)vocab_spell(VOCAB_SPELLING_SPACE, text, n, spaced, &n_spaced);
+    muga_status st = encode_text(t, spaced, n_spaced, parse_special, out, err);
+    free(spaced);
+    return st;
+}
+
+muga_status tokenizer_encode(const tokenizer *t, const char *text, size_t n, tokenizer_flags flags, token_list *out,
+                             muga_error *err) {
+    if (n > MAX_TEXT_BYTES)
+        return error_set(err, MUGA_E_LIMIT, "the text has %zu bytes; at most %zu are tokenized at once", n,
+                         MAX_TEXT_BYTES);
+    size_t n_before = out->n;
+    muga_status st = MUGA_OK;
+    if (flags.add_special && t->add_bos && !token_list_push(out, t->bos))
+        st = error_nomem(err, "token ids");
+    if (!st && n > 0)
+        st = encode_with_spaces(t, text, n, flags.parse_special, out, err);
+    if (!st && flags.add_special && t->add_eos && !token_list_push(out, t->eos))
+        st = error_nomem(err, "token ids");
+    if (st)
+        out->n = n_before;
+    return st;
+}
+
+/* ---- facts ---- */
+
+static bool in_range(const tokenizer *t, int32_t id) {
+    return id >= 0 && (uint32_t)id < t->vocab.n;
+}
+
+int32_t tokenizer_count(const tokenizer *t) {
+    return (int32_t)t->vocab.n;
+}
+span tokenizer_piece(const tokenizer *t, int32_t id) {
+    return in_range(t, id) ? vocab_piece(&t->vocab, (uint32_t)id) : span_of("", 0);
+}
+const span *tokenizer_text_pieces(const tokenizer *t) {
+    return t->vocab.text_pieces;
+}
+
+bool tokenizer_is_text(const tokenizer *t, int32_t id) {
+    if (!in_range(t, id))
+        return false;
+    uint8_t type = t->vocab.types[id];
+    return type == VOCAB_NORMAL || type == VOCAB_USER_DEFINED || type == VOCAB_BYTE;
+}
+
+bool tokenizer_is_control(const tokenizer *t, int32_t id) {
+    return in_range(t, id) && (t->vocab.types[id] == VOCAB_CONTROL || t->vocab.types[id] == VOCAB_UNKNOWN);
+}
+
+int32_t tokenizer_find_special(const tokenizer *t, const char *text, size_t n) {
+    return vocab_find_name(&t->vocab, &t->vocab.special, text, n);
+}
+
+int32_t tokenizer_bos(const tokenizer *t) {
+    return t->bos;
+}
+int32_t tokenizer_eos(const tokenizer *t) {
+    return t->eos;
+}
+int32_t tokenizer_eot(const tokenizer *t) {
+    return t->eot;
+}
+
+bool tokenizer_is_end(const tokenizer *t, int32_t id) {
+    for (int i = 0; i < t->n_ends; i++) {
+        if (t->ends[i] == id)
+            return true;
+    }
+    return false;
+}
+
+const char *tokenizer_kind(const tokenizer *t) {
+    return t->kind_name;
+}
+const char *tokenizer_pre(const tokenizer *t) {
+    return t->pre->name;
+}
+
+/* ---- decoding ---- */
+
+static bool shows(const tokenizer *t, int32_t id, bool control) {
+    return tokenizer_is_text(t, id) || (control && tokenizer_is_control(t, id));
+}
+
+void tokenizer_stream_push(tokenizer_stream *s, const tokenizer *t, int32_t id, str *out) {
+    if (!shows(t, id, s->control))
+        return;
+    span piece = tokenizer_piece(t, id);
+    /* What is held is at most 3 bytes: with the first bytes of the piece it is complete or proves ill-formed. */
+    while (s->n_held > 0 && piece.n > 0) {
+        s->held[s->n_held++] = *piece.p++;
+        piece.n--;
+        if (utf8_incomplete_tail(s->held, s->n_held) == s->n_held)
+            continue;
+        size_t tail = utf8_incomplete_tail(s->held, s->n_held);
+        str_append(out, s->held, s->n_held - tail);
+        memmove(s->held, s->held + s->n_held - tail, tail);
+        s->n_held = (uint8_t)tail;
+    }
+    if (piece.n == 0)
+        return;
+    size_t tail = utf8_incomplete_tail(piece.p, piece.n);
+    str_append(out, piece.p, piece.n - tail);
+    memcpy(s->held, piece.p + piece.n - tail, tail);
+    s->n_held = (uint8_t)tail;
+}
+
+void tokenizer_stream_flush(tokenizer_stream *s, str *out) {
+    str_append(out, s->held, s->n_held);
+    s->n_held = 0;
+}
+
+void tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t n, bool control, str *out) {
+    for (size_t i = 0; i < n; i++) {
+        if (!shows(t, ids[i], control))
+            continue;
+        span piece = tokenizer_piece(t, ids[i]);
+        str_append(out, piece.p, piece.n);
+    }
+}

@@ -1,0 +1,48 @@
+/* What the tokenizer's files share. Private to model/tokenizer*.c. */
+#ifndef MUGA_MODEL_TOKENIZER_INTERNAL_H
+#define MUGA_MODEL_TOKENIZER_INTERNAL_H
+
+#include "model/pretokenize.h"
+#include "model/tokenizer.h"
+#include "model/vocab.h"
+
+#include <stdatomic.h>
+
+typedef enum tokenizer_kind_id { TOKENIZER_BPE, TOKENIZER_GEMMA4 } tokenizer_kind_id;
+
+/* One merge: symbols left and right become result; a lower rank goes first. rank 0 = free slot. */
+typedef struct bpe_merge {
+    int32_t left, right;
+    uint32_t rank;
+    int32_t result;
+} bpe_merge;
+
+typedef struct bpe {
+    bpe_merge *slots; /* open addressing by (left, right) */
+    uint32_t slot_mask;
+    atomic_uchar *whole; /* [n] is the token's own spelling encoded as that token? 0 not known yet, 1 yes, 2 no.
+                          * A memory of pure results: any thread may fill it in, with the same value. */
+} bpe;
+
+#define TOKENIZER_MAX_ENDS 32
+
+struct tokenizer {
+    tokenizer_kind_id kind;
+    const char *kind_name;
+    vocab vocab;
+    const pretokenizer *pre;
+    bpe bpe;
+    bool add_bos, add_eos;
+    int32_t bos, eos, eot, unknown;
+    int32_t ends[TOKENIZER_MAX_ENDS];
+    int n_ends;
+};
+
+/* Reads the merges. */
+MUGA_MUST_USE muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err);
+void bpe_release(tokenizer *t);
+/* Appends the ids of one stretch of text without special tokens. `offset` is where it stands in the whole text, for
+ * messages. */
+MUGA_MUST_USE muga_status bpe_encode(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
+                                     muga_error *err);
+#endif

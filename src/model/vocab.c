@@ -1,0 +1,422 @@
+/* The vocabulary: every piece's bytes in one block, an open-addressing table from bytes to symbol, and the special
+ * tokens' names sorted. Refuses: no tokens, more than 2^20, pieces past 64 KiB, arrays of types or scores that are
+ * shorter than the tokens.
+ *
+ * Idea: opening has a budget of milliseconds, so there is one pass over the tokens and no allocation per token; a table
+ * slot carries 32 bits of the hash, so that a look-up touches the piece only when it is (almost surely) the one. */
+#include "model/vocab.h"
+
+#include "base/utf8.h"
+#include "os/os.h"
+
+#include <inttypes.h>
+
+/* ---- spelling ---- */
+
+/* GPT-2's alphabet: bytes that print as themselves in Latin-1 stand for themselves, the 68 others follow in order from
+ * U+0100. Source: Radford et al. 2019, byte-level BPE. */
+static int byte_of_character(uint32_t cp) {
+    if ((cp >= 0x21 && cp <= 0x7E) || (cp >= 0xA1 && cp <= 0xAC) || (cp >= 0xAE && cp <= 0xFF))
+        return (int)cp;
+    if (cp < 0x100 || cp > 0x143)
+        return -1;
+    uint32_t i = cp - 0x100;
+    if (i <= 0x20)
+        return (int)i; /* 00..20 */
+    if (i <= 0x42)
+        return (int)(i - 0x21 + 0x7F); /* 7F..A0 */
+    return 0xAD;
+}
+
+static bool spell_bytes(const char *p, size_t n, char *out, size_t *n_out) {
+    size_t at = 0, w = 0;
+    while (at < n) {
+        uint8_t c = (uint8_t)p[at];
+        if (c >= 0x21 && c <= 0x7E) {
+            out[w++] = (char)c;
+            at++;
+            continue;
+        }
+        uint32_t cp;
+        size_t len = utf8_decode(p + at, n - at, &cp);
+        int byte = len ? byte_of_character(cp) : -1;
+        if (byte < 0)
+            return false;
+        out[w++] = (char)byte;
+        at += len;
+    }
+    *n_out = w;
+    return true;
+}
+
+static size_t spell_space(const char *p, size_t n, char *out) {
+    size_t w = 0;
+    for (size_t at = 0; at < n;) {
+        if (n - at >= 3 && memcmp(p + at, "\xE2\x96\x81", 3) == 0) {
+            out[w++] = ' ';
+            at += 3;
+        } else {
+            out[w++] = p[at++];
+        }
+    }
+    return w;
+}
+
+bool vocab_spell(vocab_spelling spelling, const char *p, size_t n, char *out, size_t *n_out) {
+    if (spelling == VOCAB_SPELLING_BYTES)
+        return spell_bytes(p, n, out, n_out);
+    if (spelling == VOCAB_SPELLING_SPACE) {
+        *n_out = spell_space(p, n, out);
+    } else {
+        memcpy(out, p, n);
+        *n_out = n;
+    }
+    return true;
+}
+
+/* "<0x0A>" to 0x0A; -1 for anything else. */
+static int spell_byte_token(const char *p, size_t n) {
+    static const char digits[] = "0123456789ABCDEF";
+    if (n != 6 || memcmp(p, "<0x", 3) != 0 || p[5] != '>')
+        return -1;
+    const char *high = memchr(digits, p[3], 16), *low = memchr(digits, p[4], 16);
+    return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
+}
+
+/* ---- table ---- */
+
+static uint64_t read_u64(const char *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static uint64_t hash_piece(uint64_t seed, const char *p, size_t n) {
+    uint64_t h = seed ^ n;
+    while (n >= 8) {
+        h = vocab_mix(h, read_u64(p));
+        p += 8;
+        n -= 8;
+    }
+    uint64_t rest = 0;
+    for (size_t i = 0; i < n; i++)
+        rest |= (uint64_t)(uint8_t)p[i] << (8 * i);
+    return vocab_mix(h ^ seed, rest ^ h);
+}
+
+/* The slot that holds p[0, n), or the free one where it belongs. */
+static uint32_t find_slot(const vocab *v, const char *p, size_t n, uint64_t hash) {
+    uint32_t tag = (uint32_t)(hash >> 32), at = (uint32_t)hash & v->slot_mask;
+    for (;; at = (at + 1) & v->slot_mask) {
+        uint64_t slot = v->slots[at];
+        if (slot == 0)
+            return at;
+        if ((uint32_t)(slot >> 32) != tag)
+            continue;
+        span piece = vocab_piece(v, (uint32_t)slot - 1);
+        if (piece.n == n && memcmp(piece.p, p, n) == 0)
+            return at;
+    }
+}
+
+static bool make_slots(vocab *v, uint32_t n_entries) {
+    uint32_t size = 64;
+    while (size / 2 < n_entries)
+        size *= 2;
+    uint64_t *slots = mem_alloc_array(size, sizeof slots[0]);
+    if (!slots)
+        return false;
+    uint64_t *old = v->slots;
+    uint32_t n_old = old ? v->slot_mask + 1 : 0;
+    v->slots = slots;
+    v->slot_mask = size - 1;
+    for (uint32_t i = 0; i < n_old; i++) {
+        if (old[i] == 0)
+            continue;
+        span piece = vocab_piece(v, (uint32_t)old[i] - 1);
+        v->slots[find_slot(v, piece.p, piece.n, hash_piece(v->seed, piece.p, piece.n))] = old[i];
+    }
+    free(old);
+    return true;
+}
+
+int32_t vocab_find(const vocab *v, const char *p, size_t n) {
+    if (n > v->longest)
+        return VOCAB_NONE;
+    uint64_t slot = v->slots[find_slot(v, p, n, hash_piece(v->seed, p, n))];
+    return (int32_t)((uint32_t)slot - 1); /* a free slot gives -1 */
+}
+
+/* Of two tokens with the same bytes the later one is found. */
+static void enter(vocab *v, uint32_t symbol) {
+    span piece = vocab_piece(v, symbol);
+    uint64_t hash = hash_piece(v->seed, piece.p, piece.n);
+    uint32_t at = find_slot(v, piece.p, piece.n, hash);
+    v->n_used += v->slots[at] == 0;
+    v->slots[at] = hash >> 32 << 32 | (symbol + 1);
+    v->longest = MAX(v->longest, (uint32_t)piece.n);
+}
+
+static bool reserve_bytes(vocab *v, size_t n) {
+    if (v->cap_bytes - v->n_bytes >= n)
+        return true;
+    size_t cap = MAX(v->cap_bytes * 2, v->n_bytes + n);
+    char *more = cap <= UINT32_MAX ? mem_resize_array(v->bytes, cap, 1) : NULL;
+    if (!more)
+        return false;
+    v->bytes = more;
+    v->cap_bytes = cap;
+    return true;
+}
+
+int32_t vocab_intern(vocab *v, const char *p, size_t n) {
+    int32_t found = vocab_find(v, p, n);
+    if (found != VOCAB_NONE)
+        return found;
+    if (v->n_symbols == INT32_MAX || !reserve_bytes(v, n))
+        return VOCAB_NONE;
+    if (v->n_symbols + 1 >= v->cap_symbols) {
+        uint32_t cap = v->cap_symbols * 2;
+        uint32_t *more = mem_resize_array(v->begin, (size_t)cap + 1, sizeof more[0]);
+        if (!more)
+            return VOCAB_NONE;
+        v->begin = more;
+        v->cap_symbols = cap;
+    }
+    if (v->n_used + 1 > v->slot_mask / 2 && !make_slots(v, v->n_used * 2))
+        return VOCAB_NONE;
+    memcpy(v->bytes + v->n_bytes, p, n);
+    v->n_bytes += n;
+    v->begin[++v->n_symbols] = (uint32_t)v->n_bytes;
+    enter(v, v->n_symbols - 1);
+    return (int32_t)v->n_symbols - 1;
+}
+
+/* ---- reading ---- */
+
+static bool carries_text(uint8_t type) {
+    return type == VOCAB_NORMAL || type == VOCAB_USER_DEFINED || type == VOCAB_BYTE;
+}
+
+static muga_status need_array(const gguf_file *file, const char *key, gguf_type element, uint64_t n, gguf_array *out,
+                              muga_error *err) {
+    muga_status st = gguf_get_array(file, key, element, out, err);
+    if (st == MUGA_OK && out->n < n)
+        return error_set(err, MUGA_E_INPUT,
+                         "key \"%s\" has %" PRIu64 " elements for %" PRIu64 " tokens; the file is damaged: "
+                         "fetch it again",
+                         key, out->n, n);
+    return st;
+}
+
+static muga_status read_types(vocab *v, const gguf_file *file, muga_error *err) {
+    gguf_array types, scores;
+    muga_status st = need_array(file, "tokenizer.ggml.token_type", GGUF_I32, v->n, &types, err);
+    if (st && st != MUGA_E_NOT_FOUND)
+        return st;
+    for (uint32_t i = 0; i < v->n; i++) {
+        int64_t type = st ? VOCAB_NORMAL : gguf_array_int(&types, i);
+        v->types[i] = type >= VOCAB_UNDEFINED && type <= VOCAB_BYTE ? (uint8_t)type : VOCAB_UNDEFINED;
+    }
+    st = need_array(file, "tokenizer.ggml.scores", GGUF_F32, v->n, &scores, err);
+    if (st)
+        return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
+    v->scores = mem_alloc_array(v->n, sizeof v->scores[0]);
+    if (!v->scores)
+        return error_nomem(err, "vocabulary");
+    for (uint32_t i = 0; i < v->n; i++)
+        v->scores[i] = (float)gguf_array_number(&scores, i);
+    return MUGA_OK;
+}
+
+/* One token's piece to the end of bytes. A special token's text stands as it is; it is entered in the table only where
+ * spelling leaves it as it is, since the encoder can't produce anything else. */
+static void add_piece(vocab *v, uint32_t id, span text) {
+    char *out = v->bytes + v->n_bytes;
+    size_t n = text.n;
+    int byte = v->types[id] == VOCAB_BYTE ? spell_byte_token(text.p, text.n) : -1;
+    bool plain = v->types[id] == VOCAB_NORMAL || v->types[id] == VOCAB_UNDEFINED || v->types[id] == VOCAB_UNUSED;
+    bool known = true;
+    if (byte >= 0 && v->spelling != VOCAB_SPELLING_WORDS) {
+        *out = (char)byte;
+        n = 1;
+        known = false; /* reached as a byte, not as a piece */
+        v->byte_ids[byte] = (int32_t)id;
+    } else if (!plain || !vocab_spell(v->spelling, text.p, text.n, out, &n)) {
+        size_t n_spelled;
+        known = plain ? false
+                      : vocab_spell(v->spelling, text.p, text.n, out, &n_spelled) && n_spelled == text.n &&
+                            memcmp(out, text.p, text.n) == 0;
+        memcpy(out, text.p, text.n);
+        n = text.n;
+    }
+    v->n_bytes += n;
+    v->begin[id + 1] = (uint32_t)v->n_bytes;
+    v->n_symbols = id + 1;
+    if (known && n > 0)
+        enter(v, id);
+}
+
+muga_status vocab_init(vocab *v, const gguf_file *file, vocab_spelling spelling, muga_error *err) {
+    gguf_array tokens;
+    muga_status st = gguf_get_array(file, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err);
+    if (st == MUGA_E_NOT_FOUND)
+        return error_set(err, MUGA_E_INPUT,
+                         "key \"tokenizer.ggml.tokens\" is missing; the file has no vocabulary: use another");
+    if (st)
+        return st;
+    if (tokens.n == 0 || tokens.n > VOCAB_MAX_TOKENS)
+        return error_set(err, MUGA_E_INPUT, "key \"tokenizer.ggml.tokens\" has %" PRIu64 " tokens (1 to %u allowed)",
+                         tokens.n, VOCAB_MAX_TOKENS);
+    v->spelling = spelling;
+    v->n = (uint32_t)tokens.n;
+    v->cap_symbols = v->n + 512;
+    v->cap_bytes = tokens.bytes + 512; /* a spelled piece is never longer than its text */
+    if (v->cap_bytes > UINT32_MAX)
+        return error_set(err, MUGA_E_LIMIT, "the vocabulary has more than 4 GiB of text");
+    if ((st = os_random(&v->seed, sizeof v->seed, err)))
+        return st;
+    v->types = mem_alloc_array(v->n, sizeof v->types[0]);
+    v->begin = mem_alloc_array((size_t)v->cap_symbols + 1, sizeof v->begin[0]);
+    v->bytes = mem_alloc_array(v->cap_bytes, 1);
+    if (!v->types || !v->begin || !v->bytes || !make_slots(v, v->n + 256))
+        return error_nomem(err, "vocabulary");
+    if ((st = read_types(v, file, err)))
+        return st;
+    for (int b = 0; b < 256; b++)
+        v->byte_ids[b] = VOCAB_NONE;
+    uint64_t at = 0;
+    span text;
+    for (uint32_t id = 0; gguf_array_next_string(&tokens, &at, &text); id++) {
+        if (text.n > VOCAB_MAX_PIECE_BYTES)
+            return error_set(err, MUGA_E_INPUT,
+                             "token %" PRIu32 " of \"tokenizer.ggml.tokens\" has %zu bytes (at most %u allowed)", id,
+                             text.n, VOCAB_MAX_PIECE_BYTES);
+        add_piece(v, id, text);
+    }
+    return MUGA_OK;
+}
+
+/* ---- names of special tokens ---- */
+
+static int compare_spans(span a, span b) {
+    int order = memcmp(a.p, b.p, MIN(a.n, b.n));
+    return order ? order : (a.n > b.n) - (a.n < b.n);
+}
+
+typedef struct name {
+    span text;
+    int32_t id;
+} name;
+
+static int compare_names(const void *a, const void *b) {
+    const name *x = a, *y = b;
+    int order = compare_spans(x->text, y->text);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
+}
+
+static bool is_special(const vocab *v, uint32_t id, bool user_only) {
+    uint8_t type = v->types[id];
+    if (v->begin[id + 1] == v->begin[id])
+        return false;
+    return type == VOCAB_USER_DEFINED || (!user_only && (type == VOCAB_CONTROL || type == VOCAB_UNKNOWN));
+}
+
+static bool make_names(const vocab *v, vocab_names *out, bool user_only) {
+    uint32_t n = 0;
+    for (uint32_t id = 0; id < v->n; id++)
+        n += is_special(v, id, user_only);
+    name *names = mem_alloc_array(n, sizeof names[0]);
+    out->ids = mem_alloc_array(n, sizeof out->ids[0]);
+    if (!names || !out->ids) {
+        free(names);
+        return false;
+    }
+    n = 0;
+    for (uint32_t id = 0; id < v->n; id++) {
+        if (is_special(v, id, user_only))
+            names[n++] = (name){vocab_piece(v, id), (int32_t)id};
+    }
+    qsort(names, n, sizeof names[0], compare_names);
+    for (uint32_t i = 0; i < n; i++) {
+        if (out->n > 0 && compare_spans(names[i - 1].text, names[i].text) == 0)
+            out->n--; /* the later token wins */
+        out->ids[out->n++] = names[i].id;
+        out->first[(uint8_t)names[i].text.p[0]] = true;
+    }
+    free(names);
+    return true;
+}
+
+muga_status vocab_finish(vocab *v, muga_error *err) {
+    v->text_pieces = mem_alloc_array(v->n, sizeof v->text_pieces[0]);
+    if (!v->text_pieces || !make_names(v, &v->special, false) || !make_names(v, &v->user, true))
+        return error_nomem(err, "vocabulary");
+    for (uint32_t id = 0; id < v->n; id++) {
+        span piece = vocab_piece(v, id);
+        v->text_pieces[id] = carries_text(v->types[id]) ? piece : span_of(piece.p, 0);
+    }
+    return MUGA_OK;
+}
+
+void vocab_release(vocab *v) {
+    free(v->types);
+    free(v->scores);
+    free(v->bytes);
+    free(v->begin);
+    free(v->text_pieces);
+    free(v->slots);
+    free(v->special.ids);
+    free(v->user.ids);
+    memset(v, 0, sizeof *v);
+}
+
+/* First index in [from, to) whose name has a byte at `at` that is >= byte (names shorter than that come first). */
+static uint32_t lower_bound(const vocab *v, const vocab_names *names, uint32_t from, uint32_t to, size_t at, int byte) {
+    while (from < to) {
+        uint32_t mid = from + (to - from) / 2;
+        span s = vocab_piece(v, (uint32_t)names->ids[mid]);
+        int c = at < s.n ? (uint8_t)s.p[at] : -1;
+        if (c < byte)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+size_t vocab_match_name(const vocab *v, const vocab_names *names, const char *p, size_t n, int32_t *id) {
+    if (n == 0 || !names->first[(uint8_t)p[0]])
+        return 0;
+    uint32_t from = 0, to = names->n;
+    size_t longest = 0;
+    for (size_t at = 0; at < n && from < to; at++) {
+        int byte = (uint8_t)p[at];
+        from = lower_bound(v, names, from, to, at, byte);
+        to = lower_bound(v, names, from, to, at, byte + 1);
+        if (from == to)
+            break;
+        /* all in [from, to) agree with p up to and with `at`; the shortest is first */
+        if (vocab_piece(v, (uint32_t)names->ids[from]).n == at + 1) {
+            longest = at + 1;
+            *id = names->ids[from];
+        }
+    }
+    return longest;
+}
+
+int32_t vocab_find_name(const vocab *v, const vocab_names *names, const char *p, size_t n) {
+    uint32_t from = 0, to = names->n;
+    span wanted = span_of(p, n);
+    while (from < to) {
+        uint32_t mid = from + (to - from) / 2;
+        int order = compare_spans(vocab_piece(v, (uint32_t)names->ids[mid]), wanted);
+        if (order == 0)
+            return names->ids[mid];
+        if (order < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return VOCAB_NONE;
+}
