@@ -8,20 +8,20 @@
 #include "base/json.h"
 
 typedef struct template_limits {
-    uint64_t steps;            /* evaluated nodes */
+    uint64_t steps; /* evaluated nodes */
     size_t output_bytes;
-    uint32_t depth;            /* nesting of the source, and of calls */
-    size_t memory_bytes;       /* values alive during one render */
+    uint32_t depth;      /* nesting of the source, and of calls */
+    size_t memory_bytes; /* values alive during one render */
 } template_limits;
-#define TEMPLATE_LIMITS_DEFAULT ((template_limits){2000000, (size_t)4 << 20, 64, (size_t)64 << 20})
+#define TEMPLATE_LIMITS_DEFAULT ((template_limits){2000000, (size_t)4 << 20, 256, (size_t)64 << 20})
 
 typedef struct template template;
 /* Errors: line of the source, what was expected. */
 MUGA_MUST_USE muga_status template_compile(const char *source, size_t n, template **out, muga_error *err);
 void template_free(template *t);
 
-/* Render with `context` (an object: every member is a variable). `now_ms`: what strftime_now formats (UTC; never the real
- * clock). Appends to out. A raise_exception() gives MUGA_E_INPUT with its message after "template: raised: ". */
+/* Render with `context` (an object: every member is a variable). `now_ms`: what strftime_now formats (UTC; never the
+ * real clock). Appends to out. A raise_exception() gives MUGA_E_INPUT with its message after "template: raised: ". */
 MUGA_MUST_USE muga_status template_render(const template *t, const json_t *context, int64_t now_ms,
                                           const template_limits *limits, str *out, muga_error *err);
 

@@ -1,0 +1,216 @@
+/* Would break: the template language itself (white space, scopes, operators, filters), its budgets against hostile
+ * templates, and the expressions of agent manifests. Expected texts are Jinja's. */
+#include "base/json.h"
+#include "model/template.h"
+#include "support/support.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static muga_status render(const char *source, const char *context, str *out, muga_error *err) {
+    template *t;
+    json_t *c;
+    muga_status st = json_parse(context, strlen(context), "context", &c, err);
+    if (st)
+        return st;
+    st = template_compile(source, strlen(source), &t, err);
+    if (!st)
+        st = template_render(t, c, 1789381800000, NULL, out, err);
+    template_free(t);
+    json_decref(c);
+    return st;
+}
+
+static void expect(const char *source, const char *context, const char *wanted) {
+    str out = STR_INIT;
+    muga_error err = {0};
+    muga_status st = render(source, context, &out, &err);
+    if (st)
+        print_error("%s: %s\n", source, err.message);
+    assert_int_equal(st, MUGA_OK);
+    assert_string_equal(str_get(&out), wanted);
+    str_release(&out);
+}
+
+static void expect_error(const char *source, muga_status status, const char *part) {
+    str out = STR_INIT;
+    muga_error err = {0};
+    assert_status(render(source, "{\"n\": null, \"l\": [1, 2, 3], \"s\": \"text\"}", &out, &err), status, &err, part);
+    assert_int_equal(out.len, 0);
+    str_release(&out);
+}
+
+static void test_white_space(void **state) {
+    (void)state;
+    expect("a\n  {% if true %}\nb\n  {% endif %}\nc", "{}", "a\nb\nc");
+    expect("a {%- if true -%} b {%- endif -%} c", "{}", "abc");
+    expect("a\n  {%+ if true %}\nb{% endif %}", "{}", "a\n  b");
+    expect("{% if true +%}\nb{% endif %}", "{}", "\nb");
+    expect("a {# note #}\nb {#- note -#} c", "{}", "a bc");
+    expect("x  {{- 1 -}}  y\n", "{}", "x1y");
+    expect("{% raw %}{{ a }}{% endraw %}", "{}", "{{ a }}");
+    expect("a\r\nb\n", "{}", "a\nb");
+    expect("{{ '}}' }}{{ {'a': {'b': 1}}['a']['b'] }}", "{}", "}}1");
+}
+
+static void test_scopes(void **state) {
+    (void)state;
+    expect("{% set x = 1 %}{% for i in [1, 2] %}{% set x = i * 10 %}{{ x }} {% endfor %}{{ x }}", "{}", "10 20 1");
+    expect("{% set ns = namespace(x=1) %}{% for i in [1, 2] %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "{}",
+           "4");
+    expect("{% if true %}{% set x = 5 %}{% endif %}{{ x }}", "{}", "5");
+    expect("{% macro m(a, b=a ~ '!') %}{{ a }}{{ b }}{% endmacro %}{{ m('x') }}{{ m(1, b=2) }}", "{}", "xx!12");
+    expect("{% macro w() %}[{{ caller(3) }}]{% endmacro %}{% call(n) w() %}{{ n + 1 }}{% endcall %}", "{}", "[4]");
+    expect("{% set b %}x{{ 1 }}{% endset %}{{ b | upper }}", "{}", "X1");
+    expect("{% for a, b in {'k': 1}.items() %}{{ a }}={{ b }}{% else %}none{% endfor %}", "{}", "k=1");
+    expect("{% for a in [] %}{% else %}none{% endfor %}", "{}", "none");
+    expect(
+        "{% for i in range(9) if i is odd %}{% if i > 5 %}{% break %}{% endif %}{{ loop.index0 }}{{ i }} {% endfor %}",
+        "{}", "01 13 25 ");
+    expect("{% for i in [1,2,3] %}{{ loop.previtem }}<{{ i }}>{{ loop.nextitem }} {% endfor %}", "{}",
+           "<1>2 1<2>3 2<3> ");
+    expect("{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}", "{}", "3");
+}
+
+static void test_operators(void **state) {
+    (void)state;
+    expect("{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 10 }} {{ 1 ~ 2 }} {{ 'a' * 3 }}", "{}",
+           "3 -4 2 3.5 1024 12 aaa");
+    expect("{{ 1 < 2 < 3 }} {{ 1 in [1] }} {{ 'b' not in 'abc' }} {{ not 1 == 2 }}", "{}", "True True False True");
+    expect("{{ 'héllo'[1] }}{{ 'héllo'[-2:] }}{{ 'abc'[::-1] }}{{ [1,2,3][1:] }}", "{}", "élocba[2, 3]");
+    expect("{{ 'x' if false }}{{ 'y' if true else 'z' }}", "{}", "y");
+    expect("{{ none or 'd' }}{{ 0 and 1 }}{{ [] or {} }}", "{}", "d0{}");
+    expect("{{ 1.0 }} {{ 1e20 }} {{ 0.1 }} {{ 1e-5 }} {{ 100000000000000000.0 }}", "{}", "1.0 1e+20 0.1 1e-05 1e+17");
+    expect("{{ ['a', 1, none, true, \"it's\"] }}", "{}", "['a', 1, None, True, \"it's\"]");
+    expect("{{ missing }}{{ missing is defined }}{{ a.b is defined }}", "{\"a\": {}}", "FalseFalse");
+}
+
+static void test_filters(void **state) {
+    (void)state;
+    expect("{{ d | tojson }} {{ d | tojson(indent=2) }}", "{\"d\": {\"b\": [1, \"é<\"], \"a\": null}}",
+           "{\"b\": [1, \"é<\"], \"a\": null} {\n  \"b\": [\n    1,\n    \"é<\"\n  ],\n  \"a\": null\n}");
+    expect("{{ 'é' | tojson(ensure_ascii=true) }}", "{}", "\"\\u00e9\"");
+    expect("{{ ' a b ' | trim | replace('b', 'c') | upper | length }}", "{}", "3");
+    expect("{{ l | map(attribute='n') | join(',') }} {{ l | selectattr('n', 'gt', 1) | list | length }}",
+           "{\"l\": [{\"n\": 1}, {\"n\": 2}]}", "1,2 1");
+    expect("{{ {'b': 1, 'a': 2} | dictsort }} {{ [3, 1, 2] | sort | first }} {{ [1, 1, 2] | unique | list }}", "{}",
+           "[('a', 2), ('b', 1)] 1 [1, 2]");
+    expect("{{ 'a\nb' | indent(2) }} {{ '12' | int + 1 }} {{ x | default('d') }}", "{}", "a\n  b 13 d");
+    expect("{{ strftime_now('%d %B %Y') }}", "{}", "14 September 2026");
+    expect("{{ ' a  b '.split() }} {{ 'a,b,c'.split(',', 1) }} {{ 'xay'.strip('xy') }}", "{}",
+           "['a', 'b'] ['a', 'b,c'] a");
+}
+
+static void test_errors_name_line_and_cause(void **state) {
+    (void)state;
+    expect_error("a\n{% if x %}", MUGA_E_INPUT, "block is not closed");
+    expect_error("\n\n{{ 'a }}", MUGA_E_INPUT, "line 3");
+    expect_error("{% include 'x' %}", MUGA_E_INPUT, "'include' is not supported");
+    expect_error("{{ raise_exception('no ' ~ s) }}", MUGA_E_INPUT, "raised: no text");
+    expect_error("{{ n.x.y }}", MUGA_E_INPUT, "undefined");
+    expect_error("{{ 1 + 'a' }}", MUGA_E_INPUT, "unsupported operand");
+    expect_error("{{ 1 / 0 }}", MUGA_E_INPUT, "division by zero");
+    expect_error("{{ 9223372036854775807 + 1 }}", MUGA_E_INPUT, "overflow");
+    expect_error("{{ l.append(4) }}", MUGA_E_INPUT, "unsafe");
+    expect_error("{{ s | nosuch }}", MUGA_E_INPUT, "no filter named 'nosuch'");
+    expect_error("{{ ''.__class__.__mro__ }}", MUGA_E_INPUT, "undefined");
+    expect_error("{{ }}", MUGA_E_INPUT, "expected an expression");
+    expect_error("{% break %}", MUGA_E_INPUT, "for loop");
+    expect_error("{% set 1 = 2 %}", MUGA_E_INPUT, "cannot assign");
+}
+
+/* Budgets: each of these would run for hours or take gigabytes; all end by a counted limit. */
+static void test_hostile_templates_end_by_budget(void **state) {
+    (void)state;
+    expect_error(
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}{% endfor %}{% endfor %}",
+        MUGA_E_LIMIT, "");
+    expect_error("{% macro r(n) %}{{ r(n + 1) }}{% endmacro %}{{ r(0) }}", MUGA_E_LIMIT, "too deeply");
+    expect_error("{{ 'x' * 1000000000 }}", MUGA_E_LIMIT, "bytes");
+    expect_error("{{ range(1000000000) }}", MUGA_E_LIMIT, "range");
+    expect_error("{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+                 MUGA_E_LIMIT, "");
+    expect_error("{% for i in range(99999) %}{{ 'y' * 1000 }}{% endfor %}", MUGA_E_LIMIT, "");
+    expect_error("{{ 2 ** 1000000000000 }}", MUGA_E_INPUT, "overflow");
+    expect_error("{{ ('a' * 1000000).replace('a', 'b' * 100000) }}", MUGA_E_LIMIT, "");
+    char *deep = malloc(200001);
+    memset(deep, '(', 100000);
+    memset(deep + 100000, ')', 100000);
+    deep[200000] = 0;
+    char *source = malloc(200010);
+    strcpy(source, "{{ ");
+    strcat(source, deep);
+    strcat(source, " }}");
+    expect_error(source, MUGA_E_LIMIT, "nested deeper");
+    for (size_t i = 0; i < 200000; i++)
+        deep[i] = i % 2 ? '-' : '1';
+    strcpy(source, "{{ ");
+    strcat(source, deep);
+    strcat(source, "1 }}");
+    expect_error(source, MUGA_E_LIMIT, "nested deeper");
+    free(deep);
+    free(source);
+}
+
+/* Every truncation and every byte changed of a template that uses all syntax: an error or a text, never a crash. */
+static void test_broken_sources_never_crash(void **state) {
+    (void)state;
+    const char *good =
+        "{%- macro m(a, b=1) -%}{{ a['k'][1:2] | join(', ') }}{% endmacro %}{# c #}{% for x in l if x is not none %}"
+        "{% set ns.v = x ~ 'é\\n' %}{{ m({'k': [1, 2]}, b=x) if loop.first else -x ** 2 }}{% endfor %}{% raw %}{{{% endraw %}";
+    size_t n = strlen(good);
+    char copy[512];
+    for (size_t i = 0; i < n; i++)
+        for (int kind = 0; kind < 6; kind++) {
+            static const char bytes[] = "{}%('";
+            str out = STR_INIT;
+            muga_error err;
+            memcpy(copy, good, n + 1);
+            copy[i] = kind < 5 ? bytes[kind] : '\0';
+            (void)!render(copy, "{\"l\": [1, 2]}", &out, &err);
+            str_release(&out);
+        }
+}
+
+static void expect_verdict(const char *source, const char *context, bool wanted) {
+    template_expression *e;
+    json_t *c;
+    bool verdict;
+    muga_error err;
+    assert_ok(json_parse(context, strlen(context), "context", &c, &err), &err);
+    assert_ok(template_expression_compile(source, &e, &err), &err);
+    assert_ok(template_expression_test(e, c, &verdict, &err), &err);
+    assert_int_equal(verdict, wanted);
+    template_expression_free(e);
+    json_decref(c);
+}
+
+static void test_manifest_expressions(void **state) {
+    (void)state;
+    template_expression *e;
+    muga_error err;
+    expect_verdict("arguments.amount > 500", "{\"arguments\": {\"amount\": 501}}", true);
+    expect_verdict("arguments.amount > 500 and state.ok is not none",
+                   "{\"arguments\": {\"amount\": 501}, \"state\": {\"ok\": null}}", false);
+    expect_verdict("name | lower == 'x'", "{\"name\": \"X\"}", true);
+    assert_status(template_expression_compile("a >", &e, &err), MUGA_E_INPUT, &err, "expected an expression");
+    assert_status(template_expression_compile("a b", &e, &err), MUGA_E_INPUT, &err, "unexpected");
+    bool verdict;
+    json_t *c = json_object();
+    assert_ok(template_expression_compile("range(3)", &e, &err), &err);
+    assert_status(template_expression_test(e, c, &verdict, &err), MUGA_E_INPUT, &err, "calls are not allowed");
+    template_expression_free(e);
+    json_decref(c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_white_space),
+                                       cmocka_unit_test(test_scopes),
+                                       cmocka_unit_test(test_operators),
+                                       cmocka_unit_test(test_filters),
+                                       cmocka_unit_test(test_errors_name_line_and_cause),
+                                       cmocka_unit_test(test_hostile_templates_end_by_budget),
+                                       cmocka_unit_test(test_broken_sources_never_crash),
+                                       cmocka_unit_test(test_manifest_expressions)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
