@@ -1,0 +1,263 @@
+/* Matrix products by themselves, next to what the machine could do: GB/s in decode beside the measured read bandwidth,
+ * multiply-adds per second in prefill beside the measured int8 peak. Shapes are SmolLM2-135M's, with as many copies of a
+ * matrix as make up a model of 100 MB, so that decode reads memory and not a cache.
+ *
+ *   bench_kernel [-t THREADS] [-i ISA] [-n PREFILL_TOKENS] [-y TYPE] */
+#include "kernel/kernel.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum { REPEATS = 7, MODEL_BYTES = 100 << 20 };
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median seconds of a call. */
+static double median_time(void (*fn)(void *), void *ctx) {
+    double s[REPEATS];
+    fn(ctx);
+    for (int i = 0; i < REPEATS; i++) {
+        double t = now_s();
+        fn(ctx);
+        s[i] = now_s() - t;
+    }
+    qsort(s, REPEATS, sizeof *s, compare_doubles);
+    return s[REPEATS / 2];
+}
+
+/* ---- the machine's limits ---- */
+
+typedef struct limits {
+    const uint8_t *bytes;
+    size_t n;
+    int n_thread;
+    os_pool *pool;
+    volatile uint64_t sink;
+} limits;
+
+static void read_part(void *ctx, int i) {
+    limits *l = ctx;
+    size_t part = l->n / 64 / 8 / 64 * 8;
+    const uint64_t *p = (const uint64_t *)(const void *)l->bytes + (size_t)i * part;
+    uint64_t s[8] = {0};
+    for (size_t k = 0; k < part; k += 8)
+        for (int j = 0; j < 8; j++)
+            s[j] += p[k + (size_t)j];
+    l->sink += s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
+}
+
+static void read_all(void *ctx) {
+    limits *l = ctx;
+    os_pool_run(l->pool, 64 * 8, read_part, l);
+}
+
+enum { PEAK_ROUNDS = 20000, PEAK_CHAINS = 12 };
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512vnni"))) static void peak_avx512(void *ctx, int i) {
+    limits *l = ctx;
+    __m512i s[PEAK_CHAINS], a = _mm512_set1_epi8((char)(i + 1)), b = _mm512_set1_epi8((char)(i + 2));
+    for (int c = 0; c < PEAK_CHAINS; c++)
+        s[c] = _mm512_set1_epi32(c);
+    for (int r = 0; r < PEAK_ROUNDS; r++)
+#pragma GCC unroll 16
+        for (int c = 0; c < PEAK_CHAINS; c++)
+            s[c] = _mm512_dpbusd_epi32(s[c], a, b);
+    for (int c = 1; c < PEAK_CHAINS; c++)
+        s[0] = _mm512_add_epi32(s[0], s[c]);
+    l->sink += (uint64_t)_mm512_reduce_add_epi32(s[0]);
+}
+
+__attribute__((target("avx2"))) static void peak_avx2(void *ctx, int i) {
+    limits *l = ctx;
+    __m256i s[PEAK_CHAINS], a = _mm256_set1_epi8((char)(i + 1)), b = _mm256_set1_epi8((char)(i + 2));
+    for (int c = 0; c < PEAK_CHAINS; c++)
+        s[c] = _mm256_set1_epi16((short)c);
+    for (int r = 0; r < PEAK_ROUNDS; r++)
+#pragma GCC unroll 16
+        for (int c = 0; c < PEAK_CHAINS; c++)
+            s[c] = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_xor_si256(a, s[c]), b), s[c]);
+    for (int c = 1; c < PEAK_CHAINS; c++)
+        s[0] = _mm256_add_epi16(s[0], s[c]);
+    l->sink += (uint64_t)_mm256_extract_epi16(s[0], 0);
+}
+#endif
+
+/* Multiply-adds a second of the instruction set's int8 instruction on every thread; 0 where it has none. */
+static double integer_peak(kernel_isa isa, limits *l) {
+    void (*fn)(void *, int) = NULL;
+    double per_chunk = 0;
+#if defined(__x86_64__)
+    if (isa == KERNEL_ISA_AVX512) {
+        fn = peak_avx512;
+        per_chunk = 64.0 * PEAK_CHAINS * PEAK_ROUNDS;
+    } else if (isa == KERNEL_ISA_AVX2) {
+        fn = peak_avx2;
+        per_chunk = 32.0 * PEAK_CHAINS * PEAK_ROUNDS;
+    }
+#endif
+    double best = 0;
+    for (int i = 0; fn && i < REPEATS; i++) {
+        double t = now_s();
+        os_pool_run(l->pool, 8 * l->n_thread, fn, l);
+        double rate = per_chunk * 8 * l->n_thread / (now_s() - t);
+        best = MAX(best, rate);
+    }
+    return best;
+}
+
+/* ---- products ---- */
+
+static void make_weights(tensor_type type, uint64_t rows, uint64_t cols, os_pool *pool, kernel_weights *out) {
+    const tensor_traits *traits = tensor_type_traits((uint32_t)type);
+    size_t n_block = (size_t)(rows * cols / traits->block_elems), bytes = n_block * traits->block_bytes;
+    uint8_t *data = malloc(bytes);
+    rng r = {rows * 31 + cols};
+    for (size_t i = 0; data && i < bytes; i++)
+        data[i] = (uint8_t)rng_next(&r);
+    for (size_t i = 0; data && i < n_block; i++) { /* scales in the range of real ones */
+        uint8_t *b = data + i * traits->block_bytes;
+        const uint16_t scale = f32_to_f16(0.01f);
+        if (type == TENSOR_Q6_K)
+            memcpy(b + 208, &scale, 2);
+        else if (type == TENSOR_F16 || type == TENSOR_BF16 || type == TENSOR_F32)
+            b[traits->block_bytes - 1] = 0x2c;
+        else
+            memcpy(b, &scale, 2);
+        if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
+            memcpy(b + 2, &scale, 2);
+    }
+    tensor_view view = {type, cols, rows, data};
+    muga_error err;
+    if (!data || kernel_pack(&view, pool, out, &err) != MUGA_OK) {
+        fprintf(stderr, "bench_kernel: %s\n", data ? err.message : "out of memory");
+        exit(6);
+    }
+    free(data);
+}
+
+typedef struct product {
+    const kernel_table *table;
+    os_pool *pool;
+    kernel_weights *w;
+    uint64_t n_copy, n_tok;
+    float *x, *y;
+    void *scratch;
+} product;
+
+static void run_product(void *ctx) {
+    product *p = ctx;
+    for (uint64_t i = 0; i < p->n_copy; i++) {
+        kernel_matmul_args a = {.w = &p->w[i], .x = p->x, .x_stride = p->w[i].cols, .y = p->y, .y_stride = p->w[i].rows,
+                                .n_tok = p->n_tok, .scratch = p->scratch, .act = KERNEL_ACT_INT8};
+        p->table->matmul(&a, p->pool);
+    }
+}
+
+static void bench_shape(const kernel_table *table, limits *l, tensor_type type, uint64_t rows, uint64_t cols,
+                        uint64_t n_prefill, double bandwidth, double peak) {
+    const tensor_traits *traits = tensor_type_traits((uint32_t)type);
+    if (cols % traits->block_elems != 0)
+        return;
+    double bytes = (double)rows * (double)cols / traits->block_elems * traits->block_bytes;
+    product p = {.table = table, .pool = l->pool, .n_copy = (uint64_t)MAX(MODEL_BYTES / bytes, 1)};
+    p.w = mem_alloc_array(p.n_copy, sizeof *p.w);
+    p.x = mem_alloc_aligned(n_prefill * cols * sizeof *p.x, 64);
+    p.y = mem_alloc_aligned(n_prefill * rows * sizeof *p.y, 64);
+    p.scratch = mem_alloc_aligned(kernel_act_bytes(n_prefill, cols), 64);
+    if (!p.w || !p.x || !p.y || !p.scratch)
+        exit(6);
+    rng r = {7};
+    for (uint64_t i = 0; i < n_prefill * cols; i++)
+        p.x[i] = (float)((double)rng_next(&r) / 0x1p64 - 0.5);
+    for (uint64_t i = 0; i < p.n_copy; i++)
+        make_weights(type, rows, cols, l->pool, &p.w[i]);
+
+    p.n_tok = 1;
+    double decode = median_time(run_product, &p) / (double)p.n_copy;
+    uint64_t n_copy = p.n_copy;
+    p.n_copy = MIN(n_copy, 4);
+    p.n_tok = n_prefill;
+    double prefill = median_time(run_product, &p) / (double)p.n_copy;
+    double gbs = bytes / decode * 1e-9, gmacs = (double)rows * (double)cols * (double)n_prefill / prefill * 1e-9;
+    printf("%-5s %6llu x %-5llu  decode %7.1f us %6.1f GB/s %3.0f %%   prefill %8.2f ms %7.1f G/s %3.0f %%\n", traits->name,
+           (unsigned long long)rows, (unsigned long long)cols, decode * 1e6, gbs, 100 * gbs * 1e9 / bandwidth,
+           prefill * 1e3, gmacs, peak > 0 ? 100 * gmacs * 1e9 / peak : 0);
+    fflush(stdout);
+    for (uint64_t i = 0; i < n_copy; i++)
+        kernel_weights_release(&p.w[i]);
+    free(p.w);
+    free(p.x);
+    free(p.y);
+    free(p.scratch);
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: bench_kernel [-t THREADS] [-i ref|avx2|avx512] [-n PREFILL_TOKENS] [-y TYPE]\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    kernel_isa isa = kernel_isa_best();
+    uint64_t n_prefill = 512;
+    const char *only = NULL;
+    limits l = {.n_thread = 1, .n = MODEL_BYTES};
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 >= argc)
+            return usage();
+        if (!strcmp(argv[i], "-t"))
+            l.n_thread = atoi(argv[i + 1]);
+        else if (!strcmp(argv[i], "-n"))
+            n_prefill = (uint64_t)atoll(argv[i + 1]);
+        else if (!strcmp(argv[i], "-y"))
+            only = argv[i + 1];
+        else if (strcmp(argv[i], "-i") || !kernel_isa_parse(argv[i + 1], &isa))
+            return usage();
+    }
+    const kernel_table *table = kernel_table_get(isa);
+    muga_error err;
+    if (!table || l.n_thread < 1 || n_prefill < 1)
+        return usage();
+    if (os_pool_new(l.n_thread, &l.pool, &err) != MUGA_OK) {
+        fprintf(stderr, "bench_kernel: %s\n", err.message);
+        return 6;
+    }
+    uint8_t *bytes = mem_alloc_aligned(l.n, 64);
+    if (!bytes)
+        return 6;
+    memset(bytes, 1, l.n);
+    l.bytes = bytes;
+    double bandwidth = (double)l.n / median_time(read_all, &l), peak = integer_peak(isa, &l);
+    printf("%s, %d threads; read bandwidth over %d MB: %.1f GB/s; int8 peak: %.0f G multiply-adds/s; prefill of %llu tokens\n",
+           kernel_isa_name(isa), l.n_thread, MODEL_BYTES >> 20, bandwidth * 1e-9, peak * 1e-9, (unsigned long long)n_prefill);
+
+    static const uint64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {2048, 2048}};
+    static const tensor_type types[] = {TENSOR_Q4_1, TENSOR_Q4_0, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q6_K, TENSOR_F16};
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        if (only && strcmp(only, tensor_type_traits((uint32_t)types[t])->name))
+            continue;
+        for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
+            bench_shape(table, &l, types[t], shapes[s][0], shapes[s][1], n_prefill, bandwidth, peak);
+    }
+    free(bytes);
+    os_pool_free(l.pool);
+    return 0;
+}

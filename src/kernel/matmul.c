@@ -1,0 +1,154 @@
+/* How a matrix product is cut into work. Owns: the order of loops over tiles of tokens, panels of rows and stretches of
+ * columns, and the chunks that threads take. Refuses: any arithmetic.
+ *
+ * Idea: a tile of quantised activations stays in the first-level cache while the panels of a chunk pass by from the
+ * second; each (row, token) is one chain over ascending columns, so neither tiles nor stretches nor threads change a bit.
+ * A chunk is a range of panels times a range of tiles. Chunks are handed out dynamically; a product too small to be
+ * worth a wake-up runs on the caller alone. */
+#include "kernel/matmul.h"
+
+#include "base/mem.h"
+
+enum {
+    STRETCH_BLOCKS = 32,           /* of int8 tiles: 32 x 12 tokens x 48 bytes = 18 KB, half a first-level cache */
+    STRETCH_F32 = 128,             /* columns of f32 tiles and dequantised panels: 8 KB a panel */
+    GROUP_F32 = 4,                 /* panels dequantised at a time */
+    WHOLE_WIDTH = 4,               /* tiles up to this width walk all columns at once: weights stream from memory */
+    GROUP_BYTES = 192 << 10,       /* of panels a chunk walks again for each tile: a share of the second-level cache */
+    CHUNKS_PER_THREAD = 6,
+    SMALL_PRODUCT = 3 << 16,       /* multiply-adds below which waking others costs more than it saves */
+    SMALL_CHUNK = 1 << 16,
+    SMALL_QUANTISE = 1 << 17       /* elements */
+};
+
+size_t kernel_act_bytes(uint64_t n_tok, uint64_t cols) {
+    return (size_t)(n_tok * ((cols + KERNEL_BLOCK - 1) / KERNEL_BLOCK) * TILE_BLOCK_BYTES);
+}
+
+typedef struct matmul_job {
+    const matmul_isa *isa;
+    const kernel_matmul_args *a;
+    bool int8;
+    uint64_t n_panel, n_tile;
+    uint64_t panels_per_chunk, tiles_per_chunk, n_tile_chunk;
+} matmul_job;
+
+static void quantise_tile(void *ctx, int i_tile) {
+    const matmul_job *job = ctx;
+    const kernel_matmul_args *a = job->a;
+    uint64_t first, n_block = a->w->cols / KERNEL_BLOCK;
+    uint32_t width;
+    tile_span(a->n_tok, job->n_tile, (uint64_t)i_tile, &first, &width);
+    job->isa->quantise(a->x + first * a->x_stride, a->x_stride, width, n_block,
+                       (uint8_t *)a->scratch + first * n_block * TILE_BLOCK_BYTES);
+}
+
+/* The part of a stretch that depends on where it lies: panel i_panel, token i_tok, column k0. */
+static void stretch_place(matmul_stretch *s, const kernel_matmul_args *a, uint64_t i_panel, uint64_t i_tok, uint64_t k0,
+                          uint64_t n_k) {
+    s->weights = panel_at(a->w, i_panel) + panel_bytes(a->w->type, k0);
+    s->n_k = n_k;
+    s->y = a->y + i_tok * a->y_stride + i_panel * PANEL_ROWS;
+    s->n_row = a->w->rows - i_panel * PANEL_ROWS;
+    s->first = k0 == 0;
+    s->last = k0 + n_k == a->w->cols;
+}
+
+static void chunk_int8(const matmul_job *job, uint64_t panel0, uint64_t panel_end, uint64_t tile0, uint64_t tile_end) {
+    const kernel_matmul_args *a = job->a;
+    uint64_t cols = a->w->cols;
+    matmul_stretch s = {.type = a->w->type, .panel_stride = panel_bytes(a->w->type, cols), .n_panel = panel_end - panel0,
+                        .y_stride = a->y_stride};
+    for (uint64_t i_tile = tile0; i_tile < tile_end; i_tile++) {
+        uint64_t i_tok;
+        tile_span(a->n_tok, job->n_tile, i_tile, &i_tok, &s.width);
+        const uint8_t *tile = (const uint8_t *)a->scratch + i_tok * (cols / KERNEL_BLOCK) * TILE_BLOCK_BYTES;
+        uint64_t step = s.width <= WHOLE_WIDTH ? cols : STRETCH_BLOCKS * KERNEL_BLOCK;
+        for (uint64_t k0 = 0; k0 < cols; k0 += step) {
+            stretch_place(&s, a, panel0, i_tok, k0, MIN(step, cols - k0));
+            s.tile = tile + k0 / KERNEL_BLOCK * s.width * TILE_BLOCK_BYTES;
+            job->isa->int8(&s);
+        }
+    }
+}
+
+/* Rows of x side by side: out[k][t] */
+static void transpose(const float *x, size_t x_stride, uint32_t width, uint64_t n_k, float *out) {
+    for (uint32_t t = 0; t < width; t++)
+        for (uint64_t k = 0; k < n_k; k++)
+            out[k * width + t] = x[t * x_stride + k];
+}
+
+/* Quantised weights become f32 a few panels and columns at a time; plain ones are read where they are. */
+static void chunk_f32(const matmul_job *job, uint64_t panel0, uint64_t panel_end, uint64_t tile0, uint64_t tile_end) {
+    _Alignas(64) float weights[GROUP_F32][STRETCH_F32 * PANEL_ROWS];
+    _Alignas(64) float tile[STRETCH_F32 * MATMUL_MAX_TILE];
+    const kernel_matmul_args *a = job->a;
+    uint64_t cols = a->w->cols;
+    bool plain = panel_is_plain(a->w->type);
+    uint64_t group = plain ? panel_end - panel0 : GROUP_F32;
+    uint64_t step = plain && a->n_tok == 1 ? cols : STRETCH_F32;
+    matmul_stretch s = {.type = plain ? a->w->type : TENSOR_F32, .y_stride = a->y_stride,
+                        .panel_stride = plain ? panel_bytes(a->w->type, cols) : sizeof weights[0]};
+    for (uint64_t p = panel0; p < panel_end; p += group)
+        for (uint64_t k0 = 0; k0 < cols; k0 += step) {
+            uint64_t n_k = MIN(step, cols - k0);
+            s.n_panel = MIN(group, panel_end - p);
+            for (uint64_t i = 0; !plain && i < s.n_panel; i++)
+                panel_dequantise(a->w->type, panel_at(a->w, p + i), k0, n_k, weights[i]);
+            for (uint64_t i_tile = tile0; i_tile < tile_end; i_tile++) {
+                uint64_t i_tok;
+                tile_span(a->n_tok, job->n_tile, i_tile, &i_tok, &s.width);
+                stretch_place(&s, a, p, i_tok, k0, n_k);
+                if (!plain)
+                    s.weights = (const uint8_t *)weights;
+                s.tile = a->x + i_tok * a->x_stride + k0;
+                if (s.width > 1) {
+                    transpose(s.tile, a->x_stride, s.width, n_k, tile);
+                    s.tile = tile;
+                }
+                job->isa->f32(&s);
+            }
+        }
+}
+
+static void run_chunk(void *ctx, int i_chunk) {
+    const matmul_job *job = ctx;
+    uint64_t i_group = (uint64_t)i_chunk / job->n_tile_chunk, i_range = (uint64_t)i_chunk % job->n_tile_chunk;
+    uint64_t panel0 = i_group * job->panels_per_chunk, panel_end = MIN(panel0 + job->panels_per_chunk, job->n_panel);
+    uint64_t tile0 = i_range * job->tiles_per_chunk, tile_end = MIN(tile0 + job->tiles_per_chunk, job->n_tile);
+    (job->int8 ? chunk_int8 : chunk_f32)(job, panel0, panel_end, tile0, tile_end);
+}
+
+static uint64_t divide_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
+/* Panels first: as many chunks as keep every thread busy to the end, none so large that its panels leave the cache
+ * between tiles, none so small that taking it costs. Where rows are few, tiles are split too. */
+static uint64_t plan_chunks(matmul_job *job, int n_thread) {
+    const kernel_weights *w = job->a->w;
+    uint64_t wanted = n_thread > 1 ? (uint64_t)n_thread * CHUNKS_PER_THREAD : 1;
+    uint64_t panel_work = PANEL_ROWS * w->cols * job->a->n_tok;
+    uint64_t most = MAX(GROUP_BYTES / panel_bytes(w->type, w->cols), 1);
+    uint64_t least = divide_up(SMALL_CHUNK, panel_work);
+    job->panels_per_chunk = MIN(MAX(divide_up(job->n_panel, wanted), least), most);
+    while (divide_up(job->n_panel, job->panels_per_chunk) > INT32_MAX / 2)
+        job->panels_per_chunk *= 2;
+    uint64_t n_group = divide_up(job->n_panel, job->panels_per_chunk);
+    job->tiles_per_chunk = n_group >= wanted ? job->n_tile : divide_up(job->n_tile, divide_up(wanted, n_group));
+    job->n_tile_chunk = divide_up(job->n_tile, job->tiles_per_chunk);
+    return n_group * job->n_tile_chunk;
+}
+
+void matmul_run(const matmul_isa *isa, const kernel_matmul_args *a, os_pool *pool) {
+    if (a->n_tok == 0)
+        return;
+    matmul_job job = {.isa = isa, .a = a, .int8 = a->act == KERNEL_ACT_INT8 && !panel_is_plain(a->w->type)};
+    job.n_panel = divide_up(a->w->rows, PANEL_ROWS);
+    job.n_tile = tile_count(a->n_tok, job.int8 ? isa->tile : isa->tile_f32);
+    if (a->w->rows * a->w->cols * a->n_tok < SMALL_PRODUCT)
+        pool = NULL;
+    if (job.int8 && !a->reuse)
+        os_pool_run(a->n_tok * a->w->cols < SMALL_QUANTISE ? NULL : pool, (int)job.n_tile, quantise_tile, &job);
+    uint64_t n_chunk = plan_chunks(&job, pool ? os_pool_threads(pool) : 1);
+    os_pool_run(pool, (int)n_chunk, run_chunk, &job);
+}
