@@ -4,7 +4,7 @@
  * tokens of one sequence that follow each other) go through a block together. A vector of K, loaded once, serves up to
  * GROUP_ROWS rows; so does one of V. No score leaves the stack, nothing is allocated.
  *
- *   chunk = slice of tokens x KV head [x row of a slice of one token]      handed out by the pool
+ *   chunk = slice of tokens x KV head [x part of its query heads]          handed out by the pool
  *     run of tokens of one sequence -> at most TILE_ROWS rows
  *       block of 64 positions, ascending: K and V of the block stay in the first-level cache
  *         group of GROUP_ROWS rows: scores -> softmax -> values
@@ -34,11 +34,20 @@ typedef struct attn_row {
     float m, l;          /* largest score, sum of exp(score - m) so far */
 } attn_row;
 
-/* The keys and values of one KV head in one block. */
+/* The keys and values of one KV head in one block, and those that come next: each row of a block asks for the same row of
+ * the next one, since hardware prefetch stops where a head's stretch of a page ends. */
 typedef struct attn_block {
-    const uint8_t *k, *v;
+    const uint8_t *k, *v, *next_k, *next_v;
     size_t dim;
 } attn_block;
+
+/* The cache lines that begin in elements [i, i + n). */
+LANES_INLINE void element_prefetch(const uint8_t *base, size_t i, size_t n, bool half) {
+    size_t element = half ? 2 : 4;
+#pragma GCC unroll 8
+    for (size_t at = 0; at < n * element; at += 64)
+        _mm_prefetch((const char *)base + i * element + at, _MM_HINT_T0);
+}
 
 LANES_INLINE v16 element_load(const uint8_t *base, size_t i, bool half) {
     return half ? v_load_f16((const uint16_t *)(const void *)base + i) : v_load((const float *)(const void *)base + i);
@@ -66,6 +75,7 @@ LANES_INLINE void scores_rows(const attn_row *rows, const int n_row, const int n
 #pragma GCC unroll 8
             for (int i = 0; i < n_vec; i++)
                 k[i] = element_load(b->k, d * BLOCK + (size_t)j + 16 * (size_t)i, half);
+            element_prefetch(b->next_k, d * BLOCK + (size_t)j, 16 * (size_t)n_vec, half);
 #pragma GCC unroll 8
             for (int r = 0; r < n_row; r++) {
                 v16 x = v_set(q[r][d]);
@@ -101,6 +111,7 @@ LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int 
             size_t at = j * b->dim + d + 16 * (size_t)i;
             v[i] = left != 0 ? element_load_n(b->v, at, left, half) : element_load(b->v, at, half);
         }
+        element_prefetch(b->next_v, j * b->dim + d, 16 * (size_t)n_vec, half);
 #pragma GCC unroll 8
         for (int r = 0; r < n_row; r++) {
             v16 x = v_set(p[r][j]);
@@ -253,8 +264,10 @@ static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t
         high = rows[r].pos / BLOCK > high ? rows[r].pos / BLOCK : high;
     }
     for (uint32_t i = low; i <= high; i++) {
-        const uint8_t *k = (const uint8_t *)kv->pages[i] + kv->layer_offset + head_bytes * head_kv;
-        attn_block b = {.k = k, .v = k + v_offset, .dim = dim};
+        size_t offset = kv->layer_offset + head_bytes * head_kv;
+        const uint8_t *k = (const uint8_t *)kv->pages[i] + offset;
+        const uint8_t *next = (const uint8_t *)kv->pages[i < high ? i + 1 : i] + offset;
+        attn_block b = {.k = k, .v = k + v_offset, .next_k = next, .next_v = next + v_offset, .dim = dim};
         for (int r = 0; r < n_row; r += GROUP_ROWS)
             group_block(a, rows + r, n_row - r < GROUP_ROWS ? n_row - r : GROUP_ROWS, &b, i * BLOCK);
     }
@@ -304,7 +317,8 @@ typedef struct attn_plan {
     uint32_t n_group;       /* query heads a KV head */
     uint64_t slice_tok;     /* tokens a slice */
     uint64_t n_slice;
-    uint64_t n_whole;       /* chunks of all heads of a group; after them, chunks of one head */
+    uint64_t n_whole;       /* chunks of all heads of a group; after them n_part chunks for each group */
+    uint32_t n_part;
 } attn_plan;
 
 static void attend_chunk(void *ctx, int i_chunk) {
@@ -313,9 +327,10 @@ static void attend_chunk(void *ctx, int i_chunk) {
     uint64_t i = (uint64_t)i_chunk;
     uint32_t head = 0, head_end = p->n_group;
     if (i >= p->n_whole) {
-        head = (uint32_t)((i - p->n_whole) % p->n_group);
-        head_end = head + 1;
-        i = p->n_whole + (i - p->n_whole) / p->n_group;
+        uint32_t part = (uint32_t)((i - p->n_whole) % p->n_part);
+        head = p->n_group * part / p->n_part;
+        head_end = p->n_group * (part + 1) / p->n_part;
+        i = p->n_whole + (i - p->n_whole) / p->n_part;
     }
     /* Slices from the last: in a prompt they see most keys, and long chunks go first. */
     uint64_t slice = p->n_slice - 1 - i / a->n_head_kv, from = slice * p->slice_tok, to = from + p->slice_tok;
@@ -338,10 +353,13 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
         plan.slice_tok = (plan.slice_tok + 1) / 2;
     plan.n_slice = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok;
     uint64_t n_chunk = plan.n_slice * a->n_head_kv;
-    plan.n_whole = n_chunk;
-    if (n_chunk < 4 * n_thread && plan.slice_tok == 1)
-        plan.n_whole -= n_chunk % n_thread; /* what would leave threads idle is cut by head */
-    n_chunk += (n_chunk - plan.n_whole) * (plan.n_group - 1);
+    uint64_t n_rest = n_chunk < 4 * n_thread ? n_chunk % n_thread : 0;
+    plan.n_whole = n_chunk - n_rest;
+    if (n_rest != 0) { /* chunks that would leave threads idle are cut; the parts read the same keys at the same time */
+        uint64_t n_part = (n_thread + n_rest - 1) / n_rest;
+        plan.n_part = n_part < plan.n_group ? (uint32_t)n_part : plan.n_group;
+        n_chunk = plan.n_whole + n_rest * plan.n_part;
+    }
     assert(n_chunk <= INT32_MAX);
     os_pool_run(n_thread > 1 ? pool : NULL, (int)n_chunk, attend_chunk, &plan);
 }
