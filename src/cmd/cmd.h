@@ -1,0 +1,104 @@
+/* What the verbs share: the verb table, option parsing, the store's place, output, exit codes.
+ * Only this folder prints, reads the environment, or ends the process. */
+#ifndef MUGA_CMD_H
+#define MUGA_CMD_H
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "hub/hub.h"
+#include "os/os.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+/* ---- verbs (main.c) ---- */
+typedef struct cmd_verb {
+    const char *name;    /* "run"; "agent test" for the verbs under another */
+    const char *usage;   /* what follows the name: "MODEL [PROMPT]" */
+    const char *summary; /* one line */
+    const char *details; /* more lines for `muga help VERB`, or NULL; options are listed by cmd_parse itself */
+    int (*run)(int argc, char **argv); /* argv[0] is the verb's last word; returns the exit code */
+} cmd_verb;
+
+/* One function a verb. */
+int cmd_run(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_rm(int argc, char **argv);
+int cmd_agent(int argc, char **argv);   /* run | test | list */
+int cmd_approve(int argc, char **argv); /* list | yes ID | no ID */
+int cmd_audit(int argc, char **argv);   /* log | verify | replay */
+int cmd_bench(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_debug_tokens(int argc, char **argv);
+int cmd_debug_logits(int argc, char **argv);
+int cmd_debug_greedy(int argc, char **argv);
+int cmd_debug_template(int argc, char **argv);
+int cmd_debug_accepts(int argc, char **argv);
+int cmd_debug_validate(int argc, char **argv);
+
+/* ---- options (options.c) ---- */
+typedef enum { CMD_FLAG, CMD_STRING, CMD_U32, CMD_U64, CMD_F32, CMD_REPEAT } cmd_kind;
+typedef struct cmd_option {
+    const char *name;    /* "--temp" */
+    char letter;         /* 'n' for -n, or 0 */
+    cmd_kind kind;
+    void *target;        /* bool, const char *, uint32_t, uint64_t, float; CMD_REPEAT: cmd_values */
+    const char *arg;     /* name of the value in help; NULL for a flag */
+    const char *help;
+} cmd_option;
+typedef struct cmd_values { const char *v[64]; size_t n; } cmd_values;
+
+typedef struct cmd_positional { const char *v[64]; size_t n, min, max; } cmd_positional;
+
+/* Parse argv[1..]. --name value, --name=value, -n value, -nVALUE; "--" ends options; -h and --help print help.
+ * Returns -1 to go on, or the exit code to return at once (0 after help, 2 after a usage error, said on stderr). */
+int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int argc, char **argv, cmd_positional *p);
+
+/* Pick a subcommand: runs it with its own argv, or prints what there is and returns 2. */
+int cmd_dispatch(const cmd_verb *verbs, size_t n, const char *prefix, int argc, char **argv);
+
+/* ---- results (output.c) ---- */
+int cmd_exit_code(muga_status status);
+/* "muga: message" on stderr; returns the exit code. */
+int cmd_fail(const muga_error *err);
+__attribute__((format(printf, 2, 3))) int cmd_error(muga_status status, const char *format, ...);
+bool cmd_is_terminal(int fd);
+bool cmd_use_colour(int fd);                 /* a terminal, no NO_COLOR, TERM not dumb */
+void cmd_print_json(const json_t *v);        /* compact, one line, flushed */
+/* Call at the end of a verb that printed to stdout: a full disk or a closed pipe must not pass for success.
+ * Returns `code`, or 6 when output was lost (EPIPE: silently). */
+int cmd_finish_output(int code);
+/* A table on stdout: cells [n_rows][n_cols], first row is the head; columns are padded, the last is not. */
+void cmd_print_table(const char *const *cells, size_t n_rows, size_t n_cols);
+void cmd_format_bytes(uint64_t bytes, char out[16]); /* "98.4 MB" */
+
+/* Progress on stderr: a bar on a terminal, plain lines elsewhere ("loading 50 %"). done 0..1; finish erases the bar. */
+typedef struct cmd_progress { const char *what; int last; bool active; } cmd_progress;
+void cmd_progress_show(void *progress, double done);
+void cmd_progress_finish(cmd_progress *p);
+
+/* SIGINT sets a flag that loops look at; a second one ends the process with 130. */
+void cmd_catch_interrupt(void);
+bool cmd_interrupted(void);
+void cmd_clear_interrupt(void);
+
+/* ---- places (places.c) ---- */
+/* $MUGA_HOME, else $XDG_DATA_HOME/muga, else $HOME/.local/share/muga. malloc'ed. */
+MUGA_MUST_USE muga_status cmd_home(char **out, muga_error *err);
+MUGA_MUST_USE muga_status cmd_hub(hub *out, muga_error *err);
+/* MODEL (path or store name) -> file path, malloc'ed. */
+MUGA_MUST_USE muga_status cmd_resolve(const char *model, char **path, muga_error *err);
+/* NAME of an agent -> folder, malloc'ed: a path if it holds '/', else $MUGA_HOME/agents/NAME, else ./agents/NAME,
+ * else beside the program (build tree) or under the installed data folder. */
+MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err);
+/* Every folder above that exists, in that order, for `agent list`. visit gets each agent's name and folder once. */
+MUGA_MUST_USE muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx,
+                                          muga_error *err);
+
+/* ---- JSON lines (jsonl.c) ---- */
+/* For each line of stdin (at most 64 MiB): parse it, call `handle`, which sets *out (new reference); print *out, or
+ * {"error": message} when either fails; flush; go on. Returns the exit code of the whole run. */
+int cmd_jsonl(muga_status (*handle)(void *ctx, const json_t *in, json_t **out, muga_error *err), void *ctx);
+
+#endif

@@ -1,0 +1,155 @@
+/* Where things are: the store's home, models by name, agents by name. The only reader of the environment. */
+#include "cmd/cmd.h"
+
+#include <unistd.h>
+
+#ifndef MUGA_DATA_DIR
+#define MUGA_DATA_DIR "/usr/local/share/muga"
+#endif
+
+static muga_status join(char **out, muga_error *err, const char *a, const char *b) {
+    str s = STR_INIT;
+    str_printf(&s, "%s/%s", a, b);
+    *out = str_take(&s);
+    return *out ? MUGA_OK : error_nomem(err, "path");
+}
+
+muga_status cmd_home(char **out, muga_error *err) {
+    const char *home = getenv("MUGA_HOME"), *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
+    if (home && *home) {
+        *out = mem_copy_string(home);
+        return *out ? MUGA_OK : error_nomem(err, "path");
+    }
+    if (data && *data == '/') return join(out, err, data, "muga");
+    if (user && *user) return join(out, err, user, ".local/share/muga");
+    return error_set(err, MUGA_E_ENV, "neither MUGA_HOME nor HOME is set; set MUGA_HOME to a folder of yours");
+}
+
+muga_status cmd_hub(hub *out, muga_error *err) {
+    char *home = NULL;
+    muga_status st = cmd_home(&home, err);
+    if (!st) st = hub_open(&os_system()->files, home, out, err);
+    free(home);
+    return st;
+}
+
+muga_status cmd_resolve(const char *model, char **path, muga_error *err) {
+    hub h;
+    *path = NULL;
+    muga_status st = cmd_hub(&h, err);
+    if (st) return st;
+    st = hub_resolve(&h, model, path, err);
+    hub_close(&h);
+    return st;
+}
+
+/* ---- agents ---- */
+
+typedef struct places { char *v[4]; size_t n; } places;
+
+static void places_add(places *p, char *dir) {
+    if (dir) p->v[p->n++] = dir;
+}
+
+/* The folders that hold agents, first to last. */
+static muga_status places_open(places *p, muga_error *err) {
+    char *home = NULL, *dir = NULL, self[4096];
+    *p = (places){0};
+    muga_status st = cmd_home(&home, err);
+    if (!st) st = join(&dir, err, home, "agents");
+    free(home);
+    if (st) return st;
+    places_add(p, dir);
+    places_add(p, mem_copy_string("agents"));
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 32);
+    if (n > 0) { /* the build tree: build/muga beside agents/ */
+        self[n] = 0;
+        char *slash = strrchr(self, '/');
+        if (slash) {
+            memcpy(slash, "/../agents", sizeof "/../agents");
+            places_add(p, mem_copy_string(self));
+        }
+    }
+    places_add(p, mem_copy_string(MUGA_DATA_DIR "/agents"));
+    return MUGA_OK;
+}
+
+static void places_close(places *p) {
+    for (size_t i = 0; i < p->n; i++) free(p->v[i]);
+}
+
+static bool is_agent(const char *dir) {
+    os_stat st;
+    str path = STR_INIT;
+    str_printf(&path, "%s/agent.yaml", dir);
+    const os_files *f = &os_system()->files;
+    bool yes = !path.failed && f->stat(f->self, str_get(&path), &st, NULL) == MUGA_OK && st.type == OS_TYPE_FILE;
+    str_release(&path);
+    return yes;
+}
+
+muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err) {
+    *dir = NULL;
+    if (strchr(name, '/')) {
+        if (!is_agent(name))
+            return error_set(err, MUGA_E_NOT_FOUND, "no agent in '%.150s': there is no agent.yaml", name);
+        *dir = mem_copy_string(name);
+        return *dir ? MUGA_OK : error_nomem(err, "path");
+    }
+    if (!*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-")] || name[0] == '.')
+        return error_set(err, MUGA_E_USAGE, "'%.60s' is no agent name; use [a-z0-9._-], or a path with '/'", name);
+    places p;
+    muga_status st = places_open(&p, err);
+    for (size_t i = 0; !st && !*dir && i < p.n; i++) {
+        st = join(dir, err, p.v[i], name);
+        if (!st && !is_agent(*dir)) {
+            free(*dir);
+            *dir = NULL;
+        }
+    }
+    if (!st && !*dir)
+        st = error_set(err, MUGA_E_NOT_FOUND, "no agent named '%.60s'; `muga agent list` shows those there are", name);
+    places_close(&p);
+    return st;
+}
+
+typedef struct visitor {
+    const places *p;
+    size_t i_place;
+    muga_status (*visit)(void *ctx, const char *name, const char *dir);
+    void *ctx;
+} visitor;
+
+static muga_status visit_name(void *ctx, const char *name) {
+    visitor *v = ctx;
+    char *dir = NULL;
+    muga_status st = MUGA_OK;
+    for (size_t i = 0; !st && i <= v->i_place; i++) { /* only where an earlier folder has none of that name */
+        st = join(&dir, NULL, v->p->v[i], name);
+        if (!st && is_agent(dir)) {
+            if (i == v->i_place) st = v->visit(v->ctx, name, dir);
+            free(dir);
+            return st;
+        }
+        free(dir);
+    }
+    return st;
+}
+
+muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx, muga_error *err) {
+    places p;
+    const os_files *f = &os_system()->files;
+    muga_status st = places_open(&p, err);
+    for (size_t i = 0; !st && i < p.n; i++) {
+        os_stat info;
+        bool again = false;
+        char real[2][4096];
+        for (size_t k = 0; k < i; k++)
+            again |= realpath(p.v[i], real[0]) && realpath(p.v[k], real[1]) && !strcmp(real[0], real[1]);
+        if (again || f->stat(f->self, p.v[i], &info, NULL) || info.type != OS_TYPE_DIR) continue;
+        visitor v = {&p, i, visit, ctx};
+        st = f->list(f->self, p.v[i], visit_name, &v, err);
+    }
+    places_close(&p);
+    return st;
+}
