@@ -23,7 +23,7 @@ typedef struct engine_options {
     bool exact;                /* f32 activations instead of int8 */
     bool kv_f32;               /* f32 KV instead of f16 */
     uint32_t n_batch;          /* tokens of a step; 0 = 128 */
-    bool ids_only;             /* a tokenizer or template that can't be used is no error: the engine works on ids */
+    bool ids_only;             /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
 } engine_options;

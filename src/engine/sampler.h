@@ -9,7 +9,8 @@
  *   6. temperature, softmax over what is left
  *   7. top-p                the smallest set of the most likely whose sum reaches p (at least one)
  *   8. min-p                those at least min_p times as likely as the first
- *   9. draw                 u from Philox, key (seed, choice, attempt), counter position; the first whose running sum passes u
+ *   9. draw                 u from Philox, key (seed, choice, attempt), counter position; of what is left, by ascending id, the
+ *                           first whose running sum passes u times the total
  *
  * The same logits, settings and position give the same token on every machine. One thread at a time; picking doesn't allocate. */
 #ifndef MUGA_ENGINE_SAMPLER_H
@@ -46,7 +47,8 @@ void sampler_accept(sampler *s, int32_t id);
 MUGA_MUST_USE muga_status sampler_pick(sampler *s, const float *logits, const uint64_t *mask, uint64_t position,
                                        int32_t *out, muga_error *err);
 
-/* log softmax(logits)[id] in nats, the same bits on every instruction set. work [n_vocab] is overwritten. */
-double sampler_logprob(const kernel_table *kernels, const float *logits, uint32_t n_vocab, int32_t id, float *work);
+/* log(sum(exp(logits))) in nats: logits[id] minus it is the token's log-probability. The same bits on every instruction set.
+ * work [n_vocab] is overwritten. */
+double sampler_log_partition(const kernel_table *kernels, const float *logits, uint32_t n_vocab, float *work);
 
 #endif

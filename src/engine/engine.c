@@ -1,0 +1,154 @@
+/* Opening a model file as an engine: kernels, threads, weights, tokenizer, template.
+ *
+ * Refuses an instruction set that isn't there, a file that model/ or the tokenizer refuses. The chat template and the vocabulary trie
+ * are made at first use: a model with a broken template still loads, and says so when it is asked to chat. */
+#include "engine/internal.h"
+
+#include <stdio.h>
+
+/* The common ChatML form, for files that carry no template of their own. */
+static const char chatml[] = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+                             "'<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
+                             "}}{% endif %}";
+
+static muga_status choose_kernels(engine *e, const engine_options *o, muga_error *err) {
+    kernel_isa isa = o->isa < 0 ? kernel_isa_best() : (kernel_isa)o->isa;
+    e->kernels = kernel_table_get(isa);
+    if (!e->kernels)
+        return error_set(err, MUGA_E_ENV, "instruction set \"%s\" is not there on this processor or in this build; best here: %s",
+                         kernel_isa_name(isa), kernel_isa_name(kernel_isa_best()));
+    e->o.isa = (int)isa;
+    e->o.n_threads = o->n_threads > 0 ? o->n_threads : os_cpu_count();
+    e->o.n_batch = o->n_batch > 0 ? MIN(o->n_batch, 4096u) : 128;
+    e->kv = o->kv_f32 ? KERNEL_KV_F32 : KERNEL_KV_F16;
+    return os_pool_new(e->o.n_threads, &e->pool, err);
+}
+
+static muga_status open_text(engine *e, muga_error *err) {
+    if (e->o.ids_only && !tokenizer_is_supported(e->file, NULL))
+        return MUGA_OK;
+    muga_status st = tokenizer_open(e->file, &e->tok, err);
+    if (st)
+        return st;
+    uint32_t n_vocab = model_get_params(e->model)->n_vocab;
+    if ((uint32_t)tokenizer_count(e->tok) != n_vocab)
+        return error_set(err, MUGA_E_INPUT, "the tokenizer has %d tokens, but the embedding %u rows",
+                         tokenizer_count(e->tok), n_vocab);
+    st = gguf_get_string(e->file, "tokenizer.chat_template", &e->template_source, err);
+    if (st == MUGA_E_NOT_FOUND) {
+        e->template_source = span_of_string(chatml);
+        e->template_fallback = true;
+        return MUGA_OK;
+    }
+    return st;
+}
+
+static muga_status new_batch(engine *e, muga_error *err) {
+    uint32_t n = e->o.n_batch;
+    model_run_options o = {.kernels = e->kernels, .pool = e->pool, .act = e->o.exact ? KERNEL_ACT_F32 : KERNEL_ACT_INT8,
+                           .kv = e->kv, .max_tok = n, .max_seq = n};
+    muga_status st = model_run_new(e->model, &o, &e->run, err);
+    if (st)
+        return st;
+    e->ids = mem_alloc_array(n, sizeof *e->ids);
+    e->pos = mem_alloc_array(n, sizeof *e->pos);
+    e->i_seq = mem_alloc_array(n, sizeof *e->i_seq);
+    e->wanted = mem_alloc_array(n, sizeof *e->wanted);
+    e->pages = mem_alloc_array(n, sizeof *e->pages);
+    e->i_item = mem_alloc_array(n, sizeof *e->i_item);
+    return e->ids && e->pos && e->i_seq && e->wanted && e->pages && e->i_item ? MUGA_OK
+                                                                             : error_nomem(err, "the engine's batch");
+}
+
+muga_status engine_open(const char *path, const engine_options *o, engine **out, muga_error *err) {
+    engine *e = mem_alloc_array(1, sizeof *e);
+    if (!e)
+        return error_nomem(err, "the engine");
+    pthread_mutex_init(&e->lazy_lock, NULL);
+    pthread_mutex_init(&e->step_lock, NULL);
+    e->o = *o;
+    muga_status st = choose_kernels(e, o, err);
+    if (st)
+        goto out;
+    if ((st = gguf_open(path, &e->file, err)))
+        goto out;
+    model_load_options load = {.pool = e->pool, .on_progress = o->on_progress, .on_progress_ctx = o->on_progress_ctx};
+    if ((st = model_load(e->file, &load, &e->model, err))) {
+        st = error_prefix(err, st, "%s", path);
+        goto out;
+    }
+    if ((st = open_text(e, err))) {
+        st = error_prefix(err, st, "%s", path);
+        goto out;
+    }
+    st = new_batch(e, err);
+out:
+    if (st) {
+        engine_free(e);
+        return st;
+    }
+    *out = e;
+    return MUGA_OK;
+}
+
+void engine_free(engine *e) {
+    if (!e)
+        return;
+    model_run_free(e->run);
+    free(e->ids);
+    free(e->pos);
+    free(e->i_seq);
+    free(e->wanted);
+    free(e->pages);
+    free(e->i_item);
+    template_free(e->template);
+    constrain_trie_free(e->trie);
+    tokenizer_free(e->tok);
+    model_free(e->model);
+    gguf_close(e->file);
+    os_pool_free(e->pool);
+    pthread_mutex_destroy(&e->lazy_lock);
+    pthread_mutex_destroy(&e->step_lock);
+    free(e);
+}
+
+const model *engine_model(const engine *e) { return e->model; }
+const model_params *engine_params(const engine *e) { return model_get_params(e->model); }
+const kernel_table *engine_kernels(const engine *e) { return e->kernels; }
+const tokenizer *engine_tokenizer(const engine *e) { return e->tok; }
+const gguf_file *engine_file(const engine *e) { return e->file; }
+const engine_options *engine_get_options(const engine *e) { return &e->o; }
+
+span engine_template_source(const engine *e, bool *fallback) {
+    *fallback = e->template_fallback;
+    return e->template_source;
+}
+
+muga_status engine_template(engine *e, const template **out, muga_error *err) {
+    if (!e->tok)
+        return error_set(err, MUGA_E_INPUT, "this model's tokenizer is not supported, so it can't chat");
+    muga_status st = MUGA_OK;
+    pthread_mutex_lock(&e->lazy_lock);
+    if (!e->template) {
+        st = template_compile(e->template_source.p, e->template_source.n, &e->template, err);
+        if (st)
+            st = error_prefix(err, st, "the model's chat template");
+    }
+    *out = e->template;
+    pthread_mutex_unlock(&e->lazy_lock);
+    return st;
+}
+
+muga_status engine_trie(engine *e, const constrain_trie **out, muga_error *err) {
+    if (!e->tok)
+        return error_set(err, MUGA_E_INPUT, "this model's tokenizer is not supported, so its output can't be constrained");
+    muga_status st = MUGA_OK;
+    pthread_mutex_lock(&e->lazy_lock);
+    if (!e->trie) {
+        constrain_vocab v = {(uint32_t)tokenizer_count(e->tok), tokenizer_text_pieces(e->tok)};
+        st = constrain_trie_new(&v, &e->trie, err);
+    }
+    *out = e->trie;
+    pthread_mutex_unlock(&e->lazy_lock);
+    return st;
+}
