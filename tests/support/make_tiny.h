@@ -1,0 +1,22 @@
+/* The small model of tests/data/tiny.gguf, made from nothing: the same bytes on every machine. */
+#ifndef TESTS_MAKE_TINY_H
+#define TESTS_MAKE_TINY_H
+
+#include "base/str.h"
+
+/* Appends the GGUF file to out. Llama architecture, 2 layers, untied; random weights in Q4_1, Q8_0, F16 and F32; a
+ * byte-level BPE vocabulary of TINY_VOCAB tokens with merges learned from a text of our own, "<|endoftext|>" (0),
+ * "<|im_start|>" (1),
+ * "<|im_end|>" (2), and a chat template in their form. */
+MUGA_MUST_USE muga_status make_tiny(str *out, muga_error *err);
+
+enum {
+    TINY_VOCAB = 416,
+    TINY_LAYERS = 2,
+    TINY_EMBD = 64,
+    TINY_HEADS = 4,
+    TINY_HEADS_KV = 2,
+    TINY_FF = 128,
+    TINY_CTX = 2048
+};
+#endif
