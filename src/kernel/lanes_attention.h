@@ -92,17 +92,18 @@ LANES_INLINE void scores_rows(const attn_row *rows, const int n_row, const int n
     }
 }
 
-/* out_r[d ..] += p[r][j] V[j][d ..] for j in [from, to), ascending; lanes are d. `left` < 16 is the width of a last,
- * partial vector (n_vec 1); 0 = whole vectors. */
+/* out_r[d ..] = out_r[d ..] rescale[r], then += p[r][j] V[j][d ..] for j in [from, to), ascending; lanes are d. `left` < 16 is
+ * the width of a last, partial vector (n_vec 1); 0 = whole vectors. */
 LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int n_vec, const bool half, size_t left,
-                               const attn_block *b, size_t d, const float p[][BLOCK], uint32_t from, uint32_t to) {
+                               const attn_block *b, size_t d, const float p[][BLOCK], const float *rescale, uint32_t from,
+                               uint32_t to) {
     v16 sum[GROUP_ROWS][BLOCK_VECS];
 #pragma GCC unroll 8
     for (int r = 0; r < n_row; r++)
 #pragma GCC unroll 8
         for (int i = 0; i < n_vec; i++) {
             float *o = rows[r].out + d + 16 * i;
-            sum[r][i] = left != 0 ? v_load_n(o, left) : v_load(o);
+            sum[r][i] = v_mul(left != 0 ? v_load_n(o, left) : v_load(o), v_set(rescale[r]));
         }
     for (uint32_t j = from; j < to; j++) {
         v16 v[BLOCK_VECS];
@@ -133,14 +134,15 @@ LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int 
 }
 
 LANES_INLINE void values_rows(const attn_row *rows, const int n_row, const int n_vec, const bool half,
-                              const attn_block *b, const float p[][BLOCK], uint32_t from, uint32_t to) {
+                              const attn_block *b, const float p[][BLOCK], const float *rescale, uint32_t from,
+                              uint32_t to) {
     size_t d = 0, wide = 16 * (size_t)n_vec;
     for (; d + wide <= b->dim; d += wide)
-        values_chunk(rows, n_row, n_vec, half, 0, b, d, p, from, to);
+        values_chunk(rows, n_row, n_vec, half, 0, b, d, p, rescale, from, to);
     for (; n_vec > 1 && d + 16 <= b->dim; d += 16)
-        values_chunk(rows, n_row, 1, half, 0, b, d, p, from, to);
+        values_chunk(rows, n_row, 1, half, 0, b, d, p, rescale, from, to);
     if (d < b->dim)
-        values_chunk(rows, n_row, 1, half, b->dim - d, b, d, p, from, to);
+        values_chunk(rows, n_row, 1, half, b->dim - d, b, d, p, rescale, from, to);
 }
 
 /* Vectors of sums a row, so that rows x vectors fill the registers and leave room for K or V and one broadcast. */
@@ -166,9 +168,9 @@ static void scores(kernel_kv_type type, const attn_row *rows, int n_row, const a
 }
 
 static void values(kernel_kv_type type, const attn_row *rows, int n_row, const attn_block *b, const float p[][BLOCK],
-                   uint32_t from, uint32_t to) {
-#define VALUES_F16(n) values_rows(rows, n, VECS(n), true, b, p, from, to)
-#define VALUES_F32(n) values_rows(rows, n, VECS(n), false, b, p, from, to)
+                   const float *rescale, uint32_t from, uint32_t to) {
+#define VALUES_F16(n) values_rows(rows, n, VECS(n), true, b, p, rescale, from, to)
+#define VALUES_F32(n) values_rows(rows, n, VECS(n), false, b, p, rescale, from, to)
     if (type == KERNEL_KV_F16) {
         EACH_ROW_COUNT(VALUES_F16)
     } else {
@@ -176,53 +178,59 @@ static void values(kernel_kv_type type, const attn_row *rows, int n_row, const a
     }
 }
 
-LANES_INLINE void row_multiply(float *out, size_t dim, float by) {
-    v16 x = v_set(by);
-    size_t d = 0;
-    for (; d + 16 <= dim; d += 16)
-        v_store(out + d, v_mul(v_load(out + d), x));
-    if (d < dim)
-        v_store_n(out + d, v_mul(v_load_n(out + d, dim - d), x), dim - d);
-}
-
-/* Scores of one row to probabilities, +0 outside [from, to); moves m and l and rescales the values so far. */
-static void row_softmax(const kernel_attn_args *a, attn_row *row, float s[BLOCK], uint32_t from, uint32_t to) {
-    v16 x[BLOCK_VECS], scale = v_set(a->scale), largest = v_set(row->m);
+/* Scores of one row, scaled and capped, -infinity outside [from, to); returns the largest of them and m. */
+LANES_INLINE float row_scale(const kernel_attn_args *a, float *s, uint32_t from, uint32_t to, float m) {
+    v16 scale = v_set(a->scale), largest = v_set(m);
     uint64_t seen = (UINT64_MAX >> (BLOCK - to)) & (UINT64_MAX << from);
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK_VECS; i++) {
-        x[i] = v_mul(v_load(s + 16 * i), scale);
+        v16 x = v_mul(v_load(s + 16 * i), scale);
         if (a->softcap != 0) {
             v16 cap = v_set(a->softcap);
-            x[i] = v_mul(cap, v_tanh(v_div(x[i], cap)));
+            x = v_mul(cap, v_tanh(v_div(x, cap)));
         }
         if (seen != UINT64_MAX)
-            x[i] = v_select(v_mask((uint32_t)(seen >> (16 * i)) & 0xFFFF), x[i], v_set(-INFINITY));
-        largest = v_max(x[i], largest);
+            x = v_select(v_mask((uint32_t)(seen >> (16 * i)) & 0xFFFF), x, v_set(-INFINITY));
+        v_store(s + 16 * i, x);
+        largest = v_max(x, largest);
     }
-    float m = v_largest(largest);
+    return v_largest(largest);
+}
+
+/* Scores to probabilities; returns their sum. */
+LANES_INLINE float row_exp(float *s, float m) {
     v16 lanes = v_zero(), max = v_set(m);
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK_VECS; i++) {
-        v16 p = v_exp(v_sub(x[i], max));
+        v16 p = v_exp_falling(v_sub(v_load(s + 16 * i), max));
         lanes = v_add(lanes, p);
         v_store(s + 16 * i, p);
     }
-    float rescale = 1.0f; /* exp(0), where the largest score stays */
-    if (m != row->m) {
-        float lane[16];
-        v_store(lane, v_exp(v_set(row->m - m)));
-        rescale = lane[0];
-        row_multiply(row->out, a->head_dim, rescale);
-    }
-    row->l = __builtin_fmaf(row->l, rescale, v_sum(lanes));
-    row->m = m;
+    return v_sum(lanes);
+}
+
+/* The softmax of a block: s becomes probabilities, m and l move on, rescale[r] is what the values so far are to be
+ * multiplied by. In three steps over all rows, so that the latency of one row's reductions hides behind the others. */
+static void group_softmax(const kernel_attn_args *a, attn_row *rows, int n_row, const uint32_t *from, const uint32_t *to,
+                          float s[][BLOCK], float rescale[16]) {
+    float before[16] = {0}, m[16] = {0};
+    for (int r = 0; r < n_row; r++)
+        if (to[r] != 0) {
+            before[r] = rows[r].m;
+            m[r] = row_scale(a, s[r], from[r], to[r], rows[r].m);
+        }
+    v_store(rescale, v_exp_falling(v_sub(v_load(before), v_load(m))));
+    for (int r = 0; r < n_row; r++)
+        if (to[r] != 0) {
+            rows[r].l = __builtin_fmaf(rows[r].l, rescale[r], row_exp(s[r], m[r]));
+            rows[r].m = m[r];
+        }
 }
 
 /* One block for at most GROUP_ROWS rows. Where they do not see the same positions (the diagonal, a window's edge) the
  * common stretch goes together and each row's own before and after it, still in ascending order. */
 static void group_block(const kernel_attn_args *a, attn_row *rows, int n_row, const attn_block *b, uint32_t base) {
-    float s[GROUP_ROWS][BLOCK];
+    float s[GROUP_ROWS][BLOCK], rescale[16];
     uint32_t from[GROUP_ROWS], to[GROUP_ROWS], common_from = 0, common_to = BLOCK;
     bool any = false;
     for (int r = 0; r < n_row; r++) {
@@ -237,21 +245,22 @@ static void group_block(const kernel_attn_args *a, attn_row *rows, int n_row, co
     if (!any)
         return;
     scores(a->type, rows, n_row, b, s);
-    for (int r = 0; r < n_row; r++)
-        if (to[r] != 0)
-            row_softmax(a, &rows[r], s[r], from[r], to[r]);
+    group_softmax(a, rows, n_row, from, to, s, rescale);
     bool common = common_from < common_to;
     for (int r = 0; r < n_row; r++) {
         uint32_t before = common ? common_from : to[r];
-        if (from[r] < before)
-            values(a->type, &rows[r], 1, b, &s[r], from[r], before);
+        if (from[r] < before) {
+            values(a->type, &rows[r], 1, b, &s[r], &rescale[r], from[r], before);
+            rescale[r] = 1.0f;
+        }
     }
     if (!common)
         return;
-    values(a->type, rows, n_row, b, s, common_from, common_to);
+    values(a->type, rows, n_row, b, s, rescale, common_from, common_to);
+    static const float one = 1.0f;
     for (int r = 0; r < n_row; r++)
         if (common_to < to[r])
-            values(a->type, &rows[r], 1, b, &s[r], common_to, to[r]);
+            values(a->type, &rows[r], 1, b, &s[r], &one, common_to, to[r]);
 }
 
 /* Rows of one sequence and one KV head, from the first visible block to the last. */

@@ -97,12 +97,20 @@ LANES_INLINE void v_store_f16(uint16_t *p, v16 x) {
     _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-/* 2p * 2^(n - 1), where t = n + 1.5 * 2^23 (see kernel_expf) */
+/* p * 2^n as 2p * 2^(n - 1), since 2^128 is no f32; t = n + 1.5 * 2^23 (see kernel_expf) */
 LANES_INLINE __m256 v8_scale_exp(__m256 p, __m256 t) {
     __m256i e = _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(0x3F000000));
     return _mm256_mul_ps(_mm256_add_ps(p, p), _mm256_castsi256_ps(e));
 }
-LANES_INLINE v16 v_scale_exp(v16 p, v16 t) { return (v16){v8_scale_exp(p.a, t.a), v8_scale_exp(p.b, t.b)}; }
+LANES_INLINE v16 v_scale_exp(v16 p, v16 t, v16 n) {
+    (void)n;
+    return (v16){v8_scale_exp(p.a, t.a), v8_scale_exp(p.b, t.b)};
+}
+/* +0 where x < bound, else y; a NaN x gives y */
+LANES_INLINE v16 v_zero_below(v16 y, v16 x, v16 bound) {
+    return (v16){_mm256_andnot_ps(_mm256_cmp_ps(x.a, bound.a, _CMP_LT_OQ), y.a),
+                 _mm256_andnot_ps(_mm256_cmp_ps(x.b, bound.b, _CMP_LT_OQ), y.b)};
+}
 
 /* The tree 16 -> 8 -> 4 -> 2 -> 1: lane l += lane l + width. */
 LANES_INLINE float v_sum(v16 x) {

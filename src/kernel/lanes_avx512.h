@@ -52,10 +52,14 @@ LANES_INLINE void v_store_f16(uint16_t *p, v16 a) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-/* 2p * 2^(n - 1), where t = n + 1.5 * 2^23 (see kernel_expf) */
-LANES_INLINE v16 v_scale_exp(v16 p, v16 t) {
-    __m512i e = _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3F000000));
-    return _mm512_mul_ps(_mm512_add_ps(p, p), _mm512_castsi512_ps(e));
+/* p * 2^n, which is no subnormal; t = n + 1.5 * 2^23 (see kernel_expf) */
+LANES_INLINE v16 v_scale_exp(v16 p, v16 t, v16 n) {
+    (void)t;
+    return _mm512_scalef_ps(p, n);
+}
+/* +0 where x < bound, else y; a NaN x gives y */
+LANES_INLINE v16 v_zero_below(v16 y, v16 x, v16 bound) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, bound, _CMP_NLT_UQ), y);
 }
 
 /* The tree 16 -> 8 -> 4 -> 2 -> 1: lane l += lane l + width. */

@@ -6,7 +6,8 @@
 
 #include <math.h>
 
-LANES_INLINE v16 v_exp(v16 x) {
+/* expf of x <= 0 (or NaN): no lane overflows. */
+LANES_INLINE v16 v_exp_falling(v16 x) {
     v16 round = v_set(MATH_EXPF_ROUND);
     v16 t = v_fma(x, v_set(MATH_EXPF_LOG2E), round);
     v16 n = v_sub(t, round);
@@ -18,9 +19,11 @@ LANES_INLINE v16 v_exp(v16 x) {
     p = v_fma(p, r, v_set(MATH_EXPF_C2));
     p = v_fma(p, r, v_set(1.0f));
     p = v_fma(p, r, v_set(1.0f));
-    v16 y = v_scale_exp(p, t);
-    y = v_select(v_less(x, v_set(MATH_EXPF_LOW)), v_zero(), y);
-    return v_select(v_less(v_set(MATH_EXPF_HIGH), x), v_set(INFINITY), y);
+    return v_zero_below(v_scale_exp(p, t, n), x, v_set(MATH_EXPF_LOW));
+}
+
+LANES_INLINE v16 v_exp(v16 x) {
+    return v_select(v_less(v_set(MATH_EXPF_HIGH), x), v_set(INFINITY), v_exp_falling(x));
 }
 
 LANES_INLINE v16 v_tanh(v16 x) {
