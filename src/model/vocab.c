@@ -29,21 +29,25 @@ static int byte_of_character(uint32_t cp) {
 }
 
 static bool spell_bytes(const char *p, size_t n, char *out, size_t *n_out) {
-    size_t at = 0, w = 0;
-    while (at < n) {
+    size_t w = 0;
+    for (size_t at = 0; at < n;) {
         uint8_t c = (uint8_t)p[at];
         if (c >= 0x21 && c <= 0x7E) {
             out[w++] = (char)c;
             at++;
             continue;
         }
-        uint32_t cp;
-        size_t len = utf8_decode(p + at, n - at, &cp);
-        int byte = len ? byte_of_character(cp) : -1;
-        if (byte < 0)
+        /* All other characters of the alphabet, U+00A1 to U+0143, have two bytes. */
+        uint8_t second = at + 1 < n ? (uint8_t)p[at + 1] : 0;
+        if (c < 0xC2 || c > 0xC5 || (second & 0xC0) != 0x80) {
             return false;
+        }
+        int byte = byte_of_character((uint32_t)(c & 0x1F) << 6 | (second & 0x3F));
+        if (byte < 0) {
+            return false;
+        }
         out[w++] = (char)byte;
-        at += len;
+        at += 2;
     }
     *n_out = w;
     return true;
@@ -91,17 +95,26 @@ static uint64_t read_u64(const char *p) {
     return v;
 }
 
+static uint32_t read_u32(const char *p) {
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Two overlapping reads take what is left at the end, whatever its length. */
 static uint64_t hash_piece(uint64_t seed, const char *p, size_t n) {
-    uint64_t h = seed ^ n;
-    while (n >= 8) {
-        h = vocab_mix(h, read_u64(p));
-        p += 8;
-        n -= 8;
+    uint64_t h = seed ^ n, rest = 0;
+    if (n >= 8) {
+        for (size_t at = 0; at + 8 < n; at += 8) {
+            h = vocab_mix(h, read_u64(p + at));
+        }
+        rest = read_u64(p + n - 8);
+    } else if (n >= 4) {
+        rest = (uint64_t)read_u32(p) << 32 | read_u32(p + n - 4);
+    } else if (n > 0) {
+        rest = (uint64_t)(uint8_t)p[0] << 16 | (uint64_t)(uint8_t)p[n / 2] << 8 | (uint8_t)p[n - 1];
     }
-    uint64_t rest = 0;
-    for (size_t i = 0; i < n; i++)
-        rest |= (uint64_t)(uint8_t)p[i] << (8 * i);
-    return vocab_mix(h ^ seed, rest ^ h);
+    return vocab_mix(h, rest);
 }
 
 /* The slot that holds p[0, n), or the free one where it belongs. */
