@@ -37,19 +37,28 @@ int cmd_debug_template(int argc, char **argv);
 int cmd_debug_accepts(int argc, char **argv);
 int cmd_debug_validate(int argc, char **argv);
 
+/* "usage: muga VERB ...", summary and details, on stdout. verb: "run", "debug tokens". */
+void cmd_print_verb(const char *verb);
+
 /* ---- options (options.c) ---- */
 typedef enum { CMD_FLAG, CMD_STRING, CMD_U32, CMD_U64, CMD_F32, CMD_REPEAT } cmd_kind;
 typedef struct cmd_option {
-    const char *name;    /* "--temp" */
-    char letter;         /* 'n' for -n, or 0 */
+    const char *name; /* "--temp" */
+    char letter;      /* 'n' for -n, or 0 */
     cmd_kind kind;
-    void *target;        /* bool, const char *, uint32_t, uint64_t, float; CMD_REPEAT: cmd_values */
-    const char *arg;     /* name of the value in help; NULL for a flag */
+    void *target;    /* bool, const char *, uint32_t, uint64_t, float; CMD_REPEAT: cmd_values */
+    const char *arg; /* name of the value in help; NULL for a flag */
     const char *help;
 } cmd_option;
-typedef struct cmd_values { const char *v[64]; size_t n; } cmd_values;
+typedef struct cmd_values {
+    const char *v[64];
+    size_t n;
+} cmd_values;
 
-typedef struct cmd_positional { const char *v[64]; size_t n, min, max; } cmd_positional;
+typedef struct cmd_positional {
+    const char *v[64];
+    size_t n, min, max;
+} cmd_positional;
 
 /* Parse argv[1..]. --name value, --name=value, -n value, -nVALUE; "--" ends options; -h and --help print help.
  * Returns -1 to go on, or the exit code to return at once (0 after help, 2 after a usage error, said on stderr). */
@@ -64,8 +73,8 @@ int cmd_exit_code(muga_status status);
 int cmd_fail(const muga_error *err);
 __attribute__((format(printf, 2, 3))) int cmd_error(muga_status status, const char *format, ...);
 bool cmd_is_terminal(int fd);
-bool cmd_use_colour(int fd);                 /* a terminal, no NO_COLOR, TERM not dumb */
-void cmd_print_json(const json_t *v);        /* compact, one line, flushed */
+bool cmd_use_colour(int fd);          /* a terminal, no NO_COLOR, TERM not dumb */
+void cmd_print_json(const json_t *v); /* compact, one line, flushed */
 /* Call at the end of a verb that printed to stdout: a full disk or a closed pipe must not pass for success.
  * Returns `code`, or 6 when output was lost (EPIPE: silently). */
 int cmd_finish_output(int code);
@@ -74,7 +83,11 @@ void cmd_print_table(const char *const *cells, size_t n_rows, size_t n_cols);
 void cmd_format_bytes(uint64_t bytes, char out[16]); /* "98.4 MB" */
 
 /* Progress on stderr: a bar on a terminal, plain lines elsewhere ("loading 50 %"). done 0..1; finish erases the bar. */
-typedef struct cmd_progress { const char *what; int last; bool active; } cmd_progress;
+typedef struct cmd_progress {
+    const char *what;
+    int last;
+    bool active;
+} cmd_progress;
 void cmd_progress_show(void *progress, double done);
 void cmd_progress_finish(cmd_progress *p);
 

@@ -11,9 +11,12 @@ static bool read_line(str *line, bool *too_long) {
     *too_long = false;
     while ((c = getc_unlocked(stdin)) != EOF) {
         any = true;
-        if (c == '\n') return true;
-        if (line->len >= JSONL_MAX_LINE) *too_long = true;
-        else str_append_c(line, (char)c);
+        if (c == '\n')
+            return true;
+        if (line->len >= JSONL_MAX_LINE)
+            *too_long = true;
+        else
+            str_append_c(line, (char)c);
     }
     return any;
 }
@@ -27,18 +30,22 @@ int cmd_jsonl(muga_status (*handle)(void *ctx, const json_t *in, json_t **out, m
         muga_error err = {0};
         char where[40];
         snprintf(where, sizeof where, "line %zu", number);
-        if (!too_long && line.len == 0) continue;
+        if (!too_long && line.len == 0)
+            continue;
         muga_status st = too_long ? error_set(&err, MUGA_E_LIMIT, "%s is longer than %zu bytes", where, JSONL_MAX_LINE)
                                   : json_parse(str_get(&line), line.len, where, &in, &err);
-        if (!st) st = handle(ctx, in, &out, &err);
+        if (!st)
+            st = handle(ctx, in, &out, &err);
         if (st || !out) {
             json_decref(out);
             out = json_pack("{s:s}", "error", err.message);
         }
-        if (out) cmd_print_json(out);
+        if (out)
+            cmd_print_json(out);
         json_decref(out);
         json_decref(in);
-        if (ferror(stdout)) break;
+        if (ferror(stdout))
+            break;
     }
     str_release(&line);
     return cmd_finish_output(0);

@@ -6,13 +6,15 @@
 
 static const cmd_option *find_long(const cmd_option *o, size_t n, const char *text, size_t len) {
     for (size_t i = 0; i < n; i++)
-        if (strlen(o[i].name) == len && !memcmp(o[i].name, text, len)) return &o[i];
+        if (strlen(o[i].name) == len && !memcmp(o[i].name, text, len))
+            return &o[i];
     return NULL;
 }
 
 static const cmd_option *find_short(const cmd_option *o, size_t n, char letter) {
     for (size_t i = 0; i < n; i++)
-        if (o[i].letter && o[i].letter == letter) return &o[i];
+        if (o[i].letter && o[i].letter == letter)
+            return &o[i];
     return NULL;
 }
 
@@ -25,10 +27,12 @@ static int usage_error(const char *verb, const char *format, const char *a, cons
 
 static bool parse_u64(const char *text, uint64_t max, uint64_t *out) {
     char *end;
-    if (!*text || strspn(text, "0123456789") != strlen(text)) return false;
+    if (!*text || strspn(text, "0123456789") != strlen(text))
+        return false;
     errno = 0;
     unsigned long long v = strtoull(text, &end, 10);
-    if (errno || *end || v > max) return false;
+    if (errno || *end || v > max)
+        return false;
     *out = v;
     return true;
 }
@@ -37,7 +41,8 @@ static bool parse_f32(const char *text, float *out) {
     char *end;
     errno = 0;
     double v = strtod(text, &end);
-    if (end == text || *end || !isfinite(v) || v > 1e30 || v < -1e30) return false;
+    if (end == text || *end || !isfinite(v) || v > 1e30 || v < -1e30)
+        return false;
     *out = (float)v;
     return true;
 }
@@ -57,11 +62,13 @@ static int store_value(const char *verb, const cmd_option *o, const char *text) 
             return usage_error(verb, "%s needs a whole number, not '%s'", o->name, text);
         return -1;
     case CMD_F32:
-        if (!parse_f32(text, o->target)) return usage_error(verb, "%s needs a number, not '%s'", o->name, text);
+        if (!parse_f32(text, o->target))
+            return usage_error(verb, "%s needs a number, not '%s'", o->name, text);
         return -1;
     case CMD_REPEAT: {
         cmd_values *values = o->target;
-        if (values->n == ARRAY_LEN(values->v)) return usage_error(verb, "%s is given more than %s times", o->name, "64");
+        if (values->n == ARRAY_LEN(values->v))
+            return usage_error(verb, "%s is given more than %s times", o->name, "64");
         values->v[values->n++] = text;
         return -1;
     }
@@ -70,16 +77,16 @@ static int store_value(const char *verb, const cmd_option *o, const char *text) 
 }
 
 static void print_options(const cmd_option *o, size_t n) {
-    if (n) printf("\nOptions:\n");
+    if (n)
+        printf("\nOptions:\n");
     for (size_t i = 0; i < n; i++) {
         char left[64], letter[8] = "";
-        if (o[i].letter) snprintf(letter, sizeof letter, "-%c, ", o[i].letter);
+        if (o[i].letter)
+            snprintf(letter, sizeof letter, "-%c, ", o[i].letter);
         snprintf(left, sizeof left, "%s%s%s%s", letter, o[i].name, o[i].arg ? " " : "", o[i].arg ? o[i].arg : "");
         printf("  %-24s %s\n", left, o[i].help);
     }
 }
-
-void cmd_print_verb(const char *verb); /* main.c */
 
 int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int argc, char **argv, cmd_positional *p) {
     bool only_positional = false;
@@ -87,7 +94,8 @@ int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int
         const char *a = argv[i], *value = NULL;
         const cmd_option *o;
         if (only_positional || a[0] != '-' || !a[1]) {
-            if (p->n == MIN(p->max, ARRAY_LEN(p->v))) return usage_error(verb, "unexpected argument '%s'%s", a, "");
+            if (p->n == MIN(p->max, ARRAY_LEN(p->v)))
+                return usage_error(verb, "unexpected argument '%s'%s", a, "");
             p->v[p->n++] = a;
             continue;
         }
@@ -104,30 +112,38 @@ int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int
             const char *equals = strchr(a, '=');
             o = find_long(options, n_options, a, equals ? (size_t)(equals - a) : strlen(a));
             value = equals ? equals + 1 : NULL;
-            if (o && o->kind == CMD_FLAG && value) return usage_error(verb, "%s takes no value%s", o->name, "");
+            if (o && o->kind == CMD_FLAG && value)
+                return usage_error(verb, "%s takes no value%s", o->name, "");
         } else {
             o = find_short(options, n_options, a[1]);
             value = a[2] ? a + 2 : NULL;
-            if (o && o->kind == CMD_FLAG && value) return usage_error(verb, "unknown option '%s'%s", a, "");
+            if (o && o->kind == CMD_FLAG && value)
+                return usage_error(verb, "unknown option '%s'%s", a, "");
         }
-        if (!o) return usage_error(verb, "unknown option '%s'%s", a, "");
+        if (!o)
+            return usage_error(verb, "unknown option '%s'%s", a, "");
         if (o->kind != CMD_FLAG && !value) {
-            if (i + 1 >= argc) return usage_error(verb, "%s needs a value: %s", o->name, o->arg);
+            if (i + 1 >= argc)
+                return usage_error(verb, "%s needs a value: %s", o->name, o->arg);
             value = argv[++i];
         }
         int code = store_value(verb, o, value);
-        if (code >= 0) return code;
+        if (code >= 0)
+            return code;
     }
-    if (p->n < p->min) return usage_error(verb, "%s%s", p->n ? "an argument is missing" : "arguments are missing", "");
+    if (p->n < p->min)
+        return usage_error(verb, "%s%s", p->n ? "an argument is missing" : "arguments are missing", "");
     return -1;
 }
 
 int cmd_dispatch(const cmd_verb *verbs, size_t n, const char *prefix, int argc, char **argv) {
     for (size_t i = 0; argc > 1 && i < n; i++)
-        if (!strcmp(verbs[i].name, argv[1])) return verbs[i].run(argc - 1, argv + 1);
+        if (!strcmp(verbs[i].name, argv[1]))
+            return verbs[i].run(argc - 1, argv + 1);
     bool help = argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"));
     FILE *out = help ? stdout : stderr;
-    if (argc > 1 && !help) fprintf(out, "muga %s: unknown subcommand '%s'\n", prefix, argv[1]);
+    if (argc > 1 && !help)
+        fprintf(out, "muga %s: unknown subcommand '%s'\n", prefix, argv[1]);
     for (size_t i = 0; i < n; i++)
         fprintf(out, "  muga %s %-40s %s\n", prefix, verbs[i].usage, verbs[i].summary);
     return help ? cmd_finish_output(0) : 2;

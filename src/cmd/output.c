@@ -10,9 +10,13 @@ int cmd_exit_code(muga_status status) {
     case MUGA_E_NEGATIVE: return 1;
     case MUGA_E_USAGE: return 2;
     case MUGA_E_NOT_FOUND: return 3;
-    case MUGA_E_INPUT: case MUGA_E_LIMIT: case MUGA_E_NONFINITE: return 4;
+    case MUGA_E_INPUT:
+    case MUGA_E_LIMIT:
+    case MUGA_E_NONFINITE: return 4;
     case MUGA_E_POLICY: return 5;
-    case MUGA_E_ENV: case MUGA_E_NOMEM: case MUGA_E_INTERNAL: return 6;
+    case MUGA_E_ENV:
+    case MUGA_E_NOMEM:
+    case MUGA_E_INTERNAL: return 6;
     case MUGA_E_CANCELLED: return 130;
     }
     return 6;
@@ -33,7 +37,9 @@ int cmd_error(muga_status status, const char *format, ...) {
     return cmd_fail(&err);
 }
 
-bool cmd_is_terminal(int fd) { return isatty(fd) == 1; }
+bool cmd_is_terminal(int fd) {
+    return isatty(fd) == 1;
+}
 
 bool cmd_use_colour(int fd) {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -51,20 +57,25 @@ void cmd_print_json(const json_t *v) {
 
 int cmd_finish_output(int code) {
     errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    if (errno != EPIPE) fprintf(stderr, "muga: output could not be written: %s\n", strerror(errno ? errno : EIO));
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    if (errno != EPIPE)
+        fprintf(stderr, "muga: output could not be written: %s\n", strerror(errno ? errno : EIO));
     return 6;
 }
 
 void cmd_print_table(const char *const *cells, size_t n_rows, size_t n_cols) {
     size_t width[16] = {0};
     for (size_t r = 0; r < n_rows; r++)
-        for (size_t c = 0; c < n_cols && c < ARRAY_LEN(width); c++) width[c] = MAX(width[c], strlen(cells[r * n_cols + c]));
+        for (size_t c = 0; c < n_cols && c < ARRAY_LEN(width); c++)
+            width[c] = MAX(width[c], strlen(cells[r * n_cols + c]));
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t c = 0; c < n_cols; c++) {
             const char *text = cells[r * n_cols + c];
-            if (c + 1 == n_cols) printf("%s\n", text);
-            else printf("%-*s  ", (int)width[MIN(c, ARRAY_LEN(width) - 1)], text);
+            if (c + 1 == n_cols)
+                printf("%s\n", text);
+            else
+                printf("%-*s  ", (int)width[MIN(c, ARRAY_LEN(width) - 1)], text);
         }
     }
 }
@@ -84,9 +95,11 @@ void cmd_progress_show(void *progress, double done) {
     cmd_progress *p = progress;
     int percent = (int)(MIN(MAX(done, 0.0), 1.0) * 100);
     if (cmd_is_terminal(STDERR_FILENO)) {
-        if (p->active && percent == p->last) return;
+        if (p->active && percent == p->last)
+            return;
         char bar[31];
-        for (int i = 0; i < 30; i++) bar[i] = i * 100 < percent * 30 ? '#' : '.';
+        for (int i = 0; i < 30; i++)
+            bar[i] = i * 100 < percent * 30 ? '#' : '.';
         bar[30] = 0;
         fprintf(stderr, "\r%s [%s] %3d %%", p->what, bar, percent);
     } else if (!p->active || percent / 50 != p->last / 50) {
@@ -97,7 +110,8 @@ void cmd_progress_show(void *progress, double done) {
 }
 
 void cmd_progress_finish(cmd_progress *p) {
-    if (p->active && cmd_is_terminal(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
+    if (p->active && cmd_is_terminal(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K");
     p->active = false;
 }
 
@@ -105,7 +119,8 @@ static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal) {
     (void)signal;
-    if (interrupted) _exit(130);
+    if (interrupted)
+        _exit(130);
     interrupted = 1;
 }
 
@@ -116,5 +131,9 @@ void cmd_catch_interrupt(void) {
     interrupted = 0;
 }
 
-bool cmd_interrupted(void) { return interrupted != 0; }
-void cmd_clear_interrupt(void) { interrupted = 0; }
+bool cmd_interrupted(void) {
+    return interrupted != 0;
+}
+void cmd_clear_interrupt(void) {
+    interrupted = 0;
+}

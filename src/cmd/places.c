@@ -20,15 +20,18 @@ muga_status cmd_home(char **out, muga_error *err) {
         *out = mem_copy_string(home);
         return *out ? MUGA_OK : error_nomem(err, "path");
     }
-    if (data && *data == '/') return join(out, err, data, "muga");
-    if (user && *user) return join(out, err, user, ".local/share/muga");
+    if (data && *data == '/')
+        return join(out, err, data, "muga");
+    if (user && *user)
+        return join(out, err, user, ".local/share/muga");
     return error_set(err, MUGA_E_ENV, "neither MUGA_HOME nor HOME is set; set MUGA_HOME to a folder of yours");
 }
 
 muga_status cmd_hub(hub *out, muga_error *err) {
     char *home = NULL;
     muga_status st = cmd_home(&home, err);
-    if (!st) st = hub_open(&os_system()->files, home, out, err);
+    if (!st)
+        st = hub_open(&os_system()->files, home, out, err);
     free(home);
     return st;
 }
@@ -37,7 +40,8 @@ muga_status cmd_resolve(const char *model, char **path, muga_error *err) {
     hub h;
     *path = NULL;
     muga_status st = cmd_hub(&h, err);
-    if (st) return st;
+    if (st)
+        return st;
     st = hub_resolve(&h, model, path, err);
     hub_close(&h);
     return st;
@@ -45,10 +49,14 @@ muga_status cmd_resolve(const char *model, char **path, muga_error *err) {
 
 /* ---- agents ---- */
 
-typedef struct places { char *v[4]; size_t n; } places;
+typedef struct places {
+    char *v[4];
+    size_t n;
+} places;
 
 static void places_add(places *p, char *dir) {
-    if (dir) p->v[p->n++] = dir;
+    if (dir)
+        p->v[p->n++] = dir;
 }
 
 /* The folders that hold agents, first to last. */
@@ -56,9 +64,11 @@ static muga_status places_open(places *p, muga_error *err) {
     char *home = NULL, *dir = NULL, self[4096];
     *p = (places){0};
     muga_status st = cmd_home(&home, err);
-    if (!st) st = join(&dir, err, home, "agents");
+    if (!st)
+        st = join(&dir, err, home, "agents");
     free(home);
-    if (st) return st;
+    if (st)
+        return st;
     places_add(p, dir);
     places_add(p, mem_copy_string("agents"));
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 32);
@@ -75,7 +85,8 @@ static muga_status places_open(places *p, muga_error *err) {
 }
 
 static void places_close(places *p) {
-    for (size_t i = 0; i < p->n; i++) free(p->v[i]);
+    for (size_t i = 0; i < p->n; i++)
+        free(p->v[i]);
 }
 
 static bool is_agent(const char *dir) {
@@ -127,7 +138,8 @@ static muga_status visit_name(void *ctx, const char *name) {
     for (size_t i = 0; !st && i <= v->i_place; i++) { /* only where an earlier folder has none of that name */
         st = join(&dir, NULL, v->p->v[i], name);
         if (!st && is_agent(dir)) {
-            if (i == v->i_place) st = v->visit(v->ctx, name, dir);
+            if (i == v->i_place)
+                st = v->visit(v->ctx, name, dir);
             free(dir);
             return st;
         }
@@ -136,7 +148,8 @@ static muga_status visit_name(void *ctx, const char *name) {
     return st;
 }
 
-muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx, muga_error *err) {
+muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx,
+                            muga_error *err) {
     places p;
     const os_files *f = &os_system()->files;
     muga_status st = places_open(&p, err);
@@ -146,7 +159,8 @@ muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, co
         char real[2][4096];
         for (size_t k = 0; k < i; k++)
             again |= realpath(p.v[i], real[0]) && realpath(p.v[k], real[1]) && !strcmp(real[0], real[1]);
-        if (again || f->stat(f->self, p.v[i], &info, NULL) || info.type != OS_TYPE_DIR) continue;
+        if (again || f->stat(f->self, p.v[i], &info, NULL) || info.type != OS_TYPE_DIR)
+            continue;
         visitor v = {&p, i, visit, ctx};
         st = f->list(f->self, p.v[i], visit_name, &v, err);
     }
