@@ -1,0 +1,239 @@
+/* muga run: one answer, or a chat with its history. */
+#include "cmd/cmd.h"
+#include "llm/llm.h"
+
+#include <unistd.h>
+
+#define RUN_MAX_INPUT ((size_t)16 << 20)
+
+typedef struct chat {
+    llm *model;
+    json_t *messages;
+    llm_sampling sampling;
+    uint32_t max_tokens;
+    const char *system;
+} chat;
+
+static bool on_text(void *ctx, const char *p, size_t n) {
+    (void)ctx;
+    fwrite(p, 1, n, stdout);
+    fflush(stdout);
+    return !ferror(stdout) && !cmd_interrupted();
+}
+
+static muga_status chat_reset(chat *c, muga_error *err) {
+    json_decref(c->messages);
+    c->messages = json_array();
+    if (!c->messages)
+        return error_nomem(err, "chat");
+    if (c->system &&
+        json_array_append_new(c->messages, json_pack("{s:s, s:s}", "role", "system", "content", c->system)))
+        return error_nomem(err, "chat");
+    return MUGA_OK;
+}
+
+static muga_status chat_add(chat *c, const char *role, const char *p, size_t n, muga_error *err) {
+    json_t *text = json_stringn(p, n);
+    if (!text)
+        return error_set(err, MUGA_E_INPUT, "the prompt is not valid UTF-8; convert it first");
+    json_t *message = json_pack("{s:s, s:o}", "role", role, "content", text);
+    return message && !json_array_append_new(c->messages, message) ? MUGA_OK : error_nomem(err, "chat");
+}
+
+/* One turn. When it fails, the history is as it was before. */
+static muga_status chat_turn(chat *c, const char *p, size_t n, llm_reply *reply, muga_error *err) {
+    size_t before = json_array_size(c->messages);
+    llm_request q = {.messages = c->messages, .sampling = c->sampling, .max_tokens = c->max_tokens, .on_text = on_text};
+    muga_status st = chat_add(c, "user", p, n, err);
+    if (!st)
+        st = llm_complete(c->model, &q, reply, err);
+    if (!st) {
+        st = chat_add(c, "assistant", str_get(&reply->text), reply->text.len, err);
+        if (st)
+            llm_reply_release(reply);
+    }
+    while (st && json_array_size(c->messages) > before)
+        json_array_remove(c->messages, json_array_size(c->messages) - 1);
+    return st;
+}
+
+static void print_speed(const llm_reply *r) {
+    double prompt_s = (double)r->prompt_us / 1e6, generate_s = (double)r->generate_us / 1e6;
+    uint32_t computed = r->n_prompt - r->n_prompt_cached;
+    fprintf(stderr, "[prompt %u tokens (%u cached), %.0f tokens/s; answer %u tokens, %.1f tokens/s]\n", r->n_prompt,
+            r->n_prompt_cached, prompt_s > 0 ? computed / prompt_s : 0.0, r->n_generated,
+            generate_s > 0 ? r->n_generated / generate_s : 0.0);
+}
+
+static int answer_once(chat *c, const char *p, size_t n, bool verbose) {
+    muga_error err = {0};
+    llm_reply reply = {0};
+    muga_status st = chat_turn(c, p, n, &reply, &err);
+    if (st)
+        return cmd_fail(&err);
+    putchar('\n');
+    bool cancelled = reply.finish == LLM_FINISH_CANCELLED;
+    if (reply.finish == LLM_FINISH_LENGTH)
+        fprintf(stderr, "muga: the answer ended at the token limit\n");
+    if (verbose)
+        print_speed(&reply);
+    llm_reply_release(&reply);
+    return cmd_finish_output(cancelled ? 130 : 0);
+}
+
+/* false: the chat ends. */
+static bool chat_command(chat *c, const char *line) {
+    muga_error err = {0};
+    if (!strcmp(line, "/bye") || !strcmp(line, "/exit"))
+        return false;
+    if (!strcmp(line, "/clear")) {
+        if (chat_reset(c, &err))
+            cmd_fail(&err);
+        else
+            printf("forgotten\n");
+    } else {
+        printf("/clear  forget the chat\n/bye    end it (or Ctrl-D)\n");
+    }
+    return true;
+}
+
+static int chat_loop(chat *c, bool verbose) {
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    while (printf(">>> "), fflush(stdout), cmd_clear_interrupt(),
+           (n = getline(&line, &cap, stdin)) >= 0 || cmd_interrupted()) {
+        muga_error err = {0};
+        llm_reply reply = {0};
+        if (n < 0) { /* Ctrl-C at the prompt */
+            clearerr(stdin);
+            printf("\n(/bye or Ctrl-D ends the chat)\n");
+            continue;
+        }
+        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+            line[--n] = 0;
+        if (n == 0)
+            continue;
+        if (line[0] == '/' && !strchr(line + 1, ' ')) {
+            if (!chat_command(c, line))
+                break;
+            continue;
+        }
+        muga_status st = chat_turn(c, line, (size_t)n, &reply, &err);
+        printf("\n");
+        if (st == MUGA_E_LIMIT) {
+            cmd_fail(&err);
+            fprintf(
+                stderr,
+                "muga: the chat has outgrown its context of %u tokens; nothing was cut. /clear forgets it, --ctx makes room\n",
+                c->model->n_ctx);
+        } else if (st) {
+            cmd_fail(&err);
+        } else {
+            if (reply.finish == LLM_FINISH_LENGTH)
+                fprintf(stderr, "muga: the answer ended where the context of %u tokens did\n", c->model->n_ctx);
+            if (verbose)
+                print_speed(&reply);
+            llm_reply_release(&reply);
+        }
+        if (ferror(stdout))
+            break;
+    }
+    free(line);
+    return cmd_finish_output(0);
+}
+
+static muga_status read_stdin(str *out, muga_error *err) {
+    char buffer[65536];
+    size_t n;
+    while ((n = fread(buffer, 1, sizeof buffer, stdin)) > 0)
+        str_append(out, buffer, n);
+    if (ferror(stdin))
+        return error_set(err, MUGA_E_ENV, "standard input could not be read");
+    if (out->failed && out->len + sizeof buffer > RUN_MAX_INPUT)
+        return error_set(err, MUGA_E_LIMIT, "the prompt is longer than %zu bytes; shorten it", RUN_MAX_INPUT);
+    return str_status(out, err, "prompt");
+}
+
+static muga_status open_model(const char *name, const llm_local_options *o, llm **out, muga_error *err) {
+    char *path = NULL;
+    muga_status st = cmd_resolve(name, &path, err);
+    if (!st)
+        st = llm_local_open(path, name, o, out, err);
+    free(path);
+    return st;
+}
+
+static int answer_prompt(chat *c, const cmd_positional *p, bool verbose) {
+    str prompt;
+    muga_error err = {0};
+    str_init(&prompt, RUN_MAX_INPUT);
+    for (size_t i = 1; i < p->n; i++) {
+        if (i > 1)
+            str_append_c(&prompt, ' ');
+        str_append_s(&prompt, p->v[i]);
+    }
+    if (p->n == 1 && read_stdin(&prompt, &err)) {
+        str_release(&prompt);
+        return cmd_fail(&err);
+    }
+    int code = prompt.len ? answer_once(c, str_get(&prompt), prompt.len, verbose)
+                          : cmd_error(MUGA_E_INPUT, "the prompt is empty; give it as an argument or on standard input");
+    str_release(&prompt);
+    return code;
+}
+
+int cmd_run(int argc, char **argv) {
+    chat c = {.sampling = LLM_SAMPLING_GREEDY};
+    llm_local_options o = {.isa = -1};
+    cmd_progress progress = {.what = "loading"};
+    uint32_t threads = 0;
+    bool verbose = false;
+    c.sampling.temperature = 0.7f;
+    c.sampling.top_p = 0.95f;
+    const cmd_option options[] = {
+        {"--system", 0, CMD_STRING, &c.system, "TEXT", "the system message"},
+        {"--temp", 0, CMD_F32, &c.sampling.temperature, "T", "temperature; 0 is greedy (default 0.7)"},
+        {"--top-k", 0, CMD_U32, &c.sampling.top_k, "K", "keep the K likeliest tokens; 0 is off (default)"},
+        {"--top-p", 0, CMD_F32, &c.sampling.top_p, "P", "keep the likeliest tokens up to probability P (default 0.95)"},
+        {"--min-p", 0, CMD_F32, &c.sampling.min_p, "P", "drop tokens below P times the likeliest (default 0)"},
+        {"--repeat-penalty", 0, CMD_F32, &c.sampling.repeat_penalty, "R",
+         "divide logits of recent tokens by R (default 1)"},
+        {"--seed", 0, CMD_U64, &c.sampling.seed, "N", "the same seed gives the same answer (default 0)"},
+        {"--ctx", 0, CMD_U32, &o.n_ctx, "N", "context in tokens (default: the model's, at most 8192)"},
+        {"--max-tokens", 'n', CMD_U32, &c.max_tokens, "N",
+         "longest answer in tokens (default: what the context leaves)"},
+        {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
+        {"--verbose", 0, CMD_FLAG, &verbose, NULL, "speeds after each answer"}};
+    cmd_positional p = {.min = 1, .max = 64};
+    muga_error err = {0};
+    int code = cmd_parse("run", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    if (c.sampling.temperature < 0 || c.sampling.top_p <= 0 || c.sampling.top_p > 1 || c.sampling.min_p < 0 ||
+        c.sampling.min_p > 1 || c.sampling.repeat_penalty <= 0)
+        return cmd_error(
+            MUGA_E_USAGE,
+            "out of range: --temp is 0 or more, --top-p in (0, 1], --min-p in [0, 1], --repeat-penalty above 0");
+    if (threads > 1024)
+        return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
+    o.n_threads = (int)threads;
+    if (cmd_is_terminal(STDERR_FILENO)) {
+        o.on_progress = cmd_progress_show;
+        o.on_progress_ctx = &progress;
+    }
+    bool interactive = p.n == 1 && cmd_is_terminal(STDIN_FILENO);
+    muga_status st = open_model(p.v[0], &o, &c.model, &err);
+    cmd_progress_finish(&progress);
+    if (!st)
+        st = chat_reset(&c, &err);
+    if (st) {
+        code = cmd_fail(&err);
+    } else {
+        cmd_catch_interrupt();
+        code = interactive ? chat_loop(&c, verbose) : answer_prompt(&c, &p, verbose);
+    }
+    json_decref(c.messages);
+    llm_free(c.model);
+    return code;
+}
