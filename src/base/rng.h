@@ -12,7 +12,9 @@ void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
 float rng_uniform(uint64_t seed, uint32_t choice, uint32_t attempt, uint64_t position);
 
 /* A seeded stream for generators and tests (SplitMix64). Not for sampling. */
-typedef struct rng { uint64_t state; } rng;
+typedef struct rng {
+    uint64_t state;
+} rng;
 uint64_t rng_next(rng *r);
 uint32_t rng_below(rng *r, uint32_t n); /* uniform in [0, n), n > 0, unbiased */
 

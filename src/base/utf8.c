@@ -6,8 +6,8 @@
 #include "base/utf8.h"
 
 typedef struct scan {
-    size_t n;      /* bytes that agree with the table, at least 1 (a wrong first byte is a part of its own) */
-    size_t need;   /* length of the character that the first byte begins; 0 for a wrong first byte */
+    size_t n;    /* bytes that agree with the table, at least 1 (a wrong first byte is a part of its own) */
+    size_t need; /* length of the character that the first byte begins; 0 for a wrong first byte */
 } scan;
 
 /* n > 0. Whole character: n == need. */

@@ -27,16 +27,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ERR_KEEP 4096      /* bytes of stderr */
-#define TICK_MS 10         /* how often to look for the end where the kernel has no pidfd */
+#define ERR_KEEP 4096 /* bytes of stderr */
+#define TICK_MS 10    /* how often to look for the end where the kernel has no pidfd */
 #define LAST_POSSIBLE_FD 65536
 
 /* Every descriptor of one run; -1 = not open. */
 typedef struct wires {
-    int in;                /* memory file: the child's stdin */
-    int out[2], err[2];    /* pipes: [0] ours, [1] the child's */
-    int report[2];         /* pipe: errno of a failed exec; closed by a successful one */
-    int pid_fd;            /* readable once the child has ended */
+    int in;             /* memory file: the child's stdin */
+    int out[2], err[2]; /* pipes: [0] ours, [1] the child's */
+    int report[2];      /* pipe: errno of a failed exec; closed by a successful one */
+    int pid_fd;         /* readable once the child has ended */
 } wires;
 
 static void close_fd(int *fd) {
@@ -90,9 +90,8 @@ static bool open_input(int *fd, const void *p, size_t n) {
 
 static bool wires_open(wires *w, const os_child_spec *spec) {
     *w = (wires){-1, {-1, -1}, {-1, -1}, {-1, -1}, -1};
-    return open_input(&w->in, spec->in, spec->n_in) && open_pipe(w->out) && open_pipe(w->err) &&
-           open_pipe(w->report) && fcntl(w->out[0], F_SETFL, O_NONBLOCK) == 0 &&
-           fcntl(w->err[0], F_SETFL, O_NONBLOCK) == 0;
+    return open_input(&w->in, spec->in, spec->n_in) && open_pipe(w->out) && open_pipe(w->err) && open_pipe(w->report) &&
+           fcntl(w->out[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(w->err[0], F_SETFL, O_NONBLOCK) == 0;
 }
 
 /* ---- in the child, between fork and exec ---- */
@@ -278,8 +277,9 @@ muga_status os_children_run(void *self, const os_child_spec *spec, os_child_resu
     str_init(&out->out, 0);
     str_init(&out->err_out, 0);
     if (!spec->argv || !spec->argv[0] || spec->timeout_ms <= 0 || spec->max_out_bytes >= STR_DEFAULT_MAX) {
-        return error_set(err, MUGA_E_USAGE, "run a child: needs a program, a time limit above 0, an output limit "
-                                            "below 1 GiB");
+        return error_set(err, MUGA_E_USAGE,
+                         "run a child: needs a program, a time limit above 0, an output limit "
+                         "below 1 GiB");
     }
     wires w;
     muga_status st = MUGA_OK;

@@ -9,7 +9,7 @@
 
 /* ---- clock (seam) ---- */
 typedef struct os_clock {
-    int64_t (*now_ms)(void *self);       /* wall clock, ms since 1970-01-01T00:00:00Z */
+    int64_t (*now_ms)(void *self); /* wall clock, ms since 1970-01-01T00:00:00Z */
     uint64_t (*monotonic_us)(void *self);
     void (*sleep_ms)(void *self, int64_t ms);
     void *self;
@@ -19,17 +19,22 @@ typedef struct os_clock {
 typedef struct os_file os_file; /* opaque to users: owned by the table that opened it */
 typedef enum { OS_READ, OS_WRITE_NEW /* create or truncate */ } os_mode;
 typedef enum { OS_TYPE_NONE, OS_TYPE_FILE, OS_TYPE_DIR, OS_TYPE_OTHER } os_file_type;
-typedef struct os_stat { os_file_type type; uint64_t size; int64_t mtime_ns; uint64_t device, inode; } os_stat;
+typedef struct os_stat {
+    os_file_type type;
+    uint64_t size;
+    int64_t mtime_ns;
+    uint64_t device, inode;
+} os_stat;
 typedef struct os_files {
     muga_status (*open)(void *self, const char *path, os_mode mode, os_file **out, muga_error *err);
     muga_status (*read)(void *self, os_file *f, void *p, size_t n, size_t *n_read, muga_error *err); /* 0 read = end */
-    muga_status (*write)(void *self, os_file *f, const void *p, size_t n, muga_error *err);         /* all or error */
+    muga_status (*write)(void *self, os_file *f, const void *p, size_t n, muga_error *err);          /* all or error */
     muga_status (*sync)(void *self, os_file *f, muga_error *err);
     void (*close)(void *self, os_file *f);
     muga_status (*stat)(void *self, const char *path, os_stat *out, muga_error *err); /* absent: OK, OS_TYPE_NONE */
     muga_status (*rename)(void *self, const char *from, const char *to, muga_error *err);
     muga_status (*remove)(void *self, const char *path, muga_error *err);
-    muga_status (*mkdirs)(void *self, const char *path, muga_error *err);             /* like mkdir -p, mode 0700 */
+    muga_status (*mkdirs)(void *self, const char *path, muga_error *err); /* like mkdir -p, mode 0700 */
     /* Calls visit(name) for each entry but "." and "..", sorted by name. */
     muga_status (*list)(void *self, const char *dir, muga_status (*visit)(void *ctx, const char *name), void *ctx,
                         muga_error *err);
@@ -43,7 +48,10 @@ MUGA_MUST_USE muga_status os_write_file_atomic(const os_files *f, const char *pa
                                                muga_error *err);
 
 /* ---- mapping (direct) ---- */
-typedef struct os_map { const uint8_t *data; uint64_t size; } os_map;
+typedef struct os_map {
+    const uint8_t *data;
+    uint64_t size;
+} os_map;
 /* Read-only private mapping of a regular file; anything else (folder, device, FIFO) is E_INPUT. Size 0: data NULL. */
 MUGA_MUST_USE muga_status os_map_open(const char *path, os_map *out, muga_error *err);
 void os_map_close(os_map *m);
@@ -52,19 +60,19 @@ void os_map_forget(const os_map *m, uint64_t from, uint64_t n);
 
 /* ---- children (seam) ---- */
 typedef struct os_child_spec {
-    const char *const *argv;   /* NULL-terminated; argv[0] is a path, never searched in PATH, never a shell */
-    const char *dir;           /* working folder, also of a relative argv[0]; NULL = unchanged */
-    const char *const *envp;   /* NULL-terminated; NULL = empty environment */
-    const void *in;            /* bytes for stdin */
+    const char *const *argv; /* NULL-terminated; argv[0] is a path, never searched in PATH, never a shell */
+    const char *dir;         /* working folder, also of a relative argv[0]; NULL = unchanged */
+    const char *const *envp; /* NULL-terminated; NULL = empty environment */
+    const void *in;          /* bytes for stdin */
     size_t n_in;
-    size_t max_out_bytes;      /* below 1 GiB; stdout past it: child killed, OS_CHILD_OUTPUT */
-    int64_t timeout_ms;        /* above 0; past it: the child's process group is killed, OS_CHILD_TIMEOUT */
+    size_t max_out_bytes; /* below 1 GiB; stdout past it: child killed, OS_CHILD_OUTPUT */
+    int64_t timeout_ms;   /* above 0; past it: the child's process group is killed, OS_CHILD_TIMEOUT */
 } os_child_spec;
 typedef enum { OS_CHILD_EXITED, OS_CHILD_SIGNALLED, OS_CHILD_TIMEOUT, OS_CHILD_OUTPUT } os_child_end;
 typedef struct os_child_result {
     os_child_end end;
-    int code;                  /* exit code, or signal number */
-    str out, err_out;          /* stdout (at most max_out_bytes) and the first 4 KiB of stderr; release both */
+    int code;         /* exit code, or signal number */
+    str out, err_out; /* stdout (at most max_out_bytes) and the first 4 KiB of stderr; release both */
 } os_child_result;
 typedef struct os_children {
     muga_status (*run)(void *self, const os_child_spec *spec, os_child_result *out, muga_error *err);
@@ -78,7 +86,12 @@ typedef struct os_network {
     void *self;
 } os_network;
 
-typedef struct os_system_table { os_clock clock; os_files files; os_children children; os_network network; } os_system_table;
+typedef struct os_system_table {
+    os_clock clock;
+    os_files files;
+    os_children children;
+    os_network network;
+} os_system_table;
 const os_system_table *os_system(void);
 
 MUGA_MUST_USE muga_status os_random(void *p, size_t n, muga_error *err); /* getrandom(2) */
@@ -95,7 +108,9 @@ void os_pool_run(os_pool *p, int n_chunk, void (*fn)(void *ctx, int i_chunk), vo
 int os_cpu_count(void); /* cores this process may use: affinity and cgroup quota, at least 1 */
 
 /* ---- processor features ---- */
-typedef struct os_cpu { bool avx2_fma, avx512, avx512_vnni, avx_vnni, neon, dotprod; } os_cpu; /* avx512 = F BW DQ VL */
+typedef struct os_cpu {
+    bool avx2_fma, avx512, avx512_vnni, avx_vnni, neon, dotprod;
+} os_cpu; /* avx512 = F BW DQ VL */
 os_cpu os_cpu_detect(void);
 uint64_t os_peak_memory_bytes(void);     /* peak resident set of this process */
 uint64_t os_resident_memory_bytes(void); /* resident set now */

@@ -22,7 +22,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#define SPIN_US 50       /* before sleeping: a few times what waking costs */
+#define SPIN_US 50 /* before sleeping: a few times what waking costs */
 #define MAX_THREADS 1024
 
 typedef void chunk_fn(void *ctx, int i_chunk);
@@ -33,13 +33,13 @@ struct os_pool {
     _Alignas(64) _Atomic(chunk_fn *) fn;
     _Atomic(void *) ctx;
     _Atomic int n_chunk;
-    _Atomic int n_asleep;                 /* workers in cond_wait on work, or about to be */
+    _Atomic int n_asleep; /* workers in cond_wait on work, or about to be */
     _Atomic bool caller_waits, stop;
-    int n_thread;                         /* with the caller */
+    int n_thread; /* with the caller */
     uint64_t spin_us;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
-    pthread_t threads[];                  /* n_thread - 1 */
+    pthread_t threads[]; /* n_thread - 1 */
 };
 
 static inline void pause_briefly(void) {

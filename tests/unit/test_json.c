@@ -119,7 +119,8 @@ static void strings_keep_nul_and_escape_what_they_must(void **state) {
     json_decref(v);
     str_clear(&out);
     json_write_string(&out, "\b\t\n\f\r\"\\/\x1F\x7F\xE2\x82\xAC\xFF\xE2\x82\n", 17);
-    assert_string_equal(str_get(&out), "\"\\b\\t\\n\\f\\r\\\"\\\\/\\u001f\x7F\xE2\x82\xAC\xEF\xBF\xBD\xEF\xBF\xBD\\n\"");
+    assert_string_equal(str_get(&out),
+                        "\"\\b\\t\\n\\f\\r\\\"\\\\/\\u001f\x7F\xE2\x82\xAC\xEF\xBF\xBD\xEF\xBF\xBD\\n\"");
     str_release(&out);
 }
 
@@ -144,7 +145,8 @@ static void canonical_form_is_that_of_rfc_8785(void **state) {
     assert_canonical("{\"\\u20ac\":5,\"\\r\":1,\"\\ufb33\":7,\"1\":2,\"\\ud83d\\ude00\":6,\"\\u0080\":3,\"\\u00f6\":4}",
                      "{\"\\r\":1,\"1\":2,\"\xC2\x80\":3,\"\xC3\xB6\":4,\"\xE2\x82\xAC\":5,\"\xF0\x9F\x98\x80\":6,"
                      "\"\xEF\xAC\xB3\":7}");
-    assert_canonical("{\"b\":{\"d\":1,\"c\":2},\"a\":[],\"ab\":0,\"\":9}", "{\"\":9,\"a\":[],\"ab\":0,\"b\":{\"c\":2,\"d\":1}}");
+    assert_canonical("{\"b\":{\"d\":1,\"c\":2},\"a\":[],\"ab\":0,\"\":9}",
+                     "{\"\":9,\"a\":[],\"ab\":0,\"b\":{\"c\":2,\"d\":1}}");
 }
 
 static void integers_keep_their_digits(void **state) {

@@ -94,11 +94,11 @@ static void incomplete_tail_is_held_back_and_only_that(void **state) {
         {"\xE2\x82\xAC", 3, 0},
         {"a\xF0\x9F\x98", 4, 3},
         {"\xF0\x9F\x98\x80", 4, 0},
-        {"\x82\x82\x82", 3, 0},         /* no beginning: waiting would not help */
-        {"\xE0\x80", 2, 0},             /* overlong already */
-        {"\xED\xA0", 2, 0},             /* a surrogate already */
-        {"\xF4\x90", 2, 0},             /* beyond U+10FFFF already */
-        {"\xC0", 1, 0},                 /* never a beginning */
+        {"\x82\x82\x82", 3, 0}, /* no beginning: waiting would not help */
+        {"\xE0\x80", 2, 0},     /* overlong already */
+        {"\xED\xA0", 2, 0},     /* a surrogate already */
+        {"\xF4\x90", 2, 0},     /* beyond U+10FFFF already */
+        {"\xC0", 1, 0},         /* never a beginning */
         {"\xF5", 1, 0},
         {"\xC3\xA9\xC3", 3, 1},
         {"\xF0\x9F\x98\x80\x80", 5, 0}, /* one continuation too many */
