@@ -40,26 +40,170 @@ static size_t find_too_deep(const char *p, size_t n) {
     return n;
 }
 
+/* ---- is it JSON at all? Asked only after jansson failed: it reports some exhausted allocations as syntax faults ----
+ */
+
+typedef struct reader {
+    const char *p, *end;
+} reader;
+
+static bool skip_value(reader *t);
+
+static void skip_blanks(reader *t) {
+    while (t->p < t->end && (*t->p == ' ' || *t->p == '\t' || *t->p == '\n' || *t->p == '\r')) {
+        t->p++;
+    }
+}
+
+static bool skip_char(reader *t, char c) {
+    bool there = t->p < t->end && *t->p == c;
+    t->p += there;
+    return there;
+}
+
+static bool skip_literal(reader *t, const char *literal) {
+    size_t n = strlen(literal);
+    bool there = (size_t)(t->end - t->p) >= n && memcmp(t->p, literal, n) == 0;
+    t->p += there ? n : 0;
+    return there;
+}
+
+/* Four hexadecimal digits, as in \u20ac; -1 when they are not there. */
+static int32_t skip_hex4(reader *t) {
+    uint8_t bytes[2];
+    if (t->end - t->p < 4 || !hex_parse(t->p, 4, bytes)) {
+        return -1;
+    }
+    t->p += 4;
+    return bytes[0] << 8 | bytes[1];
+}
+
+static bool skip_escape(reader *t) {
+    if (t->p == t->end) {
+        return false;
+    }
+    char c = *t->p++;
+    if (c != 'u') {
+        return c != '\0' && strchr("\"\\/bfnrt", c) != NULL;
+    }
+    int32_t unit = skip_hex4(t);
+    if (unit >= 0xD800 && unit <= 0xDBFF) {
+        unit = skip_char(t, '\\') && skip_char(t, 'u') ? skip_hex4(t) : -1;
+        return unit >= 0xDC00 && unit <= 0xDFFF;
+    }
+    return unit >= 0 && (unit < 0xDC00 || unit > 0xDFFF);
+}
+
+static bool skip_string(reader *t) {
+    if (!skip_char(t, '"')) {
+        return false;
+    }
+    while (t->p < t->end) {
+        unsigned char c = (unsigned char)*t->p++;
+        if (c == '"') {
+            return true;
+        }
+        if (c < 0x20 || (c == '\\' && !skip_escape(t))) {
+            return false;
+        }
+    }
+    return false;
+}
+
+static bool skip_digits(reader *t) {
+    const char *from = t->p;
+    while (t->p < t->end && *t->p >= '0' && *t->p <= '9') {
+        t->p++;
+    }
+    return t->p > from;
+}
+
+static bool skip_number(reader *t) {
+    skip_char(t, '-');
+    bool ok = skip_char(t, '0') || skip_digits(t);
+    if (ok && skip_char(t, '.')) {
+        ok = skip_digits(t);
+    }
+    if (ok && (skip_char(t, 'e') || skip_char(t, 'E'))) {
+        if (!skip_char(t, '-')) {
+            skip_char(t, '+');
+        }
+        ok = skip_digits(t);
+    }
+    return ok;
+}
+
+/* After the opening bracket. Recursion is bounded: find_too_deep came first. */
+static bool skip_members(reader *t, char close, bool with_keys) {
+    skip_blanks(t);
+    if (skip_char(t, close)) {
+        return true;
+    }
+    for (;;) {
+        skip_blanks(t);
+        if (with_keys && !skip_string(t)) {
+            return false;
+        }
+        skip_blanks(t);
+        if ((with_keys && !skip_char(t, ':')) || !skip_value(t)) {
+            return false;
+        }
+        skip_blanks(t);
+        if (!skip_char(t, ',')) {
+            return skip_char(t, close);
+        }
+    }
+}
+
+static bool skip_value(reader *t) {
+    skip_blanks(t);
+    if (skip_char(t, '{')) {
+        return skip_members(t, '}', true);
+    }
+    if (skip_char(t, '[')) {
+        return skip_members(t, ']', false);
+    }
+    if (t->p < t->end && *t->p == '"') {
+        return skip_string(t);
+    }
+    return skip_literal(t, "true") || skip_literal(t, "false") || skip_literal(t, "null") || skip_number(t);
+}
+
+static bool is_json(const char *p, size_t n) {
+    reader t = {p, p + n};
+    bool ok = skip_value(&t);
+    skip_blanks(&t);
+    return ok && t.p == t.end && utf8_valid(p, n);
+}
+
+/* Faults of well-formed JSON that we refuse all the same. */
+static bool is_fault_of_meaning(enum json_error_code code) {
+    return code == json_error_duplicate_key || code == json_error_numeric_overflow ||
+           code == json_error_null_byte_in_key;
+}
+
 muga_status json_parse(const char *p, size_t n, const char *what, json_t **out, muga_error *err) {
     *out = NULL;
     if (n > JSON_MAX_BYTES) {
         return error_set(err, MUGA_E_INPUT, "%s: %zu bytes of JSON; at most %zu are taken", what, n, JSON_MAX_BYTES);
     }
+    p = n > 0 ? p : "";
     size_t deep_at = find_too_deep(p, n);
     if (deep_at < n) {
         return error_set(err, MUGA_E_INPUT, "%s: byte %zu: nested deeper than %d levels; flatten it", what, deep_at,
                          JSON_MAX_DEPTH);
     }
-    const char *nul = n > 0 ? memchr(p, '\0', n) : NULL;
+    const char *nul = memchr(p, '\0', n);
     if (nul) { /* jansson would take it for the end */
         return error_set(err, MUGA_E_INPUT, "%s: byte %zu is NUL; JSON writes it \\u0000", what, (size_t)(nul - p));
     }
     json_error_t detail;
-    *out = json_loadb(n > 0 ? p : "", n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &detail);
+    *out = json_loadb(p, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &detail);
     if (*out) {
         return MUGA_OK;
     }
-    if (json_error_code(&detail) == json_error_out_of_memory) {
+    enum json_error_code code = json_error_code(&detail);
+    if (code == json_error_out_of_memory || (!is_fault_of_meaning(code) && is_json(p, n))) {
         return error_nomem(err, what);
     }
     return error_set(err, MUGA_E_INPUT, "%s: line %d column %d: %s", what, detail.line, detail.column, detail.text);

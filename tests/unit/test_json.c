@@ -57,6 +57,35 @@ static void faults_are_refused_with_their_place(void **state) {
     assert_refused("[1] // no", 9, "input");
 }
 
+/* jansson reports some exhausted allocations as syntax faults, so json_parse has a second opinion of what is JSON.
+ * Where memory is not short, the two must agree on any text: near JSON, and by chance JSON. */
+static void a_fault_of_the_text_is_never_taken_for_lack_of_memory(void **state) {
+    (void)state;
+    static const char seed_text[] =
+        "{\"a\":[1,-2.5e+3,0,\"x\\u00e9\\ud83d\\ude00\\n\"],\"b\":{\"c\":null,\"d\":[true,false]}} ";
+    static const char pieces[] = "{}[]\",:\\/ut0129-+.eE \n\xC3\xA9\x01"
+                                 "dD8cC";
+    rng r = {7};
+    int n_valid = 0;
+    for (int i = 0; i < 100000; i++) {
+        char text[sizeof seed_text];
+        memcpy(text, seed_text, sizeof text);
+        for (uint32_t k = 1 + rng_below(&r, 4); k > 0; k--) {
+            text[rng_below(&r, sizeof seed_text - 1)] = pieces[rng_below(&r, sizeof pieces - 1)];
+        }
+        json_t *v;
+        muga_error err;
+        size_t from = rng_below(&r, 4) ? 0 : rng_below(&r, sizeof text - 1);
+        muga_status st = json_parse(text + from, sizeof text - 1 - from, "x", &v, &err);
+        if (st != MUGA_OK && st != MUGA_E_INPUT) {
+            fail_msg("status %d for %s", st, text + from);
+        }
+        n_valid += st == MUGA_OK;
+        json_decref(v);
+    }
+    assert_in_range(n_valid, 1000, 99000);
+}
+
 /* 100,000 opening brackets: refused by counting, not by recursion. */
 static void depth_bombs_are_refused(void **state) {
     (void)state;
@@ -313,6 +342,7 @@ static void members_of_a_wrong_type_are_absent(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_are_refused_with_their_place),
+        cmocka_unit_test(a_fault_of_the_text_is_never_taken_for_lack_of_memory),
         cmocka_unit_test(depth_bombs_are_refused),
         cmocka_unit_test(depth_is_counted_exactly),
         cmocka_unit_test(a_value_built_too_deep_is_not_written),
