@@ -38,7 +38,7 @@ typedef struct attn_row {
  * the next one, since hardware prefetch stops where a head's stretch of a page ends. */
 typedef struct attn_block {
     const uint8_t *k, *v, *next_k, *next_v;
-    size_t dim;
+    size_t dim, bytes; /* of k, and of v */
 } attn_block;
 
 /* The cache lines that begin in elements [i, i + n). */
@@ -197,12 +197,15 @@ LANES_INLINE float row_scale(const kernel_attn_args *a, float *s, uint32_t from,
     return v_largest(largest);
 }
 
+enum { AHEAD_BYTES = 1024 }; /* asked for by the softmax of a row, so that memory is not idle meanwhile */
+
 /* Scores to probabilities; returns their sum. */
-LANES_INLINE float row_exp(float *s, float m) {
+LANES_INLINE float row_exp(float *s, float m, const uint8_t *ahead) {
     v16 lanes = v_zero(), max = v_set(m);
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK_VECS; i++) {
         v16 p = v_exp_falling(v_sub(v_load(s + 16 * i), max));
+        element_prefetch(ahead, AHEAD_BYTES / BLOCK_VECS / 4 * (size_t)i, AHEAD_BYTES / BLOCK_VECS / 4, false);
         lanes = v_add(lanes, p);
         v_store(s + 16 * i, p);
     }
@@ -211,8 +214,8 @@ LANES_INLINE float row_exp(float *s, float m) {
 
 /* The softmax of a block: s becomes probabilities, m and l move on, rescale[r] is what the values so far are to be
  * multiplied by. In three steps over all rows, so that the latency of one row's reductions hides behind the others. */
-static void group_softmax(const kernel_attn_args *a, attn_row *rows, int n_row, const uint32_t *from, const uint32_t *to,
-                          float s[][BLOCK], float rescale[16]) {
+static void group_softmax(const kernel_attn_args *a, const attn_block *b, attn_row *rows, int n_row, const uint32_t *from,
+                          const uint32_t *to, float s[][BLOCK], float rescale[16]) {
     float before[16] = {0}, m[16] = {0};
     for (int r = 0; r < n_row; r++)
         if (to[r] != 0) {
@@ -222,7 +225,8 @@ static void group_softmax(const kernel_attn_args *a, attn_row *rows, int n_row, 
     v_store(rescale, v_exp_falling(v_sub(v_load(before), v_load(m))));
     for (int r = 0; r < n_row; r++)
         if (to[r] != 0) {
-            rows[r].l = __builtin_fmaf(rows[r].l, rescale[r], row_exp(s[r], m[r]));
+            const uint8_t *ahead = b->next_v + ((size_t)r * AHEAD_BYTES < b->bytes ? (size_t)r * AHEAD_BYTES : 0);
+            rows[r].l = __builtin_fmaf(rows[r].l, rescale[r], row_exp(s[r], m[r], ahead));
             rows[r].m = m[r];
         }
 }
@@ -245,7 +249,7 @@ static void group_block(const kernel_attn_args *a, attn_row *rows, int n_row, co
     if (!any)
         return;
     scores(a->type, rows, n_row, b, s);
-    group_softmax(a, rows, n_row, from, to, s, rescale);
+    group_softmax(a, b, rows, n_row, from, to, s, rescale);
     bool common = common_from < common_to;
     for (int r = 0; r < n_row; r++) {
         uint32_t before = common ? common_from : to[r];
@@ -276,7 +280,8 @@ static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t
         size_t offset = kv->layer_offset + head_bytes * head_kv;
         const uint8_t *k = (const uint8_t *)kv->pages[i] + offset;
         const uint8_t *next = (const uint8_t *)kv->pages[i < high ? i + 1 : i] + offset;
-        attn_block b = {.k = k, .v = k + v_offset, .next_k = next, .next_v = next + v_offset, .dim = dim};
+        attn_block b = {.k = k, .v = k + v_offset, .next_k = next, .next_v = next + v_offset, .dim = dim,
+                        .bytes = head_bytes};
         for (int r = 0; r < n_row; r += GROUP_ROWS)
             group_block(a, rows + r, n_row - r < GROUP_ROWS ? n_row - r : GROUP_ROWS, &b, i * BLOCK);
     }
