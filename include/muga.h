@@ -2,13 +2,14 @@
  *
  * The one public header: a stable C ABI for embedders. Three kinds of object:
  *
- *   muga_model    a loaded GGUF model. Immutable; share it between threads.
- *   muga_chat     one conversation over a model: a growing list of tokens. One thread at a time.
- *   muga_agent    an agent folder opened over a store: tools, policy, journal, audit. One thread at a time.
+ *   muga_model    a loaded GGUF model; may be shared by threads, which take turns on it
+ *   muga_chat     one conversation over a model; one thread at a time
+ *   muga_agent    an agent folder and its session: tools, policy, journal, audit; one thread at a time
  *
  * The library never exits, prints, reads the environment or installs a signal handler. Every call that can
  * fail returns a muga_status and, where `err` is not NULL, fills in what, where and what to do about it.
- * Strings are UTF-8. Objects are freed by the function named after them; NULL is accepted there.
+ * Strings are UTF-8 and terminated. Objects are freed by the function named after them; NULL is accepted there.
+ * Options structs: zero them and set what you need; 0 is each member's default. examples/embed.c shows all of it.
  */
 #ifndef MUGA_H
 #define MUGA_H
@@ -48,6 +49,77 @@ typedef struct muga_error {
     muga_status status;
     char message[256];
 } muga_error;
+
+/* "0.1.0" */
+MUGA_API const char *muga_version(void);
+
+/* ---- model ---- */
+typedef struct muga_model muga_model;
+
+typedef struct muga_model_options {
+    uint32_t n_ctx;   /* tokens of context; 0 = the model's own, at most 8192 */
+    uint32_t n_threads; /* 0 = the cores this process may use */
+    uint32_t exact;   /* 1: f32 activations instead of int8: slower, and closer to the unquantised model */
+    void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
+    void *on_progress_ctx;
+} muga_model_options;
+
+/* Load a GGUF file. `options` may be NULL. MUGA_E_INPUT names what is wrong with the file. */
+MUGA_API MUGA_MUST_USE muga_status muga_model_open(const char *path, const muga_model_options *options, muga_model **out,
+                                                   muga_error *err);
+MUGA_API void muga_model_free(muga_model *m); /* after all its chats and agents */
+MUGA_API uint32_t muga_model_ctx(const muga_model *m); /* tokens of context */
+
+/* ---- chat ---- */
+typedef struct muga_chat muga_chat;
+
+typedef struct muga_chat_options {
+    const char *system;   /* system message; NULL = the template's own default */
+    float temperature;    /* 0 = greedy: the same question gives the same answer */
+    float top_p, min_p;   /* 0 = off */
+    uint32_t top_k;       /* 0 = off */
+    uint64_t seed;
+    uint32_t max_tokens;  /* of one answer; 0 = what the context leaves */
+    const char *schema;   /* JSON Schema as text: every answer is valid under it; NULL = free text */
+} muga_chat_options;
+
+/* MUGA_E_INPUT: the schema can't be enforced (named), or text is not UTF-8. */
+MUGA_API MUGA_MUST_USE muga_status muga_chat_new(muga_model *m, const muga_chat_options *options, muga_chat **out,
+                                                 muga_error *err);
+MUGA_API void muga_chat_free(muga_chat *c);
+
+/* Ask, and stream the answer: on_text gets whole UTF-8 characters, n bytes, and returns 0 to stop (MUGA_E_CANCELLED). It may be NULL.
+ * *answer (may be NULL) borrows the whole answer until the next call. A failed or cancelled turn leaves the history as it was.
+ * MUGA_E_LIMIT: the conversation has outgrown the context; nothing is cut. */
+MUGA_API MUGA_MUST_USE muga_status muga_chat_ask(muga_chat *c, const char *question,
+                                                 int (*on_text)(void *ctx, const char *text, size_t n), void *ctx,
+                                                 const char **answer, muga_error *err);
+
+/* ---- agent ---- */
+typedef struct muga_agent muga_agent;
+
+typedef struct muga_agent_options {
+    const char *home;     /* folder of muga.db: journal, approvals, audit; required */
+    const char *session;  /* JSON object for the manifest's session: values; NULL = {} */
+    const char *data_dir; /* where the tools' databases lie; NULL = the agent's folder */
+} muga_agent_options;
+
+/* What happens while the agent works on a message. `json` is an object, terminated, valid during the call:
+ * {"event": "decision" | "call" | "result" | "held" | "answer", ...}. */
+typedef void (*muga_agent_event)(void *ctx, const char *json);
+
+/* Open the agent in `folder` (its agent.yaml) with a new session. */
+MUGA_API MUGA_MUST_USE muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_options *options,
+                                                   muga_agent **out, muga_error *err);
+MUGA_API void muga_agent_free(muga_agent *a); /* the session stays in the store */
+/* One message of the person the session is with. MUGA_OK: *answer (borrowed until the next call) is what to tell them.
+ * MUGA_E_POLICY: a call is held; muga_agent_approve decides it, muga_agent_resume goes on. */
+MUGA_API MUGA_MUST_USE muga_status muga_agent_say(muga_agent *a, const char *message, muga_agent_event on_event, void *ctx,
+                                                  const char **answer, muga_error *err);
+/* Decide the held call. `approver` is who, for the record. The yes is good for these arguments, once. */
+MUGA_API MUGA_MUST_USE muga_status muga_agent_approve(muga_agent *a, int yes, const char *approver, muga_error *err);
+MUGA_API MUGA_MUST_USE muga_status muga_agent_resume(muga_agent *a, muga_agent_event on_event, void *ctx,
+                                                     const char **answer, muga_error *err);
 
 #ifdef __cplusplus
 }
