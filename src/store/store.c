@@ -261,6 +261,11 @@ bool store_in_transaction(const store *s) {
     return s->in_transaction;
 }
 
+muga_status store_checkpoint(store *s, muga_error *err) {
+    int rc = sqlite3_wal_checkpoint_v2(s->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return rc == SQLITE_OK ? MUGA_OK : store_fail(s, rc, err);
+}
+
 /* ---- statements ---- */
 
 static muga_status row_take(store *s, const char *sql, store_row **out, muga_error *err) {

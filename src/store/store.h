@@ -28,6 +28,8 @@ const char *store_path(const store *s);
 MUGA_MUST_USE muga_status store_begin(store *s, muga_error *err);
 void store_end(store *s, muga_status *st, muga_error *err);
 bool store_in_transaction(const store *s);
+/* Bring the write-ahead log into the file and empty it (after an erasure). Outside a transaction. */
+MUGA_MUST_USE muga_status store_checkpoint(store *s, muga_error *err);
 
 /* ---- statements ----
  * Prepared once per SQL text and kept; `sql` is a literal (its address is the key). Binds are typed by a format, one

@@ -1,0 +1,138 @@
+/* Private to agent/: what the files of the executor share. agent.h is the face. */
+#ifndef MUGA_AGENT_INTERNAL_H
+#define MUGA_AGENT_INTERNAL_H
+
+#include "agent/agent.h"
+
+#include "base/mem.h"
+
+#define AGENT_MAX_ARGUMENT_BYTES ((size_t)64 << 10) /* of one call, as canonical JSON */
+#define AGENT_MAX_MESSAGE_BYTES ((size_t)1 << 20)   /* of one message */
+
+/* jansson has no const form of iteration and reference counting; neither changes the value. */
+json_t *json_borrow(const json_t *v);
+
+/* ---- ids (ids.c): Crockford's base 32, small letters ---- */
+muga_status id_new(const agent_env *env, const char *prefix, char out[AGENT_ID_SIZE], muga_error *err);
+void id_of_binding(const uint8_t binding[SHA256_BYTES], char out[AGENT_ID_SIZE]); /* "h4kd-9t2m": the first 40 bits */
+/* What a person typed -> the id's form: case, a missing dash, o for 0, i and l for 1 don't matter. False: not an id. */
+bool id_read(const char *typed, char out[AGENT_ID_SIZE]);
+
+/* ---- schema check with lines (check.c) ---- */
+/* Where things stand in a file. Pointers are JSON pointers. */
+typedef struct check_place {
+    const char *file;
+    const json_t *lines;
+} check_place;
+/* "file:LINE: key a.b[1]: " + text; returns status. */
+muga_status check_fail(const check_place *at, muga_status status, const char *pointer, muga_error *err,
+                       const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* `value` against `schema`; the message names the deepest place that does not fit. */
+muga_status check_schema(const check_place *at, const json_t *schema, const json_t *value, muga_error *err);
+
+/* ---- policy (policy.c) ---- */
+typedef enum { POLICY_ALLOW, POLICY_ASK, POLICY_DENY } policy_verdict;
+typedef struct policy_context {
+    const json_t *arguments, *session, *state;
+    int64_t n_calls;           /* made since the last message of the person, this one not counted */
+    bool session_ended;
+} policy_context;
+/* Never fails: what can't be decided is asked. `reason`: one line. */
+policy_verdict policy_decide(const manifest *m, const manifest_tool *t, const policy_context *c, char reason[256]);
+
+/* ---- tools ---- */
+typedef struct tool_run {
+    bool ok;
+    json_t *result;            /* ok: what the tool gave; new reference */
+    char reason[256];          /* not ok */
+    bool in_doubt;             /* not ok: it was cut off, and may have done its work */
+} tool_run;
+
+typedef struct tool_sql tool_sql;
+/* Opens the database and prepares the statement; every fault of the definition shows here. The message begins after
+ * the place, which manifest.c adds. */
+muga_status tool_sql_open(const agent_env *env, const manifest *m, const manifest_tool *t, tool_sql **out,
+                          muga_error *err);
+void tool_sql_close(tool_sql *t);
+/* Runs under call id `call`. With exactly_once, a call that already ran gives its first result again. */
+void tool_sql_run(tool_sql *t, const char *call, const json_t *arguments, const json_t *session, tool_run *out);
+/* Did `call` take effect? Only where the statement can't write or exactly_once is on: the others are never settled. */
+typedef enum { SETTLED_RAN, SETTLED_NOT_RUN, SETTLED_UNKNOWN } tool_settled;
+muga_status tool_sql_settle(tool_sql *t, const char *call, tool_settled *settled, json_t **result, muga_error *err);
+
+muga_status tool_command_check(const agent_env *env, const manifest *m, const manifest_tool *t,
+                               uint8_t program_digest[SHA256_BYTES], muga_error *err);
+void tool_command_run(const agent_env *env, const manifest *m, const manifest_tool *t, const char *call,
+                      const json_t *arguments, const json_t *session, tool_run *out);
+
+/* ---- audit (audit.c) ---- */
+/* Append inside the caller's transaction. `session` NULL: of the store itself. */
+muga_status audit_write(const agent_env *env, store *s, const char *session, const char *kind, const json_t *payload,
+                        muga_error *err);
+
+/* ---- journal (journal.c) ---- */
+typedef enum {
+    STATE_PROPOSED, STATE_INVALID, STATE_VALIDATED, STATE_REFUSED, STATE_HELD, STATE_APPROVED, STATE_DENIED,
+    STATE_EXPIRED, STATE_STARTED, STATE_IN_DOUBT, STATE_FINISHED, STATE_FAILED
+} call_state;
+#define N_CALL_STATES 12
+const char *call_state_name(call_state s);
+bool call_state_may_follow(call_state from, call_state to);
+
+/* One row of calls, in memory. */
+typedef struct journal_call {
+    char id[AGENT_ID_SIZE], session[AGENT_ID_SIZE];
+    char *tool;
+    uint8_t tool_digest[SHA256_BYTES], policy_digest[SHA256_BYTES];
+    json_t *arguments;
+    call_state state;
+    int64_t attempt;
+    json_t *result;            /* NULL until there is one */
+    char reason[256];
+} journal_call;
+void journal_call_release(journal_call *c);
+muga_status journal_read(store *s, const char *id, journal_call *out, muga_error *err);
+/* Inside a transaction. Insert in STATE_PROPOSED, with its audit record. */
+muga_status journal_propose(const agent_env *env, store *s, const journal_call *c, muga_error *err);
+/* Inside a transaction. The row must be in c->state, which moves to `to`; audited with `detail` (object or NULL).
+ * c->result, c->reason and c->attempt are written as they stand. MUGA_E_POLICY: someone else moved it first. */
+muga_status journal_move(const agent_env *env, store *s, journal_call *c, call_state to, const json_t *detail,
+                         muga_error *err);
+
+/* ---- approval (approval.c) ---- */
+typedef struct approval_row {
+    char id[AGENT_ID_SIZE];
+    uint8_t binding[SHA256_BYTES];
+    char state[12];
+    int64_t expires_ms;
+} approval_row;
+muga_status approval_bind(const journal_call *c, int64_t expires_ms, uint8_t out[SHA256_BYTES], muga_error *err);
+/* Inside a transaction: a pending approval for the call's current attempt. */
+muga_status approval_create(const agent_env *env, store *s, const journal_call *c, int64_t expires_ms, approval_row *out,
+                            muga_error *err);
+/* The approval of the call's current attempt. MUGA_E_NOT_FOUND: none. */
+muga_status approval_read(store *s, const journal_call *c, approval_row *out, muga_error *err);
+/* Inside a transaction: approved -> used, if bound to this call as it stands, under `m` as it stands, and not expired;
+ * else MUGA_E_POLICY and why. */
+muga_status approval_use(const agent_env *env, store *s, const manifest *m, const journal_call *c, muga_error *err);
+/* Inside a transaction: pending or approved -> expired, and the call with it, when its time is over. */
+muga_status approval_expire(const agent_env *env, store *s, journal_call *c, bool *expired, muga_error *err);
+
+/* ---- session ---- */
+struct agent_session {
+    agent_env env;
+    store *store;
+    const manifest *m;
+    char id[AGENT_ID_SIZE];
+    json_t *values, *state, *history;
+    bool ended;
+    int64_t n_calls_in_turn;
+    store_claim *claim;
+    tool_sql **sql;            /* [m->n_tools], opened at first use */
+};
+/* Add a row to the stored history, inside a transaction; and, once it is committed, the entry in memory. */
+muga_status session_store_row(agent_session *s, const char *role, const char *content, size_t n, const char *call,
+                              muga_error *err);
+muga_status session_remember_call(agent_session *s, const journal_call *c, muga_error *err);
+muga_status executor_recover(agent_session *s, muga_error *err);
+#endif
