@@ -13,7 +13,10 @@
 #include "base/json.h"
 #include "base/str.h"
 
+/* What counts where a schema has no $schema. AUTO: 2020-12, and draft 7's array form of `items` and `dependencies` too. */
 typedef enum { CONSTRAIN_DRAFT_AUTO, CONSTRAIN_DRAFT_7, CONSTRAIN_DRAFT_2020_12 } constrain_draft;
+/* "draft7" or "draft2020-12"; NULL gives AUTO; anything else is MUGA_E_INPUT. */
+MUGA_MUST_USE muga_status constrain_parse_draft(const json_t *name, constrain_draft *out, muga_error *err);
 
 /* Grounded values: a (sub)schema with "from": "conversation" or "tools" can only take a value that matches the
  * schema and occurs in one of that source's texts, bounded by non-alphanumerics. The set is computed at compile time.

@@ -1,0 +1,56 @@
+/* Where the references of a schema document lead: base URIs, $id, anchors, JSON pointers. Shared by the validator and
+ * by the constraint's front end, so that both see the same schema. */
+#ifndef MUGA_CONSTRAIN_SCHEMA_INDEX_H
+#define MUGA_CONSTRAIN_SCHEMA_INDEX_H
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "constrain/constrain.h"
+
+typedef struct schema_resource {
+    const json_t *root;
+    char *uri;             /* absolute or "" ; no fragment */
+    constrain_draft draft; /* never AUTO, except for a document that doesn't say */
+    uint32_t n_dynamic;    /* dynamic anchors in it */
+} schema_resource;
+
+typedef struct schema_anchor {
+    const char *name;
+    const json_t *schema;
+    uint32_t resource;
+    bool dynamic;
+} schema_anchor;
+
+typedef struct schema_place {
+    const json_t *schema;
+    uint32_t resource;
+} schema_place;
+
+typedef struct schema_index {
+    arena a;
+    schema_resource *resources;
+    uint32_t n_resources, cap_resources;
+    schema_anchor *anchors;
+    uint32_t n_anchors, cap_anchors;
+    schema_place *places; /* open addressing by pointer; schema NULL: free */
+    uint32_t n_places, cap_places;
+    constrain_draft draft; /* of the whole document */
+    bool unevaluated;      /* an unevaluated* keyword occurs */
+} schema_index;
+
+/* `draft` counts where the document has no $schema. */
+MUGA_MUST_USE muga_status schema_index_init(schema_index *x, const json_t *schema, constrain_draft draft,
+                                            muga_error *err);
+void schema_index_release(schema_index *x);
+/* The resource a subschema belongs to (0, the document, where it is not known). */
+uint32_t schema_index_resource(const schema_index *x, const json_t *schema);
+/* `ref` as written in a schema of `resource`. *anchor: the dynamic anchor's name it names, or NULL. A place that the
+ * walk had not reached is walked now. MUGA_E_INPUT: there is no such place. */
+MUGA_MUST_USE muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char *ref,
+                                               const json_t **out, const char **anchor, muga_error *err);
+/* NULL: the resource has no such dynamic anchor. */
+const json_t *schema_index_dynamic(const schema_index *x, uint32_t resource, const char *name);
+/* Draft 7 reads nothing beside $ref. */
+bool schema_index_is_draft7(const schema_index *x, uint32_t resource);
+
+#endif

@@ -1,0 +1,110 @@
+/* JSON-Schema-Test-Suite, drafts 7 and 2020-12, through the validator and the constraint. If this failed, a tool could
+ * be handed arguments that its schema forbids, or be denied ones that it allows. */
+#include "support/support.h"
+
+#include "constrain/constrain.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+
+typedef struct tally {
+    int right, wrong, unusable, skipped;
+} tally;
+
+static char *read_all(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    str s = STR_INIT;
+    char block[65536];
+    for (size_t k; (k = fread(block, 1, sizeof block, f)) > 0;)
+        str_append(&s, block, k);
+    fclose(f);
+    *n = s.len;
+    return str_take(&s);
+}
+
+typedef void (*group_fn)(const json_t *group, constrain_draft draft, tally *t);
+
+static tally each_group(const char *file, constrain_draft draft, group_fn fn) {
+    size_t n;
+    char *text = read_all(shared_path(file), &n);
+    tally t = {0};
+    for (char *line = text, *end; line < text + n; line = end + 1) {
+        end = strchr(line, '\n');
+        if (!end)
+            end = text + n;
+        muga_error err = {0};
+        json_t *group = NULL;
+        assert_ok(json_parse(line, (size_t)(end - line), "suite", &group, &err), &err);
+        if (json_get_bool(group, "needs_remotes", false))
+            t.skipped++; /* documents from elsewhere are not fetched */
+        else
+            fn(group, draft, &t);
+        json_decref(group);
+    }
+    free(text);
+    return t;
+}
+
+static void validate_group(const json_t *group, constrain_draft draft, bool formats, tally *t) {
+    const json_t *tests = json_object_get(group, "tests");
+    for (size_t i = 0; i < json_array_size(tests); i++) {
+        const json_t *test = json_array_get(tests, i);
+        constrain_validate_options o = {.draft = draft, .formats = formats};
+        muga_error err = {0};
+        muga_status st = constrain_validate(json_object_get(group, "schema"), json_object_get(test, "data"), &o, &err);
+        if (st != MUGA_OK && st != MUGA_E_NEGATIVE)
+            t->unusable++;
+        else if ((st == MUGA_OK) == json_get_bool(test, "valid", false))
+            t->right++;
+        else
+            t->wrong++;
+        if ((st != MUGA_OK && st != MUGA_E_NEGATIVE) || (st == MUGA_OK) != json_get_bool(test, "valid", false))
+            print_message("  %s / %s / %s: %s\n", json_get_string(group, "file"), json_get_string(group, "description"),
+                          json_get_string(test, "description"), st ? err.message : "accepted");
+    }
+}
+
+static void validate_required(const json_t *group, constrain_draft draft, tally *t) {
+    validate_group(group, draft, false, t);
+}
+static void validate_formats(const json_t *group, constrain_draft draft, tally *t) {
+    validate_group(group, draft, true, t);
+}
+
+static void the_validator_agrees_with_draft_7(void **state) {
+    (void)state;
+    tally t = each_group("conformance/json_schema/suite_draft7_required.jsonl", CONSTRAIN_DRAFT_7, validate_required);
+    print_message("draft 7: %d right, %d wrong, %d unusable, %d groups skipped\n", t.right, t.wrong, t.unusable, t.skipped);
+    assert_int_equal(t.wrong + t.unusable, 0);
+    assert_true(t.right > 500);
+}
+
+static void the_validator_agrees_with_draft_2020_12(void **state) {
+    (void)state;
+    tally t = each_group("conformance/json_schema/suite_draft2020-12_required.jsonl", CONSTRAIN_DRAFT_2020_12,
+                         validate_required);
+    print_message("2020-12: %d right, %d wrong, %d unusable, %d groups skipped\n", t.right, t.wrong, t.unusable, t.skipped);
+    assert_int_equal(t.wrong + t.unusable, 0);
+    assert_true(t.right > 800);
+}
+
+static void formats_are_asserted_where_asked(void **state) {
+    (void)state;
+    tally a = each_group("conformance/json_schema/suite_draft7_optional_format.jsonl", CONSTRAIN_DRAFT_7,
+                         validate_formats);
+    tally b = each_group("conformance/json_schema/suite_draft2020-12_optional_format.jsonl", CONSTRAIN_DRAFT_2020_12,
+                         validate_formats);
+    print_message("formats: %d right, %d wrong, %d unusable\n", a.right + b.right, a.wrong + b.wrong,
+                  a.unusable + b.unusable);
+    assert_true((a.right + b.right) * 100 >= 95 * (a.right + b.right + a.wrong + b.wrong + a.unusable + b.unusable));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_validator_agrees_with_draft_7),
+        cmocka_unit_test(the_validator_agrees_with_draft_2020_12),
+        cmocka_unit_test(formats_are_asserted_where_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
