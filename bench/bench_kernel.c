@@ -53,20 +53,43 @@ typedef struct limits {
     volatile uint64_t sink;
 } limits;
 
+enum { READ_PARTS = 512 };
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void read_part_avx2(void *ctx, int i) {
+    limits *l = ctx;
+    size_t part = l->n / READ_PARTS / 256 * 8;
+    const __m256i *p = (const __m256i *)(const void *)l->bytes + (size_t)i * part;
+    __m256i s[8] = {{0}};
+    for (size_t k = 0; k < part; k += 8)
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+            s[j] = _mm256_or_si256(s[j], _mm256_load_si256(p + k + j));
+    for (int j = 1; j < 8; j++)
+        s[0] = _mm256_or_si256(s[0], s[j]);
+    l->sink += (uint64_t)_mm256_extract_epi64(s[0], 0);
+}
+#endif
+
 static void read_part(void *ctx, int i) {
     limits *l = ctx;
-    size_t part = l->n / 64 / 8 / 64 * 8;
+    size_t part = l->n / READ_PARTS / 64 * 8;
     const uint64_t *p = (const uint64_t *)(const void *)l->bytes + (size_t)i * part;
     uint64_t s[8] = {0};
     for (size_t k = 0; k < part; k += 8)
         for (int j = 0; j < 8; j++)
-            s[j] += p[k + (size_t)j];
-    l->sink += s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
+            s[j] |= p[k + (size_t)j];
+    l->sink += s[0] | s[1] | s[2] | s[3] | s[4] | s[5] | s[6] | s[7];
 }
 
 static void read_all(void *ctx) {
     limits *l = ctx;
-    os_pool_run(l->pool, 64 * 8, read_part, l);
+    void (*fn)(void *, int) = read_part;
+#if defined(__x86_64__)
+    if (kernel_isa_available(KERNEL_ISA_AVX2))
+        fn = read_part_avx2;
+#endif
+    os_pool_run(l->pool, READ_PARTS, fn, l);
 }
 
 enum { PEAK_ROUNDS = 20000, PEAK_CHAINS = 12 };
@@ -93,8 +116,10 @@ __attribute__((target("avx2"))) static void peak_avx2(void *ctx, int i) {
         s[c] = _mm256_set1_epi16((short)c);
     for (int r = 0; r < PEAK_ROUNDS; r++)
 #pragma GCC unroll 16
-        for (int c = 0; c < PEAK_CHAINS; c++)
-            s[c] = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_xor_si256(a, s[c]), b), s[c]);
+        for (int c = 0; c < PEAK_CHAINS; c++) {
+            __asm__ volatile("" : "+x"(a)); /* every product is computed anew */
+            s[c] = _mm256_add_epi16(s[c], _mm256_maddubs_epi16(a, b));
+        }
     for (int c = 1; c < PEAK_CHAINS; c++)
         s[0] = _mm256_add_epi16(s[0], s[c]);
     l->sink += (uint64_t)_mm256_extract_epi16(s[0], 0);

@@ -26,71 +26,130 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
-enum { TILE = 6, HALF = 8 }; /* tokens: 6 integer sums, 6 f32 sums, weights and scratch in 16 registers; rows */
+enum {
+    TILE = 6,   /* tokens: 6 integer sums, 6 f32 sums, weights and scratch in 16 registers */
+    NARROW = 2, /* tokens of a tile whose two halves of a panel go together */
+    HALF = 8    /* rows */
+};
 
-/* ---- activations ---- */
+/* ---- activations: four tokens at a time, one in each 32-bit lane where a number belongs to a token ---- */
 
-INLINE uint32_t max_bits(__m256 a, __m256 b, __m256 c, __m256 d) {
+/* Lane t: the largest of the 8 magnitudes (as bits) of v[t]. */
+INLINE __m128i max_of_tokens(const __m256i v[4]) {
+    __m128i q[4];
+    UNROLL
+    for (int t = 0; t < 4; t++)
+        q[t] = _mm_max_epu32(_mm256_castsi256_si128(v[t]), _mm256_extracti128_si256(v[t], 1));
+    __m128i ab = _mm_max_epu32(_mm_unpacklo_epi32(q[0], q[1]), _mm_unpackhi_epi32(q[0], q[1]));
+    __m128i cd = _mm_max_epu32(_mm_unpacklo_epi32(q[2], q[3]), _mm_unpackhi_epi32(q[2], q[3]));
+    return _mm_max_epu32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd));
+}
+
+/* Lane t: the sum of token t's 16 codes; a, b: two groups of the four tokens each. */
+INLINE __m128i sum_of_tokens(__m256i a, __m256i b) {
+    const __m256i ones = _mm256_set1_epi8(1);
+    __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(ones, a), _mm256_maddubs_epi16(ones, b));
+    __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+}
+
+INLINE void store_lanes(uint8_t *p, __m128i v) { _mm_storeu_si128((__m128i *)(void *)p, v); }
+INLINE void store_two(uint8_t *p, size_t step, __m256i v) {
+    store_lanes(p, _mm256_castsi256_si128(v));
+    store_lanes(p + step, _mm256_extracti128_si256(v, 1));
+}
+
+/* The 32 codes at p; dwords of the low 128 bits: groups 0 2 4 6, of the high: 1 3 5 7. */
+INLINE __m256i codes_of(const float *p, float inverse) {
+    __m256 factor = _mm256_set1_ps(inverse);
+    __m256i v[4];
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(p + 8 * i), factor));
+    return _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+}
+
+/* One block of four tokens at x[0..3], into their lanes of a tile's block of `width` tokens. */
+INLINE void quantise_four(const float *const x[4], uint32_t width, uint8_t *block) {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-    __m256i m = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(a), magnitude),
-                                 _mm256_and_si256(_mm256_castps_si256(b), magnitude));
-    __m256i n = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(c), magnitude),
-                                 _mm256_and_si256(_mm256_castps_si256(d), magnitude));
-    m = _mm256_max_epu32(m, n);
-    __m128i v = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
-    v = _mm_max_epu32(v, _mm_shuffle_epi32(v, 0x4e));
-    v = _mm_max_epu32(v, _mm_shuffle_epi32(v, 0xb1));
-    return (uint32_t)_mm_cvtsi128_si32(v);
-}
-
-/* 16 codes, in order */
-INLINE __m128i codes_of(__m256 a, __m256 b, __m256 inverse) {
-    __m256i i = _mm256_cvtps_epi32(_mm256_mul_ps(a, inverse)), j = _mm256_cvtps_epi32(_mm256_mul_ps(b, inverse));
-    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(i, j), 0xd8);
-    return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-}
-
-INLINE int32_t sum_of_codes(__m128i codes) {
-    __m128i v = _mm_madd_epi16(_mm_maddubs_epi16(_mm_set1_epi8(1), codes), _mm_set1_epi16(1));
-    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4e));
-    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1));
-    return _mm_cvtsi128_si32(v);
-}
-
-static void avx2_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile) {
-    for (uint64_t b = 0; b < n_block; b++, tile += width * TILE_BLOCK_BYTES) {
-        for (uint32_t t = 0; t < width; t++) {
-            const float *p = x + t * x_stride + b * KERNEL_BLOCK;
-            __m256 v0 = _mm256_loadu_ps(p), v1 = _mm256_loadu_ps(p + 8), v2 = _mm256_loadu_ps(p + 16),
-                   v3 = _mm256_loadu_ps(p + 24);
-            uint32_t amax_bits = max_bits(v0, v1, v2, v3);
-            float amax, scale = 0;
-            memcpy(&amax, &amax_bits, 4);
-            __m128i low = _mm_setzero_si128(), high = low;
-            if (!(amax < INFINITY)) {
-                scale = NAN;
-            } else if (amax >= 0x1p-120f) {
-                __m256 inverse = _mm256_set1_ps(127.0f / amax);
-                scale = amax / 127.0f;
-                low = codes_of(v0, v1, inverse);
-                high = codes_of(v2, v3, inverse);
-            }
-            int32_t sum_low = sum_of_codes(low), sum = sum_low + sum_of_codes(high);
-            uint32_t *word = (uint32_t *)(void *)tile + t;
-            float scaled_sum = scale * (float)sum;
-            memcpy(word, &scale, 4);
-            memcpy(word + width, &scaled_sum, 4);
-            word[2 * width] = (uint32_t)(-8 * sum);
-            word[3 * width] = (uint32_t)(-32 * sum_low);
-            word += 4 * width;
-            for (int g = 0; g < 4; g++, word += width) {
-                word[0] = (uint32_t)_mm_cvtsi128_si32(low);
-                word[4 * width] = (uint32_t)_mm_cvtsi128_si32(high);
-                low = _mm_srli_si128(low, 4);
-                high = _mm_srli_si128(high, 4);
-            }
+    const __m128 limit = _mm_set1_ps(127.0f);
+    __m256i bits[4], codes[4];
+    UNROLL
+    for (int t = 0; t < 4; t++) {
+        bits[t] = _mm256_setzero_si256();
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            __m256i v = _mm256_castps_si256(_mm256_loadu_ps(x[t] + 8 * i));
+            bits[t] = _mm256_max_epu32(bits[t], _mm256_and_si256(v, magnitude));
         }
     }
+    __m128i amax_bits = max_of_tokens(bits);
+    __m128 amax = _mm_castsi128_ps(amax_bits);
+    __m128 large = _mm_cmp_ps(amax, _mm_set1_ps(0x1p-120f), _CMP_GE_OQ);
+    __m128 scale = _mm_and_ps(_mm_div_ps(amax, limit), large), inverse = _mm_and_ps(_mm_div_ps(limit, amax), large);
+    __m128i bad = _mm_cmpgt_epi32(amax_bits, _mm_set1_epi32(0x7f7fffff));
+    uint32_t i_bad = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(bad));
+    scale = _mm_blendv_ps(scale, _mm_set1_ps(NAN), _mm_castsi128_ps(bad)); /* not finite: scale NaN, codes 0 */
+    float inverses[4];
+    _mm_storeu_ps(inverses, inverse);
+    UNROLL
+    for (int t = 0; t < 4; t++)
+        codes[t] = i_bad >> t & 1 ? _mm256_setzero_si256() : codes_of(x[t], inverses[t]);
+    __m256i ab_low = _mm256_unpacklo_epi32(codes[0], codes[1]), ab_high = _mm256_unpackhi_epi32(codes[0], codes[1]);
+    __m256i cd_low = _mm256_unpacklo_epi32(codes[2], codes[3]), cd_high = _mm256_unpackhi_epi32(codes[2], codes[3]);
+    __m256i group_01 = _mm256_unpacklo_epi64(ab_low, cd_low), group_23 = _mm256_unpackhi_epi64(ab_low, cd_low);
+    __m256i group_45 = _mm256_unpacklo_epi64(ab_high, cd_high), group_67 = _mm256_unpackhi_epi64(ab_high, cd_high);
+    __m128i sum_low = sum_of_tokens(group_01, group_23), zero = _mm_setzero_si128();
+    __m128i sum = _mm_add_epi32(sum_low, sum_of_tokens(group_45, group_67));
+    store_lanes(block, _mm_castps_si128(scale));
+    store_lanes(block + 4 * width, _mm_castps_si128(_mm_mul_ps(scale, _mm_cvtepi32_ps(sum))));
+    store_lanes(block + 8 * width, _mm_sub_epi32(zero, _mm_slli_epi32(sum, 3)));
+    store_lanes(block + 12 * width, _mm_sub_epi32(zero, _mm_slli_epi32(sum_low, 5)));
+    uint8_t *out = block + TILE_CODES * width;
+    size_t step = 4 * (size_t)width;
+    store_two(out, step, group_01);
+    store_two(out + 2 * step, step, group_23);
+    store_two(out + 4 * step, step, group_45);
+    store_two(out + 6 * step, step, group_67);
+}
+
+/* Tiles of four and more: four tokens at once; the last four may overlap those before. */
+static void quantise_wide(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile) {
+    for (uint32_t t = 0; t < width; t += 4) {
+        uint32_t first = t + 4 <= width ? t : width - 4;
+        uint8_t *block = tile + 4 * first;
+        const float *rows[4];
+        for (uint32_t i = 0; i < 4; i++)
+            rows[i] = x + (first + i) * x_stride;
+        for (uint64_t b = 0; b < n_block; b++, block += width * TILE_BLOCK_BYTES) {
+            quantise_four(rows, width, block);
+            for (int i = 0; i < 4; i++)
+                rows[i] += KERNEL_BLOCK;
+        }
+    }
+}
+
+/* Fewer tokens: four blocks of one token at once, as if they were four tokens, then each to its own place; past the last
+ * block the last is repeated. */
+static void avx2_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile) {
+    if (width >= 4) {
+        quantise_wide(x, x_stride, width, n_block, tile);
+        return;
+    }
+    for (uint32_t t = 0; t < width; t++, x += x_stride)
+        for (uint64_t b = 0; b < n_block; b += 4) {
+            uint64_t n = n_block - b < 4 ? n_block - b : 4;
+            uint32_t four[4 * TILE_BLOCK_BYTES / 4];
+            const float *blocks[4];
+            for (uint64_t i = 0; i < 4; i++)
+                blocks[i] = x + (b + (i < n ? i : n - 1)) * KERNEL_BLOCK;
+            quantise_four(blocks, 4, (uint8_t *)four);
+            for (uint64_t i = 0; i < n; i++) {
+                uint32_t *out = (uint32_t *)(void *)(tile + (b + i) * width * TILE_BLOCK_BYTES) + t;
+                for (uint32_t word = 0; word < TILE_BLOCK_BYTES / 4; word++)
+                    out[word * width] = four[4 * word + i];
+            }
+        }
 }
 
 /* ---- int8: w points at the half's own bytes of a panel's vectors and scales ---- */
@@ -206,43 +265,47 @@ INLINE void block_q6_k(const uint8_t *w, const int half, __m256 d, const uint8_t
     }
 }
 
-/* All blocks of a stretch of one panel; half: 0 or 32, the byte offset of 8 rows in a vector. */
-INLINE void walk_blocks(const tensor_type type, const uint8_t *w, const size_t half, const uint8_t *block, uint64_t n_block,
-                        __m256 *acc, const int width) {
-    const size_t step = (size_t)(TILE_BLOCK_BYTES * width), f16s = half / 2, bytes = half / 4;
-    const __m256 none = _mm256_setzero_ps(), minus = _mm256_set1_ps(-0.0f);
+/* One block of 8 rows; half: 0 or 32, their byte offset in a vector. super: where the super-block begins (K-quants). */
+INLINE void block_any(const tensor_type type, const uint8_t *super, const uint8_t *w, const int half, const uint8_t *block,
+                      __m256 *acc, const int width) {
+    const int f16s = half / 2, bytes = half / 4;
     if (type == TENSOR_Q4_0) {
-        for (; n_block > 0; n_block--, w += PANEL_Q4_0_BYTES, block += step)
-            block_q4(type, w + PANEL_SCALES + half, load_f16(w + f16s), none, block, acc, width);
+        block_q4(type, w + PANEL_SCALES + half, load_f16(w + f16s), _mm256_setzero_ps(), block, acc, width);
     } else if (type == TENSOR_Q4_1) {
-        for (; n_block > 0; n_block--, w += PANEL_Q4_1_BYTES, block += step)
-            block_q4(type, w + 2 * PANEL_SCALES + half, load_f16(w + f16s), load_f16(w + PANEL_SCALES + f16s), block, acc,
-                     width);
+        block_q4(type, w + 2 * PANEL_SCALES + half, load_f16(w + f16s), load_f16(w + PANEL_SCALES + f16s), block, acc, width);
     } else if (type == TENSOR_Q8_0) {
-        for (; n_block > 0; n_block--, w += PANEL_Q8_0_BYTES, block += step)
-            block_q8_0(w + PANEL_SCALES + half, load_f16(w + f16s), block, acc, width);
+        block_q8_0(w + PANEL_SCALES + half, load_f16(w + f16s), block, acc, width);
     } else if (type == TENSOR_Q4_K) {
-        for (; n_block > 0; n_block -= PANEL_SUPER_BLOCKS) {
-            __m256 d = load_f16(w + f16s), dmin = _mm256_xor_ps(load_f16(w + PANEL_SCALES + f16s), minus);
-            w += PANEL_Q4_K_HEAD;
-            for (int i = 0; i < PANEL_SUPER_BLOCKS; i++, w += PANEL_Q4_K_BLOCK, block += step)
-                block_q4(type, w + 2 * PANEL_ROWS + half, _mm256_mul_ps(d, load_u8(w + bytes)),
-                         _mm256_mul_ps(dmin, load_u8(w + PANEL_ROWS + bytes)), block, acc, width);
-        }
+        __m256 dmin = _mm256_xor_ps(load_f16(super + PANEL_SCALES + f16s), _mm256_set1_ps(-0.0f));
+        block_q4(type, w + 2 * PANEL_ROWS + half, _mm256_mul_ps(load_f16(super + f16s), load_u8(w + bytes)),
+                 _mm256_mul_ps(dmin, load_u8(w + PANEL_ROWS + bytes)), block, acc, width);
     } else {
-        for (; n_block > 0; n_block -= PANEL_SUPER_BLOCKS) {
-            __m256 d = load_f16(w + f16s);
-            w += PANEL_Q6_K_HEAD;
-            for (int i = 0; i < PANEL_SUPER_BLOCKS; i++, w += PANEL_Q6_K_BLOCK, block += step)
-                block_q6_k(w, (int)half, d, block, acc, width);
-        }
+        block_q6_k(w, half, load_f16(super + f16s), block, acc, width);
     }
 }
 
-/* ---- sums between stretches: n of the 8 rows exist ---- */
+/* All blocks of a stretch of `n_half` halves of a panel, from `half` on; the second half's sums follow the first's. */
+INLINE void walk_blocks(const tensor_type type, const uint8_t *w, const int half, const int n_half, const uint8_t *block,
+                        uint64_t n_block, __m256 *acc, const int width) {
+    const size_t head = panel_super_head(type), bytes = panel_block_bytes(type), step = (size_t)(TILE_BLOCK_BYTES * width);
+    const uint8_t *super = w;
+    for (uint64_t b = 0; b < n_block; b++, w += bytes, block += step) {
+        if (head > 0 && b % PANEL_SUPER_BLOCKS == 0) {
+            super = w;
+            w += head;
+        }
+        UNROLL
+        for (int h = 0; h < n_half; h++)
+            block_any(type, super, w, half + 32 * h, block, acc + h * width, width);
+    }
+}
 
-INLINE __m256i rows_mask(uint64_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n < HALF ? n : HALF)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+/* ---- sums between stretches ---- */
+
+/* Lanes of the i-th half of rows that exist, of n_row from the first half on. */
+INLINE __m256i rows_mask(uint64_t n_row, int i_half) {
+    int n = n_row > 2 * TILE * HALF ? 2 * TILE * HALF : (int)n_row;
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n - i_half * HALF), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 INLINE void sums_load(const matmul_stretch *s, const float *y, __m256i mask, __m256 *acc, const int width) {
@@ -262,17 +325,21 @@ INLINE void sums_store(const matmul_stretch *s, float *y, __m256i mask, __m256 *
     }
 }
 
+/* A narrow tile leaves registers for both halves at once, so that weights stream from memory once. */
 INLINE void int8_panels(const matmul_stretch *s, const tensor_type type, const int width) {
+    const int n_half = width <= NARROW ? 2 : 1;
     for (uint64_t p = 0; p < s->n_panel; p++) {
-        const uint8_t *w = s->weights + p * s->panel_stride;
         uint64_t n_row = s->n_row - p * PANEL_ROWS;
-        for (uint64_t half = 0; half < 2 && half * HALF < n_row; half++) {
+        for (int half = 0; half < 2 && (uint64_t)(half * HALF) < n_row; half += n_half) {
             float *y = s->y + p * PANEL_ROWS + half * HALF;
-            __m256i mask = rows_mask(n_row - half * HALF);
             __m256 acc[TILE];
-            sums_load(s, y, mask, acc, width);
-            walk_blocks(type, w, half * 32, s->tile, s->n_k / KERNEL_BLOCK, acc, width);
-            sums_store(s, y, mask, acc, width);
+            UNROLL
+            for (int h = 0; h < n_half; h++)
+                sums_load(s, y + h * HALF, rows_mask(n_row, half + h), acc + h * width, width);
+            walk_blocks(type, s->weights + p * s->panel_stride, half * 32, n_half, s->tile, s->n_k / KERNEL_BLOCK, acc, width);
+            UNROLL
+            for (int h = 0; h < n_half; h++)
+                sums_store(s, y + h * HALF, rows_mask(n_row, half + h), acc + h * width, width);
         }
     }
 }
@@ -325,10 +392,8 @@ INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, c
     float *y = s->y + p * PANEL_ROWS;
     uint64_t n_row = s->n_row - p * PANEL_ROWS;
     UNROLL
-    for (int i = 0; i < 2 * n_panel; i++) {
-        uint64_t row = (uint64_t)i * HALF;
-        sums_load(s, y + row, rows_mask(n_row > row ? n_row - row : 0), acc + i * width, width);
-    }
+    for (int i = 0; i < 2 * n_panel; i++)
+        sums_load(s, y + i * HALF, rows_mask(n_row, i), acc + i * width, width);
     for (uint64_t k = 0; k < s->n_k; k++, x += width) {
         UNROLL
         for (int i = 0; i < 2 * n_panel; i++) {
@@ -339,10 +404,8 @@ INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, c
         }
     }
     UNROLL
-    for (int i = 0; i < 2 * n_panel; i++) {
-        uint64_t row = (uint64_t)i * HALF;
-        sums_store(s, y + row, rows_mask(n_row > row ? n_row - row : 0), acc + i * width, width);
-    }
+    for (int i = 0; i < 2 * n_panel; i++)
+        sums_store(s, y + i * HALF, rows_mask(n_row, i), acc + i * width, width);
 }
 
 INLINE void f32_width(const matmul_stretch *s, const tensor_type type, const int width) {

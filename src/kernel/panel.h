@@ -75,6 +75,14 @@ static inline size_t panel_bytes(tensor_type type, uint64_t n_k) {
     }
 }
 
+/* Bytes of one block of 32 columns of 16 rows, and of what stands before eight of them in a super-block. */
+static inline size_t panel_block_bytes(tensor_type type) {
+    return type == TENSOR_Q4_K ? PANEL_Q4_K_BLOCK : type == TENSOR_Q6_K ? PANEL_Q6_K_BLOCK : panel_bytes(type, KERNEL_BLOCK);
+}
+static inline size_t panel_super_head(tensor_type type) {
+    return type == TENSOR_Q4_K ? PANEL_Q4_K_HEAD : type == TENSOR_Q6_K ? PANEL_Q6_K_HEAD : 0;
+}
+
 static inline const uint8_t *panel_at(const kernel_weights *w, uint64_t i_panel) {
     return (const uint8_t *)w->panels + i_panel * panel_bytes(w->type, w->cols);
 }
