@@ -38,6 +38,7 @@ typedef struct llm_request {
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
     bool want_evidence;
+    int64_t now_ms;            /* what a template that asks for the date is told (UTC); part of the evidence */
 } llm_request;
 
 typedef struct llm_reply {
@@ -59,6 +60,7 @@ typedef struct llm_score_request {
     size_t n_labels;
     bool with_end;             /* include the end-of-turn token */
     bool want_evidence;
+    int64_t now_ms;            /* as in llm_request */
 } llm_score_request;
 typedef struct llm_score_reply {
     double *logprob;           /* [n_labels] nats */
@@ -80,7 +82,7 @@ typedef struct llm_table {
     void (*free)(llm *m);
 } llm_table;
 /* Every implementation begins with this. */
-struct llm {
+struct llm {                   /* one thread at a time */
     const llm_table *table;
     const char *name;          /* model name as the user gave it */
     uint32_t n_ctx;            /* tokens of context */

@@ -1,0 +1,368 @@
+/* Evidence: what was asked, of which model, under which settings, and what was computed, down to a digest of the logits' bits;
+ * and replay, which asks the same again and compares.
+ *
+ *   {"kind": "complete" | "score", "request": {...}, "model": {"name", "bytes", "sha256"}, "template_sha256", "arithmetic",
+ *    "settings": {"act", "kv", "n_ctx"}, "prompt_ids": [...], "output_ids": [...] (score: one array a label),
+ *    "logits_rows", "logits_sha256", "finish", "texts" (complete: pieces given out) | "scores" (score: the bits of each f64, hex)}
+ *
+ * Floats that decide (scores) stand as bits; 64-bit integers (seed) as decimal strings: no JSON reader can change them. */
+#include "base/mem.h"
+#include "llm/local.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const char *const finish_names[] = {"stop", "length", "cancelled"};
+
+void local_digest_row(void *digest, uint32_t pos, const float *logits) {
+    (void)pos; /* rows come in ascending order */
+    local_digest *d = digest;
+    sha256_update(&d->hash, logits, d->n_vocab * sizeof *logits);
+    d->n_rows++;
+}
+
+/* ---- the model's identity ---- */
+
+/* A blob of the store carries its digest in its name; any other file is read through once. */
+static void model_digest(local *l) {
+    static const char mark[] = "blobs/sha256-";
+    const char *blob = strstr(l->path, mark);
+    uint8_t bytes[SHA256_BYTES];
+    while (blob && strstr(blob + 1, mark))
+        blob = strstr(blob + 1, mark);
+    if (blob && strlen(blob) == sizeof mark - 1 + 64 && hex_parse(blob + sizeof mark - 1, 64, bytes)) {
+        hex_write(bytes, sizeof bytes, l->model_sha256);
+        return;
+    }
+    const os_map *map = gguf_map(engine_file(l->engine));
+    sha256 h;
+    sha256_init(&h);
+    for (uint64_t at = 0, step = (uint64_t)4 << 20; at < map->size; at += step) {
+        uint64_t n = MIN(step, map->size - at);
+        sha256_update(&h, map->data + at, n);
+        os_map_forget(map, at, n);
+    }
+    sha256_final(&h, bytes);
+    hex_write(bytes, sizeof bytes, l->model_sha256);
+}
+
+static void identify(local *l) {
+    if (!l->model_sha256[0])
+        model_digest(l);
+    if (!l->template_sha256[0]) {
+        bool fallback;
+        uint8_t bytes[SHA256_BYTES];
+        span source = engine_template_source(l->engine, &fallback);
+        sha256_of(source.p, source.n, bytes);
+        hex_write(bytes, sizeof bytes, l->template_sha256);
+    }
+}
+
+/* ---- writing ---- */
+
+static json_t *number_string(uint64_t v) {
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, v);
+    return json_string(text);
+}
+
+static json_t *strings(const char *const *v, size_t n) {
+    json_t *a = json_array();
+    for (size_t i = 0; a && i < n; i++)
+        if (json_array_append_new(a, json_string(v[i]))) {
+            json_decref(a);
+            return NULL;
+        }
+    return a;
+}
+
+static json_t *ids_of(const token_list *l) {
+    json_t *a = json_array();
+    for (size_t i = 0; a && i < l->n; i++)
+        if (json_array_append_new(a, json_integer(l->ids[i]))) {
+            json_decref(a);
+            return NULL;
+        }
+    return a;
+}
+
+static json_t *sources_of(const llm_request *q) {
+    json_t *a = json_array();
+    for (size_t i = 0; a && i < q->n_sources; i++) {
+        json_t *texts = json_array();
+        for (size_t j = 0; texts && j < q->sources[i].n_texts; j++)
+            if (json_array_append_new(texts, json_stringn(q->sources[i].texts[j].p, q->sources[i].texts[j].n))) {
+                json_decref(texts);
+                texts = NULL;
+            }
+        if (!texts || json_array_append_new(a, json_pack("{s:s, s:o}", "name", q->sources[i].name, "texts", texts))) {
+            json_decref(a);
+            return NULL;
+        }
+    }
+    return a;
+}
+
+static json_t *complete_request(const llm_request *q) {
+    const llm_sampling *s = &q->sampling;
+    json_t *sampling = json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o?, s:I, s:I}", "temperature",
+                                 (double)s->temperature, "top_k", (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p",
+                                 (double)s->min_p, "repeat_penalty", (double)s->repeat_penalty, "presence_penalty",
+                                 (double)s->presence_penalty, "frequency_penalty", (double)s->frequency_penalty,
+                                 "penalty_last_n", (json_int_t)s->penalty_last_n, "seed", number_string(s->seed), "choice",
+                                 (json_int_t)s->choice, "attempt", (json_int_t)s->attempt);
+    json_t *sources = sources_of(q), *stop = strings(q->stop, q->n_stop);
+    json_t *r = sampling && sources && stop
+                    ? json_pack("{s:O, s:O?, s:s?, s:O?, s:s?, s:s?, s:O, s:O, s:I, s:O, s:I}", "messages", q->messages,
+                                "tools", q->tools, "prefix", q->prefix, "schema", q->schema, "regex", q->regex, "gbnf",
+                                q->gbnf, "sources", sources, "sampling", sampling, "max_tokens", (json_int_t)q->max_tokens,
+                                "stop", stop, "now_ms", (json_int_t)q->now_ms)
+                    : NULL;
+    json_decref(sampling);
+    json_decref(sources);
+    json_decref(stop);
+    return r;
+}
+
+static json_t *score_request(const llm_score_request *q) {
+    json_t *labels = strings(q->labels, q->n_labels);
+    return labels ? json_pack("{s:O, s:O?, s:s?, s:o, s:b, s:I}", "messages", q->messages, "tools", q->tools, "prefix",
+                              q->prefix, "labels", labels, "with_end", (int)q->with_end, "now_ms", (json_int_t)q->now_ms)
+                  : NULL;
+}
+
+/* output_ids and scores of a score, by label. */
+static bool add_labels(json_t *evidence, const local_evidence *e) {
+    json_t *ids = json_array(), *scores = json_array();
+    bool ok = ids && scores;
+    for (size_t i = 0; ok && i < e->score->n_labels; i++) {
+        uint64_t bits;
+        char hex[17];
+        memcpy(&bits, &e->logprob[i], sizeof bits);
+        snprintf(hex, sizeof hex, "%016" PRIx64, bits);
+        ok = json_array_append_new(ids, ids_of(&e->output[i])) == 0 && json_array_append_new(scores, json_string(hex)) == 0;
+    }
+    ok = ok && json_object_set(evidence, "output_ids", ids) == 0 && json_object_set(evidence, "scores", scores) == 0;
+    json_decref(ids);
+    json_decref(scores);
+    return ok;
+}
+
+muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err) {
+    identify(l);
+    const engine_options *o = engine_get_options(l->engine);
+    uint8_t bytes[SHA256_BYTES];
+    char logits[SHA256_HEX];
+    sha256 h = e->digest->hash;
+    sha256_final(&h, bytes);
+    hex_write(bytes, sizeof bytes, logits);
+    json_t *request = e->complete ? complete_request(e->complete) : score_request(e->score);
+    json_t *prompt = ids_of(e->prompt);
+    json_t *v = request && prompt
+                    ? json_pack("{s:s, s:O, s:{s:s, s:I, s:s}, s:s, s:s, s:{s:s, s:s, s:I}, s:O, s:I, s:s}", "kind",
+                                e->complete ? "complete" : "score", "request", request, "model", "name", l->name, "bytes",
+                                (json_int_t)gguf_file_bytes(engine_file(l->engine)), "sha256", l->model_sha256,
+                                "template_sha256", l->template_sha256, "arithmetic", KERNEL_ARITHMETIC, "settings", "act",
+                                o->exact ? "f32" : "int8", "kv", o->kv_f32 ? "f32" : "f16", "n_ctx",
+                                (json_int_t)l->base.n_ctx, "prompt_ids", prompt, "logits_rows",
+                                (json_int_t)e->digest->n_rows, "logits_sha256", logits)
+                    : NULL;
+    json_decref(request);
+    json_decref(prompt);
+    bool ok = v && (e->complete ? json_object_set_new(v, "output_ids", ids_of(e->output)) == 0 &&
+                                      json_object_set_new(v, "finish", json_string(finish_names[e->finish])) == 0 &&
+                                      json_object_set_new(v, "texts", json_integer(e->n_texts)) == 0
+                                : add_labels(v, e));
+    if (!ok) {
+        json_decref(v);
+        return error_set(err, MUGA_E_NOMEM, "out of memory for the evidence, or a source text is not UTF-8");
+    }
+    *out = v;
+    return MUGA_OK;
+}
+
+/* ---- replay ---- */
+
+static muga_status malformed(muga_error *err, const char *what) {
+    return error_set(err, MUGA_E_INPUT, "evidence: \"%s\" is missing or of a wrong type", what);
+}
+
+static uint32_t u32_of(const json_t *o, const char *key) {
+    int64_t v = json_get_int(o, key, 0);
+    return v >= 0 && v <= UINT32_MAX ? (uint32_t)v : 0;
+}
+
+static llm_sampling read_sampling(const json_t *s) {
+    const char *seed = json_get_string(s, "seed");
+    return (llm_sampling){.temperature = (float)json_get_number(s, "temperature", 0),
+                          .top_k = u32_of(s, "top_k"),
+                          .top_p = (float)json_get_number(s, "top_p", 1),
+                          .min_p = (float)json_get_number(s, "min_p", 0),
+                          .repeat_penalty = (float)json_get_number(s, "repeat_penalty", 1),
+                          .presence_penalty = (float)json_get_number(s, "presence_penalty", 0),
+                          .frequency_penalty = (float)json_get_number(s, "frequency_penalty", 0),
+                          .penalty_last_n = u32_of(s, "penalty_last_n"),
+                          .seed = seed ? strtoull(seed, NULL, 10) : 0,
+                          .choice = u32_of(s, "choice"),
+                          .attempt = u32_of(s, "attempt")};
+}
+
+/* An array of strings as C strings in the arena; NULL when it isn't one. */
+static const char **read_strings(arena *a, const json_t *v, size_t *n) {
+    *n = json_array_size(v);
+    const char **out = json_is_array(v) ? arena_alloc(a, (*n + 1) * sizeof *out) : NULL;
+    for (size_t i = 0; out && i < *n; i++)
+        if (!(out[i] = json_string_value(json_array_get(v, i))))
+            return NULL;
+    return out;
+}
+
+static constrain_source *read_sources(arena *a, const json_t *v, size_t *n) {
+    *n = json_array_size(v);
+    constrain_source *out = json_is_array(v) ? arena_alloc(a, (*n + 1) * sizeof *out) : NULL;
+    for (size_t i = 0; out && i < *n; i++) {
+        const json_t *texts = json_object_get(json_array_get(v, i), "texts");
+        size_t n_texts = json_array_size(texts);
+        span *t = arena_alloc(a, (n_texts + 1) * sizeof *t);
+        out[i].name = json_get_string(json_array_get(v, i), "name");
+        if (!t || !out[i].name)
+            return NULL;
+        for (size_t j = 0; j < n_texts; j++) {
+            const json_t *text = json_array_get(texts, j);
+            if (!json_is_string(text))
+                return NULL;
+            t[j] = span_of(json_string_value(text), json_string_length(text));
+        }
+        out[i].texts = t;
+        out[i].n_texts = n_texts;
+    }
+    return out;
+}
+
+static const json_t *present(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+/* Where two id lists (or lists of lists) part. */
+static muga_status compare_ids(const char *what, const json_t *was, const json_t *is, muga_error *err) {
+    if (json_equal(was, is))
+        return MUGA_OK;
+    size_t n = MIN(json_array_size(was), json_array_size(is)), i = 0;
+    while (i < n && json_equal(json_array_get(was, i), json_array_get(is, i)))
+        i++;
+    return error_set(err, MUGA_E_NEGATIVE, "replay differs: %s part at index %zu (%zu recorded, %zu recomputed)", what, i,
+                     json_array_size(was), json_array_size(is));
+}
+
+static muga_status compare_text(const char *key, const json_t *was, const json_t *is, muga_error *err) {
+    const char *a = json_get_string(was, key), *b = json_get_string(is, key);
+    if (a && b && strcmp(a, b) == 0)
+        return MUGA_OK;
+    return error_set(err, MUGA_E_NEGATIVE, "replay differs: %s is \"%.70s\" in the evidence, \"%.70s\" now", key,
+                     a ? a : "(absent)", b ? b : "(absent)");
+}
+
+/* What must be the same before recomputing makes sense. */
+static muga_status check_origin(local *l, const json_t *evidence, muga_error *err) {
+    identify(l);
+    const engine_options *o = engine_get_options(l->engine);
+    const json_t *settings = json_object_get(evidence, "settings"), *origin = json_object_get(evidence, "model");
+    json_t *now = json_pack("{s:s, s:s, s:s, s:s, s:s}", "arithmetic", KERNEL_ARITHMETIC, "template_sha256",
+                            l->template_sha256, "sha256", l->model_sha256, "act", o->exact ? "f32" : "int8", "kv",
+                            o->kv_f32 ? "f32" : "f16");
+    if (!now)
+        return error_nomem(err, "the replay");
+    muga_status st = compare_text("arithmetic", evidence, now, err);
+    if (!st) st = compare_text("sha256", origin, now, err);
+    if (!st) st = compare_text("template_sha256", evidence, now, err);
+    if (!st) st = compare_text("act", settings, now, err);
+    if (!st) st = compare_text("kv", settings, now, err);
+    json_decref(now);
+    if (!st && u32_of(settings, "n_ctx") != l->base.n_ctx)
+        st = error_set(err, MUGA_E_USAGE, "the evidence was made with a context of %u tokens; open the model with it to replay",
+                       u32_of(settings, "n_ctx"));
+    return st;
+}
+
+static muga_status compare(const json_t *was, const json_t *is, muga_error *err) {
+    muga_status st = compare_ids("prompt_ids", json_object_get(was, "prompt_ids"), json_object_get(is, "prompt_ids"), err);
+    if (!st)
+        st = compare_ids("output_ids", json_object_get(was, "output_ids"), json_object_get(is, "output_ids"), err);
+    if (!st && json_object_get(is, "scores"))
+        st = compare_ids("scores", json_object_get(was, "scores"), json_object_get(is, "scores"), err);
+    if (!st && json_object_get(is, "finish"))
+        st = compare_text("finish", was, is, err);
+    return st ? st : compare_text("logits_sha256", was, is, err);
+}
+
+/* Cancels where the recorded answer was cancelled. */
+static bool stop_after(void *ctx, const char *p, size_t n) {
+    (void)p;
+    (void)n;
+    uint32_t *left = ctx;
+    return --*left > 0;
+}
+
+static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **out, muga_error *err) {
+    const json_t *r = json_object_get(evidence, "request");
+    const char *finish = json_get_string(evidence, "finish");
+    uint32_t texts = MAX(u32_of(evidence, "texts"), 1u);
+    arena a;
+    arena_init(&a, (size_t)256 << 20);
+    llm_request q = {.messages = json_object_get(r, "messages"), .tools = present(r, "tools"),
+                     .prefix = json_get_string(r, "prefix"), .schema = present(r, "schema"),
+                     .regex = json_get_string(r, "regex"), .gbnf = json_get_string(r, "gbnf"),
+                     .sampling = read_sampling(json_object_get(r, "sampling")), .max_tokens = u32_of(r, "max_tokens"),
+                     .want_evidence = true, .now_ms = json_get_int(r, "now_ms", 0)};
+    if (finish && strcmp(finish, finish_names[LLM_FINISH_CANCELLED]) == 0) {
+        q.on_text = stop_after;
+        q.on_text_ctx = &texts;
+    }
+    q.sources = read_sources(&a, json_object_get(r, "sources"), &q.n_sources);
+    q.stop = read_strings(&a, json_object_get(r, "stop"), &q.n_stop);
+    llm_reply reply = {0};
+    muga_status st = q.sources && q.stop ? llm_complete(m, &q, &reply, err) : malformed(err, "request");
+    if (!st)
+        *out = json_incref(reply.evidence);
+    llm_reply_release(&reply);
+    arena_release(&a);
+    return st;
+}
+
+static muga_status recompute_score(llm *m, const json_t *r, json_t **out, muga_error *err) {
+    arena a;
+    arena_init(&a, (size_t)256 << 20);
+    llm_score_request q = {.messages = json_object_get(r, "messages"), .tools = present(r, "tools"),
+                           .prefix = json_get_string(r, "prefix"), .with_end = json_get_bool(r, "with_end", false),
+                           .want_evidence = true, .now_ms = json_get_int(r, "now_ms", 0)};
+    q.labels = read_strings(&a, json_object_get(r, "labels"), &q.n_labels);
+    llm_score_reply reply = {0};
+    muga_status st = q.labels ? llm_score(m, &q, &reply, err) : malformed(err, "request");
+    if (!st)
+        *out = json_incref(reply.evidence);
+    llm_score_reply_release(&reply);
+    arena_release(&a);
+    return st;
+}
+
+muga_status local_replay(llm *m, const json_t *evidence, muga_error *err) {
+    const char *kind = json_get_string(evidence, "kind");
+    const json_t *request = json_object_get(evidence, "request");
+    if (!kind || !json_is_object(request))
+        return malformed(err, kind ? "request" : "kind");
+    muga_status st = check_origin((local *)m, evidence, err);
+    if (st)
+        return st;
+    json_t *now = NULL;
+    if (strcmp(kind, "complete") == 0)
+        st = recompute_complete(m, evidence, &now, err);
+    else if (strcmp(kind, "score") == 0)
+        st = recompute_score(m, request, &now, err);
+    else
+        st = error_set(err, MUGA_E_INPUT, "evidence: kind \"%.40s\" is not one this version can replay", kind);
+    if (!st)
+        st = compare(evidence, now, err);
+    json_decref(now);
+    return st;
+}

@@ -1,0 +1,285 @@
+/* The local engine behind llm/: prompts, sessions that reuse what they have in common, answers and scores.
+ *
+ * A few sessions (slots) are kept. A prompt goes on from the slot it shares most with: that slot is cut back where little is
+ * lost, else forked, so that two agents' system prompts stay computed side by side. What is reused changes no result. */
+#include "base/mem.h"
+#include "llm/local.h"
+#include "os/os.h"
+
+#define WORTH_SHARING 32 /* tokens in common from which a fork pays */
+
+static uint64_t now_us(void) {
+    const os_clock *c = &os_system()->clock;
+    return c->monotonic_us(c->self);
+}
+
+/* ---- slots ---- */
+
+static uint64_t tokens_held(const local *l) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < LOCAL_SLOTS; i++)
+        n += l->slots[i].session ? engine_session_count(l->slots[i].session) : 0;
+    return n;
+}
+
+static void drop_slot(local_slot *s) {
+    engine_session_free(s->session);
+    s->session = NULL;
+}
+
+/* A free slot, or the one not used for longest; never `keep`. */
+static local_slot *oldest_slot(local *l, const local_slot *keep, bool free_ones) {
+    local_slot *oldest = NULL;
+    for (size_t i = 0; i < LOCAL_SLOTS; i++) {
+        local_slot *s = &l->slots[i];
+        if (!s->session && free_ones)
+            return s;
+        if (s->session && s != keep && (!oldest || s->used_at < oldest->used_at))
+            oldest = s;
+    }
+    return oldest;
+}
+
+/* All slots together hold at most two contexts' worth of tokens. */
+static void make_room(local *l, uint32_t n, const local_slot *keep) {
+    while (tokens_held(l) + n > 2 * (uint64_t)l->base.n_ctx) {
+        local_slot *s = oldest_slot(l, keep, false);
+        if (!s)
+            return;
+        drop_slot(s);
+    }
+}
+
+/* A session that holds exactly the tokens it has in common with ids, all but the last at most. */
+static muga_status take_session(local *l, const token_list *ids, engine_session **out, muga_error *err) {
+    uint32_t n = (uint32_t)ids->n, best_common = 0;
+    local_slot *best = NULL;
+    for (size_t i = 0; i < LOCAL_SLOTS; i++) {
+        local_slot *s = &l->slots[i];
+        uint32_t common = s->session ? engine_session_common(s->session, ids->ids, n - 1) : 0;
+        if (common > best_common) {
+            best_common = common;
+            best = s;
+        }
+    }
+    make_room(l, n - best_common, best);
+    local_slot *s = best;
+    muga_status st = MUGA_OK;
+    if (!best || (best_common < engine_session_count(best->session) / 2 && best_common >= WORTH_SHARING)) {
+        s = oldest_slot(l, best, true);
+        engine_session *fresh;
+        st = best ? engine_session_fork(best->session, &fresh, err)
+                  : engine_session_new(l->engine, l->base.n_ctx, &fresh, err);
+        if (st)
+            return st;
+        drop_slot(s);
+        s->session = fresh;
+    }
+    engine_session_truncate(s->session, best_common);
+    s->used_at = ++l->tick;
+    *out = s->session;
+    return MUGA_OK;
+}
+
+/* Prompt -> ids -> a session with the prompt's logits. */
+static muga_status feed_prompt(local *l, const local_prompt *p, token_list *ids, engine_session **out, uint32_t *cached,
+                               muga_error *err) {
+    muga_status st = local_prompt_encode(l, p, ids, err);
+    if (st)
+        return st;
+    if (ids->n == 0)
+        return error_set(err, MUGA_E_INPUT, "the chat template made an empty prompt of these messages");
+    if (ids->n > l->base.n_ctx)
+        return error_set(err, MUGA_E_LIMIT, "the prompt has %zu tokens, more than the context of %u; shorten it or raise "
+                         "the context", ids->n, l->base.n_ctx);
+    if ((st = take_session(l, ids, out, err)))
+        return st;
+    *cached = engine_session_count(*out);
+    return engine_session_feed(*out, ids->ids + *cached, (uint32_t)ids->n - *cached, err);
+}
+
+/* ---- complete ---- */
+
+static muga_status compile_constraint(const llm_request *q, constrain_grammar **g, constrain_state **state, muga_error *err) {
+    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
+    muga_status st = q->schema  ? constrain_compile_schema(q->schema, &o, g, err)
+                     : q->regex ? constrain_compile_regex(q->regex, g, err)
+                     : q->gbnf  ? constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), g, err)
+                                : MUGA_OK;
+    return st || !*g ? st : constrain_state_new(*g, state, err);
+}
+
+static sampler_settings sampling_of(const llm_sampling *s) {
+    return (sampler_settings){.temperature = s->temperature, .top_k = s->top_k, .top_p = s->top_p, .min_p = s->min_p,
+                              .repeat_penalty = s->repeat_penalty, .presence_penalty = s->presence_penalty,
+                              .frequency_penalty = s->frequency_penalty, .penalty_last_n = s->penalty_last_n,
+                              .seed = s->seed, .choice = s->choice, .attempt = s->attempt};
+}
+
+/* Counts the pieces of text that go out: where a caller cancelled, replay must stop as well. */
+typedef struct text_counter {
+    const llm_request *q;
+    uint32_t n;
+} text_counter;
+
+static bool count_text(void *ctx, const char *p, size_t n) {
+    text_counter *c = ctx;
+    c->n++;
+    return !c->q->on_text || c->q->on_text(c->q->on_text_ctx, p, n);
+}
+
+static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
+    local *l = (local *)m;
+    token_list ids = TOKEN_LIST_INIT;
+    engine_generated made = {0};
+    constrain_grammar *grammar = NULL;
+    constrain_state *state = NULL;
+    engine_session *session = NULL;
+    sampler_settings sampling = sampling_of(&q->sampling);
+    text_counter given = {.q = q};
+    local_digest digest = {.n_vocab = engine_params(l->engine)->n_vocab};
+    sha256_init(&digest.hash);
+    uint64_t begin = now_us();
+    muga_status st = sampler_check(&sampling, digest.n_vocab, err);
+    if (!st)
+        st = compile_constraint(q, &grammar, &state, err);
+    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
+    if (!st)
+        st = feed_prompt(l, &prompt, &ids, &session, &out->n_prompt_cached, err);
+    if (st)
+        goto out;
+    out->prompt_us = now_us() - begin;
+    begin = now_us();
+    engine_generate_args a = {.session = session, .sampling = &sampling, .max_tokens = q->max_tokens, .stop = q->stop,
+                              .n_stop = q->n_stop, .constraint = state, .on_text = count_text, .on_text_ctx = &given,
+                              .on_choice = q->want_evidence ? local_digest_row : NULL, .on_choice_ctx = &digest};
+    if ((st = engine_generate(&a, &made, err)))
+        goto out;
+    out->generate_us = now_us() - begin;
+    out->n_prompt = (uint32_t)ids.n;
+    out->n_generated = (uint32_t)made.ids.n;
+    out->finish = made.finish == ENGINE_STOP     ? LLM_FINISH_STOP
+                  : made.finish == ENGINE_LENGTH ? LLM_FINISH_LENGTH
+                                                 : LLM_FINISH_CANCELLED;
+    if (q->want_evidence) {
+        local_evidence e = {.complete = q, .prompt = &ids, .output = &made.ids, .digest = &digest, .finish = out->finish,
+                            .n_texts = given.n};
+        if ((st = local_evidence_new(l, &e, &out->evidence, err)))
+            goto out;
+    }
+    out->text = made.text;
+    made.text = (str){0};
+out:
+    engine_generated_release(&made);
+    constrain_state_free(state);
+    constrain_grammar_free(grammar);
+    token_list_release(&ids);
+    return st;
+}
+
+/* ---- score ---- */
+
+static muga_status encode_labels(const local *l, const llm_score_request *q, token_list *labels, muga_error *err) {
+    const tokenizer *t = engine_tokenizer(l->engine);
+    int32_t end = tokenizer_eot(t) >= 0 ? tokenizer_eot(t) : tokenizer_eos(t);
+    if (q->with_end && end < 0)
+        return error_set(err, MUGA_E_INPUT, "this model's vocabulary has no end-of-turn token to score");
+    for (size_t i = 0; i < q->n_labels; i++) {
+        muga_status st = tokenizer_encode(t, q->labels[i], strlen(q->labels[i]), (tokenizer_flags){0}, &labels[i], err);
+        if (!st && q->with_end && !token_list_push(&labels[i], end))
+            st = error_nomem(err, "a label");
+        if (st)
+            return st;
+    }
+    return MUGA_OK;
+}
+
+static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err) {
+    local *l = (local *)m;
+    token_list ids = TOKEN_LIST_INIT;
+    engine_session *session = NULL;
+    local_digest digest = {.n_vocab = engine_params(l->engine)->n_vocab};
+    sha256_init(&digest.hash);
+    uint64_t begin = now_us();
+    token_list *labels = mem_alloc_array(q->n_labels, sizeof *labels);
+    out->logprob = mem_alloc_array(q->n_labels, sizeof *out->logprob);
+    out->n_tokens = mem_alloc_array(q->n_labels, sizeof *out->n_tokens);
+    muga_status st = labels && out->logprob && out->n_tokens ? MUGA_OK : error_nomem(err, "the labels");
+    if (st || (st = encode_labels(l, q, labels, err)))
+        goto out;
+    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
+    if ((st = feed_prompt(l, &prompt, &ids, &session, &out->n_prompt_cached, err)))
+        goto out;
+    engine_score_args a = {.session = session, .continuations = labels, .n = (uint32_t)q->n_labels,
+                           .on_choice = q->want_evidence ? local_digest_row : NULL, .on_choice_ctx = &digest};
+    if ((st = engine_score(&a, out->logprob, err)))
+        goto out;
+    for (size_t i = 0; i < q->n_labels; i++)
+        out->n_tokens[i] = (uint32_t)labels[i].n;
+    out->n_prompt = (uint32_t)ids.n;
+    if (q->want_evidence) {
+        local_evidence e = {.score = q, .prompt = &ids, .output = labels, .logprob = out->logprob, .digest = &digest};
+        st = local_evidence_new(l, &e, &out->evidence, err);
+    }
+    out->total_us = now_us() - begin;
+out:
+    for (size_t i = 0; labels && i < q->n_labels; i++)
+        token_list_release(&labels[i]);
+    free(labels);
+    token_list_release(&ids);
+    return st;
+}
+
+static muga_status count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err) {
+    token_list ids = TOKEN_LIST_INIT;
+    local_prompt prompt = {.messages = messages, .tools = tools};
+    muga_status st = local_prompt_encode((local *)m, &prompt, &ids, err);
+    *n_tok = (uint32_t)ids.n;
+    token_list_release(&ids);
+    return st;
+}
+
+/* ---- life ---- */
+
+static void local_free(llm *m) {
+    local *l = (local *)m;
+    for (size_t i = 0; i < LOCAL_SLOTS; i++)
+        drop_slot(&l->slots[i]);
+    engine_free(l->engine);
+    free(l->controls);
+    free(l->name);
+    free(l->path);
+    free(l);
+}
+
+static const llm_table local_table = {complete, score, count, local_replay, local_free};
+
+muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out, muga_error *err) {
+    local *l = mem_alloc_array(1, sizeof *l);
+    if (!l)
+        return error_nomem(err, "the model");
+    l->base.table = &local_table;
+    l->name = mem_copy_string(name);
+    l->path = mem_copy_string(path);
+    l->base.name = l->name;
+    muga_status st = l->name && l->path ? MUGA_OK : error_nomem(err, "the model");
+    engine_options eo = {.n_threads = o->n_threads, .isa = o->isa, .exact = o->exact, .kv_f32 = o->kv_f32,
+                         .on_progress = o->on_progress, .on_progress_ctx = o->on_progress_ctx};
+    if (!st)
+        st = engine_open(path, &eo, &l->engine, err);
+    if (!st)
+        st = local_prompt_prepare(l, err);
+    if (st) {
+        local_free(&l->base);
+        return st;
+    }
+    uint32_t n_ctx_train = engine_params(l->engine)->n_ctx_train;
+    l->base.n_ctx = o->n_ctx ? o->n_ctx : MIN(n_ctx_train, 8192u);
+    if (l->base.n_ctx > n_ctx_train) {
+        local_free(&l->base);
+        return error_set(err, MUGA_E_LIMIT, "a context of %u tokens is more than the %u this model was trained for", o->n_ctx,
+                         n_ctx_train);
+    }
+    *out = &l->base;
+    return MUGA_OK;
+}

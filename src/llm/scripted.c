@@ -1,0 +1,174 @@
+/* A model that says what it was told to: answers in turn from a JSON array. For tests of everything above llm/.
+ *
+ * It keeps the promise of the interface where a script would break it: a constrained answer that violates its constraint is
+ * refused, unless the entry says "raw", with which a fully hijacked model is played. Every request is recorded. */
+#include "base/mem.h"
+#include "llm/llm.h"
+
+typedef struct scripted {
+    llm base;
+    json_t *script, *requests;
+    size_t at;
+} scripted;
+
+static muga_status next_entry(scripted *s, const json_t **out, muga_error *err) {
+    const json_t *entry = json_array_get(s->script, s->at);
+    if (!entry)
+        return error_set(err, MUGA_E_NOT_FOUND, "the script has no answer %zu", s->at);
+    s->at++;
+    *out = entry;
+    const char *name = json_get_string(entry, "error");
+    if (!name)
+        return MUGA_OK;
+    const char *message = json_get_string(entry, "message");
+    for (int st = MUGA_E_NEGATIVE; st <= MUGA_E_INTERNAL; st++)
+        if (strcmp(error_status_name((muga_status)st), name) == 0)
+            return error_set(err, (muga_status)st, "%s", message ? message : name);
+    return error_set(err, MUGA_E_INPUT, "script: \"%s\" is not the name of a status", name);
+}
+
+/* Takes the reference of `request`. */
+static muga_status record(scripted *s, json_t *request, muga_error *err) {
+    return request && json_array_append_new(s->requests, request) == 0 ? MUGA_OK : error_nomem(err, "the script's record");
+}
+
+static json_t *strings(const char *const *v, size_t n) {
+    json_t *a = json_array();
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(a, json_string(v[i]));
+    return a;
+}
+
+static muga_status check_constraint(const llm_request *q, const char *text, size_t n, muga_error *err) {
+    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
+    constrain_grammar *g = NULL;
+    constrain_state *state = NULL;
+    bool accepted = false;
+    muga_status st = q->schema  ? constrain_compile_schema(q->schema, &o, &g, err)
+                     : q->regex ? constrain_compile_regex(q->regex, &g, err)
+                     : q->gbnf  ? constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), &g, err)
+                                : MUGA_OK;
+    if (!st && g)
+        st = constrain_state_new(g, &state, err);
+    if (!st && g)
+        st = constrain_advance(state, text, n, &accepted, err);
+    if (!st && g && !(accepted && constrain_is_complete(state)))
+        st = error_set(err, MUGA_E_INPUT, "the scripted answer violates its constraint: %.100s", text);
+    constrain_state_free(state);
+    constrain_grammar_free(g);
+    return st;
+}
+
+static muga_status count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err) {
+    (void)m;
+    str text = STR_INIT;
+    json_write(messages, &text);
+    if (tools)
+        json_write(tools, &text);
+    *n_tok = (uint32_t)(text.len / 4 + 1);
+    muga_status st = str_status(&text, err, "the messages");
+    str_release(&text);
+    return st;
+}
+
+static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
+    scripted *s = (scripted *)m;
+    const json_t *entry;
+    size_t i_entry = s->at;
+    muga_status st = record(s, json_pack("{s:O, s:O?, s:O?, s:s?}", "messages", q->messages, "tools", q->tools, "schema",
+                                         q->schema, "prefix", q->prefix), err);
+    if (!st)
+        st = next_entry(s, &entry, err);
+    if (st)
+        return st;
+    bool cancel = json_get_bool(entry, "cancel", false);
+    const char *text = json_get_string(entry, "text");
+    if (!text && !cancel)
+        return error_set(err, MUGA_E_INPUT, "script: answer %zu has no \"text\"", i_entry);
+    size_t n = text ? json_string_length(json_object_get(entry, "text")) : 0;
+    if (!cancel && !json_get_bool(entry, "raw", false) && (st = check_constraint(q, text, n, err)))
+        return st;
+    if (n > 0)
+        str_append(&out->text, text, n);
+    const char *finish = json_get_string(entry, "finish");
+    out->finish = cancel ? LLM_FINISH_CANCELLED
+                  : finish && strcmp(finish, "length") == 0 ? LLM_FINISH_LENGTH
+                                                            : LLM_FINISH_STOP;
+    if (q->on_text && n > 0 && !q->on_text(q->on_text_ctx, text, n))
+        out->finish = LLM_FINISH_CANCELLED;
+    out->n_generated = (uint32_t)(n / 4 + 1);
+    if ((st = count(m, q->messages, q->tools, &out->n_prompt, err)))
+        return st;
+    if (q->want_evidence &&
+        !(out->evidence = json_pack("{s:s, s:I, s:O}", "kind", "scripted", "entry", (json_int_t)i_entry, "answer", entry)))
+        return error_nomem(err, "the evidence");
+    return str_status(&out->text, err, "the answer");
+}
+
+static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err) {
+    scripted *s = (scripted *)m;
+    const json_t *entry;
+    size_t i_entry = s->at;
+    muga_status st = record(s, json_pack("{s:O, s:O?, s:s?, s:o}", "messages", q->messages, "tools", q->tools, "prefix",
+                                         q->prefix, "labels", strings(q->labels, q->n_labels)), err);
+    if (!st)
+        st = next_entry(s, &entry, err);
+    if (st)
+        return st;
+    const json_t *scores = json_object_get(entry, "scores");
+    if (json_array_size(scores) != q->n_labels)
+        return error_set(err, MUGA_E_INPUT, "script: answer %zu has %zu \"scores\" for %zu labels", i_entry,
+                         json_array_size(scores), q->n_labels);
+    out->logprob = mem_alloc_array(q->n_labels, sizeof *out->logprob);
+    out->n_tokens = mem_alloc_array(q->n_labels, sizeof *out->n_tokens);
+    if (!out->logprob || !out->n_tokens)
+        return error_nomem(err, "the scores");
+    for (size_t i = 0; i < q->n_labels; i++) {
+        out->logprob[i] = json_number_value(json_array_get(scores, i));
+        out->n_tokens[i] = (uint32_t)(strlen(q->labels[i]) / 4 + 1);
+    }
+    if (q->want_evidence &&
+        !(out->evidence = json_pack("{s:s, s:I, s:O}", "kind", "scripted", "entry", (json_int_t)i_entry, "answer", entry)))
+        return error_nomem(err, "the evidence");
+    return count(m, q->messages, q->tools, &out->n_prompt, err);
+}
+
+/* The script is all there is to recompute from. */
+static muga_status replay(llm *m, const json_t *evidence, muga_error *err) {
+    const scripted *s = (const scripted *)m;
+    const char *kind = json_get_string(evidence, "kind");
+    int64_t i = json_get_int(evidence, "entry", -1);
+    if (!kind || strcmp(kind, "scripted") != 0 || i < 0)
+        return error_set(err, MUGA_E_INPUT, "the evidence was not made by a scripted model");
+    if (!json_equal(json_array_get(s->script, (size_t)i), json_object_get(evidence, "answer")))
+        return error_set(err, MUGA_E_NEGATIVE, "replay differs: the script's answer %lld is another one", (long long)i);
+    return MUGA_OK;
+}
+
+static void scripted_free(llm *m) {
+    scripted *s = (scripted *)m;
+    json_decref(s->script);
+    json_decref(s->requests);
+    free(s);
+}
+
+static const llm_table scripted_table = {complete, score, count, replay, scripted_free};
+
+muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
+    if (!json_is_array(script))
+        return error_set(err, MUGA_E_INPUT, "a script is an array of answers");
+    scripted *s = mem_alloc_array(1, sizeof *s);
+    if (!s)
+        return error_nomem(err, "the scripted model");
+    s->base = (llm){.table = &scripted_table, .name = "scripted", .n_ctx = 8192};
+    s->script = json_deep_copy(script);
+    s->requests = json_array();
+    if (!s->script || !s->requests) {
+        scripted_free(&s->base);
+        return error_nomem(err, "the scripted model");
+    }
+    *out = &s->base;
+    return MUGA_OK;
+}
+
+const json_t *llm_scripted_requests(const llm *m) { return ((const scripted *)m)->requests; }
