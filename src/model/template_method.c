@@ -1,6 +1,8 @@
 /* Methods of strings, dicts, lists and loops that a template may call. Only those that change nothing: the sandbox
  * of transformers refuses append, pop, update and their like, and so does this table, by name. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* memmem, memrchr */
+#endif
 #include "base/utf8.h"
 #include "model/template_internal.h"
 

@@ -1,6 +1,8 @@
 /* Values of the template language: making, comparing, printing, slicing. Semantics are Python's, as Jinja has them.
  * All memory comes from the render's arena, so nothing here is freed and nothing outlives the render. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* memmem */
+#endif
 #include "base/utf8.h"
 #include "model/template_internal.h"
 
