@@ -51,13 +51,19 @@ static void digest_payload(const uint8_t salt[SALT_BYTES], span payload, char he
     hex_write(digest, SHA256_BYTES, hex);
 }
 
-static muga_status write_body(int64_t n, int64_t at_ms, const char *session, const char *kind, const char *payload_hex,
-                              const uint8_t prev[SHA256_BYTES], str *out, muga_error *err) {
+typedef struct record {
+    int64_t n, at_ms;
+    const char *kind, *session;
+    uint8_t salt[SALT_BYTES];
+} record;
+
+static muga_status write_body(const record *x, const char *payload_hex, const uint8_t prev[SHA256_BYTES], str *out,
+                              muga_error *err) {
     char prev_hex[SHA256_HEX];
     hex_write(prev, SHA256_BYTES, prev_hex);
-    json_t *body = json_pack("{s:i, s:I, s:I, s:s, s:s?, s:s, s:s}", "v", FORMAT, "n", (json_int_t)n, "at_ms",
-                             (json_int_t)at_ms, "kind", kind, "session", session, "prev", prev_hex, "payload",
-                             payload_hex);
+    json_t *body = json_pack("{s:i, s:I, s:I, s:s, s:s?, s:s, s:s}", "v", FORMAT, "n", (json_int_t)x->n,
+                             "at_ms", (json_int_t)x->at_ms, "kind", x->kind, "session", x->session, "prev", prev_hex,
+                             "payload", payload_hex);
     if (!body) {
         return error_nomem(err, "an audit record");
     }
@@ -66,27 +72,28 @@ static muga_status write_body(int64_t n, int64_t at_ms, const char *session, con
     return str_status(out, err, "an audit record");
 }
 
-static muga_status insert_record(store *s, int64_t n, const str *body, const uint8_t salt[SALT_BYTES],
-                                 const str *payload, muga_error *err) {
+static muga_status insert_record(store *s, const record *x, const str *body, const str *payload, muga_error *err) {
     uint8_t hash[SHA256_BYTES];
     sha256_of(str_get(body), body->len, hash);
-    muga_status st = store_exec(s, NULL, err, "INSERT INTO audit(n, body, hash) VALUES (?, ?, ?)", "itb", n,
-                                str_get(body), body->len, hash, sizeof hash);
+    muga_status st = store_exec(s, NULL, err,
+                                "INSERT INTO audit(n, body, hash, at_ms, kind, session) VALUES (?, ?, ?, ?, ?, ?)", "itbiss",
+                                x->n, str_get(body), body->len, hash, sizeof hash, x->at_ms, x->kind, x->session);
     if (st == MUGA_OK) {
-        st = store_exec(s, NULL, err, "INSERT INTO audit_payload(n, salt, payload) VALUES (?, ?, ?)", "ibt", n, salt,
-                        (size_t)SALT_BYTES, str_get(payload), payload->len);
+        st = store_exec(s, NULL, err, "INSERT INTO audit_payload(n, salt, payload) VALUES (?, ?, ?)", "ibt", x->n,
+                        x->salt, sizeof x->salt, str_get(payload), payload->len);
     }
     if (st == MUGA_OK) {
-        st = store_exec(s, NULL, err, "UPDATE audit_head SET n = ?, hash = ? WHERE one = 1", "ib", n, hash, sizeof hash);
+        st = store_exec(s, NULL, err, "UPDATE audit_head SET n = ?, hash = ? WHERE one = 1", "ib", x->n, hash,
+                        sizeof hash);
     }
     return st;
 }
 
 muga_status audit_write(const agent_env *env, store *s, const char *session, const char *kind, const json_t *payload,
                         muga_error *err) {
-    uint8_t salt[SALT_BYTES], prev[SHA256_BYTES];
+    record x = {.at_ms = env->clock->now_ms(env->clock->self), .kind = kind, .session = session};
+    uint8_t prev[SHA256_BYTES];
     char payload_hex[SHA256_HEX];
-    int64_t n = 0;
     str text = STR_INIT, body = STR_INIT;
     if (!store_in_transaction(s)) {
         return error_set(err, MUGA_E_INTERNAL, "an audit record outside a transaction");
@@ -94,17 +101,18 @@ muga_status audit_write(const agent_env *env, store *s, const char *session, con
     json_write_canonical(payload, &text);
     muga_status st = str_status(&text, err, "an audit record");
     if (st == MUGA_OK) {
-        st = env->random(env->random_self, salt, sizeof salt, err);
+        st = env->random(env->random_self, x.salt, sizeof x.salt, err);
     }
     if (st == MUGA_OK) {
-        st = head_read(s, &n, prev, err);
+        st = head_read(s, &x.n, prev, err);
     }
     if (st == MUGA_OK) {
-        digest_payload(salt, span_of(str_get(&text), text.len), payload_hex);
-        st = write_body(n + 1, env->clock->now_ms(env->clock->self), session, kind, payload_hex, prev, &body, err);
+        x.n++;
+        digest_payload(x.salt, span_of(str_get(&text), text.len), payload_hex);
+        st = write_body(&x, payload_hex, prev, &body, err);
     }
     if (st == MUGA_OK) {
-        st = insert_record(s, n + 1, &body, salt, &text, err);
+        st = insert_record(s, &x, &body, &text, err);
     }
     str_release(&body);
     str_release(&text);
@@ -217,7 +225,14 @@ static muga_status check_payload(walker *w, store_row *r, int64_t n, const char 
     return st;
 }
 
-/* Columns: n, body, hash, salt, payload. */
+/* The columns to search by say what the body says. */
+static bool columns_agree(store_row *r, const json_t *body, const char *kind, const char *session) {
+    const char *column = store_string(r, 7);
+    return store_int(r, 5) == json_get_int(body, "at_ms", -1) && strcmp(store_string(r, 6), kind) == 0 &&
+           (column && session ? strcmp(column, session) == 0 : !column && !session);
+}
+
+/* Columns: n, body, hash, salt, payload, at_ms, kind, session. */
 static muga_status check_record(walker *w, store_row *r) {
     int64_t n = store_int(r, 0), expected = w->report->n_records + 1;
     span body_text = store_text(r, 1), stored = store_blob(r, 2);
@@ -240,6 +255,8 @@ static muga_status check_record(walker *w, store_row *r) {
     muga_status st = MUGA_OK;
     if (json_get_int(body, "v", 0) != FORMAT || json_get_int(body, "n", 0) != n || !prev || !kind || !payload) {
         st = broken(w, n, "its body is not a record of this format");
+    } else if (!columns_agree(r, body, kind, session)) {
+        st = broken(w, n, "its time, kind or session was changed");
     } else if (strcmp(prev, prev_hex) != 0) {
         st = broken(w, n, "it does not follow the record before it");
     } else {
@@ -266,8 +283,8 @@ static muga_status check_head(walker *w) {
 static muga_status check_journal(walker *w) {
     store_row *r;
     muga_status st = store_query(w->s, &r, w->err,
-                                 "SELECT c.id, c.state, s.outcome IS 'erased' FROM calls c JOIN sessions s ON s.id = c.session",
-                                 "");
+                                 "SELECT id, state, EXISTS (SELECT 1 FROM audit a WHERE a.session = c.session AND a.kind ="
+                                 " 'erasure') FROM calls c", "");
     for (bool has = true; st == MUGA_OK;) {
         st = store_step(r, &has, w->err);
         if (st != MUGA_OK || !has) {
@@ -292,8 +309,8 @@ static muga_status walk(walker *w) {
     muga_status st = w->call_states ? MUGA_OK : error_nomem(w->err, "the chain");
     if (st == MUGA_OK) {
         st = store_query(w->s, &r, w->err,
-                         "SELECT a.n, a.body, a.hash, p.salt, p.payload FROM audit a LEFT JOIN audit_payload p ON p.n = a.n"
-                         " ORDER BY a.n", "");
+                         "SELECT a.n, a.body, a.hash, p.salt, p.payload, a.at_ms, a.kind, a.session FROM audit a"
+                         " LEFT JOIN audit_payload p ON p.n = a.n ORDER BY a.n", "");
     }
     for (bool has = true; st == MUGA_OK;) {
         st = store_step(r, &has, w->err);

@@ -4,7 +4,7 @@
  *   history        what was said and observed, in order
  *   calls          the executor's journal (src/agent/journal.c has the states and who moves them)
  *   approvals      a person's leave, bound to one attempt of one call
- *   audit          the chain: body is the canonical JSON that is hashed; the other columns are read out of it
+ *   audit          the chain: body is the canonical JSON that is hashed; at_ms, kind and session repeat its members, to search by
  *   audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
  *   audit_head     the chain's last record, so that a cut tail shows
  */
@@ -46,9 +46,7 @@ static const char version_1[] =
 
     "CREATE TABLE audit("
     " n INTEGER PRIMARY KEY NOT NULL, body TEXT NOT NULL, hash BLOB NOT NULL,"
-    " at_ms INTEGER NOT NULL AS (json_extract(body, '$.at_ms')) VIRTUAL,"
-    " kind TEXT NOT NULL AS (json_extract(body, '$.kind')) VIRTUAL,"
-    " session TEXT AS (json_extract(body, '$.session')) VIRTUAL"
+    " at_ms INTEGER NOT NULL, kind TEXT NOT NULL, session TEXT"
     ") STRICT;"
     "CREATE INDEX audit_session ON audit(session, n);"
     "CREATE TRIGGER audit_update BEFORE UPDATE ON audit"

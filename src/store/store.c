@@ -3,6 +3,9 @@
  *
  * Idea: every failure of SQLite passes through store_fail, which knows what a person can do about it, so that no caller
  * ever prints an SQLite code. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* F_OFD_SETLK */
+#endif
 #include "store/store.h"
 
 #include "base/hash.h"

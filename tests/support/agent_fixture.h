@@ -1,0 +1,44 @@
+/* A small agent for tests: a folder with a manifest and a shop, seams that only the test moves, an open store. */
+#ifndef TESTS_AGENT_FIXTURE_H
+#define TESTS_AGENT_FIXTURE_H
+
+#include "agent/agent.h"
+#include "base/rng.h"
+
+/* What the seams read. The clock stands still unless the test moves it; randomness is a seeded stream. */
+typedef struct fixture_world {
+    int64_t now_ms;
+    uint64_t monotonic_us;
+    rng random;
+    os_clock clock;
+} fixture_world;
+
+typedef struct agent_fixture {
+    fixture_world world;
+    agent_env env;
+    char *dir, *store_path, *shop_path;
+    store *store;
+    manifest *m;
+    agent_session *session;
+} agent_fixture;
+
+/* The manifest that fixture_open writes: tools order_status (read, grounded), note (write, no approval), reset (write,
+ * approval: always), refund (write, approval when arguments.amount > 50). */
+extern const char fixture_manifest[];
+/* The shop: customers 1 and 2, orders A10001 (customer 1) and A10002 (customer 2); tables notes, resets, refunds. */
+extern const char fixture_shop[];
+
+/* `name`: a folder of its own under scratch_path. `manifest_text` NULL: fixture_manifest. Fails the test on any error. */
+void fixture_open(agent_fixture *f, const char *name, const char *manifest_text);
+/* Folder, shop and seams only; neither store nor manifest is opened. */
+void fixture_prepare(agent_fixture *f, const char *name, const char *manifest_text);
+void fixture_close(agent_fixture *f);
+void fixture_begin(agent_fixture *f, int64_t customer, const char *message); /* a session, and what the person says */
+void fixture_reopen(agent_fixture *f);  /* close session and store, as a restart does, and open them again */
+
+void fixture_write(const agent_fixture *f, const char *name, const char *text);
+void fixture_sql(const char *path, const char *sql);
+int64_t fixture_count(const char *path, const char *sql); /* one integer */
+json_t *fixture_json(const char *text); /* single quotes stand for double ones; new */
+
+#endif
