@@ -72,6 +72,7 @@ static int answer_once(chat *c, const char *p, size_t n, bool verbose) {
     if (st)
         return cmd_fail(&err);
     putchar('\n');
+    fflush(stdout);
     bool cancelled = reply.finish == LLM_FINISH_CANCELLED;
     if (reply.finish == LLM_FINISH_LENGTH)
         fprintf(stderr, "muga: the answer ended at the token limit\n");
