@@ -32,7 +32,8 @@
 #define EMAIL "(?:" ATEXT "(?:\\." ATEXT ")*|" QUOTED ")@(?:" HOST "|\\[" IPV4 "\\]|\\[IPv6:" IPV6 "\\])"
 #define IDN_ATEXT "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\\u0080-\\u{10FFFF}-]+"
 #define IDN_LABEL "[A-Za-z0-9\\u0080-\\u{10FFFF}](?:[A-Za-z0-9\\u0080-\\u{10FFFF}-]*[A-Za-z0-9\\u0080-\\u{10FFFF}])?"
-#define IDN_EMAIL "(?:" IDN_ATEXT "(?:\\." IDN_ATEXT ")*|" QUOTED ")@" IDN_LABEL "(?:\\." IDN_LABEL ")*"
+#define IDN_QUOTED "\"(?:[ !#-\\[\\]-~\\u0080-\\u{10FFFF}]|\\\\[ -~\\u0080-\\u{10FFFF}])*\""
+#define IDN_EMAIL "(?:" IDN_ATEXT "(?:\\." IDN_ATEXT ")*|" IDN_QUOTED ")@" IDN_LABEL "(?:\\." IDN_LABEL ")*"
 /* U: further characters that an IRI may hold. */
 #define UCS "\\u00A0-\\uD7FF\\uF900-\\uFDCF\\uFDF0-\\uFFEF\\u{10000}-\\u{EFFFD}"
 #define PCT "%[0-9A-Fa-f]{2}"
@@ -40,19 +41,20 @@
 #define QUERY(U) "(?:[A-Za-z0-9._~!$&'()*+,;=:@/?" U "-]|" PCT ")*"
 #define AUTHORITY(U)                                                                                                   \
     "(?:(?:[A-Za-z0-9._~!$&'()*+,;=:" U "-]|" PCT ")*@)?(?:\\[(?:" IPV6                                                 \
-    "|v[0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|(?:[A-Za-z0-9._~!$&'()*+,;=" U "-]|" PCT ")*)(?::[0-9]*)?"
+    "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|(?:[A-Za-z0-9._~!$&'()*+,;=" U "-]|" PCT ")*)(?::[0-9]*)?"
 #define ABEMPTY(U) "(?:/" PCHAR(U) "*)*"
 #define HIER(U)                                                                                                        \
     "(?://" AUTHORITY(U) ABEMPTY(U) "|/(?:" PCHAR(U) "+" ABEMPTY(U) ")?|" PCHAR(U) "+" ABEMPTY(U) ")?"
-#define TAIL(U) "(?:\\?" QUERY(U) ")?(?:#" QUERY(U) ")?"
-#define URI(U) "[A-Za-z][A-Za-z0-9+.-]*:" HIER(U) TAIL(U)
+#define TAIL(U, P) "(?:\\?" QUERY(U P) ")?(?:#" QUERY(U) ")?"
+#define PRIVATE "\\uE000-\\uF8FF\\u{F0000}-\\u{FFFFD}\\u{100000}-\\u{10FFFD}" /* in the query of an IRI */
+#define URI(U, P) "[A-Za-z][A-Za-z0-9+.-]*:" HIER(U) TAIL(U, P)
 #define NO_COLON(U) "(?:[A-Za-z0-9._~!$&'()*+,;=@" U "-]|" PCT ")+"
-#define RELATIVE(U)                                                                                                    \
-    "(?://" AUTHORITY(U) ABEMPTY(U) "|/(?:" PCHAR(U) "+" ABEMPTY(U) ")?|" NO_COLON(U) ABEMPTY(U) ")?" TAIL(U)
+#define RELATIVE(U, P)                                                                                                    \
+    "(?://" AUTHORITY(U) ABEMPTY(U) "|/(?:" PCHAR(U) "+" ABEMPTY(U) ")?|" NO_COLON(U) ABEMPTY(U) ")?" TAIL(U, P)
 #define VARNAME "(?:[A-Za-z0-9_]|" PCT ")(?:\\.?(?:[A-Za-z0-9_]|" PCT "))*"
 #define VARSPEC VARNAME "(?::[1-9][0-9]{0,3}|\\*)?"
 #define TEMPLATE                                                                                                       \
-    "(?:[!#$&(-;=?-\\[\\]_a-z~" UCS "]|" PCT "|\\{[+#./;?&=,!@|]?" VARSPEC "(?:," VARSPEC ")*\\})*"
+    "(?:[!#$&-;=?-\\[\\]_a-z~" UCS "]|" PCT "|\\{[+#./;?&=,!@|]?" VARSPEC "(?:," VARSPEC ")*\\})*"
 #define POINTER "(?:/(?:[^~/]|~[01])*)*"
 #define UUID "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 
@@ -68,10 +70,10 @@ static const struct {
                {"idn-hostname", NULL},
                {"ipv4", IPV4},
                {"ipv6", IPV6},
-               {"uri", URI("")},
-               {"uri-reference", "(?:" URI("") "|" RELATIVE("") ")"},
-               {"iri", URI(UCS)},
-               {"iri-reference", "(?:" URI(UCS) "|" RELATIVE(UCS) ")"},
+               {"uri", URI("", "")},
+               {"uri-reference", "(?:" URI("", "") "|" RELATIVE("", "") ")"},
+               {"iri", URI(UCS, PRIVATE)},
+               {"iri-reference", "(?:" URI(UCS, PRIVATE) "|" RELATIVE(UCS, PRIVATE) ")"},
                {"uuid", UUID},
                {"uri-template", TEMPLATE},
                {"json-pointer", POINTER},

@@ -146,6 +146,7 @@ typedef struct subset {
     uint32_t at, n; /* in pool */
     uint32_t before;
 } subset;
+#define SEED_SLOTS 4096u
 typedef struct maker {
     const nfa *f;
     bool words; /* \b or \B occurs */
@@ -156,6 +157,9 @@ typedef struct maker {
     uint32_t *table; /* open addressing: set + 1 */
     uint32_t n_table;
     uint32_t *mark, *stack, *found; /* [f->n] */
+    struct seeded {
+        uint32_t seed[2], set;
+    } *seeded; /* [SEED_SLOTS]: which state one or two nodes close to; saves closing a large class again and again */
     uint32_t stamp, n_found;
     dfa *d;
     size_t cap_next; /* states */
@@ -323,11 +327,22 @@ static muga_status step(maker *m, uint32_t i, uint8_t c, uint32_t *out) {
         if (x->kind == N_BYTES && c >= x->lo && c <= x->hi)
             m->stack[n++] = x->a;
     }
-    visits += n_nodes;
+    visits += n_nodes / 4;
     before nb = m->words && is_word(c) ? BEFORE_WORD : BEFORE_OTHER;
+    uint32_t a = n > 0 ? m->stack[0] : NONE, b2 = n > 1 ? m->stack[1] : a;
+    bool cached = n >= 1 && n <= 2 && !m->words;
+    struct seeded *slot = &m->seeded[(a * 31u + b2) & (SEED_SLOTS - 1)];
+    if (cached && slot->seed[0] == a && slot->seed[1] == b2 && slot->set != NONE) {
+        *out = slot->set;
+        return spend(m, visits + 1);
+    }
     close_over(m, n, nb, AFTER_UNKNOWN, &visits);
     muga_status st = spend(m, visits + 1);
-    return st != MUGA_OK ? st : intern(m, nb, out);
+    if (st == MUGA_OK)
+        st = intern(m, nb, out);
+    if (st == MUGA_OK && cached)
+        *slot = (struct seeded){{a, b2}, *out};
+    return st;
 }
 
 static bool accepts(maker *m, uint32_t i) {
@@ -336,7 +351,7 @@ static bool accepts(maker *m, uint32_t i) {
     memcpy(m->stack, m->pool + s->at, s->n * sizeof *m->stack);
     close_over(m, s->n, (before)s->before, AFTER_END, &visits);
     for (uint32_t k = 0; k < m->n_found; k++)
-        if (m->f->v[m->found[k]].kind == N_MATCH)
+        if (m->f->v[m->found[k]].kind == N_MATCH || m->f->v[m->found[k]].kind == N_ALL)
             return true;
     return false;
 }
@@ -402,7 +417,10 @@ static muga_status make_dfa(const nfa *f, uint32_t entry, uint64_t *work, dfa **
     m.mark = mem_alloc_array(f->n, sizeof *m.mark);
     m.stack = mem_alloc_array((size_t)f->n * 2 + 2, sizeof *m.stack);
     m.found = mem_alloc_array((size_t)f->n + 1, sizeof *m.found);
-    if (!m.d || !m.mark || !m.stack || !m.found) {
+    m.seeded = mem_alloc_array(SEED_SLOTS, sizeof *m.seeded);
+    for (uint32_t i = 0; i < SEED_SLOTS && m.seeded; i++)
+        m.seeded[i].set = NONE;
+    if (!m.d || !m.mark || !m.stack || !m.found || !m.seeded) {
         st = error_nomem(err, "a pattern");
         goto out;
     }
@@ -418,11 +436,27 @@ out:
     free(m.mark);
     free(m.stack);
     free(m.found);
+    free(m.seeded);
     free(m.sets);
     free(m.pool);
     free(m.table);
     dfa_free(m.d);
     return st;
+}
+
+/* Every match begins at the start, so nothing can stand before it. */
+static bool is_anchored(const re_node *x) {
+    switch (x->kind) {
+    case RE_BEGIN: return true;
+    case RE_CAT: return x->first && is_anchored(x->first);
+    case RE_REPEAT: return x->min > 0 && is_anchored(x->first);
+    case RE_ALT:
+        for (const re_node *c = x->first; c; c = c->next)
+            if (!is_anchored(c))
+                return false;
+        return true;
+    default: return false;
+    }
 }
 
 muga_status regex_compile(const char *p, size_t n, regex_mode mode, uint64_t *work, dfa **out, muga_error *err) {
@@ -436,7 +470,9 @@ muga_status regex_compile(const char *p, size_t n, regex_mode mode, uint64_t *wo
     if (mode == REGEX_SEARCH) {
         uint32_t loop = build_any_loop(&f, entry);
         entry = nfa_add(&f, N_ALL, 0, 0, loop, NONE);
-        entry = build_any_loop(&f, build(&f, t.root, entry));
+        entry = build(&f, t.root, entry);
+        if (!is_anchored(t.root))
+            entry = build_any_loop(&f, entry);
     } else {
         /* `^` and `$` at the ends of a whole match say nothing; inside they hold as ever. */
         entry = build(&f, t.root, entry);
