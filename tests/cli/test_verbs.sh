@@ -1,0 +1,79 @@
+#!/bin/sh
+# Would break: a verb's exit code, the stream it speaks on, or what it does with wrong input, a closed pipe, a full disk. The
+# program is run as a person or a script runs it, on the tiny model of the tree.
+set -u
+muga=${MUGA_PROGRAM:?}
+tiny=tests/data/tiny.gguf
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bad=0
+
+# check NAME EXPECTED_CODE PATTERN COMMAND...: the command's exit code, and a pattern in its stdout or stderr.
+check() {
+    name=$1 code=$2 pattern=$3
+    shift 3
+    "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    if [ "$got" -ne "$code" ] || ! cat "$work/out" "$work/err" | grep -qe "$pattern"; then
+        bad=$((bad + 1))
+        printf 'not ok: %s: exit %s (expected %s), expected "%s" in:\n' "$name" "$got" "$code" "$pattern"
+        cat "$work/out" "$work/err"
+    fi
+}
+quiet_stdout() { [ ! -s "$work/out" ] || { bad=$((bad + 1)); echo "not ok: $1: an error belongs on stderr"; }; }
+
+check "no verb" 2 "usage: muga" "$muga"
+quiet_stdout "no verb"
+check "help" 0 "muga VERB" "$muga" help
+check "help run" 0 "--temp" "$muga" help run
+check "help debug tokens" 0 "usage: muga debug tokens" "$muga" help debug tokens
+check "version" 0 "^muga [0-9]" "$muga" version
+check "unknown verb" 2 "unknown verb" "$muga" frobnicate
+check "unknown option" 2 "unknown option" "$muga" run tiny --frobnicate
+check "missing value" 2 "needs a value" "$muga" run tiny --temp
+check "bad number" 2 "needs a number" "$muga" run tiny --temp warm
+check "negative count" 2 "whole number" "$muga" run tiny -n -5
+check "huge count" 2 "whole number" "$muga" run tiny -n 99999999999
+check "nan" 2 "needs a number" "$muga" run tiny --temp nan
+check "infinity" 2 "needs a number" "$muga" run tiny --temp 1e999
+check "out of range" 2 "out of range" "$muga" run "./$tiny" --top-p 7 hello
+check "missing model argument" 2 "missing" "$muga" run
+check "unknown model" 3 "no model" "$muga" run nosuch hello
+quiet_stdout "unknown model"
+check "missing file" 3 "no such file" "$muga" run ./nosuch.gguf hello
+check "hostile name" 2 "no model name" "$muga" show '..:..'
+check "folder as model" 4 "not a regular file" "$muga" run ./tests hello
+check "device as model" 4 "not a regular file" "$muga" show /dev/null
+check "text as model" 4 "README.md" "$muga" show ./README.md
+head -c 5000 "$tiny" >"$work/cut.gguf"
+check "truncated model" 4 "cut.gguf" "$muga" run "$work/cut.gguf" hello
+check "empty prompt" 4 "prompt is empty" "$muga" run "./$tiny"
+check "list an empty store" 0 "NAME" "$muga" list
+check "list --json" 0 '^\[\]$' "$muga" list --json
+check "show" 0 "architecture *llama" "$muga" show "./$tiny"
+check "show --json" 0 '"architecture":"llama"' "$muga" show "./$tiny" --json
+check "show --template" 0 "im_start" "$muga" show "./$tiny" --template
+check "rm a path" 2 "takes a name" "$muga" rm "./$tiny"
+check "rm unknown" 3 "no model" "$muga" rm nosuch
+check "run" 0 "" "$muga" run "./$tiny" hello -n 4 --temp 0
+check "prompt beyond the context" 4 "context" "$muga" run "./$tiny" --ctx 64 "$(yes word | head -n 400 | tr '\n' ' ')"
+check "doctor" 0 "processor" "$muga" doctor
+
+# A pipe that closes early, and a disk that is full.
+"$muga" help 2>"$work/err" | true
+[ ! -s "$work/err" ] || { bad=$((bad + 1)); echo "not ok: a closed pipe is no message"; }
+if [ -e /dev/full ]; then
+    "$muga" help >/dev/full 2>"$work/err"
+    [ $? -eq 6 ] && grep -q "could not be written" "$work/err" || { bad=$((bad + 1)); echo "not ok: a full disk is exit 6"; }
+fi
+
+# JSON lines: one out per line in; a bad line is answered and the run goes on.
+printf '%s\n' '{"text": "hello"}' 'not json' '{"text_hex": "zz"}' '{"text": "a"}' | "$muga" debug tokens "./$tiny" >"$work/out"
+[ "$(wc -l <"$work/out")" -eq 4 ] && [ "$(grep -c '"error"' "$work/out")" -eq 2 ] || { bad=$((bad + 1)); echo "not ok: debug tokens"; cat "$work/out"; }
+printf '%s\n' '{"x": 1}' '{"x": null}' >"$work/in"
+printf '{{ x + 1 }}' >"$work/t.jinja"
+"$muga" debug template "$work/t.jinja" <"$work/in" >"$work/out"
+[ "$(sed -n 1p "$work/out")" = '{"output":"2"}' ] && sed -n 2p "$work/out" | grep -q error || { bad=$((bad + 1)); echo "not ok: debug template"; cat "$work/out"; }
+
+[ "$bad" -eq 0 ] && echo "all verbs as expected"
+exit "$((bad > 0))"
