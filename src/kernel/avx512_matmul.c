@@ -25,7 +25,10 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
-enum { TILE = 12 }; /* tokens; 2 x 12 sums + weights, scales and a broadcast fill 32 registers */
+enum {
+    TILE = 12,   /* tokens: 12 integer sums, 12 f32 sums, weights, scales and a broadcast fill 32 registers */
+    TILE_F32 = 8 /* tokens: two panels, 16 chains, more than an fma's latency times two a cycle */
+};
 
 /* ---- activations: four tokens at a time, one in each 32-bit lane where a number belongs to a token ---- */
 
@@ -243,6 +246,7 @@ INLINE void block_q6_k(const uint8_t *w, __m512 d, const uint8_t *block, __m512 
             dot_group(sums, v, codes + 4 * (4 * h + j) * width, width);
         }
         add_scaled(acc, sums, _mm512_mul_ps(d, load_i8(w + h * PANEL_ROWS)), block, width);
+        __asm__ volatile("" ::: "memory"); /* the halves interleaved would need twice the registers */
     }
 }
 
@@ -354,7 +358,7 @@ INLINE __m512 load_weights(const tensor_type type, const uint8_t *w, uint64_t k)
 }
 
 INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, const tensor_type type, const int width) {
-    __m512 acc[2 * TILE];
+    __m512 acc[2 * TILE_F32];
     const uint8_t *w = s->weights + p * s->panel_stride;
     const float *x = s->tile;
     float *y = s->y + p * PANEL_ROWS;
@@ -397,11 +401,7 @@ INLINE void f32_width(const matmul_stretch *s, const tensor_type type, const int
         case 5: f32_width(s, type, 5); break;                                                                          \
         case 6: f32_width(s, type, 6); break;                                                                          \
         case 7: f32_width(s, type, 7); break;                                                                          \
-        case 8: f32_width(s, type, 8); break;                                                                          \
-        case 9: f32_width(s, type, 9); break;                                                                          \
-        case 10: f32_width(s, type, 10); break;                                                                        \
-        case 11: f32_width(s, type, 11); break;                                                                        \
-        default: f32_width(s, type, TILE); break;                                                                      \
+        default: f32_width(s, type, TILE_F32); break;                                                                  \
         }                                                                                                              \
     }
 F32_TYPE(f32_f32, TENSOR_F32)
@@ -417,7 +417,7 @@ static void avx512_f32(const matmul_stretch *s) {
 }
 
 void avx512_matmul(const kernel_matmul_args *a, os_pool *pool) {
-    static const matmul_isa isa = {TILE, TILE, avx512_quantise, avx512_int8, avx512_f32};
+    static const matmul_isa isa = {TILE, TILE_F32, avx512_quantise, avx512_int8, avx512_f32};
     matmul_run(&isa, a, pool);
 }
 
