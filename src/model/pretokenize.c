@@ -11,23 +11,9 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
-
-#include <utf8proc.h>
+#include "model/pretokenize_class.h"
 
 /* ---- characters ---- */
-
-enum {
-    LETTER = 1,
-    NUMBER = 2,
-    MARK = 4,
-    PUNCT = 8,
-    SYMBOL = 16,
-    SPACE = 32,
-    NEWLINE = 64 /* \r \n */,
-    UPPER = 128 /* Lu Lt */,
-    LOWER = 256 /* Ll */,
-    ILL = 512 /* ill-formed byte */
-};
 
 typedef struct text {
     const char *p;
@@ -40,193 +26,17 @@ typedef struct character {
     uint8_t len; /* bytes; 0 at the end of the text */
 } character;
 
-/* \s in patterns: White_Space of the Unicode character database. */
-static bool is_space(uint32_t cp) {
-    return (cp >= 0x09 && cp <= 0x0D) || cp == 0x20 || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F ||
-           cp == 0x3000;
-}
-
-static uint16_t classify(uint32_t cp) {
-    if (is_space(cp))
-        return cp == '\n' || cp == '\r' ? SPACE | NEWLINE : SPACE;
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LT: return LETTER | UPPER;
-    case UTF8PROC_CATEGORY_LL: return LETTER | LOWER;
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return LETTER;
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME: return MARK;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return NUMBER;
-    case UTF8PROC_CATEGORY_PC:
-    case UTF8PROC_CATEGORY_PD:
-    case UTF8PROC_CATEGORY_PS:
-    case UTF8PROC_CATEGORY_PE:
-    case UTF8PROC_CATEGORY_PI:
-    case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO: return PUNCT;
-    case UTF8PROC_CATEGORY_SM:
-    case UTF8PROC_CATEGORY_SC:
-    case UTF8PROC_CATEGORY_SK:
-    case UTF8PROC_CATEGORY_SO: return SYMBOL;
-    default: return 0;
-    }
-}
-
-#define U (LETTER | UPPER)
-#define L (LETTER | LOWER)
-#define N NUMBER
-#define P PUNCT
-#define S SYMBOL
-static const uint16_t ascii_class[128] = {0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          SPACE,
-                                          SPACE | NEWLINE,
-                                          SPACE,
-                                          SPACE,
-                                          SPACE | NEWLINE,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          0,
-                                          SPACE,
-                                          P,
-                                          P,
-                                          P,
-                                          S,
-                                          P,
-                                          P,
-                                          P,
-                                          P,
-                                          P,
-                                          P,
-                                          S,
-                                          P,
-                                          P,
-                                          P,
-                                          P,
-                                          N,
-                                          N,
-                                          N,
-                                          N,
-                                          N,
-                                          N,
-                                          N,
-                                          N,
-                                          N,
-                                          N,
-                                          P,
-                                          P,
-                                          S,
-                                          S,
-                                          S,
-                                          P,
-                                          P,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          U,
-                                          P,
-                                          P,
-                                          P,
-                                          S,
-                                          P,
-                                          S,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          L,
-                                          P,
-                                          S,
-                                          P,
-                                          S,
-                                          0};
-#undef U
-#undef L
-#undef N
-#undef P
-#undef S
-
 static inline character at_byte(text t, size_t at) {
     if (at >= t.n)
         return (character){0, 0, 0};
     uint8_t c = (uint8_t)t.p[at];
     if (c < 0x80)
-        return (character){c, ascii_class[c], 1};
+        return (character){c, class_of_ascii[c], 1};
     uint32_t cp;
     size_t len = utf8_decode(t.p + at, t.n - at, &cp);
     if (len == 0)
-        return (character){UINT32_MAX, ILL, 1};
-    return (character){cp, classify(cp), (uint8_t)len};
+        return (character){UINT32_MAX, 0, 1};
+    return (character){cp, class_of(cp), (uint8_t)len};
 }
 
 /* End of the longest run from `at` of characters with a class in `any` and none in `not`. */
@@ -266,7 +76,7 @@ static size_t match_numbers(text t, size_t at, int max) {
     size_t end = at;
     for (int i = 0; max == 0 || i < max; i++) {
         character c = at_byte(t, end);
-        if (!(c.cls & NUMBER))
+        if (!(c.cls & CLASS_NUMBER))
             break;
         end += c.len;
     }
@@ -278,7 +88,7 @@ static size_t match_spaces(text t, size_t at) {
     size_t end = at, last = at;
     for (;;) {
         character c = at_byte(t, end);
-        if (!(c.cls & SPACE))
+        if (!(c.cls & CLASS_SPACE))
             break;
         last = end;
         end += c.len;
@@ -293,10 +103,10 @@ static size_t match_line_end(text t, size_t at) {
     size_t end = at, after_newline = at;
     for (;;) {
         character c = at_byte(t, end);
-        if (!(c.cls & SPACE))
+        if (!(c.cls & CLASS_SPACE))
             break;
         end += c.len;
-        if (c.cls & NEWLINE)
+        if (c.cls & CLASS_NEWLINE)
             after_newline = end;
     }
     return after_newline - at;
@@ -311,45 +121,45 @@ static size_t match_gpt2(text t, size_t at) {
         return len;
     size_t from = at + (t.p[at] == ' ');
     character c = at_byte(t, from);
-    if (c.len == 0 || (c.cls & SPACE))
+    if (c.len == 0 || (c.cls & CLASS_SPACE))
         return match_spaces(t, at);
-    if (c.cls & LETTER)
-        return run_any(t, from, LETTER) - at;
-    if (c.cls & NUMBER)
-        return run_any(t, from, NUMBER) - at;
-    return run_none(t, from, SPACE | LETTER | NUMBER) - at;
+    if (c.cls & CLASS_LETTER)
+        return run_any(t, from, CLASS_LETTER) - at;
+    if (c.cls & CLASS_NUMBER)
+        return run_any(t, from, CLASS_NUMBER) - at;
+    return run_none(t, from, CLASS_SPACE | CLASS_LETTER | CLASS_NUMBER) - at;
 }
 
 /* Differences within the family that began with cl100k. */
 typedef struct words_rule {
     bool contractions;
-    uint16_t letter; /* LETTER, or LETTER | MARK */
+    uint16_t letter; /* CLASS_LETTER, or CLASS_LETTER | CLASS_MARK */
     int numbers;     /* {1,numbers}; 0 = no bound */
     bool line_tail;  /* punctuation takes the line ends after it */
 } words_rule;
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTER+|\p{N}{1,k}| ?[^\sLETTER\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
- * LETTER is \p{L} or [\p{L}\p{M}]. */
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?CLASS_LETTER+|\p{N}{1,k}|
+ * ?[^\sCLASS_LETTER\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ CLASS_LETTER is \p{L} or [\p{L}\p{M}]. */
 static size_t match_words(text t, size_t at, words_rule r) {
     size_t len = r.contractions ? match_contraction(t, at, true) : 0;
     if (len)
         return len;
     character c = at_byte(t, at);
-    if (!(c.cls & (NEWLINE | LETTER | NUMBER))) {
+    if (!(c.cls & (CLASS_NEWLINE | CLASS_LETTER | CLASS_NUMBER))) {
         size_t end = run_any(t, at + c.len, r.letter);
         if (end > at + c.len)
             return end - at;
     }
     if (c.cls & r.letter)
         return run_any(t, at, r.letter) - at;
-    if (c.cls & NUMBER)
+    if (c.cls & CLASS_NUMBER)
         return match_numbers(t, at, r.numbers);
     size_t from = at + (c.cp == ' ');
-    size_t end = run_none(t, from, SPACE | NUMBER | r.letter);
+    size_t end = run_none(t, from, CLASS_SPACE | CLASS_NUMBER | r.letter);
     if (end > from) {
         if (!r.line_tail)
             return end - at;
-        return run_any(t, end, NEWLINE) - at;
+        return run_any(t, end, CLASS_NEWLINE) - at;
     }
     if ((len = match_line_end(t, at)))
         return len;
@@ -369,16 +179,16 @@ static size_t match_up_low(text t, size_t at) {
     size_t up = at, after_caseless = 0;
     for (;;) {
         character c = at_byte(t, up);
-        if (!(c.cls & (LETTER | MARK)) || (c.cls & LOWER))
+        if (!(c.cls & (CLASS_LETTER | CLASS_MARK)) || (c.cls & CLASS_LOWER))
             break;
         up += c.len;
-        if (!(c.cls & UPPER))
+        if (!(c.cls & CLASS_UPPER))
             after_caseless = up;
     }
     size_t end = up;
     for (;;) {
         character c = at_byte(t, end);
-        if (!(c.cls & (LETTER | MARK)) || (c.cls & UPPER))
+        if (!(c.cls & (CLASS_LETTER | CLASS_MARK)) || (c.cls & CLASS_UPPER))
             break;
         end += c.len;
     }
@@ -389,12 +199,12 @@ static size_t match_up_low(text t, size_t at) {
  * a run of capitals. End of the match, or 0. */
 static size_t match_cased(text t, size_t at) {
     character c = at_byte(t, at);
-    size_t end, after = (c.cls & (NEWLINE | LETTER | NUMBER)) ? at : at + c.len;
+    size_t end, after = (c.cls & (CLASS_NEWLINE | CLASS_LETTER | CLASS_NUMBER)) ? at : at + c.len;
     if ((end = match_up_low(t, after)))
         return end;
     if (after > at && (end = match_up_low(t, at)))
         return end;
-    end = run_any(t, after, UPPER);
+    end = run_any(t, after, CLASS_UPPER);
     return end > after ? end : 0;
 }
 
@@ -405,10 +215,10 @@ static size_t match_cased_words(text t, size_t at, int numbers, bool contraction
     size_t len, end = match_cased(t, at);
     if (end)
         return end + (contractions ? match_contraction(t, end, true) : 0) - at;
-    if (c.cls & NUMBER)
+    if (c.cls & CLASS_NUMBER)
         return match_numbers(t, at, numbers);
     size_t from = at + (c.cp == ' ');
-    end = run_none(t, from, SPACE | LETTER | NUMBER);
+    end = run_none(t, from, CLASS_SPACE | CLASS_LETTER | CLASS_NUMBER);
     if (end > from)
         return run_line_tail(t, end) - at;
     if ((len = match_line_end(t, at)))
@@ -424,22 +234,22 @@ static bool is_ascii_letter(uint32_t cp) {
 static size_t match_deepseek3(text t, size_t at) {
     character c = at_byte(t, at);
     size_t end = at + c.len, len;
-    if (c.cp < 0x80 && (c.cls & (PUNCT | SYMBOL)) && is_ascii_letter(at_byte(t, end).cp)) {
+    if (c.cp < 0x80 && (c.cls & (CLASS_PUNCT | CLASS_SYMBOL)) && is_ascii_letter(at_byte(t, end).cp)) {
         while (is_ascii_letter(at_byte(t, end).cp))
             end++;
         return end - at;
     }
-    if (!(c.cls & (NEWLINE | LETTER | PUNCT | SYMBOL))) {
-        end = run_any(t, at + c.len, LETTER | MARK);
+    if (!(c.cls & (CLASS_NEWLINE | CLASS_LETTER | CLASS_PUNCT | CLASS_SYMBOL))) {
+        end = run_any(t, at + c.len, CLASS_LETTER | CLASS_MARK);
         if (end > at + c.len)
             return end - at;
     }
-    if (c.cls & (LETTER | MARK))
-        return run_any(t, at, LETTER | MARK) - at;
+    if (c.cls & (CLASS_LETTER | CLASS_MARK))
+        return run_any(t, at, CLASS_LETTER | CLASS_MARK) - at;
     size_t from = at + (c.cp == ' ');
-    end = run_any(t, from, PUNCT | SYMBOL);
+    end = run_any(t, from, CLASS_PUNCT | CLASS_SYMBOL);
     if (end > from)
-        return run_any(t, end, NEWLINE) - at;
+        return run_any(t, end, CLASS_NEWLINE) - at;
     if ((len = match_line_end(t, at)))
         return len;
     return match_spaces(t, at);
@@ -465,24 +275,24 @@ static bool in_ranges(uint32_t cp, const range *ranges, size_t n) {
 /* DeepSeek's first tokenizers name the letters that have case by ranges, fixed at the Unicode of their day; so a
  * category would not do. Source: the pattern in their tokenizer.json. */
 static bool is_deepseek_letter(character c) {
+    /* clang-format off */
     static const range ranges[] = {
-        {0x0041, 0x005A},   {0x0061, 0x007A},   {0x00B5, 0x00B5},   {0x00C0, 0x00D6},   {0x00D8, 0x00F6},
-        {0x00F8, 0x01BA},   {0x01BC, 0x01BF},   {0x01C4, 0x0293},   {0x0295, 0x02AF},   {0x0370, 0x0373},
-        {0x0376, 0x0377},   {0x037B, 0x037D},   {0x037F, 0x037F},   {0x0386, 0x0386},   {0x0388, 0x038A},
-        {0x038C, 0x038C},   {0x038E, 0x03A1},   {0x03A3, 0x03F5},   {0x03F7, 0x0481},   {0x048A, 0x052F},
-        {0x0531, 0x0556},   {0x10A0, 0x10C5},   {0x13A0, 0x13F5},   {0x13F8, 0x13FD},   {0x1C90, 0x1CBA},
-        {0x1CBD, 0x1CBF},   {0x1D00, 0x1D2B},   {0x1D6B, 0x1D77},   {0x1D79, 0x1D9A},   {0x1E00, 0x1F15},
-        {0x1F18, 0x1F1D},   {0x1F20, 0x1F45},   {0x1F48, 0x1F4D},   {0x1F50, 0x1F57},   {0x1F59, 0x1F59},
-        {0x1F5B, 0x1F5B},   {0x1F5D, 0x1F5D},   {0x1F5F, 0x1F7D},   {0x1F80, 0x1FB4},   {0x1FB6, 0x1FBC},
-        {0x1FBE, 0x1FBE},   {0x1FC2, 0x1FC4},   {0x1FC6, 0x1FCC},   {0x1FD0, 0x1FD3},   {0x1FD6, 0x1FDB},
-        {0x1FE0, 0x1FEC},   {0x1FF2, 0x1FF4},   {0x1FF6, 0x1FFC},   {0x2102, 0x2102},   {0x2107, 0x2107},
-        {0x210A, 0x2113},   {0x2115, 0x2115},   {0x2119, 0x211D},   {0x2124, 0x2124},   {0x2126, 0x2126},
-        {0x2128, 0x2128},   {0x212A, 0x212D},   {0x212F, 0x2134},   {0x2139, 0x2139},   {0x213C, 0x213F},
-        {0x2145, 0x2149},   {0x214E, 0x214E},   {0x2183, 0x2184},   {0x2C00, 0x2C7B},   {0x2C7E, 0x2CE4},
-        {0x2CEB, 0x2CEE},   {0x2CF2, 0x2CF3},   {0xA640, 0xA66D},   {0xA680, 0xA69B},   {0xA722, 0xA76F},
-        {0xA771, 0xA787},   {0xA78B, 0xA78E},   {0xAB70, 0xABBF},   {0xFB00, 0xFB06},   {0xFB13, 0xFB17},
-        {0xFF21, 0xFF3A},   {0xFF41, 0xFF5A},   {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB},
-        {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2}, {0x118A0, 0x118DF}, {0x1E900, 0x1E943}};
+        {0x0041, 0x005A}, {0x0061, 0x007A}, {0x00B5, 0x00B5}, {0x00C0, 0x00D6}, {0x00D8, 0x00F6}, {0x00F8, 0x01BA},
+        {0x01BC, 0x01BF}, {0x01C4, 0x0293}, {0x0295, 0x02AF}, {0x0370, 0x0373}, {0x0376, 0x0377}, {0x037B, 0x037D},
+        {0x037F, 0x037F}, {0x0386, 0x0386}, {0x0388, 0x038A}, {0x038C, 0x038C}, {0x038E, 0x03A1}, {0x03A3, 0x03F5},
+        {0x03F7, 0x0481}, {0x048A, 0x052F}, {0x0531, 0x0556}, {0x10A0, 0x10C5}, {0x13A0, 0x13F5}, {0x13F8, 0x13FD},
+        {0x1C90, 0x1CBA}, {0x1CBD, 0x1CBF}, {0x1D00, 0x1D2B}, {0x1D6B, 0x1D77}, {0x1D79, 0x1D9A}, {0x1E00, 0x1F15},
+        {0x1F18, 0x1F1D}, {0x1F20, 0x1F45}, {0x1F48, 0x1F4D}, {0x1F50, 0x1F57}, {0x1F59, 0x1F59}, {0x1F5B, 0x1F5B},
+        {0x1F5D, 0x1F5D}, {0x1F5F, 0x1F7D}, {0x1F80, 0x1FB4}, {0x1FB6, 0x1FBC}, {0x1FBE, 0x1FBE}, {0x1FC2, 0x1FC4},
+        {0x1FC6, 0x1FCC}, {0x1FD0, 0x1FD3}, {0x1FD6, 0x1FDB}, {0x1FE0, 0x1FEC}, {0x1FF2, 0x1FF4}, {0x1FF6, 0x1FFC},
+        {0x2102, 0x2102}, {0x2107, 0x2107}, {0x210A, 0x2113}, {0x2115, 0x2115}, {0x2119, 0x211D}, {0x2124, 0x2124},
+        {0x2126, 0x2126}, {0x2128, 0x2128}, {0x212A, 0x212D}, {0x212F, 0x2134}, {0x2139, 0x2139}, {0x213C, 0x213F},
+        {0x2145, 0x2149}, {0x214E, 0x214E}, {0x2183, 0x2184}, {0x2C00, 0x2C7B}, {0x2C7E, 0x2CE4}, {0x2CEB, 0x2CEE},
+        {0x2CF2, 0x2CF3}, {0xA640, 0xA66D}, {0xA680, 0xA69B}, {0xA722, 0xA76F}, {0xA771, 0xA787}, {0xA78B, 0xA78E},
+        {0xAB70, 0xABBF}, {0xFB00, 0xFB06}, {0xFB13, 0xFB17}, {0xFF21, 0xFF3A}, {0xFF41, 0xFF5A}, {0x10400, 0x1044F},
+        {0x104B0, 0x104D3}, {0x104D8, 0x104FB}, {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2}, {0x118A0, 0x118DF},
+        {0x1E900, 0x1E943}};
+    /* clang-format on */
     return in_ranges(c.cp, ranges, ARRAY_LEN(ranges));
 }
 
@@ -494,10 +304,10 @@ static bool is_deepseek_punct(character c) {
 }
 
 static bool is_any_letter(character c) {
-    return (c.cls & LETTER) != 0;
+    return (c.cls & CLASS_LETTER) != 0;
 }
 static bool is_any_punct(character c) {
-    return (c.cls & PUNCT) != 0;
+    return (c.cls & CLASS_PUNCT) != 0;
 }
 
 /* [一-龥ࠀ-一가-퟿] */
@@ -526,19 +336,19 @@ static size_t match_run(text t, size_t at, bool (*is_member)(character)) {
 /* \s?X+ ; a space may itself be an X */
 static size_t match_spaced_run(text t, size_t at, bool (*is_member)(character)) {
     character c = at_byte(t, at);
-    size_t len = (c.cls & SPACE) ? match_run(t, at + c.len, is_member) : 0;
+    size_t len = (c.cls & CLASS_SPACE) ? match_run(t, at + c.len, is_member) : 0;
     return len ? c.len + len : match_run(t, at, is_member);
 }
 
 /* \s+$ */
 static size_t match_spaces_at_end(text t, size_t at) {
-    size_t end = run_any(t, at, SPACE);
+    size_t end = run_any(t, at, CLASS_SPACE);
     return end == t.n ? end - at : 0;
 }
 
 /* [\p{P}$+<=>^~|`] */
 static bool is_falcon_punct(character c) {
-    return (c.cls & PUNCT) || (c.cp < 0x80 && (c.cls & SYMBOL));
+    return (c.cls & CLASS_PUNCT) || (c.cp < 0x80 && (c.cls & CLASS_SYMBOL));
 }
 
 /* [\p{P}$+<=>^~|] */
@@ -596,11 +406,11 @@ enum {
 static size_t match_pass(int pass, text t, size_t at) {
     switch (pass) {
     case PASS_GPT2: return match_gpt2(t, at);
-    case PASS_LLAMA3: return match_words(t, at, (words_rule){true, LETTER, 3, true});
-    case PASS_QWEN2: return match_words(t, at, (words_rule){true, LETTER, 1, true});
-    case PASS_QWEN35: return match_words(t, at, (words_rule){true, LETTER | MARK, 1, true});
-    case PASS_PLAIN_WORDS: return match_words(t, at, (words_rule){false, LETTER, 1, true});
-    case PASS_SEED_CODER: return match_words(t, at, (words_rule){true, LETTER, 1, false});
+    case PASS_LLAMA3: return match_words(t, at, (words_rule){true, CLASS_LETTER, 3, true});
+    case PASS_QWEN2: return match_words(t, at, (words_rule){true, CLASS_LETTER, 1, true});
+    case PASS_QWEN35: return match_words(t, at, (words_rule){true, CLASS_LETTER | CLASS_MARK, 1, true});
+    case PASS_PLAIN_WORDS: return match_words(t, at, (words_rule){false, CLASS_LETTER, 1, true});
+    case PASS_SEED_CODER: return match_words(t, at, (words_rule){true, CLASS_LETTER, 1, false});
     case PASS_GPT4O: return match_cased_words(t, at, 3, true);
     case PASS_TEKKEN: return match_cased_words(t, at, 1, false);
     case PASS_DEEPSEEK3: return match_deepseek3(t, at);

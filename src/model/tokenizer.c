@@ -36,12 +36,17 @@ typedef struct kind_row {
     const char *name; /* tokenizer.ggml.model */
     tokenizer_kind_id kind;
     vocab_spelling spelling;
-    const char *pre; /* where the file names none */
+    const char *pre; /* where the file names none; NULL: the kind has no pre-tokenizers */
+    bool add_bos;    /* where the file doesn't say; so the rest */
+    bool space_prefix;
+    int32_t bos, eos, unknown;
 } kind_row;
 
 static const kind_row kinds[] = {
-    {"gpt2", TOKENIZER_BPE, VOCAB_SPELLING_BYTES, "default"},
-    {"gemma4", TOKENIZER_GEMMA4, VOCAB_SPELLING_SPACE, "gemma4"},
+    {"gpt2", TOKENIZER_BPE, VOCAB_SPELLING_BYTES, "default", false, false, VOCAB_NONE, VOCAB_NONE, VOCAB_NONE},
+    {"gemma4", TOKENIZER_GEMMA4, VOCAB_SPELLING_SPACE, "gemma4", true, false, VOCAB_NONE, VOCAB_NONE, VOCAB_NONE},
+    {"llama", TOKENIZER_SPM, VOCAB_SPELLING_SPACE, NULL, true, true, 1, 2, 0},
+    {"bert", TOKENIZER_WPM, VOCAB_SPELLING_SPACE, NULL, true, false, 101, VOCAB_NONE, 100},
 };
 
 static const kind_row *find_kind(span name) {
@@ -65,8 +70,11 @@ static muga_status choose_kind(const gguf_file *file, const kind_row **kind, con
     *kind = find_kind(name);
     if (!*kind)
         return error_set(err, MUGA_E_INPUT,
-                         "tokenizer \"%.*s\" is not supported; use a model with a byte-level BPE tokenizer",
+                         "tokenizer \"%.*s\" is not supported (gpt2, gemma4, llama and bert are); use another model",
                          (int)MIN(name.n, (size_t)40), name.p);
+    *pre = NULL;
+    if (!(*kind)->pre)
+        return MUGA_OK;
     st = gguf_get_string(file, "tokenizer.ggml.pre", &pre_name, err);
     if (st && st != MUGA_E_NOT_FOUND)
         return st;
@@ -86,20 +94,22 @@ bool tokenizer_is_supported(const gguf_file *file, muga_error *err) {
     return choose_kind(file, &kind, &pre, err) == MUGA_OK;
 }
 
+/* *id keeps its value when the key is missing. */
 static muga_status read_id(const tokenizer *t, const gguf_file *file, const char *key, int32_t *out, muga_error *err) {
     uint32_t id;
     muga_status st = gguf_get_u32(file, key, &id, err);
-    *out = VOCAB_NONE;
     if (st)
         return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
-    if (id == UINT32_MAX)
-        return MUGA_OK; /* some converters write -1 for none */
-    if (id >= t->vocab.n)
+    if (id >= t->vocab.n && id != UINT32_MAX)
         return error_set(err, MUGA_E_INPUT,
                          "key \"%s\" is %u, but the vocabulary has %u tokens; the file is damaged: fetch it again", key,
                          id, t->vocab.n);
-    *out = (int32_t)id;
+    *out = (int32_t)id; /* some converters write 2^32 - 1 for none, which is VOCAB_NONE */
     return MUGA_OK;
+}
+
+static bool in_range(const tokenizer *t, int32_t id) {
+    return id >= 0 && (uint32_t)id < t->vocab.n;
 }
 
 static void add_end(tokenizer *t, int32_t id) {
@@ -157,7 +167,7 @@ static void find_ends(tokenizer *t, int32_t found[ARRAY_LEN(end_names)]) {
 
 /* Where generation ends: what the keys say, and the well-known names. */
 static muga_status read_ends(tokenizer *t, const gguf_file *file, muga_error *err) {
-    int32_t found[ARRAY_LEN(end_names)], eom;
+    int32_t found[ARRAY_LEN(end_names)], eom = VOCAB_NONE;
     find_ends(t, found);
     muga_status st;
     if ((st = read_id(t, file, "tokenizer.ggml.eos_token_id", &t->eos, err)) ||
@@ -180,24 +190,73 @@ static muga_status read_bool(const gguf_file *file, const char *key, bool *value
     return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
 }
 
-static muga_status read_specials(tokenizer *t, const gguf_file *file, muga_error *err) {
+/* What add_special puts around the text. */
+static muga_status read_frame(tokenizer *t, const gguf_file *file, const kind_row *kind, muga_error *err) {
+    bool add_bos = kind->add_bos || (t->pre && t->pre->add_bos), add_eos = false, add_sep = t->kind == TOKENIZER_WPM;
+    int32_t sep = t->kind == TOKENIZER_WPM ? 102 : VOCAB_NONE;
     muga_status st;
-    t->add_bos = t->pre->add_bos;
-    if ((st = read_id(t, file, "tokenizer.ggml.bos_token_id", &t->bos, err)) ||
-        (st = read_id(t, file, "tokenizer.ggml.unknown_token_id", &t->unknown, err)) ||
-        (st = read_ends(t, file, err)) || (st = read_bool(file, "tokenizer.ggml.add_bos_token", &t->add_bos, err)) ||
-        (st = read_bool(file, "tokenizer.ggml.add_eos_token", &t->add_eos, err)))
+    if ((st = read_bool(file, "tokenizer.ggml.add_bos_token", &add_bos, err)) ||
+        (st = read_bool(file, "tokenizer.ggml.add_eos_token", &add_eos, err)) ||
+        (st = read_bool(file, "tokenizer.ggml.add_sep_token", &add_sep, err)) ||
+        (st = read_id(t, file, "tokenizer.ggml.seperator_token_id", &sep, err))) /* spelled so in the format */
         return st;
-    if (t->add_bos && t->bos < 0)
+    t->first = add_bos ? t->bos : VOCAB_NONE;
+    t->last = add_eos ? t->eos : add_sep ? sep : VOCAB_NONE;
+    if (add_bos && !in_range(t, t->first))
         return error_set(
             err, MUGA_E_INPUT,
             "the tokenizer asks for a beginning-of-text token, but \"tokenizer.ggml.bos_token_id\" is missing; "
             "use another file of this model");
-    if (t->add_eos && t->eos < 0)
+    if ((add_eos || add_sep) && !in_range(t, t->last))
         return error_set(err, MUGA_E_INPUT,
                          "the tokenizer asks for an end-of-text token, but \"tokenizer.ggml.eos_token_id\" is missing; "
                          "use another file of this model");
     return MUGA_OK;
+}
+
+static int32_t find_piece(const tokenizer *t, const char *text) {
+    int32_t id = vocab_find(&t->vocab, text, strlen(text));
+    return in_range(t, id) ? id : VOCAB_NONE;
+}
+
+/* Files don't say which special tokens take the white space after them; Phi-3's do, and it is known by its name. */
+static muga_status read_stripping(tokenizer *t, const gguf_file *file, muga_error *err) {
+    span name;
+    muga_status st = gguf_get_string(file, "general.name", &name, err);
+    if (st)
+        return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
+    for (size_t i = 0; i + 4 <= name.n && t->kind == TOKENIZER_SPM; i++) {
+        const char *p = name.p + i;
+        bool is_phi = (p[0] | 0x20) == 'p' && (p[1] | 0x20) == 'h' && (p[2] | 0x20) == 'i';
+        if (is_phi && (p[3] == '3' || (p[3] == '-' && i + 5 <= name.n && p[4] == '3')))
+            t->strips_after = true;
+    }
+    t->keeps_after[0] = find_piece(t, "<unk>");
+    t->keeps_after[1] = find_piece(t, "<s>");
+    t->keeps_after[2] = find_piece(t, "<|endoftext|>");
+    return MUGA_OK;
+}
+
+static muga_status read_specials(tokenizer *t, const gguf_file *file, const kind_row *kind, muga_error *err) {
+    muga_status st;
+    t->bos = (uint32_t)kind->bos < t->vocab.n ? kind->bos : VOCAB_NONE;
+    t->eos = (uint32_t)kind->eos < t->vocab.n ? kind->eos : VOCAB_NONE;
+    t->unknown = (uint32_t)kind->unknown < t->vocab.n ? kind->unknown : VOCAB_NONE;
+    t->eot = VOCAB_NONE;
+    t->space_prefix = kind->space_prefix;
+    t->lowercase = true;
+    if ((st = read_id(t, file, "tokenizer.ggml.bos_token_id", &t->bos, err)) ||
+        (st = read_id(t, file, "tokenizer.ggml.unknown_token_id", &t->unknown, err)) ||
+        (st = read_ends(t, file, err)) || (st = read_frame(t, file, kind, err)) ||
+        (st = read_stripping(t, file, err)) ||
+        (st = read_bool(file, "tokenizer.ggml.add_space_prefix", &t->space_prefix, err)) ||
+        (st = read_bool(file, "tokenizer.ggml.normalizer.lowercase", &t->lowercase, err)))
+        return st;
+    t->strip_accents = t->lowercase;
+    if (t->kind == TOKENIZER_WPM && t->unknown < 0)
+        return error_set(err, MUGA_E_INPUT,
+                         "key \"tokenizer.ggml.unknown_token_id\" is missing; use another file of this model");
+    return read_bool(file, "tokenizer.ggml.normalizer.strip_accents", &t->strip_accents, err);
 }
 
 muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err) {
@@ -213,8 +272,11 @@ muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *e
     t->kind = kind->kind;
     t->kind_name = kind->name;
     t->pre = pre;
-    if ((st = vocab_init(&t->vocab, file, kind->spelling, err)) || (st = bpe_init(t, file, err)) ||
-        (st = read_specials(t, file, err)) || (st = vocab_finish(&t->vocab, err)))
+    if ((st = vocab_init(&t->vocab, file, kind->spelling, err)))
+        goto out;
+    if (t->kind != TOKENIZER_WPM && (st = bpe_init(t, file, err)))
+        goto out;
+    if ((st = read_specials(t, file, kind, err)) || (st = vocab_finish(&t->vocab, err)))
         goto out;
     *out = t;
     t = NULL;
@@ -233,9 +295,38 @@ void tokenizer_free(tokenizer *t) {
 
 /* ---- encoding ---- */
 
+/* A stretch in a kind that puts a space before it. */
+static muga_status encode_prefixed(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
+                                   muga_error *err) {
+    char *prefixed = malloc(n + 1);
+    if (!prefixed)
+        return error_nomem(err, "text");
+    prefixed[0] = ' ';
+    memcpy(prefixed + 1, text, n);
+    muga_status st = bpe_encode(t, prefixed, n + 1, offset, out, err);
+    free(prefixed);
+    return st;
+}
+
 static muga_status encode_stretch(const tokenizer *t, const char *text, size_t from, size_t to, token_list *out,
                                   muga_error *err) {
-    return from == to ? MUGA_OK : bpe_encode(t, text + from, to - from, from, out, err);
+    if (from == to)
+        return MUGA_OK;
+    if (t->kind == TOKENIZER_WPM)
+        return wpm_encode(t, text + from, to - from, out, err);
+    /* A stretch begins the text or follows a special token: in both cases the prefix is due. */
+    if (t->kind == TOKENIZER_SPM && t->space_prefix)
+        return encode_prefixed(t, text + from, to - from, from, out, err);
+    return bpe_encode(t, text + from, to - from, from, out, err);
+}
+
+static bool strips_after(const tokenizer *t, int32_t id) {
+    const int32_t *keeps = t->keeps_after;
+    return t->strips_after && id != keeps[0] && id != keeps[1] && id != keeps[2];
+}
+
+static bool is_ascii_space(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
 /* The text between special tokens goes through the encoder of the kind. */
@@ -245,7 +336,8 @@ static muga_status encode_text(const tokenizer *t, const char *text, size_t n, b
     size_t from = 0;
     for (size_t at = 0; at < n && names->n > 0;) {
         int32_t id;
-        size_t len = names->first[(uint8_t)text[at]] ? vocab_match_name(&t->vocab, names, text + at, n - at, &id) : 0;
+        bool possible = names->first[(uint8_t)text[at]];
+        size_t len = possible ? vocab_match_name(&t->vocab, names, text + at, n - at, &id) : 0;
         if (len == 0) {
             at++;
             continue;
@@ -256,14 +348,16 @@ static muga_status encode_text(const tokenizer *t, const char *text, size_t n, b
         if (!token_list_push(out, id))
             return error_nomem(err, "token ids");
         at += len;
+        while (at < n && strips_after(t, id) && is_ascii_space(text[at]))
+            at++;
         from = at;
     }
     return encode_stretch(t, text, from, n, out, err);
 }
 
 /* In the kinds whose pieces write a space as U+2581, the two are the same character to the model. */
-static muga_status encode_with_spaces(const tokenizer *t, const char *text, size_t n, bool parse_special,
-                                      token_list *out, muga_error *err) {
+static muga_status encode_spaced(const tokenizer *t, const char *text, size_t n, bool parse_special, token_list *out,
+                                 muga_error *err) {
     if (t->vocab.spelling != VOCAB_SPELLING_SPACE || !memmem(text, n, "\xE2\x96\x81", 3))
         return encode_text(t, text, n, parse_special, out, err);
     char *spaced = malloc(n);
@@ -283,11 +377,11 @@ muga_status tokenizer_encode(const tokenizer *t, const char *text, size_t n, tok
                          MAX_TEXT_BYTES);
     size_t n_before = out->n;
     muga_status st = MUGA_OK;
-    if (flags.add_special && t->add_bos && !token_list_push(out, t->bos))
+    if (flags.add_special && t->first >= 0 && !token_list_push(out, t->first))
         st = error_nomem(err, "token ids");
     if (!st && n > 0)
-        st = encode_with_spaces(t, text, n, flags.parse_special, out, err);
-    if (!st && flags.add_special && t->add_eos && !token_list_push(out, t->eos))
+        st = encode_spaced(t, text, n, flags.parse_special, out, err);
+    if (!st && flags.add_special && t->last >= 0 && !token_list_push(out, t->last))
         st = error_nomem(err, "token ids");
     if (st)
         out->n = n_before;
@@ -295,10 +389,6 @@ muga_status tokenizer_encode(const tokenizer *t, const char *text, size_t n, tok
 }
 
 /* ---- facts ---- */
-
-static bool in_range(const tokenizer *t, int32_t id) {
-    return id >= 0 && (uint32_t)id < t->vocab.n;
-}
 
 int32_t tokenizer_count(const tokenizer *t) {
     return (int32_t)t->vocab.n;
@@ -347,7 +437,7 @@ const char *tokenizer_kind(const tokenizer *t) {
     return t->kind_name;
 }
 const char *tokenizer_pre(const tokenizer *t) {
-    return t->pre->name;
+    return t->pre ? t->pre->name : "";
 }
 
 /* ---- decoding ---- */

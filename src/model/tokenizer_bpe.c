@@ -1,5 +1,5 @@
-/* Byte-pair encoding. Owns the merges and the merging. Refuses: merges that aren't two halves, more than 2^22 of them,
- * and bytes the vocabulary has no token for.
+/* Byte-pair encoding and its sister in SentencePiece. Owns the merges and the merging. Refuses: merges that aren't two
+ * halves, more than 2^22 of them, and bytes the vocabulary has no token for.
  *
  * A word's symbols begin as bytes (characters in the kind without byte-level spelling); the adjacent pair of lowest
  * rank is merged, leftmost first, until no pair has a merge. Pairs wait in a binary heap ordered by (rank, place),
@@ -70,6 +70,14 @@ static muga_status add_merge(tokenizer *t, uint64_t i, span line, char *room, in
 
 muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err) {
     gguf_array merges;
+    t->bpe.whole = mem_alloc_array(t->vocab.n, sizeof t->bpe.whole[0]);
+    if (!t->bpe.whole)
+        return error_nomem(err, "merges");
+    if (t->kind == TOKENIZER_SPM && !t->vocab.scores)
+        return error_set(err, MUGA_E_INPUT,
+                         "key \"tokenizer.ggml.scores\" is missing; the file's vocabulary is not whole: use another");
+    if (t->kind == TOKENIZER_SPM)
+        return MUGA_OK;
     muga_status st = gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
     if (st == MUGA_E_NOT_FOUND)
         return error_set(err, MUGA_E_INPUT,
@@ -90,9 +98,8 @@ muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err) {
         size *= 2;
     t->bpe.slots = mem_alloc_array(size, sizeof t->bpe.slots[0]);
     t->bpe.slot_mask = size - 1;
-    t->bpe.whole = mem_alloc_array(t->vocab.n, sizeof t->bpe.whole[0]);
     char *room = malloc(VOCAB_MAX_PIECE_BYTES);
-    if (!t->bpe.slots || !t->bpe.whole || !room) {
+    if (!t->bpe.slots || !room) {
         free(room);
         return error_nomem(err, "merges");
     }
@@ -124,6 +131,8 @@ typedef struct symbol {
 typedef struct merger {
     const tokenizer *t;
     const char *text; /* the whole stretch */
+    span word;        /* what is being merged */
+    bool marked;      /* SPM, ill-formed text: spaces are written as U+2581 */
     size_t offset;
     token_list *out;
     symbol *symbols;
@@ -178,30 +187,70 @@ static uint64_t heap_pop(merger *m) {
     return top;
 }
 
+/* The symbol of a part of the word. */
+static int32_t find_symbol(const merger *m, const char *p, size_t n) {
+    char spelled[256];
+    if (!m->marked)
+        return vocab_find(&m->t->vocab, p, n);
+    if (n > sizeof spelled || !vocab_spell(VOCAB_SPELLING_SPACE, p, n, spelled, &n))
+        return VOCAB_NONE;
+    return vocab_find(&m->t->vocab, spelled, n);
+}
+
+/* Rank 0 is none. SentencePiece has no list of merges: a pair merges when the vocabulary has what comes of it, the
+ * highest score first. Its order as an unsigned number is the float's, turned round. */
+static uint32_t find_merge(const merger *m, const symbol *s, int32_t *merged) {
+    const tokenizer *t = m->t;
+    const symbol *next = &m->symbols[s->next];
+    if (t->kind != TOKENIZER_SPM) {
+        if (s->id < 0 || next->id < 0)
+            return 0;
+        const bpe_merge *found = &t->bpe.slots[find_merge_slot(t, s->id, next->id)];
+        *merged = found->result;
+        return found->rank;
+    }
+    size_t end = next->next == NO_SYMBOL ? m->word.n : m->symbols[next->next].from;
+    int32_t id = find_symbol(m, m->word.p + s->from, end - s->from);
+    if (id < 0)
+        return 0;
+    float score = t->vocab.scores[id] + 0.0f; /* -0 becomes 0 */
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    bits = bits >> 31 ? ~bits : bits | 1u << 31; /* ascending with the score */
+    *merged = id;
+    return MIN(MAX(~bits, 1u), NO_RANK - 1);
+}
+
 /* Looks up the pair that begins at `place`. Each symbol is pushed once at first and twice a merge: 3n entries at most.
  */
 static void offer_pair(merger *m, uint32_t place) {
     symbol *s = &m->symbols[place];
     s->rank = NO_RANK;
-    if (s->next == NO_SYMBOL || s->id < 0 || m->symbols[s->next].id < 0)
+    if (s->next == NO_SYMBOL)
         return;
-    const bpe_merge *found = &m->t->bpe.slots[find_merge_slot(m->t, s->id, m->symbols[s->next].id)];
-    if (found->rank == 0)
+    uint32_t rank = find_merge(m, s, &s->merged);
+    if (rank == 0)
         return;
-    s->rank = found->rank;
-    s->merged = found->result;
-    heap_push(m, (uint64_t)found->rank << 32 | place);
+    s->rank = rank;
+    heap_push(m, (uint64_t)rank << 32 | place);
+}
+
+/* Bytes of the character that begins with this one, as its first byte says; SentencePiece takes even an ill-formed one
+ * so. */
+static size_t character_bytes(uint8_t first) {
+    return first < 0xC0 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
 }
 
 /* The word's symbols before any merge. */
-static uint32_t split_symbols(merger *m, const char *p, size_t n) {
+static uint32_t split_symbols(merger *m) {
     const vocab *v = &m->t->vocab;
+    span word = m->word;
     uint32_t count = 0;
-    for (size_t at = 0; at < n; count++) {
+    for (size_t at = 0; at < word.n; count++) {
         symbol *s = &m->symbols[count];
-        uint32_t cp;
-        size_t len = m->t->kind == TOKENIZER_BPE ? 1 : MAX(utf8_decode(p + at, n - at, &cp), (size_t)1);
-        s->id = m->t->kind == TOKENIZER_BPE ? v->byte_ids[(uint8_t)p[at]] : vocab_find(v, p + at, len);
+        uint8_t byte = (uint8_t)word.p[at];
+        size_t len = m->t->kind == TOKENIZER_BPE ? 1 : MIN(character_bytes(byte), word.n - at);
+        s->id = m->t->kind == TOKENIZER_BPE ? v->byte_ids[byte] : find_symbol(m, word.p + at, len);
         s->from = (uint32_t)at;
         s->prev = count ? count - 1 : NO_SYMBOL;
         s->next = count + 1;
@@ -212,8 +261,8 @@ static uint32_t split_symbols(merger *m, const char *p, size_t n) {
 }
 
 /* Symbol 0 stays the first of the list. */
-static void merge_word(merger *m, const char *p, size_t n) {
-    uint32_t count = split_symbols(m, p, n);
+static void merge_word(merger *m) {
+    uint32_t count = split_symbols(m);
     m->n_heap = 0;
     for (uint32_t i = 0; i < count; i++)
         offer_pair(m, i);
@@ -247,6 +296,8 @@ static bool push_bytes(merger *m, const char *p, size_t n) {
     const vocab *v = &m->t->vocab;
     for (size_t i = 0; i < n; i++) {
         int32_t id = v->byte_ids[(uint8_t)p[i]];
+        if (id < 0 && m->t->kind == TOKENIZER_SPM && m->t->unknown >= 0)
+            id = m->t->unknown; /* a vocabulary without bytes has a token for what it doesn't know */
         if (id < 0 || (uint32_t)id >= v->n) {
             size_t at = m->offset + (size_t)(p + i - m->text);
             m->status = error_set(m->err, MUGA_E_INPUT,
@@ -282,17 +333,18 @@ static bool is_newlines(const char *p, size_t n) {
 static bool encode_word(void *ctx, const char *p, size_t n) {
     merger *m = ctx;
     const tokenizer *t = m->t;
-    int32_t id = vocab_find(&t->vocab, p, n);
+    int32_t id = find_symbol(m, p, n);
     bool is_token = id >= 0 && (uint32_t)id < t->vocab.n;
     if (is_token) {
-        if (t->pre->ignore_merges || (t->kind == TOKENIZER_GEMMA4 && is_newlines(p, n)))
+        if ((t->pre && t->pre->ignore_merges) || (t->kind == TOKENIZER_GEMMA4 && is_newlines(p, n)))
             return push(m, id);
         if (atomic_load_explicit(&t->bpe.whole[id], memory_order_relaxed) == 1)
             return push(m, id);
     }
     if (!reserve(m, n))
         return false;
-    merge_word(m, p, n);
+    m->word = span_of(p, n);
+    merge_word(m);
     if (is_token) {
         bool whole = m->symbols[0].id == id && m->symbols[0].next == NO_SYMBOL;
         atomic_store_explicit(&t->bpe.whole[id], whole ? 1 : 2, memory_order_relaxed);
@@ -300,10 +352,39 @@ static bool encode_word(void *ctx, const char *p, size_t n) {
     return push_symbols(m, p, n);
 }
 
+/* SentencePiece's run times cut characters by their first byte after spaces have become U+2581, so in ill-formed text a
+ * broken character may take part of a space with it. The ids are theirs: such text is merged in that spelling. */
+static bool mark_spaces(merger *m, span text, char **out) {
+    char *marked = text.n <= SIZE_MAX / 3 ? malloc(text.n * 3) : NULL;
+    size_t w = 0;
+    if (!marked) {
+        m->status = error_nomem(m->err, "text");
+        return false;
+    }
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] != ' ') {
+            marked[w++] = text.p[i];
+            continue;
+        }
+        memcpy(marked + w, "\xE2\x96\x81", 3);
+        w += 3;
+    }
+    m->marked = true;
+    m->text = marked;
+    m->word = span_of(marked, w);
+    *out = marked;
+    return true;
+}
+
 muga_status bpe_encode(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
                        muga_error *err) {
-    merger m = {.t = t, .text = text, .offset = offset, .out = out, .err = err};
-    pretokenize_run(t->pre, text, n, encode_word, &m);
+    merger m = {.t = t, .text = text, .word = {text, n}, .offset = offset, .out = out, .err = err};
+    char *marked = NULL;
+    if (t->pre)
+        pretokenize_run(t->pre, text, n, encode_word, &m);
+    else if (utf8_valid(text, n) || mark_spaces(&m, m.word, &marked))
+        encode_word(&m, m.word.p, m.word.n);
+    free(marked);
     free(m.symbols);
     free(m.heap);
     return m.status;

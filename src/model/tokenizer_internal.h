@@ -8,7 +8,12 @@
 
 #include <stdatomic.h>
 
-typedef enum tokenizer_kind_id { TOKENIZER_BPE, TOKENIZER_GEMMA4 } tokenizer_kind_id;
+/* How text becomes ids:
+ *   BPE     words by a pre-tokenizer, bytes merged by rank
+ *   GEMMA4  lines, characters merged by rank, bytes for what is left
+ *   SPM     no words, characters merged by the score of what comes of it, bytes for what is left (SentencePiece BPE)
+ *   WPM     normalised words, longest piece first (WordPiece) */
+typedef enum tokenizer_kind_id { TOKENIZER_BPE, TOKENIZER_GEMMA4, TOKENIZER_SPM, TOKENIZER_WPM } tokenizer_kind_id;
 
 /* One merge: symbols left and right become result; a lower rank goes first. rank 0 = free slot. */
 typedef struct bpe_merge {
@@ -30,19 +35,23 @@ struct tokenizer {
     tokenizer_kind_id kind;
     const char *kind_name;
     vocab vocab;
-    const pretokenizer *pre;
+    const pretokenizer *pre; /* NULL in the kinds that have none */
     bpe bpe;
-    bool add_bos, add_eos;
+    bool space_prefix; /* text begins, and goes on after a special token, with a space */
+    bool strips_after; /* white space after a special token belongs to it, but after those in keeps_after */
+    int32_t keeps_after[3];
+    bool lowercase, strip_accents; /* WPM */
     int32_t bos, eos, eot, unknown;
+    int32_t first, last; /* what add_special puts around the text; VOCAB_NONE = nothing */
     int32_t ends[TOKENIZER_MAX_ENDS];
     int n_ends;
 };
 
-/* Reads the merges. */
+/* Each encode appends the ids of one stretch of text without special tokens. `offset` is where it stands in the whole
+ * text, for messages. */
 MUGA_MUST_USE muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err);
 void bpe_release(tokenizer *t);
-/* Appends the ids of one stretch of text without special tokens. `offset` is where it stands in the whole text, for
- * messages. */
 MUGA_MUST_USE muga_status bpe_encode(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
                                      muga_error *err);
+MUGA_MUST_USE muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, muga_error *err);
 #endif

@@ -6,7 +6,6 @@
  * slot carries 32 bits of the hash, so that a look-up touches the piece only when it is (almost surely) the one. */
 #include "model/vocab.h"
 
-#include "base/utf8.h"
 #include "os/os.h"
 
 #include <inttypes.h>
@@ -69,12 +68,7 @@ static size_t spell_space(const char *p, size_t n, char *out) {
 bool vocab_spell(vocab_spelling spelling, const char *p, size_t n, char *out, size_t *n_out) {
     if (spelling == VOCAB_SPELLING_BYTES)
         return spell_bytes(p, n, out, n_out);
-    if (spelling == VOCAB_SPELLING_SPACE) {
-        *n_out = spell_space(p, n, out);
-    } else {
-        memcpy(out, p, n);
-        *n_out = n;
-    }
+    *n_out = spell_space(p, n, out);
     return true;
 }
 
@@ -242,26 +236,36 @@ static muga_status read_types(vocab *v, const gguf_file *file, muga_error *err) 
     return MUGA_OK;
 }
 
-/* One token's piece to the end of bytes. A special token's text stands as it is; it is entered in the table only where
- * spelling leaves it as it is, since the encoder can't produce anything else. */
+/* The encoder could come to a special token's name by merging: where spelling leaves it as it is and, in the kinds that
+ * write a space as U+2581, it has no plain space. */
+static bool is_reachable(const vocab *v, span name, char *room) {
+    size_t n;
+    if (v->spelling == VOCAB_SPELLING_SPACE && memchr(name.p, ' ', name.n))
+        return false;
+    return vocab_spell(v->spelling, name.p, name.n, room, &n) && n == name.n && memcmp(room, name.p, n) == 0;
+}
+
+/* One token's piece to the end of bytes, and into the table. A special token's name stands as it is. */
 static void add_piece(vocab *v, uint32_t id, span text) {
     char *out = v->bytes + v->n_bytes;
     size_t n = text.n;
-    int byte = v->types[id] == VOCAB_BYTE ? spell_byte_token(text.p, text.n) : -1;
-    bool plain = v->types[id] == VOCAB_NORMAL || v->types[id] == VOCAB_UNDEFINED || v->types[id] == VOCAB_UNUSED;
-    bool known = true;
-    if (byte >= 0 && v->spelling != VOCAB_SPELLING_WORDS) {
+    uint8_t type = v->types[id];
+    int byte = type == VOCAB_BYTE ? spell_byte_token(text.p, text.n) : -1;
+    bool known;
+    if (byte >= 0) {
         *out = (char)byte;
         n = 1;
         known = false; /* reached as a byte, not as a piece */
         v->byte_ids[byte] = (int32_t)id;
-    } else if (!plain || !vocab_spell(v->spelling, text.p, text.n, out, &n)) {
-        size_t n_spelled;
-        known = plain ? false
-                      : vocab_spell(v->spelling, text.p, text.n, out, &n_spelled) && n_spelled == text.n &&
-                            memcmp(out, text.p, text.n) == 0;
+    } else if (type == VOCAB_NORMAL || type == VOCAB_UNDEFINED || type == VOCAB_UNUSED) {
+        known = vocab_spell(v->spelling, text.p, text.n, out, &n);
+        if (!known) {
+            memcpy(out, text.p, text.n);
+            n = text.n;
+        }
+    } else {
+        known = is_reachable(v, text, out);
         memcpy(out, text.p, text.n);
-        n = text.n;
     }
     v->n_bytes += n;
     v->begin[id + 1] = (uint32_t)v->n_bytes;

@@ -25,8 +25,7 @@ typedef enum vocab_type {
 /* How the text of a normal token in the file becomes bytes. */
 typedef enum vocab_spelling {
     VOCAB_SPELLING_BYTES, /* GPT-2: one printable character for each byte ("Ġ" is a space) */
-    VOCAB_SPELLING_SPACE, /* U+2581 is a space; byte tokens are "<0x0A>" */
-    VOCAB_SPELLING_WORDS  /* as it stands (WordPiece) */
+    VOCAB_SPELLING_SPACE  /* U+2581 is a space; byte tokens are "<0x0A>" */
 } vocab_spelling;
 
 /* Names of special tokens, sorted, so that the longest that begins at a place is found by narrowing a range. */
