@@ -271,6 +271,7 @@ static void group_block(const kernel_attn_args *a, attn_row *rows, int n_row, co
 static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t head_kv, attn_row *rows, int n_row) {
     size_t element = a->type == KERNEL_KV_F16 ? 2 : 4, dim = a->head_dim;
     size_t head_bytes = element * BLOCK * dim, v_offset = head_bytes * a->n_head_kv;
+    int n_group = (n_row + GROUP_ROWS - 1) / GROUP_ROWS, n_each = (n_row + n_group - 1) / n_group;
     uint32_t low = UINT32_MAX, high = 0;
     for (int r = 0; r < n_row; r++) {
         low = rows[r].first / BLOCK < low ? rows[r].first / BLOCK : low;
@@ -282,8 +283,8 @@ static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t
         const uint8_t *next = (const uint8_t *)kv->pages[i < high ? i + 1 : i] + offset;
         attn_block b = {.k = k, .v = k + v_offset, .next_k = next, .next_v = next + v_offset, .dim = dim,
                         .bytes = head_bytes};
-        for (int r = 0; r < n_row; r += GROUP_ROWS)
-            group_block(a, rows + r, n_row - r < GROUP_ROWS ? n_row - r : GROUP_ROWS, &b, i * BLOCK);
+        for (int r = 0; r < n_row; r += n_each) /* 7 rows as 4 and 3: a row alone waits for its own sums */
+            group_block(a, rows + r, n_row - r < n_each ? n_row - r : n_each, &b, i * BLOCK);
     }
     for (int r = 0; r < n_row; r++) {
         v16 l = v_set(rows[r].l);
@@ -378,6 +379,15 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
     os_pool_run(n_thread > 1 ? pool : NULL, (int)n_chunk, attend_chunk, &plan);
 }
 
+/* 16 values, one to each row of a K page. Read back four at a time: single ones would wait for the vector's store. */
+LANES_INLINE void store_apart(uint16_t *to, const uint16_t x[16]) {
+    uint64_t four[4];
+    memcpy(four, x, sizeof four);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        to[i * BLOCK] = (uint16_t)(four[i / 4] >> (16 * (i % 4)));
+}
+
 void LANES_NAME(kv_store)(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, const kernel_kv *kv, uint32_t pos,
                           const float *k, const float *v) {
     size_t dim = head_dim, element = type == KERNEL_KV_F16 ? 2 : 4, slot = pos % BLOCK;
@@ -399,9 +409,12 @@ void LANES_NAME(kv_store)(kernel_kv_type type, uint32_t n_head_kv, uint32_t head
             size_t n = dim - d < 16 ? dim - d : 16;
             v_store_f16(of_k, n == 16 ? v_load(k + d) : v_load_n(k + d, n));
             v_store_f16(of_v, n == 16 ? v_load(v + d) : v_load_n(v + d, n));
-            for (size_t i = 0; i < n; i++)
-                to_k[(d + i) * BLOCK] = of_k[i];
             memcpy(to_v + d, of_v, n * sizeof *of_v);
+            if (n == 16)
+                store_apart(to_k + d * BLOCK, of_k);
+            else
+                for (size_t i = 0; i < n; i++)
+                    to_k[(d + i) * BLOCK] = of_k[i];
         }
 }
 
