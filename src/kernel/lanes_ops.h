@@ -47,12 +47,8 @@ void LANES_NAME(layer_norm)(const float *x, const float *w, const float *b, floa
     v16 inverse = v_set(1.0f / sqrtf(variance + eps));
     for (uint64_t i = 0; i < n; i += 16) {
         v16 y = v_mul(v_sub(v_get(x + i, n - i), mean), inverse);
-        if (w != NULL && b != NULL)
-            y = v_fma(y, v_get(w + i, n - i), v_get(b + i, n - i));
-        else if (w != NULL)
-            y = v_mul(y, v_get(w + i, n - i));
-        else if (b != NULL)
-            y = v_add(y, v_get(b + i, n - i));
+        v16 weight = w != NULL ? v_get(w + i, n - i) : v_set(1.0f);
+        y = b != NULL ? v_fma(y, weight, v_get(b + i, n - i)) : v_mul(y, weight);
         v_put(out + i, n - i, y);
     }
 }

@@ -4,6 +4,10 @@
 #ifndef MUGA_KERNEL_MATH_H
 #define MUGA_KERNEL_MATH_H
 
+#ifdef __FAST_MATH__
+#error "kernel/ computes the same bits everywhere and can't be built with -ffast-math or -Ofast"
+#endif
+
 /* expf: n = round(x / ln 2), e^r by a polynomial of degree 6 in r = x - n ln 2, |r| <= 0.3466, times 2^n. */
 #define MATH_EXPF_LOW (-86.5f)       /* below: exactly +0 */
 #define MATH_EXPF_HIGH 88.72283f     /* above: +infinity */

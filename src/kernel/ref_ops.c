@@ -43,12 +43,8 @@ void ref_layer_norm(const float *x, const float *w, const float *b, float eps, u
     float inverse = 1.0f / sqrtf(variance + eps);
     for (uint64_t i = 0; i < n; i++) {
         float y = (x[i] - mean) * inverse;
-        if (w != NULL && b != NULL)
-            out[i] = fmaf(y, w[i], b[i]);
-        else if (w != NULL)
-            out[i] = y * w[i];
-        else
-            out[i] = b != NULL ? y + b[i] : y;
+        float weight = w != NULL ? w[i] : 1.0f;
+        out[i] = b != NULL ? fmaf(y, weight, b[i]) : y * weight;
     }
 }
 
