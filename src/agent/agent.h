@@ -61,7 +61,7 @@ typedef struct manifest_tool {
 } manifest_tool;
 
 typedef struct manifest {
-    char *dir;                     /* the agent's folder, as given */
+    char *dir;                     /* the agent's folder, as given (give an absolute one: approvals outlive the process) */
     char *data_dir;                /* where sql databases are looked for; the folder itself unless overridden */
     json_t *json;                  /* the whole manifest, as written */
     uint8_t digest[SHA256_BYTES];  /* of json and the tools' digests */
@@ -182,11 +182,13 @@ MUGA_MUST_USE muga_status executor_waiting(agent_session *s, json_t **out, muga_
 
 /* ---- approval ------------------------------------------------------------------------------------------------- */
 
-/* Every undecided approval: array of {"approval", "call", "session", "agent", "dir", "tool", "arguments", "values",
- * "state": "held"|"in_doubt", "created_ms", "expires_ms"}; expired ones are marked expired first. New reference. */
+/* Every undecided approval: array of {"approval", "call", "session", "agent", "dir", "data_dir", "tool", "arguments",
+ * "values", "state": "held"|"in_doubt", "created_ms", "expires_ms"}; expired ones are marked expired first. New reference. */
 MUGA_MUST_USE muga_status approval_list(const agent_env *env, store *s, json_t **out, muga_error *err);
-/* A person's yes or no. `m`: the manifest as it stands now, against which the binding is checked. MUGA_E_NOT_FOUND: no
- * such id. MUGA_E_POLICY: expired, already decided or used, or tool, policy or arguments are not what was held.
+/* Whether what a person typed names this approval: case, dashes, o for 0, i and l for 1 don't matter. */
+bool approval_same_id(const char *approval, const char *typed);
+/* A person's yes or no. `m`: the manifest as it stands now, against which the binding is checked (a no needs none: NULL).
+ * MUGA_E_NOT_FOUND: no such id. MUGA_E_POLICY: expired, already decided or used, or tool, policy or arguments are not what was held.
  * `approver`: who, for the record. Durable and audited on its own. */
 MUGA_MUST_USE muga_status approval_decide(const agent_env *env, store *s, const manifest *m, const char *approval,
                                           bool yes, const char *approver, muga_error *err);

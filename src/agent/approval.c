@@ -126,7 +126,7 @@ muga_status approval_create(const agent_env *env, store *s, const journal_call *
 static muga_status check_binding(const manifest *m, const journal_call *c, const approval_row *a, muga_error *err) {
     uint8_t binding[SHA256_BYTES];
     char id[AGENT_ID_SIZE];
-    const manifest_tool *t = manifest_tool_find(m, c->tool);
+    const manifest_tool *t = m ? manifest_tool_find(m, c->tool) : NULL;
     if (!t || memcmp(t->digest, c->tool_digest, SHA256_BYTES) != 0) {
         return error_set(err, MUGA_E_POLICY, "approval %s: tool %.60s changed since the call was held; have it proposed anew",
                          a->id, c->tool);
@@ -248,6 +248,11 @@ muga_status approval_decide(const agent_env *env, store *s, const manifest *m, c
     return st == MUGA_OK && late ? error_set(err, MUGA_E_POLICY, "approval %s has expired", id) : st;
 }
 
+bool approval_same_id(const char *approval, const char *typed) {
+    char id[AGENT_ID_SIZE];
+    return id_read(typed, id) && strcmp(id, approval) == 0;
+}
+
 /* ---- listing ---- */
 
 /* Ids of the calls whose pending approval is over. */
@@ -294,11 +299,11 @@ static muga_status list_one(store_row *r, json_t *out, muga_error *err) {
         st = store_json(r, 7, &values, err);
     }
     if (st == MUGA_OK) {
-        json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:s, s:I, s:I}", "approval", store_string(r, 0),
+        json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:s, s:I, s:I, s:s}", "approval", store_string(r, 0),
                                   "call", store_string(r, 1), "session", store_string(r, 2), "agent", store_string(r, 3),
                                   "dir", store_string(r, 4), "tool", store_string(r, 5), "arguments", arguments, "values",
                                   values, "state", store_string(r, 8), "created_ms", (json_int_t)store_int(r, 9),
-                                  "expires_ms", (json_int_t)store_int(r, 10));
+                                  "expires_ms", (json_int_t)store_int(r, 10), "data_dir", store_string(r, 11));
         st = entry && json_array_append_new(out, entry) == 0 ? MUGA_OK : error_nomem(err, "approvals");
     }
     json_decref(arguments);
@@ -309,7 +314,7 @@ static muga_status list_one(store_row *r, json_t *out, muga_error *err) {
 muga_status approval_list(const agent_env *env, store *s, json_t **out, muga_error *err) {
     static const char sql[] =
         "SELECT a.id, c.id, c.session, s.agent, s.dir, c.tool, c.arguments, s.session_values, c.state, a.created_ms,"
-        " a.expires_ms FROM approvals a JOIN calls c ON c.id = a.call AND c.attempt = a.attempt"
+        " a.expires_ms, s.data_dir FROM approvals a JOIN calls c ON c.id = a.call AND c.attempt = a.attempt"
         " JOIN sessions s ON s.id = c.session WHERE a.state = 'pending' ORDER BY a.created_ms, a.id";
     store_row *r = NULL;
     json_t *list = json_array();

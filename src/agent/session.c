@@ -105,9 +105,9 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
         return st;
     }
     st = store_exec(s->store, NULL, err,
-                    "INSERT INTO sessions(id, agent, dir, manifest_digest, policy_digest, created_ms, session_values, state)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    "sssbbijj", s->id, m->name, m->dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
+                    "INSERT INTO sessions(id, agent, dir, data_dir, manifest_digest, policy_digest, created_ms, session_values,"
+                    " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "ssssbbijj", s->id, m->name, m->dir, m->data_dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
                     (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, s->state);
     if (st == MUGA_OK) {
         st = audit_start(s, info, err);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "hub/hub.h"
 #include "os/os.h"
+#include "store/store.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -100,6 +101,8 @@ void cmd_clear_interrupt(void);
 /* $MUGA_HOME, else $XDG_DATA_HOME/muga, else $HOME/.local/share/muga. malloc'ed. */
 MUGA_MUST_USE muga_status cmd_home(char **out, muga_error *err);
 MUGA_MUST_USE muga_status cmd_hub(hub *out, muga_error *err);
+/* muga.db in that home (store.c). must_exist false: the home is made where it is missing. */
+MUGA_MUST_USE muga_status cmd_open_store(bool must_exist, store **out, muga_error *err);
 /* MODEL (path or store name) -> file path, malloc'ed. */
 MUGA_MUST_USE muga_status cmd_resolve(const char *model, char **path, muga_error *err);
 /* NAME of an agent -> folder, malloc'ed: a path if it holds '/', else $MUGA_HOME/agents/NAME, else ./agents/NAME,

@@ -12,7 +12,7 @@
 
 static const char version_1[] =
     "CREATE TABLE sessions("
-    " id TEXT PRIMARY KEY NOT NULL, agent TEXT NOT NULL, dir TEXT NOT NULL,"
+    " id TEXT PRIMARY KEY NOT NULL, agent TEXT NOT NULL, dir TEXT NOT NULL, data_dir TEXT NOT NULL,"
     " manifest_digest BLOB NOT NULL, policy_digest BLOB NOT NULL,"
     " created_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT,"
     " session_values TEXT NOT NULL, state TEXT NOT NULL"

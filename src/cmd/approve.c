@@ -1,0 +1,199 @@
+/* muga approve: calls that wait for a person. A yes runs the call, unless the session that asked is still there to. */
+#include "agent/agent.h"
+#include "cmd/cmd.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+/* Whoever started the program, by the system's word. */
+static void approver_name(char out[64]) {
+    const struct passwd *who = getpwuid(getuid());
+    if (who)
+        snprintf(out, 64, "%.60s", who->pw_name);
+    else
+        snprintf(out, 64, "uid %u", (unsigned)getuid());
+}
+
+static void format_left(int64_t ms, char out[24]) {
+    int64_t s = MAX(ms / 1000, 0);
+    if (s >= 7200)
+        snprintf(out, 24, "%lld h", (long long)(s / 3600));
+    else if (s >= 120)
+        snprintf(out, 24, "%lld min", (long long)(s / 60));
+    else
+        snprintf(out, 24, "%lld s", (long long)s);
+}
+
+/* One waiting call in two lines: a person must see every argument whole, so there is no table to cut it. */
+static void print_waiting(const json_t *e, int64_t now_ms) {
+    char left[24];
+    str arguments = STR_INIT, values = STR_INIT;
+    format_left(json_get_int(e, "expires_ms", 0) - now_ms, left);
+    json_write(json_object_get(e, "arguments"), &arguments);
+    json_write(json_object_get(e, "values"), &values);
+    printf("%s  %s %s  for %s\n", json_get_string(e, "approval"), json_get_string(e, "tool"), str_get(&arguments),
+           str_get(&values));
+    printf("           %s, session %s, %sexpires in %s\n", json_get_string(e, "agent"), json_get_string(e, "session"),
+           !strcmp(json_get_string(e, "state"), "in_doubt") ? "IN DOUBT: it may already have run; yes runs it again; " : "",
+           left);
+    str_release(&arguments);
+    str_release(&values);
+}
+
+static int approve_list(int argc, char **argv) {
+    bool as_json = false;
+    const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an array of waiting calls"}};
+    cmd_positional p = {.max = 0};
+    muga_error err = {0};
+    agent_env env = agent_env_system();
+    store *s = NULL;
+    json_t *list = NULL, *e;
+    size_t i;
+    int code = cmd_parse("approve", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    muga_status st = cmd_open_store(true, &s, &err);
+    if (st == MUGA_E_NOT_FOUND) { /* no record yet, so nothing waits */
+        list = json_array();
+        st = MUGA_OK;
+    } else if (!st) {
+        st = approval_list(&env, s, &list, &err);
+    }
+    if (!st && as_json) {
+        cmd_print_json(list);
+    } else if (!st) {
+        json_array_foreach(list, i, e) print_waiting(e, env.clock->now_ms(env.clock->self));
+        if (json_array_size(list) == 0)
+            printf("nothing waits for approval\n");
+    }
+    json_decref(list);
+    store_close(s);
+    return st ? cmd_fail(&err) : cmd_finish_output(0);
+}
+
+/* ---- yes, no ---- */
+
+/* The folder the session was begun with; where that is gone, the agent of the same name. */
+static muga_status load_manifest(const agent_env *env, const json_t *e, manifest **out, muga_error *err) {
+    const char *dir = json_get_string(e, "dir"), *data_dir = json_get_string(e, "data_dir");
+    muga_status st = manifest_load(env, dir, data_dir, out, err);
+    if (st != MUGA_E_NOT_FOUND && st != MUGA_E_ENV)
+        return st;
+    char *found = NULL;
+    if (cmd_agent_dir(json_get_string(e, "agent"), &found, NULL))
+        return st;
+    st = manifest_load(env, found, strcmp(dir, data_dir) ? data_dir : NULL, out, err);
+    free(found);
+    return st;
+}
+
+static const json_t *find_waiting(const json_t *list, const char *typed) {
+    size_t i;
+    const json_t *e;
+    json_array_foreach(list, i, e) {
+        if (approval_same_id(json_get_string(e, "approval"), typed))
+            return e;
+    }
+    return NULL;
+}
+
+static void print_outcome(const json_t *e, const call_result *r, bool as_json) {
+    str result = STR_INIT;
+    json_write(r->result, &result);
+    if (as_json) {
+        json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O}", "approval", json_get_string(e, "approval"), "decision", "yes",
+                              "call", r->call, "session", json_get_string(e, "session"), "outcome",
+                              call_outcome_name(r->outcome), "result", r->result);
+        cmd_print_json(v);
+        json_decref(v);
+    } else {
+        printf("approved; %s %s: %s\n", json_get_string(e, "tool"), call_outcome_name(r->outcome), str_get(&result));
+    }
+    str_release(&result);
+}
+
+static void print_decided(const json_t *e, bool yes, bool as_json) {
+    if (as_json) {
+        json_t *v = json_pack("{s:s, s:s, s:s, s:s}", "approval", json_get_string(e, "approval"), "decision", yes ? "yes" : "no",
+                              "call", json_get_string(e, "call"), "session", json_get_string(e, "session"));
+        cmd_print_json(v);
+        json_decref(v);
+    } else {
+        printf("%s\n", yes ? "approved; the session that asked is running and goes on" : "denied; the call will not run");
+    }
+}
+
+/* Run the approved call. *ran false: its session is in other hands, which will run it. */
+static muga_status run_approved(const agent_env *env, store *s, const manifest *m, const json_t *e, call_result *r,
+                                bool *ran, muga_error *err) {
+    agent_session *session = NULL;
+    *ran = false;
+    muga_status st = session_open(env, s, m, json_get_string(e, "session"), &session, err);
+    if (st == MUGA_E_ENV && strstr(err->message, "in use by another muga"))
+        return MUGA_OK;
+    if (!st)
+        st = executor_resume(session, json_get_string(e, "call"), r, err);
+    *ran = !st;
+    session_close(session);
+    return st;
+}
+
+static int decide(const agent_env *env, store *s, const json_t *e, const char *typed, bool yes, bool as_json,
+                  const char *approver) {
+    muga_error err = {0};
+    manifest *m = NULL;
+    call_result r = {0};
+    bool ran = false;
+    int code = 0;
+    muga_status st = yes && e ? load_manifest(env, e, &m, &err) : MUGA_OK;
+    if (!st)
+        st = approval_decide(env, s, m, typed, yes, approver, &err);
+    if (!st && yes)
+        st = run_approved(env, s, m, e, &r, &ran, &err);
+    if (!st && ran) {
+        print_outcome(e, &r, as_json);
+        code = r.outcome == CALL_FINISHED ? 0 : r.outcome == CALL_FAILED ? 1 : 5;
+    } else if (!st) {
+        print_decided(e, yes, as_json);
+    }
+    call_result_release(&r);
+    manifest_free(m);
+    return st ? cmd_fail(&err) : cmd_finish_output(code);
+}
+
+static int approve_decide(int argc, char **argv, bool yes) {
+    bool as_json = false;
+    const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an object"}};
+    cmd_positional p = {.min = 1, .max = 1};
+    muga_error err = {0};
+    agent_env env = agent_env_system();
+    store *s = NULL;
+    json_t *list = NULL;
+    char approver[64];
+    int code = cmd_parse("approve", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    approver_name(approver);
+    muga_status st = cmd_open_store(true, &s, &err);
+    if (!st)
+        st = approval_list(&env, s, &list, &err);
+    code = st ? cmd_fail(&err) : decide(&env, s, find_waiting(list, p.v[0]), p.v[0], yes, as_json, approver);
+    json_decref(list);
+    store_close(s);
+    return code;
+}
+
+static int approve_yes(int argc, char **argv) {
+    return approve_decide(argc, argv, true);
+}
+
+static int approve_no(int argc, char **argv) {
+    return approve_decide(argc, argv, false);
+}
+
+int cmd_approve(int argc, char **argv) {
+    static const cmd_verb verbs[] = {{"list", "list", "calls that wait", NULL, approve_list},
+                                     {"yes", "yes ID", "allow one call, once, and run it", NULL, approve_yes},
+                                     {"no", "no ID", "deny it", NULL, approve_no}};
+    return cmd_dispatch(verbs, ARRAY_LEN(verbs), "approve", argc, argv);
+}

@@ -1,0 +1,196 @@
+/* muga audit: read the record, check its chain, recompute its decisions. */
+#include "agent/agent.h"
+#include "cmd/cmd.h"
+#include "llm/llm.h"
+
+#include <time.h>
+
+/* ---- log ---- */
+
+static void format_time(int64_t ms, char out[32]) {
+    time_t t = (time_t)(ms / 1000);
+    struct tm tm;
+    gmtime_r(&t, &tm);
+    strftime(out, 32, "%Y-%m-%d %H:%M:%SZ", &tm);
+}
+
+/* A record's payload on one line, without the evidence (ids by the thousand) and fit for a terminal. */
+static void print_record(const json_t *r) {
+    char when[32];
+    str text = STR_INIT;
+    json_t *payload = json_copy(json_object_get(r, "payload"));
+    const char *session = json_get_string(r, "session");
+    if (payload)
+        json_object_del(payload, "evidence");
+    format_time(json_get_int(r, "at_ms", 0), when);
+    if (payload)
+        json_write(payload, &text);
+    else
+        str_append_s(&text, "(erased)");
+    printf("%6lld  %s  %-13s  %-14s  %s\n", (long long)json_get_int(r, "n", 0), when, json_get_string(r, "kind"),
+           session ? session : "-", str_get(&text));
+    json_decref(payload);
+    str_release(&text);
+}
+
+static int audit_log_verb(int argc, char **argv) {
+    bool as_json = false;
+    const char *session = NULL;
+    uint32_t from = 1, max = 0;
+    const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an array of records, evidence included"},
+                                  {"--session", 0, CMD_STRING, &session, "ID", "only this session"},
+                                  {"--from", 0, CMD_U32, &from, "N", "begin at record N"},
+                                  {"--max", 'n', CMD_U32, &max, "COUNT", "at most COUNT records"}};
+    cmd_positional p = {.max = 0};
+    muga_error err = {0};
+    store *s = NULL;
+    json_t *list = NULL, *r;
+    size_t i;
+    int code = cmd_parse("audit", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    audit_filter f = {session, from, max};
+    muga_status st = cmd_open_store(true, &s, &err);
+    if (!st)
+        st = audit_log(s, &f, &list, &err);
+    if (!st && as_json)
+        cmd_print_json(list);
+    else if (!st)
+        json_array_foreach(list, i, r) print_record(r);
+    json_decref(list);
+    store_close(s);
+    return st ? cmd_fail(&err) : cmd_finish_output(0);
+}
+
+/* ---- verify, replay ---- */
+
+static void print_report(const audit_report *r, bool replayed, bool as_json) {
+    if (as_json) {
+        json_t *v = json_pack("{s:b, s:I, s:I, s:s}", "whole", 1, "records", (json_int_t)r->n_records, "erased",
+                              (json_int_t)r->n_erased, "head", r->head);
+        if (v && replayed)
+            json_object_set_new(v, "replayed", json_integer(r->n_replayed));
+        cmd_print_json(v);
+        json_decref(v);
+        return;
+    }
+    printf("%lld records, chain whole", (long long)r->n_records);
+    if (r->n_erased)
+        printf(", %lld erased", (long long)r->n_erased);
+    if (replayed)
+        printf("; %lld decisions recomputed, every one the same to the bit", (long long)r->n_replayed);
+    printf("\nhead %s\n", r->head);
+}
+
+/* A broken chain, or a decision that came out otherwise, is a verdict: it is printed, and the exit code is 1. */
+static int finish_report(muga_status st, const audit_report *r, bool replayed, bool as_json, const muga_error *err) {
+    if (st == MUGA_OK) {
+        print_report(r, replayed, as_json);
+        return cmd_finish_output(0);
+    }
+    if (st == MUGA_E_NEGATIVE && as_json) {
+        json_t *v = json_pack("{s:b, s:I, s:s}", "whole", 0, "broken", (json_int_t)r->broken, "why", err->message);
+        cmd_print_json(v);
+        json_decref(v);
+    }
+    return cmd_fail(err);
+}
+
+static int audit_verify_verb(int argc, char **argv) {
+    bool as_json = false;
+    const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an object"}};
+    cmd_positional p = {.max = 0};
+    muga_error err = {0};
+    audit_report report = {0};
+    store *s = NULL;
+    int code = cmd_parse("audit", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    muga_status st = cmd_open_store(true, &s, &err);
+    if (!st)
+        st = audit_verify(s, &report, &err);
+    store_close(s);
+    return finish_report(st, &report, false, as_json, &err);
+}
+
+/* The model of the last record stays loaded: a session's decisions are mostly one model's. */
+typedef struct replayer {
+    llm *model;
+    char *key;               /* name, context and settings it was opened with */
+    const char *model_path;  /* --model, or NULL */
+    uint32_t n_threads;
+} replayer;
+
+static muga_status open_model(replayer *r, const json_t *evidence, muga_error *err) {
+    const json_t *settings = json_object_get(evidence, "settings");
+    const char *name = json_get_string(json_object_get(evidence, "model"), "name");
+    const char *act = json_get_string(settings, "act"), *kv = json_get_string(settings, "kv");
+    int64_t n_ctx = json_get_int(settings, "n_ctx", 0);
+    if (!name || !act || !kv || n_ctx <= 0 || n_ctx > UINT32_MAX)
+        return error_set(err, MUGA_E_INPUT, "evidence that names no local model; this version can't recompute it");
+    str key = STR_INIT;
+    str_printf(&key, "%s\n%lld\n%s\n%s", name, (long long)n_ctx, act, kv);
+    if (key.failed || (r->key && strcmp(r->key, str_get(&key)) == 0)) {
+        muga_status st = str_status(&key, err, "a model");
+        str_release(&key);
+        return st;
+    }
+    llm_free(r->model);
+    free(r->key);
+    r->model = NULL;
+    r->key = NULL;
+    char *path = NULL;
+    llm_local_options o = {.n_ctx = (uint32_t)n_ctx, .n_threads = (int)r->n_threads, .isa = -1, .exact = !strcmp(act, "f32"),
+                           .kv_f32 = !strcmp(kv, "f32")};
+    muga_status st = cmd_resolve(r->model_path ? r->model_path : name, &path, err);
+    if (!st)
+        st = llm_local_open(path, name, &o, &r->model, err);
+    if (!st)
+        r->key = str_take(&key);
+    str_release(&key);
+    free(path);
+    return st;
+}
+
+static muga_status replay_one(void *ctx, int64_t n, const json_t *payload, const json_t *evidence, muga_error *err) {
+    replayer *r = ctx;
+    (void)n;
+    (void)payload;
+    if (cmd_interrupted())
+        return error_set(err, MUGA_E_CANCELLED, "interrupted");
+    muga_status st = open_model(r, evidence, err);
+    return st ? st : llm_replay(r->model, evidence, err);
+}
+
+static int audit_replay_verb(int argc, char **argv) {
+    bool as_json = false;
+    replayer r = {0};
+    audit_filter f = {NULL, 1, 0};
+    const cmd_option options[] = {
+        {"--json", 0, CMD_FLAG, &as_json, NULL, "an object"},
+        {"--session", 0, CMD_STRING, &f.session, "ID", "recompute this session's decisions only"},
+        {"--model", 0, CMD_STRING, &r.model_path, "MODEL", "the model's file, where its name in the record is not known"},
+        {"--threads", 0, CMD_U32, &r.n_threads, "N", "threads (default: all cores); the bits don't depend on it"}};
+    cmd_positional p = {.max = 0};
+    muga_error err = {0};
+    audit_report report = {0};
+    store *s = NULL;
+    int code = cmd_parse("audit", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    cmd_catch_interrupt();
+    muga_status st = cmd_open_store(true, &s, &err);
+    if (!st)
+        st = audit_replay(s, &f, replay_one, &r, &report, &err);
+    store_close(s);
+    llm_free(r.model);
+    free(r.key);
+    return finish_report(st, &report, true, as_json, &err);
+}
+
+int cmd_audit(int argc, char **argv) {
+    static const cmd_verb verbs[] = {{"log", "log", "the records", NULL, audit_log_verb},
+                                     {"verify", "verify", "walk the hash chain", NULL, audit_verify_verb},
+                                     {"replay", "replay", "recompute each model decision to the bit", NULL, audit_replay_verb}};
+    return cmd_dispatch(verbs, ARRAY_LEN(verbs), "audit", argc, argv);
+}
