@@ -79,8 +79,6 @@ static muga_status open_tokenizer(const char *model, tokenizer **out, muga_error
     st = gguf_open(path, &file, err);
     if (!st) {
         st = tokenizer_open(file, out, err);
-        if (st)
-            st = error_prefix(err, st, "%.120s", path);
         gguf_close(file);
     }
     free(path);

@@ -409,6 +409,9 @@ uint32_t gguf_version(const gguf_file *f) {
 uint64_t gguf_file_bytes(const gguf_file *f) {
     return f->map.size;
 }
+const char *gguf_path(const gguf_file *f) {
+    return f->path;
+}
 const os_map *gguf_map(const gguf_file *f) {
     return f->mapped ? &f->map : NULL;
 }

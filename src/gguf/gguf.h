@@ -53,6 +53,7 @@ void gguf_close(gguf_file *f);
 
 uint32_t gguf_version(const gguf_file *f);
 uint64_t gguf_file_bytes(const gguf_file *f);
+const char *gguf_path(const gguf_file *f);  /* for messages; "memory" where there is none */
 const os_map *gguf_map(const gguf_file *f); /* NULL for memory */
 
 /* Keys. `get` forms: MUGA_OK and *out; MUGA_E_NOT_FOUND when absent (err untouched); MUGA_E_INPUT when of another type

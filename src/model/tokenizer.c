@@ -88,10 +88,18 @@ static muga_status choose_kind(const gguf_file *file, const kind_row **kind, con
     return MUGA_OK;
 }
 
+/* Puts the file before the message where it isn't there yet: errors of gguf/ begin with it. */
+static muga_status name_file(const gguf_file *file, muga_status st, muga_error *err) {
+    const char *path = gguf_path(file);
+    if (!st || !err || strncmp(err->message, path, strlen(path)) == 0)
+        return st;
+    return error_prefix(err, st, "%s", path);
+}
+
 bool tokenizer_is_supported(const gguf_file *file, muga_error *err) {
     const kind_row *kind;
     const pretokenizer *pre;
-    return choose_kind(file, &kind, &pre, err) == MUGA_OK;
+    return name_file(file, choose_kind(file, &kind, &pre, err), err) == MUGA_OK;
 }
 
 /* *id keeps its value when the key is missing. */
@@ -259,30 +267,34 @@ static muga_status read_specials(tokenizer *t, const gguf_file *file, const kind
     return read_bool(file, "tokenizer.ggml.normalizer.strip_accents", &t->strip_accents, err);
 }
 
-muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err) {
-    *out = NULL;
+static muga_status open_kind(tokenizer *t, const gguf_file *file, muga_error *err) {
     const kind_row *kind;
-    const pretokenizer *pre;
-    muga_status st = choose_kind(file, &kind, &pre, err);
+    muga_status st = choose_kind(file, &kind, &t->pre, err);
     if (st)
         return st;
+    t->kind = kind->kind;
+    t->kind_name = kind->name;
+    if ((st = vocab_init(&t->vocab, file, kind->spelling, err)))
+        return st;
+    if (t->kind != TOKENIZER_WPM && (st = bpe_init(t, file, err)))
+        return st;
+    if ((st = read_specials(t, file, kind, err)))
+        return st;
+    return vocab_finish(&t->vocab, err);
+}
+
+muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err) {
+    *out = NULL;
     tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_nomem(err, "tokenizer");
-    t->kind = kind->kind;
-    t->kind_name = kind->name;
-    t->pre = pre;
-    if ((st = vocab_init(&t->vocab, file, kind->spelling, err)))
-        goto out;
-    if (t->kind != TOKENIZER_WPM && (st = bpe_init(t, file, err)))
-        goto out;
-    if ((st = read_specials(t, file, kind, err)) || (st = vocab_finish(&t->vocab, err)))
-        goto out;
+    muga_status st = open_kind(t, file, err);
+    if (st) {
+        tokenizer_free(t);
+        return name_file(file, st, err);
+    }
     *out = t;
-    t = NULL;
-out:
-    tokenizer_free(t);
-    return st;
+    return MUGA_OK;
 }
 
 void tokenizer_free(tokenizer *t) {
