@@ -1,10 +1,11 @@
-/* Attention alone, in the shape of SmolLM2-135M unless told otherwise: decode behind several depths, as the share of the
- * read bandwidth that the same threads measure over as many bytes in the same run, and prefill in multiply-adds a second.
+/* Attention alone, in the shape of SmolLM2-135M unless told otherwise: decode behind several depths, as the share of
+ * the read bandwidth that the same threads measure over as many bytes in the same run, and prefill in multiply-adds a
+ * second.
  *
  *   bench_attention [isa] [threads] [n_head] [n_head_kv] [head_dim] [n_layer]
  *
- * Each figure is the median of several passes over all layers; each layer has keys and values of its own, so that what is
- * read comes from as far away as it does in a model. */
+ * Each figure is the median of several passes over all layers; each layer has keys and values of its own, so that what
+ * is read comes from as far away as it does in a model. */
 #include "kernel/kernel.h"
 
 #include <math.h>
@@ -19,7 +20,7 @@ typedef struct bench {
     os_pool *pool;
     kernel_attn_args args;
     uint32_t n_layer;
-    uint8_t *memory;     /* pages: [page][layer][K, V] */
+    uint8_t *memory; /* pages: [page][layer][K, V] */
     size_t memory_bytes;
     void *pages[MAX_PAGE];
 } bench;
@@ -83,7 +84,11 @@ static double time_attention(bench *b) {
 }
 
 enum { READ_CHUNKS = 64 };
-typedef struct reader { const uint8_t *p; size_t n; uint64_t sum[READ_CHUNKS]; } reader;
+typedef struct reader {
+    const uint8_t *p;
+    size_t n;
+    uint64_t sum[READ_CHUNKS];
+} reader;
 
 typedef uint64_t words __attribute__((vector_size(64)));
 
@@ -156,7 +161,8 @@ int main(int argc, char **argv) {
     b.args.head_dim = argc > 5 ? (uint32_t)atoi(argv[5]) : 64;
     if ((argc > 1 && !kernel_isa_parse(argv[1], &isa)) || (b.table = kernel_table_get(isa)) == NULL || n_thread < 1 ||
         b.args.n_head == 0 || b.args.n_head_kv == 0 || b.args.n_head % b.args.n_head_kv != 0 || b.args.head_dim == 0) {
-        fprintf(stderr, "bench_attention [isa] [threads] [n_head] [n_head_kv] [head_dim] [n_layer]: not on this machine\n");
+        fprintf(stderr,
+                "bench_attention [isa] [threads] [n_head] [n_head_kv] [head_dim] [n_layer]: not on this machine\n");
         return 2;
     }
     b.args.scale = 1.0f / sqrtf((float)b.args.head_dim);

@@ -1,8 +1,8 @@
 /* Attention over 16 lanes, written once for every register width. Specification: ref_attention.c.
  *
- * The idea: a row (one token, one head) is a chain of its own, so rows that read the same keys (the heads of one KV group,
- * tokens of one sequence that follow each other) go through a block together. A vector of K, loaded once, serves up to
- * GROUP_ROWS rows; so does one of V. No score leaves the stack, nothing is allocated.
+ * The idea: a row (one token, one head) is a chain of its own, so rows that read the same keys (the heads of one KV
+ * group, tokens of one sequence that follow each other) go through a block together. A vector of K, loaded once, serves
+ * up to GROUP_ROWS rows; so does one of V. No score leaves the stack, nothing is allocated.
  *
  *   chunk = slice of tokens x KV head [x part of its query heads]          handed out by the pool
  *     run of tokens of one sequence -> at most TILE_ROWS rows
@@ -21,8 +21,8 @@
 enum {
     BLOCK = KERNEL_KV_BLOCK,
     BLOCK_VECS = BLOCK / 16,
-    GROUP_ROWS = 6,  /* 6 x 4 sums of 16 lanes fill 32 registers, 6 x 1 fill 8 */
-    TILE_ROWS = 48   /* a block is read once for so many rows */
+    GROUP_ROWS = 6, /* 6 x 4 sums of 16 lanes fill 32 registers, 6 x 1 fill 8 */
+    TILE_ROWS = 48  /* a block is read once for so many rows */
 };
 /* Work below so many multiply-adds is done by the caller alone: waking the pool would cost more. */
 #define ATTENTION_INLINE_WORK (1u << 17)
@@ -34,8 +34,8 @@ typedef struct attn_row {
     float m, l;          /* largest score, sum of exp(score - m) so far */
 } attn_row;
 
-/* The keys and values of one KV head in one block, and those that come next: each row of a block asks for the same row of
- * the next one, since hardware prefetch stops where a head's stretch of a page ends. */
+/* The keys and values of one KV head in one block, and those that come next: each row of a block asks for the same row
+ * of the next one, since hardware prefetch stops where a head's stretch of a page ends. */
 typedef struct attn_block {
     const uint8_t *k, *v, *next_k, *next_v;
     size_t dim, bytes; /* of k, and of v */
@@ -57,7 +57,8 @@ LANES_INLINE v16 element_load_n(const uint8_t *base, size_t i, size_t n, bool ha
                 : v_load_n((const float *)(const void *)base + i, n);
 }
 
-/* s[r][j] = q_r K[.][j] for all 64 positions; lanes are positions. n_row and n_vec are constants where this is inlined. */
+/* s[r][j] = q_r K[.][j] for all 64 positions; lanes are positions. n_row and n_vec are constants where this is inlined.
+ */
 LANES_INLINE void scores_rows(const attn_row *rows, const int n_row, const int n_vec, const bool half,
                               const attn_block *b, float s[][BLOCK]) {
     for (int j = 0; j < BLOCK; j += 16 * n_vec) {
@@ -92,11 +93,11 @@ LANES_INLINE void scores_rows(const attn_row *rows, const int n_row, const int n
     }
 }
 
-/* out_r[d ..] = out_r[d ..] rescale[r], then += p[r][j] V[j][d ..] for j in [from, to), ascending; lanes are d. `left` < 16 is
- * the width of a last, partial vector (n_vec 1); 0 = whole vectors. */
+/* out_r[d ..] = out_r[d ..] rescale[r], then += p[r][j] V[j][d ..] for j in [from, to), ascending; lanes are d. `left`
+ * < 16 is the width of a last, partial vector (n_vec 1); 0 = whole vectors. */
 LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int n_vec, const bool half, size_t left,
-                               const attn_block *b, size_t d, const float p[][BLOCK], const float *rescale, uint32_t from,
-                               uint32_t to) {
+                               const attn_block *b, size_t d, const float p[][BLOCK], const float *rescale,
+                               uint32_t from, uint32_t to) {
     v16 sum[GROUP_ROWS][BLOCK_VECS];
 #pragma GCC unroll 8
     for (int r = 0; r < n_row; r++)
@@ -214,8 +215,8 @@ LANES_INLINE float row_exp(float *s, float m, const uint8_t *ahead) {
 
 /* The softmax of a block: s becomes probabilities, m and l move on, rescale[r] is what the values so far are to be
  * multiplied by. In three steps over all rows, so that the latency of one row's reductions hides behind the others. */
-static void group_softmax(const kernel_attn_args *a, const attn_block *b, attn_row *rows, int n_row, const uint32_t *from,
-                          const uint32_t *to, float s[][BLOCK], float rescale[16]) {
+static void group_softmax(const kernel_attn_args *a, const attn_block *b, attn_row *rows, int n_row,
+                          const uint32_t *from, const uint32_t *to, float s[][BLOCK], float rescale[16]) {
     float before[16] = {0}, m[16] = {0};
     for (int r = 0; r < n_row; r++)
         if (to[r] != 0) {
@@ -281,8 +282,8 @@ static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t
         size_t offset = kv->layer_offset + head_bytes * head_kv;
         const uint8_t *k = (const uint8_t *)kv->pages[i] + offset;
         const uint8_t *next = (const uint8_t *)kv->pages[i < high ? i + 1 : i] + offset;
-        attn_block b = {.k = k, .v = k + v_offset, .next_k = next, .next_v = next + v_offset, .dim = dim,
-                        .bytes = head_bytes};
+        attn_block b = {
+            .k = k, .v = k + v_offset, .next_k = next, .next_v = next + v_offset, .dim = dim, .bytes = head_bytes};
         for (int r = 0; r < n_row; r += n_each) /* 7 rows as 4 and 3: a row alone waits for its own sums */
             group_block(a, rows + r, n_row - r < n_each ? n_row - r : n_each, &b, i * BLOCK);
     }
@@ -329,10 +330,10 @@ static void attend_tokens(const kernel_attn_args *a, uint64_t i_tok, uint64_t i_
 
 typedef struct attn_plan {
     const kernel_attn_args *a;
-    uint32_t n_group;       /* query heads a KV head */
-    uint64_t slice_tok;     /* tokens a slice */
+    uint32_t n_group;   /* query heads a KV head */
+    uint64_t slice_tok; /* tokens a slice */
     uint64_t n_slice;
-    uint64_t n_whole;       /* chunks of all heads of a group; after them n_part chunks for each group */
+    uint64_t n_whole; /* chunks of all heads of a group; after them n_part chunks for each group */
     uint32_t n_part;
 } attn_plan;
 
@@ -363,8 +364,8 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
     attn_plan plan = {.a = a, .n_group = a->n_head / a->n_head_kv};
     /* Slices as wide as a tile, but at least four chunks a thread. */
     plan.slice_tok = plan.n_group < TILE_ROWS ? TILE_ROWS / plan.n_group : 1;
-    while (plan.slice_tok > 1 &&
-           (a->n_tok + plan.slice_tok - 1) / plan.slice_tok * a->n_head_kv < 4 * n_thread && n_thread > 1)
+    while (plan.slice_tok > 1 && (a->n_tok + plan.slice_tok - 1) / plan.slice_tok * a->n_head_kv < 4 * n_thread &&
+           n_thread > 1)
         plan.slice_tok = (plan.slice_tok + 1) / 2;
     plan.n_slice = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok;
     uint64_t n_chunk = plan.n_slice * a->n_head_kv;

@@ -12,20 +12,36 @@
 #define LANES_REGISTERS 8 /* v16 the register file holds */
 #define LANES_INLINE static inline __attribute__((always_inline))
 
-typedef struct v16 { __m256 a, b; } v16;
+typedef struct v16 {
+    __m256 a, b;
+} v16;
 typedef v16 v16_mask; /* all bits of a lane */
 
-LANES_INLINE v16 v_zero(void) { return (v16){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-LANES_INLINE v16 v_set(float f) { return (v16){_mm256_set1_ps(f), _mm256_set1_ps(f)}; }
-LANES_INLINE v16 v_load(const float *p) { return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+LANES_INLINE v16 v_zero(void) {
+    return (v16){_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+LANES_INLINE v16 v_set(float f) {
+    return (v16){_mm256_set1_ps(f), _mm256_set1_ps(f)};
+}
+LANES_INLINE v16 v_load(const float *p) {
+    return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
 LANES_INLINE void v_store(float *p, v16 x) {
     _mm256_storeu_ps(p, x.a);
     _mm256_storeu_ps(p + 8, x.b);
 }
-LANES_INLINE v16 v_add(v16 x, v16 y) { return (v16){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-LANES_INLINE v16 v_sub(v16 x, v16 y) { return (v16){_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-LANES_INLINE v16 v_mul(v16 x, v16 y) { return (v16){_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-LANES_INLINE v16 v_div(v16 x, v16 y) { return (v16){_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+LANES_INLINE v16 v_add(v16 x, v16 y) {
+    return (v16){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+LANES_INLINE v16 v_sub(v16 x, v16 y) {
+    return (v16){_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+LANES_INLINE v16 v_mul(v16 x, v16 y) {
+    return (v16){_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+LANES_INLINE v16 v_div(v16 x, v16 y) {
+    return (v16){_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
 LANES_INLINE v16 v_fma(v16 x, v16 y, v16 z) {
     return (v16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
@@ -33,7 +49,9 @@ LANES_INLINE v16 v_fms(v16 x, v16 y, v16 z) {
     return (v16){_mm256_fmsub_ps(x.a, y.a, z.a), _mm256_fmsub_ps(x.b, y.b, z.b)};
 }
 /* x > y ? x : y, so a NaN in x is passed over */
-LANES_INLINE v16 v_max(v16 x, v16 y) { return (v16){_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+LANES_INLINE v16 v_max(v16 x, v16 y) {
+    return (v16){_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
 LANES_INLINE v16 v_abs(v16 x) {
     __m256 bit = _mm256_set1_ps(-0.0f);
     return (v16){_mm256_andnot_ps(bit, x.a), _mm256_andnot_ps(bit, x.b)};

@@ -7,7 +7,9 @@
 #include "kernel/lanes_math.h"
 
 /* The vector at p of which `left` > 0 elements remain; lanes past them read as +0 and are not written. */
-LANES_INLINE v16 v_get(const float *p, uint64_t left) { return left >= 16 ? v_load(p) : v_load_n(p, (size_t)left); }
+LANES_INLINE v16 v_get(const float *p, uint64_t left) {
+    return left >= 16 ? v_load(p) : v_load_n(p, (size_t)left);
+}
 LANES_INLINE void v_put(float *p, uint64_t left, v16 x) {
     if (left >= 16)
         v_store(p, x);

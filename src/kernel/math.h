@@ -1,5 +1,5 @@
-/* The transcendental functions of arithmetic 1: constants shared by the scalar specification (math.c) and the forms over
- * lanes (lanes_math.h), which do the same operations in the same order on each lane. Precise to the bit in
+/* The transcendental functions of arithmetic 1: constants shared by the scalar specification (math.c) and the forms
+ * over lanes (lanes_math.h), which do the same operations in the same order on each lane. Precise to the bit in
  * docs/arithmetic-attention.md; a constant changed here is a new arithmetic. */
 #ifndef MUGA_KERNEL_MATH_H
 #define MUGA_KERNEL_MATH_H
@@ -9,9 +9,9 @@
 #endif
 
 /* expf: n = round(x / ln 2), e^r by a polynomial of degree 6 in r = x - n ln 2, |r| <= 0.3466, times 2^n. */
-#define MATH_EXPF_LOW (-86.5f)       /* below: exactly +0 */
-#define MATH_EXPF_HIGH 88.72283f     /* above: +infinity */
-#define MATH_EXPF_ROUND 12582912.0f  /* 1.5 * 2^23: adding it rounds to an integer, to nearest even */
+#define MATH_EXPF_LOW (-86.5f)      /* below: exactly +0 */
+#define MATH_EXPF_HIGH 88.72283f    /* above: +infinity */
+#define MATH_EXPF_ROUND 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, to nearest even */
 #define MATH_EXPF_LOG2E 0x1.715476p+0f
 #define MATH_EXPF_LN2_HI 0x1.62e430p-1f
 #define MATH_EXPF_LN2_LO (-0x1.05c610p-29f)

@@ -7,8 +7,8 @@
  *     o[d]  = o[d] a, then fma(p_j, V[j][d], o[d]) over the visible j, ascending
  *   out[d] = o[d] / l
  *
- * Nothing here depends on pages, on the other rows, or on how a batch was cut. A key or value that is not visible is not
- * part of any operation, so what lies in such a slot is of no account. */
+ * Nothing here depends on pages, on the other rows, or on how a batch was cut. A key or value that is not visible is
+ * not part of any operation, so what lies in such a slot is of no account. */
 #include "kernel/internal.h"
 
 #include <assert.h>

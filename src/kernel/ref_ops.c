@@ -1,7 +1,7 @@
-/* The specification of the vector operations of arithmetic 1, in plain C, one element at a time. Every other instruction
- * set gives these bits (tests/kernel/test_ops.c). A sum is kept in 16 lanes: element i goes to lane i mod 16, each lane
- * adds in ascending order, and the lanes are added as a tree 16 -> 8 -> 4 -> 2 -> 1. Where an expression has a product
- * inside a sum the fma is written out, so no compiler has anything left to contract. */
+/* The specification of the vector operations of arithmetic 1, in plain C, one element at a time. Every other
+ * instruction set gives these bits (tests/kernel/test_ops.c). A sum is kept in 16 lanes: element i goes to lane i mod
+ * 16, each lane adds in ascending order, and the lanes are added as a tree 16 -> 8 -> 4 -> 2 -> 1. Where an expression
+ * has a product inside a sum the fma is written out, so no compiler has anything left to contract. */
 #include "kernel/internal.h"
 #include "kernel/math.h"
 

@@ -39,7 +39,7 @@ typedef struct batch {
     void *pages[MAX_SEQ][MAX_PAGE];
     uint32_t n_pos[MAX_SEQ]; /* keys stored */
     uint32_t i_seq[MAX_TOK], pos[MAX_TOK];
-    float *q, *k, *v;        /* k, v: [seq][pos][n_head_kv * head_dim], as they were stored */
+    float *q, *k, *v; /* k, v: [seq][pos][n_head_kv * head_dim], as they were stored */
     size_t n_out;
 } batch;
 
@@ -56,12 +56,18 @@ typedef struct shape {
 } shape;
 
 /* Sequences of n_pos[s] keys; the pages hold exactly what they need, all NaN before the keys are stored. */
-static void batch_make(batch *b, const shape *s, const uint32_t *n_pos, uint32_t n_seq, const kernel_table *t, uint64_t seed) {
+static void batch_make(batch *b, const shape *s, const uint32_t *n_pos, uint32_t n_seq, const kernel_table *t,
+                       uint64_t seed) {
     memset(b, 0, sizeof *b);
     size_t row = (size_t)s->n_head_kv * s->head_dim, bytes = kernel_kv_page_bytes(s->type, s->n_head_kv, s->head_dim);
     assert_int_equal(bytes, 2 * row * 64 * (s->type == KERNEL_KV_F16 ? 2 : 4));
-    b->args = (kernel_attn_args){.type = s->type, .n_head = s->n_head, .n_head_kv = s->n_head_kv, .head_dim = s->head_dim,
-                                 .scale = 1.0f / sqrtf((float)s->head_dim), .softcap = s->softcap, .window = s->window};
+    b->args = (kernel_attn_args){.type = s->type,
+                                 .n_head = s->n_head,
+                                 .n_head_kv = s->n_head_kv,
+                                 .head_dim = s->head_dim,
+                                 .scale = 1.0f / sqrtf((float)s->head_dim),
+                                 .softcap = s->softcap,
+                                 .window = s->window};
     b->k = allocate(n_seq * MAX_POS * row * sizeof(float));
     b->v = allocate(n_seq * MAX_POS * row * sizeof(float));
     for (uint32_t i = 0; i < n_seq; i++) {
@@ -83,7 +89,8 @@ static void batch_make(batch *b, const shape *s, const uint32_t *n_pos, uint32_t
     b->args.kv = b->kv;
     b->args.i_seq = b->i_seq;
     b->args.pos = b->pos;
-    b->args.q_stride = b->args.out_stride = (size_t)s->n_head * s->head_dim + 3;
+    b->args.q_stride = (size_t)s->n_head * s->head_dim + 3;
+    b->args.out_stride = b->args.q_stride + 2;
     b->n_out = b->args.out_stride * MAX_TOK;
     b->q = allocate(b->n_out * sizeof(float));
     for (size_t j = 0; j < b->n_out; j++)
@@ -120,9 +127,10 @@ static float *batch_run(const batch *b, const kernel_table *t, os_pool *pool) {
 static void assert_same(const batch *b, const float *want, const float *got, const char *what) {
     for (size_t i = 0; i < b->n_out; i++)
         if (memcmp(&want[i], &got[i], sizeof *want) != 0 && !(isnan(want[i]) && isnan(got[i])))
-            fail_msg("%s: heads %u/%u, head_dim %u, window %u, cap %g, type %d, token %zu, element %zu: %a, not %a", what,
-                     b->args.n_head, b->args.n_head_kv, b->args.head_dim, b->args.window, (double)b->args.softcap,
-                     (int)b->args.type, i / b->args.out_stride, i % b->args.out_stride, (double)got[i], (double)want[i]);
+            fail_msg("%s: heads %u/%u, head_dim %u, window %u, cap %g, type %d, token %zu, element %zu: %a, not %a",
+                     what, b->args.n_head, b->args.n_head_kv, b->args.head_dim, b->args.window, (double)b->args.softcap,
+                     (int)b->args.type, i / b->args.out_stride, i % b->args.out_stride, (double)got[i],
+                     (double)want[i]);
 }
 
 /* A prompt of many tokens, a few single tokens of other sequences, and the edges of blocks. */
@@ -152,8 +160,12 @@ static void every_instruction_set_gives_the_reference_bits(void **state) {
             for (int type = KERNEL_KV_F32; type <= KERNEL_KV_F16; type++, turn++) {
                 if (dims[i_dim] > 64 && i_head > 2)
                     continue; /* the reference is slow */
-                shape s = {.n_head = heads[i_head][0], .n_head_kv = heads[i_head][1], .head_dim = dims[i_dim],
-                           .window = windows[turn / 2 % 5], .softcap = turn % 3 == 0 ? 15.0f : 0, .type = (kernel_kv_type)type};
+                shape s = {.n_head = heads[i_head][0],
+                           .n_head_kv = heads[i_head][1],
+                           .head_dim = dims[i_dim],
+                           .window = windows[turn / 2 % 5],
+                           .softcap = turn % 3 == 0 ? 15.0f : 0,
+                           .type = (kernel_kv_type)type};
                 batch b;
                 batch_make(&b, &s, lengths[turn % 5], MAX_SEQ, ref, turn);
                 batch_fill(&b, MAX_SEQ);
@@ -187,7 +199,8 @@ static void keys_and_values_are_stored_alike(void **state) {
                 kernel_kv kv_want = {.pages = (void *[]){NULL, want}}, kv_got = {.pages = (void *[]){NULL, got}};
                 for (uint32_t pos = 64; pos < 128; pos += 1 + pos % 3) {
                     for (size_t j = 0; j < row; j++) {
-                        k[j] = ldexpf(random_float(&seed, 1), (int)(random_u32(&seed) % 44) - 26); /* f16: 0 .. infinity */
+                        k[j] =
+                            ldexpf(random_float(&seed, 1), (int)(random_u32(&seed) % 44) - 26); /* f16: 0 .. infinity */
                         v[j] = ldexpf(random_float(&seed, 1), (int)(random_u32(&seed) % 44) - 26);
                     }
                     ref->kv_store((kernel_kv_type)type, N_KV, dims[i], &kv_want, pos, k, v);
@@ -303,8 +316,12 @@ static void reference_follows_the_formula(void **state) {
     (void)state;
     const kernel_table *ref = kernel_table_get(KERNEL_ISA_REF);
     for (int variant = 0; variant < 8; variant++) {
-        shape s = {.n_head = 6, .n_head_kv = 2, .head_dim = 32, .window = variant & 1 ? 70 : 0,
-                   .softcap = variant & 2 ? 2.0f : 0, .type = variant & 4 ? KERNEL_KV_F16 : KERNEL_KV_F32};
+        shape s = {.n_head = 6,
+                   .n_head_kv = 2,
+                   .head_dim = 32,
+                   .window = variant & 1 ? 70 : 0,
+                   .softcap = variant & 2 ? 2.0f : 0,
+                   .type = variant & 4 ? KERNEL_KV_F16 : KERNEL_KV_F32};
         batch b;
         batch_make(&b, &s, lengths[4], MAX_SEQ, ref, 7);
         batch_fill(&b, MAX_SEQ);
@@ -314,7 +331,8 @@ static void reference_follows_the_formula(void **state) {
             for (uint32_t h = 0; h < s.n_head; h++) {
                 double p[MAX_POS], sum = 0, o[32] = {0};
                 for (uint32_t j = 0; j <= b.pos[t]; j++) {
-                    const float *q = b.q + t * b.args.q_stride + h * 32, *k = b.k + kv_row(&b, b.i_seq[t], j) + h / 3 * 32;
+                    const float *q = b.q + t * b.args.q_stride + h * 32,
+                                *k = b.k + kv_row(&b, b.i_seq[t], j) + h / 3 * 32;
                     double score = 0;
                     for (int d = 0; d < 32; d++)
                         score += (double)q[d] * (double)k[d];

@@ -132,10 +132,12 @@ static void rope_table_follows_its_formula(void **state) {
     static const float factors[16] = {1, 1, 1, 1, 1.5f, 2, 3, 4, 8, 8, 8, 8, 8, 8, 8, 8};
     for (size_t k = 0; k < sizeof positions / sizeof *positions; k++)
         for (int scaled = 0; scaled < 2; scaled++) {
-            float c[16], s[16], base = scaled ? 500000.0f : 10000.0f, scale = scaled ? 0.25f : 1.0f, m = scaled ? 1.25f : 1;
+            float c[16], s[16], base = scaled ? 500000.0f : 10000.0f, scale = scaled ? 0.25f : 1.0f,
+                                m = scaled ? 1.25f : 1;
             kernel_rope_table(positions[k], base, 32, scale, scaled ? factors : NULL, m, c, s);
             for (int i = 0; i < 16; i++) {
-                double angle = positions[k] * pow((double)base, -2.0 * i / 32) * (double)scale / (double)(scaled ? factors[i] : 1);
+                double angle = positions[k] * pow((double)base, -2.0 * i / 32) * (double)scale /
+                               (double)(scaled ? factors[i] : 1);
                 assert_true(fabs((double)c[i] - cos(angle) * (double)m) < 1e-7);
                 assert_true(fabs((double)s[i] - sin(angle) * (double)m) < 1e-7);
             }

@@ -26,8 +26,8 @@ static float random_float(uint64_t *seed, float size) {
     return ((float)random_u32(seed) / 4294967296.0f * 2 - 1) * size;
 }
 
-/* kind 0: near 1; 1: wide range; 2: some zeros, infinities and NaN. The buffer is exactly n long, so that a sanitizer sees
- * a step past its end. */
+/* kind 0: near 1; 1: wide range; 2: some zeros, infinities and NaN. The buffer is exactly n long, so that a sanitizer
+ * sees a step past its end. */
 static float *random_row(uint64_t *seed, uint64_t n, int kind) {
     static const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-42f, -3e38f, 88.8f, -87.0f};
     float *x = malloc(n * sizeof *x);
@@ -56,11 +56,21 @@ static void assert_same(const float *a, const float *b, uint64_t n, const char *
 }
 
 typedef enum { RMS, RMS_PLAIN, LAYER, LAYER_W, LAYER_B, LAYER_PLAIN, ADD, MUL, SCALE, SILU, GELU, SOFTMAX, N_OP } op;
-static const char *const op_name[N_OP] = {"rms_norm", "rms_norm without weight", "layer_norm", "layer_norm without bias",
-                                          "layer_norm without weight", "layer_norm alone", "add", "mul", "scale",
-                                          "silu_mul", "gelu_mul", "softmax"};
+static const char *const op_name[N_OP] = {"rms_norm",
+                                          "rms_norm without weight",
+                                          "layer_norm",
+                                          "layer_norm without bias",
+                                          "layer_norm without weight",
+                                          "layer_norm alone",
+                                          "add",
+                                          "mul",
+                                          "scale",
+                                          "silu_mul",
+                                          "gelu_mul",
+                                          "softmax"};
 
-static void run_op(const kernel_table *t, op o, const float *x, const float *y, const float *z, uint64_t n, float *out) {
+static void run_op(const kernel_table *t, op o, const float *x, const float *y, const float *z, uint64_t n,
+                   float *out) {
     switch (o) {
     case RMS: t->rms_norm(x, y, 1e-5f, n, out); break;
     case RMS_PLAIN: t->rms_norm(x, NULL, 1e-6f, n, out); break;
@@ -92,7 +102,8 @@ static void every_instruction_set_gives_the_reference_bits(void **state) {
         for (int i = 0; i < N_SIZE; i++)
             for (int kind = 0; kind < 3; kind++) {
                 uint64_t n = sizes[i];
-                float *x = random_row(&seed, n, kind), *y = random_row(&seed, n, kind == 1), *z = random_row(&seed, n, 0);
+                float *x = random_row(&seed, n, kind), *y = random_row(&seed, n, kind == 1),
+                      *z = random_row(&seed, n, 0);
                 for (int o = 0; o < N_OP; o++) {
                     float *want = random_row(&seed, n, 0), *got = random_row(&seed, n, 0), *alias = copy_row(x, n);
                     run_op(ref, (op)o, x, y, z, n, want);
