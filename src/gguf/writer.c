@@ -90,11 +90,19 @@ void gguf_writer_add_strings(gguf_writer *w, const char *key, const span *v, siz
         put_string(&w->keys, v[i].p, v[i].n);
 }
 
-void gguf_writer_add_i32s(gguf_writer *w, const char *key, const int32_t *v, size_t n) {
+static void add_numbers(gguf_writer *w, const char *key, gguf_type element, const void *v, size_t n, size_t size) {
     begin_key(w, key, GGUF_ARRAY);
-    put_u32(&w->keys, GGUF_I32);
+    put_u32(&w->keys, element);
     put_u64(&w->keys, n);
-    str_append(&w->keys, v, n * sizeof v[0]);
+    str_append(&w->keys, v, n * size);
+}
+
+void gguf_writer_add_i32s(gguf_writer *w, const char *key, const int32_t *v, size_t n) {
+    add_numbers(w, key, GGUF_I32, v, n, sizeof v[0]);
+}
+
+void gguf_writer_add_f32s(gguf_writer *w, const char *key, const float *v, size_t n) {
+    add_numbers(w, key, GGUF_F32, v, n, sizeof v[0]);
 }
 
 void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, const uint64_t *dims, uint32_t n_dims,
