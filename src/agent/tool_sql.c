@@ -25,6 +25,7 @@ struct tool_sql {
     char *path;
     bool exec, exactly_once;
     bool own_statement;        /* the authorizer lets our own statements pass */
+    bool denied, changes_rows; /* what it saw since the tool was opened */
     uint64_t deadline_us;
     int64_t n_steps;
     bool out_of_time;
@@ -32,24 +33,30 @@ struct tool_sql {
 
 /* ---- what a statement may do ---- */
 
-static int authorize(void *ctx, int action, const char *a, const char *b, const char *db, const char *trigger) {
-    const tool_sql *t = ctx;
-    (void)db;
-    (void)trigger;
-    if (t->own_statement) {
-        return SQLITE_OK;
-    }
+static bool may(const tool_sql *t, int action, const char *a, const char *b) {
     bool own_table = a && sqlite3_stricmp(a, "muga_calls") == 0;
     switch (action) {
     case SQLITE_SELECT:
-    case SQLITE_RECURSIVE: return SQLITE_OK;
-    case SQLITE_READ: return own_table ? SQLITE_DENY : SQLITE_OK;
-    case SQLITE_FUNCTION: return b && sqlite3_stricmp(b, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_RECURSIVE: return true;
+    case SQLITE_READ: return !own_table;
+    case SQLITE_FUNCTION: return !b || sqlite3_stricmp(b, "load_extension") != 0;
     case SQLITE_INSERT:
     case SQLITE_UPDATE:
-    case SQLITE_DELETE: return own_table || t->def->effect == EFFECT_READ ? SQLITE_DENY : SQLITE_OK;
-    default: return SQLITE_DENY; /* ATTACH, PRAGMA, transactions, schema changes, and what comes to SQLite later */
+    case SQLITE_DELETE: return !own_table && t->def->effect == EFFECT_WRITE;
+    default: return false; /* ATTACH, PRAGMA, transactions, schema changes, and what comes to SQLite later */
     }
+}
+
+static int authorize(void *ctx, int action, const char *a, const char *b, const char *db, const char *trigger) {
+    tool_sql *t = ctx;
+    (void)db;
+    (void)trigger;
+    if (t->own_statement || may(t, action, a, b)) {
+        t->changes_rows |= action == SQLITE_INSERT || action == SQLITE_UPDATE || action == SQLITE_DELETE;
+        return SQLITE_OK;
+    }
+    t->denied = true; /* not every denial comes back as SQLITE_AUTH */
+    return SQLITE_DENY;
 }
 
 static int look_at_clock(void *ctx) {
@@ -202,7 +209,7 @@ static muga_status check_columns(tool_sql *t, muga_error *err) {
 static muga_status prepare(tool_sql *t, const char *sql, muga_error *err) {
     const char *tail = "";
     int rc = sqlite3_prepare_v3(t->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &t->stmt, &tail);
-    if ((rc & 0xFF) == SQLITE_AUTH) {
+    if (rc != SQLITE_OK && t->denied) {
         return error_set(err, MUGA_E_INPUT, "%s under effect: %s; a tool works on rows, through one statement",
                          sqlite3_errmsg(t->db), t->def->effect == EFFECT_WRITE ? "write" : "read");
     }
@@ -219,6 +226,9 @@ static muga_status prepare(tool_sql *t, const char *sql, muga_error *err) {
         return error_set(err, MUGA_E_INPUT, "EXPLAIN is no tool");
     }
     bool reads = sqlite3_stmt_readonly(t->stmt);
+    if (!reads && !t->changes_rows) { /* VACUUM asks nobody */
+        return error_set(err, MUGA_E_INPUT, "changes no rows; a tool works on rows");
+    }
     if (!reads && t->def->effect == EFFECT_READ) {
         return error_set(err, MUGA_E_INPUT, "changes data; say effect: write");
     }
