@@ -25,7 +25,7 @@ enum {
     TILE_ROWS = 48  /* a block is read once for so many rows */
 };
 /* Work below so many multiply-adds is done by the caller alone: waking the pool would cost more. */
-#define ATTENTION_INLINE_WORK (1u << 17)
+#define ATTENTION_INLINE_WORK (1u << 18)
 
 typedef struct attn_row {
     const float *q;      /* [head_dim] */
@@ -362,11 +362,14 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
     if (2 * n_key * a->n_head * a->head_dim < ATTENTION_INLINE_WORK)
         n_thread = 1;
     attn_plan plan = {.a = a, .n_group = a->n_head / a->n_head_kv};
-    /* Slices as wide as a tile, but at least four chunks a thread. */
+    /* Slices as wide as a tile, but four chunks a thread where that leaves whole groups of rows, and one in any case. */
     plan.slice_tok = plan.n_group < TILE_ROWS ? TILE_ROWS / plan.n_group : 1;
-    while (plan.slice_tok > 1 && (a->n_tok + plan.slice_tok - 1) / plan.slice_tok * a->n_head_kv < 4 * n_thread &&
-           n_thread > 1)
+    while (plan.slice_tok > 1 && n_thread > 1) {
+        uint64_t n = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok * a->n_head_kv;
+        if (n >= 4 * n_thread || (n >= n_thread && plan.slice_tok * plan.n_group <= GROUP_ROWS))
+            break;
         plan.slice_tok = (plan.slice_tok + 1) / 2;
+    }
     plan.n_slice = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok;
     uint64_t n_chunk = plan.n_slice * a->n_head_kv;
     uint64_t n_rest = n_chunk < 4 * n_thread ? n_chunk % n_thread : 0;
