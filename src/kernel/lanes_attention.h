@@ -362,7 +362,7 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
     if (2 * n_key * a->n_head * a->head_dim < ATTENTION_INLINE_WORK)
         n_thread = 1;
     attn_plan plan = {.a = a, .n_group = a->n_head / a->n_head_kv};
-    /* Slices as wide as a tile, but four chunks a thread where that leaves whole groups of rows, and one in any case. */
+    /* Slices as wide as a tile, but four chunks a thread where that leaves whole groups of rows, and one anyway. */
     plan.slice_tok = plan.n_group < TILE_ROWS ? TILE_ROWS / plan.n_group : 1;
     while (plan.slice_tok > 1 && n_thread > 1) {
         uint64_t n = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok * a->n_head_kv;
