@@ -1,7 +1,7 @@
 # Every tests/<kind>/test_*.c is an executable over the static library (hidden symbols visible) and tests/support;
 # every tests/<kind>/test_*.sh and .py is run as it is. CTest labels: the kind; threads, where the source starts some
 # (those run under the thread sanitizer); and what a line "ctest: LABEL..." near its top names: slow = not under
-# sanitizers.
+# sanitizers, unthreaded = not under the thread sanitizer.
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 if(NOT CMOCKA_FOUND)
     message(STATUS "cmocka is missing: no tests are built; run scripts/setup --check")
@@ -14,15 +14,21 @@ add_library(test_support STATIC ${SUPPORT_SOURCES})
 target_include_directories(test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(test_support PUBLIC muga_flags muga_static PkgConfig::CMOCKA ${MUGA_NEEDS})
 
-# Runs through tests/run, which gives each test an empty MUGA_HOME of its own and removes it afterwards.
-function(muga_add_test kind name source)
+# The labels of a test's source, into ${out}.
+function(muga_test_labels kind source out)
     file(STRINGS ${source} marks REGEX "ctest: [a-z ]+" LIMIT_COUNT 1)
     string(REGEX REPLACE ".*ctest: ([a-z ]*[a-z]).*" "\\1" marks "${marks}")
     string(REPLACE " " ";" labels "${kind} ${marks}")
     file(STRINGS ${source} threads REGEX "os_pool_new|pthread_create|n_thread" LIMIT_COUNT 1)
-    if(threads)
+    if(threads AND NOT "unthreaded" IN_LIST labels)
         list(APPEND labels threads)
     endif()
+    set(${out} ${labels} PARENT_SCOPE)
+endfunction()
+
+# Runs through tests/support/run, which gives each test an empty MUGA_HOME of its own and removes it afterwards.
+function(muga_add_test kind name source)
+    muga_test_labels(${kind} ${source} labels)
     add_test(NAME ${kind}/${name}
         COMMAND ${PROJECT_SOURCE_DIR}/tests/support/run ${ARGN}
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
@@ -38,6 +44,11 @@ foreach(source ${TEST_SOURCES})
     get_filename_component(kind ${folder} NAME)
     # The fault harness replaces malloc, and a sanitizer wants it for itself.
     if(kind STREQUAL "fault" AND MUGA_SANITIZE)
+        continue()
+    endif()
+    # The thread sanitizer has nothing to say where there is one thread.
+    muga_test_labels(${kind} ${source} labels)
+    if(MUGA_SANITIZE STREQUAL "thread" AND NOT "threads" IN_LIST labels)
         continue()
     endif()
     add_executable(${kind}_${name} ${source})
