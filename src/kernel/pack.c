@@ -197,104 +197,120 @@ void kernel_weights_release(kernel_weights *w) {
 
 /* ---- reading back ---- */
 
-static float load_f16(const uint8_t *p, uint32_t row) {
-    uint16_t h;
-    memcpy(&h, p + row * 2, 2);
-    return f16_to_f32(h);
-}
-
-static void get_nibbles(const uint8_t *vectors, uint32_t row, int offset, int16_t code[KERNEL_BLOCK]) {
-    for (int e = 0; e < 16; e++) {
-        uint8_t byte = vectors[e / 4 * PANEL_VECTOR + (int)row * 4 + e % 4];
-        code[e] = (int16_t)((byte & 15) - offset);
-        code[e + 16] = (int16_t)((byte >> 4) - offset);
+static void get_f16s(const uint8_t *p, float out[PANEL_ROWS]) {
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        uint16_t h;
+        memcpy(&h, p + r * 2, 2);
+        out[r] = f16_to_f32(h);
     }
 }
 
-void panel_block_get(tensor_type type, const uint8_t *panel, uint64_t i_block, uint32_t row, panel_block *out) {
-    uint64_t i_super = i_block / PANEL_SUPER_BLOCKS, in_super = i_block % PANEL_SUPER_BLOCKS;
-    out->min = 0;
-    if (type == TENSOR_Q4_0) {
-        const uint8_t *b = panel + i_block * PANEL_Q4_0_BYTES;
-        out->scale[0] = load_f16(b, row);
-        get_nibbles(b + PANEL_SCALES, row, 8, out->code);
-    } else if (type == TENSOR_Q4_1) {
-        const uint8_t *b = panel + i_block * PANEL_Q4_1_BYTES;
-        out->scale[0] = load_f16(b, row);
-        out->min = load_f16(b + PANEL_SCALES, row);
-        get_nibbles(b + 2 * PANEL_SCALES, row, 0, out->code);
-    } else if (type == TENSOR_Q8_0) {
-        const uint8_t *b = panel + i_block * PANEL_Q8_0_BYTES;
-        out->scale[0] = load_f16(b, row);
-        for (uint32_t e = 0; e < KERNEL_BLOCK; e++)
-            out->code[e] = (int16_t)(b[PANEL_SCALES + e / 4 * PANEL_VECTOR + row * 4 + e % 4] - 128);
-    } else if (type == TENSOR_Q4_K) {
-        const uint8_t *s = panel + i_super * PANEL_Q4_K_BYTES;
-        const uint8_t *b = s + PANEL_Q4_K_HEAD + in_super * PANEL_Q4_K_BLOCK;
-        out->scale[0] = load_f16(s, row) * (float)b[row];
-        out->min = -(load_f16(s + PANEL_SCALES, row) * (float)b[PANEL_ROWS + row]);
-        get_nibbles(b + 2 * PANEL_ROWS, row, 0, out->code);
-    } else {
-        assert(type == TENSOR_Q6_K);
-        const uint8_t *s = panel + i_super * PANEL_Q6_K_BYTES;
-        const uint8_t *b = s + PANEL_Q6_K_HEAD + in_super * PANEL_Q6_K_BLOCK, *high = b + 2 * PANEL_ROWS + PANEL_NIBBLES;
-        float d = load_f16(s, row);
-        out->scale[0] = d * (float)(int8_t)b[row];
-        out->scale[1] = d * (float)(int8_t)b[PANEL_ROWS + row];
-        get_nibbles(b + 2 * PANEL_ROWS, row, 32, out->code);
-        for (uint32_t e = 0; e < KERNEL_BLOCK; e++) {
-            uint8_t bits = high[e / 16 * PANEL_VECTOR + row * 4 + e % 4] >> e % 16 / 4 * 2 & 3;
-            out->code[e] = (int16_t)(out->code[e] + (bits << 4));
+/* out[r] = the `mask` bits at `shift` of lane r; lanes are 32-bit words, so that compilers use vectors here */
+static void get_bits(const uint8_t *vector, int shift, uint32_t mask, int32_t out[PANEL_ROWS]) {
+    uint32_t lanes[PANEL_ROWS];
+    memcpy(lanes, vector, sizeof lanes);
+    for (int r = 0; r < PANEL_ROWS; r++)
+        out[r] = (int32_t)(lanes[r] >> shift & mask);
+}
+
+/* Codes of element e (0..31) of 16 rows, offset taken off; vectors: the block's code vectors. */
+static void get_codes(tensor_type type, const uint8_t *vectors, int e, int32_t code[PANEL_ROWS]) {
+    int byte = e % 4 * 8, offset = type == TENSOR_Q8_0 ? 128 : type == TENSOR_Q4_0 ? 8 : type == TENSOR_Q6_K ? 32 : 0;
+    if (type == TENSOR_Q8_0)
+        get_bits(vectors + e / 4 * PANEL_VECTOR, byte, 255, code);
+    else
+        get_bits(vectors + e % 16 / 4 * PANEL_VECTOR, byte + e / 16 * 4, 15, code);
+    if (type == TENSOR_Q6_K) {
+        int32_t high[PANEL_ROWS];
+        get_bits(vectors + PANEL_NIBBLES + e / 16 * PANEL_VECTOR, byte + e % 16 / 4 * 2, 3, high);
+        for (int r = 0; r < PANEL_ROWS; r++)
+            code[r] = code[r] + high[r] * 16;
+    }
+    for (int r = 0; r < PANEL_ROWS; r++)
+        code[r] = code[r] - offset;
+}
+
+/* What scales block i_block of 16 rows, and where its code vectors are. */
+static const uint8_t *get_scales(tensor_type type, const uint8_t *panel, uint64_t i_block, float scale[2][PANEL_ROWS],
+                                 float min[PANEL_ROWS]) {
+    size_t head = panel_super_head(type), bytes = panel_block_bytes(type);
+    const uint8_t *super = panel + i_block / PANEL_SUPER_BLOCKS * (head + PANEL_SUPER_BLOCKS * bytes);
+    const uint8_t *block = super + head + i_block % PANEL_SUPER_BLOCKS * bytes;
+    get_f16s(head > 0 ? super : block, scale[0]);
+    memset(min, 0, PANEL_ROWS * sizeof *min);
+    switch (type) {
+    case TENSOR_Q4_1:
+        get_f16s(block + PANEL_SCALES, min);
+        block += 2 * PANEL_SCALES;
+        break;
+    case TENSOR_Q4_K:
+        get_f16s(super + PANEL_SCALES, min);
+        for (int r = 0; r < PANEL_ROWS; r++) {
+            scale[0][r] = scale[0][r] * (float)block[r];
+            min[r] = -(min[r] * (float)block[PANEL_ROWS + r]);
         }
+        block += 2 * PANEL_ROWS;
+        break;
+    case TENSOR_Q6_K:
+        for (int r = 0; r < PANEL_ROWS; r++) {
+            float d = scale[0][r];
+            scale[0][r] = d * (float)(int8_t)block[r];
+            scale[1][r] = d * (float)(int8_t)block[PANEL_ROWS + r];
+        }
+        return block + 2 * PANEL_ROWS;
+    default: block += PANEL_SCALES; break;
+    }
+    memcpy(scale[1], scale[0], sizeof scale[1]);
+    return block;
+}
+
+static bool has_min(tensor_type type) { return type == TENSOR_Q4_1 || type == TENSOR_Q4_K; }
+
+void panel_block_get(tensor_type type, const uint8_t *panel, uint64_t i_block, panel_block *out) {
+    const uint8_t *vectors = get_scales(type, panel, i_block, out->scale, out->min);
+    for (int e = 0; e < KERNEL_BLOCK; e++)
+        get_codes(type, vectors, e, out->code[e]);
+}
+
+static void plain_get(tensor_type type, const uint8_t *panel, uint64_t k, float out[PANEL_ROWS]) {
+    if (type == TENSOR_F32) {
+        memcpy(out, panel + k * PANEL_ROWS * 4, PANEL_ROWS * 4);
         return;
     }
-    out->scale[1] = out->scale[0];
-}
-
-/* One block of 32 values of a row, out[i * stride]. */
-static void block_dequantise(tensor_type type, const uint8_t *panel, uint64_t i_block, uint32_t row, float *out,
-                             size_t stride) {
-    panel_block b;
-    panel_block_get(type, panel, i_block, row, &b);
-    bool has_min = type == TENSOR_Q4_1 || type == TENSOR_Q4_K;
-    for (size_t e = 0; e < KERNEL_BLOCK; e++) {
-        float v = b.scale[e / 16] * (float)b.code[e];
-        out[e * stride] = has_min ? v + b.min : v; /* adding 0 would turn -0 into +0 */
-    }
-}
-
-static float plain_get(tensor_type type, const uint8_t *panel, uint64_t k, uint32_t row) {
-    uint64_t i = k * PANEL_ROWS + row;
-    if (type == TENSOR_F32) {
-        float f;
-        memcpy(&f, panel + i * 4, 4);
-        return f;
-    }
-    uint16_t h;
-    memcpy(&h, panel + i * 2, 2);
-    return type == TENSOR_F16 ? f16_to_f32(h) : bf16_to_f32(h);
+    uint16_t h[PANEL_ROWS];
+    memcpy(h, panel + k * PANEL_ROWS * 2, sizeof h);
+    for (int r = 0; r < PANEL_ROWS; r++)
+        out[r] = type == TENSOR_F16 ? f16_to_f32(h[r]) : bf16_to_f32(h[r]);
 }
 
 void panel_dequantise(tensor_type type, const uint8_t *panel, uint64_t k0, uint64_t n_k, float *out) {
     if (panel_is_plain(type)) {
-        for (uint64_t k = 0; k < n_k; k++)
-            for (uint32_t r = 0; r < PANEL_ROWS; r++)
-                out[k * PANEL_ROWS + r] = plain_get(type, panel, k0 + k, r);
+        for (uint64_t k = 0; k < n_k; k++, out += PANEL_ROWS)
+            plain_get(type, panel, k0 + k, out);
         return;
     }
-    for (uint64_t b = 0; b < n_k / KERNEL_BLOCK; b++)
-        for (uint32_t r = 0; r < PANEL_ROWS; r++)
-            block_dequantise(type, panel, k0 / KERNEL_BLOCK + b, r, out + b * KERNEL_BLOCK * PANEL_ROWS + r, PANEL_ROWS);
+    for (uint64_t b = k0 / KERNEL_BLOCK; b < (k0 + n_k) / KERNEL_BLOCK; b++) {
+        float scale[2][PANEL_ROWS], min[PANEL_ROWS];
+        int32_t code[PANEL_ROWS];
+        const uint8_t *vectors = get_scales(type, panel, b, scale, min);
+        for (int e = 0; e < KERNEL_BLOCK; e++, out += PANEL_ROWS) {
+            get_codes(type, vectors, e, code);
+            for (int r = 0; r < PANEL_ROWS; r++)
+                out[r] = scale[e / 16][r] * (float)code[r];
+            for (int r = 0; r < PANEL_ROWS && has_min(type); r++)
+                out[r] = out[r] + min[r]; /* not where there is no minimum: adding 0 would turn -0 into +0 */
+        }
+    }
 }
 
 void kernel_weights_row(const kernel_weights *w, uint64_t row, float *out) {
     assert(row < w->rows);
     const uint8_t *panel = panel_at(w, row / PANEL_ROWS);
-    uint32_t lane = (uint32_t)(row % PANEL_ROWS);
-    if (panel_is_plain(w->type))
-        for (uint64_t k = 0; k < w->cols; k++)
-            out[k] = plain_get(w->type, panel, k, lane);
-    else
-        for (uint64_t b = 0; b < w->cols / KERNEL_BLOCK; b++)
-            block_dequantise(w->type, panel, b, lane, out + b * KERNEL_BLOCK, 1);
+    float values[KERNEL_BLOCK * PANEL_ROWS];
+    for (uint64_t k0 = 0; k0 < w->cols; k0 += KERNEL_BLOCK) {
+        uint64_t n_k = MIN(w->cols - k0, KERNEL_BLOCK);
+        panel_dequantise(w->type, panel, k0, n_k, values);
+        for (uint64_t k = 0; k < n_k; k++)
+            out[k0 + k] = values[k * PANEL_ROWS + row % PANEL_ROWS];
+    }
 }

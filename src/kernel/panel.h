@@ -87,13 +87,13 @@ static inline const uint8_t *panel_at(const kernel_weights *w, uint64_t i_panel)
     return (const uint8_t *)w->panels + i_panel * panel_bytes(w->type, w->cols);
 }
 
-/* One row's part of one block of 32: integer codes with their offset taken off, and what scales them. Q6_K scales each
- * half by itself; elsewhere scale[0] == scale[1]. min is 0 where the type has none. */
+/* One block of 32 columns of a quantised panel: integer codes with their offset taken off, and what scales them. Q6_K
+ * scales each half by itself; elsewhere scale[0] == scale[1]. min is 0 where the type has none. */
 typedef struct panel_block {
-    int16_t code[KERNEL_BLOCK];
-    float scale[2], min; /* value = scale * code + min */
+    int32_t code[KERNEL_BLOCK][PANEL_ROWS];
+    float scale[2][PANEL_ROWS], min[PANEL_ROWS]; /* value = scale * code + min */
 } panel_block;
-void panel_block_get(tensor_type type, const uint8_t *panel, uint64_t i_block, uint32_t row, panel_block *out);
+void panel_block_get(tensor_type type, const uint8_t *panel, uint64_t i_block, panel_block *out);
 
 /* Columns [k0, k0 + n_k) of a panel as f32 in [k][16], bits as the type's codec gives; k0 and n_k multiples of 32. */
 void panel_dequantise(tensor_type type, const uint8_t *panel, uint64_t k0, uint64_t n_k, float *out);

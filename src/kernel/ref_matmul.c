@@ -41,10 +41,10 @@ static void ref_quantise_block(const float *x, ref_block *out) {
     }
 }
 
-static int32_t sum_products(const int16_t *w, const int8_t *x, int n) {
+static int32_t sum_products(const panel_block *w, uint32_t row, const int8_t *x, int from, int to) {
     int32_t sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += w[i] * x[i];
+    for (int i = from; i < to; i++)
+        sum += w->code[i][row] * x[i];
     return sum;
 }
 
@@ -55,20 +55,15 @@ static int32_t sum_codes(const int8_t *x) {
     return sum;
 }
 
-static float ref_dot_int8(tensor_type type, const uint8_t *panel, uint32_t lane, const ref_block *x, uint64_t n_block) {
-    float acc = 0;
-    for (uint64_t b = 0; b < n_block; b++) {
-        panel_block w;
-        panel_block_get(type, panel, b, lane, &w);
-        if (type == TENSOR_Q6_K) {
-            for (int h = 0; h < 2; h++)
-                acc = fmaf((float)sum_products(w.code + 16 * h, x[b].code + 16 * h, 16), w.scale[h] * x[b].scale, acc);
-        } else {
-            acc = fmaf((float)sum_products(w.code, x[b].code, KERNEL_BLOCK), w.scale[0] * x[b].scale, acc);
-            if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
-                acc = fmaf(w.min, x[b].scale * (float)sum_codes(x[b].code), acc);
-        }
+/* acc after one more block: the heart of arithmetic 1 */
+static float ref_block_step(tensor_type type, const panel_block *w, uint32_t row, const ref_block *x, float acc) {
+    if (type == TENSOR_Q6_K) {
+        acc = fmaf((float)sum_products(w, row, x->code, 0, 16), w->scale[0][row] * x->scale, acc);
+        return fmaf((float)sum_products(w, row, x->code, 16, 32), w->scale[1][row] * x->scale, acc);
     }
+    acc = fmaf((float)sum_products(w, row, x->code, 0, KERNEL_BLOCK), w->scale[0][row] * x->scale, acc);
+    if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
+        acc = fmaf(w->min[row], x->scale * (float)sum_codes(x->code), acc);
     return acc;
 }
 
@@ -79,38 +74,47 @@ typedef struct ref_job {
     bool int8;
 } ref_job;
 
+/* The panel's outputs, token t, are y + t * y_stride; they hold the chains' values between blocks. */
+static void panel_int8(const kernel_matmul_args *a, const uint8_t *panel, float *y, uint64_t n_row) {
+    uint64_t n_block = a->w->cols / KERNEL_BLOCK;
+    for (uint64_t b = 0; b < n_block; b++) {
+        panel_block w;
+        panel_block_get(a->w->type, panel, b, &w);
+        for (uint64_t t = 0; t < a->n_tok; t++) {
+            const ref_block *x = (const ref_block *)a->scratch + t * n_block + b;
+            for (uint32_t r = 0; r < n_row; r++)
+                y[t * a->y_stride + r] = ref_block_step(a->w->type, &w, r, x, y[t * a->y_stride + r]);
+        }
+    }
+}
+
+static void panel_f32(const kernel_matmul_args *a, const uint8_t *panel, float *y, uint64_t n_row) {
+    for (uint64_t k0 = 0; k0 < a->w->cols; k0 += KERNEL_BLOCK) {
+        float w[KERNEL_BLOCK * PANEL_ROWS];
+        uint64_t n_k = MIN(a->w->cols - k0, KERNEL_BLOCK);
+        panel_dequantise(a->w->type, panel, k0, n_k, w);
+        for (uint64_t t = 0; t < a->n_tok; t++)
+            for (uint32_t r = 0; r < n_row; r++) {
+                float acc = y[t * a->y_stride + r];
+                for (uint64_t k = 0; k < n_k; k++)
+                    acc = fmaf(w[k * PANEL_ROWS + r], a->x[t * a->x_stride + k0 + k], acc);
+                y[t * a->y_stride + r] = acc;
+            }
+    }
+}
+
 static void ref_panel(void *ctx, int i_panel) {
     const ref_job *job = ctx;
     const kernel_matmul_args *a = job->a;
-    const kernel_weights *w = a->w;
-    const uint8_t *panel = panel_at(w, (uint64_t)i_panel);
-    uint64_t row0 = (uint64_t)i_panel * PANEL_ROWS, n_row = MIN(w->rows - row0, PANEL_ROWS);
-    if (job->int8) {
-        uint64_t n_block = w->cols / KERNEL_BLOCK;
-        for (uint64_t t = 0; t < a->n_tok; t++)
-            for (uint32_t r = 0; r < n_row; r++)
-                a->y[t * a->y_stride + row0 + r] =
-                    canonical(ref_dot_int8(w->type, panel, r, (const ref_block *)a->scratch + t * n_block, n_block));
-        return;
-    }
+    const uint8_t *panel = panel_at(a->w, (uint64_t)i_panel);
+    uint64_t row0 = (uint64_t)i_panel * PANEL_ROWS, n_row = MIN(a->w->rows - row0, PANEL_ROWS);
+    float *y = a->y + row0;
+    for (uint64_t t = 0; t < a->n_tok; t++)
+        memset(y + t * a->y_stride, 0, n_row * sizeof *y);
+    (job->int8 ? panel_int8 : panel_f32)(a, panel, y, n_row);
     for (uint64_t t = 0; t < a->n_tok; t++)
         for (uint32_t r = 0; r < n_row; r++)
-            a->y[t * a->y_stride + row0 + r] = 0;
-    for (uint64_t k0 = 0; k0 < w->cols; k0 += 256) { /* in stretches only so that the weights fit on the stack */
-        float value[256 * PANEL_ROWS];
-        uint64_t n_k = MIN(w->cols - k0, 256);
-        panel_dequantise(w->type, panel, k0, n_k, value);
-        for (uint64_t t = 0; t < a->n_tok; t++)
-            for (uint32_t r = 0; r < n_row; r++) {
-                float acc = a->y[t * a->y_stride + row0 + r];
-                for (uint64_t k = 0; k < n_k; k++)
-                    acc = fmaf(value[k * PANEL_ROWS + r], a->x[t * a->x_stride + k0 + k], acc);
-                a->y[t * a->y_stride + row0 + r] = acc;
-            }
-    }
-    for (uint64_t t = 0; t < a->n_tok; t++)
-        for (uint32_t r = 0; r < n_row; r++)
-            a->y[t * a->y_stride + row0 + r] = canonical(a->y[t * a->y_stride + row0 + r]);
+            y[t * a->y_stride + r] = canonical(y[t * a->y_stride + r]);
 }
 
 void ref_matmul(const kernel_matmul_args *a, os_pool *pool) {
