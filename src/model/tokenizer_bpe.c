@@ -68,48 +68,71 @@ static muga_status add_merge(tokenizer *t, uint64_t i, span line, char *room, in
     return MUGA_OK;
 }
 
+/* No piece that merging could come to has a space after another character. */
+static bool no_piece_spans_words(const vocab *v) {
+    for (uint32_t i = 0; i < v->n_symbols; i++) {
+        span piece = vocab_piece(v, i);
+        if (i < v->n && v->types[i] != VOCAB_NORMAL && v->types[i] != VOCAB_UNDEFINED && v->types[i] != VOCAB_UNUSED)
+            continue; /* a special token with a plain space isn't reached by merging */
+        size_t at = 0;
+        while (at < piece.n && piece.p[at] == ' ')
+            at++;
+        if (at < piece.n && memchr(piece.p + at, ' ', piece.n - at))
+            return false;
+    }
+    return true;
+}
+
+static muga_status read_merges(tokenizer *t, const gguf_array *merges, muga_error *err) {
+    uint32_t size = 64;
+    while (size / 2 < merges->n)
+        size *= 2;
+    t->bpe.slots = mem_alloc_array(size, sizeof t->bpe.slots[0]);
+    t->bpe.slot_mask = size - 1;
+    char *room = malloc(VOCAB_MAX_PIECE_BYTES);
+    muga_status st = t->bpe.slots && room ? MUGA_OK : error_nomem(err, "merges");
+    uint64_t at = 0;
+    span line;
+    int32_t guess = VOCAB_NONE;
+    for (uint64_t i = 0; !st && gguf_array_next_string(merges, &at, &line); i++)
+        st = add_merge(t, i, line, room, &guess, err);
+    free(room);
+    return st;
+}
+
+/* Each byte is a symbol, with a token or without. */
+static muga_status intern_bytes(vocab *v, muga_error *err) {
+    for (int b = 0; b < 256; b++) {
+        char byte = (char)b;
+        v->byte_ids[b] = vocab_intern(v, &byte, 1);
+        if (v->byte_ids[b] == VOCAB_NONE)
+            return error_nomem(err, "vocabulary");
+    }
+    return MUGA_OK;
+}
+
 muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err) {
-    gguf_array merges;
-    t->bpe.whole = mem_alloc_array(t->vocab.n, sizeof t->bpe.whole[0]);
-    if (!t->bpe.whole)
-        return error_nomem(err, "merges");
-    if (t->kind == TOKENIZER_SPM && !t->vocab.scores)
+    gguf_array merges = {.type = GGUF_STRING};
+    bool scored = t->kind == TOKENIZER_SPM;
+    muga_status st = scored ? MUGA_OK : gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
+    if (st == MUGA_E_NOT_FOUND || (scored && !t->vocab.scores))
         return error_set(err, MUGA_E_INPUT,
-                         "key \"tokenizer.ggml.scores\" is missing; the file's vocabulary is not whole: use another");
-    if (t->kind == TOKENIZER_SPM)
-        return MUGA_OK;
-    muga_status st = gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
-    if (st == MUGA_E_NOT_FOUND)
-        return error_set(err, MUGA_E_INPUT,
-                         "key \"tokenizer.ggml.merges\" is missing; the file's vocabulary is not whole: use another");
+                         "key \"tokenizer.ggml.%s\" is missing; the vocabulary is not whole: use another file",
+                         scored ? "scores" : "merges");
     if (st)
         return st;
     if (merges.n > MAX_MERGES)
         return error_set(err, MUGA_E_INPUT, "key \"tokenizer.ggml.merges\" has %" PRIu64 " merges (at most %u allowed)",
                          merges.n, MAX_MERGES);
-    for (int b = 0; b < 256 && t->kind == TOKENIZER_BPE; b++) {
-        char byte = (char)b;
-        t->vocab.byte_ids[b] = vocab_intern(&t->vocab, &byte, 1);
-        if (t->vocab.byte_ids[b] == VOCAB_NONE)
-            return error_nomem(err, "vocabulary");
-    }
-    uint32_t size = 64;
-    while (size / 2 < merges.n)
-        size *= 2;
-    t->bpe.slots = mem_alloc_array(size, sizeof t->bpe.slots[0]);
-    t->bpe.slot_mask = size - 1;
-    char *room = malloc(VOCAB_MAX_PIECE_BYTES);
-    if (!t->bpe.slots || !room) {
-        free(room);
+    t->bpe.whole = mem_alloc_array(t->vocab.n, sizeof t->bpe.whole[0]);
+    if (!t->bpe.whole)
         return error_nomem(err, "merges");
-    }
-    uint64_t at = 0;
-    span line;
-    int32_t guess = VOCAB_NONE;
-    for (uint64_t i = 0; !st && gguf_array_next_string(&merges, &at, &line); i++)
-        st = add_merge(t, i, line, room, &guess, err);
-    free(room);
-    return st;
+    if (t->kind == TOKENIZER_BPE && (st = intern_bytes(&t->vocab, err)))
+        return st;
+    if (!scored && (st = read_merges(t, &merges, err)))
+        return st;
+    t->cuts_at_spaces = t->kind != TOKENIZER_BPE && no_piece_spans_words(&t->vocab);
+    return MUGA_OK;
 }
 
 void bpe_release(tokenizer *t) {
@@ -352,6 +375,21 @@ static bool encode_word(void *ctx, const char *p, size_t n) {
     return push_symbols(m, p, n);
 }
 
+/* A line or a whole stretch, in the kinds without words. Where no piece spans two words, merging each by itself comes
+ * to the same, and most are then remembered. */
+static bool encode_line(void *ctx, const char *p, size_t n) {
+    const merger *m = ctx;
+    size_t from = 0;
+    for (size_t at = 1; at < n && m->t->cuts_at_spaces && !m->marked; at++) {
+        if (p[at] != ' ' || p[at - 1] == ' ')
+            continue;
+        if (!encode_word(ctx, p + from, at - from))
+            return false;
+        from = at;
+    }
+    return encode_word(ctx, p + from, n - from);
+}
+
 /* SentencePiece's run times cut characters by their first byte after spaces have become U+2581, so in ill-formed text a
  * broken character may take part of a space with it. The ids are theirs: such text is merged in that spelling. */
 static bool mark_spaces(merger *m, span text, char **out) {
@@ -381,9 +419,9 @@ muga_status bpe_encode(const tokenizer *t, const char *text, size_t n, size_t of
     merger m = {.t = t, .text = text, .word = {text, n}, .offset = offset, .out = out, .err = err};
     char *marked = NULL;
     if (t->pre)
-        pretokenize_run(t->pre, text, n, encode_word, &m);
+        pretokenize_run(t->pre, text, n, t->kind == TOKENIZER_BPE ? encode_word : encode_line, &m);
     else if (utf8_valid(text, n) || mark_spaces(&m, m.word, &marked))
-        encode_word(&m, m.word.p, m.word.n);
+        encode_line(&m, m.word.p, m.word.n);
     free(marked);
     free(m.symbols);
     free(m.heap);

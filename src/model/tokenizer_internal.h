@@ -37,8 +37,9 @@ struct tokenizer {
     vocab vocab;
     const pretokenizer *pre; /* NULL in the kinds that have none */
     bpe bpe;
-    bool space_prefix; /* text begins, and goes on after a special token, with a space */
-    bool strips_after; /* white space after a special token belongs to it, but after those in keeps_after */
+    bool cuts_at_spaces; /* no piece has a space after another character: text may be merged word by word */
+    bool space_prefix;   /* text begins, and goes on after a special token, with a space */
+    bool strips_after;   /* white space after a special token belongs to it, but after those in keeps_after */
     int32_t keeps_after[3];
     bool lowercase, strip_accents; /* WPM */
     int32_t bos, eos, eot, unknown;

@@ -222,7 +222,9 @@ static muga_status read_types(vocab *v, const gguf_file *file, muga_error *err) 
     if (st && st != MUGA_E_NOT_FOUND)
         return st;
     for (uint32_t i = 0; i < v->n; i++) {
-        int64_t type = st ? VOCAB_NORMAL : gguf_array_int(&types, i);
+        int32_t type = VOCAB_NORMAL;
+        if (!st)
+            memcpy(&type, types.data + (size_t)i * sizeof type, sizeof type);
         v->types[i] = type >= VOCAB_UNDEFINED && type <= VOCAB_BYTE ? (uint8_t)type : VOCAB_UNDEFINED;
     }
     st = need_array(file, "tokenizer.ggml.scores", GGUF_F32, v->n, &scores, err);
@@ -231,8 +233,7 @@ static muga_status read_types(vocab *v, const gguf_file *file, muga_error *err) 
     v->scores = mem_alloc_array(v->n, sizeof v->scores[0]);
     if (!v->scores)
         return error_nomem(err, "vocabulary");
-    for (uint32_t i = 0; i < v->n; i++)
-        v->scores[i] = (float)gguf_array_number(&scores, i);
+    memcpy(v->scores, scores.data, v->n * sizeof v->scores[0]);
     return MUGA_OK;
 }
 
@@ -332,34 +333,40 @@ static int compare_names(const void *a, const void *b) {
     return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
-static bool is_special(const vocab *v, uint32_t id, bool user_only) {
+static bool is_special(const vocab *v, uint32_t id) {
     uint8_t type = v->types[id];
-    if (v->begin[id + 1] == v->begin[id])
-        return false;
-    return type == VOCAB_USER_DEFINED || (!user_only && (type == VOCAB_CONTROL || type == VOCAB_UNKNOWN));
+    bool special = type == VOCAB_USER_DEFINED || type == VOCAB_CONTROL || type == VOCAB_UNKNOWN;
+    return special && v->begin[id + 1] > v->begin[id];
 }
 
-static bool make_names(const vocab *v, vocab_names *out, bool user_only) {
+static void add_name(vocab_names *out, const name *n) {
+    out->ids[out->n++] = n->id;
+    out->first[(uint8_t)n->text.p[0]] = true;
+}
+
+static bool make_names(vocab *v) {
     uint32_t n = 0;
     for (uint32_t id = 0; id < v->n; id++)
-        n += is_special(v, id, user_only);
+        n += is_special(v, id);
     name *names = mem_alloc_array(n, sizeof names[0]);
-    out->ids = mem_alloc_array(n, sizeof out->ids[0]);
-    if (!names || !out->ids) {
+    v->special.ids = mem_alloc_array(n, sizeof v->special.ids[0]);
+    v->user.ids = mem_alloc_array(n, sizeof v->user.ids[0]);
+    if (!names || !v->special.ids || !v->user.ids) {
         free(names);
         return false;
     }
     n = 0;
     for (uint32_t id = 0; id < v->n; id++) {
-        if (is_special(v, id, user_only))
+        if (is_special(v, id))
             names[n++] = (name){vocab_piece(v, id), (int32_t)id};
     }
     qsort(names, n, sizeof names[0], compare_names);
     for (uint32_t i = 0; i < n; i++) {
-        if (out->n > 0 && compare_spans(names[i - 1].text, names[i].text) == 0)
-            out->n--; /* the later token wins */
-        out->ids[out->n++] = names[i].id;
-        out->first[(uint8_t)names[i].text.p[0]] = true;
+        if (i + 1 < n && compare_spans(names[i].text, names[i + 1].text) == 0)
+            continue; /* of two with one name the later token counts */
+        add_name(&v->special, &names[i]);
+        if (v->types[names[i].id] == VOCAB_USER_DEFINED)
+            add_name(&v->user, &names[i]);
     }
     free(names);
     return true;
@@ -367,7 +374,7 @@ static bool make_names(const vocab *v, vocab_names *out, bool user_only) {
 
 muga_status vocab_finish(vocab *v, muga_error *err) {
     v->text_pieces = mem_alloc_array(v->n, sizeof v->text_pieces[0]);
-    if (!v->text_pieces || !make_names(v, &v->special, false) || !make_names(v, &v->user, true))
+    if (!v->text_pieces || !make_names(v))
         return error_nomem(err, "vocabulary");
     for (uint32_t id = 0; id < v->n; id++) {
         span piece = vocab_piece(v, id);
