@@ -1,6 +1,6 @@
 /* Matrix products by themselves, next to what the machine could do: GB/s in decode beside the measured read bandwidth,
- * multiply-adds per second in prefill beside the measured int8 peak. Shapes are SmolLM2-135M's, with as many copies of a
- * matrix as make up a model of 100 MB, so that decode reads memory and not a cache.
+ * multiply-adds per second in prefill beside the measured int8 peak. Shapes are SmolLM2-135M's, with as many copies of
+ * a matrix as make up a model of 100 MB, so that decode reads memory and not a cache.
  *
  *   bench_kernel [-t THREADS] [-i ISA] [-n PREFILL_TOKENS] [-y TYPE] */
 #include "kernel/kernel.h"
@@ -191,8 +191,14 @@ typedef struct product {
 static void run_product(void *ctx) {
     product *p = ctx;
     for (uint64_t i = 0; i < p->n_copy; i++) {
-        kernel_matmul_args a = {.w = &p->w[i], .x = p->x, .x_stride = p->w[i].cols, .y = p->y, .y_stride = p->w[i].rows,
-                                .n_tok = p->n_tok, .scratch = p->scratch, .act = KERNEL_ACT_INT8};
+        kernel_matmul_args a = {.w = &p->w[i],
+                                .x = p->x,
+                                .x_stride = p->w[i].cols,
+                                .y = p->y,
+                                .y_stride = p->w[i].rows,
+                                .n_tok = p->n_tok,
+                                .scratch = p->scratch,
+                                .act = KERNEL_ACT_INT8};
         p->table->matmul(&a, p->pool);
     }
 }
@@ -223,9 +229,9 @@ static void bench_shape(const kernel_table *table, limits *l, tensor_type type, 
     p.n_tok = n_prefill;
     double prefill = median_time(run_product, &p) / (double)p.n_copy;
     double gbs = bytes / decode * 1e-9, gmacs = (double)rows * (double)cols * (double)n_prefill / prefill * 1e-9;
-    printf("%-5s %6llu x %-5llu  decode %7.1f us %6.1f GB/s %3.0f %%   prefill %8.2f ms %7.1f G/s %3.0f %%\n", traits->name,
-           (unsigned long long)rows, (unsigned long long)cols, decode * 1e6, gbs, 100 * gbs * 1e9 / bandwidth,
-           prefill * 1e3, gmacs, peak > 0 ? 100 * gmacs * 1e9 / peak : 0);
+    printf("%-5s %6llu x %-5llu  decode %7.1f us %6.1f GB/s %3.0f %%   prefill %8.2f ms %7.1f G/s %3.0f %%\n",
+           traits->name, (unsigned long long)rows, (unsigned long long)cols, decode * 1e6, gbs,
+           100 * gbs * 1e9 / bandwidth, prefill * 1e3, gmacs, peak > 0 ? 100 * gmacs * 1e9 / peak : 0);
     fflush(stdout);
     for (uint64_t i = 0; i < n_copy; i++)
         kernel_weights_release(&p.w[i]);
@@ -271,8 +277,10 @@ int main(int argc, char **argv) {
     memset(bytes, 1, l.n);
     l.bytes = bytes;
     double bandwidth = (double)l.n / median_time(read_all, &l), peak = integer_peak(isa, &l);
-    printf("%s, %d threads; read bandwidth over %d MB: %.1f GB/s; int8 peak: %.0f G multiply-adds/s; prefill of %llu tokens\n",
-           kernel_isa_name(isa), l.n_thread, MODEL_BYTES >> 20, bandwidth * 1e-9, peak * 1e-9, (unsigned long long)n_prefill);
+    printf(
+        "%s, %d threads; read bandwidth over %d MB: %.1f GB/s; int8 peak: %.0f G multiply-adds/s; prefill of %llu tokens\n",
+        kernel_isa_name(isa), l.n_thread, MODEL_BYTES >> 20, bandwidth * 1e-9, peak * 1e-9,
+        (unsigned long long)n_prefill);
 
     static const uint64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {2048, 2048}};
     static const tensor_type types[] = {TENSOR_Q4_1, TENSOR_Q4_0, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q6_K, TENSOR_F16};

@@ -1,11 +1,10 @@
 /* The matrix product with AVX2 and FMA: the inner functions that matmul.c calls. A panel is two halves of 8 rows, one
  * register each, computed one after the other.
  *
- * Idea: maddubs multiplies unsigned weight codes by signed activation codes and adds pairs in 16 bits, saturating. So it
- * is used only where no sum can leave 16 bits:
- *   4-bit codes   a block's 8 groups of pairs are at most 8 * 2 * 15 * 127 = 30,480: summed in 16 bits, widened once
- *   6-bit codes   two groups: 2 * 2 * 63 * 127 = 32,004: widened every two groups
- *   8-bit codes   |w| * (x with w's sign): a pair is at most 2 * 128 * 127 = 32,512: widened every group */
+ * Idea: maddubs multiplies unsigned weight codes by signed activation codes and adds pairs in 16 bits, saturating. So
+ * it is used only where no sum can leave 16 bits: 4-bit codes   a block's 8 groups of pairs are at most 8 * 2 * 15 *
+ * 127 = 30,480: summed in 16 bits, widened once 6-bit codes   two groups: 2 * 2 * 63 * 127 = 32,004: widened every two
+ * groups 8-bit codes   |w| * (x with w's sign): a pair is at most 2 * 128 * 127 = 32,512: widened every group */
 #include "kernel/internal.h"
 #include "kernel/matmul.h"
 
@@ -53,7 +52,9 @@ INLINE __m128i sum_of_tokens(__m256i a, __m256i b) {
     return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 }
 
-INLINE void store_lanes(uint8_t *p, __m128i v) { _mm_storeu_si128((__m128i *)(void *)p, v); }
+INLINE void store_lanes(uint8_t *p, __m128i v) {
+    _mm_storeu_si128((__m128i *)(void *)p, v);
+}
 INLINE void store_two(uint8_t *p, size_t step, __m256i v) {
     store_lanes(p, _mm256_castsi256_si128(v));
     store_lanes(p + step, _mm256_extracti128_si256(v, 1));
@@ -129,8 +130,8 @@ static void quantise_wide(const float *x, size_t x_stride, uint32_t width, uint6
     }
 }
 
-/* Fewer tokens: four blocks of one token at once, as if they were four tokens, then each to its own place; past the last
- * block the last is repeated. */
+/* Fewer tokens: four blocks of one token at once, as if they were four tokens, then each to its own place; past the
+ * last block the last is repeated. */
 static void avx2_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile) {
     if (width >= 4) {
         quantise_wide(x, x_stride, width, n_block, tile);
@@ -154,14 +155,18 @@ static void avx2_quantise(const float *x, size_t x_stride, uint32_t width, uint6
 
 /* ---- int8: w points at the half's own bytes of a panel's vectors and scales ---- */
 
-INLINE __m256 load_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+INLINE __m256 load_f16(const uint8_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
 INLINE __m256 load_u8(const uint8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 INLINE __m256 load_i8(const uint8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
-INLINE __m256i load_half(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+INLINE __m256i load_half(const uint8_t *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
 INLINE __m256i broadcast_i32(const uint8_t *p) {
     int32_t v;
     memcpy(&v, p, 4);
@@ -172,7 +177,9 @@ INLINE __m256 broadcast_f32(const uint8_t *p) {
     memcpy(&v, p, 4);
     return _mm256_set1_ps(v);
 }
-INLINE __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+INLINE __m256i widen(__m256i pairs) {
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
 
 /* pairs[t] += codes of one group x the tokens' codes of that group, in 16 bits */
 INLINE void dot_group(__m256i *pairs, __m256i codes, const uint8_t *at, const int width) {
@@ -185,11 +192,12 @@ INLINE void dot_group(__m256i *pairs, __m256i codes, const uint8_t *at, const in
 INLINE void add_scaled(__m256 *acc, const __m256i *sums, __m256 scale, const uint8_t *block, const int width) {
     UNROLL
     for (int t = 0; t < width; t++)
-        acc[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[t]), _mm256_mul_ps(scale, broadcast_f32(block + 4 * t)), acc[t]);
+        acc[t] =
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[t]), _mm256_mul_ps(scale, broadcast_f32(block + 4 * t)), acc[t]);
 }
 
-INLINE void block_q4(const tensor_type type, const uint8_t *w, __m256 scale, __m256 min, const uint8_t *block, __m256 *acc,
-                     const int width) {
+INLINE void block_q4(const tensor_type type, const uint8_t *w, __m256 scale, __m256 min, const uint8_t *block,
+                     __m256 *acc, const int width) {
     const __m256i low = _mm256_set1_epi8(15);
     const uint8_t *codes = block + TILE_CODES * width;
     __m256i sums[TILE];
@@ -266,13 +274,14 @@ INLINE void block_q6_k(const uint8_t *w, const int half, __m256 d, const uint8_t
 }
 
 /* One block of 8 rows; half: 0 or 32, their byte offset in a vector. super: where the super-block begins (K-quants). */
-INLINE void block_any(const tensor_type type, const uint8_t *super, const uint8_t *w, const int half, const uint8_t *block,
-                      __m256 *acc, const int width) {
+INLINE void block_any(const tensor_type type, const uint8_t *super, const uint8_t *w, const int half,
+                      const uint8_t *block, __m256 *acc, const int width) {
     const int f16s = half / 2, bytes = half / 4;
     if (type == TENSOR_Q4_0) {
         block_q4(type, w + PANEL_SCALES + half, load_f16(w + f16s), _mm256_setzero_ps(), block, acc, width);
     } else if (type == TENSOR_Q4_1) {
-        block_q4(type, w + 2 * PANEL_SCALES + half, load_f16(w + f16s), load_f16(w + PANEL_SCALES + f16s), block, acc, width);
+        block_q4(type, w + 2 * PANEL_SCALES + half, load_f16(w + f16s), load_f16(w + PANEL_SCALES + f16s), block, acc,
+                 width);
     } else if (type == TENSOR_Q8_0) {
         block_q8_0(w + PANEL_SCALES + half, load_f16(w + f16s), block, acc, width);
     } else if (type == TENSOR_Q4_K) {
@@ -285,9 +294,10 @@ INLINE void block_any(const tensor_type type, const uint8_t *super, const uint8_
 }
 
 /* All blocks of a stretch of `n_half` halves of a panel, from `half` on; the second half's sums follow the first's. */
-INLINE void walk_blocks(const tensor_type type, const uint8_t *w, const int half, const int n_half, const uint8_t *block,
-                        uint64_t n_block, __m256 *acc, const int width) {
-    const size_t head = panel_super_head(type), bytes = panel_block_bytes(type), step = (size_t)(TILE_BLOCK_BYTES * width);
+INLINE void walk_blocks(const tensor_type type, const uint8_t *w, const int half, const int n_half,
+                        const uint8_t *block, uint64_t n_block, __m256 *acc, const int width) {
+    const size_t head = panel_super_head(type), bytes = panel_block_bytes(type),
+                 step = (size_t)(TILE_BLOCK_BYTES * width);
     const uint8_t *super = w;
     for (uint64_t b = 0; b < n_block; b++, w += bytes, block += step) {
         if (head > 0 && b % PANEL_SUPER_BLOCKS == 0) {
@@ -336,7 +346,8 @@ INLINE void int8_panels(const matmul_stretch *s, const tensor_type type, const i
             UNROLL
             for (int h = 0; h < n_half; h++)
                 sums_load(s, y + h * HALF, rows_mask(n_row, half + h), acc + h * width, width);
-            walk_blocks(type, s->weights + p * s->panel_stride, half * 32, n_half, s->tile, s->n_k / KERNEL_BLOCK, acc, width);
+            walk_blocks(type, s->weights + p * s->panel_stride, half * 32, n_half, s->tile, s->n_k / KERNEL_BLOCK, acc,
+                        width);
             UNROLL
             for (int h = 0; h < n_half; h++)
                 sums_store(s, y + h * HALF, rows_mask(n_row, half + h), acc + h * width, width);
@@ -385,7 +396,8 @@ INLINE __m256 load_weights(const tensor_type type, const uint8_t *w, uint64_t i)
 }
 
 /* n_panel whole panels side by side, 2 n_panel width chains; n_row: rows that exist from panel p on */
-INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, const tensor_type type, const int width) {
+INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, const tensor_type type,
+                       const int width) {
     __m256 acc[2 * TILE];
     const uint8_t *w = s->weights + p * s->panel_stride;
     const float *x = s->tile;
@@ -397,7 +409,8 @@ INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, c
     for (uint64_t k = 0; k < s->n_k; k++, x += width) {
         UNROLL
         for (int i = 0; i < 2 * n_panel; i++) {
-            __m256 v = load_weights(type, w + (size_t)(i / 2) * s->panel_stride, k * PANEL_ROWS + (uint64_t)(i % 2) * HALF);
+            __m256 v =
+                load_weights(type, w + (size_t)(i / 2) * s->panel_stride, k * PANEL_ROWS + (uint64_t)(i % 2) * HALF);
             UNROLL
             for (int t = 0; t < width; t++)
                 acc[i * width + t] = _mm256_fmadd_ps(v, _mm256_set1_ps(x[t]), acc[i * width + t]);

@@ -1,9 +1,9 @@
 /* The matrix product with AVX-512 and VNNI: the inner functions that matmul.c calls. A register is 16 output rows; for
  * each of the tile's tokens there is one register of integer sums (a block) and one of f32 sums (all blocks).
  *
- * Idea: weights of a group of four k are loaded once and meet every token of the tile, each token's four codes broadcast
- * from the tile. 12 tokens are 24 registers of sums, 12 independent chains: enough to hide every latency. vpdpbusd does
- * not saturate; the offset of unsigned codes is the sums' initial value, so it costs nothing. */
+ * Idea: weights of a group of four k are loaded once and meet every token of the tile, each token's four codes
+ * broadcast from the tile. 12 tokens are 24 registers of sums, 12 independent chains: enough to hide every latency.
+ * vpdpbusd does not saturate; the offset of unsigned codes is the sums' initial value, so it costs nothing. */
 #include "kernel/internal.h"
 #include "kernel/matmul.h"
 
@@ -52,7 +52,9 @@ INLINE __m128i sum_of_tokens(__m512i groups) {
     return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-INLINE void store_lanes(uint8_t *p, __m128i v) { _mm_storeu_si128((__m128i *)(void *)p, v); }
+INLINE void store_lanes(uint8_t *p, __m128i v) {
+    _mm_storeu_si128((__m128i *)(void *)p, v);
+}
 
 /* One block of four tokens at x[0..3], into their lanes of a tile's block of `width` tokens. */
 INLINE void quantise_four(const float *const x[4], uint32_t width, uint8_t *block) {
@@ -123,8 +125,8 @@ static void quantise_wide(const float *x, size_t x_stride, uint32_t width, uint6
     }
 }
 
-/* Fewer tokens: four blocks of one token at once, as if they were four tokens, then each to its own place; past the last
- * block the last is repeated. */
+/* Fewer tokens: four blocks of one token at once, as if they were four tokens, then each to its own place; past the
+ * last block the last is repeated. */
 static void avx512_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile) {
     if (width >= 4) {
         quantise_wide(x, x_stride, width, n_block, tile);
@@ -148,14 +150,18 @@ static void avx512_quantise(const float *x, size_t x_stride, uint32_t width, uin
 
 /* ---- int8 ---- */
 
-INLINE __m512 load_f16(const uint8_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+INLINE __m512 load_f16(const uint8_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
 INLINE __m512 load_u8(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 INLINE __m512 load_i8(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
-INLINE __m512i load_vector(const uint8_t *p) { return _mm512_loadu_si512(p); }
+INLINE __m512i load_vector(const uint8_t *p) {
+    return _mm512_loadu_si512(p);
+}
 INLINE __m512i broadcast_i32(const uint8_t *p) {
     int32_t v;
     memcpy(&v, p, 4);
@@ -189,7 +195,8 @@ INLINE void dot_nibbles(__m512i *sums, const uint8_t *vectors, const uint8_t *co
 INLINE void add_scaled(__m512 *acc, const __m512i *sums, __m512 scale, const uint8_t *block, const int width) {
     UNROLL
     for (int t = 0; t < width; t++)
-        acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]), _mm512_mul_ps(scale, broadcast_f32(block + 4 * t)), acc[t]);
+        acc[t] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]), _mm512_mul_ps(scale, broadcast_f32(block + 4 * t)), acc[t]);
 }
 
 /* acc[t] = fma(min, d_x[t] * sum_x[t], acc[t]) */
@@ -199,8 +206,8 @@ INLINE void add_min(__m512 *acc, __m512 min, const uint8_t *block, const int wid
         acc[t] = _mm512_fmadd_ps(min, broadcast_f32(block + 4 * width + 4 * t), acc[t]);
 }
 
-INLINE void block_q4(const tensor_type type, const uint8_t *w, __m512 scale, __m512 min, const uint8_t *block, __m512 *acc,
-                     const int width) {
+INLINE void block_q4(const tensor_type type, const uint8_t *w, __m512 scale, __m512 min, const uint8_t *block,
+                     __m512 *acc, const int width) {
     __m512i sums[TILE];
     UNROLL
     for (int t = 0; t < width; t++)
@@ -241,7 +248,8 @@ INLINE void block_q6_k(const uint8_t *w, __m512 d, const uint8_t *block, __m512 
         for (int j = 0; j < 4; j++) {
             __m512i v = load_vector(vectors + j * PANEL_VECTOR);
             v = _mm512_and_si512(h == 0 ? v : _mm512_srli_epi16(v, 4), low);
-            __m512i bits = j < 2 ? _mm512_slli_epi16(high, (unsigned)(4 - 2 * j)) : _mm512_srli_epi16(high, (unsigned)(2 * j - 4));
+            __m512i bits = j < 2 ? _mm512_slli_epi16(high, (unsigned)(4 - 2 * j))
+                                 : _mm512_srli_epi16(high, (unsigned)(2 * j - 4));
             v = _mm512_or_si512(v, _mm512_and_si512(bits, two));
             dot_group(sums, v, codes + 4 * (4 * h + j) * width, width);
         }
@@ -282,7 +290,9 @@ INLINE void walk_blocks(const tensor_type type, const uint8_t *w, const uint8_t 
     }
 }
 
-INLINE __mmask16 rows_mask(uint64_t n_row) { return (__mmask16)(n_row >= PANEL_ROWS ? 0xffff : (1u << n_row) - 1); }
+INLINE __mmask16 rows_mask(uint64_t n_row) {
+    return (__mmask16)(n_row >= PANEL_ROWS ? 0xffff : (1u << n_row) - 1);
+}
 
 INLINE void sums_load(const matmul_stretch *s, const float *y, __mmask16 mask, __m512 *acc, const int width) {
     UNROLL
@@ -357,7 +367,8 @@ INLINE __m512 load_weights(const tensor_type type, const uint8_t *w, uint64_t k)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, const tensor_type type, const int width) {
+INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, const tensor_type type,
+                       const int width) {
     __m512 acc[2 * TILE_F32];
     const uint8_t *w = s->weights + p * s->panel_stride;
     const float *x = s->tile;

@@ -1,8 +1,8 @@
 /* Private to kernel/: the functions of each instruction set, gathered into tables by dispatch.c.
  *
  * One row of functions per instruction set, named <isa>_<function>. ref_* is the specification; every other one gives
- * the same bits. A file names its instruction set in the source (pragma GCC target), never by compiler flags, so that the
- * engine builds in one plain compiler line. Contracts are those of kernel_table in kernel/kernel.h. */
+ * the same bits. A file names its instruction set in the source (pragma GCC target), never by compiler flags, so that
+ * the engine builds in one plain compiler line. Contracts are those of kernel_table in kernel/kernel.h. */
 #ifndef MUGA_KERNEL_INTERNAL_H
 #define MUGA_KERNEL_INTERNAL_H
 

@@ -1,10 +1,10 @@
 /* Kernels: the arithmetic of the engine, "arithmetic 1" (docs/arithmetic.md).
  *
- * ref.c is the specification; avx2.c, avx512.c (and later neon.c) give the same bits for every size, thread count
- * and batch. A table of functions is chosen once (kernel_table_get); nothing here knows a model.
+ * ref_*.c are the specification; avx2_*.c, avx512_*.c (and later neon_*.c) give the same bits for every size, thread
+ * count and batch. A table of functions is chosen once (kernel_table_get); nothing here knows a model.
  *
- * Weights are packed once into panels of 16 output rows (kernel_pack). Threads split panels (output rows), query heads or tokens,
- * never a sum. No function allocates except kernel_pack.
+ * Weights are packed once into panels of 16 output rows (kernel_pack). Threads split panels (output rows), query heads
+ * or tokens, never a sum. No function allocates except kernel_pack.
  */
 #ifndef MUGA_KERNEL_H
 #define MUGA_KERNEL_H
@@ -15,21 +15,21 @@
 
 #define KERNEL_ARITHMETIC "arithmetic 1"
 #define KERNEL_PANEL_ROWS 16
-#define KERNEL_BLOCK 32        /* int8 activation block */
-#define KERNEL_KV_BLOCK 64     /* positions per softmax block, and per KV page */
+#define KERNEL_BLOCK 32    /* int8 activation block */
+#define KERNEL_KV_BLOCK 64 /* positions per softmax block, and per KV page */
 
 typedef enum { KERNEL_ISA_REF, KERNEL_ISA_AVX2, KERNEL_ISA_AVX512, KERNEL_ISA_NEON, KERNEL_ISA_COUNT } kernel_isa;
-const char *kernel_isa_name(kernel_isa isa);                 /* "ref", "avx2", "avx512", "neon" */
+const char *kernel_isa_name(kernel_isa isa); /* "ref", "avx2", "avx512", "neon" */
 bool kernel_isa_parse(const char *name, kernel_isa *out);
-bool kernel_isa_available(kernel_isa isa);                   /* on this processor and in this build */
+bool kernel_isa_available(kernel_isa isa); /* on this processor and in this build */
 kernel_isa kernel_isa_best(void);
 
 /* ---- packed weights ---- */
 /* A matrix [rows][cols] packed in panels; layouts are private to kernel/ and documented in kernel/panel.h. */
 typedef struct kernel_weights {
     tensor_type type;
-    uint64_t rows, cols;       /* output rows, input columns (a multiple of the type's block) */
-    void *panels;              /* owned, 64-byte aligned; rows padded up to 16 with zero weights */
+    uint64_t rows, cols; /* output rows, input columns (a multiple of the type's block) */
+    void *panels;        /* owned, 64-byte aligned; rows padded up to 16 with zero weights */
     size_t bytes;
 } kernel_weights;
 
@@ -50,15 +50,18 @@ size_t kernel_act_bytes(uint64_t n_tok, uint64_t cols);
 
 /* y[t][r] = dot(W[r], x[t]) for t in [0, n_tok), r in [0, rows).
  * x        [n_tok][cols] f32, row-major, stride x_stride floats
- * scratch  kernel_act_bytes(n_tok, cols) bytes, 64-byte aligned; for KERNEL_ACT_INT8 (quantised here once).
- *          With reuse true the codes already in scratch (same x) are used: q, k, v share one quantisation.
- * y        [n_tok][rows] f32, stride y_stride floats; must not alias x */
+ * scratch  kernel_act_bytes(n_tok, cols) bytes, 64-byte aligned; for KERNEL_ACT_INT8 (quantised here once). NULL will
+ * do for KERNEL_ACT_F32 and for F32, F16 and BF16 weights. With reuse true the codes already in scratch (same x) are
+ * used: q, k, v share one quantisation. y        [n_tok][rows] f32, stride y_stride floats; must not alias x */
 typedef struct kernel_matmul_args {
     const kernel_weights *w;
-    const float *x; size_t x_stride;
-    float *y; size_t y_stride;
+    const float *x;
+    size_t x_stride;
+    float *y;
+    size_t y_stride;
     uint64_t n_tok;
-    void *scratch; bool reuse;
+    void *scratch;
+    bool reuse;
     kernel_act act;
 } kernel_matmul_args;
 
@@ -70,23 +73,25 @@ typedef enum { KERNEL_KV_F32, KERNEL_KV_F16 } kernel_kv_type;
  * elements f32 or f16. Unwritten slots must be zero bytes. */
 size_t kernel_kv_page_bytes(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim); /* K and V of one layer */
 
-typedef struct kernel_kv {             /* one sequence, one layer */
-    void *const *pages;                /* pages[i] holds positions 64 i .. 64 i + 63; each page_stride bytes into its block */
-    size_t layer_offset;               /* added to each page pointer: where this layer's K begins */
+typedef struct kernel_kv { /* one sequence, one layer */
+    void *const *pages;    /* pages[i] holds positions 64 i .. 64 i + 63; each page_stride bytes into its block */
+    size_t layer_offset;   /* added to each page pointer: where this layer's K begins */
 } kernel_kv;
 
 typedef struct kernel_attn_args {
     kernel_kv_type type;
     uint32_t n_head, n_head_kv, head_dim;
-    float scale;                       /* dimensionless, usually 1/sqrt(head_dim) */
-    float softcap;                     /* 0 = none; scores become softcap * tanh(score / softcap) */
-    uint32_t window;                   /* 0 = none; key visible when pos_q - pos_k < window */
-    uint64_t n_tok;                    /* query rows, each with its own sequence and position */
-    const kernel_kv *kv;               /* [n_seq] */
-    const uint32_t *i_seq;             /* [n_tok] index into kv */
-    const uint32_t *pos;               /* [n_tok]; keys 0..pos are visible */
-    const float *q; size_t q_stride;   /* [n_tok][n_head * head_dim] */
-    float *out; size_t out_stride;     /* [n_tok][n_head * head_dim]; must not alias q */
+    float scale;           /* dimensionless, usually 1/sqrt(head_dim) */
+    float softcap;         /* 0 = none; scores become softcap * tanh(score / softcap) */
+    uint32_t window;       /* 0 = none; key visible when pos_q - pos_k < window */
+    uint64_t n_tok;        /* query rows, each with its own sequence and position */
+    const kernel_kv *kv;   /* [n_seq] */
+    const uint32_t *i_seq; /* [n_tok] index into kv */
+    const uint32_t *pos;   /* [n_tok]; keys 0..pos are visible */
+    const float *q;        /* [n_tok][n_head * head_dim], q_stride floats from row to row */
+    size_t q_stride;
+    float *out; /* as q; must not alias it */
+    size_t out_stride;
 } kernel_attn_args;
 
 /* ---- the table: one per instruction set ---- */
@@ -100,21 +105,22 @@ typedef struct kernel_table {
     /* out = x / sqrt(mean(x^2) + eps) * w; w NULL = 1. Sum over 16 virtual lanes, fixed tree. out may alias x. */
     void (*rms_norm)(const float *x, const float *w, float eps, uint64_t n, float *out);
     void (*layer_norm)(const float *x, const float *w, const float *b, float eps, uint64_t n, float *out);
-    void (*add)(const float *a, const float *b, uint64_t n, float *out);          /* out may alias */
+    void (*add)(const float *a, const float *b, uint64_t n, float *out); /* out may alias */
     void (*mul)(const float *a, const float *b, uint64_t n, float *out);
     void (*scale)(const float *a, float s, uint64_t n, float *out);
     void (*silu_mul)(const float *gate, const float *up, uint64_t n, float *out); /* silu(gate) * up */
     void (*gelu_mul)(const float *gate, const float *up, uint64_t n, float *out); /* tanh form */
     /* Rotate n_head heads of head_dim in place; the first n_rot elements of each. cos/sin: [n_rot/2] for this position
      * (kernel_rope_table). pairs: true = (2i, 2i+1), false = (i, i + n_rot/2). */
-    void (*rope)(float *x, uint32_t n_head, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin, bool pairs);
+    void (*rope)(float *x, uint32_t n_head, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin,
+                 bool pairs);
     /* exp(x - max) / sum over n; for samplers and scores. Fixed tree sum. */
     void (*softmax)(float *x, uint64_t n);
     /* index of the largest, ties to the lower; *finite = every value is finite */
     uint64_t (*argmax)(const float *x, uint64_t n, bool *finite);
 } kernel_table;
 
-const kernel_table *kernel_table_get(kernel_isa isa);        /* NULL when not available */
+const kernel_table *kernel_table_get(kernel_isa isa); /* NULL when not available */
 
 /* cos and sin of pos * freq_i for i < n_rot/2, freq_i = base^(-2i/n_rot) / factor_i; times mscale.
  * Own range reduction and polynomials in f64, one specification for all; ISA-independent. factors may be NULL. */

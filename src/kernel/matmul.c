@@ -2,23 +2,23 @@
  * columns, and the chunks that threads take. Refuses: any arithmetic.
  *
  * Idea: a tile of quantised activations stays in the first-level cache while the panels of a chunk pass by from the
- * second; each (row, token) is one chain over ascending columns, so neither tiles nor stretches nor threads change a bit.
- * A chunk is a range of panels times a range of tiles. Chunks are handed out dynamically; a product too small to be
- * worth a wake-up runs on the caller alone. */
+ * second; each (row, token) is one chain over ascending columns, so neither tiles nor stretches nor threads change a
+ * bit. A chunk is a range of panels times a range of tiles. Chunks are handed out dynamically; a product too small to
+ * be worth a wake-up runs on the caller alone. */
 #include "kernel/matmul.h"
 
 #include "base/mem.h"
 
 enum {
-    STRETCH_BLOCKS = 32,           /* of int8 tiles: 32 x 12 tokens x 48 bytes = 18 KB, half a first-level cache */
-    STRETCH_F32 = 128,             /* columns of f32 tiles and dequantised panels: 8 KB a panel */
-    GROUP_F32 = 4,                 /* panels dequantised at a time */
-    WHOLE_WIDTH = 4,               /* tiles up to this width walk all columns at once: weights stream from memory */
-    GROUP_BYTES = 192 << 10,       /* of panels a chunk walks again for each tile: a share of the second-level cache */
+    STRETCH_BLOCKS = 32,     /* of int8 tiles: 32 x 12 tokens x 48 bytes = 18 KB, half a first-level cache */
+    STRETCH_F32 = 128,       /* columns of f32 tiles and dequantised panels: 8 KB a panel */
+    GROUP_F32 = 4,           /* panels dequantised at a time */
+    WHOLE_WIDTH = 4,         /* tiles up to this width walk all columns at once: weights stream from memory */
+    GROUP_BYTES = 192 << 10, /* of panels a chunk walks again for each tile: a share of the second-level cache */
     CHUNKS_PER_THREAD = 6,
-    SMALL_PRODUCT = 3 << 16,       /* multiply-adds below which waking others costs more than it saves */
+    SMALL_PRODUCT = 3 << 16, /* multiply-adds below which waking others costs more than it saves */
     SMALL_CHUNK = 1 << 16,
-    SMALL_QUANTISE = 1 << 17       /* elements */
+    SMALL_QUANTISE = 1 << 17 /* elements */
 };
 
 size_t kernel_act_bytes(uint64_t n_tok, uint64_t cols) {
@@ -57,7 +57,9 @@ static void stretch_place(matmul_stretch *s, const kernel_matmul_args *a, uint64
 static void chunk_int8(const matmul_job *job, uint64_t panel0, uint64_t panel_end, uint64_t tile0, uint64_t tile_end) {
     const kernel_matmul_args *a = job->a;
     uint64_t cols = a->w->cols;
-    matmul_stretch s = {.type = a->w->type, .panel_stride = panel_bytes(a->w->type, cols), .n_panel = panel_end - panel0,
+    matmul_stretch s = {.type = a->w->type,
+                        .panel_stride = panel_bytes(a->w->type, cols),
+                        .n_panel = panel_end - panel0,
                         .y_stride = a->y_stride};
     for (uint64_t i_tile = tile0; i_tile < tile_end; i_tile++) {
         uint64_t i_tok;
@@ -88,7 +90,8 @@ static void chunk_f32(const matmul_job *job, uint64_t panel0, uint64_t panel_end
     bool plain = panel_is_plain(a->w->type);
     uint64_t group = plain ? panel_end - panel0 : GROUP_F32;
     uint64_t step = plain && a->n_tok == 1 ? cols : STRETCH_F32;
-    matmul_stretch s = {.type = plain ? a->w->type : TENSOR_F32, .y_stride = a->y_stride,
+    matmul_stretch s = {.type = plain ? a->w->type : TENSOR_F32,
+                        .y_stride = a->y_stride,
                         .panel_stride = plain ? panel_bytes(a->w->type, cols) : sizeof weights[0]};
     for (uint64_t p = panel0; p < panel_end; p += group)
         for (uint64_t k0 = 0; k0 < cols; k0 += step) {
@@ -120,7 +123,9 @@ static void run_chunk(void *ctx, int i_chunk) {
     (job->int8 ? chunk_int8 : chunk_f32)(job, panel0, panel_end, tile0, tile_end);
 }
 
-static uint64_t divide_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+static uint64_t divide_up(uint64_t n, uint64_t by) {
+    return (n + by - 1) / by;
+}
 
 /* Panels first: as many chunks as keep every thread busy to the end, none so large that its panels leave the cache
  * between tiles, none so small that taking it costs. Where rows are few, tiles are split too. */

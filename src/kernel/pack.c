@@ -7,11 +7,15 @@
 
 #include <assert.h>
 
-enum { PACK_CHUNK_BYTES = 256 << 10 }; /* of panels: large enough that handing out is nothing, small enough to balance */
+enum {
+    PACK_CHUNK_BYTES = 256 << 10
+}; /* of panels: large enough that handing out is nothing, small enough to balance */
 
 static const uint8_t zero_block[256]; /* stands in for blocks of rows past the last; no block is larger */
 
-bool kernel_type_supported(tensor_type type) { return panel_bytes(type, 256) != 0; }
+bool kernel_type_supported(tensor_type type) {
+    return panel_bytes(type, 256) != 0;
+}
 
 static uint32_t load_u32(const uint8_t *p) {
     uint32_t v;
@@ -19,7 +23,9 @@ static uint32_t load_u32(const uint8_t *p) {
     return v;
 }
 
-static void store_u32(uint8_t *p, uint32_t v) { memcpy(p, &v, 4); }
+static void store_u32(uint8_t *p, uint32_t v) {
+    memcpy(p, &v, 4);
+}
 
 /* ---- one block (or super-block) of 16 rows: src[r] is row r's block ---- */
 
@@ -157,12 +163,15 @@ muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out
     memset(out, 0, sizeof *out);
     const tensor_traits *traits = tensor_type_traits((uint32_t)w->type);
     if (!traits || !kernel_type_supported(w->type))
-        return error_set(err, MUGA_E_INPUT, "tensor type %s (id %d) has no kernel in this version; convert the model, for "
-                         "example to Q8_0", traits ? traits->name : "unknown", (int)w->type);
+        return error_set(err, MUGA_E_INPUT,
+                         "tensor type %s (id %d) has no kernel in this version; convert the model, for "
+                         "example to Q8_0",
+                         traits ? traits->name : "unknown", (int)w->type);
     if (w->cols == 0 || w->rows == 0 || w->cols % traits->block_elems != 0)
-        return error_set(err, MUGA_E_INPUT, "a %s matrix of %llu rows and %llu columns: columns must be a positive multiple "
-                         "of %u; the file is damaged or was quantised wrongly", traits->name, (unsigned long long)w->rows,
-                         (unsigned long long)w->cols, traits->block_elems);
+        return error_set(err, MUGA_E_INPUT,
+                         "a %s matrix of %llu rows and %llu columns: columns must be a positive multiple "
+                         "of %u; the file is damaged or was quantised wrongly",
+                         traits->name, (unsigned long long)w->rows, (unsigned long long)w->cols, traits->block_elems);
     if (w->rows > UINT64_MAX / 2 || w->cols > UINT32_MAX)
         return error_set(err, MUGA_E_INPUT, "a matrix of %llu rows and %llu columns is too large",
                          (unsigned long long)w->rows, (unsigned long long)w->cols);
@@ -264,7 +273,9 @@ static const uint8_t *get_scales(tensor_type type, const uint8_t *panel, uint64_
     return block;
 }
 
-static bool has_min(tensor_type type) { return type == TENSOR_Q4_1 || type == TENSOR_Q4_K; }
+static bool has_min(tensor_type type) {
+    return type == TENSOR_Q4_1 || type == TENSOR_Q4_K;
+}
 
 void panel_block_get(tensor_type type, const uint8_t *panel, uint64_t i_block, panel_block *out) {
     const uint8_t *vectors = get_scales(type, panel, i_block, out->scale, out->min);

@@ -1,9 +1,9 @@
 /* Private to kernel/: how packed weights and quantised activations lie in memory. pack.c writes panels; every matmul
  * reads them. A change here changes pack.c, ref_matmul.c, avx2_matmul.c, avx512_matmul.c together.
  *
- * WEIGHTS. A panel is 16 output rows over all columns; panels follow each other without gaps. One 64-byte vector holds, for
- * each of the 16 rows (lanes), four bytes of consecutive k: what one int8 dot instruction takes. The last panel's missing
- * rows are zero weights.
+ * WEIGHTS. A panel is 16 output rows over all columns; panels follow each other without gaps. One 64-byte vector holds,
+ * for each of the 16 rows (lanes), four bytes of consecutive k: what one int8 dot instruction takes. The last panel's
+ * missing rows are zero weights.
  *
  *   F32         [k][16 f32]
  *   F16, BF16   [k][16 u16]
@@ -21,8 +21,8 @@
  *                               8 x { 2 x 16 i8 scale, nibbles, 2 high vectors } }  3360         d * s * (q - 32)
  *               high vector h, byte (row, i): bits 2j, 2j + 1 are bits 4, 5 of element 16h + 4j + i
  *
- * All codes are unsigned, so that they can be the unsigned side of u8 x s8 instructions; the offset of the type (8, 128, 32)
- * is taken off the exact integer sum: sum((q - offset) x) = sum(q x) - offset * sum(x).
+ * All codes are unsigned, so that they can be the unsigned side of u8 x s8 instructions; the offset of the type (8,
+ * 128, 32) is taken off the exact integer sum: sum((q - offset) x) = sum(q x) - offset * sum(x).
  *
  * ACTIVATIONS. Tokens are grouped in tiles of up to `tile` tokens, as even as they go (tile_span). A tile of w tokens,
  * per block of 32 k, 48 w bytes, no padding:
@@ -41,8 +41,8 @@
 
 enum {
     PANEL_ROWS = KERNEL_PANEL_ROWS,
-    PANEL_VECTOR = 64,                   /* bytes: 16 rows x 4 k */
-    PANEL_SCALES = 32,                   /* bytes: 16 f16 */
+    PANEL_VECTOR = 64, /* bytes: 16 rows x 4 k */
+    PANEL_SCALES = 32, /* bytes: 16 f16 */
     PANEL_NIBBLES = 4 * PANEL_VECTOR,
     PANEL_Q4_0_BYTES = PANEL_SCALES + PANEL_NIBBLES,
     PANEL_Q4_1_BYTES = 2 * PANEL_SCALES + PANEL_NIBBLES,
@@ -53,14 +53,17 @@ enum {
     PANEL_Q6_K_HEAD = PANEL_SCALES,
     PANEL_Q6_K_BLOCK = 2 * PANEL_ROWS + 6 * PANEL_VECTOR,
     PANEL_Q6_K_BYTES = PANEL_Q6_K_HEAD + 8 * PANEL_Q6_K_BLOCK,
-    PANEL_SUPER_BLOCKS = 8,              /* blocks of 32 in a super-block of 256 */
-    TILE_BLOCK_BYTES = 48,               /* a token's share of one block */
-    TILE_CODES = 16                      /* a token's bytes before the codes */
+    PANEL_SUPER_BLOCKS = 8, /* blocks of 32 in a super-block of 256 */
+    TILE_BLOCK_BYTES = 48,  /* a token's share of one block */
+    TILE_CODES = 16         /* a token's bytes before the codes */
 };
 
-static inline bool panel_is_plain(tensor_type t) { return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16; }
+static inline bool panel_is_plain(tensor_type t) {
+    return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16;
+}
 
-/* Bytes of `n_k` columns of one panel; n_k a multiple of the type's block. Both sides of a column split are thus known. */
+/* Bytes of `n_k` columns of one panel; n_k a multiple of the type's block. Both sides of a column split are thus known.
+ */
 static inline size_t panel_bytes(tensor_type type, uint64_t n_k) {
     switch (type) {
     case TENSOR_F32: return n_k * PANEL_ROWS * 4;
@@ -77,7 +80,9 @@ static inline size_t panel_bytes(tensor_type type, uint64_t n_k) {
 
 /* Bytes of one block of 32 columns of 16 rows, and of what stands before eight of them in a super-block. */
 static inline size_t panel_block_bytes(tensor_type type) {
-    return type == TENSOR_Q4_K ? PANEL_Q4_K_BLOCK : type == TENSOR_Q6_K ? PANEL_Q6_K_BLOCK : panel_bytes(type, KERNEL_BLOCK);
+    return type == TENSOR_Q4_K   ? PANEL_Q4_K_BLOCK
+           : type == TENSOR_Q6_K ? PANEL_Q6_K_BLOCK
+                                 : panel_bytes(type, KERNEL_BLOCK);
 }
 static inline size_t panel_super_head(tensor_type type) {
     return type == TENSOR_Q4_K ? PANEL_Q4_K_HEAD : type == TENSOR_Q6_K ? PANEL_Q6_K_HEAD : 0;
@@ -99,7 +104,9 @@ void panel_block_get(tensor_type type, const uint8_t *panel, uint64_t i_block, p
 void panel_dequantise(tensor_type type, const uint8_t *panel, uint64_t k0, uint64_t n_k, float *out);
 
 /* Tile i of `n_tok` tokens in tiles of at most `tile`: its first token and its width. */
-static inline uint64_t tile_count(uint64_t n_tok, uint32_t tile) { return (n_tok + tile - 1) / tile; }
+static inline uint64_t tile_count(uint64_t n_tok, uint32_t tile) {
+    return (n_tok + tile - 1) / tile;
+}
 static inline void tile_span(uint64_t n_tok, uint64_t n_tile, uint64_t i, uint64_t *first, uint32_t *width) {
     uint64_t base = n_tok / n_tile, longer = n_tok % n_tile;
     *first = i * base + (i < longer ? i : longer);

@@ -67,7 +67,9 @@ static float ref_block_step(tensor_type type, const panel_block *w, uint32_t row
     return acc;
 }
 
-static float canonical(float f) { return f == f ? f : NAN; }
+static float canonical(float f) {
+    return f == f ? f : NAN;
+}
 
 typedef struct ref_job {
     const kernel_matmul_args *a;
@@ -124,6 +126,7 @@ void ref_matmul(const kernel_matmul_args *a, os_pool *pool) {
     if (job.int8 && !a->reuse)
         for (uint64_t t = 0; t < a->n_tok; t++)
             for (uint64_t b = 0; b < n_block; b++)
-                ref_quantise_block(a->x + t * a->x_stride + b * KERNEL_BLOCK, (ref_block *)a->scratch + t * n_block + b);
+                ref_quantise_block(a->x + t * a->x_stride + b * KERNEL_BLOCK,
+                                   (ref_block *)a->scratch + t * n_block + b);
     os_pool_run(pool, (int)((a->w->rows + PANEL_ROWS - 1) / PANEL_ROWS), ref_panel, &job);
 }

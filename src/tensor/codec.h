@@ -5,12 +5,16 @@
 
 #include "tensor/tensor.h"
 
-static inline uint16_t codec_load_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static inline uint16_t codec_load_u16(const uint8_t *p) {
+    return (uint16_t)(p[0] | p[1] << 8);
+}
 static inline void codec_store_u16(uint8_t *p, uint16_t v) {
     p[0] = (uint8_t)v;
     p[1] = (uint8_t)(v >> 8);
 }
-static inline float codec_load_f16(const uint8_t *p) { return f16_to_f32(codec_load_u16(p)); }
+static inline float codec_load_f16(const uint8_t *p) {
+    return f16_to_f32(codec_load_u16(p));
+}
 
 void codec_f32_dequantise(const void *blocks, float *out, size_t n);
 void codec_f32_quantise(const float *in, void *blocks, size_t n);

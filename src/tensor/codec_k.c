@@ -1,6 +1,6 @@
 /* Dequantisation of the super-block types (256 elements) and of the two non-linear 4-bit types. Formulas and operation
- * order are the GGUF format's reference: a scale is rounded to f32 once (d * scale), the product with the code once more,
- * the subtraction of a minimum once more. */
+ * order are the GGUF format's reference: a scale is rounded to f32 once (d * scale), the product with the code once
+ * more, the subtraction of a minimum once more. */
 #include "tensor/codec.h"
 
 enum { SUPER = 256 };
@@ -38,8 +38,8 @@ void codec_q3_k_dequantise(const void *blocks, float *out, size_t n) {
     }
 }
 
-/* Q4_K {f16 d; f16 dmin; scales and minima [12]; nibbles[128]}, blocks of 32. Byte l of each 32 holds element l of block
- * 2j below and of block 2j + 1 above. */
+/* Q4_K {f16 d; f16 dmin; scales and minima [12]; nibbles[128]}, blocks of 32. Byte l of each 32 holds element l of
+ * block 2j below and of block 2j + 1 above. */
 void codec_q4_k_dequantise(const void *blocks, float *out, size_t n) {
     const uint8_t *b = blocks;
     for (size_t i = 0; i < n; i += SUPER, b += 144) {
@@ -71,8 +71,8 @@ void codec_q5_k_dequantise(const void *blocks, float *out, size_t n) {
     }
 }
 
-/* Q6_K {nibbles[128]; high two bits[64]; int8 scale[16]; f16 d}, blocks of 16, codes stand for code - 32. In each half of
- * 128: element e has its nibble in byte e % 64 (below for e < 64), its high bits in byte e % 32 at 2 * (e / 32). */
+/* Q6_K {nibbles[128]; high two bits[64]; int8 scale[16]; f16 d}, blocks of 16, codes stand for code - 32. In each half
+ * of 128: element e has its nibble in byte e % 64 (below for e < 64), its high bits in byte e % 32 at 2 * (e / 32). */
 void codec_q6_k_dequantise(const void *blocks, float *out, size_t n) {
     const uint8_t *b = blocks;
     for (size_t i = 0; i < n; i += SUPER, b += 210) {

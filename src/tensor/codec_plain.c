@@ -1,10 +1,10 @@
 /* Row codecs of the types whose block is 1 or 32 elements. Formulas and operation order are those of the GGUF format's
  * reference quantiser (round to nearest of a block's range), so that bytes and dequantised bits are the same.
  *
- * Block of 32, all little-endian; low nibbles hold elements 0..15, high nibbles 16..31; bit i of qh is bit 4 of element i:
- *   Q4_0 {f16 d; nibbles[16]}           d * (q - 8)       Q4_1 {f16 d; f16 m; nibbles[16]}          d * q + m
- *   Q5_0 {f16 d; qh[4]; nibbles[16]}    d * (q - 16)      Q5_1 {f16 d; f16 m; qh[4]; nibbles[16]}   d * q + m
- *   Q8_0 {f16 d; int8 q[32]}            d * q             IQ4_NL {f16 d; nibbles[16]}               d * value[q]   (codec_k.c) */
+ * Block of 32, all little-endian; low nibbles hold elements 0..15, high nibbles 16..31; bit i of qh is bit 4 of element
+ * i: Q4_0 {f16 d; nibbles[16]}           d * (q - 8)       Q4_1 {f16 d; f16 m; nibbles[16]}          d * q + m Q5_0
+ * {f16 d; qh[4]; nibbles[16]}    d * (q - 16)      Q5_1 {f16 d; f16 m; qh[4]; nibbles[16]}   d * q + m Q8_0 {f16 d;
+ * int8 q[32]}            d * q             IQ4_NL {f16 d; nibbles[16]}               d * value[q]   (codec_k.c) */
 #include "tensor/codec.h"
 
 #include <math.h>
@@ -12,8 +12,12 @@
 
 enum { BLOCK = 32, HALF = 16 };
 
-void codec_f32_dequantise(const void *blocks, float *out, size_t n) { memcpy(out, blocks, n * sizeof *out); }
-void codec_f32_quantise(const float *in, void *blocks, size_t n) { memcpy(blocks, in, n * sizeof *in); }
+void codec_f32_dequantise(const void *blocks, float *out, size_t n) {
+    memcpy(out, blocks, n * sizeof *out);
+}
+void codec_f32_quantise(const float *in, void *blocks, size_t n) {
+    memcpy(blocks, in, n * sizeof *in);
+}
 
 void codec_f16_dequantise(const void *blocks, float *out, size_t n) {
     const uint8_t *b = blocks;
@@ -59,9 +63,13 @@ static void block_range(const float *x, float *min, float *max) {
 }
 
 /* Truncate to 0..max; NaN gives 0. */
-static uint8_t code_of(float v, int max) { return v >= (float)max ? (uint8_t)max : v > 0 ? (uint8_t)v : 0; }
+static uint8_t code_of(float v, int max) {
+    return v >= (float)max ? (uint8_t)max : v > 0 ? (uint8_t)v : 0;
+}
 
-static float inverse_of(float d) { return d != 0 ? 1.0f / d : 0; }
+static float inverse_of(float d) {
+    return d != 0 ? 1.0f / d : 0;
+}
 
 static void codes_write(const uint8_t code[BLOCK], uint8_t *nibbles, uint8_t *qh) {
     for (int i = 0; i < HALF; i++)

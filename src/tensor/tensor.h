@@ -7,17 +7,42 @@
 
 /* Ids are GGUF's. */
 typedef enum tensor_type {
-    TENSOR_F32 = 0, TENSOR_F16 = 1, TENSOR_Q4_0 = 2, TENSOR_Q4_1 = 3, TENSOR_Q5_0 = 6, TENSOR_Q5_1 = 7,
-    TENSOR_Q8_0 = 8, TENSOR_Q2_K = 10, TENSOR_Q3_K = 11, TENSOR_Q4_K = 12, TENSOR_Q5_K = 13, TENSOR_Q6_K = 14,
-    TENSOR_IQ2_XXS = 16, TENSOR_IQ2_XS = 17, TENSOR_IQ3_XXS = 18, TENSOR_IQ1_S = 19, TENSOR_IQ4_NL = 20,
-    TENSOR_IQ3_S = 21, TENSOR_IQ2_S = 22, TENSOR_IQ4_XS = 23, TENSOR_I8 = 24, TENSOR_I16 = 25, TENSOR_I32 = 26,
-    TENSOR_I64 = 27, TENSOR_F64 = 28, TENSOR_IQ1_M = 29, TENSOR_BF16 = 30, TENSOR_TQ1_0 = 34, TENSOR_TQ2_0 = 35,
-    TENSOR_MXFP4 = 39, TENSOR_NVFP4 = 40
+    TENSOR_F32 = 0,
+    TENSOR_F16 = 1,
+    TENSOR_Q4_0 = 2,
+    TENSOR_Q4_1 = 3,
+    TENSOR_Q5_0 = 6,
+    TENSOR_Q5_1 = 7,
+    TENSOR_Q8_0 = 8,
+    TENSOR_Q2_K = 10,
+    TENSOR_Q3_K = 11,
+    TENSOR_Q4_K = 12,
+    TENSOR_Q5_K = 13,
+    TENSOR_Q6_K = 14,
+    TENSOR_IQ2_XXS = 16,
+    TENSOR_IQ2_XS = 17,
+    TENSOR_IQ3_XXS = 18,
+    TENSOR_IQ1_S = 19,
+    TENSOR_IQ4_NL = 20,
+    TENSOR_IQ3_S = 21,
+    TENSOR_IQ2_S = 22,
+    TENSOR_IQ4_XS = 23,
+    TENSOR_I8 = 24,
+    TENSOR_I16 = 25,
+    TENSOR_I32 = 26,
+    TENSOR_I64 = 27,
+    TENSOR_F64 = 28,
+    TENSOR_IQ1_M = 29,
+    TENSOR_BF16 = 30,
+    TENSOR_TQ1_0 = 34,
+    TENSOR_TQ2_0 = 35,
+    TENSOR_MXFP4 = 39,
+    TENSOR_NVFP4 = 40
 } tensor_type;
 
 typedef struct tensor_traits {
-    const char *name;        /* "Q4_1" */
-    uint32_t block_elems;    /* elements a block; 1 for plain types */
+    const char *name;     /* "Q4_1" */
+    uint32_t block_elems; /* elements a block; 1 for plain types */
     uint32_t block_bytes;
     /* Row codec: n elements, a multiple of block_elems. NULL where this version has none. Bit-equal to ggml's. */
     void (*dequantise)(const void *blocks, float *out, size_t n);
@@ -27,15 +52,15 @@ typedef struct tensor_traits {
 /* NULL for an id that GGUF does not define. */
 const tensor_traits *tensor_type_traits(uint32_t type);
 
-float f16_to_f32(uint16_t h);          /* exact */
-uint16_t f32_to_f16(float f);          /* round to nearest even; NaN stays NaN */
+float f16_to_f32(uint16_t h); /* exact */
+uint16_t f32_to_f16(float f); /* round to nearest even; NaN stays NaN */
 float bf16_to_f32(uint16_t h);
-uint16_t f32_to_bf16(float f);         /* round to nearest even; NaN stays quiet NaN */
+uint16_t f32_to_bf16(float f); /* round to nearest even; NaN stays quiet NaN */
 
 /* A borrowed 2-D view: `rows` rows of `cols` elements each, contiguous. 1-D tensors have rows == 1. */
 typedef struct tensor_view {
     tensor_type type;
     uint64_t cols, rows;
-    const void *data;        /* rows * cols / block_elems * block_bytes bytes */
+    const void *data; /* rows * cols / block_elems * block_bytes bytes */
 } tensor_view;
 #endif

@@ -77,7 +77,9 @@ uint16_t f32_to_f16(float f) {
     return (uint16_t)(sign | (rounded - (112u << 23)) >> 13);
 }
 
-float bf16_to_f32(uint16_t h) { return bits_to_f32((uint32_t)h << 16); }
+float bf16_to_f32(uint16_t h) {
+    return bits_to_f32((uint32_t)h << 16);
+}
 
 uint16_t f32_to_bf16(float f) {
     uint32_t bits = f32_to_bits(f);

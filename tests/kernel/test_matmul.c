@@ -1,6 +1,6 @@
 /* The matrix product: the specification against reference numbers from outside, and every instruction set against the
- * specification, bit by bit. Were this to fail, an answer would depend on the machine, the batch or the thread count, and
- * no recorded decision could be replayed. */
+ * specification, bit by bit. Were this to fail, an answer would depend on the machine, the batch or the thread count,
+ * and no recorded decision could be replayed. */
 #include "support/support.h"
 
 #include "base/mem.h"
@@ -35,8 +35,8 @@ typedef struct product {
 
 enum { PAD = 5 }; /* floats after each row of x and y that must not matter and must not change */
 
-static void product_init(product *p, tensor_type type, uint64_t rows, uint64_t cols, uint64_t n_tok, weights_kind w_kind,
-                         x_kind kind) {
+static void product_init(product *p, tensor_type type, uint64_t rows, uint64_t cols, uint64_t n_tok,
+                         weights_kind w_kind, x_kind kind) {
     uint8_t *data = weights_new(type, rows, cols, w_kind, rows * 1000 + n_tok);
     assert_non_null(data);
     tensor_view view = {type, cols, rows, data};
@@ -68,8 +68,15 @@ static void product_release(product *p) {
 static void run(product *p, kernel_isa isa, kernel_act act, os_pool *pool, bool reuse, float *y) {
     for (uint64_t i = 0; !reuse && i < p->n_tok * p->y_stride; i++)
         y[i] = -123.0f;
-    kernel_matmul_args a = {.w = &p->w, .x = p->x, .x_stride = p->x_stride, .y = y, .y_stride = p->y_stride,
-                            .n_tok = p->n_tok, .scratch = p->scratch, .reuse = reuse, .act = act};
+    kernel_matmul_args a = {.w = &p->w,
+                            .x = p->x,
+                            .x_stride = p->x_stride,
+                            .y = y,
+                            .y_stride = p->y_stride,
+                            .n_tok = p->n_tok,
+                            .scratch = p->scratch,
+                            .reuse = reuse,
+                            .act = act};
     kernel_table_get(isa)->matmul(&a, pool);
 }
 
@@ -148,7 +155,8 @@ static void threads_do_not_change_a_bit(void **state) {
         for (int i = 0; i < WEIGHTS_N_TYPE; i++)
             for (uint64_t n_tok = 1; n_tok <= 70; n_tok += 23) {
                 product p;
-                product_init(&p, weights_types[i], 333, many_columns(weights_types[i]), n_tok, WEIGHTS_RANDOM, X_NORMAL);
+                product_init(&p, weights_types[i], 333, many_columns(weights_types[i]), n_tok, WEIGHTS_RANDOM,
+                             X_NORMAL);
                 same_as_ref(&p, KERNEL_ACT_INT8, pool);
                 product_release(&p);
             }
@@ -210,7 +218,10 @@ static void nonfinite_weights_surface(void **state) {
         assert_non_null(data);
         static const uint8_t infinity_f32[4] = {0, 0, 0x80, 0x7f}, nan_f16[2] = {1, 0x7c}, nan_bf16[2] = {0x81, 0x7f};
         memcpy(data + (type == TENSOR_Q6_K ? 208 : 0),
-               type == TENSOR_F32 ? infinity_f32 : type == TENSOR_BF16 ? nan_bf16 : nan_f16, type == TENSOR_F32 ? 4 : 2);
+               type == TENSOR_F32    ? infinity_f32
+               : type == TENSOR_BF16 ? nan_bf16
+                                     : nan_f16,
+               type == TENSOR_F32 ? 4 : 2);
         tensor_view view = {type, cols, 2, data};
         float x[256], y[2];
         for (int k = 0; k < 256; k++)
@@ -222,7 +233,8 @@ static void nonfinite_weights_surface(void **state) {
         for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
             if (!kernel_isa_available((kernel_isa)isa))
                 continue;
-            kernel_matmul_args a = {.w = &w, .x = x, .x_stride = cols, .y = y, .y_stride = 2, .n_tok = 1, .scratch = scratch};
+            kernel_matmul_args a = {
+                .w = &w, .x = x, .x_stride = cols, .y = y, .y_stride = 2, .n_tok = 1, .scratch = scratch};
             kernel_table_get((kernel_isa)isa)->matmul(&a, NULL);
             assert_false(isfinite(y[0]));
             assert_true(isfinite(y[1]));
@@ -263,8 +275,14 @@ static void products_are_those_of_the_reference_vectors(void **state) {
         assert_ok(kernel_pack(&view, NULL, &w, &err), &err);
         for (int act = KERNEL_ACT_INT8; act <= KERNEL_ACT_F32; act++) {
             float y[ROWS];
-            kernel_matmul_args a = {.w = &w, .x = (const float *)(const void *)x.data, .x_stride = COLS, .y = y,
-                                    .y_stride = ROWS, .n_tok = 1, .scratch = scratch, .act = (kernel_act)act};
+            kernel_matmul_args a = {.w = &w,
+                                    .x = (const float *)(const void *)x.data,
+                                    .x_stride = COLS,
+                                    .y = y,
+                                    .y_stride = ROWS,
+                                    .n_tok = 1,
+                                    .scratch = scratch,
+                                    .act = (kernel_act)act};
             kernel_table_get(KERNEL_ISA_REF)->matmul(&a, NULL);
             for (int r = 0; r < ROWS; r++) {
                 double norm = 0, expect = ((const float *)(const void *)expected.data)[r];

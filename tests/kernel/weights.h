@@ -10,7 +10,7 @@
 
 typedef enum { WEIGHTS_RANDOM, WEIGHTS_ALL_ONES, WEIGHTS_ALL_ZERO, WEIGHTS_SMALLEST_CODE, WEIGHTS_KINDS } weights_kind;
 
-static const tensor_type weights_types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q4_0,
+static const tensor_type weights_types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
                                             TENSOR_Q4_1, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q6_K};
 enum { WEIGHTS_N_TYPE = sizeof weights_types / sizeof weights_types[0] };
 
@@ -24,7 +24,8 @@ static inline void weights_put_f16(uint8_t *p, rng *r) {
     memcpy(p, &h, 2);
 }
 
-/* rows x cols, malloc'ed. Codes are random bits, all set, all clear, or the most negative value; scales are random f16. */
+/* rows x cols, malloc'ed. Codes are random bits, all set, all clear, or the most negative value; scales are random f16.
+ */
 static inline uint8_t *weights_new(tensor_type type, uint64_t rows, uint64_t cols, weights_kind kind, uint64_t seed) {
     const tensor_traits *t = tensor_type_traits((uint32_t)type);
     size_t n_block = (size_t)(rows * cols / t->block_elems);
