@@ -52,8 +52,7 @@ static muga_status answer(llm *m, const inputs *in, outcome *out, muga_error *er
 
 static muga_status score(llm *m, const inputs *in, outcome *out, muga_error *err) {
     llm_score_reply reply = {0};
-    llm_score_request q = {
-        .messages = in->messages, .labels = labels, .n_labels = ARRAY_LEN(labels), .with_end = true};
+    llm_score_request q = {.messages = in->messages, .labels = labels, .n_labels = ARRAY_LEN(labels), .with_end = true};
     muga_status st = llm_score(m, &q, &reply, err);
     if (st == MUGA_OK) {
         memcpy(out->logprob, reply.logprob, sizeof out->logprob);
