@@ -50,9 +50,10 @@ size_t kernel_act_bytes(uint64_t n_tok, uint64_t cols);
 
 /* y[t][r] = dot(W[r], x[t]) for t in [0, n_tok), r in [0, rows).
  * x        [n_tok][cols] f32, row-major, stride x_stride floats
- * scratch  kernel_act_bytes(n_tok, cols) bytes, 64-byte aligned; for KERNEL_ACT_INT8 (quantised here once). NULL will
- * do for KERNEL_ACT_F32 and for F32, F16 and BF16 weights. With reuse true the codes already in scratch (same x) are
- * used: q, k, v share one quantisation. y        [n_tok][rows] f32, stride y_stride floats; must not alias x */
+ * scratch  kernel_act_bytes(n_tok, cols) bytes, 64-byte aligned, for KERNEL_ACT_INT8: x is quantised here once.
+ *          With reuse true the codes already in scratch (same x) are used: q, k, v share one quantisation.
+ *          NULL will do for KERNEL_ACT_F32 and for F32, F16 and BF16 weights.
+ * y        [n_tok][rows] f32, stride y_stride floats; must not alias x */
 typedef struct kernel_matmul_args {
     const kernel_weights *w;
     const float *x;
