@@ -5,6 +5,7 @@
  * Idea: store first, then memory. A function that returned MUGA_OK has its word on disk, with its audit record; one
  * that failed changed neither. */
 #include "agent/internal.h"
+#include "agent/normalise.h"
 
 #include "base/utf8.h"
 
@@ -413,9 +414,25 @@ static muga_status collect(const agent_session *s, const char *role, json_t *out
     return st;
 }
 
+/* Other ways to write a value (normalise.h): what they mean counts as written, too. */
+static muga_status collect_derived(const agent_session *s, json_t *texts, muga_error *err) {
+    normaliser *n = NULL;
+    muga_status st = normaliser_new(s->m, &n, err);
+    size_t n_written = json_array_size(texts);
+    for (size_t i = 0; st == MUGA_OK && i < n_written; i++) {
+        const json_t *text = json_array_get(texts, i);
+        st = normaliser_values(n, json_string_value(text), json_string_length(text), texts, err);
+    }
+    normaliser_free(n);
+    return st;
+}
+
 muga_status session_get_sources(const agent_session *s, session_sources *out, muga_error *err) {
     *out = (session_sources){.owner = json_array()};
     muga_status st = out->owner ? collect(s, "user", out->owner, err) : error_nomem(err, "sources");
+    if (st == MUGA_OK) {
+        st = collect_derived(s, out->owner, err);
+    }
     size_t n_user = json_array_size(out->owner);
     if (st == MUGA_OK) {
         st = collect(s, "tool", out->owner, err);

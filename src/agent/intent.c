@@ -1,0 +1,522 @@
+/* Deciding what a message asks for (intent.h). Owns: reading `intent:`, the scores, the cut into clauses. Refuses: labels
+ * that lead nowhere, examples of labels that are not declared, templates that don't compile.
+ *
+ *   score(l) = votes(l) + model_weight * (log p(l) - mean log p) / 10
+ *
+ * Two requests in one message: the text is cut at sentence ends, commas and the words of `split`; a clause that by itself
+ * clearly asks for another tool, beside one that asks for the first, is a second request. Nothing here knows a domain. */
+#include "agent/intent.h"
+
+#include "agent/internal.h"
+#include "base/utf8.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#define EXAMPLES_MAX_BYTES ((size_t)8 << 20)
+#define EXAMPLE_MAX_CHARS 2000
+#define MAX_CLAUSES 16
+#define NEIGHBOURS_MAX 16
+#define MODEL_SCALE 10.0 /* nats that weigh as much as one vote */
+#define SUPPORT 0.12     /* what the whole message must give a second request */
+
+static const char schema_text[] =
+    "{\"type\": \"object\", \"properties\": {\"intent\": {\"type\": \"object\", \"additionalProperties\": false,"
+    " \"required\": [\"examples\", \"labels\", \"unsure\", \"failed\"], \"properties\": {"
+    "  \"examples\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 255},"
+    "  \"neighbours\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 16},"
+    "  \"floor\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1},"
+    "  \"margin\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1},"
+    "  \"second\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1},"
+    "  \"model_weight\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 10},"
+    "  \"split\": {\"type\": \"array\", \"items\": {\"type\": \"string\", \"minLength\": 1}, \"maxItems\": 32},"
+    "  \"instruction\": {\"type\": \"string\", \"maxLength\": 2000},"
+    "  \"unsure\": {\"type\": \"string\", \"minLength\": 1}, \"failed\": {\"type\": \"string\", \"minLength\": 1},"
+    "  \"labels\": {\"type\": \"object\", \"minProperties\": 1, \"maxProperties\": 64, \"additionalProperties\": {"
+    "    \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"about\"], \"properties\": {"
+    "      \"about\": {\"type\": \"string\", \"minLength\": 1}, \"tool\": {\"type\": \"string\"},"
+    "      \"answer\": {\"type\": \"string\"}, \"ask\": {\"type\": \"string\"}, \"escalate\": {\"type\": \"string\"},"
+    "      \"refuse\": {\"type\": \"string\"}, \"held\": {\"type\": \"string\"}, \"denied\": {\"type\": \"string\"}}}}}}}}";
+
+struct intent {
+    const manifest *m;
+    intent_label labels[RETRIEVE_MAX_LABELS];
+    size_t n_labels;
+    normaliser *normaliser;
+    retrieve *index;
+    char **texts;              /* [n_examples] as written */
+    uint64_t *example_labels;
+    size_t n_examples;
+    const json_t *split;
+    const char *instruction;
+    size_t neighbours;
+    double floor, margin, second, model_weight;
+};
+
+/* ---- reading the manifest ---- */
+
+static muga_status check_config(const manifest *m, muga_error *err) {
+    json_t *schema = NULL, *whole = json_pack("{s:O?}", "intent", m->intent);
+    muga_status st = whole ? json_parse(schema_text, sizeof schema_text - 1, "intent", &schema, err)
+                           : error_nomem(err, "intent");
+    if (st == MUGA_OK) {
+        const check_place at = {"agent.yaml", NULL};
+        st = check_schema(&at, schema, whole, err);
+    }
+    json_decref(schema);
+    json_decref(whole);
+    return st;
+}
+
+static muga_status read_label(intent *x, const char *name, const json_t *spec, intent_label *l, muga_error *err) {
+    static const struct { const char *key; intent_act act; } acts[] = {
+        {"tool", ACT_TOOL}, {"escalate", ACT_ESCALATE}, {"refuse", ACT_REFUSE}, {"ask", ACT_ASK}, {"answer", ACT_ANSWER}};
+    *l = (intent_label){.name = name, .about = json_get_string(spec, "about")};
+    const char *words = NULL;
+    for (size_t i = 0; !words && i < ARRAY_LEN(acts); i++) {
+        words = json_get_string(spec, acts[i].key);
+        l->act = acts[i].act;
+    }
+    if (words && l->act == ACT_TOOL) {
+        l->tool = manifest_tool_find(x->m, words);
+        l->ask = json_get_string(spec, "ask");
+        l->held = json_get_string(spec, "held");
+        l->denied = json_get_string(spec, "denied");
+        words = json_get_string(spec, "answer");
+        if (!l->tool) {
+            return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s.tool: no such tool", name);
+        }
+        if (!l->ask && json_array_size(json_object_get(l->tool->parameters, "required")) > 0) {
+            return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s.ask is missing; what to ask when the "
+                                                "tool's values were not given", name);
+        }
+    }
+    if (!words) {
+        return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s needs %s", name,
+                         l->tool ? "answer" : "one of tool, answer, ask, escalate, refuse");
+    }
+    muga_status st = template_compile(words, strlen(words), &l->answer, err);
+    return st == MUGA_OK ? st : error_prefix(err, st, "agent.yaml: key intent.labels.%s", name);
+}
+
+static size_t find_label(const intent *x, const char *name) {
+    size_t i = 0;
+    while (i < x->n_labels && strcmp(x->labels[i].name, name) != 0) {
+        i++;
+    }
+    return i;
+}
+
+/* {"text": "...", "labels": ["...", ...]} */
+static muga_status read_example(intent *x, const json_t *v, char **text, uint64_t *bits, muga_error *err) {
+    const json_t *names = json_object_get(v, "labels");
+    const char *words = json_get_string(v, "text");
+    *bits = 0;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        size_t l = name ? find_label(x, name) : x->n_labels;
+        if (l == x->n_labels) {
+            return error_set(err, MUGA_E_INPUT, "label %s is not one of intent.labels", name ? name : "?");
+        }
+        *bits |= UINT64_C(1) << l;
+    }
+    if (!words || *bits == 0 || json_object_size(v) != 2 || strlen(words) > EXAMPLE_MAX_CHARS) {
+        return error_set(err, MUGA_E_INPUT, "an example is {\"text\": \"...\", \"labels\": [\"...\"]}, at most %d bytes",
+                         EXAMPLE_MAX_CHARS);
+    }
+    *text = mem_copy_string(words);
+    return *text ? MUGA_OK : error_nomem(err, "the examples");
+}
+
+static muga_status append_example(intent *x, const char *line, size_t n, muga_error *err) {
+    char **texts = mem_resize_array(x->texts, x->n_examples + 1, sizeof *texts);
+    x->texts = texts ? texts : x->texts;
+    uint64_t *bits = mem_resize_array(x->example_labels, x->n_examples + 1, sizeof *bits);
+    x->example_labels = bits ? bits : x->example_labels;
+    if (!texts || !bits) {
+        return error_nomem(err, "the examples");
+    }
+    json_t *v = NULL;
+    muga_status st = json_parse(line, n, "example", &v, err);
+    if (st == MUGA_OK) {
+        st = read_example(x, v, &texts[x->n_examples], &bits[x->n_examples], err);
+    }
+    x->n_examples += st == MUGA_OK;
+    json_decref(v);
+    return st;
+}
+
+static muga_status read_examples(intent *x, const agent_env *env, muga_error *err) {
+    str path = STR_INIT, file = STR_INIT;
+    const char *name = json_get_string(x->m->intent, "examples");
+    str_printf(&path, "%s/%s", x->m->dir, name);
+    muga_status st = str_status(&path, err, "a path");
+    if (st == MUGA_OK) {
+        st = os_read_file(env->files, str_get(&path), EXAMPLES_MAX_BYTES, &file, err);
+    }
+    size_t i_line = 1;
+    for (size_t at = 0; st == MUGA_OK && at < file.len; i_line++) {
+        const char *line = file.data + at, *end = memchr(line, '\n', file.len - at);
+        size_t n = end ? (size_t)(end - line) : file.len - at;
+        if (n > 0) {
+            st = append_example(x, line, n, err);
+            if (st != MUGA_OK) {
+                st = error_prefix(err, st, "%s:%zu", name, i_line);
+            }
+        }
+        at += n + 1;
+    }
+    str_release(&path);
+    str_release(&file);
+    return st;
+}
+
+static muga_status build_index(intent *x, muga_error *err) {
+    retrieve_example *list = mem_alloc_array(x->n_examples, sizeof *list);
+    str *masked = mem_alloc_array(x->n_examples, sizeof *masked);
+    muga_status st = list && masked ? MUGA_OK : error_nomem(err, "the examples");
+    for (size_t i = 0; st == MUGA_OK && i < x->n_examples; i++) {
+        st = normaliser_mask(x->normaliser, x->texts[i], strlen(x->texts[i]), &masked[i], err);
+        list[i] = (retrieve_example){str_get(&masked[i]), x->example_labels[i]};
+    }
+    if (st == MUGA_OK) {
+        st = retrieve_new(list, x->n_examples, x->n_labels, &x->index, err);
+    }
+    for (size_t i = 0; masked && i < x->n_examples; i++) {
+        str_release(&masked[i]);
+    }
+    free(masked);
+    free(list);
+    return st;
+}
+
+muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err) {
+    if (!m->intent) {
+        return error_set(err, MUGA_E_INPUT, "agent.yaml: key 'intent' is missing; it says how messages become decisions");
+    }
+    muga_status st = check_config(m, err);
+    if (st != MUGA_OK) {
+        return st;
+    }
+    intent *x = calloc(1, sizeof *x);
+    if (!x) {
+        return error_nomem(err, "intent");
+    }
+    x->m = m;
+    x->split = json_object_get(m->intent, "split");
+    x->instruction = json_get_string(m->intent, "instruction");
+    x->neighbours = (size_t)json_get_int(m->intent, "neighbours", 6);
+    x->floor = json_get_number(m->intent, "floor", 0.3);
+    x->margin = json_get_number(m->intent, "margin", 0.1);
+    x->second = json_get_number(m->intent, "second", 0.5);
+    x->model_weight = json_get_number(m->intent, "model_weight", 1);
+    const char *name;
+    json_t *spec;
+    json_object_foreach(json_object_get(m->intent, "labels"), name, spec) {
+        if (st == MUGA_OK) {
+            st = read_label(x, name, spec, &x->labels[x->n_labels++], err);
+        }
+    }
+    st = st == MUGA_OK ? normaliser_new(m, &x->normaliser, err) : st;
+    st = st == MUGA_OK ? read_examples(x, env, err) : st;
+    st = st == MUGA_OK ? build_index(x, err) : st;
+    if (st == MUGA_OK) {
+        *out = x;
+    } else {
+        intent_free(x);
+    }
+    return st;
+}
+
+void intent_free(intent *x) {
+    if (!x) {
+        return;
+    }
+    for (size_t i = 0; i < x->n_labels; i++) {
+        template_free(x->labels[i].answer);
+    }
+    for (size_t i = 0; i < x->n_examples; i++) {
+        free(x->texts[i]);
+    }
+    free(x->texts);
+    free(x->example_labels);
+    retrieve_free(x->index);
+    normaliser_free(x->normaliser);
+    free(x);
+}
+
+size_t intent_n_labels(const intent *x) {
+    return x->n_labels;
+}
+const intent_label *intent_get_label(const intent *x, size_t i) {
+    return &x->labels[i];
+}
+const normaliser *intent_normaliser(const intent *x) {
+    return x->normaliser;
+}
+const char *intent_unsure(const intent *x) {
+    return json_get_string(x->m->intent, "unsure");
+}
+const char *intent_failed(const intent *x) {
+    return json_get_string(x->m->intent, "failed");
+}
+
+/* ---- scores ---- */
+
+typedef struct scores {
+    double total[RETRIEVE_MAX_LABELS], votes[RETRIEVE_MAX_LABELS], model[RETRIEVE_MAX_LABELS];
+    retrieve_hit hits[NEIGHBOURS_MAX];
+    size_t n_hits;
+} scores;
+
+static muga_status vote(const intent *x, const char *text, size_t n, scores *s, muga_error *err) {
+    str masked = STR_INIT;
+    muga_status st = normaliser_mask(x->normaliser, text, n, &masked, err);
+    s->n_hits = x->neighbours;
+    if (st == MUGA_OK) {
+        st = retrieve_score(x->index, str_get(&masked), masked.len, s->votes, s->hits, &s->n_hits, err);
+    }
+    str_release(&masked);
+    memcpy(s->total, s->votes, sizeof s->total);
+    return st;
+}
+
+static size_t best_label(const double *s, size_t n) {
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++) {
+        best = s[i] > s[best] ? i : best;
+    }
+    return best;
+}
+
+static const char *first_label(const intent *x, size_t i_example) {
+    size_t l = 0;
+    while (!(x->example_labels[i_example] >> l & 1)) {
+        l++;
+    }
+    return x->labels[l].name;
+}
+
+/* The instruction with the labels as system message; the neighbours, the least like first, as turns of a conversation
+ * in which every message got its label; then the message. */
+static json_t *make_prompt(const intent *x, const scores *s, const char *text, size_t n) {
+    str system = STR_INIT;
+    str_append_s(&system, x->instruction ? x->instruction : "Answer with one of these words:");
+    for (size_t i = 0; i < x->n_labels; i++) {
+        str_printf(&system, "\n%s: %s", x->labels[i].name, x->labels[i].about);
+    }
+    json_t *list = json_array();
+    bool ok = list && !system.failed &&
+              json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", str_get(&system))) == 0;
+    for (size_t k = s->n_hits; ok && k-- > 0;) {
+        size_t i = s->hits[k].i;
+        ok = json_array_append_new(list, json_pack("{s:s, s:s}", "role", "user", "content", x->texts[i])) == 0 &&
+             json_array_append_new(list, json_pack("{s:s, s:s}", "role", "assistant", "content", first_label(x, i))) == 0;
+    }
+    ok = ok && json_array_append_new(list, json_pack("{s:s, s:s%}", "role", "user", "content", text, n)) == 0;
+    str_release(&system);
+    if (!ok) {
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
+static muga_status ask_model(const intent *x, llm *model, const char *text, size_t n, scores *s, intent_decision *out,
+                             muga_error *err) {
+    const char *names[RETRIEVE_MAX_LABELS];
+    for (size_t i = 0; i < x->n_labels; i++) {
+        names[i] = x->labels[i].name;
+    }
+    json_t *messages = make_prompt(x, s, text, n);
+    if (!messages) {
+        return error_nomem(err, "a prompt");
+    }
+    const llm_score_request q = {.messages = messages, .labels = names, .n_labels = x->n_labels, .with_end = true,
+                                 .want_evidence = true};
+    llm_score_reply reply = {0};
+    muga_status st = llm_score(model, &q, &reply, err);
+    double mean = 0;
+    for (size_t i = 0; st == MUGA_OK && i < x->n_labels; i++) {
+        mean += reply.logprob[i] / (double)x->n_labels;
+    }
+    for (size_t i = 0; st == MUGA_OK && i < x->n_labels; i++) {
+        s->model[i] = reply.logprob[i];
+        s->total[i] = s->votes[i] + x->model_weight * (reply.logprob[i] - mean) / MODEL_SCALE;
+    }
+    if (st == MUGA_OK) {
+        out->evidence = reply.evidence;
+        out->n_tokens = reply.n_prompt;
+        reply.evidence = NULL;
+    }
+    llm_score_reply_release(&reply);
+    json_decref(messages);
+    return st;
+}
+
+/* ---- clauses ---- */
+
+typedef struct clause {
+    size_t from, n;
+    double votes[RETRIEVE_MAX_LABELS];
+} clause;
+
+/* Length of a cut at text[at]: the end of a sentence, a comma, or a word of `split`; 0 for none. */
+static size_t cut_at(const intent *x, const char *text, size_t n, size_t at) {
+    char c = text[at];
+    bool before_space = at + 1 == n || strchr(" \t\r\n", text[at + 1]) != NULL;
+    if (c == '\n' || c == ';' || c == '&' || (strchr(".,?!:", c) && before_space)) {
+        return 1;
+    }
+    if (at > 0 && !strchr(" \t\r\n", text[at - 1])) {
+        return 0;
+    }
+    for (size_t i = 0; i < json_array_size(x->split); i++) {
+        const char *word = json_string_value(json_array_get(x->split, i));
+        size_t len = strlen(word);
+        if (len <= n - at && strncasecmp(text + at, word, len) == 0 && (at + len == n || strchr(" \t\r\n,", text[at + len]))) {
+            return len;
+        }
+    }
+    return 0;
+}
+
+static size_t split_clauses(const intent *x, const char *text, size_t n, clause *out) {
+    size_t n_clauses = 0, from = 0;
+    for (size_t at = 0; at <= n && n_clauses < MAX_CLAUSES; at++) {
+        size_t cut = at < n ? cut_at(x, text, n, at) : 1;
+        if (cut == 0) {
+            continue;
+        }
+        bool mark = at < n && (text[at] == '?' || text[at] == '!'); /* belongs to what it ends */
+        while (from < at && strchr(" \t\r\n", text[from])) {
+            from++;
+        }
+        if (at > from) {
+            out[n_clauses++] = (clause){.from = from, .n = at - from + mark};
+        }
+        from = at + cut;
+        at += cut - 1;
+    }
+    return n_clauses;
+}
+
+/* The clause that speaks most for label l; n when none has it as its best. */
+static size_t clause_for(const intent *x, const clause *list, size_t n, size_t l) {
+    size_t best = n;
+    for (size_t i = 0; i < n; i++) {
+        if (best_label(list[i].votes, x->n_labels) == l && (best == n || list[i].votes[l] > list[best].votes[l])) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static int by_place(const void *a, const void *b) {
+    const intent_request *p = a, *q = b;
+    return p->from < q->from ? -1 : p->from > q->from;
+}
+
+/* Add the second requests. The first keeps the whole message unless others share it. */
+static muga_status find_more(const intent *x, const char *text, size_t n, const scores *s, intent_decision *d,
+                             muga_error *err) {
+    clause *list = mem_alloc_array(MAX_CLAUSES, sizeof *list);
+    if (!list) {
+        return error_nomem(err, "a message");
+    }
+    size_t n_clauses = split_clauses(x, text, n, list), first = d->requests[0].label;
+    muga_status st = MUGA_OK;
+    for (size_t i = 0; st == MUGA_OK && n_clauses > 1 && i < n_clauses; i++) {
+        scores part = {0};
+        st = vote(x, text + list[i].from, list[i].n, &part, err);
+        memcpy(list[i].votes, part.votes, sizeof part.votes);
+    }
+    size_t own = n_clauses > 1 ? clause_for(x, list, n_clauses, first) : n_clauses;
+    for (size_t l = 0; st == MUGA_OK && own < n_clauses && l < x->n_labels && d->n < INTENT_MAX_REQUESTS; l++) {
+        size_t other = clause_for(x, list, n_clauses, l);
+        if (l != first && x->labels[l].act == ACT_TOOL && x->labels[first].act == ACT_TOOL &&
+            x->labels[l].tool != x->labels[first].tool && other < n_clauses && list[other].votes[l] >= x->second &&
+            s->total[l] >= SUPPORT) {
+            d->requests[d->n++] = (intent_request){l, list[other].from, list[other].n};
+        }
+    }
+    if (d->n > 1) {
+        d->requests[0].from = list[own].from;
+        d->requests[0].n = list[own].n;
+        qsort(d->requests, d->n, sizeof d->requests[0], by_place);
+    }
+    free(list);
+    return st;
+}
+
+/* ---- the decision ---- */
+
+static bool same_action(const intent_label *a, const intent_label *b) {
+    return a->act == b->act && a->tool == b->tool;
+}
+
+static json_t *write_record(const intent *x, const scores *s, const intent_decision *d, bool asked_model) {
+    json_t *labels = json_object(), *near = json_array(), *requests = json_array();
+    bool ok = labels && near && requests;
+    for (size_t i = 0; ok && i < x->n_labels; i++) {
+        json_t *v = asked_model ? json_pack("{s:f, s:f, s:f}", "score", s->total[i], "votes", s->votes[i], "logprob", s->model[i])
+                                : json_pack("{s:f}", "votes", s->votes[i]);
+        ok = json_object_set_new(labels, x->labels[i].name, v) == 0;
+    }
+    for (size_t k = 0; ok && k < s->n_hits; k++) {
+        ok = json_array_append_new(near, json_pack("{s:I, s:f, s:s}", "example", (json_int_t)s->hits[k].i + 1, "likeness",
+                                                   s->hits[k].likeness, "label", first_label(x, s->hits[k].i))) == 0;
+    }
+    for (size_t k = 0; ok && k < d->n; k++) {
+        ok = json_array_append_new(requests, json_string(x->labels[d->requests[k].label].name)) == 0;
+    }
+    json_t *record = ok ? json_pack("{s:O, s:f, s:f, s:b, s:O, s:O}", "decided", requests, "score", d->score, "margin",
+                                    d->margin, "sure", d->sure, "labels", labels, "neighbours", near)
+                        : NULL;
+    json_decref(labels);
+    json_decref(near);
+    json_decref(requests);
+    return record;
+}
+
+void intent_decision_release(intent_decision *d) {
+    json_decref(d->record);
+    json_decref(d->evidence);
+    *d = (intent_decision){0};
+}
+
+muga_status intent_decide(const intent *x, llm *model, const char *text, size_t n, intent_decision *out,
+                          muga_error *err) {
+    *out = (intent_decision){0};
+    scores *s = calloc(1, sizeof *s);
+    if (!s) {
+        return error_nomem(err, "a decision");
+    }
+    bool asked_model = model && x->model_weight > 0;
+    muga_status st = vote(x, text, n, s, err);
+    if (st == MUGA_OK && asked_model) {
+        st = ask_model(x, model, text, n, s, out, err);
+    }
+    if (st == MUGA_OK) {
+        size_t best = best_label(s->total, x->n_labels);
+        out->score = s->total[best];
+        out->margin = s->total[best];
+        for (size_t i = 0; i < x->n_labels; i++) {
+            if (!same_action(&x->labels[i], &x->labels[best])) {
+                out->margin = MIN(out->margin, s->total[best] - s->total[i]);
+            }
+        }
+        out->requests[out->n++] = (intent_request){best, 0, n};
+        st = find_more(x, text, n, s, out, err);
+        out->sure = out->n > 1 || (out->score >= x->floor && out->margin >= x->margin);
+    }
+    if (st == MUGA_OK) {
+        out->record = write_record(x, s, out, asked_model);
+        st = out->record ? MUGA_OK : error_nomem(err, "a decision");
+    }
+    if (st != MUGA_OK) {
+        intent_decision_release(out);
+    }
+    free(s);
+    return st;
+}

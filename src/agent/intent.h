@@ -1,0 +1,52 @@
+/* What does the person want? Labels, examples, and the decision over them. Private to agent/; the manifest's `intent:`.
+ *
+ * A label is an intention and what follows from it: a tool, an answer, a question back, an escalation, a refusal. A
+ * message is scored against every label twice: by the votes of the examples that are like it (retrieve.h), and by the
+ * model, which reads the nearest examples and gives each label's probability (llm_score). The sum decides; where the
+ * best action does not stand out, the decision says so (`sure` false) and the loop asks. */
+#ifndef MUGA_AGENT_INTENT_H
+#define MUGA_AGENT_INTENT_H
+
+#include "agent/agent.h"
+#include "agent/normalise.h"
+#include "agent/retrieve.h"
+
+typedef enum { ACT_TOOL, ACT_ANSWER, ACT_ASK, ACT_ESCALATE, ACT_REFUSE } intent_act;
+
+typedef struct intent_label {
+    const char *name, *about;
+    intent_act act;
+    const manifest_tool *tool;     /* ACT_TOOL */
+    template *answer;              /* ACT_TOOL: of the result; else the words themselves */
+    const char *ask, *held, *denied; /* ACT_TOOL: a value is missing, a person must agree, a person did not */
+} intent_label;
+
+typedef struct intent intent;
+/* Reads and checks manifest intent: and its examples. MUGA_E_INPUT names agent.yaml or the file and line. */
+MUGA_MUST_USE muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err);
+void intent_free(intent *x);
+size_t intent_n_labels(const intent *x);
+const intent_label *intent_get_label(const intent *x, size_t i);
+const normaliser *intent_normaliser(const intent *x);
+const char *intent_unsure(const intent *x);    /* what to ask then */
+const char *intent_failed(const intent *x);    /* what to say when a tool or the model failed, or limits are reached */
+
+#define INTENT_MAX_REQUESTS 4
+typedef struct intent_request {
+    size_t label;
+    size_t from, n;                /* the bytes of the message that say so */
+} intent_request;
+typedef struct intent_decision {
+    intent_request requests[INTENT_MAX_REQUESTS]; /* in the order of the message */
+    size_t n;                      /* at least 1 */
+    bool sure;
+    double score, margin;          /* of the best label; over the best label with another action */
+    json_t *record;                /* for the audit: scores, examples, margin */
+    json_t *evidence;              /* of the model, or NULL */
+    uint32_t n_tokens;             /* the model read */
+} intent_decision;
+void intent_decision_release(intent_decision *d);
+/* `model` NULL: by examples alone. */
+MUGA_MUST_USE muga_status intent_decide(const intent *x, llm *model, const char *text, size_t n, intent_decision *out,
+                                        muga_error *err);
+#endif
