@@ -340,8 +340,22 @@ static size_t match_spaced_run(text t, size_t at, bool (*is_member)(character)) 
     return len ? c.len + len : match_run(t, at, is_member);
 }
 
-/* \s+$ */
+static bool follows_space(text t, size_t at) {
+    size_t back = at;
+    while (back > 0 && at - back < 4) {
+        back--;
+        if (((uint8_t)t.p[back] & 0xC0) != 0x80)
+            break;
+    }
+    character c = at_byte(t, back);
+    return at > 0 && back + c.len == at && (c.cls & CLASS_SPACE);
+}
+
+/* \s+$ ; only where a run of spaces begins: one that doesn't reach the end from there doesn't from further on either,
+ * and trying would take a long run's square. */
 static size_t match_spaces_at_end(text t, size_t at) {
+    if (!(at_byte(t, at).cls & CLASS_SPACE) || follows_space(t, at))
+        return 0;
     size_t end = run_any(t, at, CLASS_SPACE);
     return end == t.n ? end - at : 0;
 }

@@ -276,6 +276,9 @@ static muga_status open_kind(tokenizer *t, const gguf_file *file, muga_error *er
     t->kind_name = kind->name;
     if ((st = vocab_init(&t->vocab, file, kind->spelling, err)))
         return st;
+    if (t->kind == TOKENIZER_WPM && t->vocab.longest > WPM_MAX_PIECE_BYTES) /* matching tries every length */
+        return error_set(err, MUGA_E_INPUT, "a token has %u bytes; in a \"bert\" vocabulary at most %d are allowed",
+                         t->vocab.longest, WPM_MAX_PIECE_BYTES);
     if (t->kind != TOKENIZER_WPM && (st = bpe_init(t, file, err)))
         return st;
     if ((st = read_specials(t, file, kind, err)))

@@ -30,6 +30,7 @@ typedef struct bpe {
 } bpe;
 
 #define TOKENIZER_MAX_ENDS 32
+#define WPM_MAX_PIECE_BYTES 256
 
 struct tokenizer {
     tokenizer_kind_id kind;

@@ -12,7 +12,9 @@
 #include "model/pretokenize.h"
 
 #include <pcre2.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CONTRACTION "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
@@ -274,6 +276,36 @@ static void no_byte_is_lost(void **state) {
     }
 }
 
+static bool count_bytes(void *ctx, const char *p, size_t n) {
+    (void)p;
+    *(size_t *)ctx += n;
+    return true;
+}
+
+/* Half a megabyte of anything, with and without another character at its end, ends long before the watchdog. */
+static void long_runs_are_cut_in_linear_time(void **state) {
+    (void)state;
+    enum { BYTES = 1 << 19, WATCHDOG_SECONDS = 60 };
+    char *text = malloc(BYTES + 8);
+    assert_non_null(text);
+    (void)alarm(WATCHDOG_SECONDS);
+    for (size_t i = 0; i < ARRAY_LEN(references); i++) {
+        const pretokenizer *t = pretokenize_find(references[i].name, strlen(references[i].name));
+        for (size_t k = 0; k < ARRAY_LEN(atoms); k += 1 + i % 3) {
+            size_t unit = strlen(atoms[k]), n = 0;
+            for (; n + unit <= BYTES; n += unit)
+                memcpy(text + n, atoms[k], unit);
+            memcpy(text + n, "中", k % 2 ? 3 : 0);
+            n += k % 2 ? 3 : 0;
+            size_t seen = 0;
+            assert_true(pretokenize_run(t, text, n, count_bytes, &seen));
+            assert_int_equal(seen, n);
+        }
+    }
+    (void)alarm(0);
+    free(text);
+}
+
 static bool refuse_word(void *ctx, const char *p, size_t n) {
     (void)p;
     (void)n;
@@ -293,6 +325,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_cuts_as_its_pattern_does),
         cmocka_unit_test(no_byte_is_lost),
+        cmocka_unit_test(long_runs_are_cut_in_linear_time),
         cmocka_unit_test(a_word_refused_ends_the_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
