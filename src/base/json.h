@@ -10,8 +10,8 @@
 #define JSON_MAX_DEPTH 128
 #define JSON_MAX_BYTES ((size_t)64 << 20)
 
-/* New reference in *out. Any JSON value. Errors name line and column. Depth past JSON_MAX_DEPTH is E_INPUT (checked
- * before jansson recurses). `what` names the source in messages. */
+/* New reference in *out. Any JSON value. Errors name line and column. Depth past JSON_MAX_DEPTH is E_INPUT.
+ * `what` names the source in messages. */
 MUGA_MUST_USE muga_status json_parse(const char *p, size_t n, const char *what, json_t **out, muga_error *err);
 
 /* Compact, keys in insertion order, UTF-8 unescaped, "/" not escaped. Appends to out; check str_status. */

@@ -47,8 +47,14 @@ static void faults_are_refused_with_their_place(void **state) {
     assert_refused("\"\xFF\"", 3, "input");
     assert_refused("\"\xED\xA0\x80\"", 5, "input");
     assert_refused("\"\\ud800\"", 8, "input");
-    assert_refused("[1\0]", 4, "byte 2");
-    assert_refused("1\0", 2, "byte 1");
+    assert_refused("[1\0]", 4, "line 1 column 3");
+    assert_refused("1\0", 2, "line 1 column 2: expected the end");
+    assert_refused("{\"a\\u0000\": 1}", 14, "NUL in the key");
+    assert_refused("[\"\xE2\x82\xAC\", x]", 9, "line 1 column 7: expected a value");
+    assert_refused("{\"a\": \"b", 8, "no end");
+    assert_refused("-", 1, "input");
+    assert_refused("1.", 2, "digit after the decimal point");
+    assert_refused("-9223372036854775809", 20, "64 bits");
     assert_refused("1e400", 5, "input");
     assert_refused("99999999999999999999", 20, "input");
     assert_refused("NaN", 3, "input");
@@ -57,14 +63,13 @@ static void faults_are_refused_with_their_place(void **state) {
     assert_refused("[1] // no", 9, "input");
 }
 
-/* jansson reports some exhausted allocations as syntax faults, so json_parse has a second opinion of what is JSON.
- * Where memory is not short, the two must agree on any text: near JSON, and by chance JSON. */
-static void a_fault_of_the_text_is_never_taken_for_lack_of_memory(void **state) {
+/* jansson's own parser as a second opinion: on any text, near JSON and by chance JSON, the two agree on whether it is
+ * JSON and on its value. */
+static void parsing_agrees_with_jansson(void **state) {
     (void)state;
     static const char seed_text[] =
-        "{\"a\":[1,-2.5e+3,0,\"x\\u00e9\\ud83d\\ude00\\n\"],\"b\":{\"c\":null,\"d\":[true,false]}} ";
-    static const char pieces[] = "{}[]\",:\\/ut0129-+.eE \n\xC3\xA9\x01"
-                                 "dD8cC";
+        "{\"a\":[1,-2.5e+3,0,\"x\\u00e9\\ud83d\\ude00\\n\"],\"b\":{\"c\":null,\"d\":[true,false]},\"\\u20ac\":12.75} ";
+    static const char pieces[] = "{}[]\",:\\/ut0129-+.eE \n\xC3\xA9\001dD8cC\177";
     rng r = {7};
     int n_valid = 0;
     for (int i = 0; i < 100000; i++) {
@@ -75,15 +80,55 @@ static void a_fault_of_the_text_is_never_taken_for_lack_of_memory(void **state) 
         }
         json_t *v;
         muga_error err;
-        size_t from = rng_below(&r, 4) ? 0 : rng_below(&r, sizeof text - 1);
-        muga_status st = json_parse(text + from, sizeof text - 1 - from, "x", &v, &err);
-        if (st != MUGA_OK && st != MUGA_E_INPUT) {
+        size_t from = rng_below(&r, 4) ? 0 : rng_below(&r, sizeof text - 1), n = sizeof text - 1 - from;
+        muga_status st = json_parse(text + from, n, "x", &v, &err);
+        json_t *expected = json_loadb(text + from, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+        if (st != (expected ? MUGA_OK : MUGA_E_INPUT) || (v && !json_equal(v, expected))) {
             fail_msg("status %d for %s", st, text + from);
         }
         n_valid += st == MUGA_OK;
         json_decref(v);
+        json_decref(expected);
     }
     assert_in_range(n_valid, 1000, 99000);
+}
+
+static void assert_parses_to(const char *text, double expected) {
+    json_t *v = parse(text);
+    assert_true(json_is_number(v));
+    double got = json_number_value(v);
+    if (memcmp(&got, &expected, sizeof got) != 0) {
+        fail_msg("%s: %a, wanted %a", text, got, expected);
+    }
+    json_decref(v);
+}
+
+static void numbers_are_read_exactly(void **state) {
+    (void)state;
+    assert_parses_to("2.2250738585072014e-308", DBL_MIN);
+    assert_parses_to("2.2250738585072011e-308", 2.2250738585072011e-308);
+    assert_parses_to("5e-324", 5e-324);
+    assert_parses_to("1e-400", 0);
+    assert_parses_to("-0.0", -0.0);
+    assert_parses_to("0e999999999999999999999", 0);
+    assert_parses_to("1e-999999999999999999999", 0);
+    assert_parses_to("1.7976931348623157e308", DBL_MAX);
+    assert_parses_to("0.00000000000000000000000000000000000001E+38", 1);
+    assert_parses_to("123456789.125", 123456789.125);
+    assert_parses_to("9007199254740993.0", 9007199254740992.0);
+    rng r = {9};
+    for (int i = 0; i < 20000; i++) {
+        char text[64];
+        uint64_t bits = rng_next(&r);
+        double v;
+        memcpy(&v, &bits, sizeof v);
+        if (isfinite(v)) {
+            snprintf(text, sizeof text, i % 2 ? "%.17g" : "%.25e", v);
+            if (strpbrk(text, ".e")) {
+                assert_parses_to(text, strtod(text, NULL));
+            }
+        }
+    }
 }
 
 /* 100,000 opening brackets: refused by counting, not by recursion. */
@@ -342,7 +387,8 @@ static void members_of_a_wrong_type_are_absent(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_are_refused_with_their_place),
-        cmocka_unit_test(a_fault_of_the_text_is_never_taken_for_lack_of_memory),
+        cmocka_unit_test(parsing_agrees_with_jansson),
+        cmocka_unit_test(numbers_are_read_exactly),
         cmocka_unit_test(depth_bombs_are_refused),
         cmocka_unit_test(depth_is_counted_exactly),
         cmocka_unit_test(a_value_built_too_deep_is_not_written),
