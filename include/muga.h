@@ -105,7 +105,7 @@ typedef struct muga_agent_options {
 } muga_agent_options;
 
 /* What happens while the agent works on a message. `json` is an object, terminated, valid during the call:
- * {"event": "decision" | "call" | "result" | "held" | "answer", ...}. */
+ * {"event": "message" | "decision" | "call" | "result" | "held" | "guard" | "escalation" | "answer", "data": {...}}. */
 typedef void (*muga_agent_event)(void *ctx, const char *json);
 
 /* Open the agent in `folder` (its agent.yaml) with a new session. */

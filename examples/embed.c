@@ -1,0 +1,43 @@
+/* muga in forty lines: load a model, stream an answer, run an agent whose write waits for a yes.
+ * cc embed.c $(pkg-config --cflags --libs muga) && ./a.out MODEL.gguf AGENT_FOLDER */
+#include <muga.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void check(muga_status status, const muga_error *err) {
+    if (status == MUGA_OK) return;
+    fprintf(stderr, "embed: %s\n", err->message);
+    exit(1);
+}
+
+static int print_text(void *ctx, const char *text, size_t n) {
+    (void)ctx;
+    return fwrite(text, 1, n, stdout) == n; /* 0 would stop the answer */
+}
+
+static void print_event(void *ctx, const char *json) { printf("%s%s\n", (const char *)ctx, json); }
+
+int main(int argc, char **argv) {
+    muga_error err = {0};
+    muga_model *model;
+    muga_chat *chat;
+    muga_agent *agent;
+    const char *answer;
+    if (argc < 3) return fprintf(stderr, "usage: embed MODEL.gguf AGENT_FOLDER\n"), 2;
+    check(muga_model_open(argv[1], NULL, &model, &err), &err);
+
+    check(muga_chat_new(model, &(muga_chat_options){.max_tokens = 24}, &chat, &err), &err);
+    check(muga_chat_ask(chat, "What is the sea?", print_text, NULL, NULL, &err), &err);
+    printf("\n\n");
+
+    const char *home = getenv("MUGA_HOME");
+    check(muga_agent_open(argv[2], model, &(muga_agent_options){.home = home, .session = "{\"customer\": 7}"}, &agent, &err), &err);
+    muga_status status = muga_agent_say(agent, "i forgot my password, cant log in", print_event, "  ", &answer, &err);
+    if (status == MUGA_E_POLICY) { /* held: ask whoever may say yes; here, that is us */
+        check(muga_agent_approve(agent, 1, "embed example", &err), &err);
+        status = muga_agent_resume(agent, print_event, "  ", &answer, &err);
+    }
+    check(status, &err);
+    printf("\n%s\n", answer);
+    return muga_agent_free(agent), muga_chat_free(chat), muga_model_free(model), 0;
+}
