@@ -298,6 +298,50 @@ muga_status json_digest(const json_t *v, uint8_t out[32], muga_error *err) {
     return st;
 }
 
+/* ---- copies ---- */
+
+static json_t *clone_object(const json_t *v) {
+    json_t *object = unconst(v), *copy = json_object();
+    for (void *it = json_object_iter(object); copy && it; it = json_object_iter_next(object, it)) {
+        member m = member_at(it);
+        json_t *value = json_clone(m.value);
+        if (!value || json_object_setn_new_nocheck(copy, m.key, m.n_key, value) != 0) {
+            json_decref(copy);
+            copy = NULL;
+        }
+    }
+    return copy;
+}
+
+static json_t *clone_array(const json_t *v) {
+    json_t *copy = json_array();
+    for (size_t i = 0; copy && i < json_array_size(v); i++) {
+        json_t *value = json_clone(json_array_get(v, i));
+        if (!value || json_array_append_new(copy, value) != 0) {
+            json_decref(copy);
+            copy = NULL;
+        }
+    }
+    return copy;
+}
+
+json_t *json_clone(const json_t *v) {
+    if (!v) {
+        return NULL;
+    }
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: return clone_object(v);
+    case JSON_ARRAY: return clone_array(v);
+    case JSON_STRING: return json_stringn_nocheck(json_string_value(v), json_string_length(v));
+    case JSON_INTEGER: return json_integer(json_integer_value(v));
+    case JSON_REAL: return json_real(json_real_value(v));
+    case JSON_TRUE:
+    case JSON_FALSE:
+    case JSON_NULL: break;
+    }
+    return unconst(v); /* one of a kind, not counted */
+}
+
 /* ---- members ---- */
 
 const char *json_get_string(const json_t *object, const char *key) {

@@ -14,6 +14,10 @@
  * `what` names the source in messages. */
 MUGA_MUST_USE muga_status json_parse(const char *p, size_t n, const char *what, json_t **out, muga_error *err);
 
+/* Deep copy: whole, or NULL when memory is out. (jansson's json_copy and json_deep_copy leave out what did not fit.)
+ * New reference; NULL of NULL. */
+json_t *json_clone(const json_t *v);
+
 /* Compact, keys in insertion order, UTF-8 unescaped, "/" not escaped. Appends to out; check str_status. */
 void json_write(const json_t *v, str *out);
 /* RFC 8785: keys sorted by UTF-16 code units, numbers as ECMAScript prints them. One deviation: an integer past

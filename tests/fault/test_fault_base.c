@@ -55,6 +55,12 @@ static muga_status parse_write_digest(muga_error *err) {
                             "{\"a\":{\"y\":\"text\",\"z\":true},\"b\":[1,2.5,\"x\\u0000y\",{\"k\":null}]}");
         st = json_digest(v, digest, err);
     }
+    if (st == MUGA_OK) {
+        json_t *copy = json_clone(v);
+        st = copy ? MUGA_OK : error_nomem(err, "the copy");
+        assert_true(!copy || json_equal(copy, v));
+        json_decref(copy);
+    }
     json_decref(v);
     str_release(&out);
     return st;

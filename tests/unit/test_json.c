@@ -364,6 +364,17 @@ static void digest_is_over_the_canonical_form(void **state) {
     json_decref(z);
 }
 
+static void a_copy_is_whole_and_its_own(void **state) {
+    (void)state;
+    json_t *v = parse("{\"a\":[1,2.5,\"x\\u0000\",null,true,false,{\"b\":[]}],\"\":{}}"), *copy = json_clone(v);
+    assert_true(json_equal(v, copy));
+    json_array_clear(json_object_get(v, "a"));
+    assert_int_equal(json_array_size(json_object_get(copy, "a")), 7);
+    assert_null(json_clone(NULL));
+    json_decref(v);
+    json_decref(copy);
+}
+
 static void members_of_a_wrong_type_are_absent(void **state) {
     (void)state;
     json_t *v = parse("{\"s\":\"x\",\"i\":5,\"b\":true,\"d\":1.5,\"n\":null}");
@@ -400,6 +411,7 @@ int main(void) {
         cmocka_unit_test(numbers_read_back_and_are_shortest),
         cmocka_unit_test(numbers_do_not_depend_on_the_locale),
         cmocka_unit_test(digest_is_over_the_canonical_form),
+        cmocka_unit_test(a_copy_is_whole_and_its_own),
         cmocka_unit_test(members_of_a_wrong_type_are_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
