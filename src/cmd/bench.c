@@ -1,7 +1,7 @@
 /* muga bench: tokens a second of prefill and decode, medians of 5 runs after one that isn't counted.
  *
- * Prefill feeds PROMPT tokens behind DEPTH tokens that are already there; decode then computes N single tokens behind DEPTH, in
- * BATCH sequences that step together. The depth is computed once and forked, so it isn't measured. */
+ * Prefill feeds PROMPT tokens behind DEPTH tokens that are already there; decode then computes N single tokens behind
+ * DEPTH, in BATCH sequences that step together. The depth is computed once and forked, so it isn't measured. */
 #include "cmd/debug_engine.h"
 
 #include "base/rng.h"
@@ -11,8 +11,8 @@
 typedef struct bench {
     debug_engine d;
     uint32_t n_prompt, n_gen, depth, batch;
-    engine_session *base;   /* DEPTH tokens */
-    int32_t *ids;           /* random tokens, as many as the longest part needs */
+    engine_session *base; /* DEPTH tokens */
+    int32_t *ids;         /* random tokens, as many as the longest part needs */
     double load_ms;
     double prefill[N_RUNS], decode[N_RUNS]; /* tokens a second */
 } bench;
@@ -106,15 +106,15 @@ static json_t *runs_json(const double *runs) {
 
 static int print_result_json(const bench *b, const char *name) {
     const engine_options *o = engine_get_options(b->d.engine);
-    json_t *v = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:o?, s:f, s:o?, s:I, s:I}", "model",
-                          name, "architecture", model_arch_name(engine_model(b->d.engine)), "isa",
-                          kernel_isa_name((kernel_isa)o->isa), "threads", o->n_threads, "act", o->exact ? "f32" : "int8",
-                          "kv", o->kv_f32 ? "f32" : "f16", "prompt", (json_int_t)b->n_prompt, "generate",
-                          (json_int_t)b->n_gen, "depth", (json_int_t)b->depth, "batch", (json_int_t)b->batch, "load_ms",
-                          b->load_ms, "prefill_tps", b->n_prompt ? median(b->prefill) : 0.0, "prefill_runs",
-                          runs_json(b->prefill), "decode_tps", b->n_gen ? median(b->decode) : 0.0, "decode_runs",
-                          runs_json(b->decode), "weight_bytes", (json_int_t)model_weight_bytes(engine_model(b->d.engine)),
-                          "peak_bytes", (json_int_t)os_peak_memory_bytes());
+    json_t *v = json_pack(
+        "{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:o?, s:f, s:o?, s:I, s:I}", "model", name,
+        "architecture", model_arch_name(engine_model(b->d.engine)), "isa", kernel_isa_name((kernel_isa)o->isa),
+        "threads", o->n_threads, "act", o->exact ? "f32" : "int8", "kv", o->kv_f32 ? "f32" : "f16", "prompt",
+        (json_int_t)b->n_prompt, "generate", (json_int_t)b->n_gen, "depth", (json_int_t)b->depth, "batch",
+        (json_int_t)b->batch, "load_ms", b->load_ms, "prefill_tps", b->n_prompt ? median(b->prefill) : 0.0,
+        "prefill_runs", runs_json(b->prefill), "decode_tps", b->n_gen ? median(b->decode) : 0.0, "decode_runs",
+        runs_json(b->decode), "weight_bytes", (json_int_t)model_weight_bytes(engine_model(b->d.engine)), "peak_bytes",
+        (json_int_t)os_peak_memory_bytes());
     if (!v)
         return cmd_error(MUGA_E_NOMEM, "out of memory for the result");
     cmd_print_json(v);
@@ -134,8 +134,9 @@ static int print_result(const bench *b, const char *name) {
     snprintf(what[1], sizeof what[1], "decode %u x %u @ %u", b->n_gen, b->batch, b->depth);
     snprintf(load, sizeof load, "%.0f ms", b->load_ms);
     cmd_format_bytes(os_peak_memory_bytes(), peak);
-    const char *cells[] = {"MODEL", "ISA", "THREADS", what[0], what[1], "LOAD", "PEAK MEMORY", name,
-                           kernel_isa_name((kernel_isa)o->isa), threads, prefill, decode, load, peak};
+    const char *cells[] = {
+        "MODEL", "ISA",   "THREADS", what[0], what[1], "LOAD", "PEAK MEMORY", name, kernel_isa_name((kernel_isa)o->isa),
+        threads, prefill, decode,    load,    peak};
     cmd_print_table(cells, 2, 7);
     printf("tokens a second, medians of %d runs; @ tokens already in the context\n", N_RUNS);
     return cmd_finish_output(0);

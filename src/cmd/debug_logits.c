@@ -1,6 +1,7 @@
 /* muga debug logits: the logits of given ids as raw little-endian f32, [rows][n_vocab], for comparing engines.
  *
- * A regular file appears whole or not at all: rows go to a name beside it, renamed at the end. A device or a pipe is written straight. */
+ * A regular file appears whole or not at all: rows go to a name beside it, renamed at the end. A device or a pipe is
+ * written straight. */
 #include "cmd/debug_engine.h"
 
 typedef struct sink {
@@ -64,8 +65,11 @@ int cmd_debug_logits(int argc, char **argv) {
     if (code < 0) {
         muga_error err = {0};
         sink s = {.files = &os_system()->files, .n_vocab = engine_params(d.engine)->n_vocab, .err = &err};
-        engine_item item = {.session = d.session, .ids = d.ids.ids, .n = (uint32_t)d.ids.n,
-                            .want = all ? ENGINE_LOGITS_ALL : ENGINE_LOGITS_LAST, .on_logits = write_row,
+        engine_item item = {.session = d.session,
+                            .ids = d.ids.ids,
+                            .n = (uint32_t)d.ids.n,
+                            .want = all ? ENGINE_LOGITS_ALL : ENGINE_LOGITS_LAST,
+                            .on_logits = write_row,
                             .on_logits_ctx = &s};
         muga_status st = sink_open(&s, path, &err);
         if (!st)

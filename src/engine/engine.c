@@ -1,21 +1,24 @@
 /* Opening a model file as an engine: kernels, threads, weights, tokenizer, template.
  *
- * Refuses an instruction set that isn't there, a file that model/ or the tokenizer refuses. The chat template and the vocabulary trie
- * are made at first use: a model with a broken template still loads, and says so when it is asked to chat. */
+ * Refuses an instruction set that isn't there, a file that model/ or the tokenizer refuses. The chat template and the
+ * vocabulary trie are made at first use: a model with a broken template still loads, and says so when it is asked to
+ * chat. */
 #include "engine/internal.h"
 
 #include <stdio.h>
 
 /* The common ChatML form, for files that carry no template of their own. */
-static const char chatml[] = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
-                             "'<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
-                             "}}{% endif %}";
+static const char chatml[] =
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
+    "}}{% endif %}";
 
 static muga_status choose_kernels(engine *e, const engine_options *o, muga_error *err) {
     kernel_isa isa = o->isa < 0 ? kernel_isa_best() : (kernel_isa)o->isa;
     e->kernels = kernel_table_get(isa);
     if (!e->kernels)
-        return error_set(err, MUGA_E_ENV, "instruction set \"%s\" is not there on this processor or in this build; best here: %s",
+        return error_set(err, MUGA_E_ENV,
+                         "instruction set \"%s\" is not there on this processor or in this build; best here: %s",
                          kernel_isa_name(isa), kernel_isa_name(kernel_isa_best()));
     e->o.isa = (int)isa;
     e->o.n_threads = o->n_threads > 0 ? o->n_threads : os_cpu_count();
@@ -45,8 +48,12 @@ static muga_status open_text(engine *e, muga_error *err) {
 
 static muga_status new_batch(engine *e, muga_error *err) {
     uint32_t n = e->o.n_batch;
-    model_run_options o = {.kernels = e->kernels, .pool = e->pool, .act = e->o.exact ? KERNEL_ACT_F32 : KERNEL_ACT_INT8,
-                           .kv = e->kv, .max_tok = n, .max_seq = n};
+    model_run_options o = {.kernels = e->kernels,
+                           .pool = e->pool,
+                           .act = e->o.exact ? KERNEL_ACT_F32 : KERNEL_ACT_INT8,
+                           .kv = e->kv,
+                           .max_tok = n,
+                           .max_seq = n};
     muga_status st = model_run_new(e->model, &o, &e->run, err);
     if (st)
         return st;
@@ -57,7 +64,7 @@ static muga_status new_batch(engine *e, muga_error *err) {
     e->pages = mem_alloc_array(n, sizeof *e->pages);
     e->i_item = mem_alloc_array(n, sizeof *e->i_item);
     return e->ids && e->pos && e->i_seq && e->wanted && e->pages && e->i_item ? MUGA_OK
-                                                                             : error_nomem(err, "the engine's batch");
+                                                                              : error_nomem(err, "the engine's batch");
 }
 
 muga_status engine_open(const char *path, const engine_options *o, engine **out, muga_error *err) {
@@ -112,12 +119,24 @@ void engine_free(engine *e) {
     free(e);
 }
 
-const model *engine_model(const engine *e) { return e->model; }
-const model_params *engine_params(const engine *e) { return model_get_params(e->model); }
-const kernel_table *engine_kernels(const engine *e) { return e->kernels; }
-const tokenizer *engine_tokenizer(const engine *e) { return e->tok; }
-const gguf_file *engine_file(const engine *e) { return e->file; }
-const engine_options *engine_get_options(const engine *e) { return &e->o; }
+const model *engine_model(const engine *e) {
+    return e->model;
+}
+const model_params *engine_params(const engine *e) {
+    return model_get_params(e->model);
+}
+const kernel_table *engine_kernels(const engine *e) {
+    return e->kernels;
+}
+const tokenizer *engine_tokenizer(const engine *e) {
+    return e->tok;
+}
+const gguf_file *engine_file(const engine *e) {
+    return e->file;
+}
+const engine_options *engine_get_options(const engine *e) {
+    return &e->o;
+}
 
 span engine_template_source(const engine *e, bool *fallback) {
     *fallback = e->template_fallback;
@@ -141,7 +160,8 @@ muga_status engine_template(engine *e, const template **out, muga_error *err) {
 
 muga_status engine_trie(engine *e, const constrain_trie **out, muga_error *err) {
     if (!e->tok)
-        return error_set(err, MUGA_E_INPUT, "this model's tokenizer is not supported, so its output can't be constrained");
+        return error_set(err, MUGA_E_INPUT,
+                         "this model's tokenizer is not supported, so its output can't be constrained");
     muga_status st = MUGA_OK;
     pthread_mutex_lock(&e->lazy_lock);
     if (!e->trie) {

@@ -18,12 +18,12 @@ typedef struct engine engine;
 typedef struct engine_session engine_session;
 
 typedef struct engine_options {
-    int n_threads;             /* 0 = os_cpu_count() */
-    int isa;                   /* kernel_isa, or -1 = the best here */
-    bool exact;                /* f32 activations instead of int8 */
-    bool kv_f32;               /* f32 KV instead of f16 */
-    uint32_t n_batch;          /* tokens of a step; 0 = 128 */
-    bool ids_only;             /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
+    int n_threads;    /* 0 = os_cpu_count() */
+    int isa;          /* kernel_isa, or -1 = the best here */
+    bool exact;       /* f32 activations instead of int8 */
+    bool kv_f32;      /* f32 KV instead of f16 */
+    uint32_t n_batch; /* tokens of a step; 0 = 128 */
+    bool ids_only;    /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
 } engine_options;
@@ -31,12 +31,12 @@ typedef struct engine_options {
 
 /* MUGA_E_ENV: the instruction set isn't there. MUGA_E_INPUT: the file, naming key or tensor. */
 MUGA_MUST_USE muga_status engine_open(const char *path, const engine_options *o, engine **out, muga_error *err);
-void engine_free(engine *e);                       /* after all its sessions */
+void engine_free(engine *e); /* after all its sessions */
 
 const model *engine_model(const engine *e);
 const model_params *engine_params(const engine *e);
 const kernel_table *engine_kernels(const engine *e);
-const tokenizer *engine_tokenizer(const engine *e);  /* NULL when ids_only and not usable */
+const tokenizer *engine_tokenizer(const engine *e); /* NULL when ids_only and not usable */
 const gguf_file *engine_file(const engine *e);
 const engine_options *engine_get_options(const engine *e); /* n_threads, isa and n_batch as chosen */
 /* The template's source: tokenizer.chat_template, or ChatML where the file has none (*fallback true). */
@@ -47,7 +47,8 @@ MUGA_MUST_USE muga_status engine_template(engine *e, const template **out, muga_
 MUGA_MUST_USE muga_status engine_trie(engine *e, const constrain_trie **out, muga_error *err);
 
 /* ---- sessions ---- */
-/* n_ctx: positions it can hold, at least 1; 0 = min(n_ctx_train, 8192). Beyond n_ctx_train: MUGA_E_LIMIT with both numbers. */
+/* n_ctx: positions it can hold, at least 1; 0 = min(n_ctx_train, 8192). Beyond n_ctx_train: MUGA_E_LIMIT with both
+ * numbers. */
 MUGA_MUST_USE muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err);
 /* The same tokens over the same pages; a page is copied when one of the two writes to it. */
 MUGA_MUST_USE muga_status engine_session_fork(engine_session *s, engine_session **out, muga_error *err);
@@ -64,10 +65,11 @@ uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint
 MUGA_MUST_USE muga_status engine_session_reserve(engine_session *s, uint32_t n, muga_error *err);
 
 /* Append ids and compute them, in steps of n_batch tokens; afterwards logits of the last position are there.
- * MUGA_E_LIMIT past n_ctx (both numbers), E_INPUT for an id out of range: the session is unchanged. MUGA_E_NONFINITE names the
- * position; the session then stands before the step that failed. */
+ * MUGA_E_LIMIT past n_ctx (both numbers), E_INPUT for an id out of range: the session is unchanged. MUGA_E_NONFINITE
+ * names the position; the session then stands before the step that failed. */
 MUGA_MUST_USE muga_status engine_session_feed(engine_session *s, const int32_t *ids, uint32_t n, muga_error *err);
-/* [n_vocab] after the last fed token; NULL when it has none (new, truncated, fed without logits). Valid until the next feed. */
+/* [n_vocab] after the last fed token; NULL when it has none (new, truncated, fed without logits). Valid until the next
+ * feed. */
 const float *engine_session_logits(const engine_session *s);
 
 /* Several sessions in common steps. Every session at most once; all of one engine. */
@@ -75,7 +77,7 @@ typedef enum { ENGINE_LOGITS_LAST, ENGINE_LOGITS_ALL, ENGINE_LOGITS_NONE } engin
 typedef struct engine_item {
     engine_session *session;
     const int32_t *ids;
-    uint32_t n;                /* at least 1 */
+    uint32_t n; /* at least 1 */
     engine_logits want;
     /* Each wanted row, ascending positions; logits [n_vocab] borrowed for the call. NULL: only the last row is kept,
      * in the session. */
@@ -87,13 +89,13 @@ MUGA_MUST_USE muga_status engine_step(engine *e, engine_item *items, uint32_t n_
 /* ---- generating ---- */
 typedef enum { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED } engine_finish;
 typedef struct engine_generate_args {
-    engine_session *session;   /* with logits: the prompt was fed */
+    engine_session *session; /* with logits: the prompt was fed */
     const sampler_settings *sampling;
-    uint32_t max_tokens;       /* 0 = what the context leaves */
-    const char *const *stop;   /* stop strings; not part of the text */
-    size_t n_stop;             /* at most 64, each 1..1024 bytes */
+    uint32_t max_tokens;         /* 0 = what the context leaves */
+    const char *const *stop;     /* stop strings; not part of the text */
+    size_t n_stop;               /* at most 64, each 1..1024 bytes */
     constrain_state *constraint; /* borrowed and advanced; NULL = free text */
-    bool ignore_end;           /* end tokens don't stop it (debug greedy) */
+    bool ignore_end;             /* end tokens don't stop it (debug greedy) */
     /* Whole UTF-8 characters, ill-formed bytes as U+FFFD, never a part of a stop string. false cancels. May be NULL. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
@@ -102,19 +104,20 @@ typedef struct engine_generate_args {
     void *on_choice_ctx;
 } engine_generate_args;
 typedef struct engine_generated {
-    str text;                  /* all of it, valid UTF-8 */
-    token_list ids;            /* chosen and forced tokens, the end token included */
-    uint32_t n_forced;         /* of them: bytes the constraint left no choice about, never projected */
+    str text;          /* all of it, valid UTF-8 */
+    token_list ids;    /* chosen and forced tokens, the end token included */
+    uint32_t n_forced; /* of them: bytes the constraint left no choice about, never projected */
     engine_finish finish;
 } engine_generated;
 void engine_generated_release(engine_generated *g);
 /* The session afterwards holds the prompt and all ids but possibly the last. */
 MUGA_MUST_USE muga_status engine_generate(const engine_generate_args *a, engine_generated *out, muga_error *err);
 
-/* log P(continuation | session) for several continuations, computed over forks in common steps. The session is unchanged.
- * logprob [n] nats. on_choice as above: rows of the prompt's last position first, then by continuation and position. */
+/* log P(continuation | session) for several continuations, computed over forks in common steps. The session is
+ * unchanged. logprob [n] nats. on_choice as above: rows of the prompt's last position first, then by continuation and
+ * position. */
 typedef struct engine_score_args {
-    engine_session *session;   /* with logits */
+    engine_session *session; /* with logits */
     const token_list *continuations;
     uint32_t n;
     void (*on_choice)(void *ctx, uint32_t pos, const float *logits);

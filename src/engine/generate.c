@@ -1,12 +1,13 @@
 /* Generating text: constraint mask, sampler, stop strings, whole characters; and scoring of continuations.
  *
- * Forced stretches. Where the constraint leaves one possible byte after another, those bytes are given to the tokenizer and its
- * tokens stand without being computed one by one: they are fed together and no logits are asked of them. The last of them is
- * left to the mask unless the value ends there, since the text that follows could have belonged to the same token. A stretch
- * that the token budget can't hold in the tokenizer's own segmentation is left to the mask as well.
+ * Forced stretches. Where the constraint leaves one possible byte after another, those bytes are given to the tokenizer
+ * and its tokens stand without being computed one by one: they are fed together and no logits are asked of them. The
+ * last of them is left to the mask unless the value ends there, since the text that follows could have belonged to the
+ * same token. A stretch that the token budget can't hold in the tokenizer's own segmentation is left to the mask as
+ * well.
  *
- * Text goes out only when it can't be part of a stop string or of an unfinished character any more; so what was streamed
- * is always a beginning of the final text. */
+ * Text goes out only when it can't be part of a stop string or of an unfinished character any more; so what was
+ * streamed is always a beginning of the final text. */
 #include "base/utf8.h"
 #include "engine/internal.h"
 
@@ -21,12 +22,12 @@ typedef struct generator {
     engine_generated *out;
     sampler *sampler;
     const constrain_trie *trie;
-    uint64_t *mask;        /* NULL without a constraint */
-    str raw;               /* bytes of the tokens so far */
-    size_t n_searched;     /* raw[0, n_searched) begins no stop string that is complete */
-    size_t n_given;        /* raw[0, n_given) went out */
-    uint32_t limit;        /* tokens in all */
-    uint32_t n_fed;        /* of out->ids, the first n_fed are in the session */
+    uint64_t *mask;    /* NULL without a constraint */
+    str raw;           /* bytes of the tokens so far */
+    size_t n_searched; /* raw[0, n_searched) begins no stop string that is complete */
+    size_t n_given;    /* raw[0, n_given) went out */
+    uint32_t limit;    /* tokens in all */
+    uint32_t n_fed;    /* of out->ids, the first n_fed are in the session */
     bool done;
 } generator;
 
@@ -43,7 +44,8 @@ static muga_status check_stops(const engine_generate_args *a, muga_error *err) {
     for (size_t i = 0; i < a->n_stop; i++) {
         size_t n = strlen(a->stop[i]);
         if (n == 0 || n > MAX_STOP_BYTES)
-            return error_set(err, MUGA_E_USAGE, "stop string %zu has %zu bytes; 1 to %d are taken", i, n, MAX_STOP_BYTES);
+            return error_set(err, MUGA_E_USAGE, "stop string %zu has %zu bytes; 1 to %d are taken", i, n,
+                             MAX_STOP_BYTES);
     }
     return MUGA_OK;
 }
@@ -247,7 +249,8 @@ static muga_status begin(generator *g, muga_error *err) {
     if (!engine_session_logits(a->session))
         return error_set(err, MUGA_E_USAGE, "nothing was fed to this session, so there is nothing to go on from");
     if (n == n_ctx)
-        return error_set(err, MUGA_E_LIMIT, "the prompt's %u tokens fill the context of %u; nothing can follow", n, n_ctx);
+        return error_set(err, MUGA_E_LIMIT, "the prompt's %u tokens fill the context of %u; nothing can follow", n,
+                         n_ctx);
     g->limit = a->max_tokens ? MIN(a->max_tokens, n_ctx - n) : n_ctx - n;
     if ((st = sampler_new(a->sampling, g->e->kernels, n_vocab, &g->sampler, err)))
         return st;

@@ -10,26 +10,26 @@
 struct engine {
     gguf_file *file;
     model *model;
-    tokenizer *tok;              /* NULL: works on ids only */
-    engine_options o;            /* as chosen */
+    tokenizer *tok;   /* NULL: works on ids only */
+    engine_options o; /* as chosen */
     const kernel_table *kernels;
     os_pool *pool;
     kernel_kv_type kv;
-    span template_source;        /* into the file, or the fallback */
+    span template_source; /* into the file, or the fallback */
     bool template_fallback;
 
-    pthread_mutex_t lazy_lock;   /* guards the next two */
+    pthread_mutex_t lazy_lock; /* guards the next two */
     template *template;
     constrain_trie *trie;
 
     /* Guards the run, the pool, the arrays below, and the reference counts of all pages. */
     pthread_mutex_t step_lock;
     model_run *run;
-    int32_t *ids;                /* [n_batch] of the batch being built */
-    uint32_t *pos, *i_seq;       /* [n_batch] */
-    bool *wanted;                /* [n_batch] */
-    void *const **pages;         /* [n_batch] */
-    uint32_t *i_item;            /* [n_batch] item that each sequence of the batch belongs to */
+    int32_t *ids;          /* [n_batch] of the batch being built */
+    uint32_t *pos, *i_seq; /* [n_batch] */
+    bool *wanted;          /* [n_batch] */
+    void *const **pages;   /* [n_batch] */
+    uint32_t *i_item;      /* [n_batch] item that each sequence of the batch belongs to */
 };
 
 #endif

@@ -1,8 +1,8 @@
 /* The sampler: steps and order as in sampler.h.
  *
  * Its one idea: candidates are compact arrays of (id, value), in ascending id, so a mask of a few tokens costs a few
- * operations, and the whole vocabulary is never sorted: the k best are found with a small heap, and top-p asks for more of
- * them only while their sum is below p. Sums run in f64 in a fixed order. */
+ * operations, and the whole vocabulary is never sorted: the k best are found with a small heap, and top-p asks for more
+ * of them only while their sum is below p. Sums run in f64 in a fixed order. */
 #include "engine/sampler.h"
 
 #include "base/mem.h"
@@ -23,21 +23,29 @@ struct sampler {
     const kernel_table *kernels;
     uint32_t n_vocab;
     sampler_bias *bias;
-    int32_t *window;      /* ring of the last penalty_last_n ids */
+    int32_t *window; /* ring of the last penalty_last_n ids */
     uint32_t n_window, at;
-    int32_t *count;       /* [n_vocab] occurrences in the window; negated while penalties are applied */
-    float *adjusted;      /* [n_vocab] logits after bias and penalties; later the candidates' values */
-    candidate *cand;      /* [n_vocab] */
-    candidate *top;       /* [n_vocab] */
+    int32_t *count;  /* [n_vocab] occurrences in the window; negated while penalties are applied */
+    float *adjusted; /* [n_vocab] logits after bias and penalties; later the candidates' values */
+    candidate *cand; /* [n_vocab] */
+    candidate *top;  /* [n_vocab] */
 };
 
-static bool in_range(float v, float min, float max) { return v >= min && v <= max; } /* false for NaN */
+static bool in_range(float v, float min, float max) {
+    return v >= min && v <= max;
+} /* false for NaN */
 
 muga_status sampler_check(const sampler_settings *s, uint32_t n_vocab, muga_error *err) {
-    const struct { const char *name; float v, min, max; } range[] = {
-        {"temperature", s->temperature, 0.0f, 100.0f},          {"top_p", s->top_p, 0.0f, 1.0f},
-        {"min_p", s->min_p, 0.0f, 1.0f},                        {"repeat_penalty", s->repeat_penalty, 0.01f, 100.0f},
-        {"presence_penalty", s->presence_penalty, -100.0f, 100.0f}, {"frequency_penalty", s->frequency_penalty, -100.0f, 100.0f},
+    const struct {
+        const char *name;
+        float v, min, max;
+    } range[] = {
+        {"temperature", s->temperature, 0.0f, 100.0f},
+        {"top_p", s->top_p, 0.0f, 1.0f},
+        {"min_p", s->min_p, 0.0f, 1.0f},
+        {"repeat_penalty", s->repeat_penalty, 0.01f, 100.0f},
+        {"presence_penalty", s->presence_penalty, -100.0f, 100.0f},
+        {"frequency_penalty", s->frequency_penalty, -100.0f, 100.0f},
     };
     for (size_t i = 0; i < ARRAY_LEN(range); i++)
         if (!in_range(range[i].v, range[i].min, range[i].max))
@@ -158,8 +166,12 @@ static uint32_t gather(sampler *s, const float *logits, const uint64_t *mask) {
 }
 
 /* a comes before b: the larger value, of equal ones the lower id. */
-static bool before(candidate a, candidate b) { return a.value > b.value || (a.value == b.value && a.id < b.id); }
-static bool lower_id(candidate a, candidate b) { return a.id < b.id; }
+static bool before(candidate a, candidate b) {
+    return a.value > b.value || (a.value == b.value && a.id < b.id);
+}
+static bool lower_id(candidate a, candidate b) {
+    return a.id < b.id;
+}
 
 /* Heap whose root is the element that comes last in the order. */
 static void sift(candidate *h, uint32_t n, uint32_t i, bool (*first)(candidate, candidate)) {
@@ -207,8 +219,8 @@ static void select_top(const candidate *c, uint32_t n, uint32_t k, candidate *to
     sort(top, k, before);
 }
 
-/* Values become probabilities: temperature, then the kernels' softmax. The difference to the largest is taken first, so that no
- * temperature overflows. */
+/* Values become probabilities: temperature, then the kernels' softmax. The difference to the largest is taken first, so
+ * that no temperature overflows. */
 static void to_probabilities(sampler *s, candidate *c, uint32_t n) {
     float max = c[0].value, *v = s->adjusted;
     for (uint32_t i = 1; i < n; i++)

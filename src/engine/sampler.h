@@ -9,27 +9,31 @@
  *   6. temperature, softmax over what is left
  *   7. top-p                the smallest set of the most likely whose sum reaches p (at least one)
  *   8. min-p                those at least min_p times as likely as the first
- *   9. draw                 u from Philox, key (seed, choice, attempt), counter position; of what is left, by ascending id, the
- *                           first whose running sum passes u times the total
+ *   9. draw                 u from Philox, key (seed, choice, attempt), counter position; of what is left, by ascending
+ * id, the first whose running sum passes u times the total
  *
- * The same logits, settings and position give the same token on every machine. One thread at a time; picking doesn't allocate. */
+ * The same logits, settings and position give the same token on every machine. One thread at a time; picking doesn't
+ * allocate. */
 #ifndef MUGA_ENGINE_SAMPLER_H
 #define MUGA_ENGINE_SAMPLER_H
 
 #include "kernel/kernel.h"
 
-typedef struct sampler_bias { int32_t id; float bias; } sampler_bias;
+typedef struct sampler_bias {
+    int32_t id;
+    float bias;
+} sampler_bias;
 
 typedef struct sampler_settings {
-    float temperature;         /* 0 = greedy */
-    uint32_t top_k;            /* 0 = off */
-    float top_p, min_p;        /* 1 and 0 = off */
+    float temperature;                                         /* 0 = greedy */
+    uint32_t top_k;                                            /* 0 = off */
+    float top_p, min_p;                                        /* 1 and 0 = off */
     float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0 = off */
-    uint32_t penalty_last_n;   /* window, in tokens; 0 = penalties off */
+    uint32_t penalty_last_n;                                   /* window, in tokens; 0 = penalties off */
     uint64_t seed;
     uint32_t choice, attempt;
-    const sampler_bias *bias;  /* copied */
-    size_t n_bias;             /* at most 1024 */
+    const sampler_bias *bias; /* copied */
+    size_t n_bias;            /* at most 1024 */
 } sampler_settings;
 #define SAMPLER_GREEDY ((sampler_settings){.top_p = 1.0f, .repeat_penalty = 1.0f})
 
@@ -47,8 +51,8 @@ void sampler_accept(sampler *s, int32_t id);
 MUGA_MUST_USE muga_status sampler_pick(sampler *s, const float *logits, const uint64_t *mask, uint64_t position,
                                        int32_t *out, muga_error *err);
 
-/* log(sum(exp(logits))) in nats: logits[id] minus it is the token's log-probability. The same bits on every instruction set.
- * work [n_vocab] is overwritten. */
+/* log(sum(exp(logits))) in nats: logits[id] minus it is the token's log-probability. The same bits on every instruction
+ * set. work [n_vocab] is overwritten. */
 double sampler_log_partition(const kernel_table *kernels, const float *logits, uint32_t n_vocab, float *work);
 
 #endif

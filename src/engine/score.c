@@ -1,7 +1,7 @@
 /* Scoring: log P(continuation | session) for several continuations at once.
  *
- * The first token of each is read off the session's own logits; the rest is computed over forks, several in one step, so that
- * all labels share the prompt's pages and one pass over the weights. A fork copies at most one page. */
+ * The first token of each is read off the session's own logits; the rest is computed over forks, several in one step,
+ * so that all labels share the prompt's pages and one pass over the weights. A fork copies at most one page. */
 #include "engine/internal.h"
 
 #define FORKS_AT_ONCE 16
@@ -11,7 +11,7 @@ typedef struct scored {
     const engine *e;
     const token_list *continuation;
     uint32_t n_prompt;
-    float *work;         /* [n_vocab] */
+    float *work; /* [n_vocab] */
     double *logprob;
 } scored;
 
@@ -22,7 +22,9 @@ static void add_row(scored *s, uint32_t pos, const float *logits) {
         s->a->on_choice(s->a->on_choice_ctx, pos, logits);
 }
 
-static void on_row(void *ctx, uint32_t pos, const float *logits) { add_row(ctx, pos, logits); }
+static void on_row(void *ctx, uint32_t pos, const float *logits) {
+    add_row(ctx, pos, logits);
+}
 
 static muga_status score_group(const engine_score_args *a, uint32_t from, uint32_t n, float *work, double *logprob,
                                muga_error *err) {
@@ -38,8 +40,12 @@ static muga_status score_group(const engine_score_args *a, uint32_t from, uint32
             continue;
         rows[n_items] = (scored){a, e, c, engine_session_count(a->session), work, &logprob[i]};
         st = engine_session_fork(a->session, &forks[n_items], err);
-        items[n_items] = (engine_item){.session = forks[n_items], .ids = c->ids, .n = (uint32_t)c->n - 1,
-                                       .want = ENGINE_LOGITS_ALL, .on_logits = on_row, .on_logits_ctx = &rows[n_items]};
+        items[n_items] = (engine_item){.session = forks[n_items],
+                                       .ids = c->ids,
+                                       .n = (uint32_t)c->n - 1,
+                                       .want = ENGINE_LOGITS_ALL,
+                                       .on_logits = on_row,
+                                       .on_logits_ctx = &rows[n_items]};
         n_items += st == MUGA_OK;
     }
     if (!st && n_items > 0)

@@ -2,28 +2,30 @@
  *
  * Invariants
  *   1. A page holds 64 positions of all layers. Its count of references is the number of sessions whose list names it.
- *   2. Only a page with one reference is written. A session that must write to a shared page copies it first (own_page).
- *   3. When a step begins, every slot at or past a session's count is zero bytes in the pages it will write: pages are born
- *      zero, a copy or a truncated page is cleared from the count on (own_page).
- *   4. A session changes only after everything that can fail has been done: on an error its tokens are what they were before the
- *      batch that failed.
- * Reference counts and page lists change under the engine's step lock alone. */
+ *   2. Only a page with one reference is written. A session that must write to a shared page copies it first
+ * (own_page).
+ *   3. When a step begins, every slot at or past a session's count is zero bytes in the pages it will write: pages are
+ * born zero, a copy or a truncated page is cleared from the count on (own_page).
+ *   4. A session changes only after everything that can fail has been done: on an error its tokens are what they were
+ * before the batch that failed. Reference counts and page lists change under the engine's step lock alone. */
 #include "engine/internal.h"
 
 #define PAGE_HEADER 64 /* bytes before the page's data, for the count; keeps data aligned */
 
 struct engine_session {
     engine *e;
-    uint32_t n_ctx, n;       /* positions it may hold; tokens it holds */
-    int32_t *ids;            /* [n_ctx] */
-    void **pages;            /* [page_cap] data pointers, the first n_pages valid */
+    uint32_t n_ctx, n; /* positions it may hold; tokens it holds */
+    int32_t *ids;      /* [n_ctx] */
+    void **pages;      /* [page_cap] data pointers, the first n_pages valid */
     uint32_t n_pages, page_cap;
-    bool dirty;              /* slots at or past n may hold what a truncated or failed step wrote */
+    bool dirty; /* slots at or past n may hold what a truncated or failed step wrote */
     bool has_logits;
-    float *logits;           /* [n_vocab] */
+    float *logits; /* [n_vocab] */
 };
 
-static uint32_t *page_refs(void *page) { return (uint32_t *)(void *)((uint8_t *)page - PAGE_HEADER); }
+static uint32_t *page_refs(void *page) {
+    return (uint32_t *)(void *)((uint8_t *)page - PAGE_HEADER);
+}
 
 static void *page_new(const engine *e) {
     uint8_t *p = mem_alloc_aligned(PAGE_HEADER + model_page_bytes(e->model, e->kv), 64);
@@ -43,8 +45,8 @@ muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, 
     if (n_ctx == 0)
         n_ctx = MIN(p->n_ctx_train, 8192u);
     if (n_ctx > p->n_ctx_train)
-        return error_set(err, MUGA_E_LIMIT, "a context of %u tokens is more than the %u this model was trained for", n_ctx,
-                         p->n_ctx_train);
+        return error_set(err, MUGA_E_LIMIT, "a context of %u tokens is more than the %u this model was trained for",
+                         n_ctx, p->n_ctx_train);
     engine_session *s = mem_alloc_array(1, sizeof *s);
     if (!s)
         return error_nomem(err, "a session");
@@ -97,11 +99,21 @@ void engine_session_free(engine_session *s) {
     free(s);
 }
 
-engine *engine_session_engine(const engine_session *s) { return s->e; }
-uint32_t engine_session_ctx(const engine_session *s) { return s->n_ctx; }
-uint32_t engine_session_count(const engine_session *s) { return s->n; }
-const int32_t *engine_session_ids(const engine_session *s) { return s->ids; }
-const float *engine_session_logits(const engine_session *s) { return s->has_logits ? s->logits : NULL; }
+engine *engine_session_engine(const engine_session *s) {
+    return s->e;
+}
+uint32_t engine_session_ctx(const engine_session *s) {
+    return s->n_ctx;
+}
+uint32_t engine_session_count(const engine_session *s) {
+    return s->n;
+}
+const int32_t *engine_session_ids(const engine_session *s) {
+    return s->ids;
+}
+const float *engine_session_logits(const engine_session *s) {
+    return s->has_logits ? s->logits : NULL;
+}
 
 void engine_session_truncate(engine_session *s, uint32_t n) {
     if (n >= s->n)
@@ -191,7 +203,7 @@ typedef struct step {
     uint32_t at_next;         /* tokens of it already computed */
     uint32_t n_tok, n_seq;    /* of the batch */
     bool finite;
-    uint64_t bad_pos;         /* position of the first logits that aren't finite */
+    uint64_t bad_pos; /* position of the first logits that aren't finite */
 } step;
 
 static void on_logits(void *ctx, uint32_t i_tok, const float *logits) {
@@ -263,9 +275,15 @@ muga_status engine_step(engine *e, engine_item *items, uint32_t n_items, muga_er
         st = make_pages(items[i].session, items[i].session->n + items[i].n, err);
     while (!st && t.i_next < n_items) {
         build_batch(&t);
-        model_batch b = {.n_tok = t.n_tok, .ids = e->ids, .pos = e->pos, .i_seq = e->i_seq,
-                         .pages = (void *const *const *)e->pages, .n_seq = t.n_seq, .wanted = e->wanted,
-                         .on_logits = on_logits, .on_logits_ctx = &t};
+        model_batch b = {.n_tok = t.n_tok,
+                         .ids = e->ids,
+                         .pos = e->pos,
+                         .i_seq = e->i_seq,
+                         .pages = (void *const *const *)e->pages,
+                         .n_seq = t.n_seq,
+                         .wanted = e->wanted,
+                         .on_logits = on_logits,
+                         .on_logits_ctx = &t};
         model_forward(e->model, e->run, &b);
         if (t.finite) {
             commit_batch(&t);

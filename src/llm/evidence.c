@@ -1,11 +1,13 @@
-/* Evidence: what was asked, of which model, under which settings, and what was computed, down to a digest of the logits' bits;
- * and replay, which asks the same again and compares.
+/* Evidence: what was asked, of which model, under which settings, and what was computed, down to a digest of the
+ * logits' bits; and replay, which asks the same again and compares.
  *
- *   {"kind": "complete" | "score", "request": {...}, "model": {"name", "bytes", "sha256"}, "template_sha256", "arithmetic",
- *    "settings": {"act", "kv", "n_ctx"}, "prompt_ids": [...], "output_ids": [...] (score: one array a label),
- *    "logits_rows", "logits_sha256", "finish", "texts" (complete: pieces given out) | "scores" (score: the bits of each f64, hex)}
+ *   {"kind": "complete" | "score", "request": {...}, "model": {"name", "bytes", "sha256"}, "template_sha256",
+ * "arithmetic", "settings": {"act", "kv", "n_ctx"}, "prompt_ids": [...], "output_ids": [...] (score: one array a
+ * label), "logits_rows", "logits_sha256", "finish", "texts" (complete: pieces given out) | "scores" (score: the bits of
+ * each f64, hex)}
  *
- * Floats that decide (scores) stand as bits; 64-bit integers (seed) as decimal strings: no JSON reader can change them. */
+ * Floats that decide (scores) stand as bits; 64-bit integers (seed) as decimal strings: no JSON reader can change them.
+ */
 #include "base/mem.h"
 #include "llm/local.h"
 
@@ -105,18 +107,18 @@ static json_t *sources_of(const llm_request *q) {
 
 static json_t *complete_request(const llm_request *q) {
     const llm_sampling *s = &q->sampling;
-    json_t *sampling = json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o?, s:I, s:I}", "temperature",
-                                 (double)s->temperature, "top_k", (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p",
-                                 (double)s->min_p, "repeat_penalty", (double)s->repeat_penalty, "presence_penalty",
-                                 (double)s->presence_penalty, "frequency_penalty", (double)s->frequency_penalty,
-                                 "penalty_last_n", (json_int_t)s->penalty_last_n, "seed", number_string(s->seed), "choice",
-                                 (json_int_t)s->choice, "attempt", (json_int_t)s->attempt);
+    json_t *sampling =
+        json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o?, s:I, s:I}", "temperature", (double)s->temperature,
+                  "top_k", (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p", (double)s->min_p, "repeat_penalty",
+                  (double)s->repeat_penalty, "presence_penalty", (double)s->presence_penalty, "frequency_penalty",
+                  (double)s->frequency_penalty, "penalty_last_n", (json_int_t)s->penalty_last_n, "seed",
+                  number_string(s->seed), "choice", (json_int_t)s->choice, "attempt", (json_int_t)s->attempt);
     json_t *sources = sources_of(q), *stop = strings(q->stop, q->n_stop);
     json_t *r = sampling && sources && stop
                     ? json_pack("{s:O, s:O?, s:s?, s:O?, s:s?, s:s?, s:O, s:O, s:I, s:O, s:I}", "messages", q->messages,
                                 "tools", q->tools, "prefix", q->prefix, "schema", q->schema, "regex", q->regex, "gbnf",
-                                q->gbnf, "sources", sources, "sampling", sampling, "max_tokens", (json_int_t)q->max_tokens,
-                                "stop", stop, "now_ms", (json_int_t)q->now_ms)
+                                q->gbnf, "sources", sources, "sampling", sampling, "max_tokens",
+                                (json_int_t)q->max_tokens, "stop", stop, "now_ms", (json_int_t)q->now_ms)
                     : NULL;
     json_decref(sampling);
     json_decref(sources);
@@ -126,9 +128,10 @@ static json_t *complete_request(const llm_request *q) {
 
 static json_t *score_request(const llm_score_request *q) {
     json_t *labels = strings(q->labels, q->n_labels);
-    return labels ? json_pack("{s:O, s:O?, s:s?, s:o, s:b, s:I}", "messages", q->messages, "tools", q->tools, "prefix",
-                              q->prefix, "labels", labels, "with_end", (int)q->with_end, "now_ms", (json_int_t)q->now_ms)
-                  : NULL;
+    return labels
+               ? json_pack("{s:O, s:O?, s:s?, s:o, s:b, s:I}", "messages", q->messages, "tools", q->tools, "prefix",
+                           q->prefix, "labels", labels, "with_end", (int)q->with_end, "now_ms", (json_int_t)q->now_ms)
+               : NULL;
 }
 
 /* output_ids and scores of a score, by label. */
@@ -140,7 +143,8 @@ static bool add_labels(json_t *evidence, const local_evidence *e) {
         char hex[17];
         memcpy(&bits, &e->logprob[i], sizeof bits);
         snprintf(hex, sizeof hex, "%016" PRIx64, bits);
-        ok = json_array_append_new(ids, ids_of(&e->output[i])) == 0 && json_array_append_new(scores, json_string(hex)) == 0;
+        ok = json_array_append_new(ids, ids_of(&e->output[i])) == 0 &&
+             json_array_append_new(scores, json_string(hex)) == 0;
     }
     ok = ok && json_object_set(evidence, "output_ids", ids) == 0 && json_object_set(evidence, "scores", scores) == 0;
     json_decref(ids);
@@ -160,10 +164,10 @@ muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, 
     json_t *prompt = ids_of(e->prompt);
     json_t *v = request && prompt
                     ? json_pack("{s:s, s:O, s:{s:s, s:I, s:s}, s:s, s:s, s:{s:s, s:s, s:I}, s:O, s:I, s:s}", "kind",
-                                e->complete ? "complete" : "score", "request", request, "model", "name", l->name, "bytes",
-                                (json_int_t)gguf_file_bytes(engine_file(l->engine)), "sha256", l->model_sha256,
-                                "template_sha256", l->template_sha256, "arithmetic", KERNEL_ARITHMETIC, "settings", "act",
-                                o->exact ? "f32" : "int8", "kv", o->kv_f32 ? "f32" : "f16", "n_ctx",
+                                e->complete ? "complete" : "score", "request", request, "model", "name", l->name,
+                                "bytes", (json_int_t)gguf_file_bytes(engine_file(l->engine)), "sha256", l->model_sha256,
+                                "template_sha256", l->template_sha256, "arithmetic", KERNEL_ARITHMETIC, "settings",
+                                "act", o->exact ? "f32" : "int8", "kv", o->kv_f32 ? "f32" : "f16", "n_ctx",
                                 (json_int_t)l->base.n_ctx, "prompt_ids", prompt, "logits_rows",
                                 (json_int_t)e->digest->n_rows, "logits_sha256", logits)
                     : NULL;
@@ -251,8 +255,8 @@ static muga_status compare_ids(const char *what, const json_t *was, const json_t
     size_t n = MIN(json_array_size(was), json_array_size(is)), i = 0;
     while (i < n && json_equal(json_array_get(was, i), json_array_get(is, i)))
         i++;
-    return error_set(err, MUGA_E_NEGATIVE, "replay differs: %s part at index %zu (%zu recorded, %zu recomputed)", what, i,
-                     json_array_size(was), json_array_size(is));
+    return error_set(err, MUGA_E_NEGATIVE, "replay differs: %s part at index %zu (%zu recorded, %zu recomputed)", what,
+                     i, json_array_size(was), json_array_size(is));
 }
 
 static muga_status compare_text(const char *key, const json_t *was, const json_t *is, muga_error *err) {
@@ -274,19 +278,25 @@ static muga_status check_origin(local *l, const json_t *evidence, muga_error *er
     if (!now)
         return error_nomem(err, "the replay");
     muga_status st = compare_text("arithmetic", evidence, now, err);
-    if (!st) st = compare_text("sha256", origin, now, err);
-    if (!st) st = compare_text("template_sha256", evidence, now, err);
-    if (!st) st = compare_text("act", settings, now, err);
-    if (!st) st = compare_text("kv", settings, now, err);
+    if (!st)
+        st = compare_text("sha256", origin, now, err);
+    if (!st)
+        st = compare_text("template_sha256", evidence, now, err);
+    if (!st)
+        st = compare_text("act", settings, now, err);
+    if (!st)
+        st = compare_text("kv", settings, now, err);
     json_decref(now);
     if (!st && u32_of(settings, "n_ctx") != l->base.n_ctx)
-        st = error_set(err, MUGA_E_USAGE, "the evidence was made with a context of %u tokens; open the model with it to replay",
+        st = error_set(err, MUGA_E_USAGE,
+                       "the evidence was made with a context of %u tokens; open the model with it to replay",
                        u32_of(settings, "n_ctx"));
     return st;
 }
 
 static muga_status compare(const json_t *was, const json_t *is, muga_error *err) {
-    muga_status st = compare_ids("prompt_ids", json_object_get(was, "prompt_ids"), json_object_get(is, "prompt_ids"), err);
+    muga_status st =
+        compare_ids("prompt_ids", json_object_get(was, "prompt_ids"), json_object_get(is, "prompt_ids"), err);
     if (!st)
         st = compare_ids("output_ids", json_object_get(was, "output_ids"), json_object_get(is, "output_ids"), err);
     if (!st && json_object_get(is, "scores"))
@@ -310,11 +320,16 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
     uint32_t texts = MAX(u32_of(evidence, "texts"), 1u);
     arena a;
     arena_init(&a, (size_t)256 << 20);
-    llm_request q = {.messages = json_object_get(r, "messages"), .tools = present(r, "tools"),
-                     .prefix = json_get_string(r, "prefix"), .schema = present(r, "schema"),
-                     .regex = json_get_string(r, "regex"), .gbnf = json_get_string(r, "gbnf"),
-                     .sampling = read_sampling(json_object_get(r, "sampling")), .max_tokens = u32_of(r, "max_tokens"),
-                     .want_evidence = true, .now_ms = json_get_int(r, "now_ms", 0)};
+    llm_request q = {.messages = json_object_get(r, "messages"),
+                     .tools = present(r, "tools"),
+                     .prefix = json_get_string(r, "prefix"),
+                     .schema = present(r, "schema"),
+                     .regex = json_get_string(r, "regex"),
+                     .gbnf = json_get_string(r, "gbnf"),
+                     .sampling = read_sampling(json_object_get(r, "sampling")),
+                     .max_tokens = u32_of(r, "max_tokens"),
+                     .want_evidence = true,
+                     .now_ms = json_get_int(r, "now_ms", 0)};
     if (finish && strcmp(finish, finish_names[LLM_FINISH_CANCELLED]) == 0) {
         q.on_text = stop_after;
         q.on_text_ctx = &texts;
@@ -333,9 +348,12 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
 static muga_status recompute_score(llm *m, const json_t *r, json_t **out, muga_error *err) {
     arena a;
     arena_init(&a, (size_t)256 << 20);
-    llm_score_request q = {.messages = json_object_get(r, "messages"), .tools = present(r, "tools"),
-                           .prefix = json_get_string(r, "prefix"), .with_end = json_get_bool(r, "with_end", false),
-                           .want_evidence = true, .now_ms = json_get_int(r, "now_ms", 0)};
+    llm_score_request q = {.messages = json_object_get(r, "messages"),
+                           .tools = present(r, "tools"),
+                           .prefix = json_get_string(r, "prefix"),
+                           .with_end = json_get_bool(r, "with_end", false),
+                           .want_evidence = true,
+                           .now_ms = json_get_int(r, "now_ms", 0)};
     q.labels = read_strings(&a, json_object_get(r, "labels"), &q.n_labels);
     llm_score_reply reply = {0};
     muga_status st = q.labels ? llm_score(m, &q, &reply, err) : malformed(err, "request");

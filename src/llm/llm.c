@@ -32,7 +32,8 @@ static muga_status check_messages(const json_t *messages, muga_error *err) {
 muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
     *out = (llm_reply){0};
     if ((q->schema != NULL) + (q->regex != NULL) + (q->gbnf != NULL) > 1)
-        return error_set(err, MUGA_E_USAGE, "an answer is constrained by a schema, a regex or a grammar, not by several");
+        return error_set(err, MUGA_E_USAGE,
+                         "an answer is constrained by a schema, a regex or a grammar, not by several");
     muga_status st = check_messages(q->messages, err);
     if (!st)
         st = m->table->complete(m, q, out, err);

@@ -2,7 +2,8 @@
  * Above this face nobody sees a token, a tensor or a template. Messages are the JSON that chat clients use:
  * [{"role": "system|user|assistant|tool", "content": "..."}].
  *
- * Evidence is an opaque JSON object that proves what was computed; agent/ stores it unread, llm_replay recomputes it. */
+ * Evidence is an opaque JSON object that proves what was computed; agent/ stores it unread, llm_replay recomputes it.
+ */
 #ifndef MUGA_LLM_H
 #define MUGA_LLM_H
 
@@ -10,11 +11,11 @@
 #include "constrain/constrain.h"
 
 typedef struct llm_sampling {
-    float temperature;         /* 0 = greedy */
-    uint32_t top_k;            /* 0 = off */
-    float top_p, min_p;        /* 1 and 0 = off */
+    float temperature;                                         /* 0 = greedy */
+    uint32_t top_k;                                            /* 0 = off */
+    float top_p, min_p;                                        /* 1 and 0 = off */
     float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0 = off */
-    uint32_t penalty_last_n;   /* window of the penalties, in tokens; 0 = off */
+    uint32_t penalty_last_n;                                   /* window of the penalties, in tokens; 0 = off */
     uint64_t seed;
     uint32_t choice, attempt;
 } llm_sampling;
@@ -23,22 +24,22 @@ typedef struct llm_sampling {
 typedef enum { LLM_FINISH_STOP, LLM_FINISH_LENGTH, LLM_FINISH_CANCELLED } llm_finish;
 
 typedef struct llm_request {
-    const json_t *messages;    /* array; borrowed */
-    const json_t *tools;       /* array or NULL; passed to the template */
-    const char *prefix;        /* text the assistant's answer begins with, or NULL (counted in neither text nor tokens) */
-    const json_t *schema;      /* constrains the answer; NULL = free text */
-    const char *regex, *gbnf;  /* or one of these */
+    const json_t *messages; /* array; borrowed */
+    const json_t *tools;    /* array or NULL; passed to the template */
+    const char *prefix;     /* text the assistant's answer begins with, or NULL (counted in neither text nor tokens) */
+    const json_t *schema;   /* constrains the answer; NULL = free text */
+    const char *regex, *gbnf;        /* or one of these */
     const constrain_source *sources; /* for grounded values in schema */
     size_t n_sources;
     llm_sampling sampling;
-    uint32_t max_tokens;       /* 0 = what the context leaves */
-    const char *const *stop;   /* stop strings, not part of the text */
+    uint32_t max_tokens;     /* 0 = what the context leaves */
+    const char *const *stop; /* stop strings, not part of the text */
     size_t n_stop;
     /* Streamed text: whole UTF-8 characters. Return false to cancel. May be NULL. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
     bool want_evidence;
-    int64_t now_ms;            /* what a template that asks for the date is told (UTC); part of the evidence */
+    int64_t now_ms; /* what a template that asks for the date is told (UTC); part of the evidence */
 } llm_request;
 
 typedef struct llm_reply {
@@ -46,7 +47,7 @@ typedef struct llm_reply {
     llm_finish finish;
     uint32_t n_prompt, n_prompt_cached, n_generated; /* tokens */
     uint64_t prompt_us, generate_us;
-    json_t *evidence;          /* new reference or NULL */
+    json_t *evidence; /* new reference or NULL */
 } llm_reply;
 void llm_reply_release(llm_reply *r);
 
@@ -58,13 +59,13 @@ typedef struct llm_score_request {
     const char *prefix;
     const char *const *labels;
     size_t n_labels;
-    bool with_end;             /* include the end-of-turn token */
+    bool with_end; /* include the end-of-turn token */
     bool want_evidence;
-    int64_t now_ms;            /* as in llm_request */
+    int64_t now_ms; /* as in llm_request */
 } llm_score_request;
 typedef struct llm_score_reply {
-    double *logprob;           /* [n_labels] nats */
-    uint32_t *n_tokens;        /* [n_labels] */
+    double *logprob;    /* [n_labels] nats */
+    uint32_t *n_tokens; /* [n_labels] */
     uint32_t n_prompt, n_prompt_cached;
     uint64_t total_us;
     json_t *evidence;
@@ -82,23 +83,24 @@ typedef struct llm_table {
     void (*free)(llm *m);
 } llm_table;
 /* Every implementation begins with this. */
-struct llm {                   /* one thread at a time */
+struct llm { /* one thread at a time */
     const llm_table *table;
-    const char *name;          /* model name as the user gave it */
-    uint32_t n_ctx;            /* tokens of context */
+    const char *name; /* model name as the user gave it */
+    uint32_t n_ctx;   /* tokens of context */
 };
 
 MUGA_MUST_USE muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
 MUGA_MUST_USE muga_status llm_score(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err);
-MUGA_MUST_USE muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err);
+MUGA_MUST_USE muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok,
+                                    muga_error *err);
 MUGA_MUST_USE muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err);
 void llm_free(llm *m);
 
 /* ---- local engine (llm/local.c) ---- */
 typedef struct llm_local_options {
-    uint32_t n_ctx;            /* 0 = the model's own, at most 8192 */
-    int n_threads;             /* 0 = cores this process may use */
-    int isa;                   /* kernel_isa, or -1 = best */
+    uint32_t n_ctx; /* 0 = the model's own, at most 8192 */
+    int n_threads;  /* 0 = cores this process may use */
+    int isa;        /* kernel_isa, or -1 = best */
     bool exact, kv_f32;
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;

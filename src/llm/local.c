@@ -1,9 +1,10 @@
 /* The local engine behind llm/: prompts, sessions that reuse what they have in common, answers and scores.
  *
- * A few sessions (slots) are kept. A prompt goes on from the slot it shares most with: that slot is cut back where little is
- * lost, else forked, so that two agents' system prompts stay computed side by side. What is reused changes no result. */
-#include "base/mem.h"
+ * A few sessions (slots) are kept. A prompt goes on from the slot it shares most with: that slot is cut back where
+ * little is lost, else forked, so that two agents' system prompts stay computed side by side. What is reused changes no
+ * result. */
 #include "llm/local.h"
+#include "base/mem.h"
 #include "os/os.h"
 
 #define WORTH_SHARING 32 /* tokens in common from which a fork pays */
@@ -90,8 +91,10 @@ static muga_status feed_prompt(local *l, const local_prompt *p, token_list *ids,
     if (ids->n == 0)
         return error_set(err, MUGA_E_INPUT, "the chat template made an empty prompt of these messages");
     if (ids->n > l->base.n_ctx)
-        return error_set(err, MUGA_E_LIMIT, "the prompt has %zu tokens, more than the context of %u; shorten it or raise "
-                         "the context", ids->n, l->base.n_ctx);
+        return error_set(err, MUGA_E_LIMIT,
+                         "the prompt has %zu tokens, more than the context of %u; shorten it or raise "
+                         "the context",
+                         ids->n, l->base.n_ctx);
     if ((st = take_session(l, ids, out, err)))
         return st;
     *cached = engine_session_count(*out);
@@ -100,7 +103,8 @@ static muga_status feed_prompt(local *l, const local_prompt *p, token_list *ids,
 
 /* ---- complete ---- */
 
-static muga_status compile_constraint(const llm_request *q, constrain_grammar **g, constrain_state **state, muga_error *err) {
+static muga_status compile_constraint(const llm_request *q, constrain_grammar **g, constrain_state **state,
+                                      muga_error *err) {
     constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
     muga_status st = q->schema  ? constrain_compile_schema(q->schema, &o, g, err)
                      : q->regex ? constrain_compile_regex(q->regex, g, err)
@@ -110,10 +114,17 @@ static muga_status compile_constraint(const llm_request *q, constrain_grammar **
 }
 
 static sampler_settings sampling_of(const llm_sampling *s) {
-    return (sampler_settings){.temperature = s->temperature, .top_k = s->top_k, .top_p = s->top_p, .min_p = s->min_p,
-                              .repeat_penalty = s->repeat_penalty, .presence_penalty = s->presence_penalty,
-                              .frequency_penalty = s->frequency_penalty, .penalty_last_n = s->penalty_last_n,
-                              .seed = s->seed, .choice = s->choice, .attempt = s->attempt};
+    return (sampler_settings){.temperature = s->temperature,
+                              .top_k = s->top_k,
+                              .top_p = s->top_p,
+                              .min_p = s->min_p,
+                              .repeat_penalty = s->repeat_penalty,
+                              .presence_penalty = s->presence_penalty,
+                              .frequency_penalty = s->frequency_penalty,
+                              .penalty_last_n = s->penalty_last_n,
+                              .seed = s->seed,
+                              .choice = s->choice,
+                              .attempt = s->attempt};
 }
 
 /* Counts the pieces of text that go out: where a caller cancelled, replay must stop as well. */
@@ -150,9 +161,16 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
         goto out;
     out->prompt_us = now_us() - begin;
     begin = now_us();
-    engine_generate_args a = {.session = session, .sampling = &sampling, .max_tokens = q->max_tokens, .stop = q->stop,
-                              .n_stop = q->n_stop, .constraint = state, .on_text = count_text, .on_text_ctx = &given,
-                              .on_choice = q->want_evidence ? local_digest_row : NULL, .on_choice_ctx = &digest};
+    engine_generate_args a = {.session = session,
+                              .sampling = &sampling,
+                              .max_tokens = q->max_tokens,
+                              .stop = q->stop,
+                              .n_stop = q->n_stop,
+                              .constraint = state,
+                              .on_text = count_text,
+                              .on_text_ctx = &given,
+                              .on_choice = q->want_evidence ? local_digest_row : NULL,
+                              .on_choice_ctx = &digest};
     if ((st = engine_generate(&a, &made, err)))
         goto out;
     out->generate_us = now_us() - begin;
@@ -162,7 +180,11 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
                   : made.finish == ENGINE_LENGTH ? LLM_FINISH_LENGTH
                                                  : LLM_FINISH_CANCELLED;
     if (q->want_evidence) {
-        local_evidence e = {.complete = q, .prompt = &ids, .output = &made.ids, .digest = &digest, .finish = out->finish,
+        local_evidence e = {.complete = q,
+                            .prompt = &ids,
+                            .output = &made.ids,
+                            .digest = &digest,
+                            .finish = out->finish,
                             .n_texts = given.n};
         if ((st = local_evidence_new(l, &e, &out->evidence, err)))
             goto out;
@@ -210,8 +232,11 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
     local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
     if ((st = feed_prompt(l, &prompt, &ids, &session, &out->n_prompt_cached, err)))
         goto out;
-    engine_score_args a = {.session = session, .continuations = labels, .n = (uint32_t)q->n_labels,
-                           .on_choice = q->want_evidence ? local_digest_row : NULL, .on_choice_ctx = &digest};
+    engine_score_args a = {.session = session,
+                           .continuations = labels,
+                           .n = (uint32_t)q->n_labels,
+                           .on_choice = q->want_evidence ? local_digest_row : NULL,
+                           .on_choice_ctx = &digest};
     if ((st = engine_score(&a, out->logprob, err)))
         goto out;
     for (size_t i = 0; i < q->n_labels; i++)
@@ -263,8 +288,12 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->path = mem_copy_string(path);
     l->base.name = l->name;
     muga_status st = l->name && l->path ? MUGA_OK : error_nomem(err, "the model");
-    engine_options eo = {.n_threads = o->n_threads, .isa = o->isa, .exact = o->exact, .kv_f32 = o->kv_f32,
-                         .on_progress = o->on_progress, .on_progress_ctx = o->on_progress_ctx};
+    engine_options eo = {.n_threads = o->n_threads,
+                         .isa = o->isa,
+                         .exact = o->exact,
+                         .kv_f32 = o->kv_f32,
+                         .on_progress = o->on_progress,
+                         .on_progress_ctx = o->on_progress_ctx};
     if (!st)
         st = engine_open(path, &eo, &l->engine, err);
     if (!st)
@@ -277,8 +306,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->base.n_ctx = o->n_ctx ? o->n_ctx : MIN(n_ctx_train, 8192u);
     if (l->base.n_ctx > n_ctx_train) {
         local_free(&l->base);
-        return error_set(err, MUGA_E_LIMIT, "a context of %u tokens is more than the %u this model was trained for", o->n_ctx,
-                         n_ctx_train);
+        return error_set(err, MUGA_E_LIMIT, "a context of %u tokens is more than the %u this model was trained for",
+                         o->n_ctx, n_ctx_train);
     }
     *out = &l->base;
     return MUGA_OK;

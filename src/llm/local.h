@@ -19,12 +19,12 @@ typedef struct local {
     char *name, *path;
     local_slot slots[LOCAL_SLOTS];
     uint64_t tick;
-    char model_sha256[SHA256_HEX];  /* "" until evidence is first wanted */
+    char model_sha256[SHA256_HEX]; /* "" until evidence is first wanted */
     char template_sha256[SHA256_HEX];
-    span *controls;                 /* [n_control] names of the control tokens */
+    span *controls; /* [n_control] names of the control tokens */
     uint32_t n_control;
-    size_t longest_control;         /* bytes of the longest name */
-    bool control_first[256];        /* some name begins with this byte */
+    size_t longest_control;  /* bytes of the longest name */
+    bool control_first[256]; /* some name begins with this byte */
 } local;
 
 /* ---- prompt.c ---- */
@@ -35,8 +35,8 @@ typedef struct local_prompt {
 } local_prompt;
 /* What prompt.c needs to know of the vocabulary. */
 MUGA_MUST_USE muga_status local_prompt_prepare(local *l, muga_error *err);
-/* Render and tokenize. Control tokens come from the template's own text alone: text in messages, tools or prefix that spells one
- * is plain text. Appends to ids. */
+/* Render and tokenize. Control tokens come from the template's own text alone: text in messages, tools or prefix that
+ * spells one is plain text. Appends to ids. */
 MUGA_MUST_USE muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err);
 
 /* ---- evidence.c ---- */
@@ -48,14 +48,14 @@ typedef struct local_digest {
 void local_digest_row(void *digest, uint32_t pos, const float *logits); /* on_choice of the engine */
 
 typedef struct local_evidence {
-    const llm_request *complete;     /* one of the two */
+    const llm_request *complete; /* one of the two */
     const llm_score_request *score;
     const token_list *prompt;
-    const token_list *output;        /* [1] of complete, [n_labels] of score */
-    const double *logprob;           /* [n_labels] of score */
+    const token_list *output; /* [1] of complete, [n_labels] of score */
+    const double *logprob;    /* [n_labels] of score */
     local_digest *digest;
     llm_finish finish;
-    uint32_t n_texts;                /* pieces of text given out; where a cancelled answer ended */
+    uint32_t n_texts; /* pieces of text given out; where a cancelled answer ended */
 } local_evidence;
 MUGA_MUST_USE muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err);
 muga_status local_replay(llm *m, const json_t *evidence, muga_error *err);

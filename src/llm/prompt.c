@@ -1,11 +1,12 @@
 /* Messages to token ids, such that no message can speak with the template's voice.
  *
- * A template puts control tokens ("<|im_end|>") and the messages' text into one string, and tokenizing that string would make a
- * control token of any text that spells one. So before rendering, text from outside gets a barrier - a noncharacter of
- * Unicode that no input holds - inside everything that spells a control token, and at the ends of contents that could spell one
- * together with their neighbour. A control token is then recognised in the rendered text only where no barrier
- * interrupts it. Barriers are taken out of the plain stretches between before these are tokenized as plain text.
- * A prompt that needs no barrier, nearly every one, is tokenized as a whole; both ways give the same ids for it.
+ * A template puts control tokens ("<|im_end|>") and the messages' text into one string, and tokenizing that string
+ * would make a control token of any text that spells one. So before rendering, text from outside gets a barrier - a
+ * noncharacter of Unicode that no input holds - inside everything that spells a control token, and at the ends of
+ * contents that could spell one together with their neighbour. A control token is then recognised in the rendered text
+ * only where no barrier interrupts it. Barriers are taken out of the plain stretches between before these are tokenized
+ * as plain text. A prompt that needs no barrier, nearly every one, is tokenized as a whole; both ways give the same ids
+ * for it.
  *
  * Roles are left alone: templates build control tokens from them, and llm_complete lets only plain words through. */
 #define _GNU_SOURCE /* memmem */
@@ -20,8 +21,8 @@
 typedef struct marker {
     const local *l;
     const tokenizer *tok;
-    char mark[4];    /* the barrier, UTF-8 */
-    bool any;        /* a barrier was set */
+    char mark[4]; /* the barrier, UTF-8 */
+    bool any;     /* a barrier was set */
 } marker;
 
 muga_status local_prompt_prepare(local *l, muga_error *err) {
@@ -68,8 +69,8 @@ static bool begins_control(const local *l, const char *p, size_t n) {
 static bool goes_on_control(const local *l, const char *p, size_t n, bool whole) {
     for (uint32_t i = 0; i < l->n_control; i++) {
         span name = l->controls[i];
-        if (name.n > n && (whole ? memmem(name.p + 1, name.n - 1, p, n) != NULL
-                                 : memcmp(name.p + name.n - n, p, n) == 0))
+        if (name.n > n &&
+            (whole ? memmem(name.p + 1, name.n - 1, p, n) != NULL : memcmp(name.p + name.n - n, p, n) == 0))
             return true;
     }
     return false;
@@ -138,7 +139,8 @@ static json_t *mark_object(marker *m, const json_t *v) {
         json_t *marked = role ? json_incref(member) : mark_value(m, member, ends);
         str name = STR_INIT;
         mark_text(m, key, n_key, false, &name);
-        bool ok = out && marked && !name.failed && json_object_setn_new_nocheck(out, str_get(&name), name.len, marked) == 0;
+        bool ok = out && marked && !name.failed &&
+                  json_object_setn_new_nocheck(out, str_get(&name), name.len, marked) == 0;
         str_release(&name);
         if (!ok) {
             json_decref(out);

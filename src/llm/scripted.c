@@ -1,7 +1,8 @@
 /* A model that says what it was told to: answers in turn from a JSON array. For tests of everything above llm/.
  *
- * It keeps the promise of the interface where a script would break it: a constrained answer that violates its constraint is
- * refused, unless the entry says "raw", with which a fully hijacked model is played. Every request is recorded. */
+ * It keeps the promise of the interface where a script would break it: a constrained answer that violates its
+ * constraint is refused, unless the entry says "raw", with which a fully hijacked model is played. Every request is
+ * recorded. */
 #include "base/mem.h"
 #include "llm/llm.h"
 
@@ -29,7 +30,8 @@ static muga_status next_entry(scripted *s, const json_t **out, muga_error *err) 
 
 /* Takes the reference of `request`. */
 static muga_status record(scripted *s, json_t *request, muga_error *err) {
-    return request && json_array_append_new(s->requests, request) == 0 ? MUGA_OK : error_nomem(err, "the script's record");
+    return request && json_array_append_new(s->requests, request) == 0 ? MUGA_OK
+                                                                       : error_nomem(err, "the script's record");
 }
 
 static json_t *strings(const char *const *v, size_t n) {
@@ -75,8 +77,10 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     scripted *s = (scripted *)m;
     const json_t *entry;
     size_t i_entry = s->at;
-    muga_status st = record(s, json_pack("{s:O, s:O?, s:O?, s:s?}", "messages", q->messages, "tools", q->tools, "schema",
-                                         q->schema, "prefix", q->prefix), err);
+    muga_status st = record(s,
+                            json_pack("{s:O, s:O?, s:O?, s:s?}", "messages", q->messages, "tools", q->tools, "schema",
+                                      q->schema, "prefix", q->prefix),
+                            err);
     if (!st)
         st = next_entry(s, &entry, err);
     if (st)
@@ -91,7 +95,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     if (n > 0)
         str_append(&out->text, text, n);
     const char *finish = json_get_string(entry, "finish");
-    out->finish = cancel ? LLM_FINISH_CANCELLED
+    out->finish = cancel                                    ? LLM_FINISH_CANCELLED
                   : finish && strcmp(finish, "length") == 0 ? LLM_FINISH_LENGTH
                                                             : LLM_FINISH_STOP;
     if (q->on_text && n > 0 && !q->on_text(q->on_text_ctx, text, n))
@@ -99,8 +103,8 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     out->n_generated = (uint32_t)(n / 4 + 1);
     if ((st = count(m, q->messages, q->tools, &out->n_prompt, err)))
         return st;
-    if (q->want_evidence &&
-        !(out->evidence = json_pack("{s:s, s:I, s:O}", "kind", "scripted", "entry", (json_int_t)i_entry, "answer", entry)))
+    if (q->want_evidence && !(out->evidence = json_pack("{s:s, s:I, s:O}", "kind", "scripted", "entry",
+                                                        (json_int_t)i_entry, "answer", entry)))
         return error_nomem(err, "the evidence");
     return str_status(&out->text, err, "the answer");
 }
@@ -109,8 +113,10 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
     scripted *s = (scripted *)m;
     const json_t *entry;
     size_t i_entry = s->at;
-    muga_status st = record(s, json_pack("{s:O, s:O?, s:s?, s:o}", "messages", q->messages, "tools", q->tools, "prefix",
-                                         q->prefix, "labels", strings(q->labels, q->n_labels)), err);
+    muga_status st = record(s,
+                            json_pack("{s:O, s:O?, s:s?, s:o}", "messages", q->messages, "tools", q->tools, "prefix",
+                                      q->prefix, "labels", strings(q->labels, q->n_labels)),
+                            err);
     if (!st)
         st = next_entry(s, &entry, err);
     if (st)
@@ -127,8 +133,8 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
         out->logprob[i] = json_number_value(json_array_get(scores, i));
         out->n_tokens[i] = (uint32_t)(strlen(q->labels[i]) / 4 + 1);
     }
-    if (q->want_evidence &&
-        !(out->evidence = json_pack("{s:s, s:I, s:O}", "kind", "scripted", "entry", (json_int_t)i_entry, "answer", entry)))
+    if (q->want_evidence && !(out->evidence = json_pack("{s:s, s:I, s:O}", "kind", "scripted", "entry",
+                                                        (json_int_t)i_entry, "answer", entry)))
         return error_nomem(err, "the evidence");
     return count(m, q->messages, q->tools, &out->n_prompt, err);
 }
@@ -171,4 +177,6 @@ muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
     return MUGA_OK;
 }
 
-const json_t *llm_scripted_requests(const llm *m) { return ((const scripted *)m)->requests; }
+const json_t *llm_scripted_requests(const llm *m) {
+    return ((const scripted *)m)->requests;
+}

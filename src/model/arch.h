@@ -11,8 +11,8 @@
 
 /* ---- weights ---- */
 typedef struct model_linear {
-    kernel_weights w;   /* [rows = outputs][cols = inputs] */
-    float *bias;        /* [rows]; NULL = none */
+    kernel_weights w; /* [rows = outputs][cols = inputs] */
+    float *bias;      /* [rows]; NULL = none */
 } model_linear;
 
 typedef struct model_layer {
@@ -26,7 +26,7 @@ typedef struct model_layer {
 
 typedef struct model_loader model_loader;
 typedef struct model_arch {
-    const char *name;            /* general.architecture; prefix of its keys */
+    const char *name; /* general.architecture; prefix of its keys */
     muga_status (*load)(model_loader *l, model *m, muga_error *err);
     void (*forward)(const model *m, model_run *r, const model_batch *b);
 } model_arch;
@@ -34,29 +34,29 @@ extern const model_arch model_arch_llama;
 
 struct model {
     const model_arch *arch;
-    const gguf_file *file;       /* borrowed */
+    const gguf_file *file; /* borrowed */
     model_params p;
     float attn_scale;
-    bool tied;                   /* the embedding is `output` */
-    const gguf_tensor *embd;     /* in the file; read row by row when untied */
-    kernel_weights output;       /* [n_vocab][n_embd] */
-    float *output_norm;          /* [n_embd] */
-    float *rope_factors;         /* [n_rot / 2] divisors of the frequencies; NULL = none */
-    model_layer *layers;         /* [n_layer] */
+    bool tied;               /* the embedding is `output` */
+    const gguf_tensor *embd; /* in the file; read row by row when untied */
+    kernel_weights output;   /* [n_vocab][n_embd] */
+    float *output_norm;      /* [n_embd] */
+    float *rope_factors;     /* [n_rot / 2] divisors of the frequencies; NULL = none */
+    model_layer *layers;     /* [n_layer] */
 };
 
 struct model_loader {
     const gguf_file *file;
     const model_load_options *o;
-    bool *used;                  /* [tensor count] */
+    bool *used; /* [tensor count] */
     uint64_t done_bytes;
 };
 /* Keys: name of the form "<arch>.<key>". `otherwise` < 0: required. Range [min, max] inclusive. */
 muga_status model_key_u32(const model_loader *l, const char *arch, const char *key, int64_t otherwise, uint32_t min,
                           uint32_t max, uint32_t *out, muga_error *err);
 /* *out keeps its value when the key is absent, unless required. Must be finite and in (above, max]. */
-muga_status model_key_f32(const model_loader *l, const char *arch, const char *key, bool required, float above, float max,
-                          float *out, muga_error *err);
+muga_status model_key_f32(const model_loader *l, const char *arch, const char *key, bool required, float above,
+                          float max, float *out, muga_error *err);
 
 /* Tensors, by exact shape. Each marks its tensor as used; model_load refuses a file with tensors nobody asked for. */
 bool weights_present(const model_loader *l, const char *name);
@@ -80,18 +80,18 @@ struct model_run {
     model_run_options o;
     const model *m;
     uint32_t s_embd, s_q, s_kv, s_ff, s_rot; /* strides, floats */
-    float *x;                 /* [max_tok][s_embd] residual stream */
-    float *xn;                /* [max_tok][s_embd] normalised; also what a block adds to x */
-    float *q, *att;           /* [max_tok][s_q] */
-    float *k, *v;             /* [max_tok][s_kv] */
-    float *gate, *up;         /* [max_tok][s_ff] */
-    float *cos, *sin;         /* [max_tok][s_rot] of each token's position */
-    void *act;                /* quantised activations of one group of products */
-    float *logits;            /* [MODEL_LOGIT_ROWS][n_vocab rounded up to 16] */
-    kernel_kv *kv;            /* [max_seq] */
-    uint32_t *pos, *i_seq, *i_tok; /* [max_tok] of the rows still alive (graph_keep_wanted) */
-    uint32_t n;               /* rows alive */
-    bool act_fresh;           /* act holds the codes of the current group's input */
+    float *x;                                /* [max_tok][s_embd] residual stream */
+    float *xn;                               /* [max_tok][s_embd] normalised; also what a block adds to x */
+    float *q, *att;                          /* [max_tok][s_q] */
+    float *k, *v;                            /* [max_tok][s_kv] */
+    float *gate, *up;                        /* [max_tok][s_ff] */
+    float *cos, *sin;                        /* [max_tok][s_rot] of each token's position */
+    void *act;                               /* quantised activations of one group of products */
+    float *logits;                           /* [MODEL_LOGIT_ROWS][n_vocab rounded up to 16] */
+    kernel_kv *kv;                           /* [max_seq] */
+    uint32_t *pos, *i_seq, *i_tok;           /* [max_tok] of the rows still alive (graph_keep_wanted) */
+    uint32_t n;                              /* rows alive */
+    bool act_fresh;                          /* act holds the codes of the current group's input */
 };
 
 /* Begin a batch: embeddings into x, rope tables for all positions. */

@@ -1,13 +1,15 @@
 /* What graphs are made of: the working memory of a batch, and steps over its rows.
  *
- * Rows are tokens. Every step computes each row by itself, in an order that no other row changes; so chunking, batching and
- * threads can't change a bit. Steps over elements are spread over the pool in chunks of rows when a batch is large enough to pay;
- * matrix products and attention spread themselves. */
+ * Rows are tokens. Every step computes each row by itself, in an order that no other row changes; so chunking, batching
+ * and threads can't change a bit. Steps over elements are spread over the pool in chunks of rows when a batch is large
+ * enough to pay; matrix products and attention spread themselves. */
 #include "model/arch.h"
 
 #define ROWS_PER_CHUNK 4
 
-static uint32_t stride_of(uint32_t n) { return (n + 15) & ~15u; }
+static uint32_t stride_of(uint32_t n) {
+    return (n + 15) & ~15u;
+}
 
 static float *rows_new(uint32_t n_row, uint32_t stride, bool *ok) {
     size_t bytes;
@@ -69,7 +71,9 @@ void model_run_free(model_run *r) {
     free(r);
 }
 
-void model_forward(const model *m, model_run *r, const model_batch *b) { m->arch->forward(m, r, b); }
+void model_forward(const model *m, model_run *r, const model_batch *b) {
+    m->arch->forward(m, r, b);
+}
 
 /* ---- rows over the pool ---- */
 typedef struct rows_job {
@@ -129,20 +133,31 @@ static void norm_row(const rows_job *j, uint32_t i) {
     r->o.kernels->rms_norm(x, j->arg, r->m->p.norm_eps, r->m->p.n_embd, xn);
 }
 
-void graph_norm(model_run *r, const float *w) { rows_run((rows_job){.r = r, .arg = w, .row = norm_row}); }
+void graph_norm(model_run *r, const float *w) {
+    rows_run((rows_job){.r = r, .arg = w, .row = norm_row});
+}
 
 void graph_add_norm(model_run *r, const float *w) {
     rows_run((rows_job){.r = r, .arg = w, .flag = true, .row = norm_row});
 }
 
-static bool is_plain(tensor_type t) { return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16; }
+static bool is_plain(tensor_type t) {
+    return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16;
+}
 
 void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride,
                   bool first) {
     if (first)
         r->act_fresh = false;
-    kernel_matmul_args a = {.w = &l->w, .x = x, .x_stride = x_stride, .y = y, .y_stride = y_stride, .n_tok = r->n,
-                            .scratch = r->act, .reuse = r->act_fresh, .act = r->o.act};
+    kernel_matmul_args a = {.w = &l->w,
+                            .x = x,
+                            .x_stride = x_stride,
+                            .y = y,
+                            .y_stride = y_stride,
+                            .n_tok = r->n,
+                            .scratch = r->act,
+                            .reuse = r->act_fresh,
+                            .act = r->o.act};
     r->o.kernels->matmul(&a, r->o.pool);
     if (r->o.act == KERNEL_ACT_INT8 && !is_plain(l->w.type))
         r->act_fresh = true;
@@ -192,9 +207,19 @@ void graph_keep_wanted(model_run *r, const model_batch *b) {
 void graph_attention(model_run *r, uint32_t i_layer) {
     const model_params *p = &r->m->p;
     set_layer(r, i_layer);
-    kernel_attn_args a = {.type = r->o.kv, .n_head = p->n_head, .n_head_kv = p->n_head_kv, .head_dim = p->head_dim,
-                          .scale = r->m->attn_scale, .n_tok = r->n, .kv = r->kv, .i_seq = r->i_seq, .pos = r->pos,
-                          .q = r->q, .q_stride = r->s_q, .out = r->att, .out_stride = r->s_q};
+    kernel_attn_args a = {.type = r->o.kv,
+                          .n_head = p->n_head,
+                          .n_head_kv = p->n_head_kv,
+                          .head_dim = p->head_dim,
+                          .scale = r->m->attn_scale,
+                          .n_tok = r->n,
+                          .kv = r->kv,
+                          .i_seq = r->i_seq,
+                          .pos = r->pos,
+                          .q = r->q,
+                          .q_stride = r->s_q,
+                          .out = r->att,
+                          .out_stride = r->s_q};
     r->o.kernels->attention(&a, r->o.pool);
 }
 
@@ -204,15 +229,23 @@ static void silu_row(const rows_job *j, uint32_t i) {
     r->o.kernels->silu_mul(gate, r->up + (size_t)i * r->s_ff, r->m->p.n_ff, gate);
 }
 
-void graph_silu_mul(model_run *r) { rows_run((rows_job){.r = r, .row = silu_row}); }
+void graph_silu_mul(model_run *r) {
+    rows_run((rows_job){.r = r, .row = silu_row});
+}
 
 void graph_project(model_run *r, const model_batch *b) {
     const model *m = r->m;
     uint32_t stride = stride_of(m->p.n_vocab), n = r->n;
     for (uint32_t at = 0; at < n; at += MODEL_LOGIT_ROWS) {
         uint32_t rows = MIN(n - at, (uint32_t)MODEL_LOGIT_ROWS);
-        kernel_matmul_args a = {.w = &m->output, .x = r->xn + (size_t)at * r->s_embd, .x_stride = r->s_embd, .y = r->logits,
-                                .y_stride = stride, .n_tok = rows, .scratch = r->act, .act = r->o.act};
+        kernel_matmul_args a = {.w = &m->output,
+                                .x = r->xn + (size_t)at * r->s_embd,
+                                .x_stride = r->s_embd,
+                                .y = r->logits,
+                                .y_stride = stride,
+                                .n_tok = rows,
+                                .scratch = r->act,
+                                .act = r->o.act};
         r->o.kernels->matmul(&a, r->o.pool);
         for (uint32_t i = 0; i < rows; i++)
             b->on_logits(b->on_logits_ctx, r->i_tok[at + i], r->logits + (size_t)i * stride);

@@ -11,14 +11,22 @@
 static muga_status load_layer(model_loader *l, const model_params *p, uint32_t i, model_layer *y, muga_error *err) {
     uint32_t n_q = p->n_head * p->head_dim, n_kv = p->n_head_kv * p->head_dim;
     muga_status st = weights_layer_vector(l, i, "attn_norm.weight", p->n_embd, &y->attn_norm, err);
-    if (!st) st = weights_linear(l, i, "attn_q", n_q, p->n_embd, &y->q, err);
-    if (!st) st = weights_linear(l, i, "attn_k", n_kv, p->n_embd, &y->k, err);
-    if (!st) st = weights_linear(l, i, "attn_v", n_kv, p->n_embd, &y->v, err);
-    if (!st) st = weights_linear(l, i, "attn_output", p->n_embd, n_q, &y->o, err);
-    if (!st) st = weights_layer_vector(l, i, "ffn_norm.weight", p->n_embd, &y->ffn_norm, err);
-    if (!st) st = weights_linear(l, i, "ffn_gate", p->n_ff, p->n_embd, &y->gate, err);
-    if (!st) st = weights_linear(l, i, "ffn_up", p->n_ff, p->n_embd, &y->up, err);
-    if (!st) st = weights_linear(l, i, "ffn_down", p->n_embd, p->n_ff, &y->down, err);
+    if (!st)
+        st = weights_linear(l, i, "attn_q", n_q, p->n_embd, &y->q, err);
+    if (!st)
+        st = weights_linear(l, i, "attn_k", n_kv, p->n_embd, &y->k, err);
+    if (!st)
+        st = weights_linear(l, i, "attn_v", n_kv, p->n_embd, &y->v, err);
+    if (!st)
+        st = weights_linear(l, i, "attn_output", p->n_embd, n_q, &y->o, err);
+    if (!st)
+        st = weights_layer_vector(l, i, "ffn_norm.weight", p->n_embd, &y->ffn_norm, err);
+    if (!st)
+        st = weights_linear(l, i, "ffn_gate", p->n_ff, p->n_embd, &y->gate, err);
+    if (!st)
+        st = weights_linear(l, i, "ffn_up", p->n_ff, p->n_embd, &y->up, err);
+    if (!st)
+        st = weights_linear(l, i, "ffn_down", p->n_embd, p->n_ff, &y->down, err);
     return st;
 }
 

@@ -1,7 +1,7 @@
 /* Loading a model: which architecture, its hyperparameters, its shared tensors.
  *
- * Everything that a later line multiplies, divides or allocates by is checked here first: type and range of each key, then the shape
- * of each tensor against the keys. The context length is only remembered; nothing is allocated by it. */
+ * Everything that a later line multiplies, divides or allocates by is checked here first: type and range of each key,
+ * then the shape of each tensor against the keys. The context length is only remembered; nothing is allocated by it. */
 #include "model/arch.h"
 
 #include <math.h>
@@ -66,8 +66,8 @@ static muga_status check_heads(const model_loader *l, const char *arch, model_pa
         (st = model_key_u32(l, arch, "attention.value_length", p->head_dim, 1, 1024, &value_length, err)))
         return st;
     if (value_length != p->head_dim)
-        return error_set(err, MUGA_E_INPUT, "%s: keys of %u and values of %u elements; this version needs them equal", arch,
-                         p->head_dim, value_length);
+        return error_set(err, MUGA_E_INPUT, "%s: keys of %u and values of %u elements; this version needs them equal",
+                         arch, p->head_dim, value_length);
     if ((st = model_key_u32(l, arch, "rope.dimension_count", p->head_dim, 2, p->head_dim, &p->n_rot, err)))
         return st;
     if (p->n_rot % 2 != 0)
@@ -88,14 +88,19 @@ static muga_status check_params(const model_loader *l, const char *arch, model_p
         (st = model_key_f32(l, arch, "rope.freq_base", false, 0.0f, 1e12f, &p->rope_base, err)))
         return st;
     if (experts > 0)
-        return error_set(err, MUGA_E_INPUT, "%s.expert_count is %u; mixtures of experts are not supported", arch, experts);
+        return error_set(err, MUGA_E_INPUT, "%s.expert_count is %u; mixtures of experts are not supported", arch,
+                         experts);
     st = check_heads(l, arch, p, err);
     return st ? st : check_rope_scaling(l, arch, p, err);
 }
 
 /* The vocabulary's arrays have one entry for each row of the embedding; what they mean is the tokenizer's business. */
 static muga_status check_vocabulary(const model_loader *l, const char *arch, uint32_t n_vocab, muga_error *err) {
-    static const struct { const char *key; gguf_type type; bool required; } arrays[] = {
+    static const struct {
+        const char *key;
+        gguf_type type;
+        bool required;
+    } arrays[] = {
         {"tokenizer.ggml.tokens", GGUF_STRING, true},
         {"tokenizer.ggml.token_type", GGUF_I32, false},
         {"tokenizer.ggml.scores", GGUF_F32, false},
@@ -133,10 +138,12 @@ static muga_status load_shared(model_loader *l, model *m, muga_error *err) {
     if (!m->tied) {
         const tensor_traits *t = tensor_type_traits(m->embd->type);
         if (m->embd->dims[0] != p->n_embd || m->embd->dims[2] != 1 || m->embd->dims[3] != 1)
-            return error_set(err, MUGA_E_INPUT, "tensor \"token_embd.weight\" has rows of %llu, but embedding_length is %u",
+            return error_set(err, MUGA_E_INPUT,
+                             "tensor \"token_embd.weight\" has rows of %llu, but embedding_length is %u",
                              (unsigned long long)m->embd->dims[0], p->n_embd);
         if (!t || !t->dequantise)
-            return error_set(err, MUGA_E_INPUT, "tensor \"token_embd.weight\" has type %s, which this version can't read",
+            return error_set(err, MUGA_E_INPUT,
+                             "tensor \"token_embd.weight\" has type %s, which this version can't read",
                              t ? t->name : "unknown");
         weights_ignore(l, "token_embd.weight");
     }
@@ -193,8 +200,12 @@ void model_free(model *m) {
     free(m);
 }
 
-const model_params *model_get_params(const model *m) { return &m->p; }
-const char *model_arch_name(const model *m) { return m->arch->name; }
+const model_params *model_get_params(const model *m) {
+    return &m->p;
+}
+const char *model_arch_name(const model *m) {
+    return m->arch->name;
+}
 
 /* Sums over the matrices of one decode step. */
 static void sum_matrices(const model *m, uint64_t *bytes, uint64_t *macs) {

@@ -3,9 +3,9 @@
  *   model      parameters and packed weights; immutable after model_load, shared between threads
  *   model_run  the working memory of one batch at a time, sized at creation; one thread at a time
  *
- * Nothing here knows text: tokens are ids, sequences are lists of KV pages (engine/ owns them). A logit depends only on the
- * model's bytes, the ids before it, and the run's act and kv settings; never on batch, chunk, threads or instruction set
- * (docs/arithmetic.md).
+ * Nothing here knows text: tokens are ids, sequences are lists of KV pages (engine/ owns them). A logit depends only on
+ * the model's bytes, the ids before it, and the run's act and kv settings; never on batch, chunk, threads or
+ * instruction set (docs/arithmetic.md).
  *
  * Architectures: one file each (llama.c), listed in model.c; shared parts in weights.c and graph.c. */
 #ifndef MUGA_MODEL_H
@@ -16,13 +16,13 @@
 
 /* Hyperparameters, every one checked: type, range, and against the shapes of the tensors. */
 typedef struct model_params {
-    uint32_t n_layer;      /* 1..1024 */
-    uint32_t n_embd;       /* width of the residual stream, at most 2^20 */
+    uint32_t n_layer; /* 1..1024 */
+    uint32_t n_embd;  /* width of the residual stream, at most 2^20 */
     uint32_t n_head, n_head_kv, head_dim;
-    uint32_t n_rot;        /* elements of each head that rope turns; even, at most head_dim */
+    uint32_t n_rot; /* elements of each head that rope turns; even, at most head_dim */
     uint32_t n_ff;
-    uint32_t n_vocab;      /* rows of the embedding = tokens of the vocabulary */
-    uint32_t n_ctx_train;  /* positions the model was trained for; nothing is allocated by it */
+    uint32_t n_vocab;     /* rows of the embedding = tokens of the vocabulary */
+    uint32_t n_ctx_train; /* positions the model was trained for; nothing is allocated by it */
     float norm_eps;
     float rope_base, rope_freq_scale; /* freq_scale 1 = no linear scaling */
 } model_params;
@@ -30,20 +30,21 @@ typedef struct model_params {
 typedef struct model model;
 
 typedef struct model_load_options {
-    os_pool *pool;         /* packing is spread over it; NULL = inline */
+    os_pool *pool;                               /* packing is spread over it; NULL = inline */
     void (*on_progress)(void *ctx, double done); /* 0..1, from the calling thread; may be NULL */
     void *on_progress_ctx;
 } model_load_options;
 
-/* Checks and packs; touched pages of the mapping are given back as packing goes. `file` is borrowed and must outlive the model (an
- * untied embedding is read from it, row by row). Errors: MUGA_E_INPUT naming the key or tensor; E_NOMEM. */
+/* Checks and packs; touched pages of the mapping are given back as packing goes. `file` is borrowed and must outlive
+ * the model (an untied embedding is read from it, row by row). Errors: MUGA_E_INPUT naming the key or tensor; E_NOMEM.
+ */
 MUGA_MUST_USE muga_status model_load(const gguf_file *file, const model_load_options *o, model **out, muga_error *err);
 void model_free(model *m);
 
 const model_params *model_get_params(const model *m);
-const char *model_arch_name(const model *m);      /* "llama" */
-size_t model_weight_bytes(const model *m);        /* packed, resident; what one decode step reads */
-uint64_t model_step_macs(const model *m);         /* multiply-adds of a token's matrix products, projection included */
+const char *model_arch_name(const model *m); /* "llama" */
+size_t model_weight_bytes(const model *m);   /* packed, resident; what one decode step reads */
+uint64_t model_step_macs(const model *m);    /* multiply-adds of a token's matrix products, projection included */
 size_t model_page_bytes(const model *m, kernel_kv_type kv); /* one KV page: 64 positions of all layers */
 
 /* Zero positions [from, 64) of a page: slots that hold nothing must be zero bytes (kernel.h). */
@@ -53,11 +54,11 @@ void model_page_clear_from(const model *m, kernel_kv_type kv, void *page, uint32
 typedef struct model_run model_run;
 typedef struct model_run_options {
     const kernel_table *kernels;
-    os_pool *pool;         /* NULL = inline; borrowed */
-    kernel_act act;        /* KERNEL_ACT_F32 = exact */
+    os_pool *pool;  /* NULL = inline; borrowed */
+    kernel_act act; /* KERNEL_ACT_F32 = exact */
     kernel_kv_type kv;
-    uint32_t max_tok;      /* tokens of a batch */
-    uint32_t max_seq;      /* sequences of a batch */
+    uint32_t max_tok; /* tokens of a batch */
+    uint32_t max_seq; /* sequences of a batch */
 } model_run_options;
 MUGA_MUST_USE muga_status model_run_new(const model *m, const model_run_options *o, model_run **out, muga_error *err);
 void model_run_free(model_run *r);
@@ -65,14 +66,15 @@ void model_run_free(model_run *r);
 /* One batch. Tokens of one sequence stand in ascending position; a sequence's earlier positions were run before or come
  * earlier in this batch. Pages up to every position exist, unwritten slots zero. */
 typedef struct model_batch {
-    uint32_t n_tok;             /* 1..max_tok */
-    const int32_t *ids;         /* [n_tok], each in [0, n_vocab) */
-    const uint32_t *pos;        /* [n_tok] absolute position in its sequence */
-    const uint32_t *i_seq;      /* [n_tok] index into pages */
-    void *const *const *pages;  /* [n_seq] page lists, model_page_bytes each */
-    uint32_t n_seq;             /* 1..max_seq */
-    const bool *wanted;         /* [n_tok] rows whose logits are computed; NULL = none */
-    /* Called in ascending i_tok for each wanted row, from the calling thread. logits [n_vocab], borrowed for the call. */
+    uint32_t n_tok;            /* 1..max_tok */
+    const int32_t *ids;        /* [n_tok], each in [0, n_vocab) */
+    const uint32_t *pos;       /* [n_tok] absolute position in its sequence */
+    const uint32_t *i_seq;     /* [n_tok] index into pages */
+    void *const *const *pages; /* [n_seq] page lists, model_page_bytes each */
+    uint32_t n_seq;            /* 1..max_seq */
+    const bool *wanted;        /* [n_tok] rows whose logits are computed; NULL = none */
+    /* Called in ascending i_tok for each wanted row, from the calling thread. logits [n_vocab], borrowed for the call.
+     */
     void (*on_logits)(void *ctx, uint32_t i_tok, const float *logits);
     void *on_logits_ctx;
 } model_batch;

@@ -1,16 +1,20 @@
 /* Tensors by name and exact shape, packed for the kernels or widened to f32.
  *
- * Refuses what is missing, of another shape, or of a type without a kernel, each by the tensor's name. Every tensor taken is
- * marked, so that a file with weights this version would leave out (a bias, an expert) is refused rather than
+ * Refuses what is missing, of another shape, or of a type without a kernel, each by the tensor's name. Every tensor
+ * taken is marked, so that a file with weights this version would leave out (a bias, an expert) is refused rather than
  * run wrongly. Pages of the mapping are given back as soon as a tensor is packed. */
 #include "model/arch.h"
 
 #include <math.h>
 #include <stdio.h>
 
-static const gguf_tensor *find(const model_loader *l, const char *name) { return gguf_tensor_find(l->file, name); }
+static const gguf_tensor *find(const model_loader *l, const char *name) {
+    return gguf_tensor_find(l->file, name);
+}
 
-bool weights_present(const model_loader *l, const char *name) { return find(l, name) != NULL; }
+bool weights_present(const model_loader *l, const char *name) {
+    return find(l, name) != NULL;
+}
 
 static void mark(model_loader *l, const gguf_tensor *t) {
     for (uint64_t i = 0, n = gguf_tensor_count(l->file); i < n; i++)
@@ -39,13 +43,14 @@ static muga_status take(const model_loader *l, const char *name, uint64_t cols, 
                         muga_error *err) {
     const gguf_tensor *t = find(l, name);
     if (!t)
-        return error_set(err, MUGA_E_INPUT, "tensor \"%s\" is missing; the file is incomplete or not of this architecture",
-                         name);
+        return error_set(err, MUGA_E_INPUT,
+                         "tensor \"%s\" is missing; the file is incomplete or not of this architecture", name);
     if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
         return error_set(err, MUGA_E_INPUT,
-                         "tensor \"%s\" is %llu x %llu x %llu x %llu, but the hyperparameters ask for %llu x %llu", name,
-                         (unsigned long long)t->dims[0], (unsigned long long)t->dims[1], (unsigned long long)t->dims[2],
-                         (unsigned long long)t->dims[3], (unsigned long long)cols, (unsigned long long)rows);
+                         "tensor \"%s\" is %llu x %llu x %llu x %llu, but the hyperparameters ask for %llu x %llu",
+                         name, (unsigned long long)t->dims[0], (unsigned long long)t->dims[1],
+                         (unsigned long long)t->dims[2], (unsigned long long)t->dims[3], (unsigned long long)cols,
+                         (unsigned long long)rows);
     *out = t;
     return MUGA_OK;
 }
@@ -75,10 +80,11 @@ muga_status weights_matrix(model_loader *l, const char *name, uint32_t rows, uin
     if (st)
         return st;
     if (!kernel_type_supported(t->type))
-        return error_set(err, MUGA_E_INPUT,
-                         "tensor \"%s\" has type %s, for which this version has no kernel; use F32, F16, BF16, Q8_0, Q4_0, "
-                         "Q4_1, Q4_K or Q6_K",
-                         name, tensor_type_traits(t->type) ? tensor_type_traits(t->type)->name : "unknown");
+        return error_set(
+            err, MUGA_E_INPUT,
+            "tensor \"%s\" has type %s, for which this version has no kernel; use F32, F16, BF16, Q8_0, Q4_0, "
+            "Q4_1, Q4_K or Q6_K",
+            name, tensor_type_traits(t->type) ? tensor_type_traits(t->type)->name : "unknown");
     tensor_view view = {t->type, cols, rows, t->data};
     st = kernel_pack(&view, l->o->pool, out, err);
     if (st)
@@ -108,10 +114,11 @@ muga_status weights_layer_vector(model_loader *l, uint32_t i_layer, const char *
 muga_status weights_check_all_used(const model_loader *l, const char *arch, muga_error *err) {
     for (uint64_t i = 0, n = gguf_tensor_count(l->file); i < n; i++)
         if (!l->used[i])
-            return error_set(err, MUGA_E_INPUT,
-                             "tensor \"%s\" is not part of a %s model as this version knows it; running without it would "
-                             "give wrong results",
-                             gguf_tensor_at(l->file, i)->name, arch);
+            return error_set(
+                err, MUGA_E_INPUT,
+                "tensor \"%s\" is not part of a %s model as this version knows it; running without it would "
+                "give wrong results",
+                gguf_tensor_at(l->file, i)->name, arch);
     return MUGA_OK;
 }
 
@@ -140,8 +147,8 @@ muga_status model_key_u32(const model_loader *l, const char *arch, const char *k
     return MUGA_OK;
 }
 
-muga_status model_key_f32(const model_loader *l, const char *arch, const char *key, bool required, float above, float max,
-                          float *out, muga_error *err) {
+muga_status model_key_f32(const model_loader *l, const char *arch, const char *key, bool required, float above,
+                          float max, float *out, muga_error *err) {
     char name[128];
     snprintf(name, sizeof name, "%s.%s", arch, key);
     float v = 0;

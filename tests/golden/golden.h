@@ -11,9 +11,9 @@
 #include <stdio.h>
 
 /* The models of this version's architectures and types. */
-static const char *const golden_models[] = {
-    "llama-smol-f16", "llama-l3-f16", "llama-q4_k_m", "sweep-f32",  "sweep-f16",  "sweep-bf16",
-    "sweep-q8_0",     "sweep-q4_0",   "sweep-q4_1",   "sweep-q4_k", "sweep-q6_k"};
+static const char *const golden_models[] = {"llama-smol-f16", "llama-l3-f16", "llama-q4_k_m", "sweep-f32",
+                                            "sweep-f16",      "sweep-bf16",   "sweep-q8_0",   "sweep-q4_0",
+                                            "sweep-q4_1",     "sweep-q4_k",   "sweep-q6_k"};
 
 /* ---- tables ---- */
 #define GOLDEN_MAX_COLS 24
@@ -134,8 +134,11 @@ static inline golden_rows golden_logits(engine *e, const token_list *ids, bool a
     engine_session *s = NULL;
     muga_error err = {0};
     assert_ok(engine_session_new(e, 256, &s, &err), &err);
-    engine_item it = {.session = s, .ids = ids->ids, .n = (uint32_t)ids->n,
-                      .want = all ? ENGINE_LOGITS_ALL : ENGINE_LOGITS_LAST, .on_logits = golden_keep,
+    engine_item it = {.session = s,
+                      .ids = ids->ids,
+                      .n = (uint32_t)ids->n,
+                      .want = all ? ENGINE_LOGITS_ALL : ENGINE_LOGITS_LAST,
+                      .on_logits = golden_keep,
                       .on_logits_ctx = &rows};
     assert_ok(engine_step(e, &it, 1, &err), &err);
     engine_session_free(s);
