@@ -129,7 +129,7 @@ muga_status audit_append(agent_session *s, const char *kind, const json_t *paylo
     if (!known || !json_is_object(payload)) {
         return error_set(err, MUGA_E_INTERNAL, "audit_append: '%s' is not for callers, or its payload no object", kind);
     }
-    json_t *whole = json_copy(json_borrow(payload));
+    json_t *whole = json_clone(payload);
     if (!whole || (evidence && json_object_set(whole, "evidence", json_borrow(evidence)) != 0)) {
         json_decref(whole);
         return error_nomem(err, "an audit record");

@@ -232,7 +232,7 @@ static muga_status fill_call(agent_session *s, const manifest_tool *t, const cha
                  AGENT_MAX_ARGUMENT_BYTES);
         c->arguments = json_null();
     } else {
-        c->arguments = json_deep_copy(arguments); /* the caller may go on changing its own */
+        c->arguments = json_clone(arguments); /* the caller may go on changing its own */
     }
     if (t) {
         memcpy(c->tool_digest, t->digest, SHA256_BYTES);
@@ -254,7 +254,7 @@ static muga_status fill_call(agent_session *s, const manifest_tool *t, const cha
 
 static muga_status hold(agent_session *s, journal_call *c, const json_t *why, muga_error *err) {
     approval_row a;
-    json_t *detail = json_copy(json_borrow(why));
+    json_t *detail = json_clone(why);
     muga_status st = detail ? MUGA_OK : error_nomem(err, "an approval");
     if (st == MUGA_OK) {
         st = approval_create(&s->env, s->store, c, s->env.clock->now_ms(s->env.clock->self) + s->m->approval_ms, &a, err);

@@ -82,7 +82,7 @@ static muga_status strip_from(loader *l, json_t *schema, const char *pointer, bo
 
 /* Can the constraint engine enforce it? Grounded values need their sources only when a call is made. */
 static muga_status check_enforceable(loader *l, const json_t *schema, const char *pointer, bool grounded_allowed) {
-    json_t *plain = json_deep_copy(schema);
+    json_t *plain = json_clone(schema);
     if (!plain) {
         return error_nomem(l->err, "a schema");
     }

@@ -59,7 +59,7 @@ void session_close(agent_session *s) {
 
 /* What the caller gave, with the defaults of session: filled in. */
 static muga_status take_values(const manifest *m, const json_t *values, json_t **out, muga_error *err) {
-    json_t *whole = values ? json_copy(json_borrow(values)) : json_object(), *schema;
+    json_t *whole = values ? json_clone(values) : json_object(), *schema;
     const char *name;
     muga_status st = whole ? MUGA_OK : error_nomem(err, "a session");
     json_object_foreach(json_object_get(m->session_schema, "properties"), name, schema) {
@@ -127,7 +127,7 @@ muga_status session_new(const agent_env *env, store *store_, const manifest *m, 
     }
     st = take_values(m, values, &s->values, err);
     if (st == MUGA_OK) {
-        s->state = json_deep_copy(m->state_default);
+        s->state = json_clone(m->state_default);
         st = s->state ? id_new(env, "s-", s->id, err) : error_nomem(err, "a session");
     }
     if (st == MUGA_OK) {
@@ -338,7 +338,7 @@ muga_status session_set_state(agent_session *s, const json_t *state, muga_error 
     if (json_equal(json_borrow(state), s->state)) {
         return MUGA_OK;
     }
-    json_t *copy = json_deep_copy(state), *payload = copy ? json_pack("{s:O}", "state", copy) : NULL;
+    json_t *copy = json_clone(state), *payload = copy ? json_pack("{s:O}", "state", copy) : NULL;
     st = payload ? store_begin(s->store, err) : error_nomem(err, "a state");
     if (st == MUGA_OK) {
         st = store_exec(s->store, NULL, err, "UPDATE sessions SET state = ? WHERE id = ?", "js", copy, s->id);

@@ -18,7 +18,7 @@ static void format_time(int64_t ms, char out[32]) {
 static void print_record(const json_t *r) {
     char when[32];
     str text = STR_INIT;
-    json_t *payload = json_copy(json_object_get(r, "payload"));
+    json_t *payload = json_clone(json_object_get(r, "payload"));
     const char *session = json_get_string(r, "session");
     if (payload)
         json_object_del(payload, "evidence");
