@@ -95,6 +95,7 @@ static muga_status read_label(intent *x, const char *name, const json_t *spec, i
         return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s needs %s", name,
                          l->tool ? "answer" : "one of tool, answer, ask, escalate, refuse");
     }
+    l->words = words;
     muga_status st = template_compile(words, strlen(words), &l->answer, err);
     return st == MUGA_OK ? st : error_prefix(err, st, "agent.yaml: key intent.labels.%s", name);
 }

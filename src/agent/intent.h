@@ -17,7 +17,8 @@ typedef struct intent_label {
     const char *name, *about;
     intent_act act;
     const manifest_tool *tool;     /* ACT_TOOL */
-    template *answer;              /* ACT_TOOL: of the result; else the words themselves */
+    const char *words;             /* ACT_TOOL: the answer's template; else what is said */
+    template *answer;              /* words, compiled */
     const char *ask, *held, *denied; /* ACT_TOOL: a value is missing, a person must agree, a person did not */
 } intent_label;
 

@@ -1,0 +1,557 @@
+/* The goal loop as a state machine. Owns: the order of things in a turn, what is still to do over holds and restarts, when
+ * to ask, hand over and stop. Refuses: to act on what it did not understand; to go on past its limits.
+ *
+ *   state       does                                              function    goes to
+ *   1 PERCEIVE  guards the message, writes it into the session    perceive    2 | 6 when a guard refuses
+ *   2 DECIDE    labels of the message; queue of requests          decide      3
+ *   3 NEXT      takes a request; words go into the answer         next        4 when it needs a tool | 6 when none is left
+ *   4 ARGUE     arguments under schema and grounding              argue       5 | 3 when a value is missing and is asked for
+ *   5 CALL      hands the call to the executor, observes          call        3 | 7 when a person must agree
+ *   6 CONCLUDE  says the answer, keeps the state, checks the goal conclude    end of turn
+ *   7 HOLD      keeps what is left to do                          hold        end of turn; loop_resume enters at 5
+ *
+ * Invariants
+ *   1. Nothing is called but by executor_call and executor_resume: policy, approval and the journal are theirs.
+ *   2. A decision is audited, with the model's evidence, before anything acts on it.
+ *   3. Only the person's messages are decided on. Results of tools and the agent's own words never reach state 2.
+ *   4. After an escalation the session is ended: nothing more is called in it. */
+#include "agent/guard.h"
+#include "agent/loop_internal.h"
+
+#include <stdio.h>
+
+#define ASKS_MAX 2 /* times in a row for the same value, or without understanding, before a person takes over */
+
+typedef enum { PERCEIVE = 1, DECIDE, NEXT, ARGUE, CALL, CONCLUDE, HOLD, END } loop_state;
+
+typedef struct turn {
+    agent_loop *l;
+    const char *text;
+    size_t n;
+    request now;               /* states 4 and 5 */
+    json_t *arguments;
+    call_result called;        /* a result to observe, when resumed */
+    bool resumed;
+    turn_result *out;
+} turn;
+
+const char *turn_outcome_name(turn_outcome o) {
+    static const char *const names[] = {"answer", "ask", "refuse", "escalate", "held"};
+    return names[o];
+}
+
+void turn_result_release(turn_result *r) {
+    str_release(&r->text);
+    *r = (turn_result){.text = STR_INIT};
+}
+
+void loop_watch_event(const agent_loop *l, const char *kind, json_t *data) {
+    if (data && l->p.watch.event) {
+        l->p.watch.event(l->p.watch.ctx, kind, data);
+    }
+    json_decref(data);
+}
+
+bool loop_is_over(const agent_loop *l) {
+    const os_clock *clock = l->p.env->clock;
+    const manifest *m = l->p.manifest;
+    return l->n_tokens >= m->max_tokens ||
+           clock->monotonic_us(clock->self) - l->began_us >= (uint64_t)m->max_seconds * 1000000;
+}
+
+/* ---- what is to do ---- */
+
+static bool declares_state(const agent_loop *l, const char *key) {
+    return json_object_get(json_object_get(l->p.manifest->state_schema, "properties"), key) != NULL;
+}
+
+/* Set state.key to text, where the manifest declares it; NULL: null. */
+static muga_status set_state(agent_loop *l, const char *key, const char *text, muga_error *err) {
+    if (!declares_state(l, key)) {
+        return MUGA_OK;
+    }
+    json_t *state = json_deep_copy(session_state(l->p.session));
+    bool ok = state && json_object_set_new(state, key, text ? json_string(text) : json_null()) == 0;
+    muga_status st = ok ? session_set_state(l->p.session, state, err) : error_nomem(err, "a state");
+    json_decref(state);
+    return st;
+}
+
+static muga_status save_work(agent_loop *l, muga_error *err) {
+    str text = STR_INIT;
+    json_write(l->work, &text);
+    muga_status st = str_status(&text, err, "what is left to do");
+    if (st == MUGA_OK) {
+        st = set_state(l, "pending", str_get(&text), err);
+    }
+    str_release(&text);
+    return st;
+}
+
+static muga_status new_work(agent_loop *l, muga_error *err) {
+    const char *saved = json_get_string(session_state(l->p.session), "pending");
+    if (saved) {
+        return json_parse(saved, strlen(saved), "state.pending", &l->work, err);
+    }
+    l->work = json_pack("{s:[], s:[], s:i, s:i}", "queue", "parts", "kind", 0, "unsure", 0);
+    return l->work ? MUGA_OK : error_nomem(err, "a loop");
+}
+
+/* The answer gets one more sentence; the turn's outcome is the gravest of its parts. */
+static muga_status add_part(agent_loop *l, turn_outcome kind, const char *text, muga_error *err) {
+    int64_t so_far = json_get_int(l->work, "kind", 0);
+    json_t *parts = json_object_get(l->work, "parts");
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        if (strcmp(json_string_value(json_array_get(parts, i)), text) == 0) {
+            text = ""; /* said already */
+        }
+    }
+    bool ok = !*text || json_array_append_new(parts, json_string(text)) == 0;
+    ok = ok && json_object_set_new(l->work, "kind", json_integer((json_int_t)MAX(so_far, (int64_t)kind))) == 0;
+    return ok ? MUGA_OK : error_nomem(err, "an answer");
+}
+
+static muga_status add_escalation(agent_loop *l, const char *why, const char *text, muga_error *err) {
+    json_t *record = json_pack("{s:s, s:s?}", "why", why, "to", l->p.manifest->escalation_to);
+    muga_status st = record ? audit_append(l->p.session, "escalation", record, NULL, err) : error_nomem(err, "a record");
+    loop_watch_event(l, "escalation", record);
+    return st == MUGA_OK ? add_part(l, TURN_ESCALATE, text, err) : st;
+}
+
+static muga_status add_rendered(agent_loop *l, turn_outcome kind, const intent_label *label, const json_t *arguments,
+                                const json_t *result, muga_error *err) {
+    str text = STR_INIT;
+    bool ok = false;
+    muga_status st = loop_render(l, label, arguments, result, &text, &ok, err);
+    if (st == MUGA_OK && !ok) {
+        st = add_escalation(l, "answer_not_grounded", intent_failed(l->p.intent), err);
+    } else if (st == MUGA_OK) {
+        st = kind == TURN_ESCALATE ? add_escalation(l, label->name, str_get(&text), err) : add_part(l, kind, str_get(&text), err);
+    }
+    str_release(&text);
+    return st;
+}
+
+static muga_status enqueue(agent_loop *l, size_t label, const char *text, size_t n, bool first, muga_error *err) {
+    json_t *entry = json_pack("{s:s, s:s%}", "label", intent_get_label(l->p.intent, label)->name, "text", text, n);
+    json_t *queue = json_object_get(l->work, "queue");
+    int rc = !entry ? -1 : first ? json_array_insert_new(queue, 0, entry) : json_array_append_new(queue, entry);
+    return rc == 0 ? MUGA_OK : error_nomem(err, "a request");
+}
+
+static size_t find_label(const agent_loop *l, const char *name) {
+    size_t i = 0, n = intent_n_labels(l->p.intent);
+    while (i < n && (!name || strcmp(intent_get_label(l->p.intent, i)->name, name) != 0)) {
+        i++;
+    }
+    return i;
+}
+
+/* ---- 1 PERCEIVE ---- */
+
+static muga_status perceive(turn *t, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    const char *why = guard_input(l->p.manifest, t->text, t->n);
+    json_array_clear(json_object_get(l->work, "queue"));
+    json_array_clear(json_object_get(l->work, "parts"));
+    json_object_set_new(l->work, "kind", json_integer(TURN_ANSWER));
+    if (why) {
+        json_t *record = json_pack("{s:s, s:s}", "guard", "input", "why", why);
+        muga_status st = record ? audit_append(l->p.session, "guard", record, NULL, err) : error_nomem(err, "a record");
+        loop_watch_event(l, "guard", record);
+        *to = CONCLUDE;
+        str text = STR_INIT;
+        str_printf(&text, "I can't read this message: it %s%s.", strncmp(why, "holds", 5) == 0 ? "" : "is ", why);
+        st = st == MUGA_OK ? str_status(&text, err, "an answer") : st;
+        st = st == MUGA_OK ? add_part(l, TURN_REFUSE, str_get(&text), err) : st;
+        str_release(&text);
+        return st;
+    }
+    loop_watch_event(l, "message", json_pack("{s:s%}", "text", t->text, t->n));
+    *to = DECIDE;
+    return session_add_user(l->p.session, t->text, t->n, err);
+}
+
+/* ---- 2 DECIDE ---- */
+
+static muga_status audit_decision(agent_loop *l, const intent_decision *d, uint64_t us, muga_error *err) {
+    bool ok = json_object_set_new(d->record, "model", d->evidence ? json_string(l->p.model->name) : json_null()) == 0 &&
+              json_object_set_new(d->record, "tokens_in", json_integer(d->n_tokens)) == 0 &&
+              json_object_set_new(d->record, "latency_us", json_integer((json_int_t)us)) == 0;
+    muga_status st = ok ? audit_append(l->p.session, "decision", d->record, d->evidence, err) : error_nomem(err, "a record");
+    loop_watch_event(l, "decision", json_incref(d->record));
+    return st;
+}
+
+/* A value was asked for, and this message gives it: then it is that request's turn, whatever else the message was taken for,
+ * unless it is plainly for a person. */
+static muga_status answer_open(turn *t, const intent_decision *d, bool *replaces, bool *joins, size_t *open,
+                               muga_error *err) {
+    agent_loop *l = t->l;
+    *replaces = *joins = false;
+    *open = find_label(l, json_get_string(json_object_get(l->work, "open"), "label"));
+    if (*open == intent_n_labels(l->p.intent)) {
+        return MUGA_OK;
+    }
+    const intent_label *label = intent_get_label(l->p.intent, *open), *best = intent_get_label(l->p.intent, d->requests[0].label);
+    bool gives = false;
+    char *text = mem_copy_bytes(t->text, t->n);
+    muga_status st = text ? loop_text_gives(l, label->tool, text, &gives, err) : error_nomem(err, "a message");
+    free(text);
+    for (size_t i = 0; i < d->n; i++) {
+        gives = gives && intent_get_label(l->p.intent, d->requests[i].label)->tool != label->tool;
+    }
+    *replaces = gives && (!d->sure || best->act == ACT_ASK || best->act == ACT_ANSWER);
+    *joins = gives && !*replaces && best->act == ACT_TOOL;
+    return st;
+}
+
+static muga_status not_understood(agent_loop *l, muga_error *err) {
+    int64_t times = json_get_int(l->work, "unsure", 0) + 1;
+    if (json_object_set_new(l->work, "unsure", json_integer((json_int_t)times)) != 0) {
+        return error_nomem(err, "a decision");
+    }
+    if (times >= ASKS_MAX && (l->p.manifest->escalation_when & ESCALATE_LOW_MARGIN)) {
+        return add_escalation(l, "low_margin", intent_failed(l->p.intent), err);
+    }
+    return add_part(l, TURN_ASK, intent_unsure(l->p.intent), err);
+}
+
+static muga_status decide(turn *t, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    const os_clock *clock = l->p.env->clock;
+    uint64_t began_us = clock->monotonic_us(clock->self);
+    intent_decision d;
+    muga_status st = intent_decide(l->p.intent, l->p.model, t->text, t->n, &d, err);
+    if (st != MUGA_OK) {
+        return st;
+    }
+    bool replaces, joins;
+    size_t open;
+    l->n_tokens += d.n_tokens;
+    st = audit_decision(l, &d, clock->monotonic_us(clock->self) - began_us, err);
+    st = st == MUGA_OK ? answer_open(t, &d, &replaces, &joins, &open, err) : st;
+    if (st == MUGA_OK && (replaces || joins)) {
+        st = enqueue(l, open, t->text, t->n, false, err);
+    }
+    if (st == MUGA_OK && !replaces && !d.sure) {
+        st = not_understood(l, err);
+    } else if (st == MUGA_OK) {
+        json_object_set_new(l->work, "unsure", json_integer(0));
+        for (size_t i = 0; st == MUGA_OK && !replaces && i < d.n; i++) {
+            st = enqueue(l, d.requests[i].label, t->text + d.requests[i].from, d.requests[i].n, false, err);
+        }
+    }
+    intent_decision_release(&d);
+    *to = NEXT;
+    return st;
+}
+
+/* ---- 3 NEXT ---- */
+
+static void request_release(request *r) {
+    json_decref(r->values);
+    *r = (request){NULL, NULL, NULL};
+}
+
+static muga_status next(turn *t, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    json_t *queue = json_object_get(l->work, "queue");
+    if (json_array_size(queue) == 0) {
+        *to = CONCLUDE;
+        return MUGA_OK;
+    }
+    const json_t *entry = json_array_get(queue, 0);
+    size_t i = find_label(l, json_get_string(entry, "label"));
+    if (i == intent_n_labels(l->p.intent)) {
+        return error_set(err, MUGA_E_INPUT, "state.pending names a label that the manifest no longer has");
+    }
+    const intent_label *label = intent_get_label(l->p.intent, i);
+    if (label->act == ACT_TOOL) {
+        request_release(&t->now);
+        t->now = (request){label, json_get_string(entry, "text"), json_incref(json_object_get(entry, "values"))};
+        *to = ARGUE; /* which takes the entry off the queue with its last value */
+        return MUGA_OK;
+    }
+    static const turn_outcome kinds[] = {[ACT_TOOL] = TURN_ANSWER, [ACT_ANSWER] = TURN_ANSWER, [ACT_ASK] = TURN_ASK,
+                                         [ACT_ESCALATE] = TURN_ESCALATE, [ACT_REFUSE] = TURN_REFUSE};
+    muga_status st = add_rendered(l, kinds[label->act], label, NULL, NULL, err);
+    json_array_remove(queue, 0);
+    return st;
+}
+
+/* ---- 4 ARGUE ---- */
+
+/* Ask for what is missing; a person takes over when asking does not help. */
+static muga_status ask_for_value(agent_loop *l, const intent_label *label, muga_error *err) {
+    const json_t *open = json_object_get(l->work, "open");
+    const char *name = json_get_string(open, "label");
+    int64_t times = name && strcmp(name, label->name) == 0 ? json_get_int(open, "times", 0) + 1 : 1;
+    if (times > ASKS_MAX && (l->p.manifest->escalation_when & ESCALATE_NO_PROGRESS)) {
+        return add_escalation(l, "no_progress", intent_failed(l->p.intent), err);
+    }
+    json_t *v = json_pack("{s:s, s:I}", "label", label->name, "times", (json_int_t)times);
+    if (!v || json_object_set_new(l->work, "open", v) != 0) {
+        return error_nomem(err, "a question");
+    }
+    return add_part(l, TURN_ASK, label->ask ? label->ask : intent_unsure(l->p.intent), err);
+}
+
+static muga_status argue(turn *t, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    argue_outcome outcome;
+    json_t *queue = json_object_get(l->work, "queue"), *entry = json_array_get(queue, 0);
+    json_decref(t->arguments);
+    t->arguments = NULL;
+    muga_status st = loop_argue(l, &t->now, &t->arguments, &outcome, err);
+    if (st == MUGA_OK && outcome == ARGUE_OK) {
+        *to = CALL;
+        if (json_array_size(t->now.values) > 0) {
+            st = json_object_set(entry, "values", t->now.values) == 0 ? MUGA_OK : error_nomem(err, "a request");
+        } else {
+            t->now.text = NULL; /* the entry's own */
+            json_array_remove(queue, 0);
+        }
+        return st;
+    }
+    if (st == MUGA_OK && outcome == ARGUE_MISSING) {
+        st = ask_for_value(l, t->now.label, err);
+    } else if (st == MUGA_OK) {
+        st = add_escalation(l, "limits", intent_failed(l->p.intent), err);
+    }
+    json_array_remove(queue, 0);
+    *to = NEXT;
+    return st;
+}
+
+/* ---- 5 CALL ---- */
+
+static void show_result(const agent_loop *l, const call_result *r) {
+    loop_watch_event(l, "result", json_pack("{s:s, s:s, s:O?, s:s, s:I}", "call", r->call, "outcome",
+                                            call_outcome_name(r->outcome), "result", r->result, "reason", r->reason, "us",
+                                            (json_int_t)r->run_us));
+}
+
+static muga_status keep_held(turn *t, const call_result *r, muga_error *err) {
+    agent_loop *l = t->l;
+    json_t *held = json_pack("{s:s, s:s, s:s, s:O, s:I}", "call", r->call, "approval", r->approval, "label",
+                             t->now.label->name, "arguments", t->arguments, "expires_ms", (json_int_t)r->expires_ms);
+    if (!held || json_object_set_new(l->work, "held", held) != 0) {
+        return error_nomem(err, "a held call");
+    }
+    loop_watch_event(l, "held", json_pack("{s:s, s:s, s:s, s:O, s:s, s:I}", "call", r->call, "approval", r->approval, "tool",
+                                          t->now.label->tool->name, "arguments", t->arguments, "reason", r->reason,
+                                          "expires_ms", (json_int_t)r->expires_ms));
+    return MUGA_OK;
+}
+
+static muga_status observe(turn *t, const call_result *r, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    const intent_label *label = t->now.label;
+    *to = NEXT;
+    if (r->outcome == CALL_HELD || r->outcome == CALL_IN_DOUBT) {
+        *to = HOLD;
+        return keep_held(t, r, err);
+    }
+    json_object_del(l->work, "held");
+    show_result(l, r);
+    switch (r->outcome) {
+    case CALL_FINISHED:
+        json_object_del(l->work, "open");
+        return add_rendered(l, TURN_ANSWER, label, t->arguments, r->result, err);
+    case CALL_REFUSED:
+        return add_part(l, TURN_REFUSE, label->denied ? label->denied : r->reason, err);
+    case CALL_INVALID:
+        return ask_for_value(l, label, err);
+    default: return add_escalation(l, "tool_failed", intent_failed(l->p.intent), err);
+    }
+}
+
+static muga_status call(turn *t, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    muga_status st = MUGA_OK;
+    if (!t->resumed) {
+        loop_watch_event(l, "call", json_pack("{s:s, s:O}", "tool", t->now.label->tool->name, "arguments", t->arguments));
+        st = executor_call(l->p.session, t->now.label->tool->name, t->arguments, &t->called, err);
+    }
+    t->resumed = false;
+    if (st == MUGA_OK) {
+        st = observe(t, &t->called, to, err);
+        call_result_release(&t->called);
+    }
+    return st;
+}
+
+/* ---- 6 CONCLUDE, 7 HOLD ---- */
+
+static muga_status join_parts(const agent_loop *l, str *out, muga_error *err) {
+    const json_t *parts = json_object_get(l->work, "parts");
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        str_append_s(out, i ? " " : "");
+        str_append_s(out, json_string_value(json_array_get(parts, i)));
+    }
+    muga_status st = str_status(out, err, "an answer");
+    return st == MUGA_OK ? guard_mask(l->p.manifest, out, err) : st;
+}
+
+static muga_status check_goal(const agent_loop *l, bool *done, muga_error *err) {
+    json_t *results = json_array(), *context = NULL;
+    const json_t *history = session_history(l->p.session);
+    bool ok = results != NULL;
+    *done = false;
+    for (size_t i = 0; ok && i < json_array_size(history); i++) {
+        const json_t *entry = json_array_get(history, i);
+        const char *outcome = json_get_string(entry, "outcome");
+        ok = !outcome || strcmp(outcome, "finished") != 0 || json_array_append(results, json_object_get(entry, "content")) == 0;
+    }
+    context = ok ? json_pack("{s:O, s:O, s:O}", "state", session_state(l->p.session), "results", results, "session",
+                             session_values(l->p.session))
+                 : NULL;
+    muga_status st = context ? MUGA_OK : error_nomem(err, "the goal");
+    if (st == MUGA_OK && l->p.manifest->goal_done) {
+        st = template_expression_test(l->p.manifest->goal_done, context, done, err);
+    }
+    json_decref(context);
+    json_decref(results);
+    return st;
+}
+
+static muga_status conclude(turn *t, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    turn_outcome kind = (turn_outcome)json_get_int(l->work, "kind", TURN_ANSWER);
+    const char *name = turn_outcome_name(kind);
+    *to = END;
+    muga_status st = join_parts(l, &t->out->text, err);
+    if (st == MUGA_OK) {
+        st = session_add_answer(l->p.session, name, str_get(&t->out->text), err);
+    }
+    if (st == MUGA_OK && kind != TURN_ASK) {
+        st = set_state(l, "resolution", name, err);
+    }
+    json_array_clear(json_object_get(l->work, "parts"));
+    st = st == MUGA_OK ? save_work(l, err) : st;
+    st = st == MUGA_OK ? check_goal(l, &t->out->done, err) : st;
+    t->out->outcome = kind;
+    loop_watch_event(l, "answer", json_pack("{s:s, s:s}", "kind", name, "text", str_get(&t->out->text)));
+    return st == MUGA_OK && kind == TURN_ESCALATE ? session_end(l->p.session, name, err) : st;
+}
+
+static muga_status hold(turn *t, loop_state *to, muga_error *err) {
+    agent_loop *l = t->l;
+    const json_t *held = json_object_get(l->work, "held");
+    *to = END;
+    t->out->outcome = TURN_HELD;
+    snprintf(t->out->call, sizeof t->out->call, "%s", json_get_string(held, "call"));
+    snprintf(t->out->approval, sizeof t->out->approval, "%s", json_get_string(held, "approval"));
+    muga_status st = join_parts(l, &t->out->text, err);
+    str_append_s(&t->out->text, t->out->text.len ? " " : "");
+    str_append_s(&t->out->text, t->now.label->held ? t->now.label->held : "This waits for a person's approval.");
+    st = st == MUGA_OK ? str_status(&t->out->text, err, "an answer") : st;
+    return st == MUGA_OK ? save_work(l, err) : st;
+}
+
+/* ---- the machine ---- */
+
+static muga_status step(turn *t, loop_state *s, muga_error *err) {
+    switch (*s) {
+    case PERCEIVE: return perceive(t, s, err);
+    case DECIDE: return decide(t, s, err);
+    case NEXT: return next(t, s, err);
+    case ARGUE: return argue(t, s, err);
+    case CALL: return call(t, s, err);
+    case CONCLUDE: return conclude(t, s, err);
+    case HOLD: return hold(t, s, err);
+    default: return MUGA_OK;
+    }
+}
+
+static muga_status run(turn *t, loop_state from, muga_error *err) {
+    agent_loop *l = t->l;
+    const os_clock *clock = l->p.env->clock;
+    l->n_tokens = 0;
+    l->began_us = clock->monotonic_us(clock->self);
+    muga_status st = MUGA_OK;
+    while (st == MUGA_OK && from != END) {
+        st = step(t, &from, err);
+    }
+    t->out->n_tokens = (uint32_t)l->n_tokens;
+    t->out->us = clock->monotonic_us(clock->self) - l->began_us;
+    call_result_release(&t->called);
+    request_release(&t->now);
+    json_decref(t->arguments);
+    if (st != MUGA_OK) {
+        turn_result_release(t->out);
+    }
+    return st;
+}
+
+/* A crash may have come between the executor's hold and ours: what waits in the journal is held. */
+static muga_status find_held(agent_loop *l, muga_error *err) {
+    json_t *waiting = NULL;
+    if (json_object_get(l->work, "held")) {
+        return MUGA_OK;
+    }
+    muga_status st = executor_waiting(l->p.session, &waiting, err);
+    const json_t *w = st == MUGA_OK ? json_array_get(waiting, 0) : NULL;
+    for (size_t i = 0; w && i < intent_n_labels(l->p.intent); i++) {
+        const intent_label *label = intent_get_label(l->p.intent, i);
+        if (label->tool && strcmp(label->tool->name, json_get_string(w, "tool")) == 0) {
+            json_t *held = json_pack("{s:O, s:O, s:s, s:O, s:O}", "call", json_object_get(w, "call"), "approval",
+                                     json_object_get(w, "approval"), "label", label->name, "arguments",
+                                     json_object_get(w, "arguments"), "expires_ms", json_object_get(w, "expires_ms"));
+            st = held && json_object_set_new(l->work, "held", held) == 0 ? MUGA_OK : error_nomem(err, "a held call");
+            break;
+        }
+    }
+    json_decref(waiting);
+    return st;
+}
+
+muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err) {
+    agent_loop *l = calloc(1, sizeof *l);
+    if (!l) {
+        return error_nomem(err, "a loop");
+    }
+    l->p = *parts;
+    muga_status st = new_work(l, err);
+    st = st == MUGA_OK ? find_held(l, err) : st;
+    if (st == MUGA_OK) {
+        *out = l;
+    } else {
+        loop_free(l);
+    }
+    return st;
+}
+
+void loop_free(agent_loop *l) {
+    if (l) {
+        json_decref(l->work);
+        free(l);
+    }
+}
+
+muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
+    *out = (turn_result){.text = STR_INIT};
+    if (json_object_get(l->work, "held")) {
+        return error_set(err, MUGA_E_POLICY, "a call of this session waits for approval; decide it first (muga approve list)");
+    }
+    turn t = {.l = l, .text = text, .n = n, .out = out};
+    return run(&t, PERCEIVE, err);
+}
+
+muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err) {
+    *out = (turn_result){.text = STR_INIT};
+    const json_t *held = json_object_get(l->work, "held");
+    size_t i = find_label(l, json_get_string(held, "label"));
+    if (!held || i == intent_n_labels(l->p.intent)) {
+        return error_set(err, MUGA_E_NOT_FOUND, "nothing is held in session %s", session_id(l->p.session));
+    }
+    turn t = {.l = l, .out = out, .resumed = true, .arguments = json_incref(json_object_get(held, "arguments"))};
+    t.now.label = intent_get_label(l->p.intent, i);
+    muga_status st = executor_resume(l->p.session, json_get_string(held, "call"), &t.called, err);
+    if (st != MUGA_OK) {
+        json_decref(t.arguments);
+        return st;
+    }
+    return run(&t, CALL, err);
+}

@@ -1,0 +1,50 @@
+/* The goal loop: from a message to an answer, over decisions, calls and holds. The loop proposes; the executor disposes.
+ *
+ * One loop drives one session. Everything it decides is audited with the model's evidence before it acts on it; what it
+ * still has to do when a call waits for a person is kept in the session's state (key `pending`, where the manifest
+ * declares it), so that another process can go on. */
+#ifndef MUGA_AGENT_LOOP_H
+#define MUGA_AGENT_LOOP_H
+
+#include "agent/agent.h"
+#include "agent/intent.h"
+
+/* What happens, as it happens; for people who watch. kind: message | decision | call | result | held | guard |
+ * escalation | answer. */
+typedef struct loop_watch {
+    void (*event)(void *ctx, const char *kind, const json_t *data);
+    void *ctx;
+} loop_watch;
+
+/* All borrowed; must outlive the loop. */
+typedef struct loop_parts {
+    const agent_env *env;
+    const manifest *manifest;
+    const intent *intent;
+    llm *model;
+    agent_session *session;
+    loop_watch watch;          /* .event NULL: nobody watches */
+} loop_parts;
+
+typedef enum { TURN_ANSWER, TURN_ASK, TURN_REFUSE, TURN_ESCALATE, TURN_HELD } turn_outcome;
+const char *turn_outcome_name(turn_outcome o);
+
+typedef struct turn_result {
+    turn_outcome outcome;
+    str text;                  /* what the person is told; with TURN_HELD: so far */
+    char call[AGENT_ID_SIZE], approval[AGENT_ID_SIZE]; /* TURN_HELD */
+    bool done;                 /* the goal's check holds */
+    uint32_t n_tokens;         /* the model read and wrote */
+    uint64_t us;
+} turn_result;
+void turn_result_release(turn_result *r);
+
+typedef struct agent_loop agent_loop;
+MUGA_MUST_USE muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err);
+void loop_free(agent_loop *l);
+/* A message of the person. A status other than MUGA_OK: the journal or the model failed; the session stays as it was
+ * before the step that failed. */
+MUGA_MUST_USE muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err);
+/* Go on after a hold (approval_decide). TURN_HELD again while nobody decided. MUGA_E_NOT_FOUND: nothing is held. */
+MUGA_MUST_USE muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err);
+#endif

@@ -1,0 +1,42 @@
+/* Private to loop*.c: what the states share. */
+#ifndef MUGA_AGENT_LOOP_INTERNAL_H
+#define MUGA_AGENT_LOOP_INTERNAL_H
+
+#include "agent/internal.h"
+#include "agent/loop.h"
+
+/* `work` outlives the process (state.pending):
+ *   queue  [{"label", "text", "values": [...]}]   requests still to do; values: what is left to call the tool with
+ *   parts  ["..."]                                what is already known to be said
+ *   kind   0..3                                   the turn_outcome so far
+ *   open   {"label", "times"} | absent            whose value was asked for, and how often
+ *   unsure n                                      messages in a row that were not understood
+ *   held   {"call", "label", "approval"} | absent */
+struct agent_loop {
+    loop_parts p;
+    json_t *work;
+    int64_t n_tokens;          /* of this turn */
+    uint64_t began_us;
+};
+
+typedef struct request {
+    const intent_label *label;
+    const char *text;          /* the clause */
+    json_t *values;            /* array or NULL: for the one grounded parameter */
+} request;
+
+void loop_watch_event(const agent_loop *l, const char *kind, json_t *data); /* takes data; NULL is passed over */
+/* Has this turn used up its tokens or seconds? */
+bool loop_is_over(const agent_loop *l);
+
+typedef enum { ARGUE_OK, ARGUE_MISSING, ARGUE_OVER } argue_outcome;
+/* Arguments for the request's tool, by the model under the tool's schema with grounded values: from the clause, or else from
+ * the newest message that has any. Takes one of several values and leaves the others in r->values. */
+muga_status loop_argue(agent_loop *l, request *r, json_t **arguments, argue_outcome *outcome, muga_error *err);
+/* Does `text` give a value for each grounded parameter that the tool requires? False where it requires none. */
+muga_status loop_text_gives(const agent_loop *l, const manifest_tool *t, const char *text, bool *gives, muga_error *err);
+/* The label's words over a call's result (or over nothing), as a sentence; checked by the output guard. *ok false: a
+ * value in it was given by nobody. */
+muga_status loop_render(const agent_loop *l, const intent_label *label, const json_t *arguments, const json_t *result,
+                        str *out, bool *ok, muga_error *err);
+#endif
