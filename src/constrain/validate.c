@@ -10,8 +10,7 @@
 #include "base/utf8.h"
 #include "constrain/dfa.h"
 #include "constrain/format.h"
-#include "constrain/number.h"
-#include "constrain/schema_index.h"
+#include "constrain/front.h"
 
 #define VALIDATE_MAX_WORK 20000000u
 #define VALIDATE_MAX_DEPTH 1200
@@ -39,7 +38,8 @@ typedef struct compiled {
 } compiled;
 
 typedef struct run {
-    schema_index index;
+    schema_index *index;
+    const json_t *without_values; /* this schema's own enum and const are taken as met */
     bool formats;
     int quiet, depth;
     uint64_t work, pattern_work;
@@ -188,13 +188,13 @@ static muga_status check_refs(run *r, const call *c, bool *stop) {
             return unusable(r, keywords[k], "must be a string");
         const json_t *target;
         const char *anchor;
-        muga_status st = schema_index_resolve(&r->index, c->scope->resource, json_string_value(v), &target, &anchor,
+        muga_status st = schema_index_resolve(r->index, c->scope->resource, json_string_value(v), &target, &anchor,
                                               r->err);
         if (st != MUGA_OK)
             return st;
         if (k == 1 && anchor) /* the outermost resource that has this dynamic anchor */
             for (const scope *s = c->scope; s; s = s->outer) {
-                const json_t *outer = schema_index_dynamic(&r->index, s->resource, anchor);
+                const json_t *outer = schema_index_dynamic(r->index, s->resource, anchor);
                 if (outer)
                     target = outer;
             }
@@ -255,6 +255,8 @@ static muga_status check_type(run *r, const call *c) {
 }
 
 static muga_status check_values(run *r, const call *c) {
+    if (c->schema == r->without_values)
+        return MUGA_OK;
     const json_t *v = json_object_get(c->schema, "enum");
     if (v && !json_is_array(v))
         return unusable(r, "enum", "must be an array");
@@ -600,7 +602,7 @@ static muga_status check_dependencies(run *r, const call *c) {
     static const char *const keywords[] = {"dependencies", "dependentRequired", "dependentSchemas"};
     for (int k = 0; k < 3; k++) {
         const json_t *v = json_object_get(c->schema, keywords[k]);
-        if (!v || (k > 0 && c->draft7) || (k == 0 && r->index.resources[c->scope->resource].draft == CONSTRAIN_DRAFT_2020_12))
+        if (!v || (k > 0 && c->draft7) || (k == 0 && r->index->resources[c->scope->resource].draft == CONSTRAIN_DRAFT_2020_12))
             continue;
         for (void *it = json_object_iter((json_t *)(uintptr_t)v); it;
              it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
@@ -694,14 +696,14 @@ static muga_status validate_at(run *r, const json_t *schema, const json_t *data,
         return error_set(r->err, MUGA_E_INPUT, "schema: references lead into each other without end");
     r->work--;
     r->depth++;
-    uint32_t resource = schema_index_resource(&r->index, schema);
+    uint32_t resource = schema_index_resource(r->index, schema);
     scope inner = {sc, resource};
     if (!sc || sc->resource != resource)
         c.scope = &inner;
-    c.draft7 = schema_index_is_draft7(&r->index, resource);
+    c.draft7 = schema_index_is_draft7(r->index, resource);
     seen own = {0};
     muga_status st = MUGA_OK;
-    if (!se && r->index.unevaluated && size_of(data) > 0) {
+    if (!se && r->index->unevaluated && size_of(data) > 0) {
         st = seen_new(r, &c, &own);
         c.seen = &own;
     }
@@ -712,19 +714,38 @@ static muga_status validate_at(run *r, const json_t *schema, const json_t *data,
     return st;
 }
 
+static void run_release(run *r) {
+    for (uint32_t i = 0; i < r->cap_patterns; i++)
+        dfa_free(r->patterns[i].d);
+    free(r->patterns);
+}
+
+#define VALIDATE_PATTERN_WORK (8u << 20)
+
 muga_status constrain_validate(const json_t *schema, const json_t *data, const constrain_validate_options *options,
                                muga_error *err) {
-    run r = {.formats = options && options->formats, .work = VALIDATE_MAX_WORK, .pattern_work = 4u << 20, .err = err};
+    schema_index index;
+    run r = {.index = &index, .formats = options && options->formats, .work = VALIDATE_MAX_WORK,
+             .pattern_work = VALIDATE_PATTERN_WORK, .err = err};
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return error_set(err, MUGA_E_INPUT, "schema: must be an object or a boolean");
-    muga_status st = schema_index_init(&r.index, schema, options ? options->draft : CONSTRAIN_DRAFT_AUTO, err);
+    muga_status st = schema_index_init(&index, schema, options ? options->draft : CONSTRAIN_DRAFT_AUTO, err);
     if (st != MUGA_OK)
         return st;
     place root = {NULL, NULL, 0};
     st = validate_at(&r, schema, data, &root, NULL, NULL);
-    for (uint32_t i = 0; i < r.cap_patterns; i++)
-        dfa_free(r.patterns[i].d);
-    free(r.patterns);
-    schema_index_release(&r.index);
+    run_release(&r);
+    schema_index_release(&index);
+    return st;
+}
+
+muga_status validate_candidate(schema_index *x, const json_t *schema, const json_t *data, uint64_t *work,
+                               muga_error *err) {
+    run r = {.index = x, .formats = true, .work = *work, .pattern_work = *work, .without_values = schema, .err = err};
+    place root = {NULL, NULL, 0};
+    muga_status st = validate_at(&r, schema, data, &root, NULL, NULL);
+    uint64_t left = MIN(r.work, r.pattern_work);
+    *work = left > 8 ? left - 8 : 0;
+    run_release(&r);
     return st;
 }

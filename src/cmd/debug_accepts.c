@@ -1,0 +1,129 @@
+/* muga debug accepts: can a constraint produce exactly this text? Byte by byte, or through a model's token masks. */
+#include "cmd/cmd.h"
+#include "constrain/constrain.h"
+#include "gguf/gguf.h"
+#include "model/tokenizer.h"
+
+typedef struct accept_job {
+    tokenizer *tok;       /* NULL: bytes */
+    constrain_trie *trie;
+    uint64_t *mask;
+} accept_job;
+
+static muga_status compile(const json_t *in, constrain_grammar **out, muga_error *err) {
+    const json_t *schema = json_object_get(in, "schema"), *gbnf = json_object_get(in, "gbnf");
+    const char *regex = json_get_string(in, "regex");
+    constrain_options options = {0};
+    *out = NULL;
+    if ((schema != NULL) + (gbnf != NULL) + (json_object_get(in, "regex") != NULL) != 1)
+        return error_set(err, MUGA_E_INPUT, "a line needs one of \"schema\", \"gbnf\" and \"regex\"");
+    if (regex)
+        return constrain_compile_regex(regex, out, err);
+    if (json_is_string(gbnf))
+        return constrain_compile_gbnf(json_string_value(gbnf), json_string_length(gbnf), out, err);
+    if (!schema)
+        return error_set(err, MUGA_E_INPUT, "\"gbnf\" and \"regex\" must be strings");
+    muga_status st = constrain_parse_draft(json_object_get(in, "draft"), &options.draft, err);
+    return st == MUGA_OK ? constrain_compile_schema(schema, &options, out, err) : st;
+}
+
+static muga_status accept_bytes(const constrain_grammar *g, const char *p, size_t n, bool *yes, muga_error *err) {
+    constrain_state *s;
+    muga_status st = constrain_state_new(g, &s, err);
+    if (st != MUGA_OK)
+        return st;
+    st = constrain_advance(s, p, n, yes, err);
+    *yes = *yes && constrain_is_complete(s);
+    constrain_state_free(s);
+    return st;
+}
+
+/* Every token of the text's own segmentation must be in the mask where it comes, with just enough tokens left for the
+ * whole of it and the shortest completion. */
+static muga_status accept_tokens(accept_job *job, const constrain_grammar *g, const char *p, size_t n, bool *yes,
+                                 muga_error *err) {
+    token_list ids = TOKEN_LIST_INIT;
+    constrain_state *s = NULL;
+    bool may_end = false;
+    *yes = false;
+    muga_status st = tokenizer_encode(job->tok, p, n, (tokenizer_flags){0}, &ids, err);
+    if (st == MUGA_OK)
+        st = constrain_state_new(g, &s, err);
+    bool fits = true;
+    for (size_t i = 0; i <= ids.n && st == MUGA_OK && fits; i++) {
+        st = constrain_mask(s, job->trie, UINT32_MAX, job->mask, &may_end, err);
+        if (st != MUGA_OK || i == ids.n)
+            break;
+        uint32_t id = (uint32_t)ids.ids[i];
+        fits = job->mask[id / 64] >> id % 64 & 1;
+        if (fits) {
+            span piece = tokenizer_piece(job->tok, ids.ids[i]);
+            st = constrain_advance(s, piece.p, piece.n, &fits, err);
+        }
+    }
+    *yes = st == MUGA_OK && fits && may_end;
+    constrain_state_free(s);
+    token_list_release(&ids);
+    return st;
+}
+
+static muga_status handle(void *ctx, const json_t *in, json_t **out, muga_error *err) {
+    accept_job *job = ctx;
+    const json_t *text = json_object_get(in, "text");
+    constrain_grammar *g;
+    bool yes = false;
+    if (!json_is_string(text))
+        return error_set(err, MUGA_E_INPUT, "a line needs \"text\", a string");
+    muga_status st = compile(in, &g, err);
+    if (st != MUGA_OK)
+        return st;
+    const char *p = json_string_value(text);
+    size_t n = json_string_length(text);
+    st = job->tok ? accept_tokens(job, g, p, n, &yes, err) : accept_bytes(g, p, n, &yes, err);
+    constrain_grammar_free(g);
+    *out = st == MUGA_OK ? json_boolean(yes) : NULL;
+    return st;
+}
+
+static muga_status open_model(const char *name, accept_job *job, muga_error *err) {
+    char *path = NULL;
+    gguf_file *f = NULL;
+    muga_status st = cmd_resolve(name, &path, err);
+    if (st == MUGA_OK)
+        st = gguf_open(path, &f, err);
+    if (st == MUGA_OK)
+        st = tokenizer_open(f, &job->tok, err);
+    gguf_close(f);
+    free(path);
+    if (st != MUGA_OK)
+        return st;
+    uint32_t n = (uint32_t)tokenizer_count(job->tok);
+    span *pieces = mem_alloc_array(n, sizeof *pieces);
+    job->mask = mem_alloc_array(n / 64 + 1, sizeof *job->mask);
+    if (!pieces || !job->mask)
+        st = error_nomem(err, "a vocabulary");
+    for (uint32_t i = 0; st == MUGA_OK && i < n; i++)
+        if (tokenizer_is_text(job->tok, (int32_t)i))
+            pieces[i] = tokenizer_piece(job->tok, (int32_t)i);
+    if (st == MUGA_OK)
+        st = constrain_trie_new(&(constrain_vocab){n, pieces}, &job->trie, err);
+    free(pieces);
+    return st;
+}
+
+int cmd_debug_accepts(int argc, char **argv) {
+    cmd_positional p = {.max = 1};
+    accept_job job = {0};
+    muga_error err = {0};
+    int code = cmd_parse("debug accepts", NULL, 0, argc, argv, &p);
+    if (code >= 0)
+        return code;
+    if (p.n == 1 && open_model(p.v[0], &job, &err) != MUGA_OK)
+        code = cmd_fail(&err);
+    else
+        code = cmd_jsonl(handle, &job);
+    constrain_trie_free(job.trie);
+    tokenizer_free(job.tok);
+    free(job.mask);
+    return code;
+}

@@ -1,0 +1,113 @@
+/* Private to schema*.c, strings.c, range.c, grounded.c: from JSON Schema to rules.
+ *
+ * A goal is a set of schemas that all must hold for one value; each goal becomes one rule. $ref and allOf only add
+ * schemas to a goal, so recursion ends where a goal has been met before. anyOf and oneOf split a goal into goals. */
+#ifndef MUGA_CONSTRAIN_FRONT_H
+#define MUGA_CONSTRAIN_FRONT_H
+
+#include "constrain/internal.h"
+#include "constrain/number.h"
+#include "constrain/schema_index.h"
+
+#define FRONT_MAX_WORK 24000000u
+#define FRONT_MAX_GOALS 20000u
+#define FRONT_MAX_ELEMENTS 2000u /* schemas of one goal */
+#define NO_RULE UINT32_MAX
+
+enum { /* what of a schema has already been dealt with */
+    DONE_REFS = 1,   /* $ref, $dynamicRef, allOf: their schemas are elements themselves */
+    DONE_ANY = 2,
+    DONE_ONE = 4,
+    DONE_IF = 8,
+    DONE_NOT = 16,
+    ONLY_REF = 32    /* draft 7: beside $ref nothing counts */
+};
+/* Keywords of the schemas that logic_negate makes; no draft has such names. */
+#define KEY_NOT_VALUES "\x01muga notValues"   /* array: none of these */
+#define KEY_NOT_PATTERN "\x01muga notPattern" /* string: the pattern must not be found */
+
+typedef struct element {
+    const json_t *schema;
+    uint32_t done;
+    int32_t parent; /* while expanding: the element that brought it in; -1 none */
+} element;
+
+typedef struct goal {
+    element *e; /* sorted by address, flags */
+    uint32_t n, rule;
+} goal;
+
+typedef struct goal_list { /* elements under construction */
+    element *e;
+    uint32_t n, cap;
+} goal_list;
+
+typedef struct front {
+    graph g;
+    schema_index index;
+    const json_t *root;
+    const constrain_options *options;
+    goal *goals;
+    uint32_t n_goals, cap_goals, *table, n_table;
+    uint64_t work;
+    uint32_t string_rule, character_rule, number_rule, space_rule, any_key_rule;
+    json_t *synthetic;        /* array that owns schemas made here */
+    struct negation {
+        const json_t *of, *is; /* is NULL: it can't be said */
+    } *negations;
+    size_t n_negations;
+    muga_error grounding;     /* first grounded parameter without a value; status MUGA_OK: none */
+    muga_error *err;
+} front;
+
+enum { T_NULL = 1, T_BOOLEAN = 2, T_INTEGER = 4, T_FRACTION = 8, T_STRING = 16, T_ARRAY = 32, T_OBJECT = 64, T_ALL = 127 };
+#define T_NUMBER (T_INTEGER | T_FRACTION)
+
+/* What one goal asks of its value once references are followed. */
+typedef struct shape {
+    front *f;
+    goal_list all; /* expanded; booleans gone */
+    bool impossible, no_true, no_false;
+    uint32_t types;
+} shape;
+
+/* schema.c */
+MUGA_MUST_USE muga_status front_spend(front *f, uint64_t n);
+/* "at /a/b: "keyword" why" as MUGA_E_INPUT. */
+muga_status front_refuse(front *f, const json_t *schema, const char *keyword, const char *why);
+void goal_list_release(goal_list *l);
+MUGA_MUST_USE muga_status goal_list_add(front *f, goal_list *l, const json_t *schema, uint32_t done, int32_t parent);
+MUGA_MUST_USE muga_status front_goal(front *f, goal_list *l, uint32_t *rule); /* numbers the goal; takes l's memory */
+MUGA_MUST_USE muga_status front_schema_rule(front *f, const json_t *schema, uint32_t *rule);
+uint32_t front_space(front *f, uint32_t from); /* where white space may stand: the node behind it */
+uint32_t front_literal(front *f, uint32_t from, const char *text);
+bool shape_counts(const shape *s, uint32_t i); /* element i's own keywords count */
+/* Non-negative integer keyword; the tightest over the elements. */
+MUGA_MUST_USE muga_status shape_limit(const shape *s, const char *keyword, bool is_max, uint64_t *out);
+
+/* Expands references and allOf. */
+MUGA_MUST_USE muga_status shape_expand(front *f, const goal *x, shape *s);
+
+/* strings.c */
+MUGA_MUST_USE muga_status strings_build(shape *s, uint32_t from, uint32_t to);
+/* The automaton of the decoded text; *plain: any string, *out is NULL. */
+MUGA_MUST_USE muga_status strings_dfa(shape *s, dfa **out, bool *plain);
+uint32_t strings_plain_rule(front *f);
+/* range.c */
+MUGA_MUST_USE muga_status numbers_build(shape *s, uint32_t from, uint32_t to);
+/* schema_object.c, schema_array.c */
+MUGA_MUST_USE muga_status objects_build(shape *s, uint32_t from, uint32_t to);
+MUGA_MUST_USE muga_status arrays_build(shape *s, uint32_t from, uint32_t to);
+/* schema_logic.c */
+/* oneOf alternatives that can't both hold. */
+bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth);
+/* A schema for "not x"; NULL with *st MUGA_OK: it can't be said. Borrowed; owned by the front. */
+MUGA_MUST_USE muga_status logic_negate(front *f, const json_t *x, int depth, const json_t **out);
+/* values.c: enum, const and grounded values */
+MUGA_MUST_USE muga_status values_collect(shape *s, json_t **out); /* new array, or NULL: the value is not a choice */
+MUGA_MUST_USE muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t to);
+
+/* validate.c, for candidates: `schema` without its own enum, const and from. */
+MUGA_MUST_USE muga_status validate_candidate(schema_index *x, const json_t *schema, const json_t *data, uint64_t *work,
+                                             muga_error *err);
+#endif

@@ -1,0 +1,110 @@
+/* Private to src/constrain: what a grammar is at run time. */
+#ifndef MUGA_CONSTRAIN_INTERNAL_H
+#define MUGA_CONSTRAIN_INTERNAL_H
+
+#include "constrain/constrain.h"
+#include "constrain/graph.h"
+
+#include <pthread.h>
+
+/* ---- vocabulary as a byte trie, in depth-first order ---- */
+typedef struct trie_node {
+    uint8_t byte;
+    uint16_t depth;  /* of this node: 1 for the first byte */
+    uint32_t after;  /* index of the first node that is not below this one */
+    uint32_t tokens; /* into ids: its tokens; count in n_tokens */
+    uint32_t n_tokens;
+} trie_node;
+struct constrain_trie {
+    trie_node *nodes;
+    uint32_t *ids;
+    uint32_t n_nodes, n_tokens, n_words, max_depth; /* n_words: 64-bit words of a mask */
+    bool single[256];                               /* the byte is a piece of its own */
+    uint64_t serial;                                /* hash of the pieces: which vocabulary this is */
+};
+
+/* ---- run time ----
+ * A configuration is where one reading of the text stands: a node, and the frames of the calls around it.
+ * A state set is all readings at once, in a canonical order, numbered; so equal situations share one number, one row
+ * of transitions and one mask.
+ *
+ * Invariants:
+ *  1. Frames and sets are only ever added; a number stays valid until the tables are rebuilt.
+ *  2. The tables are rebuilt (run_collect) only on entry of a public call, from the sets that live states stand on,
+ *     so no number is held across a rebuild except inside constrain_state, which the rebuild rewrites.
+ *  3. Every set has a way to the end of the text within the depth limits (a call is entered only if its cheapest way
+ *     through still fits).
+ *  4. Everything here is guarded by grammar.lock. */
+#define FRAME_ROOT 0u
+typedef struct frame {
+    uint32_t edge, count, parent; /* the call edge, and which iteration of it runs (1-based, no larger than needed) */
+    uint16_t calls, containers;   /* depth */
+    uint32_t rest;                /* cost from the end of this iteration to the end of the text */
+} frame;
+
+typedef struct config {
+    uint32_t node, frame;
+} config;
+
+#define SET_DEAD UINT32_MAX
+typedef struct state_set {
+    size_t at; /* in configs */
+    uint32_t n;
+    uint32_t cost;   /* tokens to the end of the text; COST_INF: not with this vocabulary */
+    bool complete;
+    int16_t only;    /* the one byte that can follow, or -1 */
+    uint32_t *row;   /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
+    uint64_t *mask;  /* every admissible token whose end can be completed; in the arena; NULL: not yet */
+    uint32_t mask_cost; /* largest cost behind a token of mask */
+} state_set;
+
+typedef struct run_tables {
+    frame *frames;
+    uint32_t n_frames, cap_frames, *frame_table, n_frame_table;
+    state_set *sets;
+    uint32_t n_sets, cap_sets, *set_table, n_set_table;
+    config *configs;
+    size_t n_configs, cap_configs;
+    arena rows;
+} run_tables;
+
+struct constrain_state {
+    constrain_grammar *grammar;
+    uint32_t set;
+    constrain_state *prev, *next;
+};
+
+struct constrain_grammar {
+    graph graph;
+    cost bytes;            /* costs where every byte is a token; closing distances without a vocabulary */
+    bool *has_bytes;       /* [n_nodes] a byte edge leaves it */
+    pthread_mutex_t lock;
+    bool has_lock;
+    run_tables run;
+    cost tokens;           /* costs for the vocabulary `serial` */
+    uint64_t serial;       /* 0: none bound, `bytes` counts */
+    constrain_state *states;
+    uint32_t start;        /* set */
+    /* scratch of one closure */
+    config *work, *found;
+    uint32_t cap_work, cap_found, n_found;
+    uint64_t *seen;
+    uint32_t *seen_stamp, n_seen, cap_seen, stamp;
+};
+
+#define RUN_MAX_CONFIGS_A_SET 4096u
+#define RUN_MAX_BYTES ((size_t)96 << 20)   /* rows and masks of one grammar */
+#define RUN_COLLECT_BYTES ((size_t)48 << 20) /* rebuild past this */
+#define RUN_MAX_CONFIGS ((size_t)8 << 20)
+#define RUN_COLLECT_CONFIGS ((size_t)3 << 20)
+
+/* Takes the graph over (also on failure). root must be set. unsatisfiable gives MUGA_E_INPUT. */
+MUGA_MUST_USE muga_status grammar_new(graph *g, constrain_grammar **out, muga_error *err);
+const cost *run_cost(const constrain_grammar *g);
+/* Where byte leads from a set; SET_DEAD: nowhere. Caller holds the lock. */
+MUGA_MUST_USE muga_status run_step(constrain_grammar *g, uint32_t set, uint8_t byte, uint32_t *out, muga_error *err);
+/* Rebuild the tables when they are large, or always with `force`. Caller holds the lock. */
+MUGA_MUST_USE muga_status run_collect(constrain_grammar *g, bool force, muga_error *err);
+MUGA_MUST_USE muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error *err);
+
+#endif

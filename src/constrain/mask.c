@@ -1,0 +1,293 @@
+/* Token masks. Owns: the vocabulary trie, the costs of a grammar in tokens of a vocabulary, the masks of state sets.
+ * Refuses: a budget below the shortest completion (MUGA_E_LIMIT).
+ *
+ * Idea: the trie lies in depth-first order, so a walk is one loop over an array that skips a whole subtree as soon as
+ * its byte doesn't fit. The mask of a state set is kept with it; beside it stands the dearest completion behind any of
+ * its tokens, and only a budget below that needs a walk of its own.
+ *
+ * Why the value can always be closed: cost(u) of a node is the least number of tokens to its rule's end over steps
+ * that exist in this vocabulary, and of a set the least over its readings. A token is admitted only if the set behind
+ * it costs at most tokens_left - 1; the cheapest reading of that set then begins with a token to a node that costs one
+ * less, and that token is admitted next time. */
+#include "base/hash.h"
+#include "constrain/internal.h"
+
+/* ---- trie ---- */
+
+typedef struct piece {
+    const char *p;
+    uint32_t n, id;
+} piece;
+
+static int piece_order(const void *x, const void *y) {
+    const piece *a = x, *b = y;
+    int o = memcmp(a->p, b->p, MIN(a->n, b->n));
+    if (o)
+        return o;
+    return a->n != b->n ? (a->n < b->n ? -1 : 1) : a->id < b->id ? -1 : 1;
+}
+
+#define PIECE_MAX_BYTES 4096u /* longer pieces are never admitted */
+
+static muga_status fill_trie(constrain_trie *t, const piece *v, uint32_t n, size_t n_bytes, muga_error *err) {
+    t->nodes = mem_alloc_array(n_bytes + 1, sizeof *t->nodes);
+    t->ids = mem_alloc_array((size_t)n + 1, sizeof *t->ids);
+    uint32_t *path = mem_alloc_array(PIECE_MAX_BYTES + 1, sizeof *path); /* node of each depth */
+    if (!t->nodes || !t->ids || !path) {
+        free(path);
+        return error_nomem(err, "a vocabulary");
+    }
+    uint32_t depth = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t same = 0;
+        while (i > 0 && same < v[i].n && same < v[i - 1].n && v[i].p[same] == v[i - 1].p[same])
+            same++;
+        for (; depth > same; depth--)
+            t->nodes[path[depth]].after = t->n_nodes;
+        for (; depth < v[i].n; depth++) {
+            path[depth + 1] = t->n_nodes;
+            t->nodes[t->n_nodes++] = (trie_node){.byte = (uint8_t)v[i].p[depth], .depth = (uint16_t)(depth + 1)};
+        }
+        t->max_depth = MAX(t->max_depth, depth);
+        trie_node *x = &t->nodes[path[depth]];
+        if (x->n_tokens++ == 0)
+            x->tokens = i;
+        t->ids[i] = v[i].id;
+    }
+    for (; depth > 0; depth--)
+        t->nodes[path[depth]].after = t->n_nodes;
+    free(path);
+    return MUGA_OK;
+}
+
+muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, muga_error *err) {
+    *out = NULL;
+    constrain_trie *t = mem_alloc_array(1, sizeof *t);
+    piece *pieces = mem_alloc_array(v->n, sizeof *pieces);
+    muga_status st = t && pieces ? MUGA_OK : error_nomem(err, "a vocabulary");
+    size_t n_bytes = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < v->n && st == MUGA_OK; i++) {
+        span s = v->pieces[i];
+        if (s.n == 0 || s.n > PIECE_MAX_BYTES)
+            continue;
+        pieces[n++] = (piece){s.p, (uint32_t)s.n, i};
+        n_bytes += s.n;
+        t->serial = hash64(s.p, s.n, t->serial * 31 + i);
+        if (s.n == 1)
+            t->single[(uint8_t)s.p[0]] = true;
+    }
+    if (st == MUGA_OK && n_bytes >= UINT32_MAX / 2)
+        st = error_set(err, MUGA_E_LIMIT, "vocabulary: more than 2 GB of pieces");
+    if (st == MUGA_OK) {
+        qsort(pieces, n, sizeof *pieces, piece_order);
+        t->n_tokens = v->n;
+        t->n_words = v->n / 64 + (v->n % 64 != 0);
+        t->serial |= 1; /* 0 means none */
+        st = fill_trie(t, pieces, n, n_bytes, err);
+    }
+    free(pieces);
+    if (st != MUGA_OK)
+        constrain_trie_free(t);
+    else
+        *out = t;
+    return st;
+}
+
+void constrain_trie_free(constrain_trie *t) {
+    if (!t)
+        return;
+    free(t->nodes);
+    free(t->ids);
+    free(t);
+}
+
+/* ---- costs in tokens ---- */
+
+/* The one byte that leaves a node, if its only edge is that; -1 otherwise. */
+static int chain_byte(const graph *g, uint32_t node, uint32_t *to) {
+    if (g->first[node + 1] - g->first[node] != 1 || g->rule_of_end[node])
+        return -1;
+    const edge *e = &g->edges[g->first[node]];
+    *to = e->to;
+    return e->kind == EDGE_BYTES && e->lo == e->hi ? e->lo : -1;
+}
+
+typedef struct cuts {
+    shortcut *v;
+    size_t n, cap;
+} cuts;
+#define MAX_SHORTCUTS ((size_t)4 << 20)
+
+/* The pieces of two bytes and more that lie along the chain from `node`. */
+static bool add_shortcuts(const graph *g, const constrain_trie *t, uint32_t node, cuts *c) {
+    uint32_t at = node, to = 0, i = 0, end = t->n_nodes;
+    int byte;
+    for (uint32_t depth = 0; (byte = chain_byte(g, at, &to)) >= 0; depth++) {
+        while (i < end && t->nodes[i].byte != byte)
+            i = t->nodes[i].after;
+        if (i >= end)
+            break;
+        at = to;
+        if (depth > 0 && t->nodes[i].n_tokens > 0 && c->n < MAX_SHORTCUTS) {
+            if (c->n == c->cap) {
+                size_t cap = c->cap ? c->cap * 2 : 256;
+                shortcut *v = mem_resize_array(c->v, cap, sizeof *v);
+                if (!v)
+                    return false;
+                c->v = v;
+                c->cap = cap;
+            }
+            c->v[c->n++] = (shortcut){node, at};
+        }
+        end = t->nodes[i].after;
+        i++;
+    }
+    return true;
+}
+
+muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error *err) {
+    if (g->serial == t->serial)
+        return MUGA_OK;
+    cuts c = {0};
+    cost fresh = {0};
+    uint32_t to;
+    muga_status st = MUGA_OK;
+    for (uint32_t i = 0; i < g->graph.n_nodes && st == MUGA_OK; i++)
+        if (chain_byte(&g->graph, i, &to) >= 0 && !add_shortcuts(&g->graph, t, i, &c))
+            st = error_nomem(err, "a constraint");
+    if (st == MUGA_OK)
+        st = cost_compute(&g->graph, t->single, c.v, c.n, &fresh, err);
+    free(c.v);
+    if (st != MUGA_OK)
+        return st;
+    cost old = g->tokens;
+    uint64_t old_serial = g->serial;
+    g->tokens = fresh;
+    g->serial = t->serial;
+    st = run_collect(g, true, err); /* costs stand in frames and sets: number them anew */
+    if (st != MUGA_OK) {
+        cost_release(&g->tokens);
+        g->tokens = old;
+        g->serial = old_serial;
+        return st;
+    }
+    cost_release(&old);
+    return MUGA_OK;
+}
+
+/* ---- masks ---- */
+
+/* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
+ * cost. path [max_depth + 1]. */
+static muga_status walk(constrain_grammar *g, const constrain_trie *t, uint32_t set, uint32_t budget, uint32_t *path,
+                        uint64_t *mask, uint32_t *dearest, muga_error *err) {
+    path[0] = set;
+    *dearest = 0;
+    memset(mask, 0, t->n_words * sizeof *mask);
+    const uint8_t *class_of = g->graph.class_of;
+    for (uint32_t i = 0; i < t->n_nodes;) {
+        const trie_node *x = &t->nodes[i];
+        uint32_t from = path[x->depth - 1], to;
+        const uint32_t *row = g->run.sets[from].row;
+        uint32_t known = row ? row[class_of[x->byte]] : 0;
+        if (known == 1) {
+            i = x->after;
+            continue;
+        }
+        to = known - 2;
+        if (!known) {
+            muga_status st = run_step(g, from, x->byte, &to, err);
+            if (st != MUGA_OK)
+                return st;
+            if (to == SET_DEAD) {
+                i = x->after;
+                continue;
+            }
+        }
+        path[x->depth] = to;
+        if (x->n_tokens) {
+            uint32_t c = g->run.sets[to].cost;
+            if (c < COST_INF && c <= budget) {
+                *dearest = MAX(*dearest, c);
+                for (uint32_t k = 0; k < x->n_tokens; k++) {
+                    uint32_t id = t->ids[x->tokens + k];
+                    mask[id / 64] |= (uint64_t)1 << id % 64;
+                }
+            }
+        }
+        i++;
+    }
+    return MUGA_OK;
+}
+
+static bool any_bit(const uint64_t *mask, uint32_t n_words) {
+    for (uint32_t i = 0; i < n_words; i++)
+        if (mask[i])
+            return true;
+    return false;
+}
+
+static muga_status mask_locked(constrain_grammar *g, const constrain_state *s, const constrain_trie *t,
+                               uint32_t tokens_left, uint64_t *mask, bool *may_end, muga_error *err) {
+    muga_status st = trie_bind(g, t, err);
+    if (st == MUGA_OK)
+        st = run_collect(g, false, err);
+    if (st != MUGA_OK)
+        return st;
+    *may_end = g->run.sets[s->set].complete;
+    memset(mask, 0, t->n_words * sizeof *mask);
+    uint32_t *path = NULL, dearest;
+    if (tokens_left > 0 && g->run.sets[s->set].n > 0) {
+        uint32_t set = s->set;
+        if (!g->run.sets[set].mask || g->run.sets[set].mask_cost > tokens_left - 1) {
+            path = mem_alloc_array((size_t)t->max_depth + 1, sizeof *path);
+            if (!path)
+                return error_nomem(err, "a mask");
+        }
+        if (!g->run.sets[set].mask) {
+            st = walk(g, t, set, COST_INF, path, mask, &dearest, err);
+            uint64_t *kept = st == MUGA_OK ? arena_alloc(&g->run.rows, t->n_words * sizeof *kept) : NULL;
+            if (kept) { /* not kept for want of room: computed again next time */
+                memcpy(kept, mask, t->n_words * sizeof *kept);
+                g->run.sets[set].mask = kept;
+                g->run.sets[set].mask_cost = dearest;
+            }
+            if (st == MUGA_OK && dearest > tokens_left - 1)
+                st = walk(g, t, set, tokens_left - 1, path, mask, &dearest, err);
+        } else if (g->run.sets[set].mask_cost > tokens_left - 1) {
+            st = walk(g, t, set, tokens_left - 1, path, mask, &dearest, err);
+        } else {
+            memcpy(mask, g->run.sets[set].mask, t->n_words * sizeof *mask);
+        }
+        free(path);
+    }
+    if (st == MUGA_OK && !*may_end && !any_bit(mask, t->n_words)) {
+        uint32_t need = g->run.sets[s->set].cost;
+        st = need >= COST_INF
+                 ? error_set(err, MUGA_E_INPUT, "constraint: this vocabulary lacks bytes that every completion needs")
+                 : error_set(err, MUGA_E_LIMIT,
+                             "constraint: the token limit leaves %u tokens, the shortest valid value needs up to %u more",
+                             tokens_left, need);
+    }
+    return st;
+}
+
+muga_status constrain_mask(constrain_state *s, const constrain_trie *t, uint32_t tokens_left, uint64_t *mask,
+                           bool *may_end, muga_error *err) {
+    pthread_mutex_lock(&s->grammar->lock);
+    muga_status st = mask_locked(s->grammar, s, t, tokens_left, mask, may_end, err);
+    pthread_mutex_unlock(&s->grammar->lock);
+    return st;
+}
+
+uint32_t constrain_tokens_to_close(constrain_state *s, const constrain_trie *t) {
+    constrain_grammar *g = s->grammar;
+    pthread_mutex_lock(&g->lock);
+    muga_error ignored;
+    uint32_t n = COST_INF;
+    if (trie_bind(g, t, &ignored) == MUGA_OK)
+        n = g->run.sets[s->set].cost;
+    pthread_mutex_unlock(&g->lock);
+    return n;
+}

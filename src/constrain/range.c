@@ -1,0 +1,388 @@
+/* Numbers within bounds as digit automata. Owns nothing that lasts. Refuses by name: multipleOf of more than
+ * MAX_MULTIPLE units, or that is no decimal fraction.
+ *
+ * Idea: for each length of the integer part, read digits from the left and remember only whether the digits so far
+ * equal the lower bound's, equal the upper bound's, and what they leave modulo the divisor. Such a situation is one
+ * node, made once. Numbers are written plainly (no exponent) where a bound or divisor is given; an integer may also
+ * carry ".0", as JSON writers put it. At most MAX_INTEGER_DIGITS before and MAX_FRACTION_DIGITS behind the point, so
+ * that every reader takes them. */
+#include "constrain/front.h"
+
+#define MAX_INTEGER_DIGITS 18
+#define MAX_FRACTION_DIGITS 24
+#define MAX_MULTIPLE 1000u
+
+/* A magnitude: integer digits without leading zeros ("0" for none), fraction digits without trailing zeros. */
+typedef struct bound {
+    bool has, inclusive;
+    char whole[32], part[MAX_FRACTION_DIGITS + 1];
+    int n_whole, n_part;
+} bound;
+
+typedef struct situation { /* packed into the key of a node */
+    bool low, high;        /* the digits so far are those of the lower, upper bound */
+    bool fraction;
+    int position;          /* integer digits left, or fraction digits read */
+    uint32_t rest;         /* value so far modulo m */
+} situation;
+
+typedef struct digits {
+    graph *g;
+    bound lo, hi;
+    bool whole_only;       /* no fraction but ".0" */
+    int max_part;
+    uint32_t m, n_scale;   /* value * 10^n_scale is a multiple of m */
+    uint32_t to;
+    uint32_t *nodes;       /* by key, node + 1 */
+    uint64_t *queue;
+    size_t n_queue, cap_queue, n_keys;
+    bool nomem;
+} digits;
+
+static size_t key_of(const digits *d, situation x) {
+    size_t k = (size_t)x.position;
+    k = k * 2 + x.fraction;
+    k = k * 2 + x.low;
+    k = k * 2 + x.high;
+    return k * d->m + x.rest;
+}
+
+static situation situation_of(const digits *d, size_t k) {
+    situation x;
+    x.rest = (uint32_t)(k % d->m);
+    k /= d->m;
+    x.high = k & 1;
+    x.low = k >> 1 & 1;
+    x.fraction = k >> 2 & 1;
+    x.position = (int)(k >> 3);
+    return x;
+}
+
+static uint32_t node_of(digits *d, situation x) {
+    size_t k = key_of(d, x);
+    if (d->nodes[k])
+        return d->nodes[k] - 1;
+    if (d->n_queue == d->cap_queue) {
+        size_t cap = d->cap_queue ? d->cap_queue * 2 : 64;
+        uint64_t *q = mem_resize_array(d->queue, cap, sizeof *q);
+        if (!q) {
+            d->nomem = true;
+            return 0;
+        }
+        d->queue = q;
+        d->cap_queue = cap;
+    }
+    d->nodes[k] = graph_node(d->g) + 1;
+    d->queue[d->n_queue++] = k;
+    return d->nodes[k] - 1;
+}
+
+static int bound_digit(const bound *b, bool fraction, int i) {
+    if (fraction)
+        return i < b->n_part ? b->part[i] - '0' : 0;
+    return b->whole[i] - '0';
+}
+
+/* The digit c read in situation x, as the j-th of its part. false: out of bounds. */
+static bool after_digit(const digits *d, situation x, int j, int c, situation *out) {
+    *out = x;
+    if (x.low) {
+        int b = bound_digit(&d->lo, x.fraction, j);
+        if (c < b)
+            return false;
+        out->low = c == b;
+    }
+    if (x.high) {
+        int b = bound_digit(&d->hi, x.fraction, j);
+        if (c > b)
+            return false;
+        out->high = c == b;
+    }
+    out->rest = (uint32_t)(((uint64_t)x.rest * 10 + (uint32_t)c) % d->m);
+    out->position += x.fraction ? 1 : -1;
+    return true;
+}
+
+/* The number may end here, i fraction digits read. */
+static bool may_end(const digits *d, situation x, int i) {
+    if (x.low && (i < d->lo.n_part || !d->lo.inclusive))
+        return false;
+    if (x.high && i >= d->hi.n_part && !d->hi.inclusive)
+        return false;
+    uint64_t r = x.rest;
+    for (uint32_t k = (uint32_t)i; k < d->n_scale && r; k++)
+        r = r * 10 % d->m;
+    return r == 0;
+}
+
+static void digit_edges(digits *d, uint32_t from, situation x, int j, int first) {
+    for (int c = first; c <= 9;) {
+        situation next, other;
+        int lo = c;
+        bool in = after_digit(d, x, j, c++, &next);
+        while (c <= 9 && in && after_digit(d, x, j, c, &other) && key_of(d, other) == key_of(d, next))
+            c++;
+        if (in)
+            graph_bytes(d->g, from, (uint8_t)('0' + lo), (uint8_t)('0' + c - 1), node_of(d, next));
+    }
+}
+
+static void expand_situation(digits *d, size_t key) {
+    situation x = situation_of(d, key);
+    uint32_t node = d->nodes[key] - 1;
+    if (!x.fraction && x.position > 0) { /* digits of the integer part are left; a tight one has the bound's length */
+        int length = x.low ? d->lo.n_whole : x.high ? d->hi.n_whole : 0;
+        digit_edges(d, node, x, length - x.position, 0);
+        return;
+    }
+    int read = x.fraction ? x.position : 0;
+    if (may_end(d, x, read) && (!x.fraction || read > 0)) {
+        graph_empty(d->g, node, d->to);
+        if (d->whole_only)
+            graph_empty(d->g, graph_literal(d->g, node, ".0", 2), d->to);
+    }
+    if (!x.fraction && !d->whole_only && d->max_part > 0) {
+        situation f = x;
+        f.fraction = true;
+        f.position = 0;
+        graph_bytes(d->g, node, '.', '.', node_of(d, f));
+    } else if (x.fraction && read < d->max_part) {
+        digit_edges(d, node, x, read, 0);
+    }
+}
+
+/* Magnitudes between d->lo and d->hi, from --> d->to. */
+static muga_status build_magnitudes(digits *d, uint32_t from, muga_error *err) {
+    int top = MAX(MAX_INTEGER_DIGITS, d->lo.has ? d->lo.n_whole : 0);
+    d->n_keys = (size_t)(MAX(top, d->max_part) + 2) * 8 * d->m;
+    d->nodes = mem_alloc_array(d->n_keys, sizeof *d->nodes);
+    if (!d->nodes)
+        return error_nomem(err, "a number");
+    d->n_queue = 0;
+    for (int n = 1; n <= top; n++) {
+        if ((d->lo.has && n < d->lo.n_whole) || (d->hi.has && n > d->hi.n_whole))
+            continue;
+        situation x = {.low = d->lo.has && n == d->lo.n_whole, .high = d->hi.has && n == d->hi.n_whole, .position = n};
+        digit_edges(d, from, x, 0, n > 1);
+    }
+    for (size_t i = 0; i < d->n_queue && !d->nomem && !d->g->nomem && !d->g->too_large; i++)
+        expand_situation(d, d->queue[i]);
+    free(d->nodes);
+    free(d->queue);
+    d->nodes = NULL;
+    d->queue = NULL;
+    d->cap_queue = 0;
+    return d->nomem ? error_nomem(err, "a number") : MUGA_OK;
+}
+
+/* ---- bounds ---- */
+
+/* |v| cut to MAX_FRACTION_DIGITS: down, or up. *beyond: more integer digits than any number here has. */
+static void bound_of(const json_t *v, bool inclusive, bool up, bound *out, bool *beyond) {
+    decimal x;
+    decimal_from_json(v, &x);
+    *out = (bound){.has = true, .inclusive = inclusive};
+    *beyond = x.n + x.exponent > 19;
+    bool cut = false;
+    for (int i = 0; i < x.n && !*beyond; i++) {
+        int place = x.n - 1 - i + x.exponent; /* the digit is worth 10^place */
+        if (place >= 0)
+            out->whole[out->n_whole++] = x.digits[i];
+        else if (-place <= MAX_FRACTION_DIGITS) {
+            while (out->n_part < -place - 1)
+                out->part[out->n_part++] = '0';
+            out->part[out->n_part++] = x.digits[i];
+        } else {
+            cut = true;
+        }
+    }
+    for (int k = 0; k < x.exponent && !*beyond && x.n > 0; k++)
+        out->whole[out->n_whole++] = '0';
+    if (out->n_whole == 0)
+        out->whole[out->n_whole++] = '0';
+    if (!cut)
+        return;
+    /* A number of at most MAX_FRACTION_DIGITS is above (below) the bound exactly when it is above (at most) the cut. */
+    out->inclusive = !up;
+    while (out->n_part > 0 && out->part[out->n_part - 1] == '0')
+        out->n_part--;
+}
+
+static bool negative(const json_t *v) {
+    decimal d;
+    decimal_from_json(v, &d);
+    return d.negative;
+}
+
+typedef struct limits {
+    const json_t *lo, *hi; /* tightest; NULL: none */
+    bool lo_open, hi_open; /* exclusive */
+    bool integer;
+    uint32_t m, n_scale;
+} limits;
+
+static void tighten(const json_t **have, bool *have_open, const json_t *v, bool is_open, int sign) {
+    int o = *have ? sign * number_compare(v, *have) : 1;
+    if (o > 0 || (o == 0 && is_open)) {
+        *have = v;
+        *have_open = is_open;
+    }
+}
+
+static uint64_t greatest_divisor(uint64_t a, uint64_t b) {
+    while (b) {
+        uint64_t t = a % b;
+        a = b;
+        b = t;
+    }
+    return a;
+}
+
+/* Several divisors: their least common multiple, at the finest scale. */
+static muga_status add_multiple(shape *s, const json_t *schema, const json_t *v, limits *l) {
+    decimal d;
+    if (!json_is_number(v) || json_number_value(v) <= 0)
+        return front_refuse(s->f, schema, "multipleOf", "must be a number above 0");
+    decimal_from_json(v, &d);
+    uint32_t n_scale = d.exponent < 0 ? (uint32_t)-d.exponent : 0;
+    uint64_t m = 0;
+    for (int i = 0; i < d.n && d.n <= 8; i++)
+        m = m * 10 + (uint64_t)(d.digits[i] - '0');
+    for (int i = 0; i < d.exponent && m <= MAX_MULTIPLE; i++)
+        m *= 10;
+    uint64_t a = l->m, b = m, scale = MAX(l->n_scale, n_scale);
+    for (uint32_t i = l->n_scale; i < scale && a <= MAX_MULTIPLE; i++)
+        a *= 10;
+    for (uint32_t i = n_scale; i < scale && b <= MAX_MULTIPLE && b; i++)
+        b *= 10;
+    if (l->m == 0)
+        a = b;
+    uint64_t lcm = m && a && b ? a / greatest_divisor(a, b) * b : 0;
+    if (lcm == 0 || lcm > MAX_MULTIPLE || scale > MAX_FRACTION_DIGITS)
+        return front_refuse(s->f, schema, "multipleOf", "is too fine or too large to be enforced while decoding");
+    l->m = (uint32_t)lcm;
+    l->n_scale = (uint32_t)scale;
+    return MUGA_OK;
+}
+
+static muga_status read_limits(shape *s, limits *l) {
+    static const struct {
+        const char *keyword;
+        bool upper, is_open;
+    } bounds[] = {{"minimum", false, false}, {"exclusiveMinimum", false, true},
+                  {"maximum", true, false}, {"exclusiveMaximum", true, true}};
+    *l = (limits){.integer = !(s->types & T_FRACTION)};
+    for (uint32_t i = 0; i < s->all.n; i++) {
+        const json_t *schema = s->all.e[i].schema;
+        if (!shape_counts(s, i))
+            continue;
+        for (size_t k = 0; k < ARRAY_LEN(bounds); k++) {
+            const json_t *v = json_object_get(schema, bounds[k].keyword);
+            if (v && !json_is_number(v))
+                return front_refuse(s->f, schema, bounds[k].keyword, "must be a number");
+            if (v && bounds[k].upper)
+                tighten(&l->hi, &l->hi_open, v, bounds[k].is_open, -1);
+            else if (v)
+                tighten(&l->lo, &l->lo_open, v, bounds[k].is_open, 1);
+        }
+        const json_t *v = json_object_get(schema, "multipleOf");
+        muga_status st = v ? add_multiple(s, schema, v, l) : MUGA_OK;
+        if (st != MUGA_OK)
+            return st;
+    }
+    return MUGA_OK;
+}
+
+/* The largest integer that readers hold, as an upper magnitude for integers of 19 digits. */
+static void cap_at_int64(bound *hi) {
+    static const char top[] = "9223372036854775807";
+    if (hi->has && (hi->n_whole < 19 || (hi->n_whole == 19 && memcmp(hi->whole, top, 19) < 0)))
+        return;
+    *hi = (bound){.has = true, .inclusive = true, .n_whole = 19};
+    memcpy(hi->whole, top, 19);
+}
+
+/* One sign, by magnitude. Zero belongs to the positive side. */
+static muga_status build_side(front *f, const limits *l, bool minus, uint32_t from, uint32_t to) {
+    const json_t *near_zero = minus ? l->hi : l->lo, *far = minus ? l->lo : l->hi;
+    bool near_open = minus ? l->hi_open : l->lo_open, far_open = minus ? l->lo_open : l->hi_open, beyond = false;
+    digits d = {.g = &f->g, .to = to, .m = l->m ? l->m : 1, .n_scale = l->n_scale};
+    d.whole_only = l->integer || (l->m && l->n_scale == 0);
+    d.max_part = l->m ? (int)l->n_scale : MAX_FRACTION_DIGITS;
+    if (far && negative(far) != minus)
+        return MUGA_OK; /* the far bound lies on the other side of zero: nothing is left on this one */
+    if (near_zero && negative(near_zero) == minus)
+        bound_of(near_zero, !near_open, true, &d.lo, &beyond);
+    if (beyond)
+        return MUGA_OK; /* nothing so large is written */
+    if (far)
+        bound_of(far, !far_open, false, &d.hi, &beyond);
+    if (beyond)
+        d.hi.has = false;
+    if (minus && !d.lo.has) /* no "-0" */
+        d.lo = (bound){.has = true, .inclusive = false, .whole = "0", .n_whole = 1};
+    if (d.lo.n_whole > MAX_INTEGER_DIGITS)
+        cap_at_int64(&d.hi);
+    muga_status st = front_spend(f, 200 * (uint64_t)d.m);
+    if (st == MUGA_OK)
+        st = build_magnitudes(&d, minus ? front_literal(f, from, "-") : from, f->err);
+    return st;
+}
+
+/* ---- numbers without bounds: exponents too ---- */
+
+static uint32_t plain_number_rule(front *f) {
+    if (f->number_rule != NO_RULE)
+        return f->number_rule;
+    f->number_rule = graph_rule(&f->g);
+    if (f->g.nomem || f->g.too_large)
+        return f->number_rule;
+    graph *g = &f->g;
+    production r = g->rules[f->number_rule];
+    uint32_t whole = graph_node(g), mantissa = graph_node(g);
+    graph_empty(g, r.start, whole);
+    graph_bytes(g, r.start, '-', '-', whole);
+    digits d = {.g = g, .to = mantissa, .m = 1, .max_part = MAX_FRACTION_DIGITS};
+    muga_error ignored;
+    if (build_magnitudes(&d, whole, &ignored) != MUGA_OK)
+        g->nomem = true;
+    graph_empty(g, mantissa, r.end);
+    /* 18 digits and e289 stay below the largest double; e-999 is 0. */
+    uint32_t e = graph_node(g), up = graph_node(g), down = graph_node(g), last = graph_node(g), two = graph_node(g);
+    uint32_t eighties = graph_node(g), any2 = graph_node(g);
+    graph_bytes(g, mantissa, 'E', 'E', e);
+    graph_bytes(g, mantissa, 'e', 'e', e);
+    graph_bytes(g, e, '+', '+', up);
+    graph_bytes(g, e, '-', '-', down);
+    graph_empty(g, e, up);
+    graph_bytes(g, up, '0', '9', r.end);
+    graph_bytes(g, up, '0', '9', last);
+    graph_bytes(g, last, '0', '9', r.end);
+    graph_bytes(g, up, '1', '1', two);
+    graph_bytes(g, two, '0', '9', any2);
+    graph_bytes(g, any2, '0', '9', r.end);
+    graph_bytes(g, up, '2', '2', eighties);
+    graph_bytes(g, eighties, '0', '8', any2);
+    for (int i = 0; i < 3; i++) {
+        uint32_t next = graph_node(g);
+        graph_bytes(g, down, '0', '9', next);
+        graph_empty(g, next, r.end);
+        down = next;
+    }
+    return f->number_rule;
+}
+
+muga_status numbers_build(shape *s, uint32_t from, uint32_t to) {
+    limits l;
+    muga_status st = read_limits(s, &l);
+    if (st != MUGA_OK)
+        return st;
+    if (!l.integer && !(s->types & T_INTEGER))
+        return front_refuse(s->f, s->f->root, "not", "can't exclude integers while decoding");
+    if (!l.integer && !l.lo && !l.hi && !l.m) {
+        graph_call(&s->f->g, from, plain_number_rule(s->f), 1, 1, to);
+        return MUGA_OK;
+    }
+    st = build_side(s->f, &l, false, from, to);
+    return st == MUGA_OK ? build_side(s->f, &l, true, from, to) : st;
+}

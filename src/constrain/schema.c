@@ -1,0 +1,508 @@
+/* JSON Schema to rules: goals. Owns: the list of goals, references, the split at anyOf and oneOf, the choice among
+ * types. Refuses by name: assertions that no automaton can enforce.
+ *
+ * Idea: the rule of a goal is made when the goal's turn comes in the list, not by recursion, so a schema may nest and
+ * refer as it likes; a goal that was met before is its rule already. */
+#include "base/hash.h"
+#include "constrain/front.h"
+
+muga_status front_spend(front *f, uint64_t n) {
+    if (f->work < n)
+        return error_set(f->err, MUGA_E_LIMIT, "schema: takes more work to compile than the budget of %u steps; simplify it",
+                         FRONT_MAX_WORK);
+    f->work -= n;
+    return MUGA_OK;
+}
+
+/* ---- messages ---- */
+
+static bool find_pointer(const json_t *at, const json_t *target, int depth, str *out) {
+    size_t len = out->len;
+    if (at == target)
+        return true;
+    if (depth > JSON_MAX_DEPTH)
+        return false;
+    for (size_t i = 0; json_is_array(at) && i < json_array_size(at); i++) {
+        str_printf(out, "/%zu", i);
+        if (find_pointer(json_array_get(at, i), target, depth + 1, out))
+            return true;
+        str_truncate(out, len);
+    }
+    void *it = json_is_object(at) ? json_object_iter((json_t *)(uintptr_t)at) : NULL;
+    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)at, it)) {
+        str_append_c(out, '/');
+        for (const char *p = json_object_iter_key(it); *p; p++) {
+            if (*p == '~' || *p == '/')
+                str_append_s(out, *p == '~' ? "~0" : "~1");
+            else
+                str_append_c(out, *p);
+        }
+        if (find_pointer(json_object_iter_value(it), target, depth + 1, out))
+            return true;
+        str_truncate(out, len);
+    }
+    return false;
+}
+
+muga_status front_refuse(front *f, const json_t *schema, const char *keyword, const char *why) {
+    str p = STR_INIT;
+    bool found = find_pointer(f->root, schema, 0, &p);
+    muga_status st = error_set(f->err, MUGA_E_INPUT, "schema at \"%.120s\": \"%s\" %s", found ? str_get(&p) : "?",
+                               keyword, why);
+    str_release(&p);
+    return st;
+}
+
+/* ---- goals ---- */
+
+void goal_list_release(goal_list *l) {
+    free(l->e);
+    memset(l, 0, sizeof *l);
+}
+
+muga_status goal_list_add(front *f, goal_list *l, const json_t *schema, uint32_t done, int32_t parent) {
+    if (!json_is_object(schema) && !json_is_boolean(schema))
+        return front_refuse(f, schema, "schema", "must be an object or a boolean");
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->e[i].schema == schema && l->e[i].done == done)
+            return MUGA_OK;
+    if (l->n >= FRONT_MAX_ELEMENTS)
+        return error_set(f->err, MUGA_E_LIMIT, "schema: more than %u schemas for one value", FRONT_MAX_ELEMENTS);
+    if (l->n == l->cap) {
+        uint32_t cap = l->cap ? l->cap * 2 : 8;
+        element *e = mem_resize_array(l->e, cap, sizeof *e);
+        if (!e)
+            return error_nomem(f->err, "a schema");
+        l->e = e;
+        l->cap = cap;
+    }
+    l->e[l->n++] = (element){schema, done, parent};
+    return MUGA_OK;
+}
+
+static int element_order(const void *x, const void *y) {
+    const element *a = x, *b = y;
+    uintptr_t p = (uintptr_t)a->schema, q = (uintptr_t)b->schema;
+    if (p != q)
+        return p < q ? -1 : 1;
+    return a->done < b->done ? -1 : a->done > b->done;
+}
+
+static uint64_t goal_hash(const element *e, uint32_t n) {
+    uint64_t h = n;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t key[2] = {(uint64_t)(uintptr_t)e[i].schema, e[i].done};
+        h = hash64(key, sizeof key, h);
+    }
+    return h;
+}
+
+static bool goal_equal(const goal *x, const element *e, uint32_t n) {
+    if (x->n != n)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (x->e[i].schema != e[i].schema || x->e[i].done != e[i].done)
+            return false;
+    return true;
+}
+
+static muga_status grow_goals(front *f) {
+    if (f->n_goals == f->cap_goals) {
+        uint32_t cap = f->cap_goals ? f->cap_goals * 2 : 32;
+        goal *v = mem_resize_array(f->goals, cap, sizeof *v);
+        if (!v)
+            return error_nomem(f->err, "a schema");
+        f->goals = v;
+        f->cap_goals = cap;
+    }
+    if (f->n_goals * 2 < f->n_table)
+        return MUGA_OK;
+    uint32_t n = f->n_table ? f->n_table * 2 : 64;
+    uint32_t *t = mem_alloc_array(n, sizeof *t);
+    if (!t)
+        return error_nomem(f->err, "a schema");
+    for (uint32_t i = 0; i < f->n_goals; i++) {
+        uint64_t h = goal_hash(f->goals[i].e, f->goals[i].n);
+        while (t[h & (n - 1)])
+            h++;
+        t[h & (n - 1)] = i + 1;
+    }
+    free(f->table);
+    f->table = t;
+    f->n_table = n;
+    return MUGA_OK;
+}
+
+muga_status front_goal(front *f, goal_list *l, uint32_t *rule) {
+    *rule = 0;
+    if (l->n > 1)
+        qsort(l->e, l->n, sizeof *l->e, element_order);
+    muga_status st = front_spend(f, 20 + 4 * (uint64_t)l->n);
+    if (st == MUGA_OK)
+        st = grow_goals(f);
+    if (st == MUGA_OK && f->n_goals >= FRONT_MAX_GOALS)
+        st = error_set(f->err, MUGA_E_LIMIT, "schema: its alternatives multiply to more than %u cases", FRONT_MAX_GOALS);
+    if (st != MUGA_OK) {
+        goal_list_release(l);
+        return st;
+    }
+    uint64_t h = goal_hash(l->e, l->n);
+    for (; f->table[h & (f->n_table - 1)]; h++) {
+        const goal *x = &f->goals[f->table[h & (f->n_table - 1)] - 1];
+        if (goal_equal(x, l->e, l->n)) {
+            *rule = x->rule;
+            goal_list_release(l);
+            return MUGA_OK;
+        }
+    }
+    *rule = graph_rule(&f->g);
+    f->table[h & (f->n_table - 1)] = f->n_goals + 1;
+    f->goals[f->n_goals++] = (goal){l->e, l->n, *rule};
+    memset(l, 0, sizeof *l);
+    return MUGA_OK;
+}
+
+muga_status front_schema_rule(front *f, const json_t *schema, uint32_t *rule) {
+    goal_list l = {0};
+    muga_status st = goal_list_add(f, &l, schema, 0, -1);
+    if (st != MUGA_OK) {
+        goal_list_release(&l);
+        return st;
+    }
+    return front_goal(f, &l, rule);
+}
+
+/* ---- small pieces of text ---- */
+
+uint32_t front_literal(front *f, uint32_t from, const char *text) {
+    return graph_literal(&f->g, from, text, strlen(text));
+}
+
+#define MAX_SPACE 16 /* characters of white space in one place */
+uint32_t front_space(front *f, uint32_t from) {
+    if (!f->options->free_whitespace)
+        return from;
+    if (f->space_rule == NO_RULE) {
+        f->space_rule = graph_rule(&f->g);
+        static const char spaces[] = " \t\n\r";
+        for (const char *p = spaces; *p && !f->g.nomem && !f->g.too_large; p++)
+            graph_bytes(&f->g, f->g.rules[f->space_rule].start, (uint8_t)*p, (uint8_t)*p, f->g.rules[f->space_rule].end);
+    }
+    uint32_t to = graph_node(&f->g);
+    graph_call(&f->g, from, f->space_rule, 0, MAX_SPACE, to);
+    return to;
+}
+
+/* ---- shape ---- */
+
+bool shape_counts(const shape *s, uint32_t i) { return (s->all.e[i].done & ONLY_REF) == 0; }
+
+static muga_status expand_one(front *f, shape *s, const json_t *target, int32_t parent) {
+    for (int32_t i = parent; i >= 0; i = s->all.e[i].parent)
+        if (s->all.e[i].schema == target && json_is_object(target))
+            return front_refuse(f, target, "$ref", "leads back to itself without end");
+    return goal_list_add(f, &s->all, target, 0, parent);
+}
+
+static muga_status expand_refs(front *f, shape *s, uint32_t i) {
+    static const char *const keywords[] = {"$ref", "$dynamicRef"};
+    const json_t *schema = s->all.e[i].schema;
+    uint32_t resource = schema_index_resource(&f->index, schema);
+    bool draft7 = schema_index_is_draft7(&f->index, resource);
+    for (int k = 0; k < (draft7 ? 1 : 2); k++) {
+        const json_t *v = json_object_get(schema, keywords[k]);
+        if (!v)
+            continue;
+        if (!json_is_string(v))
+            return front_refuse(f, schema, keywords[k], "must be a string");
+        const json_t *target;
+        const char *anchor;
+        muga_status st = schema_index_resolve(&f->index, resource, json_string_value(v), &target, &anchor, f->err);
+        if (st != MUGA_OK)
+            return st;
+        for (uint32_t r = 0; k == 1 && anchor && r < f->index.n_resources; r++)
+            if (schema_index_dynamic(&f->index, r, anchor) && schema_index_dynamic(&f->index, r, anchor) != target)
+                return front_refuse(f, schema, "$dynamicRef", "has more than one meaning here");
+        if (draft7)
+            s->all.e[i].done |= ONLY_REF;
+        st = expand_one(f, s, target, (int32_t)i);
+        if (st != MUGA_OK)
+            return st;
+    }
+    const json_t *all = shape_counts(s, i) ? json_object_get(schema, "allOf") : NULL;
+    if (all && !json_is_array(all))
+        return front_refuse(f, schema, "allOf", "must be an array");
+    for (size_t k = 0; k < json_array_size(all); k++) {
+        muga_status st = expand_one(f, s, json_array_get(all, k), (int32_t)i);
+        if (st != MUGA_OK)
+            return st;
+    }
+    return MUGA_OK;
+}
+
+muga_status shape_expand(front *f, const goal *x, shape *s) {
+    *s = (shape){.f = f, .types = T_ALL};
+    muga_status st = MUGA_OK;
+    for (uint32_t i = 0; i < x->n && st == MUGA_OK; i++)
+        st = goal_list_add(f, &s->all, x->e[i].schema, x->e[i].done, -1);
+    for (uint32_t i = 0; i < s->all.n && st == MUGA_OK; i++) {
+        st = front_spend(f, 1 + s->all.n / 16);
+        if (json_is_boolean(s->all.e[i].schema))
+            s->impossible |= json_is_false(s->all.e[i].schema);
+        else if (st == MUGA_OK && !(s->all.e[i].done & DONE_REFS))
+            st = expand_refs(f, s, i);
+        s->all.e[i].done |= DONE_REFS;
+    }
+    uint32_t w = 0; /* `true` says nothing */
+    for (uint32_t i = 0; i < s->all.n; i++)
+        if (json_is_object(s->all.e[i].schema)) {
+            s->all.e[w] = s->all.e[i];
+            s->all.e[w++].parent = -1;
+        }
+    s->all.n = w;
+    return st;
+}
+
+static uint32_t type_bit(const char *name) {
+    static const struct {
+        const char *name;
+        uint32_t bits;
+    } types[] = {{"null", T_NULL}, {"boolean", T_BOOLEAN}, {"integer", T_INTEGER}, {"number", T_NUMBER},
+                 {"string", T_STRING}, {"array", T_ARRAY}, {"object", T_OBJECT}};
+    for (size_t i = 0; name && i < ARRAY_LEN(types); i++)
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].bits;
+    return 0;
+}
+
+static muga_status shape_types(shape *s) {
+    for (uint32_t i = 0; i < s->all.n; i++) {
+        const json_t *v = shape_counts(s, i) ? json_object_get(s->all.e[i].schema, "type") : NULL;
+        uint32_t bits = 0;
+        if (!v)
+            continue;
+        for (size_t k = 0; k < (json_is_array(v) ? json_array_size(v) : 1); k++) {
+            uint32_t bit = type_bit(json_string_value(json_is_array(v) ? json_array_get(v, k) : v));
+            if (!bit)
+                return front_refuse(s->f, s->all.e[i].schema, "type", "names no JSON type");
+            bits |= bit;
+        }
+        s->types &= bits;
+    }
+    return MUGA_OK;
+}
+
+muga_status shape_limit(const shape *s, const char *keyword, bool is_max, uint64_t *out) {
+    *out = is_max ? UINT64_MAX : 0;
+    for (uint32_t i = 0; i < s->all.n; i++) {
+        const json_t *v = shape_counts(s, i) ? json_object_get(s->all.e[i].schema, keyword) : NULL;
+        if (!v)
+            continue;
+        double d = json_number_value(v);
+        if (!json_is_number(v) || d < 0 || !number_is_integer(v))
+            return front_refuse(s->f, s->all.e[i].schema, keyword, "must be a whole number, 0 or more");
+        uint64_t n = d >= 1e15 ? UINT64_MAX : (uint64_t)d;
+        *out = is_max ? MIN(*out, n) : MAX(*out, n);
+    }
+    return MUGA_OK;
+}
+
+/* ---- splitting ---- */
+
+static muga_status split_into(shape *s, uint32_t i, uint32_t flag, const json_t *a, const json_t *b, uint32_t from,
+                              uint32_t to) {
+    goal_list l = {0};
+    uint32_t rule;
+    muga_status st = MUGA_OK;
+    for (uint32_t k = 0; k < s->all.n && st == MUGA_OK; k++)
+        st = goal_list_add(s->f, &l, s->all.e[k].schema, s->all.e[k].done | (k == i ? flag : 0), -1);
+    if (st == MUGA_OK && a)
+        st = goal_list_add(s->f, &l, a, 0, -1);
+    if (st == MUGA_OK && b)
+        st = goal_list_add(s->f, &l, b, 0, -1);
+    if (st != MUGA_OK) {
+        goal_list_release(&l);
+        return st;
+    }
+    st = front_goal(s->f, &l, &rule);
+    if (st == MUGA_OK)
+        graph_call(&s->f->g, from, rule, 1, 1, to);
+    return st;
+}
+
+static muga_status split_alternatives(shape *s, uint32_t i, const char *keyword, uint32_t from, uint32_t to) {
+    const json_t *v = json_object_get(s->all.e[i].schema, keyword);
+    bool one = strcmp(keyword, "oneOf") == 0;
+    if (!json_is_array(v))
+        return front_refuse(s->f, s->all.e[i].schema, keyword, "must be an array");
+    size_t n = json_array_size(v);
+    for (size_t a = 0; one && a < n; a++)
+        for (size_t b = a + 1; b < n; b++) {
+            muga_status st = front_spend(s->f, 10);
+            if (st != MUGA_OK)
+                return st;
+            if (!logic_disjoint(s->f, json_array_get(v, a), json_array_get(v, b), 0))
+                return front_refuse(s->f, s->all.e[i].schema, "oneOf",
+                                    "has alternatives that could hold together; say anyOf, or tell them apart");
+        }
+    muga_status st = MUGA_OK;
+    for (size_t k = 0; k < n && st == MUGA_OK; k++)
+        st = split_into(s, i, one ? DONE_ONE : DONE_ANY, json_array_get(v, k), NULL, from, to);
+    return st;
+}
+
+/* if x then y else z: (x and y) or (not x and z). */
+static muga_status split_condition(shape *s, uint32_t i, uint32_t from, uint32_t to) {
+    const json_t *schema = s->all.e[i].schema, *negated;
+    const json_t *cond = json_object_get(schema, "if");
+    muga_status st = logic_negate(s->f, cond, 0, &negated);
+    if (st == MUGA_OK && !negated)
+        return front_refuse(s->f, schema, "if", "can't be enforced while decoding: its opposite is no simple schema");
+    if (st == MUGA_OK)
+        st = split_into(s, i, DONE_IF, json_object_get(schema, "then"), cond, from, to);
+    return st == MUGA_OK ? split_into(s, i, DONE_IF, json_object_get(schema, "else"), negated, from, to) : st;
+}
+
+static muga_status split_not(shape *s, uint32_t i, uint32_t from, uint32_t to) {
+    const json_t *schema = s->all.e[i].schema, *negated;
+    muga_status st = logic_negate(s->f, json_object_get(schema, "not"), 0, &negated);
+    if (st == MUGA_OK && !negated)
+        return front_refuse(s->f, schema, "not", "can't be enforced while decoding");
+    return st == MUGA_OK ? split_into(s, i, DONE_NOT, NULL, negated, from, to) : st;
+}
+
+/* *split: the goal's rule is the union of other goals' rules. */
+static muga_status shape_split(shape *s, uint32_t from, uint32_t to, bool *split) {
+    *split = true;
+    for (uint32_t i = 0; i < s->all.n; i++) {
+        const json_t *schema = s->all.e[i].schema;
+        uint32_t done = s->all.e[i].done;
+        if (!shape_counts(s, i))
+            continue;
+        if (json_object_get(schema, "not") && !(done & DONE_NOT))
+            return split_not(s, i, from, to);
+        if (json_object_get(schema, "anyOf") && !(done & DONE_ANY))
+            return split_alternatives(s, i, "anyOf", from, to);
+        if (json_object_get(schema, "oneOf") && !(done & DONE_ONE))
+            return split_alternatives(s, i, "oneOf", from, to);
+        if (json_object_get(schema, "if") && !(done & DONE_IF) &&
+            (json_object_get(schema, "then") || json_object_get(schema, "else")))
+            return split_condition(s, i, from, to);
+    }
+    *split = false;
+    return MUGA_OK;
+}
+
+/* ---- one goal ---- */
+
+static muga_status exclude_values(shape *s) {
+    for (uint32_t i = 0; i < s->all.n; i++) {
+        const json_t *v = json_object_get(s->all.e[i].schema, KEY_NOT_VALUES);
+        for (size_t k = 0; k < json_array_size(v); k++) {
+            const json_t *x = json_array_get(v, k);
+            uint32_t bits = json_is_number(x) ? T_NUMBER : json_is_array(x) ? T_ARRAY : T_OBJECT;
+            if (json_is_null(x))
+                s->types &= ~(uint32_t)T_NULL;
+            else if (json_is_boolean(x))
+                s->no_true |= json_is_true(x), s->no_false |= json_is_false(x);
+            else if (!json_is_string(x) && s->types & bits)
+                return error_set(s->f->err, MUGA_E_INPUT,
+                                 "schema: \"not\" can't exclude a single number, array or object while decoding");
+        }
+    }
+    return MUGA_OK;
+}
+
+static muga_status build_types(shape *s, uint32_t from, uint32_t to) {
+    graph *g = &s->f->g;
+    muga_status st = exclude_values(s);
+    if (s->types & T_NULL)
+        graph_empty(g, front_literal(s->f, from, "null"), to);
+    if (s->types & T_BOOLEAN && !s->no_true)
+        graph_empty(g, front_literal(s->f, from, "true"), to);
+    if (s->types & T_BOOLEAN && !s->no_false)
+        graph_empty(g, front_literal(s->f, from, "false"), to);
+    if (st == MUGA_OK && s->types & T_NUMBER)
+        st = numbers_build(s, from, to);
+    if (st == MUGA_OK && s->types & T_STRING)
+        st = strings_build(s, from, to);
+    if (st == MUGA_OK && s->types & T_ARRAY)
+        st = arrays_build(s, from, to);
+    if (st == MUGA_OK && s->types & T_OBJECT)
+        st = objects_build(s, from, to);
+    return st;
+}
+
+static muga_status build_goal(front *f, uint32_t i) {
+    goal x = f->goals[i]; /* the list may move; its elements don't */
+    uint32_t from = f->g.rules ? f->g.rules[x.rule].start : 0, to = f->g.rules ? f->g.rules[x.rule].end : 0;
+    shape s;
+    json_t *values = NULL;
+    bool split = false;
+    muga_status st = shape_expand(f, &x, &s);
+    if (st == MUGA_OK && s.impossible)
+        goto out;
+    if (st == MUGA_OK)
+        st = values_collect(&s, &values);
+    if (st == MUGA_OK && values) {
+        st = values_build(&s, values, from, to);
+        goto out;
+    }
+    if (st == MUGA_OK)
+        st = shape_types(&s);
+    if (st == MUGA_OK)
+        st = shape_split(&s, from, to, &split);
+    if (st == MUGA_OK && !split)
+        st = build_types(&s, from, to);
+    if (st == MUGA_OK)
+        st = graph_status(&f->g, f->err);
+out:
+    json_decref(values);
+    goal_list_release(&s.all);
+    return st;
+}
+
+static void front_release(front *f) {
+    for (uint32_t i = 0; i < f->n_goals; i++)
+        free(f->goals[i].e);
+    free(f->goals);
+    free(f->table);
+    json_decref(f->synthetic);
+    free(f->negations);
+    schema_index_release(&f->index);
+    graph_release(&f->g);
+}
+
+muga_status constrain_compile_schema(const json_t *schema, const constrain_options *options, constrain_grammar **out,
+                                     muga_error *err) {
+    static const constrain_options none = {0};
+    muga_error own = {0};
+    *out = NULL;
+    front f = {.root = schema, .options = options ? options : &none, .work = FRONT_MAX_WORK, .err = &own,
+               .string_rule = NO_RULE, .character_rule = NO_RULE, .number_rule = NO_RULE, .space_rule = NO_RULE,
+               .any_key_rule = NO_RULE, .synthetic = json_array()};
+    if (!json_is_object(schema) && !json_is_boolean(schema)) {
+        json_decref(f.synthetic);
+        return error_set(err, MUGA_E_INPUT, "schema: must be an object or a boolean");
+    }
+    uint32_t root = 0;
+    muga_status st = f.synthetic ? MUGA_OK : error_nomem(&own, "a schema");
+    if (st == MUGA_OK)
+        st = schema_index_init(&f.index, schema, f.options->draft, &own);
+    if (st == MUGA_OK)
+        st = front_schema_rule(&f, schema, &root);
+    for (uint32_t i = 0; i < f.n_goals && st == MUGA_OK; i++)
+        st = build_goal(&f, i);
+    if (st == MUGA_OK) {
+        f.g.root = root;
+        st = grammar_new(&f.g, out, &own);
+        if (st == MUGA_E_INPUT && f.grounding.status != MUGA_OK) {
+            own = f.grounding;
+            st = own.status;
+        }
+    }
+    front_release(&f);
+    if (st != MUGA_OK && err)
+        *err = own;
+    return st;
+}

@@ -1,0 +1,187 @@
+/* Strings of a schema as automata. Owns: patterns, formats and lengths put together. Refuses by name: formats that the
+ * drafts define and no pattern here covers; more states than the budgets allow.
+ * Idea: every condition is an automaton over the decoded text and their product is the string; the escapes of JSON
+ * come in when the product is written as edges. A length alone is a counted call of one character. */
+#include "constrain/format.h"
+#include "constrain/front.h"
+
+uint32_t strings_plain_rule(front *f) {
+    if (f->string_rule == NO_RULE) {
+        f->string_rule = graph_rule(&f->g);
+        dfa *any = NULL;
+        muga_error ignored;
+        if (dfa_any(&any, &f->work, &ignored) != MUGA_OK)
+            f->g.nomem = true;
+        if (!f->g.nomem && !f->g.too_large) {
+            production r = f->g.rules[f->string_rule];
+            uint32_t end = graph_node(&f->g);
+            graph_json_dfa(&f->g, front_literal(f, r.start, "\""), any, end);
+            graph_bytes(&f->g, end, '"', '"', r.end);
+        }
+        dfa_free(any);
+    }
+    return f->string_rule;
+}
+
+static uint32_t character_rule(front *f) {
+    if (f->character_rule == NO_RULE) {
+        f->character_rule = graph_rule(&f->g);
+        if (!f->g.nomem && !f->g.too_large)
+            graph_json_character(&f->g, f->g.rules[f->character_rule].start, f->g.rules[f->character_rule].end);
+    }
+    return f->character_rule;
+}
+
+/* *all := *all op one, both consumed. */
+static muga_status conjoin(front *f, dfa **all, dfa *one, dfa_op op) {
+    if (!*all && op == DFA_AND) {
+        *all = one;
+        return MUGA_OK;
+    }
+    dfa *both = NULL;
+    muga_status st = *all ? MUGA_OK : dfa_any(all, &f->work, f->err);
+    if (st == MUGA_OK)
+        st = dfa_combine(*all, one, op, &f->work, &both, f->err);
+    dfa_free(*all);
+    dfa_free(one);
+    *all = both;
+    return st;
+}
+
+static muga_status add_pattern(front *f, const json_t *schema, const char *keyword, const char *p, size_t n,
+                               regex_mode mode, dfa_op op, dfa **all) {
+    dfa *one = NULL;
+    muga_error why = {0};
+    muga_status st = regex_compile(p, n, mode, &f->work, &one, &why);
+    if (st != MUGA_OK) {
+        char text[160];
+        snprintf(text, sizeof text, "\"%.60s\": %.90s", p, why.message);
+        if (st == MUGA_E_NOMEM)
+            return error_nomem(f->err, "a pattern");
+        (void)front_refuse(f, schema, keyword, text);
+        f->err->status = st;
+        return st;
+    }
+    return conjoin(f, all, one, op);
+}
+
+static muga_status add_format(front *f, const json_t *schema, const char *name, dfa **all) {
+    bool known;
+    const char *pattern = format_pattern(name, &known);
+    if (!known)
+        return MUGA_OK; /* a name the drafts don't define */
+    if (!pattern) {
+        char why[80];
+        snprintf(why, sizeof why, "\"%.40s\" can't be enforced while decoding", name);
+        return front_refuse(f, schema, "format", why);
+    }
+    dfa *one = NULL, *limited = NULL;
+    muga_status st = regex_compile(pattern, strlen(pattern), REGEX_WHOLE, &f->work, &one, f->err);
+    if (st == MUGA_OK && format_max_bytes(name) != SIZE_MAX) {
+        st = dfa_limit_length(one, 0, format_max_bytes(name), &f->work, &limited, f->err);
+        dfa_free(one);
+        one = limited;
+    }
+    return st == MUGA_OK ? conjoin(f, all, one, DFA_AND) : st;
+}
+
+static muga_status exclude_words(front *f, const json_t *values, dfa **all) {
+    span *words = mem_alloc_array(json_array_size(values), sizeof *words);
+    size_t n = 0;
+    if (!words)
+        return error_nomem(f->err, "a schema");
+    for (size_t k = 0; k < json_array_size(values); k++) {
+        const json_t *v = json_array_get(values, k);
+        if (json_is_string(v))
+            words[n++] = span_of(json_string_value(v), json_string_length(v));
+    }
+    dfa *one = NULL;
+    muga_status st = n ? dfa_of_literals(words, n, &f->work, &one, f->err) : MUGA_OK;
+    free(words);
+    return st == MUGA_OK && n ? conjoin(f, all, one, DFA_AND_NOT) : st;
+}
+
+static muga_status add_conditions(shape *s, uint32_t i, dfa **all) {
+    front *f = s->f;
+    const json_t *schema = s->all.e[i].schema, *pattern = json_object_get(schema, "pattern");
+    const char *format = json_get_string(schema, "format");
+    muga_status st = MUGA_OK;
+    if (pattern && !json_is_string(pattern))
+        return front_refuse(f, schema, "pattern", "must be a string");
+    if (pattern)
+        st = add_pattern(f, schema, "pattern", json_string_value(pattern), json_string_length(pattern), REGEX_SEARCH,
+                         DFA_AND, all);
+    if (st == MUGA_OK && format)
+        st = add_format(f, schema, format, all);
+    pattern = json_object_get(schema, KEY_NOT_PATTERN);
+    if (st == MUGA_OK && json_is_string(pattern))
+        st = add_pattern(f, schema, "not", json_string_value(pattern), json_string_length(pattern), REGEX_SEARCH,
+                         DFA_AND_NOT, all);
+    if (st == MUGA_OK)
+        st = exclude_words(f, json_object_get(schema, KEY_NOT_VALUES), all);
+    return st;
+}
+
+static muga_status limit_length(front *f, dfa **all, uint64_t min, uint64_t max) {
+    uint64_t shortest, longest;
+    dfa *limited;
+    if (dfa_lengths(*all, &shortest, &longest) && shortest >= min && longest <= max)
+        return MUGA_OK; /* the pattern says it already */
+    muga_status st = dfa_limit_length(*all, min, max, &f->work, &limited, f->err);
+    dfa_free(*all);
+    *all = limited;
+    return st;
+}
+
+muga_status strings_dfa(shape *s, dfa **out, bool *plain) {
+    uint64_t min, max;
+    *out = NULL;
+    muga_status st = shape_limit(s, "minLength", false, &min);
+    if (st == MUGA_OK)
+        st = shape_limit(s, "maxLength", true, &max);
+    for (uint32_t i = 0; i < s->all.n && st == MUGA_OK; i++)
+        if (shape_counts(s, i))
+            st = add_conditions(s, i, out);
+    bool limited = st == MUGA_OK && (min > 0 || max != UINT64_MAX);
+    *plain = !*out && !limited;
+    if (limited && !*out)
+        st = dfa_any(out, &s->f->work, s->f->err);
+    if (limited && st == MUGA_OK)
+        st = limit_length(s->f, out, min, max);
+    if (st != MUGA_OK) {
+        dfa_free(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
+muga_status strings_build(shape *s, uint32_t from, uint32_t to) {
+    front *f = s->f;
+    dfa *d = NULL;
+    uint64_t min, max;
+    muga_status st = shape_limit(s, "minLength", false, &min);
+    if (st == MUGA_OK)
+        st = shape_limit(s, "maxLength", true, &max);
+    for (uint32_t i = 0; i < s->all.n && st == MUGA_OK; i++)
+        if (shape_counts(s, i))
+            st = add_conditions(s, i, &d);
+    if (st == MUGA_OK && d)
+        st = limit_length(f, &d, min, max);
+    if (st != MUGA_OK || min > max) {
+        dfa_free(d);
+        return st;
+    }
+    if (!d && min == 0 && max == UINT64_MAX) {
+        graph_call(&f->g, from, strings_plain_rule(f), 1, 1, to);
+        return MUGA_OK;
+    }
+    uint32_t open = front_literal(f, from, "\""), close = graph_node(&f->g);
+    if (d)
+        graph_json_dfa(&f->g, open, d, close);
+    else
+        graph_call(&f->g, open, character_rule(f), (uint32_t)MIN(min, (uint64_t)CALL_INF - 1),
+                   max >= CALL_INF ? CALL_INF : (uint32_t)max, close);
+    graph_bytes(&f->g, close, '"', '"', to);
+    dfa_free(d);
+    return MUGA_OK;
+}

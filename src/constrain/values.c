@@ -1,0 +1,298 @@
+/* Values that are a choice from a list: enum, const, and grounded values. Owns nothing that lasts. Refuses by name: a
+ * grounded parameter whose type has no pattern, enum or number to look for.
+ * Idea: a finite list can be checked in advance. Every candidate goes through the validator with all schemas of the
+ * goal, so whatever keywords stand beside an enum are enforced exactly. */
+#include "constrain/front.h"
+#include "constrain/grounded.h"
+
+static const json_t *own_values(const json_t *schema, json_t **made) {
+    const json_t *v = json_object_get(schema, "const");
+    *made = NULL;
+    if (!v)
+        return json_object_get(schema, "enum");
+    *made = json_array();
+    if (*made && json_array_append(*made, (json_t *)(uintptr_t)v) != 0) {
+        json_decref(*made);
+        *made = NULL;
+    }
+    return *made;
+}
+
+/* The candidates that every schema of the goal takes. An element whose only say is its type and the list itself needs
+ * no run of the validator. */
+static bool says_more(const json_t *schema) {
+    static const char *const simple[] = {"enum", "const", "type", "title", "description", "default", "examples", "from",
+                                         "$schema", "$comment", "$defs", "definitions"};
+    void *it = json_object_iter((json_t *)(uintptr_t)schema);
+    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+        bool known = false;
+        for (size_t k = 0; k < ARRAY_LEN(simple); k++)
+            known |= strcmp(json_object_iter_key(it), simple[k]) == 0;
+        if (!known)
+            return true;
+    }
+    return json_is_array(json_object_get(schema, "type"));
+}
+
+static bool fits_simple_type(const json_t *schema, const json_t *v) {
+    const char *t = json_get_string(schema, "type");
+    if (!t)
+        return true;
+    return (strcmp(t, "string") == 0 && json_is_string(v)) || (strcmp(t, "null") == 0 && json_is_null(v)) ||
+           (strcmp(t, "boolean") == 0 && json_is_boolean(v)) || (strcmp(t, "number") == 0 && json_is_number(v)) ||
+           (strcmp(t, "integer") == 0 && json_is_number(v) && number_is_integer(v)) ||
+           (strcmp(t, "array") == 0 && json_is_array(v)) || (strcmp(t, "object") == 0 && json_is_object(v));
+}
+
+static muga_status fits_synthetic(shape *s, const json_t *schema, const json_t *v, bool *fits) {
+    const json_t *not_these = json_object_get(schema, KEY_NOT_VALUES);
+    const json_t *pattern = json_object_get(schema, KEY_NOT_PATTERN);
+    for (size_t i = 0; i < json_array_size(not_these); i++)
+        *fits &= !json_same(json_array_get(not_these, i), v);
+    if (!json_is_string(pattern) || !json_is_string(v))
+        return MUGA_OK;
+    dfa *d = NULL;
+    muga_status st = regex_compile(json_string_value(pattern), json_string_length(pattern), REGEX_SEARCH, &s->f->work,
+                                   &d, s->f->err);
+    *fits &= st != MUGA_OK || !dfa_match(d, json_string_value(v), json_string_length(v));
+    dfa_free(d);
+    return st;
+}
+
+static muga_status fits_all(shape *s, uint32_t source, const json_t *v, bool *fits) {
+    *fits = true;
+    for (uint32_t i = 0; i < s->all.n && *fits; i++) {
+        const json_t *schema = s->all.e[i].schema;
+        muga_status st = front_spend(s->f, 1);
+        if (st == MUGA_OK)
+            st = fits_synthetic(s, schema, v, fits);
+        if (st != MUGA_OK)
+            return st;
+        if (i == source && !says_more(schema)) {
+            *fits &= fits_simple_type(schema, v);
+            continue;
+        }
+        bool lists = i != source && (json_object_get(schema, "enum") || json_object_get(schema, "const"));
+        if (lists) { /* two lists: the candidate must be in this one too */
+            json_t *made;
+            const json_t *other = own_values(schema, &made);
+            bool in = false;
+            for (size_t k = 0; k < json_array_size(other) && !in; k++)
+                in = json_same(json_array_get(other, k), v);
+            json_decref(made);
+            *fits &= in;
+        }
+        if (!*fits)
+            break;
+        st = validate_candidate(&s->f->index, schema, v, &s->f->work, s->f->err);
+        if (st != MUGA_OK && st != MUGA_E_NEGATIVE)
+            return st;
+        *fits = st == MUGA_OK;
+    }
+    return MUGA_OK;
+}
+
+static muga_status keep_fitting(shape *s, uint32_t source, const json_t *candidates, json_t *out) {
+    for (size_t k = 0; k < json_array_size(candidates); k++) {
+        bool fits;
+        json_t *v = json_array_get(candidates, k);
+        muga_status st = fits_all(s, source, v, &fits);
+        if (st == MUGA_OK && fits && json_array_append(out, v) != 0)
+            st = error_nomem(s->f->err, "a schema");
+        if (st != MUGA_OK)
+            return st;
+    }
+    return MUGA_OK;
+}
+
+/* ---- grounded ---- */
+
+static const constrain_source *source_named(const constrain_options *o, const char *name) {
+    for (size_t i = 0; i < o->n_sources; i++)
+        if (strcmp(o->sources[i].name, name) == 0)
+            return &o->sources[i];
+    return NULL;
+}
+
+static bool names_type(const shape *s, const char *name) {
+    for (uint32_t i = 0; i < s->all.n; i++) {
+        const json_t *v = shape_counts(s, i) ? json_object_get(s->all.e[i].schema, "type") : NULL;
+        for (size_t k = 0; k < (json_is_array(v) ? json_array_size(v) : v != NULL); k++) {
+            const char *t = json_string_value(json_is_array(v) ? json_array_get(v, k) : v);
+            if (t && strcmp(t, name) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* `^` and `$` around the whole pattern say nothing of a value that is cut out of a text; a pattern is taken as what
+ * the value is, from end to end. */
+static muga_status grounded_text(shape *s, dfa **out) {
+    *out = NULL;
+    uint64_t min, max;
+    muga_status st = shape_limit(s, "minLength", false, &min);
+    if (st == MUGA_OK)
+        st = shape_limit(s, "maxLength", true, &max);
+    for (uint32_t i = 0; i < s->all.n && st == MUGA_OK; i++) {
+        const json_t *v = shape_counts(s, i) ? json_object_get(s->all.e[i].schema, "pattern") : NULL;
+        if (!json_is_string(v))
+            continue;
+        dfa *one = NULL, *both = NULL;
+        st = regex_compile(json_string_value(v), json_string_length(v), REGEX_WHOLE, &s->f->work, &one, s->f->err);
+        if (st != MUGA_OK)
+            return error_prefix(s->f->err, st, "schema: \"%.60s\"", json_string_value(v));
+        if (*out)
+            st = dfa_combine(*out, one, DFA_AND, &s->f->work, &both, s->f->err);
+        if (*out) {
+            dfa_free(*out);
+            dfa_free(one);
+            one = both;
+        }
+        *out = one;
+    }
+    if (st == MUGA_OK && !*out) { /* a format is as good as a pattern */
+        bool plain;
+        bool has_format = false;
+        for (uint32_t i = 0; i < s->all.n; i++)
+            has_format |= shape_counts(s, i) && json_get_string(s->all.e[i].schema, "format") != NULL;
+        if (has_format)
+            st = strings_dfa(s, out, &plain);
+    }
+    return st;
+}
+
+static muga_status find_grounded(shape *s, uint32_t from, const json_t *words, json_t *out) {
+    front *f = s->f;
+    const json_t *schema = s->all.e[from].schema, *name = json_object_get(schema, "from");
+    if (!json_is_string(name))
+        return front_refuse(f, schema, "from", "must be the name of a source: \"conversation\" or \"tools\"");
+    const constrain_source *source = source_named(f->options, json_string_value(name));
+    grounded_query q = {.words = words, .integers = names_type(s, "integer"), .fractions = names_type(s, "number")};
+    dfa *text = NULL;
+    muga_status st = words ? MUGA_OK : grounded_text(s, &text);
+    q.text = text;
+    if (st == MUGA_OK && !words && !text && !q.integers && !q.fractions)
+        st = front_refuse(f, schema, "from", "needs a pattern, format or enum, or a numeric type, to look for");
+    if (st == MUGA_OK && source)
+        st = grounded_find(&q, source, &f->work, out, f->err);
+    dfa_free(text);
+    return st;
+}
+
+static muga_status note_missing(shape *s, uint32_t from) {
+    front *f = s->f;
+    if (f->grounding.status != MUGA_OK)
+        return MUGA_OK; /* the first is named */
+    const json_t *schema = s->all.e[from].schema;
+    muga_error *keep = f->err;
+    f->err = &f->grounding;
+    (void)front_refuse(f, schema, json_get_string(schema, "from"),
+                       "holds no value that fits: nothing the user wrote or a tool returned matches");
+    f->grounding.status = MUGA_E_NEGATIVE;
+    f->err = keep;
+    return MUGA_OK;
+}
+
+muga_status values_collect(shape *s, json_t **out) {
+    uint32_t lists = UINT32_MAX, from = UINT32_MAX;
+    *out = NULL;
+    for (uint32_t i = 0; i < s->all.n; i++) {
+        const json_t *schema = s->all.e[i].schema;
+        if (!shape_counts(s, i))
+            continue;
+        if (json_object_get(schema, "enum") && !json_is_array(json_object_get(schema, "enum")))
+            return front_refuse(s->f, schema, "enum", "must be an array");
+        if (lists == UINT32_MAX && (json_object_get(schema, "enum") || json_object_get(schema, "const")))
+            lists = i;
+        if (from == UINT32_MAX && json_object_get(schema, "from"))
+            from = i;
+    }
+    if (lists == UINT32_MAX && from == UINT32_MAX)
+        return MUGA_OK;
+    json_t *made = NULL, *found = NULL;
+    const json_t *candidates = lists != UINT32_MAX ? own_values(s->all.e[lists].schema, &made) : NULL;
+    *out = json_array();
+    muga_status st = *out && (candidates || lists == UINT32_MAX) ? MUGA_OK : error_nomem(s->f->err, "a schema");
+    if (st == MUGA_OK && from != UINT32_MAX) {
+        found = json_array();
+        st = found ? find_grounded(s, from, candidates, found) : error_nomem(s->f->err, "a schema");
+        candidates = found;
+    }
+    if (st == MUGA_OK)
+        st = keep_fitting(s, lists, candidates, *out);
+    if (st == MUGA_OK && from != UINT32_MAX && json_array_size(*out) == 0)
+        st = note_missing(s, from);
+    json_decref(made);
+    json_decref(found);
+    if (st != MUGA_OK) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
+/* ---- as edges ---- */
+
+muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t to) {
+    size_t n = json_array_size(values), w = 0;
+    str text = STR_INIT;
+    size_t *offset = mem_alloc_array(2 * n + 1, sizeof *offset);
+    span *words = mem_alloc_array(2 * n, sizeof *words);
+    muga_status st = offset && words ? MUGA_OK : error_nomem(s->f->err, "a schema");
+    for (size_t i = 0; i < n && st == MUGA_OK; i++) {
+        const json_t *v = json_array_get(values, i);
+        offset[w++] = text.len;
+        json_write(v, &text);
+        if (json_is_number(v) && number_is_integer(v) && !memchr(text.data + offset[w - 1], 'e', text.len - offset[w - 1])) {
+            size_t begin = offset[w - 1], length = text.len - begin;
+            offset[w++] = text.len; /* an integer may carry ".0" */
+            str copy = STR_INIT;
+            str_append(&copy, text.data + begin, length);
+            str_append_s(&copy, ".0");
+            str_append(&text, str_get(&copy), copy.len);
+            str_release(&copy);
+        }
+    }
+    if (st == MUGA_OK)
+        st = str_status(&text, s->f->err, "a schema");
+    if (st == MUGA_OK)
+        st = front_spend(s->f, text.len + 1);
+    if (st == MUGA_OK) {
+        offset[w] = text.len;
+        for (size_t i = 0; i < w; i++)
+            words[i] = span_of(str_get(&text) + offset[i], offset[i + 1] - offset[i]);
+        graph_words(&s->f->g, from, words, w, to);
+    }
+    str_release(&text);
+    free(offset);
+    free(words);
+    return st;
+}
+
+muga_status constrain_grounded_values(const json_t *subschema, const constrain_source *sources, size_t n_sources,
+                                      json_t *out, muga_error *err) {
+    constrain_options options = {.sources = sources, .n_sources = n_sources};
+    muga_error own = {0};
+    front f = {.root = subschema, .options = &options, .work = FRONT_MAX_WORK, .err = &own};
+    if (!json_is_object(subschema) || !json_object_get(subschema, "from"))
+        return error_set(err, MUGA_E_USAGE, "grounded values: the schema has no \"from\"");
+    muga_status st = schema_index_init(&f.index, subschema, CONSTRAIN_DRAFT_AUTO, &own);
+    shape s = {0};
+    json_t *values = NULL;
+    if (st == MUGA_OK) {
+        element e = {subschema, 0, -1};
+        goal x = {&e, 1, 0};
+        st = shape_expand(&f, &x, &s);
+        if (st == MUGA_OK && !s.impossible)
+            st = values_collect(&s, &values);
+        if (st == MUGA_OK && values && json_array_extend(out, values) != 0)
+            st = error_nomem(&own, "grounded values");
+        json_decref(values);
+        goal_list_release(&s.all);
+        schema_index_release(&f.index);
+    }
+    if (st != MUGA_OK && err)
+        *err = own;
+    return st;
+}
