@@ -1,5 +1,5 @@
 /* muga debug tokens: texts in, token ids out, as the model's own tokenizer cuts them. A file that holds a vocabulary
- * alone will do. */
+ * alone will do. For comparing with other run times, so bytes without a token are left out as they do it. */
 #include "base/hash.h"
 #include "cmd/cmd.h"
 #include "gguf/gguf.h"
@@ -51,7 +51,7 @@ static muga_status write_ids(const token_list *ids, json_t **out, muga_error *er
 
 static muga_status handle(void *ctx, const json_t *in, json_t **out, muga_error *err) {
     const tokenizer *tok = ctx;
-    tokenizer_flags flags;
+    tokenizer_flags flags = {.lossy = true};
     str text = STR_INIT;
     token_list ids = TOKEN_LIST_INIT;
     muga_status st = json_is_object(in) ? MUGA_OK : error_set(err, MUGA_E_INPUT, "a line must be a JSON object");

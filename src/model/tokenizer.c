@@ -310,29 +310,41 @@ void tokenizer_free(tokenizer *t) {
 
 /* ---- encoding ---- */
 
-/* A stretch in a kind that puts a space before it. */
-static muga_status encode_prefixed(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
-                                   muga_error *err) {
-    char *prefixed = malloc(n + 1);
-    if (!prefixed)
+/* One call of tokenizer_encode. */
+typedef struct encoding {
+    const tokenizer *t;
+    const char *text;
+    tokenizer_flags flags;
+    token_list *out;
+    muga_error *err;
+} encoding;
+
+/* In the kinds whose pieces write a space as U+2581 the two are the same character to the model; and a stretch begins
+ * the text or follows a special token, where the prefix is due. */
+static muga_status encode_spaced(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
+                                 bool lossy, muga_error *err) {
+    char *spaced = malloc(n + 1);
+    if (!spaced)
         return error_nomem(err, "text");
-    prefixed[0] = ' ';
-    memcpy(prefixed + 1, text, n);
-    muga_status st = bpe_encode(t, prefixed, n + 1, offset, out, err);
-    free(prefixed);
+    size_t prefix = t->space_prefix, n_spaced = 0;
+    spaced[0] = ' ';
+    (void)vocab_spell(VOCAB_SPELLING_SPACE, text, n, spaced + prefix, &n_spaced);
+    muga_status st = bpe_encode(t, span_of(spaced, prefix + n_spaced), offset, lossy, out, err);
+    free(spaced);
     return st;
 }
 
-static muga_status encode_stretch(const tokenizer *t, const char *text, size_t from, size_t to, token_list *out,
-                                  muga_error *err) {
-    if (from == to)
+static muga_status encode_stretch(const encoding *e, size_t from, size_t to) {
+    const tokenizer *t = e->t;
+    const char *p = e->text + from;
+    size_t n = to - from;
+    if (n == 0)
         return MUGA_OK;
     if (t->kind == TOKENIZER_WPM)
-        return wpm_encode(t, text + from, to - from, out, err);
-    /* A stretch begins the text or follows a special token: in both cases the prefix is due. */
-    if (t->kind == TOKENIZER_SPM && t->space_prefix)
-        return encode_prefixed(t, text + from, to - from, from, out, err);
-    return bpe_encode(t, text + from, to - from, from, out, err);
+        return wpm_encode(t, p, n, e->out, e->err);
+    if (t->vocab.spelling == VOCAB_SPELLING_SPACE && (t->space_prefix || memmem(p, n, "\xE2\x96\x81", 3)))
+        return encode_spaced(t, p, n, from, e->out, e->flags.lossy, e->err);
+    return bpe_encode(t, span_of(p, n), from, e->flags.lossy, e->out, e->err);
 }
 
 static bool strips_after(const tokenizer *t, int32_t id) {
@@ -345,9 +357,10 @@ static bool is_ascii_space(char c) {
 }
 
 /* The text between special tokens goes through the encoder of the kind. */
-static muga_status encode_text(const tokenizer *t, const char *text, size_t n, bool parse_special, token_list *out,
-                               muga_error *err) {
-    const vocab_names *names = parse_special ? &t->vocab.special : &t->vocab.user;
+static muga_status encode_text(const encoding *e, size_t n) {
+    const tokenizer *t = e->t;
+    const char *text = e->text;
+    const vocab_names *names = e->flags.parse_special ? &t->vocab.special : &t->vocab.user;
     size_t from = 0;
     for (size_t at = 0; at < n && names->n > 0;) {
         int32_t id;
@@ -357,32 +370,17 @@ static muga_status encode_text(const tokenizer *t, const char *text, size_t n, b
             at++;
             continue;
         }
-        muga_status st = encode_stretch(t, text, from, at, out, err);
+        muga_status st = encode_stretch(e, from, at);
         if (st)
             return st;
-        if (!token_list_push(out, id))
-            return error_nomem(err, "token ids");
+        if (!token_list_push(e->out, id))
+            return error_nomem(e->err, "token ids");
         at += len;
         while (at < n && strips_after(t, id) && is_ascii_space(text[at]))
             at++;
         from = at;
     }
-    return encode_stretch(t, text, from, n, out, err);
-}
-
-/* In the kinds whose pieces write a space as U+2581, the two are the same character to the model. */
-static muga_status encode_spaced(const tokenizer *t, const char *text, size_t n, bool parse_special, token_list *out,
-                                 muga_error *err) {
-    if (t->vocab.spelling != VOCAB_SPELLING_SPACE || !memmem(text, n, "\xE2\x96\x81", 3))
-        return encode_text(t, text, n, parse_special, out, err);
-    char *spaced = malloc(n);
-    if (!spaced)
-        return error_nomem(err, "text");
-    size_t n_spaced = 0;
-    (void)vocab_spell(VOCAB_SPELLING_SPACE, text, n, spaced, &n_spaced);
-    muga_status st = encode_text(t, spaced, n_spaced, parse_special, out, err);
-    free(spaced);
-    return st;
+    return encode_stretch(e, from, n);
 }
 
 muga_status tokenizer_encode(const tokenizer *t, const char *text, size_t n, tokenizer_flags flags, token_list *out,
@@ -390,12 +388,13 @@ muga_status tokenizer_encode(const tokenizer *t, const char *text, size_t n, tok
     if (n > MAX_TEXT_BYTES)
         return error_set(err, MUGA_E_LIMIT, "the text has %zu bytes; at most %zu are tokenized at once", n,
                          MAX_TEXT_BYTES);
+    encoding e = {t, text, flags, out, err};
     size_t n_before = out->n;
     muga_status st = MUGA_OK;
     if (flags.add_special && t->first >= 0 && !token_list_push(out, t->first))
         st = error_nomem(err, "token ids");
     if (!st && n > 0)
-        st = encode_spaced(t, text, n, flags.parse_special, out, err);
+        st = encode_text(&e, n);
     if (!st && flags.add_special && t->last >= 0 && !token_list_push(out, t->last))
         st = error_nomem(err, "token ids");
     if (st)

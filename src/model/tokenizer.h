@@ -32,6 +32,8 @@ typedef struct tokenizer_flags {
     bool add_special;   /* beginning-of-text and end-of-text tokens, where the model's file asks for them */
     bool parse_special; /* text of control tokens ("<|im_end|>") becomes that token; else it is plain text.
                          * User-defined tokens are matched in both cases. */
+    bool lossy; /* bytes that the vocabulary has no token for are left out instead of refused: what reference run
+                 * times do. For comparing with them only (`muga debug tokens`). */
 } tokenizer_flags;
 
 /* Whether the file's kind and pre-tokenizer are among ours; err says which is not. A model whose tokenizer is not

@@ -157,6 +157,7 @@ typedef struct merger {
     span word;        /* what is being merged */
     bool marked;      /* SPM, ill-formed text: spaces are written as U+2581 */
     size_t offset;
+    bool lossy;
     token_list *out;
     symbol *symbols;
     uint64_t *heap;     /* rank << 32 | place, smallest first */
@@ -321,6 +322,8 @@ static bool push_bytes(merger *m, const char *p, size_t n) {
         int32_t id = v->byte_ids[(uint8_t)p[i]];
         if (id < 0 && m->t->kind == TOKENIZER_SPM && m->t->unknown >= 0)
             id = m->t->unknown; /* a vocabulary without bytes has a token for what it doesn't know */
+        if ((id < 0 || (uint32_t)id >= v->n) && m->lossy)
+            continue;
         if (id < 0 || (uint32_t)id >= v->n) {
             size_t at = m->offset + (size_t)(p + i - m->text);
             m->status = error_set(m->err, MUGA_E_INPUT,
@@ -414,13 +417,12 @@ static bool mark_spaces(merger *m, span text, char **out) {
     return true;
 }
 
-muga_status bpe_encode(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
-                       muga_error *err) {
-    merger m = {.t = t, .text = text, .word = {text, n}, .offset = offset, .out = out, .err = err};
+muga_status bpe_encode(const tokenizer *t, span text, size_t offset, bool lossy, token_list *out, muga_error *err) {
+    merger m = {.t = t, .text = text.p, .word = text, .offset = offset, .lossy = lossy, .out = out, .err = err};
     char *marked = NULL;
     if (t->pre)
-        pretokenize_run(t->pre, text, n, t->kind == TOKENIZER_BPE ? encode_word : encode_line, &m);
-    else if (utf8_valid(text, n) || mark_spaces(&m, m.word, &marked))
+        pretokenize_run(t->pre, text.p, text.n, t->kind == TOKENIZER_BPE ? encode_word : encode_line, &m);
+    else if (utf8_valid(text.p, text.n) || mark_spaces(&m, m.word, &marked))
         encode_line(&m, m.word.p, m.word.n);
     free(marked);
     free(m.symbols);

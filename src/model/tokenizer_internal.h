@@ -49,11 +49,12 @@ struct tokenizer {
     int n_ends;
 };
 
-/* Each encode appends the ids of one stretch of text without special tokens. `offset` is where it stands in the whole
- * text, for messages. */
 MUGA_MUST_USE muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err);
 void bpe_release(tokenizer *t);
-MUGA_MUST_USE muga_status bpe_encode(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
+
+/* Each encode appends the ids of one stretch of text without special tokens. `offset` is where it stands in the whole
+ * text, for messages; lossy as in tokenizer_flags. */
+MUGA_MUST_USE muga_status bpe_encode(const tokenizer *t, span text, size_t offset, bool lossy, token_list *out,
                                      muga_error *err);
 MUGA_MUST_USE muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, muga_error *err);
 #endif

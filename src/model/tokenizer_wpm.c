@@ -65,7 +65,7 @@ static void add_character(wpm *w, uint32_t cp) {
     bool alone = (cls & CLASS_PUNCT) || (cp < 0x7F && (cls & CLASS_SYMBOL)) || is_chinese(cp);
     if (alone)
         end_word(w);
-    str_append(&w->word, bytes, utf8_encode(cp, bytes));
+    str_append(&w->word, bytes, utf8_encode(cp == 0x2581 ? ' ' : cp, bytes)); /* pieces write a space as U+2581 */
     if (alone)
         end_word(w);
 }

@@ -241,6 +241,12 @@ static void a_byte_without_a_token_is_named(void **state) {
     assert_true(token_list_push(&list, 77));
     assert_status(tokenizer_encode(t, "ab\x04", 3, (tokenizer_flags){0}, &list, &err), MUGA_E_INPUT, &err, "0x04");
     assert_true(list.n == 1 && list.ids[0] == 77); /* what was there is there still, and nothing else */
+    assert_ok(tokenizer_encode(t,
+                               "a\x04"
+                               "b",
+                               3, (tokenizer_flags){.lossy = true}, &list, &err),
+              &err);
+    assert_true(list.n == 3 && list.ids[1] == 6 && list.ids[2] == 7);
     assert_status(encode(t, "abc z", false, false, ids, sizeof ids, &err), MUGA_E_INPUT, &err, "byte 4");
     token_list_release(&list);
     tokenizer_free(t);
