@@ -75,7 +75,12 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
     if (!st)
         st = open_session(a, options->session ? options->session : "{}", err);
     if (!st) {
-        loop_parts parts = {&a->env, a->manifest, a->intent, m->llm, a->session, {pass_event, a}};
+        loop_parts parts = {.env = &a->env,
+                            .manifest = a->manifest,
+                            .intent = a->intent,
+                            .model = m->llm,
+                            .session = a->session,
+                            .watch = {pass_event, a}};
         st = loop_new(&parts, &a->loop, err);
     }
     if (st)
