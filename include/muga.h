@@ -101,7 +101,7 @@ typedef struct muga_agent muga_agent;
 typedef struct muga_agent_options {
     const char *home;     /* folder of muga.db: journal, approvals, audit; required */
     const char *session;  /* JSON object for the manifest's session: values; NULL = {} */
-    const char *data_dir; /* where the tools' databases lie; NULL = the agent's folder */
+    const char *data_dir; /* where the tools' databases lie; NULL = home/data/NAME, made from the agent's scripts */
 } muga_agent_options;
 
 /* What happens while the agent works on a message. `json` is an object, terminated, valid during the call:

@@ -1,6 +1,7 @@
 /* muga.h: agents, over agent/. One handle is one session; what it holds is released in the reverse order. */
 #include "agent/agent.h"
 
+#include "agent/dataset.h"
 #include "agent/intent.h"
 #include "agent/loop.h"
 #include "api/internal.h"
@@ -48,6 +49,29 @@ static muga_status open_store(muga_agent *a, const char *home, muga_error *err) 
     return st;
 }
 
+/* The tools' databases: where the caller says, else HOME/data/FOLDER-NAME; made from the agent's scripts the first
+ * time. */
+static muga_status open_manifest(muga_agent *a, const char *folder, const muga_agent_options *o, muga_error *err) {
+    str path = STR_INIT;
+    size_t n = strlen(folder);
+    while (n > 1 && folder[n - 1] == '/')
+        n--;
+    size_t from = n;
+    while (from > 0 && folder[from - 1] != '/')
+        from--;
+    if (o->data_dir)
+        str_append_s(&path, o->data_dir);
+    else
+        str_printf(&path, "%s/data/%.*s", o->home, (int)(n - from), folder + from);
+    muga_status st = str_status(&path, err, "data folder");
+    if (!st)
+        st = dataset_prepare(&a->env, folder, str_get(&path), err);
+    if (!st)
+        st = manifest_load(&a->env, folder, str_get(&path), &a->manifest, err);
+    str_release(&path);
+    return st;
+}
+
 static muga_status open_session(muga_agent *a, const char *values_text, muga_error *err) {
     json_t *values = NULL;
     muga_status st = json_parse(values_text, strlen(values_text), "session", &values, err);
@@ -67,7 +91,7 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
         return error_nomem(err, "agent");
     a->env = agent_env_system();
     a->model = m;
-    muga_status st = manifest_load(&a->env, folder, options->data_dir, &a->manifest, err);
+    muga_status st = open_manifest(a, folder, options, err);
     if (!st)
         st = intent_new(&a->env, a->manifest, &a->intent, err);
     if (!st)
