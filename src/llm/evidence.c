@@ -14,6 +14,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define EVIDENCE_MAX_BYTES ((size_t)256 << 20) /* what reading a request back may take */
+
 static const char *const finish_names[] = {"stop", "length", "cancelled"};
 
 void local_digest_row(void *digest, uint32_t pos, const float *logits) {
@@ -108,7 +110,7 @@ static json_t *sources_of(const llm_request *q) {
 static json_t *complete_request(const llm_request *q) {
     const llm_sampling *s = &q->sampling;
     json_t *sampling =
-        json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o?, s:I, s:I}", "temperature", (double)s->temperature,
+        json_pack("{s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o, s:I, s:I}", "temperature", (double)s->temperature,
                   "top_k", (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p", (double)s->min_p, "repeat_penalty",
                   (double)s->repeat_penalty, "presence_penalty", (double)s->presence_penalty, "frequency_penalty",
                   (double)s->frequency_penalty, "penalty_last_n", (json_int_t)s->penalty_last_n, "seed",
@@ -211,36 +213,51 @@ static llm_sampling read_sampling(const json_t *s) {
                           .attempt = u32_of(s, "attempt")};
 }
 
-/* An array of strings as C strings in the arena; NULL when it isn't one. */
-static const char **read_strings(arena *a, const json_t *v, size_t *n) {
+/* An array of strings as C strings in the arena. */
+static muga_status read_strings(arena *a, const json_t *v, const char *what, const char *const **out, size_t *n,
+                                muga_error *err) {
+    if (!json_is_array(v))
+        return malformed(err, what);
     *n = json_array_size(v);
-    const char **out = json_is_array(v) ? arena_alloc(a, (*n + 1) * sizeof *out) : NULL;
-    for (size_t i = 0; out && i < *n; i++)
-        if (!(out[i] = json_string_value(json_array_get(v, i))))
-            return NULL;
-    return out;
+    const char **texts = arena_alloc(a, (*n + 1) * sizeof *texts);
+    if (!texts)
+        return error_nomem(err, what);
+    for (size_t i = 0; i < *n; i++)
+        if (!(texts[i] = json_string_value(json_array_get(v, i))))
+            return malformed(err, what);
+    *out = texts;
+    return MUGA_OK;
 }
 
-static constrain_source *read_sources(arena *a, const json_t *v, size_t *n) {
-    *n = json_array_size(v);
-    constrain_source *out = json_is_array(v) ? arena_alloc(a, (*n + 1) * sizeof *out) : NULL;
-    for (size_t i = 0; out && i < *n; i++) {
-        const json_t *texts = json_object_get(json_array_get(v, i), "texts");
-        size_t n_texts = json_array_size(texts);
-        span *t = arena_alloc(a, (n_texts + 1) * sizeof *t);
-        out[i].name = json_get_string(json_array_get(v, i), "name");
-        if (!t || !out[i].name)
-            return NULL;
-        for (size_t j = 0; j < n_texts; j++) {
-            const json_t *text = json_array_get(texts, j);
-            if (!json_is_string(text))
-                return NULL;
-            t[j] = span_of(json_string_value(text), json_string_length(text));
-        }
-        out[i].texts = t;
-        out[i].n_texts = n_texts;
+static muga_status read_source(arena *a, const json_t *v, constrain_source *out, muga_error *err) {
+    const json_t *texts = json_object_get(v, "texts");
+    out->name = json_get_string(v, "name");
+    if (!out->name || !json_is_array(texts))
+        return malformed(err, "sources");
+    out->n_texts = json_array_size(texts);
+    span *t = arena_alloc(a, (out->n_texts + 1) * sizeof *t);
+    if (!t)
+        return error_nomem(err, "sources");
+    for (size_t i = 0; i < out->n_texts; i++) {
+        const json_t *text = json_array_get(texts, i);
+        if (!json_is_string(text))
+            return malformed(err, "sources");
+        t[i] = span_of(json_string_value(text), json_string_length(text));
     }
-    return out;
+    out->texts = t;
+    return MUGA_OK;
+}
+
+static muga_status read_sources(arena *a, const json_t *v, llm_request *q, muga_error *err) {
+    if (!json_is_array(v))
+        return malformed(err, "sources");
+    q->n_sources = json_array_size(v);
+    constrain_source *sources = arena_alloc(a, (q->n_sources + 1) * sizeof *sources);
+    muga_status st = sources ? MUGA_OK : error_nomem(err, "sources");
+    for (size_t i = 0; i < q->n_sources && !st; i++)
+        st = read_source(a, json_array_get(v, i), &sources[i], err);
+    q->sources = sources;
+    return st;
 }
 
 static const json_t *present(const json_t *o, const char *key) {
@@ -319,7 +336,7 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
     const char *finish = json_get_string(evidence, "finish");
     uint32_t texts = MAX(u32_of(evidence, "texts"), 1u);
     arena a;
-    arena_init(&a, (size_t)256 << 20);
+    arena_init(&a, EVIDENCE_MAX_BYTES);
     llm_request q = {.messages = json_object_get(r, "messages"),
                      .tools = present(r, "tools"),
                      .prefix = json_get_string(r, "prefix"),
@@ -334,10 +351,12 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
         q.on_text = stop_after;
         q.on_text_ctx = &texts;
     }
-    q.sources = read_sources(&a, json_object_get(r, "sources"), &q.n_sources);
-    q.stop = read_strings(&a, json_object_get(r, "stop"), &q.n_stop);
     llm_reply reply = {0};
-    muga_status st = q.sources && q.stop ? llm_complete(m, &q, &reply, err) : malformed(err, "request");
+    muga_status st = read_sources(&a, json_object_get(r, "sources"), &q, err);
+    if (!st)
+        st = read_strings(&a, json_object_get(r, "stop"), "stop", &q.stop, &q.n_stop, err);
+    if (!st)
+        st = llm_complete(m, &q, &reply, err);
     if (!st)
         *out = json_incref(reply.evidence);
     llm_reply_release(&reply);
@@ -347,16 +366,17 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
 
 static muga_status recompute_score(llm *m, const json_t *r, json_t **out, muga_error *err) {
     arena a;
-    arena_init(&a, (size_t)256 << 20);
+    arena_init(&a, EVIDENCE_MAX_BYTES);
     llm_score_request q = {.messages = json_object_get(r, "messages"),
                            .tools = present(r, "tools"),
                            .prefix = json_get_string(r, "prefix"),
                            .with_end = json_get_bool(r, "with_end", false),
                            .want_evidence = true,
                            .now_ms = json_get_int(r, "now_ms", 0)};
-    q.labels = read_strings(&a, json_object_get(r, "labels"), &q.n_labels);
     llm_score_reply reply = {0};
-    muga_status st = q.labels ? llm_score(m, &q, &reply, err) : malformed(err, "request");
+    muga_status st = read_strings(&a, json_object_get(r, "labels"), "labels", &q.labels, &q.n_labels, err);
+    if (!st)
+        st = llm_score(m, &q, &reply, err);
     if (!st)
         *out = json_incref(reply.evidence);
     llm_score_reply_release(&reply);

@@ -139,8 +139,8 @@ static json_t *mark_object(marker *m, const json_t *v) {
         json_t *marked = role ? json_incref(member) : mark_value(m, member, ends);
         str name = STR_INIT;
         mark_text(m, key, n_key, false, &name);
-        bool ok = out && marked && !name.failed &&
-                  json_object_setn_new_nocheck(out, str_get(&name), name.len, marked) == 0;
+        bool ok = out && marked && !name.failed && json_object_setn_nocheck(out, str_get(&name), name.len, marked) == 0;
+        json_decref(marked);
         str_release(&name);
         if (!ok) {
             json_decref(out);
@@ -224,7 +224,7 @@ static muga_status render(local *l, marker *m, const local_prompt *p, str *out, 
         return st;
     json_t *messages = mark_value(m, p->messages, false);
     json_t *tools = p->tools ? mark_value(m, p->tools, false) : json_null();
-    json_t *context = json_pack("{s:O?, s:O?, s:b, s:o?, s:o?}", "messages", messages, "tools", tools,
+    json_t *context = json_pack("{s:O?, s:O?, s:b, s:o, s:o}", "messages", messages, "tools", tools,
                                 "add_generation_prompt", 1, "bos_token", special_name(m->tok, tokenizer_bos(m->tok)),
                                 "eos_token", special_name(m->tok, tokenizer_eos(m->tok)));
     template_limits limits = TEMPLATE_LIMITS_DEFAULT;
