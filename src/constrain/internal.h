@@ -98,8 +98,10 @@ struct constrain_grammar {
 #define RUN_MAX_CONFIGS ((size_t)8 << 20)
 #define RUN_COLLECT_CONFIGS ((size_t)3 << 20)
 
-/* Takes the graph over (also on failure). root must be set. unsatisfiable gives MUGA_E_INPUT. */
-MUGA_MUST_USE muga_status grammar_new(graph *g, constrain_grammar **out, muga_error *err);
+/* Takes the graph over (also on failure). root must be set. No text at all fits: MUGA_E_INPUT.
+ * check: looks at the finished graph before it is used; NULL: nothing to check. */
+typedef muga_status (*graph_check)(const graph *g, const cost *c, muga_error *err);
+MUGA_MUST_USE muga_status grammar_new(graph *g, graph_check check, constrain_grammar **out, muga_error *err);
 const cost *run_cost(const constrain_grammar *g);
 /* Where byte leads from a set; SET_DEAD: nowhere. Caller holds the lock. */
 MUGA_MUST_USE muga_status run_step(constrain_grammar *g, uint32_t set, uint8_t byte, uint32_t *out, muga_error *err);

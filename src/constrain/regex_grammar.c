@@ -13,5 +13,5 @@ muga_status constrain_compile_regex(const char *pattern, constrain_grammar **out
     if (!g.nomem)
         graph_dfa(&g, g.rules[g.root].start, d, g.rules[g.root].end);
     dfa_free(d);
-    return grammar_new(&g, out, err);
+    return grammar_new(&g, NULL, out, err);
 }

@@ -14,8 +14,8 @@ static uint64_t frame_hash(uint32_t e, uint32_t count, uint32_t parent) {
     return hash64(key, sizeof key, 1);
 }
 
-static bool rehash(uint32_t **table, uint32_t *n_table, uint32_t n_items, uint64_t (*hash)(const run_tables *, uint32_t),
-                   const run_tables *r) {
+static bool rehash(uint32_t **table, uint32_t *n_table, uint32_t n_items,
+                   uint64_t (*hash)(const run_tables *, uint32_t), const run_tables *r) {
     uint32_t n = *n_table ? *n_table * 2 : 256;
     uint32_t *t = mem_alloc_array(n, sizeof *t);
     if (!t)
@@ -36,13 +36,17 @@ static uint64_t hash_of_frame(const run_tables *r, uint32_t i) {
     return frame_hash(r->frames[i].edge, r->frames[i].count, r->frames[i].parent);
 }
 
-static uint64_t configs_hash(const config *c, uint32_t n, bool complete) { return hash64(c, n * sizeof *c, complete); }
+static uint64_t configs_hash(const config *c, uint32_t n, bool complete) {
+    return hash64(c, n * sizeof *c, complete);
+}
 
 static uint64_t hash_of_set(const run_tables *r, uint32_t i) {
     return configs_hash(r->configs + r->sets[i].at, r->sets[i].n, r->sets[i].complete);
 }
 
-const cost *run_cost(const constrain_grammar *g) { return g->serial ? &g->tokens : &g->bytes; }
+const cost *run_cost(const constrain_grammar *g) {
+    return g->serial ? &g->tokens : &g->bytes;
+}
 
 static uint32_t frame_rest(const constrain_grammar *g, const run_tables *r, const frame *f) {
     const edge *e = &g->graph.edges[f->edge];
@@ -434,7 +438,7 @@ muga_status run_collect(constrain_grammar *g, bool force, muga_error *err) {
 
 /* ---- grammar and state ---- */
 
-muga_status grammar_new(graph *x, constrain_grammar **out, muga_error *err) {
+muga_status grammar_new(graph *x, graph_check check, constrain_grammar **out, muga_error *err) {
     *out = NULL;
     bool closable = false;
     constrain_grammar *g = mem_alloc_array(1, sizeof *g);
@@ -445,10 +449,12 @@ muga_status grammar_new(graph *x, constrain_grammar **out, muga_error *err) {
     g->graph = *x;
     memset(x, 0, sizeof *x);
     muga_status st = graph_finish(&g->graph, &g->bytes, &closable, err);
+    if (st == MUGA_OK && check)
+        st = check(&g->graph, &g->bytes, err);
     if (st == MUGA_OK && !closable)
         st = error_set(err, MUGA_E_INPUT, "grammar: no finite text satisfies it");
-    if (st == MUGA_OK && (g->bytes.containers[g->graph.root] > GRAPH_MAX_CONTAINERS ||
-                          g->bytes.calls[g->graph.root] > GRAPH_MAX_CALLS))
+    if (st == MUGA_OK &&
+        (g->bytes.containers[g->graph.root] > GRAPH_MAX_CONTAINERS || g->bytes.calls[g->graph.root] > GRAPH_MAX_CALLS))
         st = error_set(err, MUGA_E_LIMIT, "grammar: its shortest text nests deeper than %u", GRAPH_MAX_CONTAINERS);
     if (st == MUGA_OK) {
         g->has_bytes = mem_alloc_array(g->graph.n_nodes, 1);
@@ -486,8 +492,7 @@ void constrain_grammar_free(constrain_grammar *g) {
     free(g);
 }
 
-static muga_status state_at(constrain_grammar *g, const constrain_state *from, constrain_state **out,
-                            muga_error *err) {
+static muga_status state_at(constrain_grammar *g, const constrain_state *from, constrain_state **out, muga_error *err) {
     *out = NULL;
     constrain_state *s = mem_alloc_array(1, sizeof *s);
     if (!s)
@@ -564,8 +569,12 @@ void constrain_forced(const constrain_state *s, size_t max, str *out) {
     for (size_t i = 0; i < max && at != SET_DEAD && g->run.sets[at].only >= 0; i++) {
         uint8_t byte = (uint8_t)g->run.sets[at].only;
         muga_error ignored;
-        if (run_step(g, at, byte, &at, &ignored) != MUGA_OK)
-            break; /* fewer forced bytes are right too */
+        muga_status st = run_step(g, at, byte, &at, &ignored);
+        if (st == MUGA_E_NOMEM)
+            out->failed =
+                true; /* fewer bytes would be right too, but another answer than a machine with memory gives */
+        if (st != MUGA_OK)
+            break;
         str_append_c(out, (char)byte);
     }
     pthread_mutex_unlock(&g->lock);

@@ -495,7 +495,7 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
         st = build_goal(&f, i);
     if (st == MUGA_OK) {
         f.g.root = root;
-        st = grammar_new(&f.g, out, &own);
+        st = grammar_new(&f.g, NULL, out, &own);
         if (st == MUGA_E_INPUT && f.grounding.status != MUGA_OK) {
             own = f.grounding;
             st = own.status;
