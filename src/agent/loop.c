@@ -132,11 +132,10 @@ static muga_status add_rendered(agent_loop *l, turn_outcome kind, const intent_l
     return st;
 }
 
-static muga_status enqueue(agent_loop *l, size_t label, const char *text, size_t n, bool first, muga_error *err) {
+static muga_status enqueue(agent_loop *l, size_t label, const char *text, size_t n, muga_error *err) {
     json_t *entry = json_pack("{s:s, s:s%}", "label", intent_get_label(l->p.intent, label)->name, "text", text, n);
     json_t *queue = json_object_get(l->work, "queue");
-    int rc = !entry ? -1 : first ? json_array_insert_new(queue, 0, entry) : json_array_append_new(queue, entry);
-    return rc == 0 ? MUGA_OK : error_nomem(err, "a request");
+    return entry && json_array_append_new(queue, entry) == 0 ? MUGA_OK : error_nomem(err, "a request");
 }
 
 static size_t find_label(const agent_loop *l, const char *name) {
@@ -222,6 +221,10 @@ static muga_status decide(turn *t, loop_state *to, muga_error *err) {
     const os_clock *clock = l->p.env->clock;
     uint64_t began_us = clock->monotonic_us(clock->self);
     intent_decision d;
+    *to = NEXT;
+    if (l->p.always) {
+        return enqueue(l, find_label(l, l->p.always->name), t->text, t->n, err);
+    }
     muga_status st = intent_decide(l->p.intent, l->p.model, t->text, t->n, &d, err);
     if (st != MUGA_OK) {
         return st;
@@ -232,18 +235,17 @@ static muga_status decide(turn *t, loop_state *to, muga_error *err) {
     st = audit_decision(l, &d, clock->monotonic_us(clock->self) - began_us, err);
     st = st == MUGA_OK ? answer_open(t, &d, &replaces, &joins, &open, err) : st;
     if (st == MUGA_OK && (replaces || joins)) {
-        st = enqueue(l, open, t->text, t->n, false, err);
+        st = enqueue(l, open, t->text, t->n, err);
     }
     if (st == MUGA_OK && !replaces && !d.sure) {
         st = not_understood(l, err);
     } else if (st == MUGA_OK) {
         json_object_set_new(l->work, "unsure", json_integer(0));
         for (size_t i = 0; st == MUGA_OK && !replaces && i < d.n; i++) {
-            st = enqueue(l, d.requests[i].label, t->text + d.requests[i].from, d.requests[i].n, false, err);
+            st = enqueue(l, d.requests[i].label, t->text + d.requests[i].from, d.requests[i].n, err);
         }
     }
     intent_decision_release(&d);
-    *to = NEXT;
     return st;
 }
 

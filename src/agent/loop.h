@@ -24,6 +24,7 @@ typedef struct loop_parts {
     llm *model;
     agent_session *session;
     loop_watch watch;          /* .event NULL: nobody watches */
+    const intent_label *always; /* a baseline: every message gets this label, and nobody decides; else NULL */
 } loop_parts;
 
 typedef enum { TURN_ANSWER, TURN_ASK, TURN_REFUSE, TURN_ESCALATE, TURN_HELD } turn_outcome;

@@ -1,0 +1,30 @@
+/* Evaluation: tasks with checked end states, played to an agent on a fresh copy of its data. docs/evaluation.md. */
+#ifndef MUGA_AGENT_EVAL_H
+#define MUGA_AGENT_EVAL_H
+
+#include "agent/loop.h"
+
+typedef enum { EVAL_AGENT, EVAL_ALWAYS_ESCALATE, EVAL_ALWAYS_FIRST_TOOL } eval_who;
+
+typedef struct eval_spec {
+    const agent_env *env;      /* the clock is replaced by each task's `now` */
+    const char *dir, *data_dir; /* the agent, and the data every task begins with */
+    const char *scratch;       /* an empty folder; the caller removes it */
+    llm *model;
+    eval_who who;
+    /* After each task; may be NULL. Return false to stop. */
+    bool (*on_task)(void *ctx, size_t n_done, size_t n, const json_t *result);
+    void *ctx;
+} eval_spec;
+
+typedef struct eval_report {
+    size_t tasks, completed, wrong_effects, unapproved, escalated;
+    uint64_t n_tokens, us, worst_us; /* the model read and wrote; of all tasks; of the slowest */
+    json_t *results;           /* [{"id", "ok", "why", "expected", "outcome", "us", "tokens"}] */
+} eval_report;
+void eval_report_release(eval_report *r);
+
+/* Tasks from JSON lines; MUGA_E_INPUT names `what` and the line. New reference. */
+MUGA_MUST_USE muga_status eval_read_tasks(const char *text, size_t n, const char *what, json_t **out, muga_error *err);
+MUGA_MUST_USE muga_status eval_run(const eval_spec *spec, const json_t *tasks, eval_report *out, muga_error *err);
+#endif

@@ -1,0 +1,547 @@
+/* muga agent: run one, live; measure one; list them. */
+#define _GNU_SOURCE /* nftw */
+#include "agent/dataset.h"
+#include "agent/eval.h"
+#include "base/utf8.h"
+#include "cmd/cmd.h"
+
+#include <ftw.h>
+#include <pwd.h>
+#include <unistd.h>
+
+/* An agent opened for work: its manifest over its own copy of the data, its intentions, its model. */
+typedef struct opened {
+    agent_env env;
+    char *dir, *data_dir;
+    manifest *m;
+    intent *intent;
+    llm *model;
+} opened;
+
+static void opened_close(opened *o) {
+    llm_free(o->model);
+    intent_free(o->intent);
+    manifest_free(o->m);
+    free(o->dir);
+    free(o->data_dir);
+}
+
+/* The folder's last name, under which its working data lies in the store. */
+static muga_status make_data_dir(opened *o, muga_error *err) {
+    char *home = NULL;
+    str path = STR_INIT;
+    size_t end = strlen(o->dir);
+    while (end > 1 && o->dir[end - 1] == '/')
+        end--;
+    size_t from = end;
+    while (from > 0 && o->dir[from - 1] != '/')
+        from--;
+    muga_status st = cmd_home(&home, err);
+    if (!st) {
+        str_printf(&path, "%s/data/%.*s", home, (int)(end - from), o->dir + from);
+        o->data_dir = str_take(&path);
+        st = o->data_dir ? MUGA_OK : error_nomem(err, "a path");
+    }
+    free(home);
+    return st ? st : dataset_prepare(&o->env, o->dir, o->data_dir, err);
+}
+
+static muga_status open_model(opened *o, const char *name, uint32_t n_threads, muga_error *err) {
+    char *path = NULL;
+    cmd_progress progress = {.what = "loading"};
+    llm_local_options options = {.isa = -1, .n_threads = (int)n_threads, .on_progress = cmd_progress_show,
+                                 .on_progress_ctx = &progress};
+    muga_status st = cmd_resolve(name, &path, err);
+    if (!st)
+        st = llm_local_open(path, name, &options, &o->model, err);
+    cmd_progress_finish(&progress);
+    free(path);
+    return st;
+}
+
+static muga_status open_agent(opened *o, const char *name, const char *model, uint32_t n_threads, muga_error *err) {
+    *o = (opened){.env = agent_env_system()};
+    muga_status st = cmd_agent_dir(name, &o->dir, err);
+    if (!st)
+        st = make_data_dir(o, err);
+    if (!st)
+        st = manifest_load(&o->env, o->dir, o->data_dir, &o->m, err);
+    if (!st)
+        st = intent_new(&o->env, o->m, &o->intent, err);
+    return st ? st : open_model(o, model ? model : o->m->model, n_threads, err);
+}
+
+/* ---- agent run ---- */
+
+typedef enum { APPROVE_ASK, APPROVE_DEMO, APPROVE_NONE } approve_how;
+
+typedef struct live {
+    opened o;
+    store *store;
+    agent_session *session;
+    agent_loop *loop;
+    approve_how approve;
+    bool colour;
+} live;
+
+static const char *paint(const live *v, const char *code) {
+    return v->colour ? code : "";
+}
+
+static void print_line(const live *v, const char *code, const char *head, const char *text) {
+    printf("%s%-9s%s %s\n", paint(v, code), head, paint(v, "\033[0m"), text);
+}
+
+static void print_json_line(const live *v, const char *code, const char *head, const char *before, const json_t *value) {
+    str text = STR_INIT;
+    str_append_s(&text, before);
+    json_write(value, &text);
+    if (text.len > 400) {
+        str_truncate(&text, 400 - utf8_incomplete_tail(text.data, 400));
+        str_append_s(&text, " ...");
+    }
+    print_line(v, code, head, str_get(&text));
+    str_release(&text);
+}
+
+static void print_decision(const live *v, const json_t *d) {
+    str text = STR_INIT;
+    const json_t *list = json_object_get(d, "decided");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        str_printf(&text, "%s%s", i ? ", then " : "", json_string_value(json_array_get(list, i)));
+    str_printf(&text, " (score %.2f, margin %.2f%s; %.0f ms)", json_get_number(d, "score", 0), json_get_number(d, "margin", 0),
+               json_get_bool(d, "sure", true) ? "" : ", not sure", (double)json_get_int(d, "latency_us", 0) / 1000);
+    print_line(v, "\033[36m", "decision", str_get(&text));
+    str_release(&text);
+}
+
+static void on_event(void *ctx, const char *kind, const json_t *d) {
+    const live *v = ctx;
+    str text = STR_INIT;
+    if (!strcmp(kind, "message")) {
+        print_line(v, "\033[1m", "customer", json_get_string(d, "text"));
+    } else if (!strcmp(kind, "decision")) {
+        print_decision(v, d);
+    } else if (!strcmp(kind, "call")) {
+        str_printf(&text, "%s ", json_get_string(d, "tool"));
+        print_json_line(v, "\033[33m", "call", str_get(&text), json_object_get(d, "arguments"));
+    } else if (!strcmp(kind, "result")) {
+        const json_t *result = json_object_get(d, "result");
+        str_printf(&text, "%s ", json_get_string(d, "outcome"));
+        print_json_line(v, "\033[33m", "result", str_get(&text), result ? result : json_object_get(d, "reason"));
+    } else if (!strcmp(kind, "held")) {
+        str_printf(&text, "%s: %s %s needs a person's approval, id %s", json_get_string(d, "call"), json_get_string(d, "tool"),
+                   json_get_string(d, "reason"), json_get_string(d, "approval"));
+        print_line(v, "\033[35m", "held", str_get(&text));
+    } else if (!strcmp(kind, "guard")) {
+        print_json_line(v, "\033[31m", "guard", "", d);
+    } else if (!strcmp(kind, "escalation")) {
+        str_printf(&text, "to %s: %s", json_get_string(d, "to") ? json_get_string(d, "to") : "a person", json_get_string(d, "why"));
+        print_line(v, "\033[31m", "escalate", str_get(&text));
+    } else if (!strcmp(kind, "answer")) {
+        print_line(v, "\033[32m", "agent", json_get_string(d, "text"));
+    }
+    str_release(&text);
+    fflush(stdout);
+}
+
+/* Asked on the terminal, or the demo's own approver, who says so. False: nobody decides now. */
+static bool get_approval(const live *v, const turn_result *r, bool *yes, const char **who) {
+    static char name[64];
+    char line[16] = "";
+    if (v->approve == APPROVE_DEMO) {
+        printf("%-9s the demo's own approver says yes to %s\n", "approval", r->approval);
+        *yes = true;
+        *who = "demo";
+        return true;
+    }
+    if (v->approve == APPROVE_NONE)
+        return false;
+    printf("%-9s approve this call with exactly these arguments? [y/N] ", "approval");
+    fflush(stdout);
+    if (!fgets(line, sizeof line, stdin))
+        return false;
+    const struct passwd *user = getpwuid(getuid());
+    snprintf(name, sizeof name, "%.60s", user ? user->pw_name : "terminal");
+    *yes = line[0] == 'y' || line[0] == 'Y';
+    *who = name;
+    return true;
+}
+
+/* Decide holds as long as somebody does. */
+static muga_status settle(live *v, turn_result *r, muga_error *err) {
+    muga_status st = MUGA_OK;
+    bool yes = false;
+    const char *who = NULL;
+    while (!st && r->outcome == TURN_HELD && get_approval(v, r, &yes, &who)) {
+        st = approval_decide(&v->o.env, v->store, v->o.m, r->approval, yes, who, err);
+        turn_result_release(r);
+        if (!st)
+            st = loop_resume(v->loop, r, err);
+    }
+    return st;
+}
+
+/* One message, or NULL to take up a held call. *open false: the conversation is over. */
+static muga_status live_turn(live *v, const char *text, bool *open, turn_outcome *outcome, muga_error *err) {
+    turn_result r = {.text = STR_INIT};
+    muga_status st = text ? loop_turn(v->loop, text, strlen(text), &r, err) : loop_resume(v->loop, &r, err);
+    if (!st)
+        st = settle(v, &r, err);
+    if (!st) {
+        *outcome = r.outcome;
+        *open = r.outcome != TURN_HELD && r.outcome != TURN_ESCALATE;
+        if (r.outcome == TURN_HELD)
+            print_line(v, "\033[32m", "agent", str_get(&r.text));
+    }
+    turn_result_release(&r);
+    return st;
+}
+
+static muga_status converse(live *v, const cmd_values *messages, bool resume, turn_outcome *outcome, muga_error *err) {
+    bool open = true, terminal = cmd_is_terminal(STDIN_FILENO);
+    muga_status st = resume ? live_turn(v, NULL, &open, outcome, err) : MUGA_OK;
+    for (size_t i = 0; !st && open && i < messages->n; i++)
+        st = live_turn(v, messages->v[i], &open, outcome, err);
+    char *line = NULL;
+    size_t cap = 0;
+    while (!st && open && messages->n == 0 && !resume) {
+        if (terminal) {
+            printf("> ");
+            fflush(stdout);
+        }
+        ssize_t n = getline(&line, &cap, stdin);
+        if (n <= 0)
+            break;
+        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+            line[--n] = '\0';
+        if (n > 0)
+            st = live_turn(v, line, &open, outcome, err);
+    }
+    free(line);
+    return st;
+}
+
+/* k=v: v as JSON where it is, as text where it isn't. */
+static muga_status read_session_values(const cmd_values *list, json_t **out, muga_error *err) {
+    json_t *values = json_object();
+    muga_status st = values ? MUGA_OK : error_nomem(err, "session values");
+    for (size_t i = 0; !st && i < list->n; i++) {
+        const char *equals = strchr(list->v[i], '=');
+        if (!equals || equals == list->v[i]) {
+            st = error_set(err, MUGA_E_USAGE, "--session takes name=value, such as customer=7");
+            break;
+        }
+        json_t *v = NULL;
+        if (json_parse(equals + 1, strlen(equals + 1), "value", &v, NULL))
+            v = json_string(equals + 1);
+        char *name = mem_copy_bytes(list->v[i], (size_t)(equals - list->v[i]));
+        if (!v || !name || json_object_set_new(values, name, v))
+            st = error_nomem(err, "session values");
+        free(name);
+    }
+    if (st)
+        json_decref(values);
+    else
+        *out = values;
+    return st;
+}
+
+static muga_status open_session(live *v, const json_t *values, const char *resume, muga_error *err) {
+    if (resume)
+        return session_open(&v->o.env, v->store, v->o.m, resume, &v->session, err);
+    json_t *info = json_pack("{s:s, s:s}", "program", "muga", "model", v->o.model->name);
+    muga_status st = info ? session_new(&v->o.env, v->store, v->o.m, values, info, &v->session, err)
+                          : error_nomem(err, "a session");
+    json_decref(info);
+    return st;
+}
+
+static bool read_approve(const char *word, approve_how *out) {
+    if (!word) {
+        *out = cmd_is_terminal(STDIN_FILENO) && cmd_is_terminal(STDOUT_FILENO) ? APPROVE_ASK : APPROVE_NONE;
+        return true;
+    }
+    *out = !strcmp(word, "ask") ? APPROVE_ASK : !strcmp(word, "demo") ? APPROVE_DEMO : APPROVE_NONE;
+    return *out != APPROVE_NONE || !strcmp(word, "none");
+}
+
+static int finish_run(live *v, const char *name, turn_outcome outcome, muga_error *err) {
+    if (outcome == TURN_HELD) {
+        printf("\nheld: decide with `muga approve yes|no ID` (`muga approve list` shows it), then go on with\n"
+               "`muga agent run %s --resume %s`\n", name, session_id(v->session));
+        return 5;
+    }
+    if (!session_ended(v->session) && session_end(v->session, turn_outcome_name(outcome), err))
+        return cmd_fail(err);
+    return outcome == TURN_REFUSE ? 5 : 0;
+}
+
+static int agent_run(int argc, char **argv) {
+    const char *model = NULL, *resume = NULL, *approve = NULL;
+    cmd_values messages = {.n = 0}, values = {.n = 0};
+    uint32_t threads = 0;
+    const cmd_option options[] = {
+        {"--message", 'm', CMD_REPEAT, &messages, "TEXT", "what the customer writes; may be given again for the next turn"},
+        {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
+        {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
+        {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a held session after it was decided"},
+        {"--model", 0, CMD_STRING, &model, "MODEL", "another model than the manifest's"},
+        {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"}};
+    cmd_positional p = {.min = 1, .max = 1};
+    muga_error err = {0};
+    live v = {.colour = cmd_use_colour(STDOUT_FILENO)};
+    json_t *given = NULL;
+    turn_outcome outcome = TURN_ANSWER;
+    int code = cmd_parse("agent", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    if (!read_approve(approve, &v.approve))
+        return cmd_error(MUGA_E_USAGE, "--approve is ask, demo or none");
+    muga_status st = read_session_values(&values, &given, &err);
+    if (!st)
+        st = open_agent(&v.o, p.v[0], model, threads, &err);
+    if (!st)
+        st = cmd_open_store(false, &v.store, &err);
+    if (!st)
+        st = open_session(&v, given, resume, &err);
+    if (!st) {
+        const loop_parts parts = {&v.o.env, v.o.m, v.o.intent, v.o.model, v.session, {on_event, &v}, NULL};
+        st = loop_new(&parts, &v.loop, &err);
+    }
+    if (!st)
+        st = converse(&v, &messages, resume != NULL, &outcome, &err);
+    code = st ? cmd_fail(&err) : finish_run(&v, p.v[0], outcome, &err);
+    loop_free(v.loop);
+    session_close(v.session);
+    store_close(v.store);
+    opened_close(&v.o);
+    json_decref(given);
+    return cmd_finish_output(code);
+}
+
+/* ---- agent test ---- */
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+typedef struct task_files {
+    const char *dir;
+    json_t *tasks;
+    muga_error *err;
+} task_files;
+
+static muga_status add_tasks(json_t *tasks, const char *path, muga_error *err) {
+    str text = STR_INIT;
+    json_t *list = NULL;
+    muga_status st = os_read_file(&os_system()->files, path, (size_t)64 << 20, &text, err);
+    if (!st)
+        st = eval_read_tasks(str_get(&text), text.len, path, &list, err);
+    if (!st && json_array_extend(tasks, list))
+        st = error_nomem(err, "tasks");
+    json_decref(list);
+    str_release(&text);
+    return st;
+}
+
+static muga_status visit_tasks(void *ctx, const char *name) {
+    const task_files *f = ctx;
+    size_t n = strlen(name);
+    if (n < 7 || strcmp(name + n - 6, ".jsonl"))
+        return MUGA_OK;
+    str path = STR_INIT;
+    str_printf(&path, "%s/eval/%s", f->dir, name);
+    muga_status st = path.failed ? error_nomem(f->err, "a path") : add_tasks(f->tasks, str_get(&path), f->err);
+    str_release(&path);
+    return st;
+}
+
+static muga_status read_tasks(const char *dir, const char *file, json_t *tasks, muga_error *err) {
+    if (file)
+        return add_tasks(tasks, file, err);
+    const os_files *files = &os_system()->files;
+    str path = STR_INIT;
+    task_files f = {dir, tasks, err};
+    str_printf(&path, "%s/eval", dir);
+    muga_status st = str_status(&path, err, "a path");
+    if (!st)
+        st = files->list(files->self, str_get(&path), visit_tasks, &f, err);
+    if (!st && json_array_size(tasks) == 0)
+        st = error_set(err, MUGA_E_NOT_FOUND, "%s/eval has no tasks (*.jsonl); name some with --tasks", dir);
+    str_release(&path);
+    return st;
+}
+
+typedef struct shown {
+    cmd_progress progress;
+    bool verbose;
+} shown;
+
+static bool on_task(void *ctx, size_t n_done, size_t n, const json_t *result) {
+    shown *s = ctx;
+    if (s->verbose) {
+        printf("%-12s %-8s %s\n", json_get_string(result, "id"), json_get_bool(result, "ok", false) ? "ok" : "not done",
+               json_get_string(result, "why"));
+        fflush(stdout);
+    } else {
+        cmd_progress_show(&s->progress, (double)n_done / (double)n);
+    }
+    return !cmd_interrupted();
+}
+
+static muga_status evaluate(const opened *o, eval_who who, const json_t *tasks, shown *s, eval_report *out, muga_error *err) {
+    const char *base = getenv("TMPDIR");
+    char scratch[256];
+    snprintf(scratch, sizeof scratch, "%.200s/muga-eval-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(scratch))
+        return error_set(err, MUGA_E_ENV, "no folder for the evaluation can be made in %.200s; set TMPDIR", base ? base : "/tmp");
+    const eval_spec spec = {.env = &o->env, .dir = o->dir, .data_dir = o->data_dir, .scratch = scratch, .model = o->model,
+                            .who = who, .on_task = on_task, .ctx = s};
+    muga_status st = eval_run(&spec, tasks, out, err);
+    nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    return st;
+}
+
+static void print_report_json(const eval_report *r) {
+    json_t *results = json_array(), *v;
+    size_t i;
+    json_array_foreach(r->results, i, v) {
+        json_array_append_new(results, json_pack("{s:O, s:O, s:O}", "id", json_object_get(v, "id"), "ok", json_object_get(v, "ok"),
+                                                 "why", json_object_get(v, "why")));
+    }
+    json_t *all = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "tasks", (json_int_t)r->tasks, "completed", (json_int_t)r->completed,
+                            "wrong_effects", (json_int_t)r->wrong_effects, "unapproved", (json_int_t)r->unapproved, "escalated",
+                            (json_int_t)r->escalated, "results", results);
+    cmd_print_json(all);
+    json_decref(all);
+}
+
+static void print_row(const char *who, const eval_report *r) {
+    printf("%-22s %4zu of %zu (%5.1f %%)   wrong effects %zu, unapproved %zu, escalated %zu   %.2f s and %.0f tokens a task\n", who,
+           r->completed, r->tasks, 100.0 * (double)r->completed / (double)r->tasks, r->wrong_effects, r->unapproved, r->escalated,
+           (double)r->us / 1e6 / (double)r->tasks, (double)r->n_tokens / (double)r->tasks);
+}
+
+/* The agent, and beside it what needs no agent at all. */
+static muga_status print_report(const opened *o, const json_t *tasks, shown *s, const eval_report *r, muga_error *err) {
+    static const struct { eval_who who; const char *name; } baselines[] = {
+        {EVAL_ALWAYS_ESCALATE, "always escalate"}, {EVAL_ALWAYS_FIRST_TOOL, "always the first tool"}};
+    const json_t *v;
+    muga_status st = MUGA_OK;
+    for (size_t i = 0; !s->verbose && i < r->tasks; i++) {
+        v = json_array_get(r->results, i);
+        if (!json_get_bool(v, "ok", false))
+            printf("not done: %-12s %s\n", json_get_string(v, "id"), json_get_string(v, "why"));
+    }
+    print_row(o->m->name, r);
+    s->verbose = false;
+    for (size_t i = 0; !st && i < ARRAY_LEN(baselines); i++) {
+        eval_report b;
+        st = evaluate(o, baselines[i].who, tasks, s, &b, err);
+        cmd_progress_finish(&s->progress);
+        if (!st) {
+            print_row(baselines[i].name, &b);
+            eval_report_release(&b);
+        }
+    }
+    return st;
+}
+
+static int agent_test(int argc, char **argv) {
+    const char *file = NULL, *model = NULL;
+    uint32_t threads = 0;
+    bool as_json = false;
+    shown s = {.progress = {.what = "evaluating"}};
+    const cmd_option options[] = {
+        {"--tasks", 0, CMD_STRING, &file, "FILE", "tasks as JSON lines (default: the agent's own, eval/*.jsonl)"},
+        {"--json", 0, CMD_FLAG, &as_json, NULL, "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
+        {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},
+        {"--model", 0, CMD_STRING, &model, "MODEL", "another model than the manifest's"},
+        {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"}};
+    cmd_positional p = {.min = 1, .max = 1};
+    muga_error err = {0};
+    opened o = {.dir = NULL};
+    eval_report report = {0};
+    json_t *tasks = json_array();
+    int code = cmd_parse("agent", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0) {
+        json_decref(tasks);
+        return code;
+    }
+    s.verbose = s.verbose && !as_json;
+    cmd_catch_interrupt();
+    muga_status st = tasks ? open_agent(&o, p.v[0], model, threads, &err) : error_nomem(&err, "tasks");
+    if (!st)
+        st = read_tasks(o.dir, file, tasks, &err);
+    if (!st)
+        st = evaluate(&o, EVAL_AGENT, tasks, &s, &report, &err);
+    cmd_progress_finish(&s.progress);
+    if (!st && as_json)
+        print_report_json(&report);
+    else if (!st)
+        st = print_report(&o, tasks, &s, &report, &err);
+    code = cmd_interrupted() ? 130 : st ? cmd_fail(&err) : report.wrong_effects + report.unapproved > 0 ? 1 : 0;
+    eval_report_release(&report);
+    json_decref(tasks);
+    opened_close(&o);
+    return cmd_finish_output(code);
+}
+
+/* ---- agent list ---- */
+
+static muga_status list_one(void *ctx, const char *name, const char *dir) {
+    json_t *list = ctx, *v = NULL;
+    str path = STR_INIT, text = STR_INIT;
+    muga_error err = {0};
+    str_printf(&path, "%s/agent.yaml", dir);
+    muga_status st = os_read_file(&os_system()->files, str_get(&path), (size_t)1 << 20, &text, &err);
+    if (!st)
+        st = yaml_parse(str_get(&text), text.len, "agent.yaml", &v, NULL, &err);
+    const char *model = json_get_string(v, "model"), *about = json_get_string(v, "description");
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", name, "dir", dir, "model", model ? model : "", "tools",
+                              (json_int_t)json_array_size(json_object_get(v, "tools")), "description",
+                              st ? err.message : about ? about : "");
+    st = entry && !json_array_append_new(list, entry) ? MUGA_OK : MUGA_E_NOMEM;
+    json_decref(v);
+    str_release(&text);
+    str_release(&path);
+    return st;
+}
+
+static int agent_list(int argc, char **argv) {
+    bool as_json = false;
+    const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an array of agents"}};
+    cmd_positional p = {.max = 0};
+    muga_error err = {0};
+    json_t *list = json_array();
+    int code = cmd_parse("agent", options, ARRAY_LEN(options), argc, argv, &p);
+    muga_status st = code >= 0 ? MUGA_OK : list ? cmd_agent_visit(list_one, list, &err) : error_nomem(&err, "agents");
+    size_t n = json_array_size(list);
+    if (code < 0 && !st && as_json) {
+        cmd_print_json(list);
+    } else if (code < 0 && !st) {
+        const char **cells = mem_alloc_array((n + 1) * 3, sizeof *cells);
+        static const char *const keys[] = {"name", "model", "description"}, *const heads[] = {"NAME", "MODEL", "WHAT IT DOES"};
+        for (size_t i = 0; cells && i < (n + 1) * 3; i++)
+            cells[i] = i < 3 ? heads[i] : json_get_string(json_array_get(list, i / 3 - 1), keys[i % 3]);
+        if (cells)
+            cmd_print_table(cells, n + 1, 3);
+        else
+            st = error_nomem(&err, "agents");
+        free(cells);
+    }
+    json_decref(list);
+    return code >= 0 ? code : st ? cmd_fail(&err) : cmd_finish_output(0);
+}
+
+int cmd_agent(int argc, char **argv) {
+    static const cmd_verb verbs[] = {
+        {"run", "run NAME [--message TEXT] [--session NAME=VALUE]", "serve a customer, live", NULL, agent_run},
+        {"test", "test NAME [--tasks FILE] [--json]", "measure it on tasks with checked end states", NULL, agent_test},
+        {"list", "list", "the agents there are", NULL, agent_list}};
+    return cmd_dispatch(verbs, ARRAY_LEN(verbs), "agent", argc, argv);
+}
