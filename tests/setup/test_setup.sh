@@ -31,9 +31,14 @@ run() {
         TMPDIR="$work" "$root/scripts/setup" "$@" >"$work/out" 2>"$work/err" || rc=$?
 }
 
+wrong() {
+    echo "$case_name: $1"
+    n_failed=$((n_failed + 1))
+}
+
 expect() { # expect RC LINES_OF_ERROR TEXT
     if [ "$rc" -ne "$1" ] || [ "$(wc -l <"$work/err")" -ne "$2" ] || ! grep -q -- "$3" "$work/err"; then
-        printf '%s: exit %s (wanted %s), wanted %s line(s) with "%s" on stderr, got:\n' "$case_name" "$rc" "$1" "$2" "$3"
+        printf '%s: exit %s, wanted %s and %s line(s) with "%s" on stderr; got:\n' "$case_name" "$rc" "$1" "$2" "$3"
         cat "$work/err"
         n_failed=$((n_failed + 1))
     fi
@@ -54,7 +59,7 @@ pip_works='[ "$1 $2" = "-m pip" ] && [ "$3" = --version ] && exit 0'
 fake all-there dpkg-query "$all_installed"
 fake all-there apt-get 'echo "apt-get was called" >&2; exit 1'
 run all-there --check
-[ "$rc" -eq 0 ] && [ ! -s "$work/out" ] && [ ! -s "$work/err" ] || { echo "all-there: not silent"; n_failed=$((n_failed + 1)); }
+[ "$rc" -eq 0 ] && [ ! -s "$work/out" ] && [ ! -s "$work/err" ] || wrong "not silent"
 
 fake no-apt dpkg-query "$none_installed"
 run no-apt --build
@@ -72,8 +77,8 @@ fake with-sudo id 'echo 1000'
 fake with-sudo sudo 'echo "$@" >>"'"$work"'/sudo.log"'
 run with-sudo --build
 [ "$rc" -eq 0 ] && grep -q 'apt-get .*install -y .*libjansson-dev' "$work/sudo.log" ||
-    { echo "with-sudo: apt-get did not go through sudo"; n_failed=$((n_failed + 1)); }
-! grep -q libcmocka-dev "$work/sudo.log" || { echo "with-sudo: --build wants test packages"; n_failed=$((n_failed + 1)); }
+    wrong "apt-get did not go through sudo"
+! grep -q libcmocka-dev "$work/sudo.log" || wrong "--build wants test packages"
 
 fake no-network dpkg-query "$none_installed"
 fake no-network id 'echo 0'
@@ -126,7 +131,7 @@ store=
 run no-home --print-model
 case $(cat "$work/out") in
 "$work"/nowhere/.local/share/muga/blobs/sha256-b179*) ;;
-*) echo "no-home: model not in the user's data folder: $(cat "$work/out")"; n_failed=$((n_failed + 1)) ;;
+*) wrong "model not in the user's data folder: $(cat "$work/out")" ;;
 esac
 unset store
 
