@@ -7,10 +7,11 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/muga-setup-XXXXXX")
 trap 'chmod -R u+rwX "$work"; rm -rf "$work"' EXIT
 n_failed=0
 
-# A PATH of the plain tools that setup uses, to which each case adds its own.
+# A PATH of the plain tools that setup uses; each case adds its own.
 tools=$work/tools
 mkdir "$tools"
-for tool in sh dirname rm mkdir mktemp cat cut cp df awk wc sha256sum sync mv tail grep env date id printf python3 sed; do
+for tool in sh dirname rm mkdir mktemp cat cut cp df awk wc sha256sum sync mv tail grep env date id printf python3 \
+    sed; do
     path=$(command -v "$tool") && case $path in /*) ln -s "$path" "$tools/$tool" ;; esac
 done
 
@@ -45,7 +46,7 @@ expect() { # expect RC LINES_OF_ERROR TEXT
 }
 
 expect_clean_store() {
-    if [ -n "$(find "$work/$case_name-home" -type f)" ] || [ -n "$(find "$work/$case_name-home" -name 'setup-*')" ]; then
+    if [ -n "$(find "$work/$case_name-home" -type f -o -name "setup-*")" ]; then
         echo "$case_name: left something in the store:"
         find "$work/$case_name-home"
         n_failed=$((n_failed + 1))
