@@ -94,15 +94,17 @@ void cmd_format_bytes(uint64_t bytes, char out[16]) {
 void cmd_progress_show(void *progress, double done) {
     cmd_progress *p = progress;
     int percent = (int)(MIN(MAX(done, 0.0), 1.0) * 100);
+    if (!p->active)
+        p->last = -1;
     if (cmd_is_terminal(STDERR_FILENO)) {
-        if (p->active && percent == p->last)
+        if (percent == p->last)
             return;
         char bar[31];
         for (int i = 0; i < 30; i++)
             bar[i] = i * 100 < percent * 30 ? '#' : '.';
         bar[30] = 0;
         fprintf(stderr, "\r%s [%s] %3d %%", p->what, bar, percent);
-    } else if (!p->active || percent / 50 != p->last / 50) {
+    } else if (percent / 50 > MAX(p->last, 0) / 50) { /* at the half and at the end */
         fprintf(stderr, "%s %d %%\n", p->what, percent);
     }
     p->active = true;
