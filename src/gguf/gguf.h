@@ -89,6 +89,7 @@ void gguf_writer_add_bool(gguf_writer *w, const char *key, bool v);
 void gguf_writer_add_string(gguf_writer *w, const char *key, const char *v);
 void gguf_writer_add_strings(gguf_writer *w, const char *key, const span *v, size_t n);
 void gguf_writer_add_i32s(gguf_writer *w, const char *key, const int32_t *v, size_t n);
+void gguf_writer_add_bytes(gguf_writer *w, const char *key, const void *v, size_t n); /* an array of U8 */
 void gguf_writer_add_f32s(gguf_writer *w, const char *key, const float *v, size_t n);
 void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, const uint64_t *dims, uint32_t n_dims,
                             const void *data); /* data borrowed until finish */

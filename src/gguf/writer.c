@@ -105,6 +105,10 @@ void gguf_writer_add_f32s(gguf_writer *w, const char *key, const float *v, size_
     add_numbers(w, key, GGUF_F32, v, n, sizeof v[0]);
 }
 
+void gguf_writer_add_bytes(gguf_writer *w, const char *key, const void *v, size_t n) {
+    add_numbers(w, key, GGUF_U8, v, n, 1);
+}
+
 void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, const uint64_t *dims, uint32_t n_dims,
                             const void *data) {
     const tensor_traits *traits = tensor_type_traits(type);

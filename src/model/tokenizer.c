@@ -46,6 +46,7 @@ static const kind_row kinds[] = {
     {"gpt2", TOKENIZER_BPE, VOCAB_SPELLING_BYTES, "default", false, false, VOCAB_NONE, VOCAB_NONE, VOCAB_NONE},
     {"gemma4", TOKENIZER_GEMMA4, VOCAB_SPELLING_SPACE, "gemma4", true, false, VOCAB_NONE, VOCAB_NONE, VOCAB_NONE},
     {"llama", TOKENIZER_SPM, VOCAB_SPELLING_SPACE, NULL, true, true, 1, 2, 0},
+    {"t5", TOKENIZER_UNIGRAM, VOCAB_SPELLING_SPACE, NULL, false, true, VOCAB_NONE, 1, 2},
     {"bert", TOKENIZER_WPM, VOCAB_SPELLING_SPACE, NULL, true, false, 101, VOCAB_NONE, 100},
 };
 
@@ -69,9 +70,10 @@ static muga_status choose_kind(const gguf_file *file, const kind_row **kind, con
         return st;
     *kind = find_kind(name);
     if (!*kind)
-        return error_set(err, MUGA_E_INPUT,
-                         "tokenizer \"%.*s\" is not supported (gpt2, gemma4, llama and bert are); use another model",
-                         (int)MIN(name.n, (size_t)40), name.p);
+        return error_set(
+            err, MUGA_E_INPUT,
+            "tokenizer \"%.*s\" is not supported (gpt2, gemma4, llama, t5 and bert are); use another model",
+            (int)MIN(name.n, (size_t)40), name.p);
     *pre = NULL;
     if (!(*kind)->pre)
         return MUGA_OK;
@@ -200,7 +202,8 @@ static muga_status read_bool(const gguf_file *file, const char *key, bool *value
 
 /* What add_special puts around the text. */
 static muga_status read_frame(tokenizer *t, const gguf_file *file, const kind_row *kind, muga_error *err) {
-    bool add_bos = kind->add_bos || (t->pre && t->pre->add_bos), add_eos = false, add_sep = t->kind == TOKENIZER_WPM;
+    bool add_bos = kind->add_bos || (t->pre && t->pre->add_bos), add_eos = t->kind == TOKENIZER_UNIGRAM,
+         add_sep = t->kind == TOKENIZER_WPM;
     int32_t sep = t->kind == TOKENIZER_WPM ? 102 : VOCAB_NONE;
     muga_status st;
     if ((st = read_bool(file, "tokenizer.ggml.add_bos_token", &add_bos, err)) ||
@@ -227,21 +230,30 @@ static int32_t find_piece(const tokenizer *t, const char *text) {
     return in_range(t, id) ? id : VOCAB_NONE;
 }
 
-/* Files don't say which special tokens take the white space after them; Phi-3's do, and it is known by its name. */
-static muga_status read_stripping(tokenizer *t, const gguf_file *file, muga_error *err) {
-    span name;
-    muga_status st = gguf_get_string(file, "general.name", &name, err);
-    if (st)
-        return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
-    for (size_t i = 0; i + 4 <= name.n && t->kind == TOKENIZER_SPM; i++) {
+static bool holds_phi3(span name) {
+    for (size_t i = 0; i + 4 <= name.n; i++) {
         const char *p = name.p + i;
         bool is_phi = (p[0] | 0x20) == 'p' && (p[1] | 0x20) == 'h' && (p[2] | 0x20) == 'i';
         if (is_phi && (p[3] == '3' || (p[3] == '-' && i + 5 <= name.n && p[4] == '3')))
-            t->strips_after = true;
+            return true;
     }
+    return false;
+}
+
+/* Files don't say which special tokens take the white space around them; models that need it are known by name. */
+static muga_status read_stripping(tokenizer *t, const gguf_file *file, muga_error *err) {
+    span name = {"", 0}, arch = {"", 0};
+    muga_status st = gguf_get_string(file, "general.name", &name, err);
+    if (!st || st == MUGA_E_NOT_FOUND)
+        st = gguf_get_string(file, "general.architecture", &arch, err);
+    if (st && st != MUGA_E_NOT_FOUND)
+        return st;
+    t->strips_after = t->kind == TOKENIZER_SPM && holds_phi3(name);
     t->keeps_after[0] = find_piece(t, "<unk>");
     t->keeps_after[1] = find_piece(t, "<s>");
     t->keeps_after[2] = find_piece(t, "<|endoftext|>");
+    bool masks = span_equal_string(arch, "nomic-bert-moe") || span_equal_string(arch, "jina-bert-v3");
+    t->strips_before = masks ? find_piece(t, "<mask>") : VOCAB_NONE;
     return MUGA_OK;
 }
 
@@ -258,10 +270,11 @@ static muga_status read_specials(tokenizer *t, const gguf_file *file, const kind
         (st = read_ends(t, file, err)) || (st = read_frame(t, file, kind, err)) ||
         (st = read_stripping(t, file, err)) ||
         (st = read_bool(file, "tokenizer.ggml.add_space_prefix", &t->space_prefix, err)) ||
+        (st = read_bool(file, "tokenizer.ggml.remove_extra_whitespaces", &t->merge_spaces, err)) ||
         (st = read_bool(file, "tokenizer.ggml.normalizer.lowercase", &t->lowercase, err)))
         return st;
     t->strip_accents = t->lowercase;
-    if (t->kind == TOKENIZER_WPM && t->unknown < 0)
+    if ((t->kind == TOKENIZER_WPM || t->kind == TOKENIZER_UNIGRAM) && t->unknown < 0)
         return error_set(err, MUGA_E_INPUT,
                          "key \"tokenizer.ggml.unknown_token_id\" is missing; use another file of this model");
     return read_bool(file, "tokenizer.ggml.normalizer.strip_accents", &t->strip_accents, err);
@@ -276,10 +289,15 @@ static muga_status open_kind(tokenizer *t, const gguf_file *file, muga_error *er
     t->kind_name = kind->name;
     if ((st = vocab_init(&t->vocab, file, kind->spelling, err)))
         return st;
-    if (t->kind == TOKENIZER_WPM && t->vocab.longest > WPM_MAX_PIECE_BYTES) /* matching tries every length */
-        return error_set(err, MUGA_E_INPUT, "a token has %u bytes; in a \"bert\" vocabulary at most %d are allowed",
-                         t->vocab.longest, WPM_MAX_PIECE_BYTES);
-    if (t->kind != TOKENIZER_WPM && (st = bpe_init(t, file, err)))
+    bool tries_lengths = t->kind == TOKENIZER_WPM || t->kind == TOKENIZER_UNIGRAM;
+    if (tries_lengths && t->vocab.longest > TOKENIZER_MAX_MATCH_BYTES)
+        return error_set(err, MUGA_E_INPUT, "a token has %u bytes; in a \"%s\" vocabulary at most %d are allowed",
+                         t->vocab.longest, t->kind_name, TOKENIZER_MAX_MATCH_BYTES);
+    if (t->kind == TOKENIZER_UNIGRAM)
+        st = unigram_init(t, file, err);
+    else if (t->kind != TOKENIZER_WPM)
+        st = bpe_init(t, file, err);
+    if (st)
         return st;
     if ((st = read_specials(t, file, kind, err)))
         return st;
@@ -304,6 +322,7 @@ void tokenizer_free(tokenizer *t) {
     if (!t)
         return;
     bpe_release(t);
+    unigram_release(t);
     vocab_release(&t->vocab);
     free(t);
 }
@@ -342,6 +361,8 @@ static muga_status encode_stretch(const encoding *e, size_t from, size_t to) {
         return MUGA_OK;
     if (t->kind == TOKENIZER_WPM)
         return wpm_encode(t, p, n, e->out, e->err);
+    if (t->kind == TOKENIZER_UNIGRAM)
+        return unigram_encode(t, span_of(p, n), e->out, e->err);
     if (t->vocab.spelling == VOCAB_SPELLING_SPACE && (t->space_prefix || memmem(p, n, "\xE2\x96\x81", 3)))
         return encode_spaced(t, p, n, from, e->out, e->flags.lossy, e->err);
     return bpe_encode(t, span_of(p, n), from, e->flags.lossy, e->out, e->err);
@@ -370,7 +391,10 @@ static muga_status encode_text(const encoding *e, size_t n) {
             at++;
             continue;
         }
-        muga_status st = encode_stretch(e, from, at);
+        size_t to = at;
+        while (to > from && id == t->strips_before && is_ascii_space(text[to - 1]))
+            to--;
+        muga_status st = encode_stretch(e, from, to);
         if (st)
             return st;
         if (!token_list_push(e->out, id))

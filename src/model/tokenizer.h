@@ -1,8 +1,8 @@
 /* Tokenizer: text to token ids and back, from the vocabulary inside a GGUF file.
  *
  * Kinds (tokenizer.ggml.model): "gpt2" = byte-level BPE with the pre-tokenizer named by tokenizer.ggml.pre; "gemma4" =
- * BPE over characters with byte fallback; "llama" = SentencePiece BPE by scores, with byte fallback; "bert" =
- * WordPiece. Any other kind or pre-tokenizer is refused by name at open (MUGA_E_INPUT).
+ * BPE over characters with byte fallback; "llama" = SentencePiece BPE by scores, with byte fallback; "t5" =
+ * SentencePiece Unigram; "bert" = WordPiece. Any other kind or pre-tokenizer is refused by name at open (MUGA_E_INPUT).
  *
  * Ownership: self-contained. Nothing points into the file after tokenizer_open returns; spans given out are
  * borrowed from the tokenizer and live as long as it does.

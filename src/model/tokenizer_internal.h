@@ -12,8 +12,15 @@
  *   BPE     words by a pre-tokenizer, bytes merged by rank
  *   GEMMA4  lines, characters merged by rank, bytes for what is left
  *   SPM     no words, characters merged by the score of what comes of it, bytes for what is left (SentencePiece BPE)
- *   WPM     normalised words, longest piece first (WordPiece) */
-typedef enum tokenizer_kind_id { TOKENIZER_BPE, TOKENIZER_GEMMA4, TOKENIZER_SPM, TOKENIZER_WPM } tokenizer_kind_id;
+ *   WPM     normalised words, longest piece first (WordPiece)
+ *   UNIGRAM normalised text, the likeliest pieces (SentencePiece Unigram) */
+typedef enum tokenizer_kind_id {
+    TOKENIZER_BPE,
+    TOKENIZER_GEMMA4,
+    TOKENIZER_SPM,
+    TOKENIZER_WPM,
+    TOKENIZER_UNIGRAM
+} tokenizer_kind_id;
 
 /* One merge: symbols left and right become result; a lower rank goes first. rank 0 = free slot. */
 typedef struct bpe_merge {
@@ -30,7 +37,27 @@ typedef struct bpe {
 } bpe;
 
 #define TOKENIZER_MAX_ENDS 32
-#define WPM_MAX_PIECE_BYTES 256
+#define TOKENIZER_MAX_MATCH_BYTES 256 /* of a piece in the kinds that try every length: WPM and UNIGRAM */
+
+/* Trie over the pieces. Siblings stand together, in order of their bytes; where is_dense without gaps, empty nodes
+ * between them, so that a byte is an index. */
+typedef struct unigram_node {
+    uint32_t children; /* index of the first */
+    int32_t id; /* the piece that ends here, VOCAB_NONE = none; where is_tail: the only one that goes on from here */
+    uint16_t n_children;
+    uint8_t byte;
+    bool is_tail, is_dense;
+} unigram_node;
+
+typedef struct unigram {
+    uint32_t *map; /* character map: the double array */
+    size_t n_map;
+    char *replacements;    /* and the strings it points to, each ending in NUL */
+    size_t n_replacements; /* bytes */
+    unigram_node *nodes;   /* [0] is the root */
+    uint32_t n_nodes, cap_nodes;
+    double unknown_score;
+} unigram;
 
 struct tokenizer {
     tokenizer_kind_id kind;
@@ -38,11 +65,14 @@ struct tokenizer {
     vocab vocab;
     const pretokenizer *pre; /* NULL in the kinds that have none */
     bpe bpe;
+    unigram unigram;
     bool cuts_at_spaces; /* no piece has a space after another character: text may be merged word by word */
     bool space_prefix;   /* text begins, and goes on after a special token, with a space */
     bool strips_after;   /* white space after a special token belongs to it, but after those in keeps_after */
     int32_t keeps_after[3];
+    int32_t strips_before;         /* white space before this token belongs to it; VOCAB_NONE = no such token */
     bool lowercase, strip_accents; /* WPM */
+    bool merge_spaces;             /* UNIGRAM */
     int32_t bos, eos, eot, unknown;
     int32_t first, last; /* what add_special puts around the text; VOCAB_NONE = nothing */
     int32_t ends[TOKENIZER_MAX_ENDS];
@@ -56,5 +86,8 @@ void bpe_release(tokenizer *t);
  * text, for messages; lossy as in tokenizer_flags. */
 MUGA_MUST_USE muga_status bpe_encode(const tokenizer *t, span text, size_t offset, bool lossy, token_list *out,
                                      muga_error *err);
+MUGA_MUST_USE muga_status unigram_init(tokenizer *t, const gguf_file *file, muga_error *err);
+void unigram_release(tokenizer *t);
+MUGA_MUST_USE muga_status unigram_encode(const tokenizer *t, span text, token_list *out, muga_error *err);
 MUGA_MUST_USE muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, muga_error *err);
 #endif

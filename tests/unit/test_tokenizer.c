@@ -298,6 +298,113 @@ static void sentencepiece_merges_by_score(void **state) {
     tokenizer_free(t);
 }
 
+/* ---- Unigram ---- */
+
+static const char *const unigram_tokens[] = {"<pad>",
+                                             "</s>",
+                                             "<unk>",
+                                             "\xE2\x96\x81",
+                                             "a",
+                                             "b",
+                                             "c",
+                                             "ab",
+                                             "bc",
+                                             "abc",
+                                             "\xE2\x96\x81"
+                                             "a",
+                                             "\xE2\x96\x81"
+                                             "ab",
+                                             "ca",
+                                             "cab",
+                                             "bca",
+                                             "aa"};
+static const float unigram_scores[] = {0,      0,       0,      -2.13f, -3.71f, -4.07f, -3.93f,  -6.57f,
+                                       -7.11f, -10.03f, -4.61f, -8.87f, -6.91f, -9.99f, -10.51f, -6.33f};
+
+/* With a character map that turns "A" to "a": root, "A", and the place of its replacement, in a double array. */
+static tokenizer *open_unigram(void) {
+    muga_error err;
+    gguf_file *file;
+    tokenizer *t;
+    str bytes = STR_INIT;
+    span tokens[ARRAY_LEN(unigram_tokens)];
+    int32_t types[ARRAY_LEN(unigram_tokens)];
+    for (size_t i = 0; i < ARRAY_LEN(tokens); i++) {
+        tokens[i] = span_of_string(unigram_tokens[i]);
+        types[i] = i == 2 ? 2 : i < 2 ? 3 : 1;
+    }
+    enum { N_NODES = 512, BASE = 256, PLACE = BASE ^ 'A' };
+    uint32_t map[1 + N_NODES] = {N_NODES * sizeof(uint32_t)};
+    map[1] = BASE << 10;
+    map[1 + PLACE] = 1u << 10 | 1u << 8 | 'A';
+    map[1 + (PLACE ^ 1)] = 1u << 31;
+    char charsmap[sizeof map + 2];
+    memcpy(charsmap, map, sizeof map);
+    memcpy(charsmap + sizeof map, "a", 2);
+    gguf_writer *w = gguf_writer_new();
+    assert_non_null(w);
+    gguf_writer_add_string(w, "tokenizer.ggml.model", "t5");
+    gguf_writer_add_strings(w, "tokenizer.ggml.tokens", tokens, ARRAY_LEN(tokens));
+    gguf_writer_add_i32s(w, "tokenizer.ggml.token_type", types, ARRAY_LEN(types));
+    gguf_writer_add_f32s(w, "tokenizer.ggml.scores", unigram_scores, ARRAY_LEN(unigram_scores));
+    gguf_writer_add_bytes(w, "tokenizer.ggml.precompiled_charsmap", charsmap, sizeof charsmap);
+    assert_ok(gguf_writer_finish(w, &bytes, &err), &err);
+    gguf_writer_free(w);
+    assert_ok(gguf_open_memory(bytes.data, bytes.len, &file, &err), &err);
+    assert_ok(tokenizer_open(file, &t, &err), &err);
+    gguf_close(file);
+    str_release(&bytes);
+    return t;
+}
+
+/* The greatest sum of scores over every way to cut the text into pieces. A space is spelled U+2581 in the pieces. */
+static double best_cut(const char *text) {
+    double best = *text ? -1e9 : 0.0;
+    for (size_t i = 3; i < ARRAY_LEN(unigram_tokens); i++) {
+        const char *piece = unigram_tokens[i];
+        bool spaced = strncmp(piece, "\xE2\x96\x81", 3) == 0;
+        size_t n = strlen(piece + (spaced ? 3 : 0));
+        if ((spaced && text[0] != ' ') || strncmp(text + spaced, piece + (spaced ? 3 : 0), n) != 0)
+            continue;
+        double sum = (double)unigram_scores[i] + best_cut(text + spaced + n);
+        best = MAX(best, sum);
+    }
+    return best;
+}
+
+static void unigram_takes_the_likeliest_cut(void **state) {
+    (void)state;
+    rng random = {13};
+    tokenizer *t = open_unigram();
+    for (int round = 0; round < 3000; round++) {
+        muga_error err;
+        char text[16] = " ";
+        token_list ids = TOKEN_LIST_INIT;
+        str back = STR_INIT;
+        size_t n = 1 + rng_below(&random, 12);
+        for (size_t i = 0; i < n; i++)
+            text[1 + i] = "abc "[rng_below(&random, i ? 4 : 3)];
+        assert_ok(tokenizer_encode(t, text + 1, n, (tokenizer_flags){0}, &ids, &err), &err);
+        double sum = 0;
+        for (size_t i = 0; i < ids.n; i++)
+            sum += (double)unigram_scores[ids.ids[i]];
+        tokenizer_decode(t, ids.ids, ids.n, false, &back);
+        assert_string_equal(str_get(&back), text); /* with the space that is put before a text */
+        double wanted = best_cut(text);
+        if (sum < wanted - 1e-9 || sum > wanted + 1e-9)
+            fail_msg("\"%s\": sum %f, best %f", text, sum, wanted);
+        str_release(&back);
+        token_list_release(&ids);
+    }
+    assert_encodes(t, "A", false, false, "10"); /* by the character map */
+    assert_encodes(t, "a", true, false, "10 1");
+    assert_encodes(t, "xyz", false, false, "3 2"); /* unknown neighbours are one */
+    assert_encodes(t, "xay", false, false, "3 2 4 2");
+    assert_encodes(t, "", false, false, "");
+    assert_encodes(t, "a</s>a", false, true, "10 1 10");
+    tokenizer_free(t);
+}
+
 /* ---- the small model ---- */
 
 static void check_round_trip(const tokenizer *t, const char *text, size_t n) {
@@ -491,6 +598,7 @@ int main(void) {
         cmocka_unit_test(a_well_known_end_is_one_whatever_its_type),
         cmocka_unit_test(a_byte_without_a_token_is_named),
         cmocka_unit_test(sentencepiece_merges_by_score),
+        cmocka_unit_test(unigram_takes_the_likeliest_cut),
         cmocka_unit_test(any_bytes_come_back),
         cmocka_unit_test(long_runs_take_no_longer_than_they_must),
         cmocka_unit_test(merging_is_what_its_definition_says),
