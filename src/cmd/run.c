@@ -65,6 +65,15 @@ static void print_speed(const llm_reply *r) {
             generate_s > 0 ? r->n_generated / generate_s : 0.0);
 }
 
+/* An answer that did not end by itself: at -n, or where the context did. */
+static void say_length(const chat *c, const llm_reply *r) {
+    if (c->max_tokens && r->n_generated >= c->max_tokens)
+        fprintf(stderr, "muga: the answer was cut at -n %u tokens\n", c->max_tokens);
+    else
+        fprintf(stderr, "muga: the answer was cut where the context of %u tokens ended; --ctx makes room\n",
+                c->model->n_ctx);
+}
+
 static int answer_once(chat *c, const char *p, size_t n, bool verbose) {
     muga_error err = {0};
     llm_reply reply = {0};
@@ -75,7 +84,7 @@ static int answer_once(chat *c, const char *p, size_t n, bool verbose) {
     fflush(stdout);
     bool cancelled = reply.finish == LLM_FINISH_CANCELLED;
     if (reply.finish == LLM_FINISH_LENGTH)
-        fprintf(stderr, "muga: the answer ended at the token limit\n");
+        say_length(c, &reply);
     if (verbose)
         print_speed(&reply);
     llm_reply_release(&reply);
@@ -132,7 +141,7 @@ static int chat_loop(chat *c, bool verbose) {
             cmd_fail(&err);
         } else {
             if (reply.finish == LLM_FINISH_LENGTH)
-                fprintf(stderr, "muga: the answer ended where the context of %u tokens did\n", c->model->n_ctx);
+                say_length(c, &reply);
             if (verbose)
                 print_speed(&reply);
             llm_reply_release(&reply);
