@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 int cmd_exit_code(muga_status status) {
@@ -55,11 +56,17 @@ void cmd_print_json(const json_t *v) {
     str_release(&s);
 }
 
+/* A pipe whose reader has gone shows it, whenever the write failed. */
+static bool reader_is_gone(void) {
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
 int cmd_finish_output(int code) {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
-    if (errno != EPIPE)
+    if (errno != EPIPE && !reader_is_gone())
         fprintf(stderr, "muga: output could not be written: %s\n", strerror(errno ? errno : EIO));
     return 6;
 }
