@@ -1,0 +1,559 @@
+/* If this fails, a logit depends on something it must not depend on (batch, chunks, threads, instruction set, forks,
+ * what a cache held before), the numbers of "arithmetic 1" have changed, or text is generated otherwise than engine.h
+ * says: past a limit, through a stop string, with half a character, or against its constraint.
+ *
+ * All of it runs on tests/data/tiny.gguf; tests/data/tiny.logits holds the digests of its logits in each mode. */
+#include "support/support.h"
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "base/utf8.h"
+#include "engine/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define N_IDS 150 /* over three pages */
+
+static int32_t ids[N_IDS], other_ids[N_IDS];
+
+static int make_ids(void **state) {
+    (void)state;
+    rng r = {5};
+    for (int i = 0; i < N_IDS; i++) {
+        ids[i] = (int32_t)rng_below(&r, 400);
+        other_ids[i] = (int32_t)rng_below(&r, 400);
+    }
+    return 0;
+}
+
+static engine *open_with(engine_options o) {
+    engine *e = NULL;
+    muga_error err = {0};
+    assert_ok(engine_open(source_path("tests/data/tiny.gguf"), &o, &e, &err), &err);
+    return e;
+}
+
+static engine *open_plain(void) {
+    return open_with((engine_options){.isa = -1, .n_threads = 1});
+}
+
+static engine_session *session_of(engine *e, uint32_t n_ctx) {
+    engine_session *s = NULL;
+    muga_error err = {0};
+    assert_ok(engine_session_new(e, n_ctx, &s, &err), &err);
+    return s;
+}
+
+static void feed(engine_session *s, const int32_t *v, uint32_t n) {
+    muga_error err = {0};
+    assert_ok(engine_session_feed(s, v, n, &err), &err);
+}
+
+/* Rows of logits as they are computed. */
+typedef struct rows {
+    float *v;
+    uint32_t n, n_vocab;
+} rows;
+
+static void keep(void *ctx, uint32_t pos, const float *logits) {
+    rows *r = ctx;
+    assert_int_equal(pos, r->n);
+    r->v = mem_resize_array(r->v, (size_t)(r->n + 1) * r->n_vocab, sizeof(float));
+    memcpy(r->v + (size_t)r->n++ * r->n_vocab, logits, r->n_vocab * sizeof(float));
+}
+
+/* All rows of v[0, n), the prompt given in parts of `part` tokens. */
+static rows all_rows(engine *e, const int32_t *v, uint32_t n, uint32_t part) {
+    rows r = {.n_vocab = engine_params(e)->n_vocab};
+    engine_session *s = session_of(e, 256);
+    muga_error err = {0};
+    for (uint32_t at = 0; at < n; at += part) {
+        engine_item it = {.session = s,
+                          .ids = v + at,
+                          .n = MIN(part, n - at),
+                          .want = ENGINE_LOGITS_ALL,
+                          .on_logits = keep,
+                          .on_logits_ctx = &r};
+        assert_ok(engine_step(e, &it, 1, &err), &err);
+    }
+    engine_session_free(s);
+    return r;
+}
+
+static void assert_same_rows(const rows *a, const rows *b, const char *what) {
+    assert_int_equal(a->n, b->n);
+    if (memcmp(a->v, b->v, (size_t)a->n * a->n_vocab * sizeof(float)) != 0)
+        fail_msg("logits differ: %s", what);
+}
+
+/* ---- what a logit may not depend on ---- */
+
+static void logits_do_not_depend_on_chunks_threads_or_instruction_set(void **state) {
+    (void)state;
+    const uint32_t batches[] = {1, 3, 7, 40, 128};
+    for (int mode = 0; mode < 4; mode++) {
+        engine_options o = {.isa = KERNEL_ISA_REF, .n_threads = 1, .exact = mode & 1, .kv_f32 = mode & 2};
+        engine *e = open_with(o);
+        rows want = all_rows(e, ids, N_IDS, N_IDS);
+        engine_free(e);
+        for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++)
+            for (size_t i = 0; i < ARRAY_LEN(batches); i++) {
+                if (!kernel_isa_available((kernel_isa)isa))
+                    continue;
+                char what[96];
+                o.isa = isa;
+                o.n_batch = batches[i];
+                o.n_threads = 1 + (int)i % 3;
+                snprintf(what, sizeof what, "mode %d, %s, batch %u, %d threads", mode, kernel_isa_name((kernel_isa)isa),
+                         o.n_batch, o.n_threads);
+                e = open_with(o);
+                rows got = all_rows(e, ids, N_IDS, i % 2 ? 37 : N_IDS);
+                assert_same_rows(&got, &want, what);
+                free(got.v);
+                engine_free(e);
+            }
+        free(want.v);
+    }
+}
+
+static void sequences_in_one_batch_do_not_touch_each_other(void **state) {
+    (void)state;
+    engine *e = open_with((engine_options){.isa = -1, .n_threads = 2, .n_batch = 16});
+    rows want[2] = {all_rows(e, ids, N_IDS, N_IDS), all_rows(e, other_ids, N_IDS, N_IDS)};
+    rows got[2] = {{.n_vocab = want[0].n_vocab}, {.n_vocab = want[0].n_vocab}};
+    engine_session *s[2] = {session_of(e, 256), session_of(e, 256)};
+    const int32_t *v[2] = {ids, other_ids};
+    uint32_t at[2] = {0, 0};
+    muga_error err = {0};
+    for (uint32_t step = 0; at[0] < N_IDS || at[1] < N_IDS; step++) {
+        engine_item items[2];
+        uint32_t n_items = 0;
+        for (uint32_t i = 0; i < 2; i++) {
+            uint32_t n = MIN(N_IDS - at[i], 1 + (step * (i + 3) + i) % 11);
+            if (n > 0)
+                items[n_items++] = (engine_item){.session = s[i],
+                                                 .ids = v[i] + at[i],
+                                                 .n = n,
+                                                 .want = ENGINE_LOGITS_ALL,
+                                                 .on_logits = keep,
+                                                 .on_logits_ctx = &got[i]};
+            at[i] += n;
+        }
+        assert_ok(engine_step(e, items, n_items, &err), &err);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_same_rows(&got[i], &want[i], "two sequences in one batch");
+        engine_session_free(s[i]);
+        free(got[i].v);
+        free(want[i].v);
+    }
+    engine_free(e);
+}
+
+static void forks_share_and_part(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    uint32_t row = engine_params(e)->n_vocab * (uint32_t)sizeof(float);
+    const uint32_t cuts[] = {1, 63, 64, 65, 100, 128};
+    for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
+        uint32_t cut = cuts[i];
+        muga_error err = {0};
+        engine_session *a = session_of(e, 256), *b, *c, *plain = session_of(e, 256);
+        feed(a, ids, cut);
+        assert_ok(engine_session_fork(a, &b, &err), &err);
+        assert_memory_equal(engine_session_logits(a), engine_session_logits(b), row);
+        feed(a, other_ids, 5); /* writes where b will write */
+        assert_ok(engine_session_fork(a, &c, &err), &err);
+        engine_session_free(a);
+        feed(b, ids + cut, N_IDS - cut);
+        feed(plain, ids, N_IDS);
+        assert_memory_equal(engine_session_logits(b), engine_session_logits(plain), row);
+        engine_session_truncate(c, cut); /* what lies behind the cut must not be seen again */
+        assert_null(engine_session_logits(c));
+        feed(c, ids + cut, N_IDS - cut);
+        assert_memory_equal(engine_session_logits(c), engine_session_logits(plain), row);
+        assert_int_equal(engine_session_common(c, ids, N_IDS), N_IDS);
+        assert_int_equal(engine_session_common(c, other_ids, N_IDS), ids[0] == other_ids[0]);
+        engine_session_free(b);
+        engine_session_free(c);
+        engine_session_free(plain);
+    }
+    engine_free(e);
+}
+
+/* The digests are ours: they change only with the name of the arithmetic. */
+static void the_numbers_of_the_arithmetic_are_unchanged(void **state) {
+    (void)state;
+    str text = STR_INIT;
+    muga_error err = {0};
+    assert_string_equal(KERNEL_ARITHMETIC, "arithmetic 1");
+    assert_ok(os_read_file(&os_system()->files, source_path("tests/data/tiny.logits"), 4096, &text, &err), &err);
+    for (int mode = 0; mode < 4; mode++)
+        for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
+            if (!kernel_isa_available((kernel_isa)isa))
+                continue;
+            engine *e = open_with((engine_options){.isa = isa, .n_threads = 2, .exact = mode & 1, .kv_f32 = mode & 2});
+            rows r = all_rows(e, ids, N_IDS, N_IDS);
+            uint8_t digest[SHA256_BYTES];
+            char hex[SHA256_HEX], line[128];
+            sha256_of(r.v, (size_t)r.n * r.n_vocab * sizeof(float), digest);
+            hex_write(digest, sizeof digest, hex);
+            snprintf(line, sizeof line, "%s %s %s\n", mode & 1 ? "f32" : "int8", mode & 2 ? "f32" : "f16", hex);
+            if (!strstr(str_get(&text), line))
+                fail_msg("%s: not in tests/data/tiny.logits: %s", kernel_isa_name((kernel_isa)isa), line);
+            free(r.v);
+            engine_free(e);
+        }
+    str_release(&text);
+}
+
+/* ---- limits and bad input ---- */
+
+static void limits_name_both_numbers_and_change_nothing(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    muga_error err = {0};
+    engine_session *s = session_of(e, 70), *none = NULL;
+    assert_status(engine_session_new(e, 1u << 30, &none, &err), MUGA_E_LIMIT, &err, "2048");
+    feed(s, ids, 60);
+    assert_status(engine_session_feed(s, ids, 11, &err), MUGA_E_LIMIT, &err, "71");
+    assert_status(engine_session_feed(s, ids, UINT32_MAX, &err), MUGA_E_LIMIT, &err, "70");
+    const int32_t bad[] = {3, -1}, beyond[] = {416};
+    assert_status(engine_session_feed(s, bad, 2, &err), MUGA_E_INPUT, &err, "position 61");
+    assert_status(engine_session_feed(s, beyond, 1, &err), MUGA_E_INPUT, &err, "416");
+    assert_status(engine_session_feed(s, ids, 0, &err), MUGA_E_USAGE, &err, "no tokens");
+    assert_int_equal(engine_session_count(s), 60);
+    assert_non_null(engine_session_logits(s));
+    feed(s, ids, 10);
+    engine_session_free(s);
+    engine_free(e);
+}
+
+static void an_absent_instruction_set_is_named(void **state) {
+    (void)state;
+    engine *e = NULL;
+    muga_error err = {0};
+    for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++)
+        if (!kernel_isa_available((kernel_isa)isa)) {
+            engine_options o = {.isa = isa};
+            assert_status(engine_open(source_path("tests/data/tiny.gguf"), &o, &e, &err), MUGA_E_ENV, &err,
+                          kernel_isa_name((kernel_isa)isa));
+        }
+}
+
+/* A copy of the model with one float of a tensor replaced. */
+static const char *spoiled(const char *tensor, float value) {
+    str bytes = STR_INIT;
+    muga_error err = {0};
+    gguf_file *f;
+    assert_ok(os_read_file(&os_system()->files, source_path("tests/data/tiny.gguf"), 1 << 24, &bytes, &err), &err);
+    assert_ok(gguf_open_memory(bytes.data, bytes.len, &f, &err), &err);
+    const gguf_tensor *t = gguf_tensor_find(f, tensor);
+    assert_non_null(t);
+    assert_int_equal(t->type, TENSOR_F32);
+    memcpy(bytes.data + ((const char *)t->data - bytes.data), &value, sizeof value);
+    gguf_close(f);
+    const char *path = scratch_path("spoiled.gguf");
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    return path;
+}
+
+static void a_damaged_weight_is_reported_with_its_position(void **state) {
+    (void)state;
+    const float values[] = {NAN, INFINITY};
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        engine_options o = ENGINE_OPTIONS_DEFAULT;
+        engine *e = NULL;
+        muga_error err = {0};
+        assert_ok(engine_open(spoiled("blk.1.ffn_norm.weight", values[i]), &o, &e, &err), &err);
+        engine_session *s = session_of(e, 64);
+        assert_status(engine_session_feed(s, ids, 9, &err), MUGA_E_NONFINITE, &err, "position 8");
+        assert_int_equal(engine_session_count(s), 0);
+        engine_session_free(s);
+        engine_free(e);
+    }
+}
+
+/* ---- generating ---- */
+
+typedef struct stream {
+    str text;
+    uint32_t n_calls, cancel_at;
+} stream;
+
+static bool on_text(void *ctx, const char *p, size_t n) {
+    stream *s = ctx;
+    assert_true(n > 0 && utf8_valid(p, n));
+    str_append(&s->text, p, n);
+    return ++s->n_calls != s->cancel_at;
+}
+
+static engine_session *prompted(engine *e, const char *text) {
+    token_list l = TOKEN_LIST_INIT;
+    muga_error err = {0};
+    assert_ok(
+        tokenizer_encode(engine_tokenizer(e), text, strlen(text), (tokenizer_flags){.parse_special = true}, &l, &err),
+        &err);
+    engine_session *s = session_of(e, 512);
+    feed(s, l.ids, (uint32_t)l.n);
+    token_list_release(&l);
+    return s;
+}
+
+static sampler_settings warm(uint64_t seed) {
+    sampler_settings set = SAMPLER_GREEDY;
+    set.temperature = 1.0f;
+    set.seed = seed;
+    return set;
+}
+
+static void text_streams_in_whole_characters_up_to_the_limit(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        engine_session *s = prompted(e, "where is my order");
+        sampler_settings set = warm(seed);
+        stream out = {0};
+        engine_generated g;
+        muga_error err = {0};
+        engine_generate_args a = {.session = s,
+                                  .sampling = &set,
+                                  .max_tokens = 60,
+                                  .ignore_end = true,
+                                  .on_text = on_text,
+                                  .on_text_ctx = &out};
+        assert_ok(engine_generate(&a, &g, &err), &err);
+        assert_int_equal(g.finish, ENGINE_LENGTH);
+        assert_int_equal(g.ids.n, 60);
+        assert_string_equal(str_get(&out.text), str_get(&g.text));
+        str_release(&out.text);
+        engine_generated_release(&g);
+        engine_session_free(s);
+    }
+    engine_free(e);
+}
+
+static void a_stop_string_ends_the_text_wherever_tokens_cut_it(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    engine_session *s = prompted(e, "where is my order"), *again;
+    sampler_settings set = warm(3);
+    muga_error err = {0};
+    engine_generated whole, cut;
+    assert_ok(engine_session_fork(s, &again, &err), &err);
+    engine_generate_args a = {.session = s, .sampling = &set, .max_tokens = 60, .ignore_end = true};
+    assert_ok(engine_generate(&a, &whole, &err), &err);
+    assert_true(whole.text.len > 40);
+    uint32_t n_checked = 0;
+    for (size_t at = 0; at + 6 < whole.text.len; at += 5) {
+        char stop[8] = {0};
+        memcpy(stop, whole.text.data + at, 6);
+        if (strlen(stop) != 6 || !utf8_valid(stop, 6) || strstr(stop, "\xEF\xBF\xBD"))
+            continue;
+        n_checked++;
+        const char *stops[] = {"never to be seen", stop};
+        stream out = {0};
+        engine_session *t;
+        assert_ok(engine_session_fork(again, &t, &err), &err);
+        a = (engine_generate_args){.session = t,
+                                   .sampling = &set,
+                                   .max_tokens = 60,
+                                   .ignore_end = true,
+                                   .stop = stops,
+                                   .n_stop = 2,
+                                   .on_text = on_text,
+                                   .on_text_ctx = &out};
+        assert_ok(engine_generate(&a, &cut, &err), &err);
+        assert_int_equal(cut.finish, ENGINE_STOP);
+        assert_int_equal(cut.text.len, (size_t)(strstr(whole.text.data, stop) - whole.text.data));
+        assert_memory_equal(str_get(&cut.text), whole.text.data, cut.text.len);
+        assert_string_equal(str_get(&out.text), str_get(&cut.text));
+        str_release(&out.text);
+        engine_generated_release(&cut);
+        engine_session_free(t);
+    }
+    assert_true(n_checked >= 5);
+    engine_generated_release(&whole);
+    engine_session_free(s);
+    engine_session_free(again);
+    engine_free(e);
+}
+
+static void cancelling_keeps_what_was_given(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    engine_session *s = prompted(e, "hello");
+    sampler_settings set = warm(1);
+    stream out = {.cancel_at = 3};
+    engine_generated g;
+    muga_error err = {0};
+    engine_generate_args a = {
+        .session = s, .sampling = &set, .ignore_end = true, .on_text = on_text, .on_text_ctx = &out};
+    assert_ok(engine_generate(&a, &g, &err), &err);
+    assert_int_equal(g.finish, ENGINE_CANCELLED);
+    assert_int_equal(out.n_calls, 3);
+    assert_string_equal(str_get(&out.text), str_get(&g.text));
+    str_release(&out.text);
+    engine_generated_release(&g);
+    engine_session_free(s);
+    engine_free(e);
+}
+
+static const char schema_text[] =
+    "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"tool\", \"note\", \"n\"], \"properties\": {"
+    "\"tool\": {\"enum\": [\"order_status\", \"reset_password\"]}, \"note\": {\"type\": \"string\", \"maxLength\": 300},"
+    "\"n\": {\"type\": \"integer\"}}}";
+
+/* One constrained text; MUGA_OK or what generate said. */
+static muga_status constrained(engine *e, const json_t *schema, uint64_t seed, uint32_t max_tokens, engine_generated *g,
+                               muga_error *err) {
+    constrain_grammar *grammar;
+    constrain_state *state;
+    assert_ok(constrain_compile_schema(schema, &(constrain_options){0}, &grammar, err), err);
+    assert_ok(constrain_state_new(grammar, &state, err), err);
+    engine_session *s = prompted(e, "<|im_start|>user\nwhere is it<|im_end|>\n<|im_start|>assistant\n");
+    sampler_settings set = warm(seed);
+    engine_generate_args a = {.session = s, .sampling = &set, .max_tokens = max_tokens, .constraint = state};
+    muga_status st = engine_generate(&a, g, err);
+    engine_session_free(s);
+    constrain_state_free(state);
+    constrain_grammar_free(grammar);
+    return st;
+}
+
+static void constrained_text_is_valid_at_every_token_limit(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    json_t *schema;
+    muga_error err = {0};
+    assert_ok(json_parse(schema_text, strlen(schema_text), "schema", &schema, &err), &err);
+    uint32_t shortest = 0, n_forced = 0;
+    for (uint32_t limit = 1; limit < 120; limit++) {
+        engine_generated g = {0};
+        json_t *value = NULL;
+        muga_status st = constrained(e, schema, limit, limit, &g, &err);
+        if (st) {
+            assert_int_equal(st, MUGA_E_LIMIT); /* below the shortest answer, by name */
+            assert_int_equal(shortest, 0);
+            continue;
+        }
+        shortest = shortest ? shortest : limit;
+        n_forced = MAX(n_forced, g.n_forced);
+        assert_int_equal(g.finish, ENGINE_STOP);
+        assert_true(g.ids.n <= limit);
+        assert_ok(json_parse(g.text.data, g.text.len, "answer", &value, &err), &err);
+        assert_ok(constrain_validate(schema, value, &(constrain_validate_options){0}, &err), &err);
+        json_decref(value);
+        engine_generated_release(&g);
+    }
+    print_message("shortest answer within %u tokens; up to %u tokens forced\n", shortest, n_forced);
+    assert_in_range(shortest, 5, 60);
+    assert_true(n_forced > 3); /* the keys are no choice of the model's */
+    json_decref(schema);
+    engine_free(e);
+}
+
+static void forced_tokens_are_the_tokenizers_own(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    json_t *schema;
+    muga_error err = {0};
+    static const char text[] = "{\"const\": \"order status password account\"}";
+    static const char value[] = "\"order status password account\"";
+    assert_ok(json_parse(text, strlen(text), "schema", &schema, &err), &err);
+    engine_generated g = {0};
+    token_list want = TOKEN_LIST_INIT;
+    assert_ok(constrained(e, schema, 1, 40, &g, &err), &err);
+    assert_ok(tokenizer_encode(engine_tokenizer(e), value, strlen(value), (tokenizer_flags){0}, &want, &err), &err);
+    assert_string_equal(str_get(&g.text), value);
+    assert_int_equal(g.ids.n, want.n);
+    assert_memory_equal(g.ids.ids, want.ids, want.n * sizeof *want.ids);
+    assert_int_equal(g.n_forced, want.n);
+    engine_generated_release(&g);
+    token_list_release(&want);
+    json_decref(schema);
+    engine_free(e);
+}
+
+static void stop_strings_and_constraints_exclude_each_other(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    engine_session *s = prompted(e, "hello");
+    constrain_grammar *grammar;
+    constrain_state *c;
+    json_t *schema = json_pack("{s:s}", "type", "integer");
+    const char *stops[] = {"1"};
+    muga_error err = {0};
+    assert_ok(constrain_compile_schema(schema, &(constrain_options){0}, &grammar, &err), &err);
+    assert_ok(constrain_state_new(grammar, &c, &err), &err);
+    sampler_settings set = warm(1);
+    engine_generated g;
+    engine_generate_args a = {.session = s, .sampling = &set, .constraint = c, .stop = stops, .n_stop = 1};
+    assert_status(engine_generate(&a, &g, &err), MUGA_E_USAGE, &err, "stop strings");
+    json_decref(schema);
+    constrain_state_free(c);
+    constrain_grammar_free(grammar);
+    engine_session_free(s);
+    engine_free(e);
+}
+
+/* ---- scoring ---- */
+
+static void scores_are_those_of_one_token_at_a_time(void **state) {
+    (void)state;
+    enum { N = 40 };
+    engine *e = open_plain();
+    uint32_t n_vocab = engine_params(e)->n_vocab;
+    engine_session *s = prompted(e, "where is my order, please");
+    token_list labels[N] = {0};
+    double got[N];
+    float *work = mem_alloc_aligned(n_vocab * sizeof *work, 64);
+    muga_error err = {0};
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < i % 6; j++)
+            assert_true(token_list_push(&labels[i], ids[(i * 7 + j) % N_IDS]));
+    uint32_t before = engine_session_count(s);
+    engine_score_args a = {.session = s, .continuations = labels, .n = N};
+    assert_ok(engine_score(&a, got, &err), &err);
+    assert_int_equal(engine_session_count(s), before);
+    for (int i = 0; i < N; i++) {
+        engine_session *t;
+        double want = 0;
+        assert_ok(engine_session_fork(s, &t, &err), &err);
+        for (size_t j = 0; j < labels[i].n; j++) {
+            const float *l = engine_session_logits(t);
+            want += (double)l[labels[i].ids[j]] - sampler_log_partition(engine_kernels(e), l, n_vocab, work);
+            feed(t, &labels[i].ids[j], 1);
+        }
+        assert_true(got[i] == want); /* to the bit */
+        engine_session_free(t);
+        token_list_release(&labels[i]);
+    }
+    free(work);
+    engine_session_free(s);
+    engine_free(e);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instruction_set),
+        cmocka_unit_test(sequences_in_one_batch_do_not_touch_each_other),
+        cmocka_unit_test(forks_share_and_part),
+        cmocka_unit_test(the_numbers_of_the_arithmetic_are_unchanged),
+        cmocka_unit_test(limits_name_both_numbers_and_change_nothing),
+        cmocka_unit_test(an_absent_instruction_set_is_named),
+        cmocka_unit_test(a_damaged_weight_is_reported_with_its_position),
+        cmocka_unit_test(text_streams_in_whole_characters_up_to_the_limit),
+        cmocka_unit_test(a_stop_string_ends_the_text_wherever_tokens_cut_it),
+        cmocka_unit_test(cancelling_keeps_what_was_given),
+        cmocka_unit_test(constrained_text_is_valid_at_every_token_limit),
+        cmocka_unit_test(forced_tokens_are_the_tokenizers_own),
+        cmocka_unit_test(stop_strings_and_constraints_exclude_each_other),
+        cmocka_unit_test(scores_are_those_of_one_token_at_a_time),
+    };
+    return cmocka_run_group_tests(tests, make_ids, NULL);
+}
