@@ -4,6 +4,7 @@
 
 #include "constrain/constrain.h"
 #include "constrain/graph.h"
+#include "constrain/keys.h"
 
 #include <pthread.h>
 
@@ -20,6 +21,12 @@ struct constrain_trie {
     uint32_t *ids;
     uint32_t n_nodes, n_tokens, n_words, max_depth; /* n_words: 64-bit words of a mask */
     bool single[256];                               /* the byte is a piece of its own */
+    struct quoted {
+        uint32_t id, at, n;                         /* bytes[at, at + n) */
+        uint32_t n_quotes;
+    } *quoted;                                      /* pieces with a quotation mark: only they can finish a key */
+    char *bytes;
+    uint32_t n_quoted;
     uint64_t serial;                                /* hash of the pieces: which vocabulary this is */
 };
 
@@ -71,6 +78,7 @@ typedef struct run_tables {
 struct constrain_state {
     constrain_grammar *grammar;
     uint32_t set;
+    keys keys, scratch;                             /* used where grammar.open_keys */
     constrain_state *prev, *next;
 };
 
@@ -80,6 +88,7 @@ struct constrain_grammar {
     bool *has_bytes;       /* [n_nodes] a byte edge leaves it */
     pthread_mutex_t lock;
     bool has_lock;
+    bool open_keys;        /* objects may have keys that the grammar doesn't list */
     run_tables run;
     cost tokens;           /* costs for the vocabulary `serial` */
     uint64_t serial;       /* 0: none bound, `bytes` counts */

@@ -29,6 +29,34 @@ static int piece_order(const void *x, const void *y) {
 
 #define PIECE_MAX_BYTES 4096u /* longer pieces are never admitted */
 
+static uint32_t count_quotes(const piece *x) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < x->n; i++)
+        n += x->p[i] == '"';
+    return n;
+}
+
+static muga_status fill_quoted(constrain_trie *t, const piece *v, uint32_t n, muga_error *err) {
+    uint32_t n_bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (count_quotes(&v[i])) {
+            n_bytes += v[i].n;
+            t->n_quoted++;
+        }
+    t->quoted = mem_alloc_array(t->n_quoted, sizeof *t->quoted);
+    t->bytes = mem_alloc_array(n_bytes, 1);
+    if (!t->quoted || !t->bytes)
+        return error_nomem(err, "a vocabulary");
+    uint32_t at = 0, w = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (count_quotes(&v[i])) {
+            t->quoted[w++] = (struct quoted){v[i].id, at, v[i].n, count_quotes(&v[i])};
+            memcpy(t->bytes + at, v[i].p, v[i].n);
+            at += v[i].n;
+        }
+    return MUGA_OK;
+}
+
 static muga_status fill_trie(constrain_trie *t, const piece *v, uint32_t n, size_t n_bytes, muga_error *err) {
     t->nodes = mem_alloc_array(n_bytes + 1, sizeof *t->nodes);
     t->ids = mem_alloc_array((size_t)n + 1, sizeof *t->ids);
@@ -85,6 +113,8 @@ muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, m
         t->n_words = v->n / 64 + (v->n % 64 != 0);
         t->serial |= 1; /* 0 means none */
         st = fill_trie(t, pieces, n, n_bytes, err);
+        if (st == MUGA_OK)
+            st = fill_quoted(t, pieces, n, err);
     }
     free(pieces);
     if (st != MUGA_OK)
@@ -99,6 +129,8 @@ void constrain_trie_free(constrain_trie *t) {
         return;
     free(t->nodes);
     free(t->ids);
+    free(t->quoted);
+    free(t->bytes);
     free(t);
 }
 
@@ -106,6 +138,9 @@ void constrain_trie_free(constrain_trie *t) {
 
 /* The one byte that leaves a node, if its only edge is that; -1 otherwise. */
 static int chain_byte(const graph *g, uint32_t node, uint32_t *to) {
+    while (g->first[node + 1] - g->first[node] == 1 && !g->rule_of_end[node] &&
+           g->edges[g->first[node]].kind == EDGE_EMPTY && g->edges[g->first[node]].to != node)
+        node = g->edges[g->first[node]].to;
     if (g->first[node + 1] - g->first[node] != 1 || g->rule_of_end[node])
         return -1;
     const edge *e = &g->edges[g->first[node]];
@@ -178,17 +213,32 @@ muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error 
 
 /* ---- masks ---- */
 
+/* One walk's memory: the sets and bytes on the way down. [max_depth + 1] each */
+typedef struct way {
+    uint32_t *sets;
+    char *bytes;
+} way;
+
+/* The token spelt by way->bytes[0, n) leads to a set of cost c: may it come, with the keys so far in mind? */
+static muga_status admit(constrain_state *s, const way *w, uint32_t n, uint32_t c, uint32_t budget, bool *yes,
+                         muga_error *err) {
+    keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, w->bytes, n) : KEYS_NOMEM;
+    *yes = v == KEYS_FINE && cost_add(c, keys_margin(&s->scratch)) <= budget;
+    return v == KEYS_NOMEM ? error_nomem(err, "a mask") : MUGA_OK;
+}
+
 /* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
- * cost. path [max_depth + 1]. */
-static muga_status walk(constrain_grammar *g, const constrain_trie *t, uint32_t set, uint32_t budget, uint32_t *path,
-                        uint64_t *mask, uint32_t *dearest, muga_error *err) {
-    path[0] = set;
+ * cost. keyed: the state's keys count against the budget too. */
+static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t budget, bool keyed, way *w, uint64_t *mask,
+                        uint32_t *dearest, muga_error *err) {
+    constrain_grammar *g = s->grammar;
+    w->sets[0] = s->set;
     *dearest = 0;
     memset(mask, 0, t->n_words * sizeof *mask);
     const uint8_t *class_of = g->graph.class_of;
     for (uint32_t i = 0; i < t->n_nodes;) {
         const trie_node *x = &t->nodes[i];
-        uint32_t from = path[x->depth - 1], to;
+        uint32_t from = w->sets[x->depth - 1], to;
         const uint32_t *row = g->run.sets[from].row;
         uint32_t known = row ? row[class_of[x->byte]] : 0;
         if (known == 1) {
@@ -205,18 +255,25 @@ static muga_status walk(constrain_grammar *g, const constrain_trie *t, uint32_t 
                 continue;
             }
         }
-        path[x->depth] = to;
-        if (x->n_tokens) {
-            uint32_t c = g->run.sets[to].cost;
-            if (c < COST_INF && c <= budget) {
-                *dearest = MAX(*dearest, c);
-                for (uint32_t k = 0; k < x->n_tokens; k++) {
-                    uint32_t id = t->ids[x->tokens + k];
-                    mask[id / 64] |= (uint64_t)1 << id % 64;
-                }
-            }
-        }
+        w->sets[x->depth] = to;
+        w->bytes[x->depth - 1] = (char)x->byte;
         i++;
+        uint32_t c = g->run.sets[to].cost;
+        if (!x->n_tokens || c >= COST_INF || c > budget)
+            continue;
+        if (keyed) {
+            bool yes;
+            muga_status st = admit(s, w, x->depth, c, budget, &yes, err);
+            if (st != MUGA_OK)
+                return st;
+            if (!yes)
+                continue;
+        }
+        *dearest = MAX(*dearest, c);
+        for (uint32_t k = 0; k < x->n_tokens; k++) {
+            uint32_t id = t->ids[x->tokens + k];
+            mask[id / 64] |= (uint64_t)1 << id % 64;
+        }
     }
     return MUGA_OK;
 }
@@ -228,8 +285,60 @@ static bool any_bit(const uint64_t *mask, uint32_t n_words) {
     return false;
 }
 
-static muga_status mask_locked(constrain_grammar *g, const constrain_state *s, const constrain_trie *t,
-                               uint32_t tokens_left, uint64_t *mask, bool *may_end, muga_error *err) {
+/* The mask of the set, kept with it. */
+static muga_status set_mask(constrain_state *s, const constrain_trie *t, way *w, uint64_t *mask, uint32_t *dearest,
+                            muga_error *err) {
+    constrain_grammar *g = s->grammar;
+    if (g->run.sets[s->set].mask) {
+        memcpy(mask, g->run.sets[s->set].mask, t->n_words * sizeof *mask);
+        *dearest = g->run.sets[s->set].mask_cost;
+        return MUGA_OK;
+    }
+    muga_status st = walk(s, t, COST_INF, false, w, mask, dearest, err);
+    uint64_t *kept = st == MUGA_OK ? arena_alloc(&g->run.rows, t->n_words * sizeof *kept) : NULL;
+    if (kept) { /* not kept for want of room: computed again next time */
+        memcpy(kept, mask, t->n_words * sizeof *kept);
+        g->run.sets[s->set].mask = kept;
+        g->run.sets[s->set].mask_cost = *dearest;
+    }
+    return st;
+}
+
+/* Takes out the tokens that would finish a key for the second time. Outside a key that takes both of its marks. */
+static muga_status drop_repeated_keys(constrain_state *s, const constrain_trie *t, uint64_t *mask, muga_error *err) {
+    uint32_t least = keys_inside(&s->keys) ? 1 : 2;
+    if (least == 1 && keys_margin(&s->keys) == 0)
+        least = 2; /* no finished key begins like this one */
+    for (uint32_t i = 0; i < t->n_quoted; i++) {
+        const struct quoted *q = &t->quoted[i];
+        if (q->n_quotes < least || !(mask[q->id / 64] >> q->id % 64 & 1))
+            continue;
+        keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, t->bytes + q->at, q->n) : KEYS_NOMEM;
+        if (v == KEYS_NOMEM)
+            return error_nomem(err, "a mask");
+        if (v == KEYS_TWICE)
+            mask[q->id / 64] &= ~((uint64_t)1 << q->id % 64);
+    }
+    return MUGA_OK;
+}
+
+static muga_status mask_within(constrain_state *s, const constrain_trie *t, uint32_t budget, way *w, uint64_t *mask,
+                               muga_error *err) {
+    uint32_t dearest;
+    bool open_keys = s->grammar->open_keys;
+    muga_status st = set_mask(s, t, w, mask, &dearest, err);
+    if (st == MUGA_OK && cost_add(dearest, open_keys ? s->keys.n_keys + 1 : 0) > budget) {
+        st = walk(s, t, budget, open_keys, w, mask, &dearest, err);
+        if (st != MUGA_OK || !open_keys || any_bit(mask, t->n_words) || s->grammar->run.sets[s->set].complete)
+            return st;
+        st = walk(s, t, budget, false, w, mask, &dearest, err); /* what was held back for keys is there to be used */
+    }
+    return st == MUGA_OK && open_keys ? drop_repeated_keys(s, t, mask, err) : st;
+}
+
+static muga_status mask_locked(constrain_state *s, const constrain_trie *t, uint32_t tokens_left, uint64_t *mask,
+                               bool *may_end, muga_error *err) {
+    constrain_grammar *g = s->grammar;
     muga_status st = trie_bind(g, t, err);
     if (st == MUGA_OK)
         st = run_collect(g, false, err);
@@ -237,30 +346,12 @@ static muga_status mask_locked(constrain_grammar *g, const constrain_state *s, c
         return st;
     *may_end = g->run.sets[s->set].complete;
     memset(mask, 0, t->n_words * sizeof *mask);
-    uint32_t *path = NULL, dearest;
     if (tokens_left > 0 && g->run.sets[s->set].n > 0) {
-        uint32_t set = s->set;
-        if (!g->run.sets[set].mask || g->run.sets[set].mask_cost > tokens_left - 1) {
-            path = mem_alloc_array((size_t)t->max_depth + 1, sizeof *path);
-            if (!path)
-                return error_nomem(err, "a mask");
-        }
-        if (!g->run.sets[set].mask) {
-            st = walk(g, t, set, COST_INF, path, mask, &dearest, err);
-            uint64_t *kept = st == MUGA_OK ? arena_alloc(&g->run.rows, t->n_words * sizeof *kept) : NULL;
-            if (kept) { /* not kept for want of room: computed again next time */
-                memcpy(kept, mask, t->n_words * sizeof *kept);
-                g->run.sets[set].mask = kept;
-                g->run.sets[set].mask_cost = dearest;
-            }
-            if (st == MUGA_OK && dearest > tokens_left - 1)
-                st = walk(g, t, set, tokens_left - 1, path, mask, &dearest, err);
-        } else if (g->run.sets[set].mask_cost > tokens_left - 1) {
-            st = walk(g, t, set, tokens_left - 1, path, mask, &dearest, err);
-        } else {
-            memcpy(mask, g->run.sets[set].mask, t->n_words * sizeof *mask);
-        }
-        free(path);
+        way w = {.sets = mem_alloc_array((size_t)t->max_depth + 1, sizeof *w.sets),
+                 .bytes = mem_alloc_array((size_t)t->max_depth + 1, 1)};
+        st = w.sets && w.bytes ? mask_within(s, t, tokens_left - 1, &w, mask, err) : error_nomem(err, "a mask");
+        free(w.sets);
+        free(w.bytes);
     }
     if (st == MUGA_OK && !*may_end && !any_bit(mask, t->n_words)) {
         uint32_t need = g->run.sets[s->set].cost;
@@ -276,7 +367,7 @@ static muga_status mask_locked(constrain_grammar *g, const constrain_state *s, c
 muga_status constrain_mask(constrain_state *s, const constrain_trie *t, uint32_t tokens_left, uint64_t *mask,
                            bool *may_end, muga_error *err) {
     pthread_mutex_lock(&s->grammar->lock);
-    muga_status st = mask_locked(s->grammar, s, t, tokens_left, mask, may_end, err);
+    muga_status st = mask_locked(s, t, tokens_left, mask, may_end, err);
     pthread_mutex_unlock(&s->grammar->lock);
     return st;
 }
@@ -288,6 +379,8 @@ uint32_t constrain_tokens_to_close(constrain_state *s, const constrain_trie *t) 
     uint32_t n = COST_INF;
     if (trie_bind(g, t, &ignored) == MUGA_OK)
         n = g->run.sets[s->set].cost;
+    if (g->open_keys && n > 0)
+        n = cost_add(n, keys_margin(&s->keys));
     pthread_mutex_unlock(&g->lock);
     return n;
 }

@@ -498,6 +498,11 @@ static muga_status state_at(constrain_grammar *g, const constrain_state *from, c
     if (!s)
         return error_nomem(err, "a constraint's state");
     s->grammar = g;
+    if (from && g->open_keys && !keys_copy(&s->keys, &from->keys)) {
+        keys_release(&s->keys);
+        free(s);
+        return error_nomem(err, "a constraint's state");
+    }
     pthread_mutex_lock(&g->lock);
     s->set = from ? from->set : g->start;
     s->next = g->states;
@@ -529,7 +534,22 @@ void constrain_state_free(constrain_state *s) {
     if (s->next)
         s->next->prev = s->prev;
     pthread_mutex_unlock(&s->grammar->lock);
+    keys_release(&s->keys);
+    keys_release(&s->scratch);
     free(s);
+}
+
+static muga_status advance_keys(constrain_state *s, const char *p, size_t n, bool *accepted, muga_error *err) {
+    keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, p, n) : KEYS_NOMEM;
+    *accepted = v == KEYS_FINE;
+    if (v == KEYS_NOMEM)
+        return error_nomem(err, "a constraint's state");
+    if (v == KEYS_FINE) {
+        keys was = s->keys;
+        s->keys = s->scratch;
+        s->scratch = was;
+    }
+    return MUGA_OK;
 }
 
 muga_status constrain_advance(constrain_state *s, const char *p, size_t n, bool *accepted, muga_error *err) {
@@ -541,8 +561,11 @@ muga_status constrain_advance(constrain_state *s, const char *p, size_t n, bool 
     for (size_t i = 0; i < n && st == MUGA_OK && at != SET_DEAD; i++)
         st = run_step(g, at, (uint8_t)p[i], &at, err);
     if (st == MUGA_OK && at != SET_DEAD) {
-        s->set = at;
         *accepted = true;
+        if (g->open_keys)
+            st = advance_keys(s, p, n, accepted, err);
+        if (*accepted)
+            s->set = at;
     }
     pthread_mutex_unlock(&g->lock);
     return st;

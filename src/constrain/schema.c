@@ -496,6 +496,8 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
     if (st == MUGA_OK) {
         f.g.root = root;
         st = grammar_new(&f.g, NULL, out, &own);
+        if (st == MUGA_OK)
+            (*out)->open_keys = f.open_keys;
         if (st == MUGA_E_INPUT && f.grounding.status != MUGA_OK) {
             own = f.grounding;
             st = own.status;

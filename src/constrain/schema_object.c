@@ -33,6 +33,9 @@ typedef struct object {
     uint32_t *table, n_table; /* of props by key */
     uint64_t min, max;
     uint32_t top;             /* counts 0..top are told apart */
+    dfa *names;               /* what propertyNames says of other keys; NULL: nothing */
+    json_t *owned;            /* names that came out of propertyNames */
+    bool closed;              /* propertyNames lists all keys there are */
     uint32_t other;           /* rule of one other member; NO_RULE: none allowed */
     uint32_t *p;              /* [(n_props + 1) * (top + 1)] */
 } object;
@@ -237,64 +240,81 @@ static muga_status value_rule(object *o, const key_patterns *p, const span *key,
 
 /* ---- other members ---- */
 
-/* What propertyNames says of keys, as an automaton; NULL: nothing. */
-static muga_status names_dfa(object *o, dfa **out) {
+static muga_status refuse_names_logic(object *o, const shape *names) {
+    static const char *const logic[] = {"anyOf", "oneOf", "not", "if"};
+    for (uint32_t i = 0; i < names->all.n; i++) {
+        const json_t *schema = names->all.e[i].schema;
+        const char *type = json_get_string(schema, "type");
+        if (!shape_counts(names, i))
+            continue;
+        for (size_t k = 0; k < ARRAY_LEN(logic); k++)
+            if (json_object_get(schema, logic[k]))
+                return front_refuse(o->f, schema, logic[k], "can't be enforced while decoding inside propertyNames");
+        if (json_object_get(schema, "type") && !(type && strcmp(type, "string") == 0))
+            return front_refuse(o->f, schema, "type", "inside propertyNames must be \"string\"");
+    }
+    return MUGA_OK;
+}
+
+/* What propertyNames says of keys. A list of names becomes declared keys, and no others are left; anything else is
+ * the automaton o->names. */
+static muga_status collect_names(object *o) {
     goal_list l = {0};
+    shape names = {0};
+    json_t *values = NULL;
     muga_status st = MUGA_OK;
-    *out = NULL;
     for (uint32_t i = 0; i < o->s->all.n && st == MUGA_OK; i++) {
         const json_t *v = shape_counts(o->s, i) ? json_object_get(o->s->all.e[i].schema, "propertyNames") : NULL;
         if (v)
             st = goal_list_add(o->f, &l, v, 0, -1);
     }
-    if (st == MUGA_OK && l.n > 0) {
-        shape names = {0};
-        json_t *values = NULL;
-        bool plain = false;
-        goal x = {l.e, l.n, 0};
-        st = shape_expand(o->f, &x, &names);
-        if (st == MUGA_OK && !names.impossible)
-            st = values_collect(&names, &values);
-        for (uint32_t i = 0; i < names.all.n && st == MUGA_OK && !values; i++) {
-            static const char *const logic[] = {"anyOf", "oneOf", "not", "if", "type"};
-            for (size_t k = 0; k < ARRAY_LEN(logic) && st == MUGA_OK; k++)
-                if (json_object_get(names.all.e[i].schema, logic[k]) && shape_counts(&names, i) &&
-                    !(k == 4 && strcmp("string", json_get_string(names.all.e[i].schema, "type")
-                                                     ? json_get_string(names.all.e[i].schema, "type")
-                                                     : "") == 0))
-                    st = front_refuse(o->f, names.all.e[i].schema, logic[k],
-                                      "can't be enforced while decoding inside propertyNames");
-        }
-        if (st == MUGA_OK && (values || names.impossible)) {
-            size_t n = json_array_size(values), w = 0;
-            span *words = mem_alloc_array(n, sizeof *words);
-            for (size_t k = 0; words && k < n; k++)
-                if (json_is_string(json_array_get(values, k)))
-                    words[w++] = span_of(json_string_value(json_array_get(values, k)),
-                                         json_string_length(json_array_get(values, k)));
-            st = words ? dfa_of_literals(words, w, &o->f->work, out, o->f->err) : error_nomem(o->f->err, "a schema");
-            free(words); /* the values live until the end of this block, the automaton has its own copy */
-        } else if (st == MUGA_OK) {
-            st = strings_dfa(&names, out, &plain);
-        }
-        json_decref(values);
-        goal_list_release(&names.all);
+    if (st != MUGA_OK || l.n == 0)
+        goto out;
+    goal x = {l.e, l.n, 0};
+    st = shape_expand(o->f, &x, &names);
+    if (st == MUGA_OK && !names.impossible)
+        st = values_collect(&names, &values);
+    if (st != MUGA_OK)
+        goto out;
+    o->closed = names.impossible || values;
+    for (size_t k = 0; k < json_array_size(values) && st == MUGA_OK; k++) {
+        const json_t *name = json_array_get(values, k);
+        if (json_is_string(name) && (o->owned || (o->owned = json_array())) &&
+            json_array_append(o->owned, (json_t *)(uintptr_t)name) == 0)
+            st = property_add(o, span_of(json_string_value(name), json_string_length(name)), true, false);
+        else if (json_is_string(name))
+            st = error_nomem(o->f->err, "a schema");
     }
+    if (st == MUGA_OK && !o->closed)
+        st = refuse_names_logic(o, &names);
+    if (st == MUGA_OK && !o->closed) {
+        bool plain;
+        st = strings_dfa(&names, &o->names, &plain);
+    }
+out:
+    json_decref(values);
+    goal_list_release(&names.all);
     goal_list_release(&l);
     return st;
 }
 
+static const char no_nul[] = "[\\u0001-\\u{10FFFF}]*";
+
 /* Every key but the listed ones, as one class that matches no pattern yet. */
-static muga_status first_class(object *o, const dfa *names, key_class *out) {
+static muga_status first_class(object *o, key_class *out) {
     span *words = mem_alloc_array(o->n_props, sizeof *words);
     dfa *any = NULL, *listed = NULL, *rest = NULL;
     muga_status st = words ? MUGA_OK : error_nomem(o->f->err, "a schema");
     for (size_t i = 0; words && i < o->n_props; i++)
         words[i] = o->props[i].key;
-    if (st == MUGA_OK && names)
-        st = dfa_combine(names, names, DFA_AND, &o->f->work, &any, o->f->err);
-    else if (st == MUGA_OK)
-        st = dfa_any(&any, &o->f->work, o->f->err);
+    if (st == MUGA_OK) /* JSON readers take no NUL in a key */
+        st = regex_compile(no_nul, strlen(no_nul), REGEX_WHOLE, &o->f->work, &any, o->f->err);
+    if (st == MUGA_OK && o->names) {
+        st = dfa_combine(o->names, any, DFA_AND, &o->f->work, &rest, o->f->err);
+        dfa_free(any);
+        any = rest;
+        rest = NULL;
+    }
     if (st == MUGA_OK && o->n_props > 0) {
         st = dfa_of_literals(words, o->n_props, &o->f->work, &listed, o->f->err);
         if (st == MUGA_OK)
@@ -351,19 +371,16 @@ static muga_status build_other(object *o, const key_patterns *p) {
     front *f = o->f;
     key_class classes[MAX_KEY_CLASSES];
     uint32_t n = 0;
-    dfa *names = NULL;
     o->other = NO_RULE;
-    if (others_forbidden(o))
+    if (o->closed || others_forbidden(o))
         return MUGA_OK;
-    muga_status st = names_dfa(o, &names);
-    if (st == MUGA_OK)
-        st = first_class(o, names, &classes[0]);
-    dfa_free(names);
+    muga_status st = first_class(o, &classes[0]);
     if (st == MUGA_OK) {
         n = 1;
         st = split_classes(o, p, classes, &n);
     }
     o->other = graph_rule(&f->g);
+    f->open_keys = true;
     for (uint32_t i = 0; i < n && st == MUGA_OK && !f->g.nomem && !f->g.too_large; i++) {
         uint32_t value, close = graph_node(&f->g);
         production r = f->g.rules[o->other];
@@ -493,6 +510,8 @@ muga_status objects_build(shape *s, uint32_t from, uint32_t to) {
     if (st == MUGA_OK)
         st = collect_keys(&o);
     if (st == MUGA_OK)
+        st = collect_names(&o);
+    if (st == MUGA_OK)
         st = collect_patterns(&o, &p);
     if (st == MUGA_OK && o.min <= o.max) {
         uint64_t n_required = 0, top = 1;
@@ -513,6 +532,8 @@ muga_status objects_build(shape *s, uint32_t from, uint32_t to) {
             st = build_rule(&o, &p, from, to);
     }
     patterns_release(&p);
+    dfa_free(o.names);
+    json_decref(o.owned);
     free(o.props);
     free(o.table);
     free(o.p);

@@ -254,9 +254,25 @@ static muga_status check_type(run *r, const call *c) {
     return invalid(r, c, "type", why);
 }
 
-static muga_status check_values(run *r, const call *c) {
-    if (c->schema == r->without_values)
+/* The keywords of schemas that the front end made as the opposite of others; read for candidates only. */
+static muga_status check_opposites(run *r, const call *c) {
+    const json_t *none = json_object_get(c->schema, KEY_NOT_VALUES), *p = json_object_get(c->schema, KEY_NOT_PATTERN);
+    for (size_t i = 0; i < json_array_size(none); i++)
+        if (json_same(json_array_get(none, i), c->data))
+            return invalid(r, c, "not", "an excluded value");
+    if (!json_is_string(p) || !json_is_string(c->data))
         return MUGA_OK;
+    const dfa *d;
+    muga_status st = pattern_get(r, json_string_value(p), json_string_length(p), REGEX_SEARCH, &d);
+    if (st == MUGA_OK && dfa_match(d, json_string_value(c->data), json_string_length(c->data)))
+        st = invalid(r, c, "not", "an excluded pattern");
+    return st;
+}
+
+static muga_status check_values(run *r, const call *c) {
+    muga_status st = r->without_values ? check_opposites(r, c) : MUGA_OK;
+    if (st != MUGA_OK || c->schema == r->without_values)
+        return st;
     const json_t *v = json_object_get(c->schema, "enum");
     if (v && !json_is_array(v))
         return unusable(r, "enum", "must be an array");

@@ -44,28 +44,11 @@ static bool fits_simple_type(const json_t *schema, const json_t *v) {
            (strcmp(t, "array") == 0 && json_is_array(v)) || (strcmp(t, "object") == 0 && json_is_object(v));
 }
 
-static muga_status fits_synthetic(shape *s, const json_t *schema, const json_t *v, bool *fits) {
-    const json_t *not_these = json_object_get(schema, KEY_NOT_VALUES);
-    const json_t *pattern = json_object_get(schema, KEY_NOT_PATTERN);
-    for (size_t i = 0; i < json_array_size(not_these); i++)
-        *fits &= !json_same(json_array_get(not_these, i), v);
-    if (!json_is_string(pattern) || !json_is_string(v))
-        return MUGA_OK;
-    dfa *d = NULL;
-    muga_status st = regex_compile(json_string_value(pattern), json_string_length(pattern), REGEX_SEARCH, &s->f->work,
-                                   &d, s->f->err);
-    *fits &= st != MUGA_OK || !dfa_match(d, json_string_value(v), json_string_length(v));
-    dfa_free(d);
-    return st;
-}
-
 static muga_status fits_all(shape *s, uint32_t source, const json_t *v, bool *fits) {
     *fits = true;
     for (uint32_t i = 0; i < s->all.n && *fits; i++) {
         const json_t *schema = s->all.e[i].schema;
         muga_status st = front_spend(s->f, 1);
-        if (st == MUGA_OK)
-            st = fits_synthetic(s, schema, v, fits);
         if (st != MUGA_OK)
             return st;
         if (i == source && !says_more(schema)) {

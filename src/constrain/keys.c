@@ -1,0 +1,143 @@
+/* Keys seen. Owns: the list, as a stack that shrinks when an object closes. Refuses nothing; says when a key repeats.
+ * Idea: the grammar already guarantees JSON, so a handful of modes follow the text. Keys are compared as written:
+ * a character has one spelling in our output but for the case of \u00xx, which is folded. */
+#include "constrain/keys.h"
+
+#include "base/mem.h"
+
+enum { M_PLAIN, M_STRING, M_STRING_ESCAPE, M_KEY, M_KEY_ESCAPE, M_KEY_HEX };
+
+void keys_release(keys *k) {
+    free(k->bytes);
+    free(k->ends);
+    memset(k, 0, sizeof *k);
+}
+
+static bool grow(void **p, uint32_t *cap, uint32_t n, size_t size) {
+    if (n <= *cap)
+        return true;
+    uint32_t c = MAX(*cap * 2, MAX(n, 64u));
+    void *v = mem_resize_array(*p, c, size);
+    if (!v)
+        return false;
+    *p = v;
+    *cap = c;
+    return true;
+}
+
+static bool reserve(keys *k, uint32_t n_bytes, uint32_t n_keys) {
+    void *b = k->bytes, *e = k->ends;
+    bool ok = grow(&b, &k->cap_bytes, n_bytes, 1);
+    k->bytes = b;
+    ok = ok && grow(&e, &k->cap_keys, n_keys, sizeof *k->ends);
+    k->ends = e;
+    return ok;
+}
+
+bool keys_copy(keys *to, const keys *from) {
+    if (!reserve(to, from->n_bytes + 1, from->n_keys + 1))
+        return false;
+    char *bytes = to->bytes;
+    uint32_t *ends = to->ends, cap_bytes = to->cap_bytes, cap_keys = to->cap_keys;
+    *to = *from;
+    to->bytes = bytes;
+    to->ends = ends;
+    to->cap_bytes = cap_bytes;
+    to->cap_keys = cap_keys;
+    if (from->n_bytes)
+        memcpy(bytes, from->bytes, from->n_bytes);
+    if (from->n_keys)
+        memcpy(ends, from->ends, from->n_keys * sizeof *ends);
+    return true;
+}
+
+static uint32_t key_start(const keys *k, uint32_t i) { return i ? k->ends[i - 1] : 0; }
+
+/* Finished keys of this object that begin with (whole: are) the current one. */
+static uint32_t count_matches(const keys *k, bool whole) {
+    uint32_t from = key_start(k, k->n_keys), n = k->n_bytes - from, count = 0;
+    for (uint32_t i = k->depth ? k->level[k->depth - 1].first_key : 0; i < k->n_keys; i++) {
+        uint32_t start = key_start(k, i), length = k->ends[i] - start;
+        if ((whole ? length == n : length >= n) && (n == 0 || memcmp(k->bytes + start, k->bytes + from, n) == 0))
+            count++;
+    }
+    return count;
+}
+
+bool keys_inside(const keys *k) { return k->mode >= M_KEY; }
+uint32_t keys_margin(const keys *k) { return keys_inside(k) ? count_matches(k, false) : 0; }
+
+static void open_container(keys *k, bool object) {
+    if (k->depth < KEYS_MAX_DEPTH) {
+        k->level[k->depth].object = object;
+        k->level[k->depth++].first_key = k->n_keys;
+    }
+    k->key_next = object;
+}
+
+static void close_container(keys *k) {
+    if (k->depth > 0) {
+        k->n_keys = k->level[--k->depth].first_key;
+        k->n_bytes = key_start(k, k->n_keys);
+    }
+    k->key_next = false;
+}
+
+static void plain(keys *k, char c) {
+    switch (c) {
+    case '{': open_container(k, true); break;
+    case '[': open_container(k, false); break;
+    case '}':
+    case ']': close_container(k); break;
+    case ',': k->key_next = k->depth > 0 && k->level[k->depth - 1].object; break;
+    case '"':
+        k->mode = k->key_next ? M_KEY : M_STRING;
+        k->key_next = false;
+        break;
+    default: break;
+    }
+}
+
+static keys_verdict close_key(keys *k) {
+    bool twice = count_matches(k, true) > 0;
+    if (!reserve(k, k->n_bytes + 1, k->n_keys + 1))
+        return KEYS_NOMEM;
+    k->ends[k->n_keys++] = k->n_bytes;
+    k->mode = M_PLAIN;
+    return twice ? KEYS_TWICE : KEYS_FINE;
+}
+
+keys_verdict keys_feed(keys *k, const char *p, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char c = p[i];
+        keys_verdict v = KEYS_FINE;
+        switch (k->mode) {
+        case M_PLAIN: plain(k, c); continue;
+        case M_STRING: k->mode = c == '"' ? M_PLAIN : c == '\\' ? M_STRING_ESCAPE : M_STRING; continue;
+        case M_STRING_ESCAPE: k->mode = M_STRING; continue;
+        case M_KEY:
+            if (c == '"') {
+                v = close_key(k);
+                if (v != KEYS_FINE)
+                    return v;
+                continue;
+            }
+            k->mode = c == '\\' ? M_KEY_ESCAPE : M_KEY;
+            break;
+        case M_KEY_ESCAPE:
+            k->hex = c == 'u' ? 4 : 0;
+            k->mode = k->hex ? M_KEY_HEX : M_KEY;
+            break;
+        case M_KEY_HEX:
+            c = c >= 'A' && c <= 'F' ? (char)(c + 32) : c;
+            if (--k->hex == 0)
+                k->mode = M_KEY;
+            break;
+        default: break;
+        }
+        if (!reserve(k, k->n_bytes + 1, k->n_keys))
+            return KEYS_NOMEM;
+        k->bytes[k->n_bytes++] = c;
+    }
+    return KEYS_FINE;
+}

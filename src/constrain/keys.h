@@ -1,0 +1,35 @@
+/* Which keys the objects of a JSON text have had so far, so that none is written twice (RFC 8259 wants them unique,
+ * our reader insists). Needed only where a schema leaves keys open; declared keys can't repeat by construction. */
+#ifndef MUGA_CONSTRAIN_KEYS_H
+#define MUGA_CONSTRAIN_KEYS_H
+
+#include "base/str.h"
+
+#define KEYS_MAX_DEPTH 130
+
+typedef struct keys {
+    uint8_t mode, hex;             /* keys.c */
+    bool key_next;
+    uint16_t depth;
+    struct {
+        bool object;
+        uint32_t first_key;        /* index of the object's first key */
+    } level[KEYS_MAX_DEPTH];
+    char *bytes;                   /* finished keys one after another, then the one being written */
+    uint32_t n_bytes, cap_bytes;
+    uint32_t *ends;                /* [n_keys] end of each finished key in bytes */
+    uint32_t n_keys, cap_keys;
+} keys;
+
+void keys_release(keys *k);
+/* to becomes a copy; its own memory is reused. false: out of memory. */
+MUGA_MUST_USE bool keys_copy(keys *to, const keys *from);
+typedef enum { KEYS_FINE, KEYS_TWICE, KEYS_NOMEM } keys_verdict;
+/* The text goes on with p[0, n), which the grammar accepts. */
+MUGA_MUST_USE keys_verdict keys_feed(keys *k, const char *p, size_t n);
+/* Finished keys of the innermost object that the key being written could still become: how many characters it may
+ * take at most to tell it from all of them. 0 outside a key. */
+uint32_t keys_margin(const keys *k);
+bool keys_inside(const keys *k); /* a key is being written */
+
+#endif

@@ -1,0 +1,355 @@
+/* The constraint as a generator sees it: masks, budgets, forced bytes, copies, grammars. If this failed, a model under
+ * constraint could write what its schema forbids, or be left in the middle of a value when its tokens run out. */
+#include "support/support.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "constrain/constrain.h"
+
+#include <stdio.h>
+
+static json_t *parse(const char *text) {
+    muga_error err = {0};
+    json_t *v = NULL;
+    assert_ok(json_parse(text, strlen(text), "test", &v, &err), &err);
+    return v;
+}
+
+static constrain_grammar *compile(const char *schema) {
+    muga_error err = {0};
+    constrain_grammar *g = NULL;
+    json_t *v = parse(schema);
+    assert_ok(constrain_compile_schema(v, NULL, &g, &err), &err);
+    json_decref(v);
+    return g;
+}
+
+static bool accepts(const constrain_grammar *g, const char *text, size_t n) {
+    muga_error err = {0};
+    constrain_state *s;
+    bool yes = false;
+    assert_ok(constrain_state_new(g, &s, &err), &err);
+    assert_ok(constrain_advance(s, text, n, &yes, &err), &err);
+    yes = yes && constrain_is_complete(s);
+    constrain_state_free(s);
+    return yes;
+}
+
+/* ---- a small vocabulary: every byte but 0x04, a control token, and pieces that cross what JSON keeps apart ---- */
+#define N_VOCAB (1 + 256 + 40)
+static const char *const pieces[40] = {
+    "{\"", "\":", "\",\"", "\"}", "\":\"", "true", "false", "null", "[\"", "[[", "]]", "}}", "},{", ",\"", "\"]", "12",
+    "00", "-1", ".5", "e1", "name", "id", "order", " the", "\\n", "\\u00", "\xC3\xA9", "\xE2\x82", "\x82\xAC", "\":true",
+    "\",\"a\":", "A1", "ab", "abc", "abcd", "\"\":", "{}", "[]", "{\"a\":{\"a\":", "order_id\":\"A"};
+
+static constrain_trie *small_vocabulary(span out[N_VOCAB]) {
+    static char bytes[256];
+    muga_error err = {0};
+    constrain_trie *t = NULL;
+    out[0] = span_of(NULL, 0);
+    for (int b = 0; b < 256; b++) {
+        bytes[b] = (char)b;
+        out[1 + b] = span_of(&bytes[b], b == 4 ? 0 : 1);
+    }
+    for (size_t i = 0; i < 40; i++)
+        out[257 + i] = span_of_string(pieces[i]);
+    assert_ok(constrain_trie_new(&(constrain_vocab){N_VOCAB, out}, &t, &err), &err);
+    return t;
+}
+
+static bool bit(const uint64_t *mask, uint32_t i) { return mask[i / 64] >> i % 64 & 1; }
+
+static const char *const walked[] = {
+    "{}",
+    "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": {\"type\": \"string\"}}, \"required\": [\"b\"], "
+    "\"additionalProperties\": false}",
+    "{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": \"^A[0-9]{5}$\"}}, \"required\": "
+    "[\"order_id\"], \"additionalProperties\": false}",
+    "{\"type\": \"object\"}",
+    "{\"type\": \"object\", \"properties\": {\"abc\": {\"const\": 1}, \"abd\": {\"type\": \"null\"}}, \"additionalProperties\": "
+    "{\"type\": \"integer\"}, \"minProperties\": 2, \"maxProperties\": 4}",
+    "{\"type\": \"object\", \"patternProperties\": {\"^a\": {\"type\": \"integer\"}, \"b$\": {\"minimum\": 3}}}",
+    "{\"type\": \"object\", \"propertyNames\": {\"enum\": [\"a\", \"ab\", \"abc\"]}, \"minProperties\": 3}",
+    "{\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^[ab]{1,2}$\"}, \"required\": [\"zz\"], \"not\": {\"required\": [\"zz\"]}, "
+    "\"anyOf\": [{}]}",
+    "{\"type\": \"array\", \"items\": {\"type\": [\"string\", \"null\"], \"maxLength\": 2}, \"minItems\": 1, \"maxItems\": 4}",
+    "{\"type\": \"array\", \"prefixItems\": [{\"type\": \"integer\"}, {\"enum\": [\"a\", \"b\"]}], \"items\": false, \"minItems\": 2}",
+    "{\"enum\": [\"red\", \"amber\", 3, 2.5, null, [1, {\"k\": \"v\"}], \"caf\\u00e9\", \"a\\\"b\\\\c\\n\\u0001\"]}",
+    "{\"type\": \"number\", \"minimum\": -1.5, \"exclusiveMaximum\": 1000.25}",
+    "{\"type\": \"integer\", \"minimum\": 17, \"maximum\": 90210, \"multipleOf\": 7}",
+    "{\"type\": \"number\"}",
+    "{\"type\": \"string\", \"minLength\": 3, \"maxLength\": 5}",
+    "{\"type\": \"string\", \"pattern\": \"caf\\u00e9|\\\\d+ \\u20ac|\\\\n$\"}",
+    "{\"type\": \"string\", \"format\": \"date-time\"}",
+    "{\"type\": \"string\", \"format\": \"email\"}",
+    "{\"anyOf\": [{\"type\": \"string\", \"maxLength\": 4}, {\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#\"}}, \"required\": "
+    "[\"a\"], \"additionalProperties\": false}]}",
+    "{\"$ref\": \"#/$defs/tree\", \"$defs\": {\"tree\": {\"type\": \"object\", \"properties\": {\"v\": {\"type\": \"integer\"}, \"kids\": "
+    "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/tree\"}}}, \"required\": [\"v\", \"kids\"], \"additionalProperties\": false}}}",
+    "{\"oneOf\": [{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"a\"}, \"x\": {\"type\": \"integer\"}}, \"required\": "
+    "[\"tool\", \"x\"], \"additionalProperties\": false}, {\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"abc\"}, \"y\": "
+    "{\"type\": \"boolean\"}}, \"required\": [\"tool\"], \"additionalProperties\": false}]}",
+    "{\"type\": \"object\", \"properties\": {\"k\": {\"enum\": [\"a\", \"b\"]}, \"n\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 9}}, "
+    "\"required\": [\"k\"], \"if\": {\"properties\": {\"k\": {\"const\": \"a\"}}}, \"then\": {\"required\": [\"n\"]}, \"else\": "
+    "{\"properties\": {\"n\": false}}, \"additionalProperties\": false}",
+    "{\"not\": {\"anyOf\": [{\"type\": [\"string\", \"object\", \"array\"]}, {\"minimum\": 5}]}}",
+    "{\"allOf\": [{\"type\": \"string\", \"minLength\": 2}, {\"pattern\": \"^[a-f]*$\"}, {\"maxLength\": 6}]}",
+};
+
+/* Follows random admitted tokens to an end; `left` tokens at most. Returns the number written. */
+static uint32_t walk(const constrain_grammar *g, const constrain_trie *t, const span *vocab, rng *r, uint32_t left,
+                     bool greedy_end, str *out) {
+    muga_error err = {0};
+    constrain_state *s;
+    uint64_t mask[(N_VOCAB + 63) / 64];
+    uint32_t used = 0;
+    assert_ok(constrain_state_new(g, &s, &err), &err);
+    for (;;) {
+        bool may_end = false, accepted = false;
+        uint32_t choices[N_VOCAB], n = 0;
+        assert_ok(constrain_mask(s, t, left - used, mask, &may_end, &err), &err);
+        for (uint32_t i = 0; i < N_VOCAB; i++)
+            if (bit(mask, i))
+                choices[n++] = i;
+        assert_false(bit(mask, 0)); /* a control token */
+        assert_int_equal(may_end, constrain_is_complete(s));
+        if (n == 0 || (may_end && (greedy_end || rng_below(r, 4) == 0))) {
+            assert_true(may_end);
+            break;
+        }
+        span piece = vocab[choices[rng_below(r, n)]];
+        assert_ok(constrain_advance(s, piece.p, piece.n, &accepted, &err), &err);
+        assert_true(accepted);
+        str_append(out, piece.p, piece.n);
+        used++;
+    }
+    constrain_state_free(s);
+    assert_true(used <= left);
+    return used;
+}
+
+static void whatever_the_mask_admits_is_valid_at_every_budget(void **state) {
+    (void)state;
+    span vocab[N_VOCAB];
+    constrain_trie *t = small_vocabulary(vocab);
+    rng r = {12345};
+    for (size_t k = 0; k < ARRAY_LEN(walked); k++) {
+        muga_error err = {0};
+        json_t *schema = parse(walked[k]);
+        constrain_grammar *g = NULL;
+        constrain_state *s;
+        muga_status st = constrain_compile_schema(schema, NULL, &g, &err);
+        if (st == MUGA_E_INPUT && strstr(err.message, "no finite text")) { /* one of them is meant to be impossible */
+            json_decref(schema);
+            continue;
+        }
+        assert_ok(st, &err);
+        assert_ok(constrain_state_new(g, &s, &err), &err);
+        uint32_t least = constrain_tokens_to_close(s, t);
+        constrain_state_free(s);
+        assert_true(least > 0 && least < 200);
+        for (int i = 0; i < 120; i++) {
+            uint32_t left = i % 3 == 0 ? least : i % 3 == 1 ? least + rng_below(&r, 12) : least + 200;
+            str text = STR_INIT;
+            json_t *v = NULL;
+            walk(g, t, vocab, &r, left, i % 2, &text);
+            if (json_parse(str_get(&text), text.len, "walk", &v, &err) != MUGA_OK ||
+                constrain_validate(schema, v, &(constrain_validate_options){.formats = true}, &err) != MUGA_OK)
+                fail_msg("schema %s\n gave %s\n %s", walked[k], str_get(&text), err.message);
+            assert_true(accepts(g, str_get(&text), text.len));
+            json_decref(v);
+            str_release(&text);
+        }
+        constrain_grammar_free(g);
+        json_decref(schema);
+    }
+    constrain_trie_free(t);
+}
+
+static void a_budget_below_the_shortest_value_is_an_error(void **state) {
+    (void)state;
+    span vocab[N_VOCAB];
+    constrain_trie *t = small_vocabulary(vocab);
+    constrain_grammar *g = compile("{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": "
+                                   "\"^A[0-9]{5}$\"}}, \"required\": [\"order_id\"], \"additionalProperties\": false}");
+    constrain_state *s;
+    muga_error err = {0};
+    uint64_t mask[(N_VOCAB + 63) / 64];
+    bool may_end;
+    assert_ok(constrain_state_new(g, &s, &err), &err);
+    uint32_t least = constrain_tokens_to_close(s, t);
+    assert_true(least <= 14); /* {" order _ id ": " A 1 2 3 4 5 " } and not 22 bytes */
+    assert_ok(constrain_mask(s, t, least, mask, &may_end, &err), &err);
+    assert_status(constrain_mask(s, t, least - 1, mask, &may_end, &err), MUGA_E_LIMIT, &err, "shortest valid value");
+    assert_status(constrain_mask(s, t, 0, mask, &may_end, &err), MUGA_E_LIMIT, &err, "token limit");
+    constrain_state_free(s);
+    constrain_grammar_free(g);
+    constrain_trie_free(t);
+}
+
+static void the_mask_is_exactly_what_can_be_advanced_over(void **state) {
+    (void)state;
+    span vocab[N_VOCAB];
+    constrain_trie *t = small_vocabulary(vocab);
+    rng r = {7};
+    for (size_t k = 0; k < ARRAY_LEN(walked); k++) {
+        muga_error err = {0};
+        json_t *schema = parse(walked[k]);
+        constrain_grammar *g = NULL;
+        if (constrain_compile_schema(schema, NULL, &g, &err) == MUGA_OK) {
+            constrain_state *s;
+            assert_ok(constrain_state_new(g, &s, &err), &err);
+            for (int step = 0; step < 12; step++) {
+                uint64_t mask[(N_VOCAB + 63) / 64];
+                uint32_t choices[N_VOCAB], n = 0;
+                bool may_end, accepted;
+                assert_ok(constrain_mask(s, t, 10000, mask, &may_end, &err), &err);
+                for (uint32_t i = 0; i < N_VOCAB; i++) {
+                    constrain_state *copy;
+                    assert_ok(constrain_state_copy(s, &copy, &err), &err);
+                    assert_ok(constrain_advance(copy, vocab[i].p, vocab[i].n, &accepted, &err), &err);
+                    if (vocab[i].n == 0)
+                        assert_false(bit(mask, i));
+                    else if (accepted != bit(mask, i))
+                        fail_msg("schema %s, token %u", walked[k], i);
+                    constrain_state_free(copy);
+                    if (bit(mask, i))
+                        choices[n++] = i;
+                }
+                if (n == 0)
+                    break;
+                span piece = vocab[choices[rng_below(&r, n)]];
+                assert_ok(constrain_advance(s, piece.p, piece.n, &accepted, &err), &err);
+            }
+            constrain_state_free(s);
+            constrain_grammar_free(g);
+        }
+        json_decref(schema);
+    }
+    constrain_trie_free(t);
+}
+
+static void forced_bytes_are_those_with_no_alternative(void **state) {
+    (void)state;
+    constrain_grammar *g = compile("{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": "
+                                   "\"^A[0-9]{5}$\"}}, \"required\": [\"order_id\"], \"additionalProperties\": false}");
+    constrain_state *s;
+    muga_error err = {0};
+    str out = STR_INIT;
+    bool accepted;
+    assert_ok(constrain_state_new(g, &s, &err), &err);
+    constrain_forced(s, 100, &out);
+    assert_string_equal(str_get(&out), "{\"order_id\":\"A");
+    str_clear(&out);
+    constrain_forced(s, 3, &out);
+    assert_string_equal(str_get(&out), "{\"o");
+    assert_ok(constrain_advance(s, "{\"order_id\":\"A12345", 19, &accepted, &err), &err);
+    assert_true(accepted);
+    str_clear(&out);
+    constrain_forced(s, 100, &out);
+    assert_string_equal(str_get(&out), "\"}");
+    assert_ok(constrain_advance(s, "\"]", 2, &accepted, &err), &err);
+    assert_false(accepted); /* and the state stands where it stood */
+    assert_ok(constrain_advance(s, "\"}", 2, &accepted, &err), &err);
+    assert_true(accepted && constrain_is_complete(s) && !constrain_can_continue(s));
+    str_release(&out);
+    constrain_state_free(s);
+    constrain_grammar_free(g);
+}
+
+static void copies_go_their_own_ways(void **state) {
+    (void)state;
+    constrain_grammar *g = compile("{\"enum\": [\"ab\", \"ac\"]}");
+    constrain_state *a, *b;
+    muga_error err = {0};
+    bool accepted;
+    assert_ok(constrain_state_new(g, &a, &err), &err);
+    assert_ok(constrain_advance(a, "\"a", 2, &accepted, &err), &err);
+    assert_ok(constrain_state_copy(a, &b, &err), &err);
+    assert_ok(constrain_advance(a, "b\"", 2, &accepted, &err), &err);
+    assert_true(accepted);
+    assert_ok(constrain_advance(b, "c\"", 2, &accepted, &err), &err);
+    assert_true(accepted && constrain_is_complete(a) && constrain_is_complete(b));
+    constrain_state_free(a);
+    constrain_state_free(b);
+    constrain_grammar_free(g);
+}
+
+static void two_vocabularies_may_share_a_grammar(void **state) {
+    (void)state;
+    span vocab[N_VOCAB], few[3] = {span_of_string("\""), span_of_string("ab"), span_of_string("x")};
+    constrain_trie *t = small_vocabulary(vocab), *u = NULL;
+    constrain_grammar *g = compile("{\"enum\": [\"ab\", \"x\"]}");
+    constrain_state *s;
+    muga_error err = {0};
+    uint64_t mask[(N_VOCAB + 63) / 64];
+    bool may_end, accepted;
+    assert_ok(constrain_trie_new(&(constrain_vocab){3, few}, &u, &err), &err);
+    assert_ok(constrain_state_new(g, &s, &err), &err);
+    assert_ok(constrain_advance(s, "\"", 1, &accepted, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        assert_ok(constrain_mask(s, i % 2 ? u : t, 50, mask, &may_end, &err), &err);
+        assert_true(i % 2 ? mask[0] == 6 : bit(mask, 1 + 'a') && bit(mask, 1 + 'x') && !bit(mask, 1 + 'b'));
+        assert_int_equal(constrain_tokens_to_close(s, i % 2 ? u : t), 2);
+    }
+    constrain_state_free(s);
+    constrain_grammar_free(g);
+    constrain_trie_free(t);
+    constrain_trie_free(u);
+}
+
+static void gbnf_says_what_it_says(void **state) {
+    (void)state;
+    static const struct {
+        const char *grammar, *yes, *no;
+    } cases[] = {{"root ::= \"a\"{2,3} [^b-d] .", "aaz\xE2\x82\xAC", "aabz"},
+                 {"root ::= x | y # which\nx ::= \"1\" (\n  \"2\"\n  | \"3\")+\ny ::= \"\\x41\\u00e9\"", "A\xC3\xA9", "1"},
+                 {"root ::= \"(\" root \")\" | \"\"", "((()))", "(()"},
+                 {"root ::= ([x]* \"y\"?)* \"z\"", "xxyyxz", "xx"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        muga_error err = {0};
+        constrain_grammar *g = NULL;
+        assert_ok(constrain_compile_gbnf(cases[i].grammar, strlen(cases[i].grammar), &g, &err), &err);
+        assert_true(accepts(g, cases[i].yes, strlen(cases[i].yes)));
+        assert_false(accepts(g, cases[i].no, strlen(cases[i].no)));
+        constrain_grammar_free(g);
+    }
+    static const char *const refused[][2] = {{"root ::= root \"a\" | \"b\"", "left recursion"},
+                                             {"root ::= a", "not defined"},
+                                             {"x ::= \"a\"", "no rule \"root\""},
+                                             {"root ::= <[12]>", "token ids"},
+                                             {"root ::= \"a", "not closed"},
+                                             {"root ::= \"a\" }", "end of the rule"}};
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        muga_error err = {0};
+        constrain_grammar *g = NULL;
+        muga_status st = constrain_compile_gbnf(refused[i][0], strlen(refused[i][0]), &g, &err);
+        assert_status(st, MUGA_E_INPUT, &err, refused[i][1]);
+    }
+}
+
+static void a_regex_is_matched_whole(void **state) {
+    (void)state;
+    muga_error err = {0};
+    constrain_grammar *g = NULL;
+    assert_ok(constrain_compile_regex("a+(b|c)?", &g, &err), &err);
+    assert_true(accepts(g, "aac", 3));
+    assert_false(accepts(g, "xaac", 4));
+    assert_false(accepts(g, "", 0));
+    constrain_grammar_free(g);
+    assert_status(constrain_compile_regex("(?=a)a", &g, &err), MUGA_E_INPUT, &err, "look-ahead");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whatever_the_mask_admits_is_valid_at_every_budget),
+        cmocka_unit_test(a_budget_below_the_shortest_value_is_an_error),
+        cmocka_unit_test(the_mask_is_exactly_what_can_be_advanced_over),
+        cmocka_unit_test(forced_bytes_are_those_with_no_alternative),
+        cmocka_unit_test(copies_go_their_own_ways),
+        cmocka_unit_test(two_vocabularies_may_share_a_grammar),
+        cmocka_unit_test(gbnf_says_what_it_says),
+        cmocka_unit_test(a_regex_is_matched_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
