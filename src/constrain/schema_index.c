@@ -306,6 +306,7 @@ void schema_index_release(schema_index *x) {
     free(x->resources);
     free(x->anchors);
     free(x->places);
+    json_decref(x->loaded);
     arena_release(&x->a);
     memset(x, 0, sizeof *x);
 }
@@ -367,6 +368,26 @@ static const json_t *follow_pointer(const schema_index *x, const json_t *at, con
     return at;
 }
 
+static uint32_t resource_find(const schema_index *x, const char *uri) {
+    for (uint32_t i = 0; i < x->n_resources; i++)
+        if (strcmp(x->resources[i].uri, uri) == 0)
+            return i;
+    return UINT32_MAX;
+}
+
+static muga_status load_metaschema(schema_index *x, const char *uri, uint32_t *found, muga_error *err) {
+    const char *text = metaschema_text(uri);
+    json_t *v = NULL;
+    if (!x->loaded && !(x->loaded = json_array()))
+        return error_nomem(err, "a schema");
+    muga_status st = json_parse(text, strlen(text), "schema of schemas", &v, err);
+    if (st == MUGA_OK && json_array_append_new(x->loaded, v) != 0)
+        st = error_nomem(err, "a schema");
+    if (st == MUGA_OK)
+        st = resource_add(x, v, uri, 0, found, err);
+    return st == MUGA_OK ? walk(x, v, *found, 0, err) : st;
+}
+
 muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char *ref, const json_t **out,
                                  const char **anchor, muga_error *err) {
     *out = NULL;
@@ -377,13 +398,13 @@ muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char 
     uri_resolve(span_of_string(x->resources[resource].uri), span_of(ref, hash), &text);
     if (text.failed)
         return error_nomem(err, "a schema");
-    uint32_t found = UINT32_MAX;
-    for (uint32_t i = 0; i < x->n_resources; i++)
-        if (strcmp(x->resources[i].uri, str_get(&text)) == 0) {
-            found = i;
-            break;
-        }
+    uint32_t found = resource_find(x, str_get(&text));
+    muga_status st = MUGA_OK;
+    if (found == UINT32_MAX && metaschema_text(str_get(&text)))
+        st = load_metaschema(x, str_get(&text), &found, err);
     str_release(&text);
+    if (st != MUGA_OK)
+        return st;
     const json_t *target = NULL;
     if (found != UINT32_MAX && (*fragment == 0 || *fragment == '/')) {
         target = follow_pointer(x, x->resources[found].root, fragment, &found);

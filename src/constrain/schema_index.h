@@ -36,6 +36,7 @@ typedef struct schema_index {
     uint32_t n_places, cap_places;
     constrain_draft draft; /* of the whole document */
     bool unevaluated;      /* an unevaluated* keyword occurs */
+    json_t *loaded;        /* array of the schemas of schemas that were referred to */
 } schema_index;
 
 /* `draft` counts where the document has no $schema. */
@@ -50,6 +51,8 @@ MUGA_MUST_USE muga_status schema_index_resolve(schema_index *x, uint32_t resourc
                                                const json_t **out, const char **anchor, muga_error *err);
 /* NULL: the resource has no such dynamic anchor. */
 const json_t *schema_index_dynamic(const schema_index *x, uint32_t resource, const char *name);
+/* A schema of schemas by its URI (without fragment), as JSON text; NULL: not one. */
+const char *metaschema_text(const char *uri);
 /* Draft 7 reads nothing beside $ref. */
 bool schema_index_is_draft7(const schema_index *x, uint32_t resource);
 

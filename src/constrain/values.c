@@ -217,35 +217,92 @@ muga_status values_collect(shape *s, json_t **out) {
 
 /* ---- as edges ---- */
 
+static bool plain_integer(const json_t *v, span text) {
+    return json_is_number(v) && number_is_integer(v) && !memchr(text.p, 'e', text.n);
+}
+
+/* One array or object, member by member: its integers too may carry ".0". Recursion as deep as the JSON reader goes. */
+static muga_status value_edges(front *f, const json_t *v, uint32_t from, uint32_t *to) {
+    graph *g = &f->g;
+    muga_status st = front_spend(f, 1);
+    bool first = true;
+    if (st == MUGA_OK && json_is_array(v)) {
+        from = front_space(f, graph_literal(g, from, "[", 1));
+        for (size_t i = 0; i < json_array_size(v) && st == MUGA_OK; i++) {
+            if (i > 0)
+                from = front_space(f, graph_literal(g, front_space(f, from), ",", 1));
+            st = value_edges(f, json_array_get(v, i), from, &from);
+        }
+        *to = graph_literal(g, front_space(f, from), "]", 1);
+        return st;
+    }
+    if (st == MUGA_OK && json_is_object(v)) {
+        from = front_space(f, graph_literal(g, from, "{", 1));
+        void *it = json_object_iter((json_t *)(uintptr_t)v);
+        for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)v, it), first = false) {
+            str key = STR_INIT;
+            if (!first)
+                from = front_space(f, graph_literal(g, front_space(f, from), ",", 1));
+            json_write_string(&key, json_object_iter_key(it), json_object_iter_key_len(it));
+            str_append_c(&key, ':');
+            from = front_space(f, graph_literal(g, from, str_get(&key), key.len));
+            st = str_status(&key, f->err, "a schema");
+            str_release(&key);
+            if (st == MUGA_OK)
+                st = value_edges(f, json_object_iter_value(it), from, &from);
+        }
+        *to = graph_literal(g, front_space(f, from), "}", 1);
+        return st;
+    }
+    str text = STR_INIT;
+    json_write(v, &text);
+    *to = graph_literal(g, from, str_get(&text), text.len);
+    if (plain_integer(v, span_of(str_get(&text), text.len))) {
+        uint32_t end = graph_literal(g, *to, ".0", 2), both = graph_node(g);
+        graph_empty(g, *to, both);
+        graph_empty(g, end, both);
+        *to = both;
+    }
+    if (st == MUGA_OK)
+        st = str_status(&text, f->err, "a schema");
+    str_release(&text);
+    return st;
+}
+
+/* Scalars as one trie: a choice among ten thousand is still one step a byte. */
 muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t to) {
+    front *f = s->f;
     size_t n = json_array_size(values), w = 0;
     str text = STR_INIT;
     size_t *offset = mem_alloc_array(2 * n + 1, sizeof *offset);
     span *words = mem_alloc_array(2 * n, sizeof *words);
-    muga_status st = offset && words ? MUGA_OK : error_nomem(s->f->err, "a schema");
+    muga_status st = offset && words ? MUGA_OK : error_nomem(f->err, "a schema");
     for (size_t i = 0; i < n && st == MUGA_OK; i++) {
         const json_t *v = json_array_get(values, i);
+        if (json_is_array(v) || json_is_object(v)) {
+            uint32_t end = from;
+            st = value_edges(f, v, from, &end);
+            graph_empty(&f->g, end, to);
+            continue;
+        }
         offset[w++] = text.len;
         json_write(v, &text);
-        if (json_is_number(v) && number_is_integer(v) && !memchr(text.data + offset[w - 1], 'e', text.len - offset[w - 1])) {
-            size_t begin = offset[w - 1], length = text.len - begin;
-            offset[w++] = text.len; /* an integer may carry ".0" */
-            str copy = STR_INIT;
-            str_append(&copy, text.data + begin, length);
-            str_append_s(&copy, ".0");
-            str_append(&text, str_get(&copy), copy.len);
-            str_release(&copy);
+        size_t length = text.len - offset[w - 1];
+        if (plain_integer(v, span_of(str_get(&text) + offset[w - 1], length))) {
+            offset[w++] = text.len;
+            json_write(v, &text);
+            str_append_s(&text, ".0");
         }
     }
     if (st == MUGA_OK)
-        st = str_status(&text, s->f->err, "a schema");
+        st = str_status(&text, f->err, "a schema");
     if (st == MUGA_OK)
-        st = front_spend(s->f, text.len + 1);
+        st = front_spend(f, text.len + 1);
     if (st == MUGA_OK) {
         offset[w] = text.len;
         for (size_t i = 0; i < w; i++)
             words[i] = span_of(str_get(&text) + offset[i], offset[i + 1] - offset[i]);
-        graph_words(&s->f->g, from, words, w, to);
+        graph_words(&f->g, from, words, w, to);
     }
     str_release(&text);
     free(offset);

@@ -1,0 +1,169 @@
+/* Grounded values. If this failed, a small model could put an id into a tool call that nobody wrote: one it copied
+ * from an example, or half of another one. */
+#include "support/support.h"
+
+#include "base/mem.h"
+#include "constrain/constrain.h"
+
+static json_t *parse(const char *text) {
+    muga_error err = {0};
+    json_t *v = NULL;
+    assert_ok(json_parse(text, strlen(text), "test", &v, &err), &err);
+    return v;
+}
+
+/* The values a schema may take from one text, as compact JSON. */
+static void assert_values(const char *schema, const char *text, const char *expected) {
+    muga_error err = {0};
+    span t = span_of_string(text);
+    constrain_source source = {"conversation", &t, 1};
+    json_t *s = parse(schema), *out = json_array();
+    str got = STR_INIT;
+    assert_ok(constrain_grounded_values(s, &source, 1, out, &err), &err);
+    json_write(out, &got);
+    assert_string_equal(str_get(&got), expected);
+    str_release(&got);
+    json_decref(out);
+    json_decref(s);
+}
+
+#define ORDER "{\"type\": \"string\", \"pattern\": \"^A[0-9]{5}$\", \"from\": \"conversation\"}"
+
+static void strings_are_bounded_by_what_is_not_alphanumeric(void **state) {
+    (void)state;
+    assert_values(ORDER, "where is A12345?", "[\"A12345\"]");
+    assert_values(ORDER, "A12345", "[\"A12345\"]");
+    assert_values(ORDER, "(A12345),A00001;A12345", "[\"A12345\",\"A00001\"]");
+    assert_values(ORDER, "BA12345 A123456 xA12345 A1234", "[]");
+    assert_values(ORDER, "a12345", "[]");
+    assert_values(ORDER, "\xC3\xA9" "A12345 A12345\xC3\xA9", "[]");           /* e with acute is a letter */
+    assert_values(ORDER, "\xD9\xA3" "A12345", "[]");                          /* an Arabic digit is a digit */
+    assert_values(ORDER, "\xE2\x82\xAC" "A12345\xE2\x80\xA6", "[\"A12345\"]"); /* euro sign, ellipsis */
+    assert_values(ORDER, "A12345\xCC\x81", "[]");                             /* a combining accent belongs to it */
+    assert_values(ORDER, "\xFF" "A12345\xC3", "[\"A12345\"]");                /* ill-formed bytes are no letters */
+}
+
+static void one_pattern_may_find_longer_and_shorter(void **state) {
+    (void)state;
+    assert_values("{\"type\": \"string\", \"pattern\": \"[a-z]+( [a-z]+)?\", \"from\": \"conversation\"}", "ab cd-e",
+                  "[\"ab\",\"ab cd\",\"cd\",\"e\"]");
+    assert_values("{\"type\": \"string\", \"format\": \"email\", \"from\": \"conversation\"}", "write to a.b@example.org.",
+                  "[\"a.b@example\",\"a.b@example.org\",\"b@example\",\"b@example.org\"]");
+    assert_values("{\"type\": \"string\", \"pattern\": \"^[0-9]+$\", \"minLength\": 3, \"from\": \"conversation\"}", "12 345 6789",
+                  "[\"345\",\"6789\"]");
+}
+
+#define INTEGER "{\"type\": \"integer\", \"from\": \"conversation\"}"
+#define NUMBER "{\"type\": \"number\", \"minimum\": -100, \"from\": \"conversation\"}"
+
+static void numbers_count_as_written(void **state) {
+    (void)state;
+    assert_values(INTEGER, "I want 3 of them, not 12.", "[3,12]");
+    assert_values(INTEGER, "3.14 is no integer, 1,000 is not one, 007 is no number", "[]");
+    assert_values(INTEGER, "7,12 and 5, 6", "[7,12,5,6]");
+    assert_values(INTEGER, "it was -5 degrees; A-17", "[-5,17]");
+    assert_values(INTEGER, "3rd, x4, 5e", "[]");
+    assert_values(NUMBER, "2.50 or -3.5 or 4 or -200", "[2.5,-3.5,4]");
+    assert_values(NUMBER, "1.2.3", "[]");
+    assert_values("{\"type\": \"integer\", \"minimum\": 10, \"from\": \"conversation\"}", "7 or 70", "[70]");
+}
+
+static void enums_must_have_been_said(void **state) {
+    (void)state;
+    assert_values("{\"enum\": [\"red\", \"green\", 5, true], \"from\": \"conversation\"}", "a redder one, green, 5 pieces",
+                  "[\"green\",5]");
+    assert_values("{\"const\": \"yes\", \"from\": \"conversation\"}", "yes!", "[\"yes\"]");
+}
+
+static void a_source_that_is_not_given_holds_nothing(void **state) {
+    (void)state;
+    assert_values("{\"type\": \"string\", \"pattern\": \"^A$\", \"from\": \"tools\"}", "A", "[]");
+    muga_error err = {0};
+    json_t *s = parse("{\"type\": \"string\", \"from\": \"conversation\"}"), *out = json_array();
+    assert_status(constrain_grounded_values(s, NULL, 0, out, &err), MUGA_E_INPUT, &err, "pattern, format or enum");
+    json_decref(s);
+    s = parse("{\"type\": \"string\", \"pattern\": \"a\", \"from\": 3}");
+    assert_status(constrain_grounded_values(s, NULL, 0, out, &err), MUGA_E_INPUT, &err, "name of a source");
+    json_decref(s);
+    json_decref(out);
+}
+
+static muga_status compile(const char *schema, const char *text, constrain_grammar **g, muga_error *err) {
+    span t = span_of_string(text);
+    constrain_source source = {"conversation", &t, 1};
+    constrain_options o = {.sources = &source, .n_sources = 1};
+    json_t *s = parse(schema);
+    muga_status st = constrain_compile_schema(s, &o, g, err);
+    json_decref(s);
+    return st;
+}
+
+static bool accepts(const constrain_grammar *g, const char *text) {
+    muga_error err = {0};
+    constrain_state *s;
+    bool yes = false;
+    assert_ok(constrain_state_new(g, &s, &err), &err);
+    assert_ok(constrain_advance(s, text, strlen(text), &yes, &err), &err);
+    yes = yes && constrain_is_complete(s);
+    constrain_state_free(s);
+    return yes;
+}
+
+#define CALL(REQUIRED)                                                                                                 \
+    "{\"type\": \"object\", \"properties\": {\"order_id\": " ORDER ", \"note\": {\"type\": \"string\"}}, \"required\": [" REQUIRED     \
+    "], \"additionalProperties\": false}"
+
+static void a_call_can_only_carry_what_was_written(void **state) {
+    (void)state;
+    muga_error err = {0};
+    constrain_grammar *g = NULL;
+    assert_ok(compile(CALL("\"order_id\""), "A11111 or A22222", &g, &err), &err);
+    assert_true(accepts(g, "{\"order_id\":\"A11111\"}"));
+    assert_true(accepts(g, "{\"order_id\":\"A22222\",\"note\":\"A33333\"}"));
+    assert_false(accepts(g, "{\"order_id\":\"A33333\"}"));
+    constrain_grammar_free(g);
+}
+
+static void without_a_value_the_call_is_impossible(void **state) {
+    (void)state;
+    muga_error err = {0};
+    constrain_grammar *g = NULL;
+    assert_status(compile(CALL("\"order_id\""), "where is my order", &g, &err), MUGA_E_NEGATIVE, &err, "order_id");
+    assert_ok(compile(CALL("\"note\""), "where is my order", &g, &err), &err); /* an optional one is left out */
+    assert_true(accepts(g, "{\"note\":\"x\"}"));
+    assert_false(accepts(g, "{\"order_id\":\"A11111\",\"note\":\"x\"}"));
+    constrain_grammar_free(g);
+    /* One tool of two needs an id that nobody gave: only the other can be called. */
+    assert_ok(compile("{\"anyOf\": [" CALL("\"order_id\"") ", {\"const\": \"ask\"}]}", "hello", &g, &err), &err);
+    assert_true(accepts(g, "\"ask\""));
+    constrain_grammar_free(g);
+}
+
+static void much_text_is_searched_within_a_budget(void **state) {
+    (void)state;
+    muga_error err = {0};
+    str text = STR_INIT;
+    for (int i = 0; i < 12000; i++)
+        str_append_s(&text, "word a12 ");
+    str_append_s(&text, "A54321");
+    constrain_grammar *g = NULL;
+    assert_true(text.len > 100000);
+    assert_ok(compile(CALL("\"order_id\""), str_get(&text), &g, &err), &err);
+    assert_true(accepts(g, "{\"order_id\":\"A54321\"}"));
+    constrain_grammar_free(g);
+    str_release(&text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(strings_are_bounded_by_what_is_not_alphanumeric),
+        cmocka_unit_test(one_pattern_may_find_longer_and_shorter),
+        cmocka_unit_test(numbers_count_as_written),
+        cmocka_unit_test(enums_must_have_been_said),
+        cmocka_unit_test(a_source_that_is_not_given_holds_nothing),
+        cmocka_unit_test(a_call_can_only_carry_what_was_written),
+        cmocka_unit_test(without_a_value_the_call_is_impossible),
+        cmocka_unit_test(much_text_is_searched_within_a_budget),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
