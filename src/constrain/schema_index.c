@@ -368,15 +368,15 @@ static const json_t *follow_pointer(const schema_index *x, const json_t *at, con
     return at;
 }
 
-static uint32_t resource_find(const schema_index *x, const char *uri) {
+static uint32_t resource_find(const schema_index *x, const char *address) {
     for (uint32_t i = 0; i < x->n_resources; i++)
-        if (strcmp(x->resources[i].uri, uri) == 0)
+        if (strcmp(x->resources[i].uri, address) == 0)
             return i;
     return UINT32_MAX;
 }
 
-static muga_status load_metaschema(schema_index *x, const char *uri, uint32_t *found, muga_error *err) {
-    const char *text = metaschema_text(uri);
+static muga_status load_metaschema(schema_index *x, const char *address, uint32_t *found, muga_error *err) {
+    const char *text = metaschema_text(address);
     json_t *v = NULL;
     if (!x->loaded && !(x->loaded = json_array()))
         return error_nomem(err, "a schema");
@@ -384,7 +384,7 @@ static muga_status load_metaschema(schema_index *x, const char *uri, uint32_t *f
     if (st == MUGA_OK && json_array_append_new(x->loaded, v) != 0)
         st = error_nomem(err, "a schema");
     if (st == MUGA_OK)
-        st = resource_add(x, v, uri, 0, found, err);
+        st = resource_add(x, v, address, 0, found, err);
     return st == MUGA_OK ? walk(x, v, *found, 0, err) : st;
 }
 
