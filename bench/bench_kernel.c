@@ -2,8 +2,10 @@
  * multiply-adds per second in prefill beside the measured int8 peak. Shapes are SmolLM2-135M's, with as many copies of
  * a matrix as make up a model of 100 MB, so that decode reads memory and not a cache.
  *
- *   cc -std=gnu11 -O2 -ffp-contract=off -Iinclude -Isrc bench/bench_kernel.c build/libmuga.a -lpthread -lm -o
- * bench_kernel bench_kernel [-t THREADS] [-i ISA] [-n PREFILL_TOKENS] [-y TYPE] */
+ *   cc -std=gnu11 -O2 -Iinclude -Isrc bench/bench_kernel.c build/libmuga.a -lpthread -lm -o bench_kernel
+ *
+ *   bench_kernel [-t THREADS] [-i ISA] [-n PREFILL_TOKENS] [-y TYPE]
+ */
 #include "kernel/kernel.h"
 
 #include "base/mem.h"
