@@ -280,10 +280,9 @@ int main(int argc, char **argv) {
     memset(bytes, 1, l.n);
     l.bytes = bytes;
     double bandwidth = (double)l.n / median_time(read_all, &l), peak = integer_peak(isa, &l);
-    printf(
-        "%s, %d threads; read bandwidth over %d MB: %.1f GB/s; int8 peak: %.0f G multiply-adds/s; prefill of %llu tokens\n",
-        kernel_isa_name(isa), l.n_thread, MODEL_BYTES >> 20, bandwidth * 1e-9, peak * 1e-9,
-        (unsigned long long)n_prefill);
+    printf("%s, %d threads; read bandwidth over %d MB: %.1f GB/s; int8 peak: %.0f G multiply-adds/s; prefill of %llu\n",
+           kernel_isa_name(isa), l.n_thread, MODEL_BYTES >> 20, bandwidth * 1e-9, peak * 1e-9,
+           (unsigned long long)n_prefill);
 
     static const uint64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {2048, 2048}};
     static const tensor_type types[] = {TENSOR_Q4_1, TENSOR_Q4_0, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q6_K, TENSOR_F16};
