@@ -10,17 +10,21 @@
 #define MODEL_LOGIT_ROWS 8
 
 /* ---- weights ---- */
+/* One or several matrices over the same input, their outputs one behind the other in a row: what is computed together
+ * waits for the threads once. Parts of the same type are packed as one matrix; each output row is computed by itself,
+ * so that changes no bit. */
+#define MODEL_MAX_PARTS 3
 typedef struct model_linear {
-    kernel_weights w; /* [rows = outputs][cols = inputs] */
-    float *bias;      /* [rows]; NULL = none */
+    kernel_weights w[MODEL_MAX_PARTS]; /* [outputs][inputs], the first n_w */
+    uint32_t n_w;
+    float *bias; /* [all outputs]; NULL = none */
 } model_linear;
 
 typedef struct model_layer {
     float *attn_norm, *ffn_norm; /* [n_embd] */
-    model_linear q;              /* [n_head * head_dim][n_embd] */
-    model_linear k, v;           /* [n_head_kv * head_dim][n_embd] */
+    model_linear qkv;            /* [(n_head + 2 n_head_kv) * head_dim][n_embd] */
     model_linear o;              /* [n_embd][n_head * head_dim] */
-    model_linear gate, up;       /* [n_ff][n_embd] */
+    model_linear gate_up;        /* [2 n_ff][n_embd] */
     model_linear down;           /* [n_embd][n_ff] */
 } model_layer;
 
@@ -63,9 +67,14 @@ bool weights_present(const model_loader *l, const char *name);
 muga_status weights_vector(model_loader *l, const char *name, uint32_t n, float **out, muga_error *err);
 muga_status weights_matrix(model_loader *l, const char *name, uint32_t rows, uint32_t cols, kernel_weights *out,
                            muga_error *err);
-/* "<stem>.weight" and, where the file has it, "<stem>.bias". */
-muga_status weights_linear(model_loader *l, uint32_t i_layer, const char *stem, uint32_t rows, uint32_t cols,
-                           model_linear *out, muga_error *err);
+/* The matrices "blk.<i>.<stem>.weight" and, where the file has them, "blk.<i>.<stem>.bias", outputs one behind the
+ * other. */
+typedef struct weights_part {
+    const char *stem;
+    uint32_t rows;
+} weights_part;
+muga_status weights_linear(model_loader *l, uint32_t i_layer, const weights_part *parts, uint32_t n_parts,
+                           uint32_t cols, model_linear *out, muga_error *err);
 muga_status weights_layer_vector(model_loader *l, uint32_t i_layer, const char *stem, uint32_t n, float **out,
                                  muga_error *err);
 /* Mark as used without reading, where present. */
@@ -79,19 +88,18 @@ void weights_linear_release(model_linear *l);
 struct model_run {
     model_run_options o;
     const model *m;
-    uint32_t s_embd, s_q, s_kv, s_ff, s_rot; /* strides, floats */
-    float *x;                                /* [max_tok][s_embd] residual stream */
-    float *xn;                               /* [max_tok][s_embd] normalised; also what a block adds to x */
-    float *q, *att;                          /* [max_tok][s_q] */
-    float *k, *v;                            /* [max_tok][s_kv] */
-    float *gate, *up;                        /* [max_tok][s_ff] */
-    float *cos, *sin;                        /* [max_tok][s_rot] of each token's position */
-    void *act;                               /* quantised activations of one group of products */
-    float *logits;                           /* [MODEL_LOGIT_ROWS][n_vocab rounded up to 16] */
-    kernel_kv *kv;                           /* [max_seq] */
-    uint32_t *pos, *i_seq, *i_tok;           /* [max_tok] of the rows still alive (graph_keep_wanted) */
-    uint32_t n;                              /* rows alive */
-    bool act_fresh;                          /* act holds the codes of the current group's input */
+    uint32_t s_embd, s_qkv, s_att, s_ff, s_rot; /* strides, floats */
+    float *x;                                   /* [max_tok][s_embd] residual stream */
+    float *xn;                                  /* [max_tok][s_embd] normalised; also what a block adds to x */
+    float *q, *k, *v;                           /* [max_tok][s_qkv]: each row holds q, k, v one behind the other */
+    float *att;                                 /* [max_tok][s_att] */
+    float *gate, *up;                           /* [max_tok][s_ff]: gate, then up */
+    float *cos, *sin;                           /* [max_tok][s_rot] of each token's position */
+    void *act;                                  /* quantised activations of one group of products */
+    float *logits;                              /* [MODEL_LOGIT_ROWS][n_vocab rounded up to 16] */
+    kernel_kv *kv;                              /* [max_seq] */
+    uint32_t *pos, *i_seq, *i_tok;              /* [max_tok] of the rows still alive (graph_keep_wanted) */
+    uint32_t n;                                 /* rows alive */
 };
 
 /* Begin a batch: embeddings into x, rope tables for all positions. */
@@ -100,9 +108,8 @@ void graph_begin(model_run *r, const model_batch *b);
 void graph_norm(model_run *r, const float *w);
 /* x += xn, then xn = rms_norm(x) * w */
 void graph_add_norm(model_run *r, const float *w);
-/* y = W x + bias over the rows alive. first: x is new; later products of the same x reuse its codes. */
-void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride,
-                  bool first);
+/* y = W x + bias over the rows alive. */
+void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride);
 /* Turn q and k, store k and v at their positions of layer i_layer. */
 void graph_rope_store(model_run *r, uint32_t i_layer, bool pairs);
 /* Drop the rows nobody wants logits of: after the last layer's keys are stored, only those are needed. */

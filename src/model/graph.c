@@ -32,19 +32,16 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
     r->o = *o;
     r->m = m;
     r->s_embd = stride_of(p->n_embd);
-    r->s_q = stride_of(p->n_head * p->head_dim);
-    r->s_kv = stride_of(p->n_head_kv * p->head_dim);
-    r->s_ff = stride_of(p->n_ff);
+    r->s_qkv = stride_of((p->n_head + 2 * p->n_head_kv) * p->head_dim);
+    r->s_att = stride_of(p->n_head * p->head_dim);
+    r->s_ff = stride_of(2 * p->n_ff);
     r->s_rot = stride_of(p->n_rot / 2);
     bool ok = true;
     r->x = rows_new(n, r->s_embd, &ok);
     r->xn = rows_new(n, r->s_embd, &ok);
-    r->q = rows_new(n, r->s_q, &ok);
-    r->att = rows_new(n, r->s_q, &ok);
-    r->k = rows_new(n, r->s_kv, &ok);
-    r->v = rows_new(n, r->s_kv, &ok);
+    r->q = rows_new(n, r->s_qkv, &ok);
+    r->att = rows_new(n, r->s_att, &ok);
     r->gate = rows_new(n, r->s_ff, &ok);
-    r->up = rows_new(n, r->s_ff, &ok);
     r->cos = rows_new(n, r->s_rot, &ok);
     r->sin = rows_new(n, r->s_rot, &ok);
     r->logits = rows_new(MIN(n, MODEL_LOGIT_ROWS), stride_of(p->n_vocab), &ok);
@@ -57,6 +54,9 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
         model_run_free(r);
         return error_nomem(err, "the working memory of a batch");
     }
+    r->k = r->q + p->n_head * p->head_dim;
+    r->v = r->k + p->n_head_kv * p->head_dim;
+    r->up = r->gate + p->n_ff;
     *out = r;
     return MUGA_OK;
 }
@@ -64,8 +64,8 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
 void model_run_free(model_run *r) {
     if (!r)
         return;
-    void *owned[] = {r->x,   r->xn,  r->q,      r->att, r->k,  r->v,   r->gate,  r->up,
-                     r->cos, r->sin, r->logits, r->act, r->kv, r->pos, r->i_seq, r->i_tok};
+    void *owned[] = {r->x,      r->xn,  r->q,  r->att, r->gate,  r->cos,  r->sin,
+                     r->logits, r->act, r->kv, r->pos, r->i_seq, r->i_tok};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
     free(r);
@@ -145,24 +145,24 @@ static bool is_plain(tensor_type t) {
     return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16;
 }
 
-void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride,
-                  bool first) {
-    if (first)
-        r->act_fresh = false;
-    kernel_matmul_args a = {.w = &l->w,
-                            .x = x,
-                            .x_stride = x_stride,
-                            .y = y,
-                            .y_stride = y_stride,
-                            .n_tok = r->n,
-                            .scratch = r->act,
-                            .reuse = r->act_fresh,
-                            .act = r->o.act};
-    r->o.kernels->matmul(&a, r->o.pool);
-    if (r->o.act == KERNEL_ACT_INT8 && !is_plain(l->w.type))
-        r->act_fresh = true;
+void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride) {
+    size_t n_out = 0;
+    bool quantised = false; /* act holds the codes of x */
+    for (uint32_t i = 0; i < l->n_w; n_out += l->w[i++].rows) {
+        kernel_matmul_args a = {.w = &l->w[i],
+                                .x = x,
+                                .x_stride = x_stride,
+                                .y = y + n_out,
+                                .y_stride = y_stride,
+                                .n_tok = r->n,
+                                .scratch = r->act,
+                                .reuse = quantised,
+                                .act = r->o.act};
+        r->o.kernels->matmul(&a, r->o.pool);
+        quantised = quantised || (r->o.act == KERNEL_ACT_INT8 && !is_plain(l->w[i].type));
+    }
     for (uint32_t i = 0; l->bias && i < r->n; i++)
-        r->o.kernels->add(y + (size_t)i * y_stride, l->bias, l->w.rows, y + (size_t)i * y_stride);
+        r->o.kernels->add(y + (size_t)i * y_stride, l->bias, n_out, y + (size_t)i * y_stride);
 }
 
 static void set_layer(model_run *r, uint32_t i_layer) {
@@ -177,10 +177,10 @@ static void rope_store_row(const rows_job *j, uint32_t i) {
     const model_params *p = &r->m->p;
     const kernel_table *kt = r->o.kernels;
     const float *cos = r->cos + (size_t)i * r->s_rot, *sin = r->sin + (size_t)i * r->s_rot;
-    float *k = r->k + (size_t)i * r->s_kv;
-    kt->rope(r->q + (size_t)i * r->s_q, p->n_head, p->head_dim, p->n_rot, cos, sin, j->flag);
+    float *k = r->k + (size_t)i * r->s_qkv;
+    kt->rope(r->q + (size_t)i * r->s_qkv, p->n_head, p->head_dim, p->n_rot, cos, sin, j->flag);
     kt->rope(k, p->n_head_kv, p->head_dim, p->n_rot, cos, sin, j->flag);
-    kt->kv_store(r->o.kv, p->n_head_kv, p->head_dim, &r->kv[r->i_seq[i]], r->pos[i], k, r->v + (size_t)i * r->s_kv);
+    kt->kv_store(r->o.kv, p->n_head_kv, p->head_dim, &r->kv[r->i_seq[i]], r->pos[i], k, r->v + (size_t)i * r->s_qkv);
 }
 
 void graph_rope_store(model_run *r, uint32_t i_layer, bool pairs) {
@@ -195,7 +195,7 @@ void graph_keep_wanted(model_run *r, const model_batch *b) {
             continue;
         if (n != i) {
             memcpy(r->x + (size_t)n * r->s_embd, r->x + (size_t)i * r->s_embd, r->s_embd * sizeof(float));
-            memcpy(r->q + (size_t)n * r->s_q, r->q + (size_t)i * r->s_q, r->s_q * sizeof(float));
+            memcpy(r->q + (size_t)n * r->s_qkv, r->q + (size_t)i * r->s_qkv, r->s_att * sizeof(float));
         }
         r->pos[n] = r->pos[i];
         r->i_seq[n] = r->i_seq[i];
@@ -217,9 +217,9 @@ void graph_attention(model_run *r, uint32_t i_layer) {
                           .i_seq = r->i_seq,
                           .pos = r->pos,
                           .q = r->q,
-                          .q_stride = r->s_q,
+                          .q_stride = r->s_qkv,
                           .out = r->att,
-                          .out_stride = r->s_q};
+                          .out_stride = r->s_att};
     r->o.kernels->attention(&a, r->o.pool);
 }
 

@@ -10,23 +10,19 @@
 
 static muga_status load_layer(model_loader *l, const model_params *p, uint32_t i, model_layer *y, muga_error *err) {
     uint32_t n_q = p->n_head * p->head_dim, n_kv = p->n_head_kv * p->head_dim;
+    const weights_part qkv[] = {{"attn_q", n_q}, {"attn_k", n_kv}, {"attn_v", n_kv}}, o = {"attn_output", p->n_embd};
+    const weights_part gate_up[] = {{"ffn_gate", p->n_ff}, {"ffn_up", p->n_ff}}, down = {"ffn_down", p->n_embd};
     muga_status st = weights_layer_vector(l, i, "attn_norm.weight", p->n_embd, &y->attn_norm, err);
     if (!st)
-        st = weights_linear(l, i, "attn_q", n_q, p->n_embd, &y->q, err);
+        st = weights_linear(l, i, qkv, 3, p->n_embd, &y->qkv, err);
     if (!st)
-        st = weights_linear(l, i, "attn_k", n_kv, p->n_embd, &y->k, err);
-    if (!st)
-        st = weights_linear(l, i, "attn_v", n_kv, p->n_embd, &y->v, err);
-    if (!st)
-        st = weights_linear(l, i, "attn_output", p->n_embd, n_q, &y->o, err);
+        st = weights_linear(l, i, &o, 1, n_q, &y->o, err);
     if (!st)
         st = weights_layer_vector(l, i, "ffn_norm.weight", p->n_embd, &y->ffn_norm, err);
     if (!st)
-        st = weights_linear(l, i, "ffn_gate", p->n_ff, p->n_embd, &y->gate, err);
+        st = weights_linear(l, i, gate_up, 2, p->n_embd, &y->gate_up, err);
     if (!st)
-        st = weights_linear(l, i, "ffn_up", p->n_ff, p->n_embd, &y->up, err);
-    if (!st)
-        st = weights_linear(l, i, "ffn_down", p->n_embd, p->n_ff, &y->down, err);
+        st = weights_linear(l, i, &down, 1, p->n_ff, &y->down, err);
     return st;
 }
 
@@ -48,21 +44,18 @@ static void forward(const model *m, model_run *r, const model_batch *b) {
     for (uint32_t i = 0; i < m->p.n_layer; i++) {
         const model_layer *y = &m->layers[i];
         bool last = i + 1 == m->p.n_layer;
-        graph_linear(r, &y->q, r->xn, r->s_embd, r->q, r->s_q, true);
-        graph_linear(r, &y->k, r->xn, r->s_embd, r->k, r->s_kv, false);
-        graph_linear(r, &y->v, r->xn, r->s_embd, r->v, r->s_kv, false);
+        graph_linear(r, &y->qkv, r->xn, r->s_embd, r->q, r->s_qkv);
         graph_rope_store(r, i, true);
         if (last)
             graph_keep_wanted(r, b);
         if (r->n == 0)
             return;
         graph_attention(r, i);
-        graph_linear(r, &y->o, r->att, r->s_q, r->xn, r->s_embd, true);
+        graph_linear(r, &y->o, r->att, r->s_att, r->xn, r->s_embd);
         graph_add_norm(r, y->ffn_norm);
-        graph_linear(r, &y->gate, r->xn, r->s_embd, r->gate, r->s_ff, true);
-        graph_linear(r, &y->up, r->xn, r->s_embd, r->up, r->s_ff, false);
+        graph_linear(r, &y->gate_up, r->xn, r->s_embd, r->gate, r->s_ff);
         graph_silu_mul(r);
-        graph_linear(r, &y->down, r->gate, r->s_ff, r->xn, r->s_embd, true);
+        graph_linear(r, &y->down, r->gate, r->s_ff, r->xn, r->s_embd);
         graph_add_norm(r, last ? m->output_norm : m->layers[i + 1].attn_norm);
     }
     graph_project(r, b);

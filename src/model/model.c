@@ -187,7 +187,7 @@ void model_free(model *m) {
         return;
     for (uint32_t i = 0; m->layers && i < m->p.n_layer; i++) {
         model_layer *y = &m->layers[i];
-        model_linear *linears[] = {&y->q, &y->k, &y->v, &y->o, &y->gate, &y->up, &y->down};
+        model_linear *linears[] = {&y->qkv, &y->o, &y->gate_up, &y->down};
         for (size_t j = 0; j < ARRAY_LEN(linears); j++)
             weights_linear_release(linears[j]);
         free(y->attn_norm);
@@ -213,11 +213,12 @@ static void sum_matrices(const model *m, uint64_t *bytes, uint64_t *macs) {
     *macs = m->output.rows * m->output.cols;
     for (uint32_t i = 0; i < m->p.n_layer; i++) {
         const model_layer *y = &m->layers[i];
-        const model_linear *linears[] = {&y->q, &y->k, &y->v, &y->o, &y->gate, &y->up, &y->down};
-        for (size_t j = 0; j < ARRAY_LEN(linears); j++) {
-            *bytes += linears[j]->w.bytes;
-            *macs += linears[j]->w.rows * linears[j]->w.cols;
-        }
+        const model_linear *linears[] = {&y->qkv, &y->o, &y->gate_up, &y->down};
+        for (size_t j = 0; j < ARRAY_LEN(linears); j++)
+            for (uint32_t part = 0; part < linears[j]->n_w; part++) {
+                *bytes += linears[j]->w[part].bytes;
+                *macs += linears[j]->w[part].rows * linears[j]->w[part].cols;
+            }
     }
 }
 

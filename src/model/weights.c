@@ -73,35 +73,91 @@ muga_status weights_vector(model_loader *l, const char *name, uint32_t n, float 
     return MUGA_OK;
 }
 
-muga_status weights_matrix(model_loader *l, const char *name, uint32_t rows, uint32_t cols, kernel_weights *out,
-                           muga_error *err) {
-    const gguf_tensor *t;
-    muga_status st = take(l, name, cols, rows, &t, err);
-    if (st)
+static muga_status take_matrix(const model_loader *l, const char *name, uint32_t rows, uint32_t cols,
+                               const gguf_tensor **out, muga_error *err) {
+    muga_status st = take(l, name, cols, rows, out, err);
+    if (st || kernel_type_supported((*out)->type))
         return st;
-    if (!kernel_type_supported(t->type))
-        return error_set(
-            err, MUGA_E_INPUT,
-            "tensor \"%s\" has type %s, for which this version has no kernel; use F32, F16, BF16, Q8_0, Q4_0, "
-            "Q4_1, Q4_K or Q6_K",
-            name, tensor_type_traits(t->type) ? tensor_type_traits(t->type)->name : "unknown");
-    tensor_view view = {t->type, cols, rows, t->data};
-    st = kernel_pack(&view, l->o->pool, out, err);
+    const tensor_traits *traits = tensor_type_traits((*out)->type);
+    return error_set(err, MUGA_E_INPUT,
+                     "tensor \"%s\" has type %s, for which this version has no kernel; use F32, F16, BF16, Q8_0, Q4_0, "
+                     "Q4_1, Q4_K or Q6_K",
+                     name, traits ? traits->name : "unknown");
+}
+
+/* Pack matrices of one type and row length as one. */
+static muga_status pack(model_loader *l, const gguf_tensor *const *t, uint32_t n, kernel_weights *out,
+                        muga_error *err) {
+    tensor_view view = {t[0]->type, t[0]->dims[0], 0, t[0]->data};
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        view.rows += t[i]->dims[1];
+        bytes += t[i]->bytes;
+    }
+    uint8_t *joined = n > 1 ? mem_alloc_array(bytes, 1) : NULL;
+    if (n > 1 && !joined)
+        return error_nomem(err, t[0]->name);
+    for (size_t i = 0, at = 0; joined && i < n; at += t[i++]->bytes)
+        memcpy(joined + at, t[i]->data, t[i]->bytes);
+    if (joined)
+        view.data = joined;
+    muga_status st = kernel_pack(&view, l->o->pool, out, err);
+    free(joined);
     if (st)
-        return error_prefix(err, st, "tensor \"%s\"", name);
-    finish(l, t);
+        return error_prefix(err, st, "tensor \"%s\"", t[0]->name);
+    for (uint32_t i = 0; i < n; i++)
+        finish(l, t[i]);
     return MUGA_OK;
 }
 
-muga_status weights_linear(model_loader *l, uint32_t i_layer, const char *stem, uint32_t rows, uint32_t cols,
-                           model_linear *out, muga_error *err) {
+muga_status weights_matrix(model_loader *l, const char *name, uint32_t rows, uint32_t cols, kernel_weights *out,
+                           muga_error *err) {
+    const gguf_tensor *t;
+    muga_status st = take_matrix(l, name, rows, cols, &t, err);
+    return st ? st : pack(l, &t, 1, out, err);
+}
+
+/* The biases of the parts, zero where a part has none. */
+static muga_status load_biases(model_loader *l, uint32_t i_layer, const weights_part *parts, uint32_t n_parts,
+                               float **out, muga_error *err) {
     char name[80];
-    snprintf(name, sizeof name, "blk.%u.%s.weight", i_layer, stem);
-    muga_status st = weights_matrix(l, name, rows, cols, &out->w, err);
-    if (st)
-        return st;
-    snprintf(name, sizeof name, "blk.%u.%s.bias", i_layer, stem);
-    return weights_present(l, name) ? weights_vector(l, name, rows, &out->bias, err) : MUGA_OK;
+    size_t at = 0, total = 0;
+    for (uint32_t i = 0; i < n_parts; i++)
+        total += parts[i].rows;
+    for (uint32_t i = 0; i < n_parts; at += parts[i++].rows) {
+        snprintf(name, sizeof name, "blk.%u.%s.bias", i_layer, parts[i].stem);
+        if (!weights_present(l, name))
+            continue;
+        if (!*out && !(*out = mem_alloc_aligned(total * sizeof(float), 64)))
+            return error_nomem(err, name);
+        float *one = NULL;
+        muga_status st = weights_vector(l, name, parts[i].rows, &one, err);
+        if (st)
+            return st;
+        memcpy(*out + at, one, parts[i].rows * sizeof *one);
+        free(one);
+    }
+    return MUGA_OK;
+}
+
+muga_status weights_linear(model_loader *l, uint32_t i_layer, const weights_part *parts, uint32_t n_parts,
+                           uint32_t cols, model_linear *out, muga_error *err) {
+    const gguf_tensor *t[MODEL_MAX_PARTS];
+    char name[80];
+    muga_status st;
+    for (uint32_t i = 0; i < n_parts; i++) {
+        snprintf(name, sizeof name, "blk.%u.%s.weight", i_layer, parts[i].stem);
+        if ((st = take_matrix(l, name, parts[i].rows, cols, &t[i], err)))
+            return st;
+    }
+    for (uint32_t from = 0, to; from < n_parts; from = to) {
+        for (to = from + 1; to < n_parts && t[to]->type == t[from]->type;)
+            to++;
+        if ((st = pack(l, t + from, to - from, &out->w[out->n_w], err)))
+            return st;
+        out->n_w++;
+    }
+    return load_biases(l, i_layer, parts, n_parts, &out->bias, err);
 }
 
 muga_status weights_layer_vector(model_loader *l, uint32_t i_layer, const char *stem, uint32_t n, float **out,
@@ -123,7 +179,8 @@ muga_status weights_check_all_used(const model_loader *l, const char *arch, muga
 }
 
 void weights_linear_release(model_linear *l) {
-    kernel_weights_release(&l->w);
+    for (uint32_t i = 0; i < l->n_w; i++)
+        kernel_weights_release(&l->w[i]);
     free(l->bias);
     l->bias = NULL;
 }
