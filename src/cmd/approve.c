@@ -107,7 +107,8 @@ static void print_outcome(const json_t *e, const call_result *r, bool as_json) {
         cmd_print_json(v);
         json_decref(v);
     } else {
-        printf("approved; %s %s: %s\n", json_get_string(e, "tool"), call_outcome_name(r->outcome), str_get(&result));
+        printf("approved; %s %s: %s\ngo on with `muga agent run %s --resume %s`\n", json_get_string(e, "tool"),
+               call_outcome_name(r->outcome), str_get(&result), json_get_string(e, "agent"), json_get_string(e, "session"));
     }
     str_release(&result);
 }
@@ -123,14 +124,23 @@ static void print_decided(const json_t *e, bool yes, bool as_json) {
     }
 }
 
-/* Run the approved call. *ran false: its session is in other hands, which will run it. */
+/* Does another process drive the session? Then it will find the yes by itself. */
+static bool in_other_hands(store *s, const char *session) {
+    store_claim *claim = NULL;
+    bool taken = store_claim_take(s, session, &claim, NULL) == MUGA_E_ENV;
+    store_claim_release(claim);
+    return taken;
+}
+
+/* Run the approved call. *ran false: its session is in other hands. */
 static muga_status run_approved(const agent_env *env, store *s, const manifest *m, const json_t *e, call_result *r,
                                 bool *ran, muga_error *err) {
     agent_session *session = NULL;
+    const char *id = json_get_string(e, "session");
     *ran = false;
-    muga_status st = session_open(env, s, m, json_get_string(e, "session"), &session, err);
-    if (st == MUGA_E_ENV && strstr(err->message, "in use by another muga"))
+    if (in_other_hands(s, id))
         return MUGA_OK;
+    muga_status st = session_open(env, s, m, id, &session, err);
     if (!st)
         st = executor_resume(session, json_get_string(e, "call"), r, err);
     *ran = !st;

@@ -77,8 +77,10 @@ static void print_report(const audit_report *r, bool replayed, bool as_json) {
     printf("%lld records, chain whole", (long long)r->n_records);
     if (r->n_erased)
         printf(", %lld erased", (long long)r->n_erased);
-    if (replayed)
-        printf("; %lld decisions recomputed, every one the same to the bit", (long long)r->n_replayed);
+    if (replayed && r->n_replayed)
+        printf("; %lld model decisions recomputed, every one the same to the bit", (long long)r->n_replayed);
+    else if (replayed)
+        printf("; no model decision to recompute");
     printf("\nhead %s\n", r->head);
 }
 
