@@ -197,11 +197,11 @@ muga_status dfa_combine(const dfa *a, const dfa *b, dfa_op op, uint64_t *work, d
         uint32_t p = (uint32_t)(m.pairs[i] >> 32), q = (uint32_t)m.pairs[i];
         if (!row_reserve(d, &cap, i + 1))
             goto nomem;
-        if (*work < d->n_classes || i >= DFA_MAX_STATES || (uint64_t)i * d->n_classes > DFA_MAX_CELLS) {
+        if (*work < 4u * d->n_classes || i >= DFA_MAX_STATES || (uint64_t)i * d->n_classes > DFA_MAX_CELLS) {
             st = too_large(err);
             goto out;
         }
-        *work -= d->n_classes;
+        *work -= 4u * d->n_classes; /* a pair looked up and a cell written */
         bool in_b = q != DFA_DEAD && b->accept[q];
         d->accept[i] = a->accept[p] && (op == DFA_AND ? in_b : !in_b);
         for (uint32_t k = 0; k < d->n_classes; k++) {
@@ -256,11 +256,11 @@ muga_status dfa_limit_length(const dfa *a, uint64_t lo, uint64_t hi, uint64_t *w
         uint32_t p = (uint32_t)(m.pairs[i] >> 32), count = (uint32_t)m.pairs[i];
         if (!row_reserve(d, &cap, i + 1))
             goto nomem;
-        if (*work < d->n_classes || i >= DFA_MAX_STATES || (uint64_t)i * d->n_classes > DFA_MAX_CELLS) {
+        if (*work < 4u * d->n_classes || i >= DFA_MAX_STATES || (uint64_t)i * d->n_classes > DFA_MAX_CELLS) {
             st = too_large(err);
             goto out;
         }
-        *work -= d->n_classes;
+        *work -= 4u * d->n_classes; /* a pair looked up and a cell written */
         d->accept[i] = a->accept[p] && count >= lo;
         for (uint32_t k = 0; k < d->n_classes; k++) {
             uint32_t np = a->next[(size_t)p * a->n_classes + ca[k]], to = DFA_DEAD;
@@ -293,19 +293,26 @@ static int span_compare(const void *x, const void *y) {
 
 muga_status dfa_of_literals(const span *words, size_t n, uint64_t *work, dfa **out, muga_error *err) {
     *out = NULL;
-    uint64_t total = 1;
+    uint64_t total = 1; /* states: one for each byte that isn't shared with the word before */
     bool used[256] = {false};
-    for (size_t i = 0; i < n; i++) {
-        total += words[i].n;
+    for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < words[i].n; k++)
             used[(uint8_t)words[i].p[k]] = true;
-    }
     dfa *d = mem_alloc_array(1, sizeof *d);
     span *sorted = mem_alloc_array(n, sizeof *sorted);
     muga_status st = MUGA_OK;
     if (!d || !sorted) {
         st = error_nomem(err, "an automaton");
         goto out;
+    }
+    if (n)
+        memcpy(sorted, words, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, span_compare);
+    for (size_t i = 0; i < n; i++) {
+        size_t same = 0;
+        while (i > 0 && same < sorted[i].n && same < sorted[i - 1].n && sorted[i].p[same] == sorted[i - 1].p[same])
+            same++;
+        total += sorted[i].n - same;
     }
     d->n_classes = 1; /* class 0: bytes of no word */
     for (int c = 0; c < 256; c++)
@@ -316,9 +323,6 @@ muga_status dfa_of_literals(const span *words, size_t n, uint64_t *work, dfa **o
         goto out;
     }
     *work -= total;
-    if (n)
-        memcpy(sorted, words, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, span_compare);
     d->next = mem_alloc_array(total * d->n_classes, sizeof *d->next);
     d->accept = mem_alloc_array(total, 1);
     if (!d->next || !d->accept) {

@@ -102,13 +102,14 @@ MUGA_MUST_USE muga_status arrays_build(shape *s, uint32_t from, uint32_t to);
 /* schema_logic.c */
 /* oneOf alternatives that can't both hold. */
 bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth);
+bool logic_lists_disjoint(front *f, const json_t *alternatives); /* all of them, where each is an enum or const */
 /* A schema for "not x"; NULL with *st MUGA_OK: it can't be said. Borrowed; owned by the front. */
 MUGA_MUST_USE muga_status logic_negate(front *f, const json_t *x, int depth, const json_t **out);
 /* values.c: enum, const and grounded values */
 MUGA_MUST_USE muga_status values_collect(shape *s, json_t **out); /* new array, or NULL: the value is not a choice */
 MUGA_MUST_USE muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t to);
 
-/* validate.c, for candidates: `schema` without its own enum, const and from. */
-MUGA_MUST_USE muga_status validate_candidate(schema_index *x, const json_t *schema, const json_t *data, uint64_t *work,
-                                             muga_error *err);
+/* validate.c, for candidates: `schema` without its own enum and const, and without what `done` says is dealt with. */
+MUGA_MUST_USE muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data,
+                                             uint64_t *work, muga_error *err);
 #endif

@@ -161,8 +161,12 @@ typedef struct maker {
         uint32_t seed[2], set;
     } *seeded; /* [SEED_SLOTS]: which state one or two nodes close to; saves closing a large class again and again */
     uint32_t stamp, n_found;
+    struct linked {
+        uint32_t to, next;
+    } *linked;             /* successors by class: head[class], then next */
+    uint32_t n_linked, cap_linked, head[256];
+    uint8_t first_of[256]; /* a byte of each class */
     dfa *d;
-    size_t cap_next; /* states */
     uint64_t *work;
     muga_error *err;
 } maker;
@@ -309,39 +313,80 @@ static bool is_word(uint32_t c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || c == '_' || (c >= 'a' && c <= 'z');
 }
 
-/* Where byte c leads from state i. */
-static muga_status step(maker *m, uint32_t i, uint8_t c, uint32_t *out) {
+/* The successors of a state's nodes, by class of the byte: one pass over the nodes instead of one a class. With \b in
+ * the pattern a node's successors depend on the byte, so then the pass is over the nodes that `after` lets through. */
+static muga_status sort_successors(maker *m, const uint32_t *nodes, uint32_t n, after a) {
+    m->n_linked = 0;
+    for (uint32_t k = 0; k < m->d->n_classes; k++)
+        m->head[k] = NONE;
+    for (uint32_t i = 0; i < n; i++) {
+        const nfa_node *x = &m->f->v[nodes[i]];
+        if (x->kind != N_BYTES || x->lo > x->hi)
+            continue;
+        for (uint32_t k = m->d->class_of[x->lo]; k <= m->d->class_of[x->hi]; k++) {
+            if (m->words && is_word(m->first_of[k]) != (a == AFTER_WORD))
+                continue;
+            if (m->n_linked == m->cap_linked) {
+                uint32_t cap = m->cap_linked ? m->cap_linked * 2 : 256;
+                struct linked *v = mem_resize_array(m->linked, cap, sizeof *v);
+                if (!v)
+                    return error_nomem(m->err, "a pattern");
+                m->linked = v;
+                m->cap_linked = cap;
+            }
+            m->linked[m->n_linked] = (struct linked){x->a, m->head[k]};
+            m->head[k] = m->n_linked++;
+        }
+    }
+    return spend(m, n + m->n_linked);
+}
+
+/* Where class k leads, by the successors sorted before. */
+static muga_status step(maker *m, uint32_t k, uint32_t *out) {
     uint32_t n = 0, visits = 0;
-    const subset s = m->sets[i];
-    before b = (before)s.before;
-    const uint32_t *nodes = m->pool + s.at;
-    uint32_t n_nodes = s.n;
-    if (m->words) { /* pass the assertions that this byte decides */
-        memcpy(m->stack, nodes, n_nodes * sizeof *nodes);
-        close_over(m, n_nodes, b, is_word(c) ? AFTER_WORD : AFTER_OTHER, &visits);
-        nodes = m->found;
-        n_nodes = m->n_found;
-    }
-    for (uint32_t k = 0; k < n_nodes; k++) {
-        const nfa_node *x = &m->f->v[nodes[k]];
-        if (x->kind == N_BYTES && c >= x->lo && c <= x->hi)
-            m->stack[n++] = x->a;
-    }
-    visits += n_nodes / 4;
-    before nb = m->words && is_word(c) ? BEFORE_WORD : BEFORE_OTHER;
-    uint32_t a = n > 0 ? m->stack[0] : NONE, b2 = n > 1 ? m->stack[1] : a;
+    for (uint32_t i = m->head[k]; i != NONE; i = m->linked[i].next)
+        m->stack[n++] = m->linked[i].to;
+    before nb = m->words && is_word(m->first_of[k]) ? BEFORE_WORD : BEFORE_OTHER;
+    uint32_t a = n > 0 ? m->stack[0] : NONE, b = n > 1 ? m->stack[1] : a;
     bool cached = n >= 1 && n <= 2 && !m->words;
-    struct seeded *slot = &m->seeded[(a * 31u + b2) & (SEED_SLOTS - 1)];
-    if (cached && slot->seed[0] == a && slot->seed[1] == b2 && slot->set != NONE) {
+    struct seeded *slot = &m->seeded[(a * 31u + b) & (SEED_SLOTS - 1)];
+    if (cached && slot->seed[0] == a && slot->seed[1] == b && slot->set != NONE) {
         *out = slot->set;
-        return spend(m, visits + 1);
+        return spend(m, 1);
     }
     close_over(m, n, nb, AFTER_UNKNOWN, &visits);
-    muga_status st = spend(m, visits + 1);
+    muga_status st = spend(m, 2 * (uint64_t)visits + 4 * (uint64_t)m->n_found + 2);
     if (st == MUGA_OK)
         st = intern(m, nb, out);
     if (st == MUGA_OK && cached)
-        *slot = (struct seeded){{a, b2}, *out};
+        *slot = (struct seeded){{a, b}, *out};
+    return st;
+}
+
+/* The row of state i, which has the moves of state `from` (itself, but for the state that matches everything). */
+static muga_status fill_row(maker *m, uint32_t i, uint32_t from) {
+    muga_status st = MUGA_OK;
+    for (uint32_t pass = 0; pass < (m->words ? 2u : 1u) && st == MUGA_OK; pass++) {
+        const subset s = m->sets[from];
+        const uint32_t *nodes = m->pool + s.at;
+        uint32_t n = s.n, visits = 0;
+        after a = pass ? AFTER_WORD : AFTER_OTHER;
+        if (m->words) { /* pass the assertions that the byte decides */
+            memcpy(m->stack, nodes, n * sizeof *nodes);
+            close_over(m, n, (before)s.before, a, &visits);
+            nodes = m->found;
+            n = m->n_found;
+        }
+        st = sort_successors(m, nodes, n, a);
+        for (uint32_t k = 0; k < m->d->n_classes && st == MUGA_OK; k++) {
+            uint32_t to = DFA_DEAD;
+            if (m->words && is_word(m->first_of[k]) != (a == AFTER_WORD))
+                continue;
+            if (m->head[k] != NONE)
+                st = step(m, k, &to);
+            m->d->next[(size_t)i * m->d->n_classes + k] = to;
+        }
+    }
     return st;
 }
 
@@ -374,34 +419,23 @@ static void find_classes(const nfa *f, bool words, dfa *d) {
     }
 }
 
-/* All of the rest in one state: N_ALL becomes "match, or any character" only now, after the sets were pruned by it. */
 static muga_status determinise(maker *m, uint32_t entry) {
-    uint8_t first_of[256];
     for (int c = 255; c >= 0; c--)
-        first_of[m->d->class_of[c]] = (uint8_t)c;
+        m->first_of[m->d->class_of[c]] = (uint8_t)c;
     uint32_t visits = 0;
     m->stack[0] = entry;
     close_over(m, 1, BEFORE_START, AFTER_UNKNOWN, &visits);
     muga_status st = intern(m, BEFORE_START, &m->d->start);
     for (uint32_t i = 0; st == MUGA_OK && i < m->n_sets; i++) {
-        bool all = m->f->v[m->pool[m->sets[i].at]].kind == N_ALL;
-        uint32_t from = i;
-        if (all) { /* found[] held only it; expand to its loop */
-            const nfa_node *x = &m->f->v[m->pool[m->sets[i].at]];
-            m->stack[0] = x->a;
-            uint32_t v = 0;
-            close_over(m, 1, BEFORE_OTHER, AFTER_UNKNOWN, &v);
-            uint32_t twin;
-            st = intern(m, BEFORE_OTHER, &twin);
-            if (st != MUGA_OK)
-                return st;
-            from = twin;
+        uint32_t from = i, first = m->pool[m->sets[i].at];
+        bool all = m->f->v[first].kind == N_ALL;
+        if (all) { /* the set held only it, so that everything else was pruned; its moves are those of its loop */
+            m->stack[0] = m->f->v[first].a;
+            close_over(m, 1, BEFORE_OTHER, AFTER_UNKNOWN, &visits);
+            st = intern(m, BEFORE_OTHER, &from);
         }
-        for (uint32_t k = 0; k < m->d->n_classes && st == MUGA_OK; k++) {
-            uint32_t to = DFA_DEAD; /* not the cell itself: the table may move while the target is numbered */
-            st = step(m, from, first_of[k], &to);
-            m->d->next[(size_t)i * m->d->n_classes + k] = to;
-        }
+        if (st == MUGA_OK)
+            st = fill_row(m, i, from);
         if (st == MUGA_OK)
             m->d->accept[i] = all || accepts(m, i);
     }
@@ -437,6 +471,7 @@ out:
     free(m.stack);
     free(m.found);
     free(m.seeded);
+    free(m.linked);
     free(m.sets);
     free(m.pool);
     free(m.table);

@@ -336,9 +336,10 @@ static muga_status split_alternatives(shape *s, uint32_t i, const char *keyword,
     if (!json_is_array(v))
         return front_refuse(s->f, s->all.e[i].schema, keyword, "must be an array");
     size_t n = json_array_size(v);
-    for (size_t a = 0; one && a < n; a++)
+    bool pairs = one && !logic_lists_disjoint(s->f, v);
+    for (size_t a = 0; pairs && a < n; a++)
         for (size_t b = a + 1; b < n; b++) {
-            muga_status st = front_spend(s->f, 10);
+            muga_status st = front_spend(s->f, 40);
             if (st != MUGA_OK)
                 return st;
             if (!logic_disjoint(s->f, json_array_get(v, a), json_array_get(v, b), 0))

@@ -56,7 +56,7 @@ static bool values_disjoint(front *f, const json_t *a, const json_t *b) {
                     return false;
         } else {
             muga_error ignored;
-            if (validate_candidate(&f->index, b, value_at(a, i), &f->work, &ignored) != MUGA_E_NEGATIVE)
+            if (validate_candidate(&f->index, b, 0, value_at(a, i), &f->work, &ignored) != MUGA_E_NEGATIVE)
                 return false;
         }
     }
@@ -120,6 +120,46 @@ bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth) {
         return true;
     return (types & ~(uint32_t)T_OBJECT) == 0 &&
            (members_disjoint(f, a, b, depth) || members_disjoint(f, b, a, depth));
+}
+
+static int word_order(const void *x, const void *y) {
+    const span *a = x, *b = y;
+    int o = memcmp(a->p, b->p, MIN(a->n, b->n));
+    return o ? o : a->n < b->n ? -1 : a->n > b->n;
+}
+
+/* Alternatives that are lists of values share none: equal values would stand side by side when sorted. false: some
+ * alternative is no list, or two share a value, or memory ran out; then pairs are looked at one by one. */
+bool logic_lists_disjoint(front *f, const json_t *alternatives) {
+    str text = STR_INIT;
+    size_t n = 0, w = 0, n_alternatives = json_array_size(alternatives);
+    for (size_t i = 0; i < n_alternatives; i++) {
+        const json_t *x = follow(f, json_array_get(alternatives, i));
+        if (!has_values(x))
+            return false;
+        n += n_values(x);
+    }
+    size_t *from = mem_alloc_array(n + 1, sizeof *from);
+    span *words = mem_alloc_array(n, sizeof *words);
+    bool disjoint = from && words && front_spend(f, 4 * n) == MUGA_OK;
+    for (size_t i = 0; disjoint && i < n_alternatives; i++) {
+        const json_t *x = follow(f, json_array_get(alternatives, i));
+        for (size_t k = 0; k < n_values(x); k++) {
+            from[w++] = text.len;
+            json_write_canonical(value_at(x, k), &text);
+        }
+    }
+    disjoint = disjoint && !text.failed;
+    for (size_t i = 0; disjoint && i < n; i++)
+        words[i] = span_of(str_get(&text) + from[i], (i + 1 < n ? from[i + 1] : text.len) - from[i]);
+    if (disjoint)
+        qsort(words, n, sizeof *words, word_order);
+    for (size_t i = 1; disjoint && i < n; i++)
+        disjoint = !span_equal(words[i - 1], words[i]);
+    str_release(&text);
+    free(from);
+    free(words);
+    return disjoint;
 }
 
 /* ---- opposite ---- */

@@ -428,7 +428,7 @@ static muga_status name_allowed(object *o, span key, bool *allowed) {
             continue;
         json_t *name = json_stringn(key.p, key.n);
         muga_error ignored;
-        muga_status st = name ? validate_candidate(&o->f->index, v, name, &o->f->work, &ignored) : MUGA_E_NOMEM;
+        muga_status st = name ? validate_candidate(&o->f->index, v, 0, name, &o->f->work, &ignored) : MUGA_E_NOMEM;
         json_decref(name);
         if (st == MUGA_E_NEGATIVE)
             *allowed = false;

@@ -39,7 +39,8 @@ typedef struct compiled {
 
 typedef struct run {
     schema_index *index;
-    const json_t *without_values; /* this schema's own enum and const are taken as met */
+    const json_t *without_values; /* this schema's own enum and const are taken as met, and what `done` names */
+    uint32_t done;
     bool formats;
     int quiet, depth;
     uint64_t work, pattern_work;
@@ -289,9 +290,10 @@ static muga_status check_values(run *r, const call *c) {
 
 static muga_status check_combined(run *r, const call *c) {
     static const char *const keywords[] = {"allOf", "anyOf", "oneOf"};
+    static const uint32_t flags[] = {0, DONE_ANY, DONE_ONE};
     for (int k = 0; k < 3; k++) {
         const json_t *v = json_object_get(c->schema, keywords[k]);
-        if (!v)
+        if (!v || (c->schema == r->without_values && r->done & flags[k]))
             continue;
         if (!json_is_array(v))
             return unusable(r, keywords[k], "must be an array");
@@ -755,9 +757,9 @@ muga_status constrain_validate(const json_t *schema, const json_t *data, const c
     return st;
 }
 
-muga_status validate_candidate(schema_index *x, const json_t *schema, const json_t *data, uint64_t *work,
-                               muga_error *err) {
-    run r = {.index = x, .formats = true, .work = *work, .pattern_work = *work, .without_values = schema, .err = err};
+muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data,
+                               uint64_t *work, muga_error *err) {
+    run r = {.index = x, .formats = true, .work = *work, .pattern_work = *work, .without_values = schema, .done = done, .err = err};
     place root = {NULL, NULL, 0};
     muga_status st = validate_at(&r, schema, data, &root, NULL, NULL);
     uint64_t left = MIN(r.work, r.pattern_work);

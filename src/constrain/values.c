@@ -18,16 +18,19 @@ static const json_t *own_values(const json_t *schema, json_t **made) {
     return *made;
 }
 
-/* The candidates that every schema of the goal takes. An element whose only say is its type and the list itself needs
- * no run of the validator. */
-static bool says_more(const json_t *schema) {
+/* The candidates that every schema of the goal takes. An element whose only say is its type and the list itself, or
+ * alternatives that the goal has chosen from, needs no run of the validator. */
+static bool says_more(const json_t *schema, uint32_t done) {
     static const char *const simple[] = {"enum", "const", "type", "title", "description", "default", "examples", "from",
                                          "$schema", "$comment", "$defs", "definitions"};
+    static const char *const logic[] = {"anyOf", "oneOf"};
     void *it = json_object_iter((json_t *)(uintptr_t)schema);
     for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
         bool known = false;
         for (size_t k = 0; k < ARRAY_LEN(simple); k++)
             known |= strcmp(json_object_iter_key(it), simple[k]) == 0;
+        for (size_t k = 0; k < ARRAY_LEN(logic); k++)
+            known |= strcmp(json_object_iter_key(it), logic[k]) == 0 && done & (k ? DONE_ONE : DONE_ANY);
         if (!known)
             return true;
     }
@@ -51,10 +54,6 @@ static muga_status fits_all(shape *s, uint32_t source, const json_t *v, bool *fi
         muga_status st = front_spend(s->f, 1);
         if (st != MUGA_OK)
             return st;
-        if (i == source && !says_more(schema)) {
-            *fits &= fits_simple_type(schema, v);
-            continue;
-        }
         bool lists = i != source && (json_object_get(schema, "enum") || json_object_get(schema, "const"));
         if (lists) { /* two lists: the candidate must be in this one too */
             json_t *made;
@@ -65,9 +64,13 @@ static muga_status fits_all(shape *s, uint32_t source, const json_t *v, bool *fi
             json_decref(made);
             *fits &= in;
         }
+        if (!says_more(schema, s->all.e[i].done)) {
+            *fits &= fits_simple_type(schema, v);
+            continue;
+        }
         if (!*fits)
             break;
-        st = validate_candidate(&s->f->index, schema, v, &s->f->work, s->f->err);
+        st = validate_candidate(&s->f->index, schema, s->all.e[i].done, v, &s->f->work, s->f->err);
         if (st != MUGA_OK && st != MUGA_E_NEGATIVE)
             return st;
         *fits = st == MUGA_OK;
