@@ -3,7 +3,9 @@
  *
  * Small models: the steps that the reference data calls firm must come out, in float mode and in the default one. The real model:
  * it is led along the exact answer, and wherever the exact margin between the first and the second token is clear, ours must be
- * the same token; near ties are judged by nothing. */
+ * the same token; near ties are judged by nothing.
+ *
+ * ctest: slow (under sanitizers test_logits and the engine's unit tests run instead) */
 #include "golden.h"
 
 #define CLEAR_EXACT 0.02  /* float mode: logits agree to better than half of this */

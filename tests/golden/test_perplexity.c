@@ -2,7 +2,9 @@
  * the real model must be within 0.5 % of that computed in float from its dequantised weights (24.973441).
  *
  * The text, its tokens and the windows are those of ../shared/golden/real/smollm2-135m-instruct-q4_1.json: the first 4096 tokens
- * of Debian's common-licenses/GPL-3 in windows of 512, each with an empty cache, scored from the second token on. */
+ * of Debian's common-licenses/GPL-3 in windows of 512, each with an empty cache, scored from the second token on.
+ *
+ * ctest: slow (under sanitizers test_logits and the engine's unit tests run instead) */
 #include "golden.h"
 
 #include "base/hash.h"
