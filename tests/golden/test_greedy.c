@@ -1,15 +1,15 @@
-/* If this fails, the engine chooses other tokens than the model does: an error that grows over the steps of a sequence (KV cache,
- * positions), or logits that are too far off to keep a clear choice.
+/* If this fails, the engine chooses other tokens than the model does: an error that grows over the steps of a sequence
+ * (KV cache, positions), or logits that are too far off to keep a clear choice.
  *
- * Small models: the steps that the reference data calls firm must come out, in float mode and in the default one. The real model:
- * it is led along the exact answer, and wherever the exact margin between the first and the second token is clear, ours must be
- * the same token; near ties are judged by nothing.
+ * Small models: the steps that the reference data calls firm must come out, in float mode and in the default one. The
+ * real model: it is led along the exact answer, and wherever the exact margin between the first and the second token is
+ * clear, ours must be the same token; near ties are judged by nothing.
  *
  * ctest: slow (under sanitizers test_logits and the engine's unit tests run instead) */
 #include "golden.h"
 
-#define CLEAR_EXACT 0.02  /* float mode: logits agree to better than half of this */
-#define CLEAR_INT8 1.5    /* default mode: llama.cpp's own largest deviation here is 0.94 */
+#define CLEAR_EXACT 0.02 /* float mode: logits agree to better than half of this */
+#define CLEAR_INT8 1.5   /* default mode: llama.cpp's own largest deviation here is 0.94 */
 
 static int32_t best(engine_session *s) {
     const engine *e = engine_session_engine(s);
@@ -31,17 +31,20 @@ static void check_firm_steps(const golden_table *prompts, const golden_table *gr
     engine *e = golden_open(name, exact, exact, -1);
     for (size_t i = 0; i < greedy->n_rows; i++) {
         const golden_row *r = &greedy->rows[i];
-        if (strcmp(golden_cell(greedy, r, "model"), name) != 0 || strcmp(golden_cell(greedy, r, "source"), "exact") != 0)
+        if (strcmp(golden_cell(greedy, r, "model"), name) != 0 ||
+            strcmp(golden_cell(greedy, r, "source"), "exact") != 0)
             continue;
         const golden_row *prompt = golden_find(prompts, name, golden_cell(greedy, r, "prompt"));
-        token_list ids = golden_ids(golden_cell(prompts, prompt, "ids")), want = golden_ids(golden_cell(greedy, r, "ids"));
+        token_list ids = golden_ids(golden_cell(prompts, prompt, "ids")),
+                   want = golden_ids(golden_cell(greedy, r, "ids"));
         size_t firm = strtoul(golden_cell(greedy, r, "firm_steps"), NULL, 10);
         engine_session *s = feed(e, &ids);
         for (size_t step = 0; step < (exact ? want.n : firm); step++) {
             int32_t id = best(s);
             muga_error err = {0};
             if (id != want.ids[step])
-                fail_msg("%s, %s, step %zu: %d instead of %d", name, exact ? "float" : "int8", step, id, want.ids[step]);
+                fail_msg("%s, %s, step %zu: %d instead of %d", name, exact ? "float" : "int8", step, id,
+                         want.ids[step]);
             assert_ok(engine_session_feed(s, &id, 1, &err), &err);
         }
         engine_session_free(s);
@@ -85,14 +88,16 @@ static void follow_exact(bool exact, double clear) {
             n_same += id == want.ids[step];
             n_clear += margin > clear;
             if (id != want.ids[step] && margin > clear)
-                fail_msg("case %zu, step %zu: %d instead of %d, exact margin %.3f", i, step, id, want.ids[step], margin);
+                fail_msg("case %zu, step %zu: %d instead of %d, exact margin %.3f", i, step, id, want.ids[step],
+                         margin);
             assert_ok(engine_session_feed(s, &want.ids[step], 1, &err), &err);
         }
         engine_session_free(s);
         token_list_release(&ids);
         token_list_release(&want);
     }
-    print_message("%s: %zu of %zu tokens as exact, %zu of them clear\n", exact ? "float" : "int8", n_same, n_steps, n_clear);
+    print_message("%s: %zu of %zu tokens as exact, %zu of them clear\n", exact ? "float" : "int8", n_same, n_steps,
+                  n_clear);
     assert_true(n_clear > n_steps / 4); /* the bound must have had something to bind */
     engine_free(e);
     golden_table_free(&chat);

@@ -1,9 +1,9 @@
-/* If this fails, the engine computes something else than the models say: a wrong graph, a wrong layout of a tensor type, or
- * arithmetic that is further from the dequantised model than it may be.
+/* If this fails, the engine computes something else than the models say: a wrong graph, a wrong layout of a tensor
+ * type, or arithmetic that is further from the dequantised model than it may be.
  *
- * Float activations and a float KV cache are held to the exact logits within 1e-3, on every instruction set; the default
- * arithmetic (int8 activations, f16 KV) to the limits that the reference data states: rms 1.5 times and mean divergence
- * twice those of llama.cpp. */
+ * Float activations and a float KV cache are held to the exact logits within 1e-3, on every instruction set; the
+ * default arithmetic (int8 activations, f16 KV) to the limits that the reference data states: rms 1.5 times and mean
+ * divergence twice those of llama.cpp. */
 #include "golden.h"
 
 #include <math.h>
@@ -91,7 +91,8 @@ static void default_mode_is_within_the_stated_limits(void **state) {
         double kld_limit = 2.0 * strtod(golden_cell(&limits, limit, "kvf16_kld_mean"), NULL);
         deviation d = measure(&table, name, false, -1);
         double rms = sqrt(d.square_sum / (double)d.n_prompts), kld = d.kld_sum / (double)d.n_rows;
-        print_message("%-16s rms %.3e (limit %.3e)  divergence %.3e (limit %.3e)\n", name, rms, rms_limit, kld, kld_limit);
+        print_message("%-16s rms %.3e (limit %.3e)  divergence %.3e (limit %.3e)\n", name, rms, rms_limit, kld,
+                      kld_limit);
         if (rms > rms_limit || kld > kld_limit)
             fail_msg("%s: rms %.3e of %.3e, divergence %.3e of %.3e", name, rms, rms_limit, kld, kld_limit);
     }

@@ -1,8 +1,9 @@
-/* If this fails, the default arithmetic (int8 activations, f16 KV) has become worse on real text than it may be: the perplexity of
- * the real model must be within 0.5 % of that computed in float from its dequantised weights (24.973441).
+/* If this fails, the default arithmetic (int8 activations, f16 KV) has become worse on real text than it may be: the
+ * perplexity of the real model must be within 0.5 % of that computed in float from its dequantised weights (24.973441).
  *
- * The text, its tokens and the windows are those of ../shared/golden/real/smollm2-135m-instruct-q4_1.json: the first 4096 tokens
- * of Debian's common-licenses/GPL-3 in windows of 512, each with an empty cache, scored from the second token on.
+ * The text, its tokens and the windows are those of ../shared/golden/real/smollm2-135m-instruct-q4_1.json: the first
+ * 4096 tokens of Debian's common-licenses/GPL-3 in windows of 512, each with an empty cache, scored from the second
+ * token on.
  *
  * ctest: slow (under sanitizers test_logits and the engine's unit tests run instead) */
 #include "golden.h"
@@ -57,8 +58,9 @@ static void perplexity_is_within_half_a_percent(void **state) {
     str text = STR_INIT;
     json_t *facts = NULL;
     muga_error err = {0};
-    assert_ok(os_read_file(&os_system()->files, shared_path("golden/real/smollm2-135m-instruct-q4_1.json"), 1 << 20, &text,
-                           &err), &err);
+    assert_ok(os_read_file(&os_system()->files, shared_path("golden/real/smollm2-135m-instruct-q4_1.json"), 1 << 20,
+                           &text, &err),
+              &err);
     assert_ok(json_parse(text.data, text.len, "facts", &facts, &err), &err);
     const json_t *ppl = json_object_get(facts, "ppl");
     engine_options o = ENGINE_OPTIONS_DEFAULT;
@@ -70,13 +72,18 @@ static void perplexity_is_within_half_a_percent(void **state) {
         engine_session *session = NULL;
         assert_ok(engine_session_new(e, WINDOW, &session, &err), &err);
         s.ids = ids.ids + at;
-        engine_item it = {.session = session, .ids = s.ids, .n = WINDOW, .want = ENGINE_LOGITS_ALL, .on_logits = score_row,
+        engine_item it = {.session = session,
+                          .ids = s.ids,
+                          .n = WINDOW,
+                          .want = ENGINE_LOGITS_ALL,
+                          .on_logits = score_row,
                           .on_logits_ctx = &s};
         assert_ok(engine_step(e, &it, 1, &err), &err);
         engine_session_free(session);
     }
     double ours = exp(s.nll / s.n), exact = json_get_number(ppl, "exact", 0);
-    print_message("perplexity %.6f, exact %.6f (%+.3f %%), %u tokens scored\n", ours, exact, 100 * (ours / exact - 1), s.n);
+    print_message("perplexity %.6f, exact %.6f (%+.3f %%), %u tokens scored\n", ours, exact, 100 * (ours / exact - 1),
+                  s.n);
     assert_int_equal(s.n, json_get_int(ppl, "tokens_scored", 0));
     assert_true(fabs(ours / exact - 1) < 0.005);
     free(s.work);
