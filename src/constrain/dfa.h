@@ -62,7 +62,7 @@ bool dfa_lengths(const dfa *a, uint64_t *shortest, uint64_t *longest);
 
 /* For the builders: drop the states from which nothing is accepted. */
 MUGA_MUST_USE muga_status dfa_prune(dfa *d, muga_error *err);
-#define DFA_MAX_STATES 100000u
+#define DFA_MAX_STATES 50000u
 #define DFA_MAX_CELLS (4u << 20)
 
 #endif

@@ -13,6 +13,7 @@
 #define FRONT_MAX_GOALS 20000u
 #define FRONT_MAX_ELEMENTS 2000u /* schemas of one goal */
 #define NO_RULE UINT32_MAX
+#define LEAF_SLOTS 512u
 
 enum { /* what of a schema has already been dealt with */
     DONE_REFS = 1,   /* $ref, $dynamicRef, allOf: their schemas are elements themselves */
@@ -57,6 +58,11 @@ typedef struct front {
         const json_t *of, *is; /* is NULL: it can't be said */
     } *negations;
     size_t n_negations;
+    struct leaf {
+        const json_t *schema;
+        char *text;
+        uint64_t hash;
+    } *leaves;                /* [LEAF_SLOTS] by hash; one schema a slot */
     muga_error grounding;     /* first grounded parameter without a value; status MUGA_OK: none */
     muga_error *err;
 } front;
@@ -73,6 +79,7 @@ typedef struct shape {
 } shape;
 
 /* schema.c */
+void front_release(front *f);
 MUGA_MUST_USE muga_status front_spend(front *f, uint64_t n);
 /* "at /a/b: "keyword" why" as MUGA_E_INPUT. */
 muga_status front_refuse(front *f, const json_t *schema, const char *keyword, const char *why);
@@ -103,6 +110,8 @@ MUGA_MUST_USE muga_status arrays_build(shape *s, uint32_t from, uint32_t to);
 /* oneOf alternatives that can't both hold. */
 bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth);
 bool logic_lists_disjoint(front *f, const json_t *alternatives); /* all of them, where each is an enum or const */
+/* One {enum} for alternatives that are all plain lists of values; *out NULL: they are not. Owned by the front. */
+MUGA_MUST_USE muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t **out);
 /* A schema for "not x"; NULL with *st MUGA_OK: it can't be said. Borrowed; owned by the front. */
 MUGA_MUST_USE muga_status logic_negate(front *f, const json_t *x, int depth, const json_t **out);
 /* values.c: enum, const and grounded values */

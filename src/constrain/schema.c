@@ -60,9 +60,53 @@ void goal_list_release(goal_list *l) {
     memset(l, 0, sizeof *l);
 }
 
+/* A schema that is only scalars and lists of scalars, without its annotations, as text; false: it is more than that, or
+ * its place matters ($ref, from). Twins of such a schema, the many {"type": "string"} of a tool list, are one goal. */
+static bool leaf_text(const json_t *schema, str *out) {
+    static const char *const annotations[] = {"title", "description", "default", "examples", "$comment"};
+    void *it = json_object_iter((json_t *)(uintptr_t)schema);
+    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+        const char *key = json_object_iter_key(it);
+        const json_t *v = json_object_iter_value(it);
+        bool skip = false;
+        for (size_t i = 0; i < ARRAY_LEN(annotations); i++)
+            skip |= strcmp(key, annotations[i]) == 0;
+        if (skip)
+            continue;
+        if (key[0] == '$' || strcmp(key, "from") == 0 || json_is_object(v) || out->len > 512)
+            return false;
+        for (size_t i = 0; i < json_array_size(v); i++)
+            if (json_is_object(json_array_get(v, i)) || json_is_array(json_array_get(v, i)))
+                return false;
+        json_write_string(out, key, json_object_iter_key_len(it));
+        json_write(v, out);
+        str_append_c(out, json_is_real(v) ? 'r' : ',');
+    }
+    return !out->failed;
+}
+
+/* The first schema met that says the same as a leaf schema; itself otherwise. */
+static const json_t *leaf_twin(front *f, const json_t *schema) {
+    str text = STR_INIT;
+    const json_t *twin = schema;
+    if (json_is_object(schema) && json_object_size(schema) <= 8 && leaf_text(schema, &text)) {
+        uint64_t h = hash64(str_get(&text), text.len, schema_index_is_draft7(&f->index, schema_index_resource(&f->index, schema)));
+        struct leaf *slot = &f->leaves[h % LEAF_SLOTS];
+        if (slot->schema && slot->hash == h && span_equal_string(span_of(str_get(&text), text.len), slot->text)) {
+            twin = slot->schema;
+        } else if (!slot->schema && (slot->text = str_take(&text)) != NULL) {
+            slot->schema = schema;
+            slot->hash = h;
+        }
+    }
+    str_release(&text);
+    return twin;
+}
+
 muga_status goal_list_add(front *f, goal_list *l, const json_t *schema, uint32_t done, int32_t parent) {
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return front_refuse(f, schema, "schema", "must be an object or a boolean");
+    schema = leaf_twin(f, schema);
     for (uint32_t i = 0; i < l->n; i++)
         if (l->e[i].schema == schema && l->e[i].done == done)
             return MUGA_OK;
@@ -339,14 +383,17 @@ static muga_status split_alternatives(shape *s, uint32_t i, const char *keyword,
     bool pairs = one && !logic_lists_disjoint(s->f, v);
     for (size_t a = 0; pairs && a < n; a++)
         for (size_t b = a + 1; b < n; b++) {
-            muga_status st = front_spend(s->f, 40);
+            muga_status st = front_spend(s->f, 80);
             if (st != MUGA_OK)
                 return st;
             if (!logic_disjoint(s->f, json_array_get(v, a), json_array_get(v, b), 0))
                 return front_refuse(s->f, s->all.e[i].schema, "oneOf",
                                     "has alternatives that could hold together; say anyOf, or tell them apart");
         }
-    muga_status st = MUGA_OK;
+    const json_t *merged = NULL;
+    muga_status st = pairs ? MUGA_OK : logic_merge_lists(s->f, v, &merged);
+    if (st == MUGA_OK && merged)
+        return split_into(s, i, one ? DONE_ONE : DONE_ANY, merged, NULL, from, to);
     for (size_t k = 0; k < n && st == MUGA_OK; k++)
         st = split_into(s, i, one ? DONE_ONE : DONE_ANY, json_array_get(v, k), NULL, from, to);
     return st;
@@ -463,12 +510,15 @@ out:
     return st;
 }
 
-static void front_release(front *f) {
+void front_release(front *f) {
     for (uint32_t i = 0; i < f->n_goals; i++)
         free(f->goals[i].e);
     free(f->goals);
     free(f->table);
     json_decref(f->synthetic);
+    for (uint32_t i = 0; i < LEAF_SLOTS && f->leaves; i++)
+        free(f->leaves[i].text);
+    free(f->leaves);
     free(f->negations);
     schema_index_release(&f->index);
     graph_release(&f->g);
@@ -487,7 +537,8 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
         return error_set(err, MUGA_E_INPUT, "schema: must be an object or a boolean");
     }
     uint32_t root = 0;
-    muga_status st = f.synthetic ? MUGA_OK : error_nomem(&own, "a schema");
+    f.leaves = mem_alloc_array(LEAF_SLOTS, sizeof *f.leaves);
+    muga_status st = f.synthetic && f.leaves ? MUGA_OK : error_nomem(&own, "a schema");
     if (st == MUGA_OK)
         st = schema_index_init(&f.index, schema, f.options->draft, &own);
     if (st == MUGA_OK)

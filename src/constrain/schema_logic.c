@@ -122,6 +122,13 @@ bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth) {
            (members_disjoint(f, a, b, depth) || members_disjoint(f, b, a, depth));
 }
 
+static muga_status keep_synthetic(front *f, json_t *made, const json_t **out) {
+    if (!made || json_array_append_new(f->synthetic, made) != 0)
+        return error_nomem(f->err, "a schema");
+    *out = made;
+    return MUGA_OK;
+}
+
 static int word_order(const void *x, const void *y) {
     const span *a = x, *b = y;
     int o = memcmp(a->p, b->p, MIN(a->n, b->n));
@@ -160,6 +167,31 @@ bool logic_lists_disjoint(front *f, const json_t *alternatives) {
     free(from);
     free(words);
     return disjoint;
+}
+
+muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t **out) {
+    *out = NULL;
+    for (size_t i = 0; i < json_array_size(alternatives); i++) {
+        const json_t *x = json_array_get(alternatives, i);
+        size_t plain = (json_object_get(x, "const") || json_object_get(x, "enum")) + (json_object_get(x, "title") != NULL) +
+                       (json_object_get(x, "description") != NULL);
+        if (!has_values(x) || json_object_size(x) != plain)
+            return MUGA_OK;
+    }
+    json_t *made = json_object(), *list = json_array();
+    bool ok = made && list && json_array_size(alternatives) > 1;
+    for (size_t i = 0; ok && i < json_array_size(alternatives); i++) {
+        const json_t *x = json_array_get(alternatives, i);
+        for (size_t k = 0; ok && k < n_values(x); k++)
+            ok = json_array_append(list, (json_t *)(uintptr_t)value_at(x, k)) == 0;
+    }
+    ok = ok && json_object_set(made, "enum", list) == 0;
+    json_decref(list);
+    if (!ok) {
+        json_decref(made);
+        return MUGA_OK;
+    }
+    return keep_synthetic(f, made, out);
 }
 
 /* ---- opposite ---- */
@@ -311,13 +343,6 @@ static bool negate_combined(front *f, json_t *cases, const json_t *x, int depth,
         ok = *st == MUGA_OK && opposite && json_array_append(cases, (json_t *)(uintptr_t)opposite) == 0;
     }
     return ok;
-}
-
-static muga_status keep_synthetic(front *f, json_t *made, const json_t **out) {
-    if (!made || json_array_append_new(f->synthetic, made) != 0)
-        return error_nomem(f->err, "a schema");
-    *out = made;
-    return MUGA_OK;
 }
 
 /* One opposite a schema, so that goals over it meet again. */

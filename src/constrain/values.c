@@ -317,10 +317,15 @@ muga_status constrain_grounded_values(const json_t *subschema, const constrain_s
                                       json_t *out, muga_error *err) {
     constrain_options options = {.sources = sources, .n_sources = n_sources};
     muga_error own = {0};
-    front f = {.root = subschema, .options = &options, .work = FRONT_MAX_WORK, .err = &own};
-    if (!json_is_object(subschema) || !json_object_get(subschema, "from"))
-        return error_set(err, MUGA_E_USAGE, "grounded values: the schema has no \"from\"");
-    muga_status st = schema_index_init(&f.index, subschema, CONSTRAIN_DRAFT_AUTO, &own);
+    front f = {.root = subschema, .options = &options, .work = FRONT_MAX_WORK, .err = &own,
+               .leaves = mem_alloc_array(LEAF_SLOTS, sizeof *f.leaves)};
+    muga_status st = MUGA_OK;
+    if (!f.leaves)
+        st = error_nomem(&own, "grounded values");
+    else if (!json_is_object(subschema) || !json_object_get(subschema, "from"))
+        st = error_set(&own, MUGA_E_USAGE, "grounded values: the schema has no \"from\"");
+    if (st == MUGA_OK)
+        st = schema_index_init(&f.index, subschema, CONSTRAIN_DRAFT_AUTO, &own);
     shape s = {0};
     json_t *values = NULL;
     if (st == MUGA_OK) {
@@ -333,8 +338,8 @@ muga_status constrain_grounded_values(const json_t *subschema, const constrain_s
             st = error_nomem(&own, "grounded values");
         json_decref(values);
         goal_list_release(&s.all);
-        schema_index_release(&f.index);
     }
+    front_release(&f);
     if (st != MUGA_OK && err)
         *err = own;
     return st;
