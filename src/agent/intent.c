@@ -1,7 +1,10 @@
 /* Deciding what a message asks for (intent.h). Owns: reading `intent:`, the scores, the cut into clauses. Refuses: labels
  * that lead nowhere, examples of labels that are not declared, templates that don't compile.
  *
- *   score(l) = votes(l) + model_weight * (log p(l) - mean log p) / 10
+ *   score(l) = votes(l) + model_weight * (log p(l) - mean log p - bias(l)) / 10
+ *
+ * bias(l) is how much the model favours the word l whatever it reads (a small model has strong favourites), measured as
+ * the mean over messages and written into the manifest.
  *
  * Two requests in one message: the text is cut at sentence ends, commas and the words of `split`; a clause that by itself
  * clearly asks for another tool, beside one that asks for the first, is a second request. Nothing here knows a domain. */
@@ -30,11 +33,13 @@ static const char schema_text[] =
     "  \"second\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1},"
     "  \"model_weight\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 10},"
     "  \"split\": {\"type\": \"array\", \"items\": {\"type\": \"string\", \"minLength\": 1}, \"maxItems\": 32},"
+    "  \"words\": {\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}},"
     "  \"instruction\": {\"type\": \"string\", \"maxLength\": 2000},"
     "  \"unsure\": {\"type\": \"string\", \"minLength\": 1}, \"failed\": {\"type\": \"string\", \"minLength\": 1},"
     "  \"labels\": {\"type\": \"object\", \"minProperties\": 1, \"maxProperties\": 64, \"additionalProperties\": {"
     "    \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"about\"], \"properties\": {"
-    "      \"about\": {\"type\": \"string\", \"minLength\": 1}, \"tool\": {\"type\": \"string\"},"
+    "      \"excludes\": {\"type\": \"array\", \"items\": {\"type\": \"string\"}},"
+    "      \"bias\": {\"type\": \"number\"}, \"about\": {\"type\": \"string\", \"minLength\": 1}, \"tool\": {\"type\": \"string\"},"
     "      \"answer\": {\"type\": \"string\"}, \"ask\": {\"type\": \"string\"}, \"escalate\": {\"type\": \"string\"},"
     "      \"refuse\": {\"type\": \"string\"}, \"held\": {\"type\": \"string\"}, \"denied\": {\"type\": \"string\"}}}}}}}}";
 
@@ -71,7 +76,8 @@ static muga_status check_config(const manifest *m, muga_error *err) {
 static muga_status read_label(intent *x, const char *name, const json_t *spec, intent_label *l, muga_error *err) {
     static const struct { const char *key; intent_act act; } acts[] = {
         {"tool", ACT_TOOL}, {"escalate", ACT_ESCALATE}, {"refuse", ACT_REFUSE}, {"ask", ACT_ASK}, {"answer", ACT_ANSWER}};
-    *l = (intent_label){.name = name, .about = json_get_string(spec, "about")};
+    *l = (intent_label){.name = name, .about = json_get_string(spec, "about"),
+                        .bias = json_get_number(spec, "bias", 0)};
     const char *words = NULL;
     for (size_t i = 0; !words && i < ARRAY_LEN(acts); i++) {
         words = json_get_string(spec, acts[i].key);
@@ -181,7 +187,7 @@ static muga_status build_index(intent *x, muga_error *err) {
         list[i] = (retrieve_example){str_get(&masked[i]), x->example_labels[i]};
     }
     if (st == MUGA_OK) {
-        st = retrieve_new(list, x->n_examples, x->n_labels, &x->index, err);
+        st = retrieve_new(list, x->n_examples, x->n_labels, json_object_get(x->m->intent, "words"), &x->index, err);
     }
     for (size_t i = 0; masked && i < x->n_examples; i++) {
         str_release(&masked[i]);
@@ -343,7 +349,7 @@ static muga_status ask_model(const intent *x, llm *model, const char *text, size
     }
     for (size_t i = 0; st == MUGA_OK && i < x->n_labels; i++) {
         s->model[i] = reply.logprob[i];
-        s->total[i] = s->votes[i] + x->model_weight * (reply.logprob[i] - mean) / MODEL_SCALE;
+        s->total[i] = s->votes[i] + x->model_weight * (reply.logprob[i] - mean - x->labels[i].bias) / MODEL_SCALE;
     }
     if (st == MUGA_OK) {
         out->evidence = reply.evidence;
@@ -418,6 +424,23 @@ static int by_place(const void *a, const void *b) {
     return p->from < q->from ? -1 : p->from > q->from;
 }
 
+/* `a` excludes `b`: one wish in two wordings, so that a message with a has no b beside it. */
+static bool excludes(const intent *x, size_t a, size_t b) {
+    const json_t *list = json_object_get(
+        json_object_get(json_object_get(x->m->intent, "labels"), x->labels[a].name), "excludes");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (strcmp(json_string_value(json_array_get(list, i)), x->labels[b].name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool may_join(const intent *x, size_t first, size_t l) {
+    return l != first && x->labels[l].act == ACT_TOOL && x->labels[first].act == ACT_TOOL &&
+           x->labels[l].tool != x->labels[first].tool && !excludes(x, first, l) && !excludes(x, l, first);
+}
+
 /* Add the second requests. The first keeps the whole message unless others share it. */
 static muga_status find_more(const intent *x, const char *text, size_t n, const scores *s, intent_decision *d,
                              muga_error *err) {
@@ -435,9 +458,7 @@ static muga_status find_more(const intent *x, const char *text, size_t n, const 
     size_t own = n_clauses > 1 ? clause_for(x, list, n_clauses, first) : n_clauses;
     for (size_t l = 0; st == MUGA_OK && own < n_clauses && l < x->n_labels && d->n < INTENT_MAX_REQUESTS; l++) {
         size_t other = clause_for(x, list, n_clauses, l);
-        if (l != first && x->labels[l].act == ACT_TOOL && x->labels[first].act == ACT_TOOL &&
-            x->labels[l].tool != x->labels[first].tool && other < n_clauses && list[other].votes[l] >= x->second &&
-            s->total[l] >= SUPPORT) {
+        if (may_join(x, first, l) && other < n_clauses && list[other].votes[l] >= x->second && s->total[l] >= SUPPORT) {
             d->requests[d->n++] = (intent_request){l, list[other].from, list[other].n};
         }
     }
@@ -486,6 +507,18 @@ void intent_decision_release(intent_decision *d) {
     *d = (intent_decision){0};
 }
 
+/* Two requests at once can look like neither: where nothing stands out, the best tool is tried as the first of several. */
+static size_t best_tool(const intent *x, const scores *s, size_t best) {
+    size_t found = best;
+    for (size_t i = 0; i < x->n_labels; i++) {
+        bool tool = x->labels[i].act == ACT_TOOL;
+        if (tool && (x->labels[found].act != ACT_TOOL || s->total[i] > s->total[found])) {
+            found = i;
+        }
+    }
+    return found;
+}
+
 muga_status intent_decide(const intent *x, llm *model, const char *text, size_t n, intent_decision *out,
                           muga_error *err) {
     *out = (intent_decision){0};
@@ -507,9 +540,13 @@ muga_status intent_decide(const intent *x, llm *model, const char *text, size_t 
                 out->margin = MIN(out->margin, s->total[best] - s->total[i]);
             }
         }
-        out->requests[out->n++] = (intent_request){best, 0, n};
+        out->sure = out->score >= x->floor && out->margin >= x->margin;
+        out->requests[out->n++] = (intent_request){out->sure ? best : best_tool(x, s, best), 0, n};
         st = find_more(x, text, n, s, out, err);
-        out->sure = out->n > 1 || (out->score >= x->floor && out->margin >= x->margin);
+        if (out->n == 1) {
+            out->requests[0].label = best;
+        }
+        out->sure = out->sure || out->n > 1;
     }
     if (st == MUGA_OK) {
         out->record = write_record(x, s, out, asked_model);

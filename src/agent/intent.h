@@ -15,6 +15,7 @@ typedef enum { ACT_TOOL, ACT_ANSWER, ACT_ASK, ACT_ESCALATE, ACT_REFUSE } intent_
 
 typedef struct intent_label {
     const char *name, *about;
+    double bias;                   /* nats by which the model favours this word in any case */
     intent_act act;
     const manifest_tool *tool;     /* ACT_TOOL */
     const char *words;             /* ACT_TOOL: the answer's template; else what is said */

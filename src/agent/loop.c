@@ -22,6 +22,8 @@
 
 #define ASKS_MAX 2 /* times in a row for the same value, or without understanding, before a person takes over */
 
+#define PLAIN_MARGIN 0.3 /* above it, a message that gives what was asked for is still taken for something else */
+
 typedef enum { PERCEIVE = 1, DECIDE, NEXT, ARGUE, CALL, CONCLUDE, HOLD, END } loop_state;
 
 typedef struct turn {
@@ -32,6 +34,7 @@ typedef struct turn {
     json_t *arguments;
     call_result called;        /* a result to observe, when resumed */
     bool resumed;
+    bool was_asked;            /* the turn before ended with a question */
     turn_result *out;
 } turn;
 
@@ -151,6 +154,7 @@ static size_t find_label(const agent_loop *l, const char *name) {
 static muga_status perceive(turn *t, loop_state *to, muga_error *err) {
     agent_loop *l = t->l;
     const char *why = guard_input(l->p.manifest, t->text, t->n);
+    t->was_asked = json_get_int(l->work, "kind", TURN_ANSWER) == TURN_ASK;
     json_array_clear(json_object_get(l->work, "queue"));
     json_array_clear(json_object_get(l->work, "parts"));
     json_object_set_new(l->work, "kind", json_integer(TURN_ANSWER));
@@ -182,25 +186,45 @@ static muga_status audit_decision(agent_loop *l, const intent_decision *d, uint6
     return st;
 }
 
-/* A value was asked for, and this message gives it: then it is that request's turn, whatever else the message was taken for,
- * unless it is plainly for a person. */
+/* What a message that gives a value was asked for: the label whose value was; else, when the person was asked anything, the
+ * first label whose tool can't be called without such a value. n_labels: nothing was asked. */
+static muga_status find_open(const turn *t, const char *text, size_t *open, bool *gives, muga_error *err) {
+    const agent_loop *l = t->l;
+    size_t n = intent_n_labels(l->p.intent);
+    muga_status st = MUGA_OK;
+    *gives = false;
+    *open = find_label(l, json_get_string(json_object_get(l->work, "open"), "label"));
+    if (*open < n) {
+        return loop_text_gives(l, intent_get_label(l->p.intent, *open)->tool, text, gives, err);
+    }
+    for (size_t i = 0; st == MUGA_OK && t->was_asked && !*gives && i < n; i++) {
+        const intent_label *label = intent_get_label(l->p.intent, i);
+        if (label->tool) {
+            st = loop_text_gives(l, label->tool, text, gives, err);
+            *open = *gives ? i : *open;
+        }
+    }
+    return st;
+}
+
+/* A value was asked for, and this message gives it: then it is that request's turn, whatever else the message was taken
+ * for, unless it is plainly for a person. */
 static muga_status answer_open(turn *t, const intent_decision *d, bool *replaces, bool *joins, size_t *open,
                                muga_error *err) {
     agent_loop *l = t->l;
-    *replaces = *joins = false;
-    *open = find_label(l, json_get_string(json_object_get(l->work, "open"), "label"));
-    if (*open == intent_n_labels(l->p.intent)) {
-        return MUGA_OK;
-    }
-    const intent_label *label = intent_get_label(l->p.intent, *open), *best = intent_get_label(l->p.intent, d->requests[0].label);
     bool gives = false;
     char *text = mem_copy_bytes(t->text, t->n);
-    muga_status st = text ? loop_text_gives(l, label->tool, text, &gives, err) : error_nomem(err, "a message");
+    muga_status st = text ? find_open(t, text, open, &gives, err) : error_nomem(err, "a message");
     free(text);
+    *replaces = *joins = false;
+    if (st != MUGA_OK || !gives) {
+        return st;
+    }
+    const intent_label *label = intent_get_label(l->p.intent, *open), *best = intent_get_label(l->p.intent, d->requests[0].label);
     for (size_t i = 0; i < d->n; i++) {
         gives = gives && intent_get_label(l->p.intent, d->requests[i].label)->tool != label->tool;
     }
-    *replaces = gives && (!d->sure || best->act == ACT_ASK || best->act == ACT_ANSWER);
+    *replaces = gives && (!d->sure || best->act == ACT_ASK || best->act == ACT_ANSWER || d->margin < PLAIN_MARGIN);
     *joins = gives && !*replaces && best->act == ACT_TOOL;
     return st;
 }
@@ -229,8 +253,8 @@ static muga_status decide(turn *t, loop_state *to, muga_error *err) {
     if (st != MUGA_OK) {
         return st;
     }
-    bool replaces, joins;
-    size_t open;
+    bool replaces = false, joins = false;
+    size_t open = 0;
     l->n_tokens += d.n_tokens;
     st = audit_decision(l, &d, clock->monotonic_us(clock->self) - began_us, err);
     st = st == MUGA_OK ? answer_open(t, &d, &replaces, &joins, &open, err) : st;
