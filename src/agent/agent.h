@@ -40,52 +40,57 @@ typedef enum { EFFECT_READ, EFFECT_WRITE } tool_effect;
 typedef enum { APPROVAL_NEVER, APPROVAL_ALWAYS, APPROVAL_WHEN } tool_approval;
 typedef enum { OTHERWISE_ESCALATE, OTHERWISE_REFUSE, OTHERWISE_ASK } scope_otherwise;
 enum { /* escalation.when */
-    ESCALATE_OUT_OF_SCOPE = 1, ESCALATE_NO_PROGRESS = 2, ESCALATE_LOW_MARGIN = 4, ESCALATE_LIMITS = 8,
-    ESCALATE_CUSTOMER_ASKS = 16, ESCALATE_TOOL_FAILED = 32
+       ESCALATE_OUT_OF_SCOPE = 1,
+       ESCALATE_NO_PROGRESS = 2,
+       ESCALATE_LOW_MARGIN = 4,
+       ESCALATE_LIMITS = 8,
+       ESCALATE_CUSTOMER_ASKS = 16,
+       ESCALATE_TOOL_FAILED = 32
 };
 
 typedef struct manifest_tool {
     const char *name, *description;
-    const json_t *parameters;      /* JSON Schema of an object; test-compiled, so constrain_compile_schema takes it */
+    const json_t *parameters; /* JSON Schema of an object; test-compiled, so constrain_compile_schema takes it */
     tool_kind kind;
     tool_effect effect;
     tool_approval approval;
     const template_expression *when; /* APPROVAL_WHEN: ask if true; sees arguments, session, state */
     bool idempotent;
     int64_t timeout_ms;
-    size_t max_result_bytes;       /* of the result as JSON */
-    int64_t max_rows;              /* sql */
-    const json_t *json;            /* the whole definition */
-    uint8_t digest[SHA256_BYTES];  /* of the definition, and of a command's program file */
-    int line;                      /* in agent.yaml */
+    size_t max_result_bytes;      /* of the result as JSON */
+    int64_t max_rows;             /* sql */
+    const json_t *json;           /* the whole definition */
+    uint8_t digest[SHA256_BYTES]; /* of the definition, and of a command's program file */
+    int line;                     /* in agent.yaml */
 } manifest_tool;
 
 typedef struct manifest {
-    char *dir;                     /* the agent's folder, as given (give an absolute one: approvals outlive the process) */
-    char *data_dir;                /* where sql databases are looked for; the folder itself unless overridden */
-    json_t *json;                  /* the whole manifest, as written */
-    uint8_t digest[SHA256_BYTES];  /* of json and the tools' digests */
-    uint8_t policy_digest[SHA256_BYTES]; /* of all that policy depends on: session, guards, scope, tools, escalation, limits */
-    const char *name;              /* agent: */
+    char *dir;      /* the agent's folder, as given (give an absolute one: approvals outlive the process) */
+    char *data_dir; /* where sql databases are looked for; the folder itself unless overridden */
+    json_t *json;   /* the whole manifest, as written */
+    uint8_t digest[SHA256_BYTES];        /* of json and the tools' digests */
+    uint8_t policy_digest[SHA256_BYTES]; /* of all that policy depends on: session, guards, scope, tools, escalation,
+                                            limits */
+    const char *name;                    /* agent: */
     manifest_kind kind;
-    const char *model;             /* NULL for a reflex agent that needs none */
-    json_t *session_schema;        /* object schema built from session: */
-    json_t *state_schema;          /* object schema built from state: */
-    json_t *state_default;         /* object of the defaults */
-    const char *goal_statement;    /* NULL without a goal */
+    const char *model;                    /* NULL for a reflex agent that needs none */
+    json_t *session_schema;               /* object schema built from session: */
+    json_t *state_schema;                 /* object schema built from state: */
+    json_t *state_default;                /* object of the defaults */
+    const char *goal_statement;           /* NULL without a goal */
     const template_expression *goal_done; /* NULL without; sees state, results (array of finished results), session */
-    double goal_target;            /* 0 when not given */
-    int64_t input_max_chars;       /* guards.input.max_chars; code points */
-    const json_t *guards;          /* as written (validated), NULL without */
-    const char *scope_domain;      /* NULL without */
+    double goal_target;                   /* 0 when not given */
+    int64_t input_max_chars;              /* guards.input.max_chars; code points */
+    const json_t *guards;                 /* as written (validated), NULL without */
+    const char *scope_domain;             /* NULL without */
     scope_otherwise scope_otherwise;
     const manifest_tool *tools;
     size_t n_tools;
-    const char *escalation_to;     /* NULL without */
-    unsigned escalation_when;      /* ESCALATE_* */
+    const char *escalation_to;                               /* NULL without */
+    unsigned escalation_when;                                /* ESCALATE_* */
     int64_t max_steps, max_tokens, max_seconds, approval_ms; /* limits:, with defaults */
-    const json_t *intent;          /* the loop's own keys, as written: scored labels */
-    const json_t *examples;        /* and examples; NULL without */
+    const json_t *intent;                                    /* the loop's own keys, as written: scored labels */
+    const json_t *examples;                                  /* and examples; NULL without */
 } manifest;
 
 /* Load DIR/agent.yaml. Errors: "agent.yaml:LINE: key tools[1].effect: what is wrong; did you mean ...". A schema that
@@ -115,7 +120,7 @@ MUGA_MUST_USE muga_status session_new(const agent_env *env, store *s, const mani
  * finished where the tool's database proves it, in doubt otherwise. */
 MUGA_MUST_USE muga_status session_open(const agent_env *env, store *s, const manifest *m, const char *id,
                                        agent_session **out, muga_error *err);
-void session_close(agent_session *s);         /* the session stays open in the store, and can be opened again */
+void session_close(agent_session *s); /* the session stays open in the store, and can be opened again */
 /* The last word: audited as session_end. `outcome`: answer | ask | escalate | refuse | limit | error. */
 MUGA_MUST_USE muga_status session_end(agent_session *s, const char *outcome, muga_error *err);
 
@@ -128,7 +133,8 @@ MUGA_MUST_USE muga_status session_set_state(agent_session *s, const json_t *stat
 
 /* What happened so far, in order; borrowed, grows with the session:
  *   {"role": "user" | "assistant", "content": "..."}
- *   {"role": "tool", "call": id, "tool": name, "arguments": {...}, "outcome": "finished" | "failed", "content": result} */
+ *   {"role": "tool", "call": id, "tool": name, "arguments": {...}, "outcome": "finished" | "failed", "content": result}
+ */
 const json_t *session_history(const agent_session *s);
 /* What the person wrote. Durable and audited ("message") when it returns. */
 MUGA_MUST_USE muga_status session_add_user(agent_session *s, const char *text, size_t n, muga_error *err);
@@ -148,22 +154,22 @@ void session_sources_release(session_sources *x);
 /* ---- executor ------------------------------------------------------------------------------------------------- */
 
 typedef enum {
-    CALL_FINISHED,  /* ran; result */
-    CALL_FAILED,    /* ran, or tried to; result is {"error": ...}; had no effect or the tool says so itself */
-    CALL_INVALID,   /* no such tool, arguments against the schema, a value not grounded: nothing ran */
-    CALL_REFUSED,   /* policy, a person's no, an expired or changed approval: nothing ran */
-    CALL_HELD,      /* waits for a person: approval */
-    CALL_IN_DOUBT   /* was started before a crash and may have run; waits for a person: approval */
+    CALL_FINISHED, /* ran; result */
+    CALL_FAILED,   /* ran, or tried to; result is {"error": ...}; had no effect or the tool says so itself */
+    CALL_INVALID,  /* no such tool, arguments against the schema, a value not grounded: nothing ran */
+    CALL_REFUSED,  /* policy, a person's no, an expired or changed approval: nothing ran */
+    CALL_HELD,     /* waits for a person: approval */
+    CALL_IN_DOUBT  /* was started before a crash and may have run; waits for a person: approval */
 } call_outcome;
 const char *call_outcome_name(call_outcome o);
 
 typedef struct call_result {
     call_outcome outcome;
     char call[AGENT_ID_SIZE];
-    char approval[AGENT_ID_SIZE];  /* HELD, IN_DOUBT */
-    int64_t expires_ms;            /* of the approval */
-    json_t *result;                /* FINISHED: what the tool gave; else {"error": "..."}; new reference */
-    char reason[256];              /* all but FINISHED: one line for a person */
+    char approval[AGENT_ID_SIZE]; /* HELD, IN_DOUBT */
+    int64_t expires_ms;           /* of the approval */
+    json_t *result;               /* FINISHED: what the tool gave; else {"error": "..."}; new reference */
+    char reason[256];             /* all but FINISHED: one line for a person */
     uint64_t run_us;
 } call_result;
 void call_result_release(call_result *r);
@@ -183,13 +189,14 @@ MUGA_MUST_USE muga_status executor_waiting(agent_session *s, json_t **out, muga_
 /* ---- approval ------------------------------------------------------------------------------------------------- */
 
 /* Every undecided approval: array of {"approval", "call", "session", "agent", "dir", "data_dir", "tool", "arguments",
- * "values", "state": "held"|"in_doubt", "created_ms", "expires_ms"}; expired ones are marked expired first. New reference. */
+ * "values", "state": "held"|"in_doubt", "created_ms", "expires_ms"}; expired ones are marked expired first. New
+ * reference. */
 MUGA_MUST_USE muga_status approval_list(const agent_env *env, store *s, json_t **out, muga_error *err);
 /* Whether what a person typed names this approval: case, dashes, o for 0, i and l for 1 don't matter. */
 bool approval_same_id(const char *approval, const char *typed);
-/* A person's yes or no. `m`: the manifest as it stands now, against which the binding is checked (a no needs none: NULL).
- * MUGA_E_NOT_FOUND: no such id. MUGA_E_POLICY: expired, already decided or used, or tool, policy or arguments are not what was held.
- * `approver`: who, for the record. Durable and audited on its own. */
+/* A person's yes or no. `m`: the manifest as it stands now, against which the binding is checked (a no needs none:
+ * NULL). MUGA_E_NOT_FOUND: no such id. MUGA_E_POLICY: expired, already decided or used, or tool, policy or arguments
+ * are not what was held. `approver`: who, for the record. Durable and audited on its own. */
 MUGA_MUST_USE muga_status approval_decide(const agent_env *env, store *s, const manifest *m, const char *approval,
                                           bool yes, const char *approver, muga_error *err);
 
@@ -201,17 +208,21 @@ MUGA_MUST_USE muga_status approval_decide(const agent_env *env, store *s, const 
 MUGA_MUST_USE muga_status audit_append(agent_session *s, const char *kind, const json_t *payload,
                                        const json_t *evidence, muga_error *err);
 
-typedef struct audit_filter { const char *session; int64_t from, max; } audit_filter; /* NULL, 1, 0 = everything */
+typedef struct audit_filter {
+    const char *session;
+    int64_t from, max;
+} audit_filter; /* NULL, 1, 0 = everything */
 /* Array of {"n", "at_ms", "kind", "session", "hash", "payload" | "erased": true}; new reference. */
 MUGA_MUST_USE muga_status audit_log(store *s, const audit_filter *f, json_t **out, muga_error *err);
 typedef struct audit_report {
     int64_t n_records, n_erased, n_evidence, n_replayed; /* n_evidence, n_replayed: audit_replay only */
-    int64_t broken;                /* first broken record, or 0 */
-    char head[SHA256_HEX];         /* hash of the last record */
+    int64_t broken;                                      /* first broken record, or 0 */
+    char head[SHA256_HEX];                               /* hash of the last record */
 } audit_report;
 /* Walk the whole chain. MUGA_E_NEGATIVE: err names the first broken record and what is wrong with it. */
 MUGA_MUST_USE muga_status audit_verify(store *s, audit_report *out, muga_error *err);
-/* audit_verify, then `replay` for each evidence (normally llm_replay on the model it names). E_NEGATIVE as soon as one differs. */
+/* audit_verify, then `replay` for each evidence (normally llm_replay on the model it names). E_NEGATIVE as soon as one
+ * differs. */
 typedef muga_status (*audit_replay_fn)(void *ctx, int64_t n, const json_t *payload, const json_t *evidence,
                                        muga_error *err);
 MUGA_MUST_USE muga_status audit_replay(store *s, const audit_filter *f, audit_replay_fn replay, void *ctx,

@@ -10,7 +10,8 @@
  *     again when the call starts; it must equal the stored one, and the id must be its beginning. So changing the
  *     arguments, the tool, the policy or the expiry in between voids the approval, and the id a person types names
  *     what they were shown.
- *  2. pending -> approved | denied | expired, approved -> used | expired: each one UPDATE that names the state it leaves.
+ *  2. pending -> approved | denied | expired, approved -> used | expired: each one UPDATE that names the state it
+ * leaves.
  *  3. used happens in the transaction in which the call becomes started, so an approval starts one call, once.
  *  4. One approval per (call, attempt). */
 #include "agent/internal.h"
@@ -48,8 +49,8 @@ muga_status approval_read(store *s, const journal_call *c, approval_row *out, mu
     store_row *r;
     bool has = false;
     muga_status st = store_query(s, &r, err,
-                                 "SELECT id, binding, state, expires_ms FROM approvals WHERE call = ? AND attempt = ?", "si",
-                                 c->id, c->attempt);
+                                 "SELECT id, binding, state, expires_ms FROM approvals WHERE call = ? AND attempt = ?",
+                                 "si", c->id, c->attempt);
     if (st == MUGA_OK) {
         st = store_step(r, &has, err);
     }
@@ -93,8 +94,8 @@ static muga_status move_row(const agent_env *env, store *s, approval_row *a, con
 }
 
 /* Two approvals whose 40 bits agree would share an id: a millisecond more gives another. */
-muga_status approval_create(const agent_env *env, store *s, const journal_call *c, int64_t expires_ms, approval_row *out,
-                            muga_error *err) {
+muga_status approval_create(const agent_env *env, store *s, const journal_call *c, int64_t expires_ms,
+                            approval_row *out, muga_error *err) {
     char taken[AGENT_ID_SIZE];
     muga_status st;
     for (;; expires_ms++) {
@@ -128,12 +129,15 @@ static muga_status check_binding(const manifest *m, const journal_call *c, const
     char id[AGENT_ID_SIZE];
     const manifest_tool *t = m ? manifest_tool_find(m, c->tool) : NULL;
     if (!t || memcmp(t->digest, c->tool_digest, SHA256_BYTES) != 0) {
-        return error_set(err, MUGA_E_POLICY, "approval %s: tool %.60s changed since the call was held; have it proposed anew",
-                         a->id, c->tool);
+        return error_set(err, MUGA_E_POLICY,
+                         "approval %s: tool %.60s changed since the call was held; have it proposed anew", a->id,
+                         c->tool);
     }
     if (memcmp(m->policy_digest, c->policy_digest, SHA256_BYTES) != 0) {
-        return error_set(err, MUGA_E_POLICY, "approval %s: the agent's policy changed since the call was held; have it"
-                                             " proposed anew", a->id);
+        return error_set(err, MUGA_E_POLICY,
+                         "approval %s: the agent's policy changed since the call was held; have it"
+                         " proposed anew",
+                         a->id);
     }
     muga_status st = approval_bind(c, a->expires_ms, binding, err);
     if (st != MUGA_OK) {
@@ -141,7 +145,8 @@ static muga_status check_binding(const manifest *m, const journal_call *c, const
     }
     id_of_binding(binding, id);
     if (!bytes_equal_ct(binding, a->binding, sizeof binding) || strcmp(id, a->id) != 0) {
-        return error_set(err, MUGA_E_POLICY, "approval %s is not for this call as it now stands; have it proposed anew", a->id);
+        return error_set(err, MUGA_E_POLICY, "approval %s is not for this call as it now stands; have it proposed anew",
+                         a->id);
     }
     return MUGA_OK;
 }
@@ -192,7 +197,8 @@ static muga_status record_decision(const agent_env *env, store *s, const journal
     json_t *payload = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "approval", a->id, "call", c->id, "decision",
                                 yes ? "yes" : "no", "approver", approver, "binding", binding, "expires_ms",
                                 (json_int_t)a->expires_ms);
-    muga_status st = payload ? audit_write(env, s, c->session, "approval", payload, err) : error_nomem(err, "an approval");
+    muga_status st = payload ? audit_write(env, s, c->session, "approval", payload, err)
+                             : error_nomem(err, "an approval");
     json_decref(payload);
     return st;
 }
@@ -258,8 +264,8 @@ bool approval_same_id(const char *approval, const char *typed) {
 /* Ids of the calls whose pending approval is over. */
 static muga_status overdue_calls(store *s, int64_t now, json_t *out, muga_error *err) {
     store_row *r;
-    muga_status st = store_query(s, &r, err, "SELECT call FROM approvals WHERE state = 'pending' AND expires_ms <= ?", "i",
-                                 now);
+    muga_status st =
+        store_query(s, &r, err, "SELECT call FROM approvals WHERE state = 'pending' AND expires_ms <= ?", "i", now);
     for (bool has = true; st == MUGA_OK;) {
         st = store_step(r, &has, err);
         if (st != MUGA_OK || !has) {
@@ -299,11 +305,12 @@ static muga_status list_one(store_row *r, json_t *out, muga_error *err) {
         st = store_json(r, 7, &values, err);
     }
     if (st == MUGA_OK) {
-        json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:s, s:I, s:I, s:s}", "approval", store_string(r, 0),
-                                  "call", store_string(r, 1), "session", store_string(r, 2), "agent", store_string(r, 3),
-                                  "dir", store_string(r, 4), "tool", store_string(r, 5), "arguments", arguments, "values",
-                                  values, "state", store_string(r, 8), "created_ms", (json_int_t)store_int(r, 9),
-                                  "expires_ms", (json_int_t)store_int(r, 10), "data_dir", store_string(r, 11));
+        json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:s, s:I, s:I, s:s}", "approval",
+                                  store_string(r, 0), "call", store_string(r, 1), "session", store_string(r, 2),
+                                  "agent", store_string(r, 3), "dir", store_string(r, 4), "tool", store_string(r, 5),
+                                  "arguments", arguments, "values", values, "state", store_string(r, 8), "created_ms",
+                                  (json_int_t)store_int(r, 9), "expires_ms", (json_int_t)store_int(r, 10), "data_dir",
+                                  store_string(r, 11));
         st = entry && json_array_append_new(out, entry) == 0 ? MUGA_OK : error_nomem(err, "approvals");
     }
     json_decref(arguments);

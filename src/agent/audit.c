@@ -61,9 +61,9 @@ static muga_status write_body(const record *x, const char *payload_hex, const ui
                               muga_error *err) {
     char prev_hex[SHA256_HEX];
     hex_write(prev, SHA256_BYTES, prev_hex);
-    json_t *body = json_pack("{s:i, s:I, s:I, s:s, s:s?, s:s, s:s}", "v", FORMAT, "n", (json_int_t)x->n,
-                             "at_ms", (json_int_t)x->at_ms, "kind", x->kind, "session", x->session, "prev", prev_hex,
-                             "payload", payload_hex);
+    json_t *body = json_pack("{s:i, s:I, s:I, s:s, s:s?, s:s, s:s}", "v", FORMAT, "n", (json_int_t)x->n, "at_ms",
+                             (json_int_t)x->at_ms, "kind", x->kind, "session", x->session, "prev", prev_hex, "payload",
+                             payload_hex);
     if (!body) {
         return error_nomem(err, "an audit record");
     }
@@ -75,9 +75,9 @@ static muga_status write_body(const record *x, const char *payload_hex, const ui
 static muga_status insert_record(store *s, const record *x, const str *body, const str *payload, muga_error *err) {
     uint8_t hash[SHA256_BYTES];
     sha256_of(str_get(body), body->len, hash);
-    muga_status st = store_exec(s, NULL, err,
-                                "INSERT INTO audit(n, body, hash, at_ms, kind, session) VALUES (?, ?, ?, ?, ?, ?)", "itbiss",
-                                x->n, str_get(body), body->len, hash, sizeof hash, x->at_ms, x->kind, x->session);
+    muga_status st =
+        store_exec(s, NULL, err, "INSERT INTO audit(n, body, hash, at_ms, kind, session) VALUES (?, ?, ?, ?, ?, ?)",
+                   "itbiss", x->n, str_get(body), body->len, hash, sizeof hash, x->at_ms, x->kind, x->session);
     if (st == MUGA_OK) {
         st = store_exec(s, NULL, err, "INSERT INTO audit_payload(n, salt, payload) VALUES (?, ?, ?)", "ibt", x->n,
                         x->salt, sizeof x->salt, str_get(payload), payload->len);
@@ -149,9 +149,9 @@ typedef struct walker {
     store *s;
     audit_report *report;
     uint8_t prev[SHA256_BYTES];
-    json_t *call_states;       /* call -> the last state the chain tells */
+    json_t *call_states; /* call -> the last state the chain tells */
     const audit_filter *filter;
-    audit_replay_fn replay;    /* NULL: verify only */
+    audit_replay_fn replay; /* NULL: verify only */
     void *replay_ctx;
     muga_error *err;
 } walker;
@@ -184,7 +184,8 @@ static muga_status note_call(walker *w, const char *kind, const json_t *payload)
     if (strcmp(kind, "call") != 0 || !call || !state) {
         return MUGA_OK;
     }
-    return json_object_set_new(w->call_states, call, json_string(state)) == 0 ? MUGA_OK : error_nomem(w->err, "the chain");
+    return json_object_set_new(w->call_states, call, json_string(state)) == 0 ? MUGA_OK
+                                                                              : error_nomem(w->err, "the chain");
 }
 
 static muga_status replay_one(walker *w, int64_t n, const char *session, const json_t *payload) {
@@ -282,9 +283,11 @@ static muga_status check_head(walker *w) {
 
 static muga_status check_journal(walker *w) {
     store_row *r;
-    muga_status st = store_query(w->s, &r, w->err,
-                                 "SELECT id, state, EXISTS (SELECT 1 FROM audit a WHERE a.session = c.session AND a.kind ="
-                                 " 'erasure') FROM calls c", "");
+    muga_status st =
+        store_query(w->s, &r, w->err,
+                    "SELECT id, state, EXISTS (SELECT 1 FROM audit a WHERE a.session = c.session AND a.kind ="
+                    " 'erasure') FROM calls c",
+                    "");
     for (bool has = true; st == MUGA_OK;) {
         st = store_step(r, &has, w->err);
         if (st != MUGA_OK || !has) {
@@ -310,7 +313,8 @@ static muga_status walk(walker *w) {
     if (st == MUGA_OK) {
         st = store_query(w->s, &r, w->err,
                          "SELECT a.n, a.body, a.hash, p.salt, p.payload, a.at_ms, a.kind, a.session FROM audit a"
-                         " LEFT JOIN audit_payload p ON p.n = a.n ORDER BY a.n", "");
+                         " LEFT JOIN audit_payload p ON p.n = a.n ORDER BY a.n",
+                         "");
     }
     for (bool has = true; st == MUGA_OK;) {
         st = store_step(r, &has, w->err);
@@ -356,7 +360,8 @@ static muga_status list_one(store_row *r, json_t *out, muga_error *err) {
     muga_status st = entry ? store_json(r, 5, &payload, err) : error_nomem(err, "the log");
     if (st == MUGA_OK) {
         bool erased = store_is_null(r, 5);
-        int rc = erased ? json_object_set_new(entry, "erased", json_true()) : json_object_set(entry, "payload", payload);
+        int rc = erased ? json_object_set_new(entry, "erased", json_true())
+                        : json_object_set(entry, "payload", payload);
         st = rc == 0 && json_array_append(out, entry) == 0 ? MUGA_OK : error_nomem(err, "the log");
     }
     json_decref(payload);
@@ -398,8 +403,8 @@ static muga_status erase_rows(store *s, const char *session, muga_error *err) {
     static const char *const statements[] = {
         "DELETE FROM audit_payload WHERE n IN (SELECT n FROM audit WHERE session = ?)",
         "DELETE FROM history WHERE session = ?",
-        "UPDATE approvals SET state = 'expired' WHERE state IN ('pending', 'approved') AND call IN (SELECT id FROM calls"
-        " WHERE session = ?)",
+        "UPDATE approvals SET state = 'expired' WHERE state IN ('pending', 'approved') AND call IN (SELECT id"
+        " FROM calls WHERE session = ?)",
         "UPDATE calls SET arguments = 'null', result = NULL, reason = NULL WHERE session = ?",
         "UPDATE sessions SET session_values = '{}', state = '{}' WHERE id = ?",
     };
@@ -412,9 +417,10 @@ static muga_status erase_rows(store *s, const char *session, muga_error *err) {
 
 /* Nothing may be left waiting: a held call whose arguments are gone can't be shown to anyone. */
 static muga_status close_calls(store *s, const char *session, muga_error *err) {
-    return store_exec(s, NULL, err,
-                      "UPDATE calls SET state = 'expired' WHERE session = ? AND state IN ('held', 'approved', 'in_doubt')",
-                      "s", session);
+    return store_exec(
+        s, NULL, err,
+        "UPDATE calls SET state = 'expired' WHERE session = ? AND state IN ('held', 'approved', 'in_doubt')", "s",
+        session);
 }
 
 muga_status audit_erase(const agent_env *env, store *s, const char *session, muga_error *err) {

@@ -109,16 +109,16 @@ static const char *nearest_value(const json_t *values, const char *typed) {
 /* ---- wording ---- */
 
 static const char *type_name(const json_t *v) {
-    static const char *const names[] = {[JSON_OBJECT] = "a mapping", [JSON_ARRAY] = "a list", [JSON_STRING] = "text",
-                                        [JSON_INTEGER] = "a whole number", [JSON_REAL] = "a number",
-                                        [JSON_TRUE] = "true", [JSON_FALSE] = "false", [JSON_NULL] = "null"};
+    static const char *const names[] = {
+        [JSON_OBJECT] = "a mapping", [JSON_ARRAY] = "a list", [JSON_STRING] = "text", [JSON_INTEGER] = "a whole number",
+        [JSON_REAL] = "a number",    [JSON_TRUE] = "true",    [JSON_FALSE] = "false", [JSON_NULL] = "null"};
     return names[json_typeof(v)];
 }
 
 static const char *wanted_name(const char *type) {
-    static const char *const names[][2] = {{"object", "a mapping"}, {"array", "a list"}, {"string", "text"},
-                                           {"integer", "a whole number"}, {"number", "a number"},
-                                           {"boolean", "true or false"}, {"null", "null"}};
+    static const char *const names[][2] = {
+        {"object", "a mapping"}, {"array", "a list"},          {"string", "text"}, {"integer", "a whole number"},
+        {"number", "a number"},  {"boolean", "true or false"}, {"null", "null"}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(names[i][0], type) == 0) {
             return names[i][1];
@@ -149,11 +149,10 @@ static muga_status say_choice(const check_place *at, const json_t *values, const
         str_append_s(&list, json_is_string(choice) ? json_string_value(choice) : "...");
     }
     const char *typed = json_string_value(v), *near = typed ? nearest_value(values, typed) : NULL;
-    muga_status st =
-        near ? check_fail(at, MUGA_E_INPUT, pointer, err, "'%.40s' is none of %.100s; did you mean '%s'?", typed,
-                          str_get(&list), near)
-             : check_fail(at, MUGA_E_INPUT, pointer, err, "%s%.40s%s is none of %.140s", typed ? "'" : "",
-                          typed ? typed : type_name(v), typed ? "'" : "", str_get(&list));
+    muga_status st = near ? check_fail(at, MUGA_E_INPUT, pointer, err, "'%.40s' is none of %.100s; did you mean '%s'?",
+                                       typed, str_get(&list), near)
+                          : check_fail(at, MUGA_E_INPUT, pointer, err, "%s%.40s%s is none of %.140s", typed ? "'" : "",
+                                       typed ? typed : type_name(v), typed ? "'" : "", str_get(&list));
     str_release(&list);
     return st;
 }
@@ -210,7 +209,8 @@ static muga_status explain_member(const check_place *at, const json_t *schema, c
 
 static muga_status explain_object(const check_place *at, const json_t *schema, const json_t *v, str *pointer,
                                   muga_error *err) {
-    const json_t *properties = json_object_get(schema, "properties"), *others = json_object_get(schema, "additionalProperties");
+    const json_t *properties = json_object_get(schema, "properties"),
+                 *others = json_object_get(schema, "additionalProperties");
     const char *key;
     json_t *member;
     json_object_foreach(json_borrow(v), key, member) {
@@ -230,7 +230,8 @@ static muga_status explain_object(const check_place *at, const json_t *schema, c
     json_t *required;
     json_array_foreach(json_object_get(schema, "required"), i, required) {
         if (!json_object_get(v, json_string_value(required))) {
-            return check_fail(at, MUGA_E_INPUT, str_get(pointer), err, "key '%s' is missing", json_string_value(required));
+            return check_fail(at, MUGA_E_INPUT, str_get(pointer), err, "key '%s' is missing",
+                              json_string_value(required));
         }
     }
     return MUGA_OK;

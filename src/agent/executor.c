@@ -44,11 +44,12 @@ static bool value_occurs(const json_t *allowed, const json_t *value) {
     return found;
 }
 
-static muga_status check_value(const grounding *g, const char *name, const json_t *schema, const json_t *value, bool *ok,
-                               muga_error *err) {
+static muga_status check_value(const grounding *g, const char *name, const json_t *schema, const json_t *value,
+                               bool *ok, muga_error *err) {
     json_t *allowed = json_array();
-    muga_status st = allowed ? constrain_grounded_values(schema, g->sources->list, ARRAY_LEN(g->sources->list), allowed, err)
-                             : error_nomem(err, "grounded values");
+    muga_status st =
+        allowed ? constrain_grounded_values(schema, g->sources->list, ARRAY_LEN(g->sources->list), allowed, err)
+                : error_nomem(err, "grounded values");
     if (st == MUGA_OK && !value_occurs(allowed, value)) {
         *ok = false;
         snprintf(g->reason, g->reason_size, "%.80s: this value was not given by the %s", name,
@@ -198,9 +199,9 @@ static muga_status run_started(agent_session *s, const manifest_tool *t, journal
 
 static muga_status report(agent_session *s, const journal_call *c, uint64_t run_us, call_result *out, muga_error *err) {
     static const call_outcome outcomes[N_CALL_STATES] = {
-        [STATE_PROPOSED] = CALL_REFUSED, [STATE_VALIDATED] = CALL_REFUSED, [STATE_INVALID] = CALL_INVALID,
-        [STATE_REFUSED] = CALL_REFUSED, [STATE_DENIED] = CALL_REFUSED, [STATE_EXPIRED] = CALL_REFUSED,
-        [STATE_HELD] = CALL_HELD, [STATE_APPROVED] = CALL_HELD, [STATE_STARTED] = CALL_IN_DOUBT,
+        [STATE_PROPOSED] = CALL_REFUSED,  [STATE_VALIDATED] = CALL_REFUSED, [STATE_INVALID] = CALL_INVALID,
+        [STATE_REFUSED] = CALL_REFUSED,   [STATE_DENIED] = CALL_REFUSED,    [STATE_EXPIRED] = CALL_REFUSED,
+        [STATE_HELD] = CALL_HELD,         [STATE_APPROVED] = CALL_HELD,     [STATE_STARTED] = CALL_IN_DOUBT,
         [STATE_IN_DOUBT] = CALL_IN_DOUBT, [STATE_FINISHED] = CALL_FINISHED, [STATE_FAILED] = CALL_FAILED};
     out->outcome = outcomes[c->state];
     out->run_us = run_us;
@@ -257,7 +258,8 @@ static muga_status hold(agent_session *s, journal_call *c, const json_t *why, mu
     json_t *detail = json_clone(why);
     muga_status st = detail ? MUGA_OK : error_nomem(err, "an approval");
     if (st == MUGA_OK) {
-        st = approval_create(&s->env, s->store, c, s->env.clock->now_ms(s->env.clock->self) + s->m->approval_ms, &a, err);
+        st = approval_create(&s->env, s->store, c, s->env.clock->now_ms(s->env.clock->self) + s->m->approval_ms, &a,
+                             err);
     }
     if (st == MUGA_OK && (json_object_set_new(detail, "approval", json_string(a.id)) != 0 ||
                           json_object_set_new(detail, "expires_ms", json_integer(a.expires_ms)) != 0)) {
@@ -468,8 +470,9 @@ static muga_status list_calls(agent_session *s, const char *sql, json_t *out, mu
 
 muga_status executor_recover(agent_session *s, muga_error *err) {
     json_t *calls = json_array();
-    muga_status st = calls ? list_calls(s, "SELECT id FROM calls WHERE session = ? AND state = 'started' ORDER BY n", calls, err)
-                           : error_nomem(err, "calls");
+    muga_status st =
+        calls ? list_calls(s, "SELECT id FROM calls WHERE session = ? AND state = 'started' ORDER BY n", calls, err)
+              : error_nomem(err, "calls");
     for (size_t i = 0; st == MUGA_OK && i < json_array_size(calls); i++) {
         journal_call c;
         st = journal_read(s->store, json_string_value(json_array_get(calls, i)), &c, err);
@@ -489,8 +492,9 @@ static muga_status describe_waiting(agent_session *s, const char *id, json_t *ou
     }
     st = approval_read(s->store, &c, &a, err);
     if (st == MUGA_OK) {
-        json_t *entry = json_pack("{s:s, s:s, s:O, s:s, s:s, s:I}", "call", c.id, "tool", c.tool, "arguments", c.arguments,
-                                  "state", call_state_name(c.state), "approval", a.id, "expires_ms", (json_int_t)a.expires_ms);
+        json_t *entry = json_pack("{s:s, s:s, s:O, s:s, s:s, s:I}", "call", c.id, "tool", c.tool, "arguments",
+                                  c.arguments, "state", call_state_name(c.state), "approval", a.id, "expires_ms",
+                                  (json_int_t)a.expires_ms);
         st = entry && json_array_append_new(out, entry) == 0 ? MUGA_OK : error_nomem(err, "calls");
     }
     journal_call_release(&c);
@@ -501,8 +505,9 @@ muga_status executor_waiting(agent_session *s, json_t **out, muga_error *err) {
     json_t *calls = json_array(), *list = json_array();
     muga_status st = calls && list ? MUGA_OK : error_nomem(err, "calls");
     if (st == MUGA_OK) {
-        st = list_calls(s, "SELECT id FROM calls WHERE session = ? AND state IN ('held', 'approved', 'in_doubt') ORDER BY n",
-                        calls, err);
+        st = list_calls(
+            s, "SELECT id FROM calls WHERE session = ? AND state IN ('held', 'approved', 'in_doubt') ORDER BY n", calls,
+            err);
     }
     for (size_t i = 0; st == MUGA_OK && i < json_array_size(calls); i++) {
         st = describe_waiting(s, json_string_value(json_array_get(calls, i)), list, err);

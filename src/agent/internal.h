@@ -34,7 +34,7 @@ muga_status check_schema(const check_place *at, const json_t *schema, const json
 typedef enum { POLICY_ALLOW, POLICY_ASK, POLICY_DENY } policy_verdict;
 typedef struct policy_context {
     const json_t *arguments, *session, *state;
-    int64_t n_calls;           /* made since the last message of the person, this one not counted */
+    int64_t n_calls; /* made since the last message of the person, this one not counted */
     bool session_ended;
 } policy_context;
 /* Never fails: what can't be decided is asked. `reason`: one line. */
@@ -43,9 +43,9 @@ policy_verdict policy_decide(const manifest *m, const manifest_tool *t, const po
 /* ---- tools ---- */
 typedef struct tool_run {
     bool ok;
-    json_t *result;            /* ok: what the tool gave; new reference */
-    char reason[256];          /* not ok */
-    bool in_doubt;             /* not ok: it was cut off, and may have done its work */
+    json_t *result;   /* ok: what the tool gave; new reference */
+    char reason[256]; /* not ok */
+    bool in_doubt;    /* not ok: it was cut off, and may have done its work */
 } tool_run;
 
 typedef struct tool_sql tool_sql;
@@ -72,8 +72,18 @@ muga_status audit_write(const agent_env *env, store *s, const char *session, con
 
 /* ---- journal (journal.c) ---- */
 typedef enum {
-    STATE_PROPOSED, STATE_INVALID, STATE_VALIDATED, STATE_REFUSED, STATE_HELD, STATE_APPROVED, STATE_DENIED,
-    STATE_EXPIRED, STATE_STARTED, STATE_IN_DOUBT, STATE_FINISHED, STATE_FAILED
+    STATE_PROPOSED,
+    STATE_INVALID,
+    STATE_VALIDATED,
+    STATE_REFUSED,
+    STATE_HELD,
+    STATE_APPROVED,
+    STATE_DENIED,
+    STATE_EXPIRED,
+    STATE_STARTED,
+    STATE_IN_DOUBT,
+    STATE_FINISHED,
+    STATE_FAILED
 } call_state;
 #define N_CALL_STATES 12
 const char *call_state_name(call_state s);
@@ -87,7 +97,7 @@ typedef struct journal_call {
     json_t *arguments;
     call_state state;
     int64_t attempt;
-    json_t *result;            /* NULL until there is one */
+    json_t *result; /* NULL until there is one */
     char reason[256];
 } journal_call;
 void journal_call_release(journal_call *c);
@@ -108,8 +118,8 @@ typedef struct approval_row {
 } approval_row;
 muga_status approval_bind(const journal_call *c, int64_t expires_ms, uint8_t out[SHA256_BYTES], muga_error *err);
 /* Inside a transaction: a pending approval for the call's current attempt. */
-muga_status approval_create(const agent_env *env, store *s, const journal_call *c, int64_t expires_ms, approval_row *out,
-                            muga_error *err);
+muga_status approval_create(const agent_env *env, store *s, const journal_call *c, int64_t expires_ms,
+                            approval_row *out, muga_error *err);
 /* The approval of the call's current attempt. MUGA_E_NOT_FOUND: none. */
 muga_status approval_read(store *s, const journal_call *c, approval_row *out, muga_error *err);
 /* Inside a transaction: approved -> used, if bound to this call as it stands, under `m` as it stands, and not expired;
@@ -128,7 +138,7 @@ struct agent_session {
     bool ended;
     int64_t n_calls_in_turn;
     store_claim *claim;
-    tool_sql **sql;            /* [m->n_tools], opened at first use */
+    tool_sql **sql; /* [m->n_tools], opened at first use */
 };
 /* Add a row to the stored history, inside a transaction; and, once it is committed, the entry in memory. */
 muga_status session_store_row(agent_session *s, const char *role, const char *content, size_t n, const char *call,

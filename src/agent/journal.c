@@ -1,5 +1,5 @@
-/* The call journal: one row of `calls` for every call a model ever proposed. Owns: the states and the only function that
- * changes one. Refuses: a change the table does not have, and a change that someone else was quicker to make.
+/* The call journal: one row of `calls` for every call a model ever proposed. Owns: the states and the only function
+ * that changes one. Refuses: a change the table does not have, and a change that someone else was quicker to make.
  *
  *   from       to          who                                     durable
  *   -          proposed    executor_call                           with the next one that commits
@@ -35,8 +35,9 @@
 
 #include <stdio.h>
 
-static const char *const state_names[N_CALL_STATES] = {"proposed", "invalid", "validated", "refused",  "held",     "approved",
-                                                       "denied",   "expired", "started",   "in_doubt", "finished", "failed"};
+static const char *const state_names[N_CALL_STATES] = {"proposed", "invalid",  "validated", "refused",
+                                                       "held",     "approved", "denied",    "expired",
+                                                       "started",  "in_doubt", "finished",  "failed"};
 
 const char *call_state_name(call_state s) {
     return state_names[s];
@@ -74,7 +75,8 @@ void journal_call_release(journal_call *c) {
 /* ---- reading ---- */
 
 static muga_status damaged(store *s, const char *id, muga_error *err) {
-    return error_set(err, MUGA_E_ENV, "%s: call %s is damaged; run muga audit verify, and restore a copy", store_path(s), id);
+    return error_set(err, MUGA_E_ENV, "%s: call %s is damaged; run muga audit verify, and restore a copy",
+                     store_path(s), id);
 }
 
 static muga_status read_row(store *s, store_row *r, journal_call *c, muga_error *err) {
@@ -102,9 +104,11 @@ muga_status journal_read(store *s, const char *id, journal_call *out, muga_error
     snprintf(out->id, sizeof out->id, "%s", id);
     store_row *r;
     bool has = false;
-    muga_status st = store_query(s, &r, err,
-                                 "SELECT session, tool, tool_digest, policy_digest, arguments, state, attempt, reason, result"
-                                 " FROM calls WHERE id = ?", "s", id);
+    muga_status st =
+        store_query(s, &r, err,
+                    "SELECT session, tool, tool_digest, policy_digest, arguments, state, attempt, reason, result"
+                    " FROM calls WHERE id = ?",
+                    "s", id);
     if (st == MUGA_OK) {
         st = store_step(r, &has, err);
     }
@@ -156,12 +160,13 @@ static muga_status audit_state(const agent_env *env, store *s, const journal_cal
 
 muga_status journal_propose(const agent_env *env, store *s, const journal_call *c, muga_error *err) {
     int64_t now = env->clock->now_ms(env->clock->self);
-    muga_status st = store_exec(s, NULL, err,
-                                "INSERT INTO calls(id, session, n, tool, tool_digest, policy_digest, arguments, state, attempt,"
-                                " created_ms, changed_ms) VALUES (?1, ?2, (SELECT coalesce(max(n), 0) + 1 FROM calls WHERE"
-                                " session = ?2), ?3, ?4, ?5, ?6, 'proposed', ?7, ?8, ?8)",
-                                "sssbbjii", c->id, c->session, c->tool, c->tool_digest, (size_t)SHA256_BYTES,
-                                c->policy_digest, (size_t)SHA256_BYTES, c->arguments, c->attempt, now);
+    muga_status st =
+        store_exec(s, NULL, err,
+                   "INSERT INTO calls(id, session, n, tool, tool_digest, policy_digest, arguments, state, attempt,"
+                   " created_ms, changed_ms) VALUES (?1, ?2, (SELECT coalesce(max(n), 0) + 1 FROM calls WHERE"
+                   " session = ?2), ?3, ?4, ?5, ?6, 'proposed', ?7, ?8, ?8)",
+                   "sssbbjii", c->id, c->session, c->tool, c->tool_digest, (size_t)SHA256_BYTES, c->policy_digest,
+                   (size_t)SHA256_BYTES, c->arguments, c->attempt, now);
     return st == MUGA_OK ? audit_state(env, s, c, NULL, err) : st;
 }
 
@@ -175,8 +180,8 @@ muga_status journal_move(const agent_env *env, store *s, journal_call *c, call_s
     muga_status st = store_exec(s, &n_changed, err,
                                 "UPDATE calls SET state = ?, attempt = ?, result = ?, reason = ?, changed_ms = ?"
                                 " WHERE id = ? AND state = ?",
-                                "sijsiss", state_names[to], c->attempt, c->result, c->reason[0] ? c->reason : NULL, now, c->id,
-                                state_names[c->state]);
+                                "sijsiss", state_names[to], c->attempt, c->result, c->reason[0] ? c->reason : NULL, now,
+                                c->id, state_names[c->state]);
     if (st == MUGA_OK && n_changed != 1) {
         st = error_set(err, MUGA_E_POLICY, "call %s is no longer %s: someone else moved it first", c->id,
                        state_names[c->state]);

@@ -218,8 +218,9 @@ static muga_status check_command(loader *l, const manifest_tool *t, const char *
     char where[96];
     snprintf(where, sizeof where, "%s/command", pointer);
     if (!json_get_bool(t->json, "unsandboxed", false)) {
-        return fail_at(l, where, "this version has no sandbox for programs; add unsandboxed: true to run it with all of "
-                                 "your rights, or use sql");
+        return fail_at(l, where,
+                       "this version has no sandbox for programs; add unsandboxed: true to run it with all of "
+                       "your rights, or use sql");
     }
     return place_at(l, tool_command_check(l->env, l->m, t, program, l->err), where);
 }
@@ -288,7 +289,8 @@ static muga_status read_tools(loader *l) {
 /* ---- the other sections ---- */
 
 static unsigned escalation_bits(const json_t *when) {
-    static const char *const names[] = {"out_of_scope", "no_progress", "low_margin", "limits", "customer_asks", "tool_failed"};
+    static const char *const names[] = {"out_of_scope", "no_progress",   "low_margin",
+                                        "limits",       "customer_asks", "tool_failed"};
     unsigned bits = when ? 0 : ESCALATE_LIMITS | ESCALATE_NO_PROGRESS | ESCALATE_TOOL_FAILED;
     for (size_t i = 0; i < json_array_size(when); i++) {
         for (size_t k = 0; k < ARRAY_LEN(names); k++) {
@@ -302,7 +304,9 @@ static unsigned escalation_bits(const json_t *when) {
 
 static muga_status read_kind(loader *l) {
     const char *kind = json_get_string(l->m->json, "kind");
-    l->m->kind = strcmp(kind, "goal") == 0 ? MANIFEST_GOAL : strcmp(kind, "model") == 0 ? MANIFEST_MODEL : MANIFEST_REFLEX;
+    l->m->kind = strcmp(kind, "goal") == 0    ? MANIFEST_GOAL
+                 : strcmp(kind, "model") == 0 ? MANIFEST_MODEL
+                                              : MANIFEST_REFLEX;
     if (l->m->kind != MANIFEST_GOAL) {
         return fail_at(l, "/kind", "this version runs kind: goal only");
     }
@@ -363,7 +367,8 @@ static muga_status digest_manifest(loader *l) {
     }
     for (size_t i = 0; st == MUGA_OK && i < ARRAY_LEN(policy_keys); i++) {
         json_t *v = json_object_get(m->json, policy_keys[i]);
-        st = json_object_set(policy, policy_keys[i], v ? v : json_null()) == 0 ? MUGA_OK : error_nomem(l->err, "a digest");
+        st = json_object_set(policy, policy_keys[i], v ? v : json_null()) == 0 ? MUGA_OK
+                                                                               : error_nomem(l->err, "a digest");
     }
     if (st == MUGA_OK) {
         all = json_pack("{s:O, s:O}", "manifest", m->json, "tools", tools);

@@ -105,11 +105,12 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
     if (st != MUGA_OK) {
         return st;
     }
-    st = store_exec(s->store, NULL, err,
-                    "INSERT INTO sessions(id, agent, dir, data_dir, manifest_digest, policy_digest, created_ms, session_values,"
-                    " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    "ssssbbijj", s->id, m->name, m->dir, m->data_dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
-                    (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, s->state);
+    st = store_exec(
+        s->store, NULL, err,
+        "INSERT INTO sessions(id, agent, dir, data_dir, manifest_digest, policy_digest, created_ms, session_values,"
+        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ssssbbijj", s->id, m->name, m->dir, m->data_dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
+        (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, s->state);
     if (st == MUGA_OK) {
         st = audit_start(s, info, err);
     }
@@ -117,8 +118,8 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
     return st;
 }
 
-muga_status session_new(const agent_env *env, store *store_, const manifest *m, const json_t *values, const json_t *info,
-                        agent_session **out, muga_error *err) {
+muga_status session_new(const agent_env *env, store *store_, const manifest *m, const json_t *values,
+                        const json_t *info, agent_session **out, muga_error *err) {
     *out = NULL;
     agent_session *s = NULL;
     muga_status st = session_alloc(env, store_, m, &s, err);
@@ -150,8 +151,8 @@ static muga_status read_session(agent_session *s, muga_error *err) {
     store_row *r;
     bool has = false;
     muga_status st = store_query(s->store, &r, err,
-                                 "SELECT agent, session_values, state, ended_ms IS NOT NULL FROM sessions WHERE id = ?", "s",
-                                 s->id);
+                                 "SELECT agent, session_values, state, ended_ms IS NOT NULL FROM sessions WHERE id = ?",
+                                 "s", s->id);
     if (st == MUGA_OK) {
         st = store_step(r, &has, err);
     }
@@ -202,8 +203,8 @@ static muga_status recall_row(agent_session *s, store_row *r, muga_error *err) {
 
 static muga_status read_history(agent_session *s, muga_error *err) {
     store_row *r;
-    muga_status st = store_query(s->store, &r, err, "SELECT role, content, call FROM history WHERE session = ? ORDER BY n",
-                                 "s", s->id);
+    muga_status st = store_query(s->store, &r, err,
+                                 "SELECT role, content, call FROM history WHERE session = ? ORDER BY n", "s", s->id);
     for (bool has = true; st == MUGA_OK;) {
         st = store_step(r, &has, err);
         if (st != MUGA_OK || !has) {
@@ -268,15 +269,16 @@ const json_t *session_history(const agent_session *s) {
 
 muga_status session_store_row(agent_session *s, const char *role, const char *content, size_t n, const char *call,
                               muga_error *err) {
-    return store_exec(s->store, NULL, err,
-                      "INSERT INTO history(session, n, role, content, call, at_ms) VALUES (?1, (SELECT coalesce(max(n), 0) + 1"
-                      " FROM history WHERE session = ?1), ?2, ?3, ?4, ?5)",
-                      "sstsi", s->id, role, content, n, call, s->env.clock->now_ms(s->env.clock->self));
+    return store_exec(
+        s->store, NULL, err,
+        "INSERT INTO history(session, n, role, content, call, at_ms) VALUES (?1, (SELECT coalesce(max(n), 0) + 1"
+        " FROM history WHERE session = ?1), ?2, ?3, ?4, ?5)",
+        "sstsi", s->id, role, content, n, call, s->env.clock->now_ms(s->env.clock->self));
 }
 
 muga_status session_remember_call(agent_session *s, const journal_call *c, muga_error *err) {
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:O, s:s, s:O}", "role", "tool", "call", c->id, "tool", c->tool, "arguments",
-                              c->arguments, "outcome", call_state_name(c->state), "content",
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:O, s:s, s:O}", "role", "tool", "call", c->id, "tool", c->tool,
+                              "arguments", c->arguments, "outcome", call_state_name(c->state), "content",
                               c->result ? c->result : json_null());
     return entry && json_array_append_new(s->history, entry) == 0 ? MUGA_OK : error_nomem(err, "a result");
 }
@@ -301,7 +303,8 @@ static muga_status check_text(const agent_session *s, const char *text, size_t n
         return error_set(err, MUGA_E_POLICY, "session %s has ended; begin another", s->id);
     }
     if (n > AGENT_MAX_MESSAGE_BYTES) {
-        return error_set(err, MUGA_E_LIMIT, "a message of %zu bytes; at most %zu are taken", n, AGENT_MAX_MESSAGE_BYTES);
+        return error_set(err, MUGA_E_LIMIT, "a message of %zu bytes; at most %zu are taken", n,
+                         AGENT_MAX_MESSAGE_BYTES);
     }
     if (!utf8_valid(text, n) || memchr(text, '\0', n)) {
         return error_set(err, MUGA_E_INPUT, "the message is not UTF-8 text; convert it first");
@@ -325,8 +328,8 @@ muga_status session_add_user(agent_session *s, const char *text, size_t n, muga_
 
 muga_status session_add_answer(agent_session *s, const char *kind, const char *text, muga_error *err) {
     muga_status st = check_text(s, text, strlen(text), err);
-    return st == MUGA_OK ? add_message(s, "assistant", "answer", json_pack("{s:s, s:s}", "kind", kind, "content", text), text,
-                                       strlen(text), err)
+    return st == MUGA_OK ? add_message(s, "assistant", "answer", json_pack("{s:s, s:s}", "kind", kind, "content", text),
+                                       text, strlen(text), err)
                          : st;
 }
 
@@ -408,7 +411,8 @@ static muga_status collect(const agent_session *s, const char *role, json_t *out
     for (size_t i = 0; st == MUGA_OK && i < json_array_size(s->history); i++) {
         const json_t *entry = json_array_get(s->history, i);
         const char *outcome = json_get_string(entry, "outcome");
-        bool wanted = strcmp(json_get_string(entry, "role"), role) == 0 && (!outcome || strcmp(outcome, "finished") == 0);
+        bool wanted = strcmp(json_get_string(entry, "role"), role) == 0 &&
+                      (!outcome || strcmp(outcome, "finished") == 0);
         st = wanted ? collect_leaves(json_object_get(entry, "content"), out, err) : MUGA_OK;
     }
     return st;

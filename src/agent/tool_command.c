@@ -1,5 +1,6 @@
-/* A tool that is a program. Owns: its argument vector, its one JSON line in, its bounded answer out. Refuses: a shell, a
- * search in PATH, a program that changed since the manifest was loaded, an answer that is not UTF-8, too long or late.
+/* A tool that is a program. Owns: its argument vector, its one JSON line in, its bounded answer out. Refuses: a shell,
+ * a search in PATH, a program that changed since the manifest was loaded, an answer that is not UTF-8, too long or
+ * late.
  *
  * This version has no sandbox: the program runs with the rights of the person who started muga, in the agent's folder,
  * with an empty environment. The manifest must say so itself (unsandboxed: true), which manifest.c demands. */
@@ -97,7 +98,9 @@ static void read_answer(const manifest_tool *t, const os_child_result *r, tool_r
 
 static void read_end(const manifest_tool *t, const os_child_result *r, tool_run *out) {
     switch (r->end) {
-    case OS_CHILD_TIMEOUT: fail(out, "the program was stopped after %lld ms (timeout_ms)", (long long)t->timeout_ms); return;
+    case OS_CHILD_TIMEOUT:
+        fail(out, "the program was stopped after %lld ms (timeout_ms)", (long long)t->timeout_ms);
+        return;
     case OS_CHILD_OUTPUT:
         fail(out, "the program printed more than %zu bytes (max_result_bytes) and was stopped", t->max_result_bytes);
         return;
@@ -118,9 +121,10 @@ static void read_end(const manifest_tool *t, const os_child_result *r, tool_run 
     str_release(&line);
 }
 
-static muga_status write_input(const char *call, const manifest_tool *t, const json_t *arguments,
-                               const json_t *session, str *in, muga_error *err) {
-    json_t *v = json_pack("{s:s, s:s, s:O, s:O}", "call", call, "tool", t->name, "arguments", arguments, "session", session);
+static muga_status write_input(const char *call, const manifest_tool *t, const json_t *arguments, const json_t *session,
+                               str *in, muga_error *err) {
+    json_t *v =
+        json_pack("{s:s, s:s, s:O, s:O}", "call", call, "tool", t->name, "arguments", arguments, "session", session);
     if (!v) {
         return error_nomem(err, "a tool's input");
     }
@@ -130,14 +134,18 @@ static muga_status write_input(const char *call, const manifest_tool *t, const j
     return str_status(in, err, "a tool's input");
 }
 
-static void run_program(const agent_env *env, const manifest *m, const manifest_tool *t, const char **argv, const str *in,
-                        tool_run *out) {
+static void run_program(const agent_env *env, const manifest *m, const manifest_tool *t, const char **argv,
+                        const str *in, tool_run *out) {
     const json_t *command = json_object_get(t->json, "command");
     for (size_t i = 0; i < json_array_size(command); i++) {
         argv[i] = json_string_value(json_array_get(command, i)); /* a relative path: from the folder it runs in */
     }
-    os_child_spec spec = {.argv = argv, .dir = m->dir, .in = str_get(in), .n_in = in->len,
-                          .max_out_bytes = t->max_result_bytes, .timeout_ms = t->timeout_ms};
+    os_child_spec spec = {.argv = argv,
+                          .dir = m->dir,
+                          .in = str_get(in),
+                          .n_in = in->len,
+                          .max_out_bytes = t->max_result_bytes,
+                          .timeout_ms = t->timeout_ms};
     os_child_result r = {0};
     muga_error why;
     if (env->children->run(env->children->self, &spec, &r, &why) == MUGA_OK) {

@@ -1,6 +1,7 @@
-/* A tool that is one SQL statement. Owns: its connection, its statement, its binds. Refuses at load: several statements,
- * binds that are neither a parameter nor a session value, writing under `effect: read`, ATTACH, PRAGMA, transactions,
- * schema changes, load_extension, muga's own store. Bounds at run time: rows, bytes, virtual-machine steps, time.
+/* A tool that is one SQL statement. Owns: its connection, its statement, its binds. Refuses at load: several
+ * statements, binds that are neither a parameter nor a session value, writing under `effect: read`, ATTACH, PRAGMA,
+ * transactions, schema changes, load_extension, muga's own store. Bounds at run time: rows, bytes, virtual-machine
+ * steps, time.
  *
  * Idea of exactly_once (on by default for writes): the tool's database can't be in one transaction with muga.db, so the
  * call's id goes into the tool's own database, table muga_calls, in the transaction of the effect. After a crash the
@@ -12,7 +13,8 @@
 #include <sqlite3.h>
 #include <stdio.h>
 
-#define STEPS_MAX INT64_C(200000000) /* VM instructions of one run: some seconds; a bound where the clock is simulated */
+#define STEPS_MAX                                                                                                      \
+    INT64_C(200000000) /* VM instructions of one run: some seconds; a bound where the clock is simulated */
 #define STEPS_BETWEEN_LOOKS 2000
 #define CELL_MAX_BYTES (32 << 20)
 #define PREFIX "session_"
@@ -180,7 +182,8 @@ static muga_status check_names(tool_sql *t, const manifest *m, muga_error *err) 
             return error_set(err, MUGA_E_INPUT, "value %d has no name; write :name, a parameter or :session_name", i);
         }
         bool of_session = strncmp(name + 1, PREFIX, strlen(PREFIX)) == 0;
-        if (of_session ? !json_object_get(session, name + 1 + strlen(PREFIX)) : !json_object_get(parameters, name + 1)) {
+        if (of_session ? !json_object_get(session, name + 1 + strlen(PREFIX))
+                       : !json_object_get(parameters, name + 1)) {
             return error_set(err, MUGA_E_INPUT, "%s is neither a parameter of the tool nor a value of session:", name);
         }
     }
@@ -289,7 +292,8 @@ void tool_sql_close(tool_sql *t) {
 static int bind_value(tool_sql *t, int i, const json_t *v) {
     switch (v ? json_typeof(v) : JSON_NULL) {
     case JSON_STRING:
-        return sqlite3_bind_text64(t->stmt, i, json_string_value(v), json_string_length(v), SQLITE_TRANSIENT, SQLITE_UTF8);
+        return sqlite3_bind_text64(t->stmt, i, json_string_value(v), json_string_length(v), SQLITE_TRANSIENT,
+                                   SQLITE_UTF8);
     case JSON_INTEGER: return sqlite3_bind_int64(t->stmt, i, json_integer_value(v));
     case JSON_REAL: return sqlite3_bind_double(t->stmt, i, json_real_value(v));
     case JSON_TRUE: return sqlite3_bind_int(t->stmt, i, 1);
@@ -312,7 +316,8 @@ static int bind_all(tool_sql *t, const json_t *arguments, const json_t *session)
     for (int i = 1; rc == SQLITE_OK && i <= sqlite3_bind_parameter_count(t->stmt); i++) {
         const char *name = sqlite3_bind_parameter_name(t->stmt, i) + 1;
         bool of_session = strncmp(name, PREFIX, strlen(PREFIX)) == 0;
-        rc = bind_value(t, i, of_session ? json_object_get(session, name + strlen(PREFIX)) : json_object_get(arguments, name));
+        rc = bind_value(
+            t, i, of_session ? json_object_get(session, name + strlen(PREFIX)) : json_object_get(arguments, name));
     }
     return rc;
 }
@@ -458,8 +463,9 @@ static int write_note(tool_sql *t, const char *call, const json_t *result) {
     json_write(result, &text);
     sqlite3_stmt *stmt = NULL;
     t->own_statement = true;
-    int rc = text.failed ? SQLITE_NOMEM
-                         : sqlite3_prepare_v2(t->db, "INSERT INTO muga_calls(call, result) VALUES (?, ?)", -1, &stmt, NULL);
+    int rc = text.failed
+                 ? SQLITE_NOMEM
+                 : sqlite3_prepare_v2(t->db, "INSERT INTO muga_calls(call, result) VALUES (?, ?)", -1, &stmt, NULL);
     if (rc == SQLITE_OK) {
         sqlite3_bind_text(stmt, 1, call, -1, SQLITE_TRANSIENT);
         sqlite3_bind_text64(stmt, 2, str_get(&text), text.len, SQLITE_TRANSIENT, SQLITE_UTF8);

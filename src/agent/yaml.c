@@ -18,9 +18,9 @@
 #define YAML_MAX_NODES 100000
 
 typedef struct yaml_level {
-    json_t *node;     /* owned by the level until it is attached to its parent */
-    json_t *key;      /* object: the key read, its value awaited */
-    size_t path_len;  /* of the pointer of this node */
+    json_t *node;    /* owned by the level until it is attached to its parent */
+    json_t *key;     /* object: the key read, its value awaited */
+    size_t path_len; /* of the pointer of this node */
     bool is_object;
 } yaml_level;
 
@@ -205,7 +205,8 @@ static muga_status take_key(yaml_reader *r, yaml_level *up, const yaml_event_t *
     } else if (strcmp(text, "<<") == 0) {
         st = refuse(r, line, "merge keys (<<) are not taken; write the keys out");
     } else if (json_object_getn(up->node, text, json_string_length(key))) {
-        st = error_set(r->err, MUGA_E_INPUT, "%s:%zu: key '%.60s' stands here twice; remove one", r->file, line + 1, text);
+        st = error_set(r->err, MUGA_E_INPUT, "%s:%zu: key '%.60s' stands here twice; remove one", r->file, line + 1,
+                       text);
     }
     if (st != MUGA_OK) {
         json_decref(key);
@@ -300,8 +301,7 @@ static muga_status take_event(yaml_reader *r, const yaml_event_t *e, bool *more)
     case YAML_MAPPING_START_EVENT: return take_value(r, e);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT: return close_collection(r);
-    case YAML_ALIAS_EVENT:
-        return refuse(r, e->start_mark.line, "aliases (*name) are not taken; write the value out");
+    case YAML_ALIAS_EVENT: return refuse(r, e->start_mark.line, "aliases (*name) are not taken; write the value out");
     case YAML_DOCUMENT_START_EVENT:
         if (r->root) {
             return refuse(r, e->start_mark.line, "a second document begins here; one file holds one document");
@@ -325,8 +325,8 @@ static muga_status parser_fault(yaml_reader *r) {
         return error_set(r->err, MUGA_E_INPUT, "%s: byte %zu: %s; save it as UTF-8 text", r->file,
                          r->parser.problem_offset, r->parser.problem ? r->parser.problem : "unreadable");
     }
-    return error_set(r->err, MUGA_E_INPUT, "%s:%zu: column %zu: %s", r->file, line + 1, r->parser.problem_mark.column + 1,
-                     r->parser.problem ? r->parser.problem : "not YAML");
+    return error_set(r->err, MUGA_E_INPUT, "%s:%zu: column %zu: %s", r->file, line + 1,
+                     r->parser.problem_mark.column + 1, r->parser.problem ? r->parser.problem : "not YAML");
 }
 
 muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, json_t **lines, muga_error *err) {

@@ -34,7 +34,8 @@ static void print_waiting(const json_t *e, int64_t now_ms) {
     printf("%s  %s %s  for %s\n", json_get_string(e, "approval"), json_get_string(e, "tool"), str_get(&arguments),
            str_get(&values));
     printf("           %s, session %s, %sexpires in %s\n", json_get_string(e, "agent"), json_get_string(e, "session"),
-           !strcmp(json_get_string(e, "state"), "in_doubt") ? "IN DOUBT: it may already have run; yes runs it again; " : "",
+           !strcmp(json_get_string(e, "state"), "in_doubt") ? "IN DOUBT: it may already have run; yes runs it again; "
+                                                            : "",
            left);
     str_release(&arguments);
     str_release(&values);
@@ -101,26 +102,29 @@ static void print_outcome(const json_t *e, const call_result *r, bool as_json) {
     str result = STR_INIT;
     json_write(r->result, &result);
     if (as_json) {
-        json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O}", "approval", json_get_string(e, "approval"), "decision", "yes",
-                              "call", r->call, "session", json_get_string(e, "session"), "outcome",
+        json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O}", "approval", json_get_string(e, "approval"), "decision",
+                              "yes", "call", r->call, "session", json_get_string(e, "session"), "outcome",
                               call_outcome_name(r->outcome), "result", r->result);
         cmd_print_json(v);
         json_decref(v);
     } else {
         printf("approved; %s %s: %s\ngo on with `muga agent run %s --resume %s`\n", json_get_string(e, "tool"),
-               call_outcome_name(r->outcome), str_get(&result), json_get_string(e, "agent"), json_get_string(e, "session"));
+               call_outcome_name(r->outcome), str_get(&result), json_get_string(e, "agent"),
+               json_get_string(e, "session"));
     }
     str_release(&result);
 }
 
 static void print_decided(const json_t *e, bool yes, bool as_json) {
     if (as_json) {
-        json_t *v = json_pack("{s:s, s:s, s:s, s:s}", "approval", json_get_string(e, "approval"), "decision", yes ? "yes" : "no",
-                              "call", json_get_string(e, "call"), "session", json_get_string(e, "session"));
+        json_t *v = json_pack("{s:s, s:s, s:s, s:s}", "approval", json_get_string(e, "approval"), "decision",
+                              yes ? "yes" : "no", "call", json_get_string(e, "call"), "session",
+                              json_get_string(e, "session"));
         cmd_print_json(v);
         json_decref(v);
     } else {
-        printf("%s\n", yes ? "approved; the session that asked is running and goes on" : "denied; the call will not run");
+        printf("%s\n",
+               yes ? "approved; the session that asked is running and goes on" : "denied; the call will not run");
     }
 }
 

@@ -118,8 +118,8 @@ static int audit_verify_verb(int argc, char **argv) {
 /* The model of the last record stays loaded: a session's decisions are mostly one model's. */
 typedef struct replayer {
     llm *model;
-    char *key;               /* name, context and settings it was opened with */
-    const char *model_path;  /* --model, or NULL */
+    char *key;              /* name, context and settings it was opened with */
+    const char *model_path; /* --model, or NULL */
     uint32_t n_threads;
 } replayer;
 
@@ -142,7 +142,10 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
     r->model = NULL;
     r->key = NULL;
     char *path = NULL;
-    llm_local_options o = {.n_ctx = (uint32_t)n_ctx, .n_threads = (int)r->n_threads, .isa = -1, .exact = !strcmp(act, "f32"),
+    llm_local_options o = {.n_ctx = (uint32_t)n_ctx,
+                           .n_threads = (int)r->n_threads,
+                           .isa = -1,
+                           .exact = !strcmp(act, "f32"),
                            .kv_f32 = !strcmp(kv, "f32")};
     muga_status st = cmd_resolve(r->model_path ? r->model_path : name, &path, err);
     if (!st)
@@ -171,7 +174,8 @@ static int audit_replay_verb(int argc, char **argv) {
     const cmd_option options[] = {
         {"--json", 0, CMD_FLAG, &as_json, NULL, "an object"},
         {"--session", 0, CMD_STRING, &f.session, "ID", "recompute this session's decisions only"},
-        {"--model", 0, CMD_STRING, &r.model_path, "MODEL", "the model's file, where its name in the record is not known"},
+        {"--model", 0, CMD_STRING, &r.model_path, "MODEL",
+         "the model's file, where its name in the record is not known"},
         {"--threads", 0, CMD_U32, &r.n_threads, "N", "threads (default: all cores); the bits don't depend on it"}};
     cmd_positional p = {.max = 0};
     muga_error err = {0};
@@ -191,8 +195,9 @@ static int audit_replay_verb(int argc, char **argv) {
 }
 
 int cmd_audit(int argc, char **argv) {
-    static const cmd_verb verbs[] = {{"log", "log", "the records", NULL, audit_log_verb},
-                                     {"verify", "verify", "walk the hash chain", NULL, audit_verify_verb},
-                                     {"replay", "replay", "recompute each model decision to the bit", NULL, audit_replay_verb}};
+    static const cmd_verb verbs[] = {
+        {"log", "log", "the records", NULL, audit_log_verb},
+        {"verify", "verify", "walk the hash chain", NULL, audit_verify_verb},
+        {"replay", "replay", "recompute each model decision to the bit", NULL, audit_replay_verb}};
     return cmd_dispatch(verbs, ARRAY_LEN(verbs), "audit", argc, argv);
 }

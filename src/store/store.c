@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define BUSY_MS_DEFAULT 5000
-#define STATEMENTS_MAX 96      /* distinct SQL texts kept prepared */
+#define STATEMENTS_MAX 96          /* distinct SQL texts kept prepared */
 #define VALUE_MAX_BYTES (80 << 20) /* one text or blob; a result and its wrapping fit */
 
 struct store_row {
@@ -60,8 +60,8 @@ static muga_status store_fail(store *s, int rc, muga_error *err) {
         return error_set(err, MUGA_E_ENV, "%s: can't be opened; check that its folder exists and can be written", p);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return error_set(err, MUGA_E_ENV, "%s: damaged or not a database; restore a copy, or move it away to begin anew",
-                         p);
+        return error_set(err, MUGA_E_ENV,
+                         "%s: damaged or not a database; restore a copy, or move it away to begin anew", p);
     default: break;
     }
     if (is_full(s, rc)) {
@@ -116,8 +116,8 @@ static muga_status set_wal(store *s, int64_t busy_ms, muga_error *err) {
         sqlite3_finalize(stmt);
         if (rc == SQLITE_ROW) {
             return wal ? MUGA_OK
-                       : error_set(err, MUGA_E_ENV, "%s: this file system can't hold a WAL database; keep it on a local disk",
-                                   s->path);
+                       : error_set(err, MUGA_E_ENV,
+                                   "%s: this file system can't hold a WAL database; keep it on a local disk", s->path);
         }
         if ((rc & 0xFF) != SQLITE_BUSY) {
             break;
@@ -137,8 +137,8 @@ static muga_status check_owner(store *s, int64_t version, muga_error *err) {
         st = error_set(err, MUGA_E_ENV, "%s: a database of another program; name another place for muga's", s->path);
     }
     if (st == MUGA_OK && version > (int64_t)store_n_migrations) {
-        st = error_set(err, MUGA_E_ENV, "%s: written by a newer muga (schema %lld, this one knows %zu); update muga", s->path,
-                       (long long)version, store_n_migrations);
+        st = error_set(err, MUGA_E_ENV, "%s: written by a newer muga (schema %lld, this one knows %zu); update muga",
+                       s->path, (long long)version, store_n_migrations);
     }
     return st;
 }
@@ -469,8 +469,8 @@ muga_status store_claim_take(store *s, const char *name, store_claim **out, muga
         st = error_set(err, MUGA_E_ENV, "%s: %s; check the right to write its folder", str_get(&path), strerror(errno));
         goto out;
     }
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1,
-                         .l_start = (off_t)(hash64(name, strlen(name), 0) >> 2)};
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1, .l_start = (off_t)(hash64(name, strlen(name), 0) >> 2)};
     if (fcntl(c->fd, F_OFD_SETLK, &lock) != 0) {
         st = errno == EAGAIN || errno == EACCES
                  ? error_set(err, MUGA_E_ENV, "%s: in use by another muga; wait for it or end it", name)

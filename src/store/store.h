@@ -14,8 +14,8 @@
 typedef struct store store;
 
 typedef struct store_options {
-    int64_t busy_ms;           /* longest wait for another process's lock; 0 = 5000 */
-    bool must_exist;           /* do not create: MUGA_E_NOT_FOUND when the file is absent */
+    int64_t busy_ms; /* longest wait for another process's lock; 0 = 5000 */
+    bool must_exist; /* do not create: MUGA_E_NOT_FOUND when the file is absent */
 } store_options;
 /* `path`: the database file (its folder is there). `options` may be NULL. */
 MUGA_MUST_USE muga_status store_open(const char *path, const store_options *options, store **out, muga_error *err);
@@ -40,14 +40,15 @@ typedef struct store_row store_row;
 MUGA_MUST_USE muga_status store_query(store *s, store_row **out, muga_error *err, const char *sql, const char *types,
                                       ...);
 MUGA_MUST_USE muga_status store_step(store_row *r, bool *has_row, muga_error *err);
-void store_done(store_row *r);                                    /* NULL is fine */
+void store_done(store_row *r); /* NULL is fine */
 int64_t store_int(store_row *r, int column);
 double store_double(store_row *r, int column);
 bool store_is_null(store_row *r, int column);
-span store_text(store_row *r, int column);                        /* borrowed until the next step or done */
+span store_text(store_row *r, int column); /* borrowed until the next step or done */
 span store_blob(store_row *r, int column);
-const char *store_string(store_row *r, int column);               /* terminated; NULL for null */
-MUGA_MUST_USE muga_status store_json(store_row *r, int column, json_t **out, muga_error *err); /* new; null: JSON null */
+const char *store_string(store_row *r, int column); /* terminated; NULL for null */
+MUGA_MUST_USE muga_status store_json(store_row *r, int column, json_t **out,
+                                     muga_error *err); /* new; null: JSON null */
 
 /* A statement that gives no rows; *n_changed may be NULL. */
 MUGA_MUST_USE muga_status store_exec(store *s, int64_t *n_changed, muga_error *err, const char *sql, const char *types,

@@ -1,5 +1,5 @@
-/* kill -9 at 200 random moments of a run. If this failed, a crash could lose a call that was acknowledged, run one twice,
- * run one that was not recorded, break the audit chain, or leave a store that does not open again at once.
+/* kill -9 at 200 random moments of a run. If this failed, a crash could lose a call that was acknowledged, run one
+ * twice, run one that was not recorded, break the audit chain, or leave a store that does not open again at once.
  *
  * A child drives the executor with scripted decisions: reads, writes, writes that wait for a person, writes whose
  * database can't tell afterwards. The parent kills it, looks, and starts it again on the same store. */
@@ -65,7 +65,8 @@ static void settle_waiting(const agent_env *env, store *s, const manifest *m, ag
         const char *state = json_get_string(w, "state");
         call_result r;
         if (strcmp(state, "approved") != 0) {
-            must(approval_decide(env, s, m, json_get_string(w, "approval"), strcmp(state, "held") == 0, "test", &err), &err);
+            must(approval_decide(env, s, m, json_get_string(w, "approval"), strcmp(state, "held") == 0, "test", &err),
+                 &err);
         }
         must(executor_resume(session, json_get_string(w, "call"), &r, &err), &err);
         call_result_release(&r);
@@ -227,18 +228,21 @@ static void nothing_is_lost_and_nothing_runs_twice(void **state) {
     check(&f);
     /* every decision in the journal took effect exactly once, where the database can tell; else at most once */
     int64_t n = fixture_count(f.store_path, "SELECT count(*) FROM calls");
-    int64_t n_asked = fixture_count(f.store_path, "SELECT count(*) FROM calls WHERE tool = 'asked' AND state = 'finished'");
+    int64_t n_asked =
+        fixture_count(f.store_path, "SELECT count(*) FROM calls WHERE tool = 'asked' AND state = 'finished'");
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM once"), (n + 3) / 4);
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM asked"), n_asked);
     assert_int_equal(n_asked, (n + 2) / 4);
     assert_int_equal(fixture_count(other, "SELECT count(*) - count(DISTINCT i) FROM unsure"), 0);
-    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM calls WHERE state IN ('proposed', 'validated', 'held',"
-                                                 " 'approved', 'started', 'in_doubt')"), 0);
-    print_message("%lld calls, %lld of them interrupted, %lld in doubt; slowest restart %lld ms\n", (long long)n,
-                  (long long)fixture_count(f.store_path, "SELECT count(*) FROM audit_payload WHERE json_extract(payload,"
-                                                         " '$.again') IS NOT NULL"),
-                  (long long)fixture_count(f.store_path, "SELECT count(*) FROM calls WHERE attempt > 1"),
-                  (long long)slowest_ms);
+    assert_int_equal(fixture_count(f.store_path,
+                                   "SELECT count(*) FROM calls WHERE state IN ('proposed', 'validated', 'held',"
+                                   " 'approved', 'started', 'in_doubt')"),
+                     0);
+    print_message(
+        "%lld calls, %lld of them interrupted, %lld in doubt; slowest restart %lld ms\n", (long long)n,
+        (long long)fixture_count(f.store_path, "SELECT count(*) FROM audit_payload WHERE json_extract(payload,"
+                                               " '$.again') IS NOT NULL"),
+        (long long)fixture_count(f.store_path, "SELECT count(*) FROM calls WHERE attempt > 1"), (long long)slowest_ms);
     assert_true(n > N_KILLS / 4); /* else the kills met nothing */
     assert_true(slowest_ms < RESTART_MAX_MS);
     fixture_close(&f);

@@ -28,17 +28,18 @@ extern const char fixture_manifest[];
 /* The shop: customers 1 and 2, orders A10001 (customer 1) and A10002 (customer 2); tables notes, resets, refunds. */
 extern const char fixture_shop[];
 
-/* `name`: a folder of its own under scratch_path. `manifest_text` NULL: fixture_manifest. Fails the test on any error. */
+/* `name`: a folder of its own under scratch_path. `manifest_text` NULL: fixture_manifest. Fails the test on any error.
+ */
 void fixture_open(agent_fixture *f, const char *name, const char *manifest_text);
 /* Folder, shop and seams only; neither store nor manifest is opened. */
 void fixture_prepare(agent_fixture *f, const char *name, const char *manifest_text);
 void fixture_close(agent_fixture *f);
 void fixture_begin(agent_fixture *f, int64_t customer, const char *message); /* a session, and what the person says */
-void fixture_reopen(agent_fixture *f);  /* close session and store, as a restart does, and open them again */
+void fixture_reopen(agent_fixture *f); /* close session and store, as a restart does, and open them again */
 
 void fixture_write(const agent_fixture *f, const char *name, const char *text);
 void fixture_sql(const char *path, const char *sql);
 int64_t fixture_count(const char *path, const char *sql); /* one integer */
-json_t *fixture_json(const char *text); /* single quotes stand for double ones; new */
+json_t *fixture_json(const char *text);                   /* single quotes stand for double ones; new */
 
 #endif

@@ -16,7 +16,8 @@ static call_result hold(agent_fixture *f, int64_t amount) {
     assert_ok(executor_call(f->session, "refund", v, &r, &err), &err);
     json_decref(v);
     assert_int_equal(r.outcome, CALL_HELD);
-    assert_ok(session_add_user(f->session, "next", 4, &err), &err); /* a new turn: the call limit is not what is tested */
+    assert_ok(session_add_user(f->session, "next", 4, &err),
+              &err); /* a new turn: the call limit is not what is tested */
     return r;
 }
 
@@ -66,7 +67,8 @@ static void the_binding_covers_every_field(void **state) {
     uint8_t base[SHA256_BYTES], other[SHA256_BYTES];
     journal_call c = {.id = "c-1", .session = "s-1", .tool = (char[]){"refund"}, .attempt = 1};
     c.arguments = fixture_json("{'amount': 51, 'note': 'x'}");
-    json_t *same = fixture_json("{'note': 'x', 'amount': 51}"), *more = fixture_json("{'amount': 51, 'note': 'x', 'y': null}");
+    json_t *same = fixture_json("{'note': 'x', 'amount': 51}"),
+           *more = fixture_json("{'amount': 51, 'note': 'x', 'y': null}");
     assert_ok(approval_bind(&c, 1000, base, &err), &err);
     for (int i = 0; i < 9; i++) {
         journal_call d = c;
@@ -231,8 +233,10 @@ static void the_manifest_of_now_must_be_the_one_that_held(void **state) {
     assert_ok(manifest_load(&f.env, f.dir, NULL, &changed, &err), &err);
     assert_status(approval_decide(&f.env, f.store, changed, r.approval, true, "ada", &err), MUGA_E_POLICY, &err,
                   "policy changed since");
-    assert_status(approval_decide(&f.env, f.store, NULL, r.approval, true, "ada", &err), MUGA_E_POLICY, &err, "changed since");
-    assert_ok(approval_decide(&f.env, f.store, NULL, r.approval, false, "ada", &err), &err); /* a no needs no manifest */
+    assert_status(approval_decide(&f.env, f.store, NULL, r.approval, true, "ada", &err), MUGA_E_POLICY, &err,
+                  "changed since");
+    assert_ok(approval_decide(&f.env, f.store, NULL, r.approval, false, "ada", &err),
+              &err); /* a no needs no manifest */
     assert_int_equal(resume(&f, r.call), CALL_REFUSED);
     manifest_free(changed);
     str_release(&text);

@@ -26,7 +26,8 @@ static void fill(agent_fixture *f, const char *name) {
     fixture_begin(f, 1, "Order A10001 please");
     call(f, "order_status", "{'order_id': 'A10001'}");
     call(f, "reset", "{}");
-    json_t *decision = fixture_json("{'step': 1, 'decided': 'order_status'}"), *evidence = fixture_json("{'ids': [1, 2]}");
+    json_t *decision = fixture_json("{'step': 1, 'decided': 'order_status'}"),
+           *evidence = fixture_json("{'ids': [1, 2]}");
     assert_ok(audit_append(f->session, "decision", decision, evidence, &err), &err);
     assert_null(json_object_get(decision, "evidence")); /* the caller's own is left alone */
     json_decref(decision);
@@ -51,10 +52,10 @@ static void verify_broken(agent_fixture *f, int64_t n, const char *part) {
 
 static void the_kinds_come_in_order(void **state) {
     (void)state;
-    static const char *const kinds[] = {"session_start", "message", "call", "call", "call", "call", "call",
-                                        "call",          "call",    "decision", "answer", "session_end"};
-    static const char *const states[] = {NULL, NULL, "proposed", "validated", "started", "finished", "proposed", "validated",
-                                         "held", NULL, NULL, NULL};
+    static const char *const kinds[] = {"session_start", "message", "call", "call",     "call",   "call",
+                                        "call",          "call",    "call", "decision", "answer", "session_end"};
+    static const char *const states[] = {NULL,       NULL,        "proposed", "validated", "started", "finished",
+                                         "proposed", "validated", "held",     NULL,        NULL,      NULL};
     agent_fixture f;
     muga_error err;
     json_t *list, *r;
@@ -96,9 +97,13 @@ static void a_record_hashes_as_documented(void **state) {
     bool has;
     uint8_t hash[SHA256_BYTES], digest[SHA256_BYTES];
     char hex[SHA256_HEX], want[512];
-    assert_ok(store_query(f.store, &r, &err,
-                          "SELECT a.body, a.hash, p.salt, p.payload, a.at_ms FROM audit a JOIN audit_payload p ON p.n = a.n WHERE"
-                          " a.n = 1", ""), &err);
+    assert_ok(
+        store_query(
+            f.store, &r, &err,
+            "SELECT a.body, a.hash, p.salt, p.payload, a.at_ms FROM audit a JOIN audit_payload p ON p.n = a.n WHERE"
+            " a.n = 1",
+            ""),
+        &err);
     assert_ok(store_step(r, &has, &err), &err);
     str salted = STR_INIT;
     span salt = store_blob(r, 2), payload = store_text(r, 3), body = store_text(r, 0);
@@ -107,7 +112,8 @@ static void a_record_hashes_as_documented(void **state) {
     sha256_of(salted.data, salted.len, digest);
     hex_write(digest, sizeof digest, hex);
     snprintf(want, sizeof want,
-             "{\"at_ms\":%lld,\"kind\":\"session_start\",\"n\":1,\"payload\":\"%s\",\"prev\":\"%064d\",\"session\":\"%s\",\"v\":1}",
+             "{\"at_ms\":%lld,\"kind\":\"session_start\",\"n\":1,\"payload\":\"%s\",\"prev\":\"%064d\","
+             "\"session\":\"%s\",\"v\":1}",
              (long long)store_int(r, 4), hex, 0, session_id(f.session));
     assert_true(span_equal_string(body, want));
     sha256_of(body.p, body.n, hash);
@@ -126,7 +132,8 @@ static void every_change_is_found(void **state) {
         int64_t n;
         const char *part;
     } changes[] = {
-        {"UPDATE audit_payload SET payload = replace(payload, 'A10001', 'A10002') WHERE n = 2", 2, "payload was changed"},
+        {"UPDATE audit_payload SET payload = replace(payload, 'A10001', 'A10002') WHERE n = 2", 2,
+         "payload was changed"},
         {"UPDATE audit_payload SET payload = payload || ' ' WHERE n = 5", 5, "payload was changed"},
         {"UPDATE audit_payload SET salt = zeroblob(32) WHERE n = 5", 5, "payload was changed"},
         {"UPDATE audit_payload SET salt = zeroblob(31) WHERE n = 5", 5, "salt has a wrong length"},
@@ -144,9 +151,11 @@ static void every_change_is_found(void **state) {
         {"INSERT INTO audit SELECT 13, body, hash, at_ms, kind, session FROM audit WHERE n = 12", 13, "not a record"},
         {"UPDATE audit_head SET n = 11", 12, "does not match its head"},
         {"UPDATE audit_head SET hash = zeroblob(32)", 13, "does not match its head"},
-        {"UPDATE calls SET state = 'finished' WHERE state = 'held'", 12, "finished in the journal, held in the audit chain"},
-        {"INSERT INTO calls SELECT 'c-new', session, 99, tool, tool_digest, policy_digest, arguments, 'finished', 1, NULL, NULL,"
-         " 0, 0, 0 FROM calls LIMIT 1", 12, "absent in the audit chain"},
+        {"UPDATE calls SET state = 'finished' WHERE state = 'held'", 12,
+         "finished in the journal, held in the audit chain"},
+        {"INSERT INTO calls SELECT 'c-new', session, 99, tool, tool_digest, policy_digest, arguments, 'finished',"
+         " 1, NULL, NULL, 0, 0, 0 FROM calls LIMIT 1",
+         12, "absent in the audit chain"},
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
         agent_fixture f;
@@ -179,8 +188,9 @@ static void a_record_moved_with_its_hash_recomputed_is_found(void **state) {
     memcpy(at, "\"kind\":\"note\"", 13); /* a change, its hash made right again */
     sha256_of(body.data, body.len, hash);
     fixture_sql(f.store_path, "DROP TRIGGER audit_update");
-    assert_ok(store_exec(f.store, NULL, &err, "UPDATE audit SET body = ?, hash = ?, kind = 'note' WHERE n = 5", "tb", body.data,
-                         body.len, hash, sizeof hash), &err);
+    assert_ok(store_exec(f.store, NULL, &err, "UPDATE audit SET body = ?, hash = ?, kind = 'note' WHERE n = 5", "tb",
+                         body.data, body.len, hash, sizeof hash),
+              &err);
     verify_broken(&f, 6, "does not follow the record before it");
     str_release(&body);
     fixture_close(&f);
@@ -279,7 +289,8 @@ static void callers_write_only_their_kinds(void **state) {
     assert_status(audit_append(f.session, "approval", payload, NULL, &err), MUGA_E_INTERNAL, &err, "not for callers");
     assert_status(audit_append(f.session, "note", list, NULL, &err), MUGA_E_INTERNAL, &err, "no object");
     assert_ok(audit_append(f.session, "note", payload, NULL, &err), &err);
-    assert_status(audit_write(&f.env, f.store, NULL, "note", payload, &err), MUGA_E_INTERNAL, &err, "outside a transaction");
+    assert_status(audit_write(&f.env, f.store, NULL, "note", payload, &err), MUGA_E_INTERNAL, &err,
+                  "outside a transaction");
     json_decref(payload);
     json_decref(list);
     fixture_close(&f);

@@ -148,7 +148,8 @@ static void a_no_ends_the_call(void **state) {
     assert_ok(approval_decide(&f.env, f.store, f.m, held.approval, false, "ada", &err), &err);
     call_result r = resume(&f, held.call);
     expect(&r, CALL_REFUSED, "denied by ada");
-    assert_status(approval_decide(&f.env, f.store, f.m, held.approval, true, "ada", &err), MUGA_E_POLICY, &err, "denied");
+    assert_status(approval_decide(&f.env, f.store, f.m, held.approval, true, "ada", &err), MUGA_E_POLICY, &err,
+                  "denied");
     r = resume(&f, held.call);
     expect(&r, CALL_REFUSED, "denied by ada");
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM resets"), 0);
@@ -237,8 +238,9 @@ static void after_a_crash_behind_the_effect_it_is_found_done(void **state) {
     assert_ok(approval_decide(&f.env, f.store, f.m, held.approval, true, "ada", &err), &err);
     set_started(&f, held.call);
     snprintf(sql, sizeof sql,
-             "BEGIN; CREATE TABLE muga_calls(call TEXT PRIMARY KEY NOT NULL, result TEXT NOT NULL); INSERT INTO resets VALUES"
-             " (1); INSERT INTO muga_calls VALUES ('%s', '{\"changed\":1}'); COMMIT", held.call);
+             "BEGIN; CREATE TABLE muga_calls(call TEXT PRIMARY KEY NOT NULL, result TEXT NOT NULL); INSERT INTO resets"
+             " VALUES (1); INSERT INTO muga_calls VALUES ('%s', '{\"changed\":1}'); COMMIT",
+             held.call);
     fixture_sql(f.shop_path, sql);
     fixture_reopen(&f);
     call_result r = resume(&f, held.call);
@@ -257,7 +259,8 @@ static const char doubtful[] =
     "  - name: reset\n"
     "    description: Reset the password.\n"
     "    parameters: {type: object, properties: {}, additionalProperties: false}\n"
-    "    sql: {database: shop.db, exec: 'INSERT INTO resets(customer) VALUES (:session_customer)', exactly_once: false}\n"
+    "    sql: {database: shop.db, exec: 'INSERT INTO resets(customer) VALUES (:session_customer)', exactly_once:"
+    " false}\n"
     "    effect: write\n";
 
 static void in_doubt_is_shown_and_repeated_only_on_a_yes(void **state) {
@@ -274,7 +277,8 @@ static void in_doubt_is_shown_and_repeated_only_on_a_yes(void **state) {
     call_result doubt = resume(&f, held.call);
     assert_int_equal(doubt.outcome, CALL_IN_DOUBT);
     assert_string_not_equal(doubt.approval, held.approval);
-    assert_status(approval_decide(&f.env, f.store, f.m, held.approval, true, "ada", &err), MUGA_E_POLICY, &err, "replaced");
+    assert_status(approval_decide(&f.env, f.store, f.m, held.approval, true, "ada", &err), MUGA_E_POLICY, &err,
+                  "replaced");
     json_t *list;
     assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
     assert_int_equal(json_array_size(list), 1);

@@ -81,7 +81,8 @@ static void of_two_who_move_a_call_one_is_told(void **state) {
     assert_string_equal(b.tool, "note");
     assert_true(json_equal(a.arguments, b.arguments));
     assert_ok(move(&f, &a, STATE_VALIDATED, &err), &err);
-    assert_status(move(&f, &b, STATE_INVALID, &err), MUGA_E_POLICY, &err, "no longer proposed: someone else moved it first");
+    assert_status(move(&f, &b, STATE_INVALID, &err), MUGA_E_POLICY, &err,
+                  "no longer proposed: someone else moved it first");
     audit_report report;
     assert_ok(audit_verify(f.store, &report, &err), &err); /* the loser left no record */
     journal_call_release(&a);
@@ -119,8 +120,9 @@ static void what_could_not_be_finished_is_found_later(void **state) {
     call_result r;
     fixture_open(&f, "unfinished", NULL);
     fixture_begin(&f, 1, "note");
-    fixture_sql(f.store_path, "CREATE TRIGGER full BEFORE UPDATE ON calls WHEN new.state = 'finished' BEGIN SELECT raise(ABORT,"
-                              " 'full'); END");
+    fixture_sql(f.store_path,
+                "CREATE TRIGGER full BEFORE UPDATE ON calls WHEN new.state = 'finished' BEGIN SELECT raise(ABORT,"
+                " 'full'); END");
     json_t *v = fixture_json("{'text': 'x'}");
     assert_status(executor_call(f.session, "note", v, &r, &err), MUGA_E_INTERNAL, &err, "full");
     json_decref(v);

@@ -96,7 +96,8 @@ static void every_value_has_its_line(void **state) {
     static const struct {
         const char *pointer;
         int line;
-    } expected[] = {{"", 1}, {"/a", 1}, {"/b", 2}, {"/b/0", 3}, {"/b/1", 4}, {"/b/1/c~1d", 4}, {"/b/1/e~0f", 5}, {"/g", 6}};
+    } expected[] = {{"", 1},     {"/a", 1},        {"/b", 2},        {"/b/0", 3},
+                    {"/b/1", 4}, {"/b/1/c~1d", 4}, {"/b/1/e~0f", 5}, {"/g", 6}};
     muga_error err;
     json_t *v, *lines;
     assert_ok(yaml_parse(yaml, strlen(yaml), "t.yaml", &v, &lines, &err), &err);
@@ -169,9 +170,12 @@ static void a_write_without_a_word_on_approval_asks(void **state) {
     muga_error err;
     str text = STR_INIT;
     fixture_prepare(&f, "careful", NULL);
-    str_printf(&text, "%stools:\n  - name: w\n    description: d\n    " NO_PARAMETERS "sql: {database: shop.db, exec: DELETE FROM"
-                      " notes}\n    effect: write\n  - name: r\n    description: d\n    " NO_PARAMETERS
-                      "sql: {database: shop.db, query: SELECT 1 AS one}\n    effect: read\n", head);
+    str_printf(&text,
+               "%stools:\n  - name: w\n    description: d\n    " NO_PARAMETERS
+               "sql: {database: shop.db, exec: DELETE FROM"
+               " notes}\n    effect: write\n  - name: r\n    description: d\n    " NO_PARAMETERS
+               "sql: {database: shop.db, query: SELECT 1 AS one}\n    effect: read\n",
+               head);
     fixture_write(&f, "agent.yaml", str_get(&text));
     assert_ok(manifest_load(&f.env, f.dir, NULL, &f.m, &err), &err);
     assert_int_equal(f.m->tools[0].approval, APPROVAL_ALWAYS);
@@ -188,17 +192,21 @@ static void faults_are_named_with_line_and_key(void **state) {
     refuse(&f, "zebra: 1\n", "agent.yaml:7: key zebra: unknown key; remove it");
     refuse(&f, "limits: {steps: many}\n", "agent.yaml:7: key limits.steps: text; must be a whole number");
     refuse(&f, "limits: {steps: 0}\n", "agent.yaml:7: key limits.steps");
-    refuse(&f, "limits:\n  steps: 8\n  token: 5\n", "agent.yaml:9: key limits.token: unknown key; did you mean 'tokens'?");
+    refuse(&f, "limits:\n  steps: 8\n  token: 5\n",
+           "agent.yaml:9: key limits.token: unknown key; did you mean 'tokens'?");
     refuse(&f, "tools:\n  - description: d\n", "agent.yaml:8: key tools[0]: key 'name' is missing");
     refuse(&f, "escalation: {to: human, when: [limits, low_margn]}\n",
            "agent.yaml:7: key escalation.when[1]: 'low_margn' is none of");
     refuse(&f, "escalation: {to: human, when: [low_margn]}\n", "did you mean 'low_margin'?");
     refuse(&f, "scope: {domain: x, otherwise: 3}\n", "key scope.otherwise");
     refuse(&f, "model: x\n", "agent.yaml:7: key 'model' stands here twice");
-    assert_refused(&f, "version: 2\nagent: a\nkind: goal\n", MUGA_E_INPUT, "agent.yaml:1: key version: does not fit: must be 1");
-    assert_refused(&f, "version: 1\nagent: A B\nkind: goal\n", MUGA_E_INPUT, "agent.yaml:2: key agent: does not fit: the agent's name");
+    assert_refused(&f, "version: 2\nagent: a\nkind: goal\n", MUGA_E_INPUT,
+                   "agent.yaml:1: key version: does not fit: must be 1");
+    assert_refused(&f, "version: 1\nagent: A B\nkind: goal\n", MUGA_E_INPUT,
+                   "agent.yaml:2: key agent: does not fit: the agent's name");
     assert_refused(&f, "version: 1\nagent: a\nkind: gaol\n", MUGA_E_INPUT, "agent.yaml:3: key kind: 'gaol' is none of");
-    assert_refused(&f, "version: 1\nagent: a\nkind: reflex\n", MUGA_E_INPUT, "agent.yaml:3: key kind: this version runs");
+    assert_refused(&f, "version: 1\nagent: a\nkind: reflex\n", MUGA_E_INPUT,
+                   "agent.yaml:3: key kind: this version runs");
     assert_refused(&f, "version: 1\nagent: a\nkind: goal\n", MUGA_E_INPUT, "key 'model' is missing");
     assert_refused(&f, "- 1\n", MUGA_E_INPUT, "agent.yaml:1: a list; must be a mapping");
     assert_refused(&f, "version: 1\nagent: a\nkind: goal\nmodel: m\ngoal: {statement: s, done: '1 +'}\n", MUGA_E_INPUT,
@@ -225,27 +233,47 @@ static void tools_that_could_not_run_are_refused(void **state) {
                 "agent.yaml:10: key tools[0].parameters: must be a schema of type: object");
     refuse_tool(&f, "parameters: {type: object}\n    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
                 "additionalProperties: false");
-    refuse_tool(&f, "parameters: {type: object, properties: {session_customer: {type: integer}}, additionalProperties: false}\n"
-                    "    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}", "begin with session_");
-    refuse_tool(&f, "parameters: {type: object, properties: {x: {type: string, from: model}}, additionalProperties: false}\n"
-                    "    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}", "from must be conversation or tools");
-    refuse_tool(&f, "parameters: {type: object, properties: {x: {anyOf: [{type: string, from: tools}]}}, additionalProperties:"
-                    " false}\n    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}", "properties and items only");
+    refuse_tool(
+        &f,
+        "parameters: {type: object, properties: {session_customer: {type: integer}}, additionalProperties: false}\n"
+        "    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
+        "begin with session_");
+    refuse_tool(
+        &f,
+        "parameters: {type: object, properties: {x: {type: string, from: model}}, additionalProperties: false}\n"
+        "    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
+        "from must be conversation or tools");
+    refuse_tool(
+        &f,
+        "parameters: {type: object, properties: {x: {anyOf: [{type: string, from: tools}]}}, additionalProperties:"
+        " false}\n    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
+        "properties and items only");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    sql: {database: ../shop.db, query: SELECT 1 AS a}", "must lie in");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    sql: {database: shop.db}", "needs either query or exec");
-    refuse_tool(&f, NO_PARAMETERS "effect: read\n    command: [./x]", "agent.yaml:12: key tools[0].command: this version has no sandbox");
+    refuse_tool(&f, NO_PARAMETERS "effect: read\n    command: [./x]",
+                "agent.yaml:12: key tools[0].command: this version has no sandbox");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    unsandboxed: true\n    command: [sh]", "must be a path");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    unsandboxed: true\n    command: [../sh]", "'..'");
-    refuse_tool(&f, NO_PARAMETERS "effect: write\n    approval: {when: 'x = 1'}\n    sql: {database: shop.db, exec: DELETE FROM notes}",
+    refuse_tool(&f,
+                NO_PARAMETERS
+                "effect: write\n    approval: {when: 'x = 1'}\n    sql: {database: shop.db, exec: DELETE FROM notes}",
                 "agent.yaml:12: key tools[0].approval.when");
-    refuse_tool(&f, NO_PARAMETERS "effect: write\n    approval: sometimes\n    sql: {database: shop.db, exec: DELETE FROM notes}",
+    refuse_tool(&f,
+                NO_PARAMETERS
+                "effect: write\n    approval: sometimes\n    sql: {database: shop.db, exec: DELETE FROM notes}",
                 "key tools[0].approval: does not fit: never, always, or");
-    refuse(&f, "tools:\n  - {name: ask, description: d, parameters: {type: object, additionalProperties: false}, effect: read,"
-               " sql: {database: shop.db, query: SELECT 1 AS a}}\n", "words of the loop");
-    refuse(&f, "tools:\n  - {name: t, description: d, parameters: {type: object, additionalProperties: false}, effect: read,"
-               " sql: {database: shop.db, query: SELECT 1 AS a}}\n"
-               "  - {name: t, description: d, parameters: {type: object, additionalProperties: false}, effect: read,"
-               " sql: {database: shop.db, query: SELECT 1 AS a}}\n", "agent.yaml:9: key tools[1]: another tool has this name");
+    refuse(
+        &f,
+        "tools:\n  - {name: ask, description: d, parameters: {type: object, additionalProperties: false}, effect: read,"
+        " sql: {database: shop.db, query: SELECT 1 AS a}}\n",
+        "words of the loop");
+    refuse(
+        &f,
+        "tools:\n  - {name: t, description: d, parameters: {type: object, additionalProperties: false}, effect: read,"
+        " sql: {database: shop.db, query: SELECT 1 AS a}}\n"
+        "  - {name: t, description: d, parameters: {type: object, additionalProperties: false}, effect: read,"
+        " sql: {database: shop.db, query: SELECT 1 AS a}}\n",
+        "agent.yaml:9: key tools[1]: another tool has this name");
     fixture_close(&f);
 }
 
@@ -254,8 +282,10 @@ static void a_database_that_is_missing_is_not_found(void **state) {
     agent_fixture f;
     fixture_prepare(&f, "no-database", NULL);
     str text = STR_INIT;
-    str_printf(&text, "%stools:\n  - name: t\n    description: d\n    " NO_PARAMETERS
-                      "effect: read\n    sql: {database: nowhere.db, query: SELECT 1 AS a}\n", head);
+    str_printf(&text,
+               "%stools:\n  - name: t\n    description: d\n    " NO_PARAMETERS
+               "effect: read\n    sql: {database: nowhere.db, query: SELECT 1 AS a}\n",
+               head);
     assert_refused(&f, str_get(&text), MUGA_E_NOT_FOUND, "nowhere.db is not there; make it first");
     str_release(&text);
     fixture_close(&f);
@@ -296,8 +326,8 @@ static void sql_that_could_harm_is_refused(void **state) {
     fixture_sql(f.shop_path, "CREATE TABLE muga_calls(call TEXT PRIMARY KEY NOT NULL, result TEXT NOT NULL)");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char tool[512];
-        snprintf(tool, sizeof tool, ONE_PARAMETER "effect: %s\n    sql:\n      database: shop.db\n      %s", cases[i].effect,
-                 cases[i].sql);
+        snprintf(tool, sizeof tool, ONE_PARAMETER "effect: %s\n    sql:\n      database: shop.db\n      %s",
+                 cases[i].effect, cases[i].sql);
         refuse_tool(&f, tool, cases[i].part);
     }
     refuse_tool(&f, ONE_PARAMETER "effect: read\n    sql:\n      database: shop.db\n      query: SELEC 1",
@@ -311,7 +341,8 @@ static void the_store_itself_is_no_tools_database(void **state) {
     muga_error err;
     fixture_prepare(&f, "own", NULL);
     assert_ok(store_open(f.store_path, NULL, &f.store, &err), &err);
-    refuse_tool(&f, NO_PARAMETERS "effect: read\n    sql: {database: muga.db, query: SELECT id FROM sessions}", "muga's own record");
+    refuse_tool(&f, NO_PARAMETERS "effect: read\n    sql: {database: muga.db, query: SELECT id FROM sessions}",
+                "muga's own record");
     fixture_close(&f);
 }
 
@@ -351,9 +382,11 @@ static void digests_follow_every_change(void **state) {
         fixture_write(&f, "agent.yaml", str_get(&text));
         assert_ok(manifest_load(&f.env, f.dir, NULL, &m, &err), &err);
         assert_memory_not_equal(m->digest, f.m->digest, SHA256_BYTES);
-        assert_int_equal(memcmp(manifest_tool_find(m, "refund")->digest, manifest_tool_find(f.m, "refund")->digest, SHA256_BYTES) != 0,
+        assert_int_equal(memcmp(manifest_tool_find(m, "refund")->digest, manifest_tool_find(f.m, "refund")->digest,
+                                SHA256_BYTES) != 0,
                          changes[i].tool);
-        assert_memory_equal(manifest_tool_find(m, "note")->digest, manifest_tool_find(f.m, "note")->digest, SHA256_BYTES);
+        assert_memory_equal(manifest_tool_find(m, "note")->digest, manifest_tool_find(f.m, "note")->digest,
+                            SHA256_BYTES);
         assert_int_equal(memcmp(m->policy_digest, f.m->policy_digest, SHA256_BYTES) != 0, changes[i].policy);
         manifest_free(m);
         str_release(&text);
@@ -370,7 +403,8 @@ static void the_shipped_schema_is_the_compiled_one(void **state) {
     (void)state;
     str text = STR_INIT;
     muga_error err;
-    assert_ok(os_read_file(&os_system()->files, source_path("docs/schema/agent.schema.json"), 1 << 20, &text, &err), &err);
+    assert_ok(os_read_file(&os_system()->files, source_path("docs/schema/agent.schema.json"), 1 << 20, &text, &err),
+              &err);
     const char *a = str_get(&text), *b = manifest_schema_text();
     int line = 1;
     for (; *a && *a == *b; a++, b++) {

@@ -1,5 +1,5 @@
-/* muga.db: opening, migrating, refusing, transactions, claims. If this failed, what was acknowledged could be lost, or a
- * locked, full, read-only or damaged file would end in a riddle instead of one line with a remedy. */
+/* muga.db: opening, migrating, refusing, transactions, claims. If this failed, what was acknowledged could be lost, or
+ * a locked, full, read-only or damaged file would end in a riddle instead of one line with a remedy. */
 #include "support/support.h"
 
 #include "base/mem.h"
@@ -219,8 +219,9 @@ static void values_come_back_as_they_went(void **state) {
     json_t *v = fixture_json("{'a': [1, null, '\\u00e4']}"), *back;
     store_row *r;
     bool has;
-    assert_ok(store_query(s, &r, &err, "SELECT ?, ?, ?, ?, ?, ?, ?", "idstbjn", INT64_MIN, 0.5, "text", "a\0b", (size_t)3,
-                          "\xff\x00", (size_t)2, v), &err);
+    assert_ok(store_query(s, &r, &err, "SELECT ?, ?, ?, ?, ?, ?, ?", "idstbjn", INT64_MIN, 0.5, "text", "a\0b",
+                          (size_t)3, "\xff\x00", (size_t)2, v),
+              &err);
     assert_ok(store_step(r, &has, &err), &err);
     assert_true(has);
     assert_true(store_int(r, 0) == INT64_MIN);

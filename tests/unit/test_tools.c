@@ -1,5 +1,6 @@
 /* Tools at run time: bounds on rows, bytes, steps and time; values in and out; programs that hang, print garbage or a
- * gigabyte. If this failed, a tool could stall the agent, fill memory, or hand over something that only looks like data. */
+ * gigabyte. If this failed, a tool could stall the agent, fill memory, or hand over something that only looks like
+ * data. */
 #include "support/support.h"
 
 #include "agent/internal.h"
@@ -15,8 +16,11 @@ static const char head[] = "version: 1\nagent: test-shop\nkind: goal\nmodel: m\n
 /* One tool `t` with these keys, and a session. */
 static void open_tool(agent_fixture *f, const char *name, const char *parameters, const char *keys) {
     str text = STR_INIT;
-    str_printf(&text, "%stools:\n  - name: t\n    description: d\n    approval: never\n    parameters: {type: object, properties:"
-                      " {%s}, additionalProperties: false}\n%s", head, parameters, keys);
+    str_printf(
+        &text,
+        "%stools:\n  - name: t\n    description: d\n    approval: never\n    parameters: {type: object, properties:"
+        " {%s}, additionalProperties: false}\n%s",
+        head, parameters, keys);
     fixture_open(f, name, str_get(&text));
     fixture_begin(f, 1, "hi");
     str_release(&text);
@@ -60,28 +64,36 @@ static void expect_result(agent_fixture *f, const char *arguments, const char *j
 static void every_kind_of_value_goes_in_and_comes_out(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "values", "s: {type: string}, i: {type: integer}, d: {type: number}, b: {type: boolean}, n: {type: 'null'},"
-                            " a: {type: array, items: {type: integer}}",
-              "    effect: read\n    sql: {database: shop.db, query: 'SELECT :s AS s, :i AS i, :d AS d, :b AS b, :n AS n, :a AS a,"
-              " :session_customer AS c, typeof(:i) AS ti'}\n");
-    expect_result(&f, "{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': true, 'n': null, 'a': [1, 2]}",
-                  "{'rows': [{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': 1, 'n': null, 'a': '[1,2]', 'c': 1,"
-                  " 'ti': 'integer'}]}");
-    expect_result(&f, "{}", "{'rows': [{'s': null, 'i': null, 'd': null, 'b': null, 'n': null, 'a': null, 'c': 1, 'ti': 'null'}]}");
-    expect_result(&f, "{'s': 'x; DROP TABLE notes; --', 'i': 1}",
-                  "{'rows': [{'s': 'x; DROP TABLE notes; --', 'i': 1, 'd': null, 'b': null, 'n': null, 'a': null, 'c': 1,"
-                  " 'ti': 'integer'}]}");
+    open_tool(
+        &f, "values",
+        "s: {type: string}, i: {type: integer}, d: {type: number}, b: {type: boolean}, n: {type: 'null'},"
+        " a: {type: array, items: {type: integer}}",
+        "    effect: read\n"
+        "    sql: {database: shop.db, query: 'SELECT :s AS s, :i AS i, :d AS d, :b AS b, :n AS n, :a AS a, :session_customer AS c, typeof(:i) AS ti'}\n");
+    expect_result(
+        &f, "{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': true, 'n': null, 'a': [1, 2]}",
+        "{'rows': [{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': 1, 'n': null, 'a': '[1,2]', 'c':"
+        " 1, 'ti': 'integer'}]}");
+    expect_result(
+        &f, "{}",
+        "{'rows': [{'s': null, 'i': null, 'd': null, 'b': null, 'n': null, 'a': null, 'c': 1, 'ti': 'null'}]}");
+    expect_result(
+        &f, "{'s': 'x; DROP TABLE notes; --', 'i': 1}",
+        "{'rows': [{'s': 'x; DROP TABLE notes; --', 'i': 1, 'd': null, 'b': null, 'n': null, 'a': null, 'c': 1,"
+        " 'ti': 'integer'}]}");
     fixture_close(&f);
 }
 
 static void what_json_cannot_hold_is_an_error(void **state) {
     (void)state;
-    static const char *const cases[][2] = {{"x'00'", "holds bytes"}, {"9e999", "infinite"}, {"CAST(x'FF' AS TEXT)", "not UTF-8"}};
+    static const char *const cases[][2] = {
+        {"x'00'", "holds bytes"}, {"9e999", "infinite"}, {"CAST(x'FF' AS TEXT)", "not UTF-8"}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         agent_fixture f;
         char keys[256], name[16];
         snprintf(name, sizeof name, "cell-%zu", i);
-        snprintf(keys, sizeof keys, "    effect: read\n    sql: {database: shop.db, query: \"SELECT %s AS cell\"}\n", cases[i][0]);
+        snprintf(keys, sizeof keys, "    effect: read\n    sql: {database: shop.db, query: \"SELECT %s AS cell\"}\n",
+                 cases[i][0]);
         open_tool(&f, name, "", keys);
         expect_failure(&f, "{}", cases[i][1]);
         expect_failure(&f, "{}", "cell");
@@ -94,9 +106,10 @@ static void what_json_cannot_hold_is_an_error(void **state) {
 static void rows_and_bytes_are_bounded(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "rows", "max: {type: integer}",
-              "    effect: read\n    max_result_bytes: 2000\n    sql: {database: shop.db, max_rows: 100, query: '" COUNT_TO
-              "SELECT i FROM n'}\n");
+    open_tool(
+        &f, "rows", "max: {type: integer}",
+        "    effect: read\n    max_result_bytes: 2000\n    sql: {database: shop.db, max_rows: 100, query: '" COUNT_TO
+        "SELECT i FROM n'}\n");
     call_result r = run(&f, "{'max': 100}");
     assert_int_equal(r.outcome, CALL_FINISHED);
     assert_int_equal(json_array_size(json_object_get(r.result, "rows")), 100);
@@ -104,7 +117,8 @@ static void rows_and_bytes_are_bounded(void **state) {
     expect_failure(&f, "{'max': 101}", "more than 100 rows");
     fixture_close(&f);
     open_tool(&f, "bytes", "max: {type: integer}",
-              "    effect: read\n    max_result_bytes: 2000\n    sql: {database: shop.db, query: 'SELECT hex(zeroblob(:max)) AS h'}\n");
+              "    effect: read\n    max_result_bytes: 2000\n"
+              "    sql: {database: shop.db, query: 'SELECT hex(zeroblob(:max)) AS h'}\n");
     expect_failure(&f, "{'max': 1000}", "longer than 2000 bytes");
     expect_failure(&f, "{'max': 2000000000}", "too big"); /* refused before it is made */
     fixture_close(&f);
@@ -184,7 +198,8 @@ static void a_call_id_takes_effect_once(void **state) {
 static void a_locked_database_is_a_failure_that_says_so(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "locked", "", "    effect: write\n    timeout_ms: 50\n    sql: {database: shop.db, exec: DELETE FROM notes}\n");
+    open_tool(&f, "locked", "",
+              "    effect: write\n    timeout_ms: 50\n    sql: {database: shop.db, exec: DELETE FROM notes}\n");
     sqlite3 *other;
     assert_int_equal(sqlite3_open(f.shop_path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
@@ -201,9 +216,12 @@ static void open_program(agent_fixture *f, const char *name, const char *script,
     str text = STR_INIT;
     char path[1100];
     fixture_prepare(f, name, NULL);
-    str_printf(&text, "%stools:\n  - name: t\n    description: d\n    approval: never\n    parameters: {type: object, properties:"
-                      " {x: {type: string}}, additionalProperties: false}\n    command: [./tool, one, '$HOME']\n    unsandboxed:"
-                      " true\n%s", head, keys);
+    str_printf(
+        &text,
+        "%stools:\n  - name: t\n    description: d\n    approval: never\n    parameters: {type: object, properties:"
+        " {x: {type: string}}, additionalProperties: false}\n    command: [./tool, one, '$HOME']\n    unsandboxed:"
+        " true\n%s",
+        head, keys);
     fixture_write(f, "agent.yaml", str_get(&text));
     str_clear(&text);
     str_printf(&text, "#!/bin/sh\n%s\n", script);
@@ -241,7 +259,8 @@ static void programs_that_misbehave_are_failures(void **state) {
     } cases[] = {
         {"echo 'no such\tcustomer' >&2; echo more >&2; exit 3", "ended with code 3: no such customer"},
         {"kill -SEGV $$", "killed by signal 11"},
-        {"while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done", "printed more than 500 bytes"},
+        {"while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done",
+         "printed more than 500 bytes"},
         {"printf '\\377\\376'", "not text"},
         {"exec /bin/sleep 100", "stopped after 300 ms"},
         {"/bin/sleep 100 & /bin/sleep 100", "stopped after 300 ms"},
@@ -270,7 +289,8 @@ static void a_write_that_was_cut_off_is_in_doubt(void **state) {
     open_program(&f, "said-so", "exit 1", "    effect: write\n");
     expect_failure(&f, "{}", "code 1"); /* it says itself that it failed */
     fixture_close(&f);
-    open_program(&f, "harmless", "exec /bin/sleep 100", "    effect: write\n    idempotent: true\n    timeout_ms: 300\n");
+    open_program(&f, "harmless", "exec /bin/sleep 100",
+                 "    effect: write\n    idempotent: true\n    timeout_ms: 300\n");
     expect_failure(&f, "{}", "stopped");
     fixture_close(&f);
 }
@@ -291,8 +311,10 @@ static void a_command_must_own_up_to_having_no_sandbox(void **state) {
     muga_error err;
     str text = STR_INIT;
     fixture_prepare(&f, "sandbox", NULL);
-    str_printf(&text, "%stools:\n  - name: t\n    description: d\n    parameters: {type: object, properties: {},"
-                      " additionalProperties: false}\n    command: [./tool]\n    effect: read\n    unsandboxed: false\n", head);
+    str_printf(&text,
+               "%stools:\n  - name: t\n    description: d\n    parameters: {type: object, properties: {},"
+               " additionalProperties: false}\n    command: [./tool]\n    effect: read\n    unsandboxed: false\n",
+               head);
     fixture_write(&f, "agent.yaml", str_get(&text));
     assert_status(manifest_load(&f.env, f.dir, NULL, &f.m, &err), MUGA_E_INPUT, &err, "unsandboxed: true");
     str_release(&text);
