@@ -64,12 +64,12 @@ static void expect_result(agent_fixture *f, const char *arguments, const char *j
 static void every_kind_of_value_goes_in_and_comes_out(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(
-        &f, "values",
-        "s: {type: string}, i: {type: integer}, d: {type: number}, b: {type: boolean}, n: {type: 'null'},"
-        " a: {type: array, items: {type: integer}}",
-        "    effect: read\n"
-        "    sql: {database: shop.db, query: 'SELECT :s AS s, :i AS i, :d AS d, :b AS b, :n AS n, :a AS a, :session_customer AS c, typeof(:i) AS ti'}\n");
+    open_tool(&f, "values",
+              "s: {type: string}, i: {type: integer}, d: {type: number}, b: {type: boolean}, n: {type: 'null'},"
+              " a: {type: array, items: {type: integer}}",
+              "    effect: read\n"
+              "    sql: {database: shop.db, query: 'SELECT :s AS s, :i AS i, :d AS d, :b AS b, :n AS n, :a AS a,"
+              " :session_customer AS c, typeof(:i) AS ti'}\n");
     expect_result(
         &f, "{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': true, 'n': null, 'a': [1, 2]}",
         "{'rows': [{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': 1, 'n': null, 'a': '[1,2]', 'c':"
