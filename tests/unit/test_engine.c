@@ -404,9 +404,9 @@ static void cancelling_keeps_what_was_given(void **state) {
 }
 
 static const char schema_text[] =
-    "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"tool\", \"note\", \"n\"], \"properties\": {"
-    "\"tool\": {\"enum\": [\"order_status\", \"reset_password\"]}, \"note\": {\"type\": \"string\", \"maxLength\": 300},"
-    "\"n\": {\"type\": \"integer\"}}}";
+    "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"tool\", \"note\", \"n\"],"
+    " \"properties\": {\"tool\": {\"enum\": [\"order_status\", \"reset_password\"]},"
+    " \"note\": {\"type\": \"string\", \"maxLength\": 300}, \"n\": {\"type\": \"integer\"}}}";
 
 /* One constrained text; MUGA_OK or what generate said. */
 static muga_status constrained(engine *e, const json_t *schema, uint64_t seed, uint32_t max_tokens, engine_generated *g,

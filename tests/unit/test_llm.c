@@ -93,8 +93,8 @@ static void ordinary_prompts_are_the_rendered_text_tokenized(void **state) {
     llm *m = open_tiny();
     gguf_file *f;
     tokenizer *t = tiny_tokenizer(&f);
-    static const char rendered[] =
-        "<|im_start|>system\nYou are a helpful agent.<|im_end|>\n<|im_start|>user\nwhere is my order?<|im_end|>\n<|im_start|>assistant\n";
+    static const char rendered[] = "<|im_start|>system\nYou are a helpful agent.<|im_end|>\n"
+                                   "<|im_start|>user\nwhere is my order?<|im_end|>\n<|im_start|>assistant\n";
     token_list want = TOKEN_LIST_INIT;
     muga_error err = {0};
     assert_ok(tokenizer_encode(t, rendered, strlen(rendered), (tokenizer_flags){.parse_special = true}, &want, &err),
