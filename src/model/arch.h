@@ -52,7 +52,8 @@ struct model {
 struct model_loader {
     const gguf_file *file;
     const model_load_options *o;
-    bool *used; /* [tensor count] */
+    bool *used;      /* [tensor count] */
+    uint64_t i_last; /* tensor marked last */
     uint64_t done_bytes;
 };
 /* Keys: name of the form "<arch>.<key>". `otherwise` < 0: required. Range [min, max] inclusive. */

@@ -16,10 +16,13 @@ bool weights_present(const model_loader *l, const char *name) {
     return find(l, name) != NULL;
 }
 
+/* Files keep tensors about in the order they are asked for, so the search goes on from the last one found. */
 static void mark(model_loader *l, const gguf_tensor *t) {
-    for (uint64_t i = 0, n = gguf_tensor_count(l->file); i < n; i++)
-        if (gguf_tensor_at(l->file, i) == t)
-            l->used[i] = true;
+    uint64_t n = gguf_tensor_count(l->file), i = l->i_last;
+    while (gguf_tensor_at(l->file, i) != t)
+        i = (i + 1) % n;
+    l->used[i] = true;
+    l->i_last = i;
 }
 
 void weights_ignore(model_loader *l, const char *name) {

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #define N_IDS 150 /* over three pages */
@@ -150,6 +151,58 @@ static void sequences_in_one_batch_do_not_touch_each_other(void **state) {
         free(got[i].v);
         free(want[i].v);
     }
+    engine_free(e);
+}
+
+/* One thread's part: its own sessions, forks and scores over the shared engine. */
+typedef struct worker {
+    engine_session *base;
+    const int32_t *v;
+    float *logits; /* [n_vocab] of v[0, N_IDS) */
+    muga_status st;
+} worker;
+
+static void *work(void *ctx) {
+    worker *w = ctx;
+    engine *e = engine_session_engine(w->base);
+    for (int i = 0; i < 4 && !w->st; i++) {
+        engine_session *s = NULL;
+        muga_error err;
+        w->st = engine_session_fork(w->base, &s, &err);
+        for (uint32_t at = 0; at < N_IDS && !w->st; at += 10)
+            w->st = engine_session_feed(s, w->v + at, MIN(10u, N_IDS - at), &err);
+        if (!w->st)
+            memcpy(w->logits, engine_session_logits(s), engine_params(e)->n_vocab * sizeof(float));
+        engine_session_free(s);
+    }
+    return NULL;
+}
+
+static void threads_share_an_engine_and_its_pages(void **state) {
+    (void)state;
+    engine *e = open_with((engine_options){.isa = -1, .n_threads = 2});
+    engine_session *base = session_of(e, 512);
+    size_t row = engine_params(e)->n_vocab * sizeof(float);
+    feed(base, ids, 70); /* both threads go on in its second page */
+    worker w[2] = {{.base = base, .v = ids}, {.base = base, .v = other_ids}};
+    worker alone[2] = {w[0], w[1]};
+    pthread_t t[2];
+    for (int i = 0; i < 2; i++) {
+        alone[i].logits = malloc(row);
+        w[i].logits = malloc(row);
+        work(&alone[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, work, &w[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(w[i].st, MUGA_OK);
+        assert_int_equal(alone[i].st, MUGA_OK);
+        assert_memory_equal(w[i].logits, alone[i].logits, row);
+        free(w[i].logits);
+        free(alone[i].logits);
+    }
+    engine_session_free(base);
     engine_free(e);
 }
 
@@ -542,6 +595,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instruction_set),
         cmocka_unit_test(sequences_in_one_batch_do_not_touch_each_other),
+        cmocka_unit_test(threads_share_an_engine_and_its_pages),
         cmocka_unit_test(forks_share_and_part),
         cmocka_unit_test(the_numbers_of_the_arithmetic_are_unchanged),
         cmocka_unit_test(limits_name_both_numbers_and_change_nothing),
