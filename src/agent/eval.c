@@ -181,6 +181,7 @@ typedef struct play {
     const json_t *task, *expect;
     agent_session *session;
     json_t *calls;             /* proposed: [{"tool", "arguments"}] */
+    json_t *allowed;           /* of the listed calls, those that the approver may still say yes to */
     str answers;
     turn_outcome outcome;
     char yes[MAX_YES][AGENT_ID_SIZE]; /* calls that were allowed */
@@ -222,9 +223,9 @@ static muga_status decide_held(play *p, agent_loop *loop, turn_result *r, muga_e
         const json_t *held = json_array_get(p->calls, json_array_size(p->calls) - 1);
         size_t i;
         bool yes = strcmp(approver, "expected") == 0 && p->n_yes < MAX_YES &&
-                   is_listed(json_object_get(p->expect, "calls"), json_get_string(held, "tool"),
-                             json_object_get(held, "arguments"), &i);
+                   is_listed(p->allowed, json_get_string(held, "tool"), json_object_get(held, "arguments"), &i);
         if (yes) {
+            json_array_remove(p->allowed, i);
             memcpy(p->yes[p->n_yes++], r->call, AGENT_ID_SIZE);
         }
         st = approval_decide(&p->w->env, p->w->store, p->w->m, r->approval, yes, "evaluation", err);
@@ -347,12 +348,10 @@ static json_t *read_cell(sqlite3_stmt *s, int i) {
     }
 }
 
-/* Every database of the agent is tried in turn, the first that knows the tables answers. */
-static muga_status read_rows(const play *p, const char *path, const char *sql, json_t *rows, muga_error *err) {
+static muga_status read_rows(const char *path, const char *sql, json_t *rows, muga_error *err) {
     sqlite3 *db = NULL;
     sqlite3_stmt *s = NULL;
     int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL);
-    (void)p;
     rc = rc == SQLITE_OK ? sqlite3_prepare_v2(db, sql, -1, &s, NULL) : rc;
     muga_status st = rc == SQLITE_OK && s ? MUGA_OK
                                           : error_set(err, MUGA_E_INPUT, "expect.state: %s", db ? sqlite3_errmsg(db) : "?");
@@ -371,6 +370,7 @@ static muga_status read_rows(const play *p, const char *path, const char *sql, j
     return st;
 }
 
+/* The agent's databases are tried in turn; the first that knows the tables answers. */
 typedef struct state_check {
     play *p;
     const char *sql;
@@ -389,7 +389,7 @@ static muga_status try_database(void *ctx, const char *name) {
     str path = STR_INIT;
     str_printf(&path, "%s/%s", c->p->w->data_dir, name);
     json_array_clear(c->rows);
-    c->st = path.failed ? error_nomem(c->err, "a path") : read_rows(c->p, str_get(&path), c->sql, c->rows, c->err);
+    c->st = path.failed ? error_nomem(c->err, "a path") : read_rows(str_get(&path), c->sql, c->rows, c->err);
     c->answered = c->st == MUGA_OK;
     str_release(&path);
     return MUGA_OK;
@@ -462,7 +462,9 @@ static muga_status play_task(play *p, muga_error *err) {
 
 static muga_status run_task(world *w, const json_t *task, eval_report *out, json_t **result, muga_error *err) {
     play p = {.w = w, .task = task, .expect = json_object_get(task, "expect"), .calls = json_array(), .answers = STR_INIT};
-    muga_status st = p.calls ? play_task(&p, err) : error_nomem(err, "a task");
+    const json_t *listed = json_object_get(p.expect, "calls");
+    p.allowed = listed ? json_copy(json_borrow(listed)) : json_array();
+    muga_status st = p.calls && p.allowed ? play_task(&p, err) : error_nomem(err, "a task");
     if (st == MUGA_E_NOMEM) {
         goto out;
     }
@@ -484,6 +486,7 @@ static muga_status run_task(world *w, const json_t *task, eval_report *out, json
 out:
     session_close(p.session);
     json_decref(p.calls);
+    json_decref(p.allowed);
     str_release(&p.answers);
     return st;
 }
