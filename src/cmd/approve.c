@@ -24,13 +24,20 @@ static void format_left(int64_t ms, char out[24]) {
         snprintf(out, 24, "%lld s", (long long)s);
 }
 
+static void write_json(const json_t *v, str *out) {
+    str text = STR_INIT;
+    json_write(v, &text);
+    cmd_write_visible(str_get(&text), text.len, out);
+    str_release(&text);
+}
+
 /* One waiting call in two lines: a person must see every argument whole, so there is no table to cut it. */
 static void print_waiting(const json_t *e, int64_t now_ms) {
     char left[24];
     str arguments = STR_INIT, values = STR_INIT;
     format_left(json_get_int(e, "expires_ms", 0) - now_ms, left);
-    json_write(json_object_get(e, "arguments"), &arguments);
-    json_write(json_object_get(e, "values"), &values);
+    write_json(json_object_get(e, "arguments"), &arguments);
+    write_json(json_object_get(e, "values"), &values);
     printf("%s  %s %s  for %s\n", json_get_string(e, "approval"), json_get_string(e, "tool"), str_get(&arguments),
            str_get(&values));
     printf("           %s, session %s, %sexpires in %s\n", json_get_string(e, "agent"), json_get_string(e, "session"),
@@ -100,7 +107,7 @@ static const json_t *find_waiting(const json_t *list, const char *typed) {
 
 static void print_outcome(const json_t *e, const call_result *r, bool as_json) {
     str result = STR_INIT;
-    json_write(r->result, &result);
+    write_json(r->result, &result);
     if (as_json) {
         json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O}", "approval", json_get_string(e, "approval"), "decision",
                               "yes", "call", r->call, "session", json_get_string(e, "session"), "outcome",

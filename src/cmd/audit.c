@@ -17,7 +17,7 @@ static void format_time(int64_t ms, char out[32]) {
 /* A record's payload on one line, without the evidence (ids by the thousand) and fit for a terminal. */
 static void print_record(const json_t *r) {
     char when[32];
-    str text = STR_INIT;
+    str text = STR_INIT, line = STR_INIT;
     json_t *payload = json_clone(json_object_get(r, "payload"));
     const char *session = json_get_string(r, "session");
     if (payload)
@@ -27,9 +27,11 @@ static void print_record(const json_t *r) {
         json_write(payload, &text);
     else
         str_append_s(&text, "(erased)");
+    cmd_write_visible(str_get(&text), text.len, &line);
     printf("%6lld  %s  %-13s  %-14s  %s\n", (long long)json_get_int(r, "n", 0), when, json_get_string(r, "kind"),
-           session ? session : "-", str_get(&text));
+           session ? session : "-", str_get(&line));
     json_decref(payload);
+    str_release(&line);
     str_release(&text);
 }
 

@@ -70,7 +70,9 @@ int cmd_dispatch(const cmd_verb *verbs, size_t n, const char *prefix, int argc, 
 
 /* ---- results (output.c) ---- */
 int cmd_exit_code(muga_status status);
-/* "muga: message" on stderr; returns the exit code. */
+/* "muga: text" on stderr, after what stdout holds: one line, whatever the text quotes. */
+void cmd_say(const char *text);
+/* cmd_say of the message; returns the exit code. */
 int cmd_fail(const muga_error *err);
 __attribute__((format(printf, 2, 3))) int cmd_error(muga_status status, const char *format, ...);
 bool cmd_is_terminal(int fd);
@@ -81,6 +83,9 @@ void cmd_print_json(const json_t *v); /* compact, one line, flushed */
 int cmd_finish_output(int code);
 /* A table on stdout: cells [n_rows][n_cols], first row is the head; columns are padded, the last is not. */
 void cmd_print_table(const char *const *cells, size_t n_rows, size_t n_cols);
+/* Text from outside, fit for a terminal: what would move the cursor or reorder letters is shown as \u00XX (terminal.c).
+ * A person who approves must see what is there. Appends. */
+void cmd_write_visible(const char *p, size_t n, str *out);
 void cmd_format_bytes(uint64_t bytes, char out[16]); /* "98.4 MB" */
 
 /* Progress on stderr: a bar on a terminal, plain lines elsewhere ("loading 50 %"). done 0..1; finish erases the bar. */

@@ -197,6 +197,15 @@ static muga_status configure(store *s, int64_t busy_ms, muga_error *err) {
     return st == MUGA_OK ? migrate(s, err) : st;
 }
 
+/* A new file is for its owner alone, and SQLite gives its log the same rights. Only where there is none: closing a
+ * descriptor of a database that is open would drop its locks. A failure shows when SQLite opens it. */
+static void create_private(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 muga_status store_open(const char *path, const store_options *options, store **out, muga_error *err) {
     *out = NULL;
     store *s = calloc(1, sizeof *s);
@@ -212,6 +221,7 @@ muga_status store_open(const char *path, const store_options *options, store **o
     if (options && options->must_exist && access(path, F_OK) != 0) {
         st = error_set(err, MUGA_E_NOT_FOUND, "%s: not there; nothing has been recorded yet", path);
     } else {
+        create_private(path);
         int rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
         st = rc == SQLITE_OK ? configure(s, busy_ms, err) : store_fail(s, rc, err);
     }

@@ -94,6 +94,15 @@ def changed_policy(home, agent):
     expect("no is always possible", muga(home, "approve", "no", held["approval"]), 0, "denied")
 
 
+def hidden_characters(home, agent):
+    """What would clear a terminal or turn letters round is shown, not obeyed."""
+    muga(home, "agent", "run", agent, "--model", os.path.join(ROOT, "tests/data/tiny.gguf"), "-s", "customer=7",
+         "-m", "\x9b2J \u202e hello \u00e4")
+    text = expect("log with hidden characters", muga(home, "audit", "log"), 0, "\\u009b2J \\u202e hello \u00e4")
+    if "\x9b" in text or "\u202e" in text:
+        sys.exit("audit log passes control characters on to the terminal")
+
+
 def audit(home):
     expect("verify", muga(home, "audit", "verify"), 0, "chain whole", "head ")
     report = json.loads(expect("verify --json", muga(home, "audit", "verify", "--json"), 0))
@@ -131,6 +140,7 @@ def main():
         agent = make_agent(folder)
         decide(home, agent)
         changed_policy(home, agent)
+        hidden_characters(home, agent)
         audit(home)
         locked(home)
 

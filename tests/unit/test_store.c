@@ -43,6 +43,9 @@ static void a_new_store_is_migrated_and_stays(void **state) {
     snprintf(path, sizeof path, "%s", scratch_path("new.db"));
     store_close(open_ok(path));
     assert_int_equal(pragma(path, "user_version"), store_n_migrations);
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600); /* it holds what people said */
     assert_int_equal(pragma(path, "application_id"), STORE_APPLICATION_ID);
     store_close(open_ok(path));
     assert_int_equal(fixture_count(path, "SELECT count(*) FROM audit_head"), 1);
