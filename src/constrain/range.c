@@ -4,13 +4,16 @@
  * Idea: for each length of the integer part, read digits from the left and remember only whether the digits so far
  * equal the lower bound's, equal the upper bound's, and what they leave modulo the divisor. Such a situation is one
  * node, made once. Numbers are written plainly (no exponent) where a bound or divisor is given; an integer may also
- * carry ".0", as JSON writers put it. At most MAX_INTEGER_DIGITS before and MAX_FRACTION_DIGITS behind the point, so
- * that every reader takes them. */
+ * carry ".0", as JSON writers put it. An integer has at most MAX_INTEGER_DIGITS; with a point there are EXACT_DIGITS in
+ * all, because so many survive the way through a double: what is written within the bounds is read within them. */
 #include "constrain/front.h"
 
 #define MAX_INTEGER_DIGITS 18
-#define MAX_FRACTION_DIGITS 24
+#define EXACT_DIGITS 15
+#define MAX_FRACTION_DIGITS 24 /* of a bound, and of numbers without bounds 17 */
+#define N_TAGS 19
 #define MAX_MULTIPLE 1000u
+#define MAX_SCALE 10u /* decimal places of a divisor */
 
 /* A magnitude: integer digits without leading zeros ("0" for none), fraction digits without trailing zeros. */
 typedef struct bound {
@@ -23,6 +26,7 @@ typedef struct situation { /* packed into the key of a node */
     bool low, high;        /* the digits so far are those of the lower, upper bound */
     bool fraction;
     int position;          /* integer digits left, or fraction digits read */
+    int tag;               /* what the fraction must know of the integer part: tag_of */
     uint32_t rest;         /* value so far modulo m */
 } situation;
 
@@ -30,12 +34,14 @@ typedef struct digits {
     graph *g;
     bound lo, hi;
     bool whole_only;       /* no fraction but ".0" */
+    bool scaled;           /* there is a divisor */
+    bool unbounded;        /* any digits will do: no bound to be exact about */
     int max_part;
     uint32_t m, n_scale;   /* value * 10^n_scale is a multiple of m */
     uint32_t to;
     uint32_t *nodes;       /* by key, node + 1 */
     uint64_t *queue;
-    size_t n_queue, cap_queue, n_keys;
+    size_t n_queue, cap_queue, n_keys, n_tags;
     bool nomem;
 } digits;
 
@@ -44,6 +50,7 @@ static size_t key_of(const digits *d, situation x) {
     k = k * 2 + x.fraction;
     k = k * 2 + x.low;
     k = k * 2 + x.high;
+    k = k * d->n_tags + (size_t)x.tag;
     return k * d->m + x.rest;
 }
 
@@ -51,6 +58,8 @@ static situation situation_of(const digits *d, size_t k) {
     situation x;
     x.rest = (uint32_t)(k % d->m);
     k /= d->m;
+    x.tag = (int)(k % d->n_tags);
+    k /= d->n_tags;
     x.high = k & 1;
     x.low = k >> 1 & 1;
     x.fraction = k >> 2 & 1;
@@ -127,6 +136,20 @@ static void digit_edges(digits *d, uint32_t from, situation x, int j, int first)
     }
 }
 
+/* The length of the integer part, as far as it decides what may follow the point. With a divisor the length is limited
+ * at once, so nothing has to be remembered. */
+static int tag_of(const digits *d, int n) {
+    if (d->whole_only)
+        return n > EXACT_DIGITS;
+    return d->scaled || d->unbounded ? 0 : n;
+}
+
+static int fraction_room(const digits *d, int tag) {
+    if (d->whole_only)
+        return 0;
+    return d->scaled || d->unbounded ? d->max_part : MIN(d->max_part, EXACT_DIGITS - tag);
+}
+
 static void expand_situation(digits *d, size_t key) {
     situation x = situation_of(d, key);
     uint32_t node = d->nodes[key] - 1;
@@ -138,15 +161,15 @@ static void expand_situation(digits *d, size_t key) {
     int read = x.fraction ? x.position : 0;
     if (may_end(d, x, read) && (!x.fraction || read > 0)) {
         graph_empty(d->g, node, d->to);
-        if (d->whole_only)
+        if (d->whole_only && x.tag == 0)
             graph_empty(d->g, graph_literal(d->g, node, ".0", 2), d->to);
     }
-    if (!x.fraction && !d->whole_only && d->max_part > 0) {
+    if (!x.fraction && fraction_room(d, x.tag) > 0) {
         situation f = x;
         f.fraction = true;
         f.position = 0;
         graph_bytes(d->g, node, '.', '.', node_of(d, f));
-    } else if (x.fraction && read < d->max_part) {
+    } else if (x.fraction && read < fraction_room(d, x.tag)) {
         digit_edges(d, node, x, read, 0);
     }
 }
@@ -154,7 +177,10 @@ static void expand_situation(digits *d, size_t key) {
 /* Magnitudes between d->lo and d->hi, from --> d->to. */
 static muga_status build_magnitudes(digits *d, uint32_t from, muga_error *err) {
     int top = MAX(MAX_INTEGER_DIGITS, d->lo.has ? d->lo.n_whole : 0);
-    d->n_keys = (size_t)(MAX(top, d->max_part) + 2) * 8 * d->m;
+    d->n_tags = d->whole_only ? 2 : d->scaled || d->unbounded ? 1 : N_TAGS;
+    if (d->scaled && !d->whole_only)
+        top = MIN(top, EXACT_DIGITS - (int)d->n_scale);
+    d->n_keys = (size_t)(MAX(top, d->max_part) + 2) * 8 * d->n_tags * d->m;
     d->nodes = mem_alloc_array(d->n_keys, sizeof *d->nodes);
     if (!d->nodes)
         return error_nomem(err, "a number");
@@ -163,6 +189,7 @@ static muga_status build_magnitudes(digits *d, uint32_t from, muga_error *err) {
         if ((d->lo.has && n < d->lo.n_whole) || (d->hi.has && n > d->hi.n_whole))
             continue;
         situation x = {.low = d->lo.has && n == d->lo.n_whole, .high = d->hi.has && n == d->hi.n_whole, .position = n};
+        x.tag = tag_of(d, n);
         digit_edges(d, from, x, 0, n > 1);
     }
     for (size_t i = 0; i < d->n_queue && !d->nomem && !d->g->nomem && !d->g->too_large; i++)
@@ -258,7 +285,7 @@ static muga_status add_multiple(shape *s, const json_t *schema, const json_t *v,
     if (l->m == 0)
         a = b;
     uint64_t lcm = m && a && b ? a / greatest_divisor(a, b) * b : 0;
-    if (lcm == 0 || lcm > MAX_MULTIPLE || scale > MAX_FRACTION_DIGITS)
+    if (lcm == 0 || lcm > MAX_MULTIPLE || scale > MAX_SCALE)
         return front_refuse(s->f, schema, "multipleOf", "is too fine or too large to be enforced while decoding");
     l->m = (uint32_t)lcm;
     l->n_scale = (uint32_t)scale;
@@ -307,6 +334,7 @@ static muga_status build_side(front *f, const limits *l, bool minus, uint32_t fr
     const json_t *near_zero = minus ? l->hi : l->lo, *far = minus ? l->lo : l->hi;
     bool near_open = minus ? l->hi_open : l->lo_open, far_open = minus ? l->lo_open : l->hi_open, beyond = false;
     digits d = {.g = &f->g, .to = to, .m = l->m ? l->m : 1, .n_scale = l->n_scale};
+    d.scaled = l->m != 0;
     d.whole_only = l->integer || (l->m && l->n_scale == 0);
     d.max_part = l->m ? (int)l->n_scale : MAX_FRACTION_DIGITS;
     if (far && negative(far) != minus)
@@ -342,7 +370,7 @@ static uint32_t plain_number_rule(front *f) {
     uint32_t whole = graph_node(g), mantissa = graph_node(g);
     graph_empty(g, r.start, whole);
     graph_bytes(g, r.start, '-', '-', whole);
-    digits d = {.g = g, .to = mantissa, .m = 1, .max_part = MAX_FRACTION_DIGITS};
+    digits d = {.g = g, .to = mantissa, .m = 1, .max_part = 17, .unbounded = true};
     muga_error ignored;
     if (build_magnitudes(&d, whole, &ignored) != MUGA_OK)
         g->nomem = true;

@@ -220,8 +220,9 @@ muga_status values_collect(shape *s, json_t **out) {
 
 /* ---- as edges ---- */
 
+/* Written with ".0" it is read as a double, which must be the same number. */
 static bool plain_integer(const json_t *v, span text) {
-    return json_is_number(v) && number_is_integer(v) && !memchr(text.p, 'e', text.n);
+    return json_is_number(v) && json_number_value(v) < 9007199254740992.0 && json_number_value(v) > -9007199254740992.0 && number_is_integer(v) && !memchr(text.p, 'e', text.n);
 }
 
 /* One array or object, member by member: its integers too may carry ".0". Recursion as deep as the JSON reader goes. */
