@@ -296,12 +296,12 @@ static size_t best_label(const double *s, size_t n) {
     return best;
 }
 
+static size_t first_bit(uint64_t bits) {
+    return (size_t)__builtin_ctzll(bits);
+}
+
 static const char *first_label(const intent *x, size_t i_example) {
-    size_t l = 0;
-    while (!(x->example_labels[i_example] >> l & 1)) {
-        l++;
-    }
-    return x->labels[l].name;
+    return x->labels[first_bit(x->example_labels[i_example])].name;
 }
 
 /* The instruction with the labels as system message; the neighbours, the least like first, as turns of a conversation
@@ -499,6 +499,25 @@ static json_t *write_record(const intent *x, const scores *s, const intent_decis
     json_decref(near);
     json_decref(requests);
     return record;
+}
+
+double intent_leave_out(const intent *x) {
+    double *all = mem_alloc_array(x->n_examples * x->n_labels, sizeof *all);
+    if (!all || retrieve_leave_out(x->index, all, NULL) != MUGA_OK) {
+        free(all);
+        return -1;
+    }
+    size_t n = 0, right = 0;
+    for (size_t i = 0; i < x->n_examples; i++) {
+        uint64_t bits = x->example_labels[i];
+        if ((bits & (bits - 1)) == 0) {
+            const intent_label *said = &x->labels[best_label(all + i * x->n_labels, x->n_labels)];
+            right += same_action(said, &x->labels[first_bit(bits)]);
+            n++;
+        }
+    }
+    free(all);
+    return n ? (double)right / (double)n : 0;
 }
 
 void intent_decision_release(intent_decision *d) {

@@ -33,6 +33,9 @@ const normaliser *intent_normaliser(const intent *x);
 const char *intent_unsure(const intent *x);    /* what to ask then */
 const char *intent_failed(const intent *x);    /* what to say when a tool or the model failed, or limits are reached */
 
+/* The share of single-label examples whose action is right by the votes of all the others; -1 when memory is short. */
+double intent_leave_out(const intent *x);
+
 #define INTENT_MAX_REQUESTS 4
 typedef struct intent_request {
     size_t label;
