@@ -89,7 +89,15 @@ static const char *paint(const live *v, const char *code) {
 }
 
 static void print_line(const live *v, const char *code, const char *head, const char *text) {
-    printf("%s%-9s%s %s\n", paint(v, code), head, paint(v, "\033[0m"), text);
+    str shown = STR_INIT;
+    for (size_t n = strcspn(text, "\n");; text += n + 1, n = strcspn(text, "\n")) { /* its lines stay, and nothing else moves */
+        cmd_write_visible(text, n, &shown);
+        if (!text[n])
+            break;
+        str_append_c(&shown, '\n');
+    }
+    printf("%s%-9s%s %s\n", paint(v, code), head, paint(v, "\033[0m"), str_get(&shown));
+    str_release(&shown);
 }
 
 static void print_json_line(const live *v, const char *code, const char *head, const char *before, const json_t *value) {
@@ -211,6 +219,8 @@ static muga_status converse(live *v, const cmd_values *messages, bool resume, tu
             fflush(stdout);
         }
         ssize_t n = getline(&line, &cap, stdin);
+        if (n < 0 && ferror(stdin))
+            st = error_set(err, MUGA_E_ENV, "standard input could not be read; write on it, or give --message TEXT");
         if (n <= 0)
             break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
@@ -370,7 +380,7 @@ static muga_status read_tasks(const char *dir, const char *file, json_t *tasks, 
     muga_status st = str_status(&path, err, "a path");
     if (!st)
         st = files->list(files->self, str_get(&path), visit_tasks, &f, err);
-    if (!st && json_array_size(tasks) == 0)
+    if ((!st || st == MUGA_E_NOT_FOUND) && json_array_size(tasks) == 0)
         st = error_set(err, MUGA_E_NOT_FOUND, "%s/eval has no tasks (*.jsonl); name some with --tasks", dir);
     str_release(&path);
     return st;

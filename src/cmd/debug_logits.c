@@ -59,7 +59,7 @@ int cmd_debug_logits(int argc, char **argv) {
     int code = cmd_parse("debug logits", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
-    if (!path)
+    if (!path || !*path)
         return cmd_error(MUGA_E_USAGE, "muga debug logits needs -o FILE");
     code = debug_engine_open(&d, "debug logits", p.v[0], true);
     if (code < 0) {

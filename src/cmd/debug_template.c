@@ -1,4 +1,5 @@
 /* muga debug template: contexts in, rendered texts out; a model's own template or a file's. */
+#include "base/utf8.h"
 #include "cmd/cmd.h"
 #include "gguf/gguf.h"
 #include "model/template.h"
@@ -75,6 +76,8 @@ int cmd_debug_template(int argc, char **argv) {
     str source = STR_INIT;
     muga_error err = {0};
     muga_status st = load_source(p.v[0], &source, &err);
+    if (!st && !utf8_valid(str_get(&source), source.len))
+        st = error_set(&err, MUGA_E_INPUT, "%.180s: the template is not UTF-8 text; convert it first", p.v[0]);
     if (!st)
         st = template_compile(str_get(&source), source.len, &job.t, &err);
     str_release(&source);

@@ -1,6 +1,9 @@
 /* muga: the program. One table names every verb; the verbs are one file each. */
 #include "cmd/cmd.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #ifndef MUGA_VERSION
 #define MUGA_VERSION "0.1.0"
 #endif
@@ -88,8 +91,7 @@ static int cmd_help(int argc, char **argv) {
     }
     const cmd_verb *v = find_verb(argv[1]);
     if (!v || v->run == cmd_help) {
-        fprintf(stderr, "muga help: unknown verb '%s'\n", argv[1]);
-        return 2;
+        return cmd_error(MUGA_E_USAGE, "help: unknown verb '%s'; `muga help` lists them", argv[1]);
     }
     bool grouped = v->run == cmd_agent || v->run == cmd_approve || v->run == cmd_audit || v->run == cmd_debug;
     if (grouped && argc < 3) {
@@ -112,8 +114,20 @@ static int cmd_debug(int argc, char **argv) {
     return cmd_dispatch(debug_verbs, ARRAY_LEN(debug_verbs), "debug", argc, argv);
 }
 
+/* Started with 0, 1 or 2 closed, the next file opened would take that number, and what is printed would go into it. Each
+ * gets the wrong direction of /dev/null, so that using it fails as it does for what is closed. */
+static bool hold_standard_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, which ends the run in order */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a limit on the size of files */
+    if (!hold_standard_streams())
+        return 6;
     if (argc < 2) {
         print_overview(stderr);
         return 2;
@@ -127,6 +141,5 @@ int main(int argc, char **argv) {
     const cmd_verb *v = find_verb(argv[1]);
     if (v)
         return v->run(argc - 1, argv + 1);
-    fprintf(stderr, "muga: unknown verb '%s'; see `muga help`\n", argv[1]);
-    return 2;
+    return cmd_error(MUGA_E_USAGE, "unknown verb '%s'; see `muga help`", argv[1]);
 }

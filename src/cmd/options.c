@@ -19,10 +19,9 @@ static const cmd_option *find_short(const cmd_option *o, size_t n, char letter) 
 }
 
 static int usage_error(const char *verb, const char *format, const char *a, const char *b) {
-    fprintf(stderr, "muga %s: ", verb);
-    fprintf(stderr, format, a, b);
-    fprintf(stderr, "; see `muga help %s`\n", verb);
-    return 2;
+    char what[160];
+    snprintf(what, sizeof what, format, a, b);
+    return cmd_error(MUGA_E_USAGE, "%s: %s; see `muga help %s`", verb, what, verb);
 }
 
 static bool parse_u64(const char *text, uint64_t max, uint64_t *out) {
@@ -143,7 +142,7 @@ int cmd_dispatch(const cmd_verb *verbs, size_t n, const char *prefix, int argc, 
     bool help = argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"));
     FILE *out = help ? stdout : stderr;
     if (argc > 1 && !help)
-        fprintf(out, "muga %s: unknown subcommand '%s'\n", prefix, argv[1]);
+        return cmd_error(MUGA_E_USAGE, "%s: unknown subcommand '%s'; see `muga help %s`", prefix, argv[1], prefix);
     for (size_t i = 0; i < n; i++)
         fprintf(out, "  muga %s %-40s %s\n", prefix, verbs[i].usage, verbs[i].summary);
     return help ? cmd_finish_output(0) : 2;

@@ -23,9 +23,18 @@ int cmd_exit_code(muga_status status) {
     return 6;
 }
 
-int cmd_fail(const muga_error *err) {
+/* What a message quotes comes from outside: names, keys, paths. It stays one line and drives no terminal. */
+void cmd_say(const char *text) {
+    str line = STR_INIT;
     fflush(stdout);
-    fprintf(stderr, "muga: %s\n", err->message[0] ? err->message : error_status_name(err->status));
+    str_append_s(&line, "muga: ");
+    cmd_write_visible(text, strlen(text), &line);
+    fprintf(stderr, "%s\n", line.failed ? "muga: out of memory" : str_get(&line));
+    str_release(&line);
+}
+
+int cmd_fail(const muga_error *err) {
+    cmd_say(err->message[0] ? err->message : error_status_name(err->status));
     return cmd_exit_code(err->status);
 }
 
@@ -66,8 +75,9 @@ int cmd_finish_output(int code) {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
-    if (errno != EPIPE && !reader_is_gone())
-        fprintf(stderr, "muga: output could not be written: %s\n", strerror(errno ? errno : EIO));
+    if (errno != EPIPE && !reader_is_gone()) /* of a write long past only the fact is known */
+        fprintf(stderr, "muga: output could not be written (%s); check where it goes\n",
+                errno ? strerror(errno) : "closed, or no space left");
     return 6;
 }
 

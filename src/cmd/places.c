@@ -14,12 +14,22 @@ static muga_status join(char **out, muga_error *err, const char *a, const char *
     return *out ? MUGA_OK : error_nomem(err, "path");
 }
 
-muga_status cmd_home(char **out, muga_error *err) {
-    const char *home = getenv("MUGA_HOME"), *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
-    if (home && *home) {
-        *out = mem_copy_string(home);
+/* Sessions remember their agent's folder, and a later `approve yes` may stand elsewhere: a path is kept whole. */
+static muga_status absolute(const char *path, char **out, muga_error *err) {
+    char here[4096];
+    if (path[0] == '/') {
+        *out = mem_copy_string(path);
         return *out ? MUGA_OK : error_nomem(err, "path");
     }
+    if (!getcwd(here, sizeof here))
+        return error_set(err, MUGA_E_ENV, "the current folder is gone or can't be read; change to another one");
+    return join(out, err, here, strncmp(path, "./", 2) ? path : path + 2);
+}
+
+muga_status cmd_home(char **out, muga_error *err) {
+    const char *home = getenv("MUGA_HOME"), *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
+    if (home && *home)
+        return absolute(home, out, err);
     if (data && *data == '/')
         return join(out, err, data, "muga");
     if (user && *user)
@@ -37,9 +47,9 @@ muga_status cmd_hub(hub *out, muga_error *err) {
 }
 
 muga_status cmd_resolve(const char *model, char **path, muga_error *err) {
-    hub h;
+    hub h = {.files = &os_system()->files};
     *path = NULL;
-    muga_status st = cmd_hub(&h, err);
+    muga_status st = hub_is_path(model) ? MUGA_OK : cmd_hub(&h, err); /* a path needs no store */
     if (st)
         return st;
     st = hub_resolve(&h, model, path, err);
@@ -70,7 +80,8 @@ static muga_status places_open(places *p, muga_error *err) {
     if (st)
         return st;
     places_add(p, dir);
-    places_add(p, mem_copy_string("agents"));
+    if (!absolute("agents", &dir, NULL)) /* without a current folder there is none below it */
+        places_add(p, dir);
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 32);
     if (n > 0) { /* the build tree: build/muga beside agents/ */
         self[n] = 0;
@@ -104,8 +115,7 @@ muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err) {
     if (strchr(name, '/')) {
         if (!is_agent(name))
             return error_set(err, MUGA_E_NOT_FOUND, "no agent in '%.150s': there is no agent.yaml", name);
-        *dir = mem_copy_string(name);
-        return *dir ? MUGA_OK : error_nomem(err, "path");
+        return absolute(name, dir, err);
     }
     if (!*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-")] || name[0] == '.')
         return error_set(err, MUGA_E_USAGE, "'%.60s' is no agent name; use [a-z0-9._-], or a path with '/'", name);

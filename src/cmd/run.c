@@ -159,7 +159,7 @@ static muga_status read_stdin(str *out, muga_error *err) {
     while ((n = fread(buffer, 1, sizeof buffer, stdin)) > 0)
         str_append(out, buffer, n);
     if (ferror(stdin))
-        return error_set(err, MUGA_E_ENV, "standard input could not be read");
+        return error_set(err, MUGA_E_ENV, "standard input could not be read; give the prompt as an argument");
     if (out->failed && out->len + sizeof buffer > RUN_MAX_INPUT)
         return error_set(err, MUGA_E_LIMIT, "the prompt is longer than %zu bytes; shorten it", RUN_MAX_INPUT);
     return str_status(out, err, "prompt");

@@ -30,13 +30,13 @@ static muga_status choose_kernels(engine *e, const engine_options *o, muga_error
 static muga_status open_text(engine *e, muga_error *err) {
     if (e->o.ids_only && !tokenizer_is_supported(e->file, NULL))
         return MUGA_OK;
-    muga_status st = tokenizer_open(e->file, &e->tok, err);
+    muga_status st = tokenizer_open(e->file, &e->tok, err); /* names the file itself */
     if (st)
         return st;
     uint32_t n_vocab = model_get_params(e->model)->n_vocab;
     if ((uint32_t)tokenizer_count(e->tok) != n_vocab)
-        return error_set(err, MUGA_E_INPUT, "the tokenizer has %d tokens, but the embedding %u rows",
-                         tokenizer_count(e->tok), n_vocab);
+        return error_set(err, MUGA_E_INPUT, "%.120s: the tokenizer has %d tokens, but the embedding %u rows; use another file",
+                         gguf_path(e->file), tokenizer_count(e->tok), n_vocab);
     st = gguf_get_string(e->file, "tokenizer.chat_template", &e->template_source, err);
     if (st == MUGA_E_NOT_FOUND) {
         e->template_source = span_of_string(chatml);
@@ -84,10 +84,8 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
         st = error_prefix(err, st, "%s", path);
         goto out;
     }
-    if ((st = open_text(e, err))) {
-        st = error_prefix(err, st, "%s", path);
+    if ((st = open_text(e, err)))
         goto out;
-    }
     st = new_batch(e, err);
 out:
     if (st) {

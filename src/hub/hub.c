@@ -53,7 +53,7 @@ static muga_status parse_name(const char *model, hub_name *out, muga_error *err)
     return MUGA_OK;
 }
 
-static bool is_path(const char *model) {
+bool hub_is_path(const char *model) {
     size_t n = strlen(model);
     return strchr(model, '/') || (n >= 5 && !strcmp(model + n - 5, ".gguf"));
 }
@@ -102,7 +102,7 @@ static muga_status read_manifest(const hub *h, const hub_name *n, json_t **out, 
 muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error *err) {
     os_stat info;
     *path = NULL;
-    if (is_path(model)) {
+    if (hub_is_path(model)) {
         muga_status st = h->files->stat(h->files->self, model, &info, err);
         if (st)
             return st;
@@ -187,6 +187,10 @@ muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
     *out = l.out;
     str_printf(&dir, "%s/manifests", h->home);
     muga_status st = l.out ? str_status(&dir, err, "store path") : error_nomem(err, "model list");
+    if (!st)
+        st = h->files->stat(h->files->self, h->home, &info, err);
+    if (!st && info.type != OS_TYPE_DIR && info.type != OS_TYPE_NONE)
+        st = error_set(err, MUGA_E_ENV, "the store %.180s is not a folder; move it, or set MUGA_HOME to a folder", h->home);
     if (!st)
         st = h->files->stat(h->files->self, str_get(&dir), &info, err);
     if (!st && info.type == OS_TYPE_DIR)
@@ -300,7 +304,7 @@ muga_status hub_remove(const hub *h, const char *model, muga_error *err) {
     json_t *m = NULL, *list = NULL;
     os_stat info;
     str file = STR_INIT, blob = STR_INIT;
-    if (is_path(model))
+    if (hub_is_path(model))
         return error_set(err, MUGA_E_USAGE, "'%.120s' is a path; rm takes a name of the store", model);
     muga_status st = parse_name(model, &n, err);
     if (!st)

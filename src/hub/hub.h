@@ -12,6 +12,8 @@ typedef struct hub { const os_files *files; char *home; } hub;
 MUGA_MUST_USE muga_status hub_open(const os_files *files, const char *home, hub *out, muga_error *err);
 void hub_close(hub *h);
 
+/* Is MODEL the path of a file rather than a name in the store? hub_resolve of a path needs no home. */
+bool hub_is_path(const char *model);
 /* The file of a model: *path is malloc'ed. MUGA_E_NOT_FOUND says what is there. */
 MUGA_MUST_USE muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error *err);
 /* Array of manifests (objects plus "modified_ms"), sorted by name; new reference. */
