@@ -197,7 +197,10 @@ static void environment_descriptors_and_signals_are_not_inherited(void **state) 
     assert_non_null(strstr(str_get(&r.out), "memfd:stdin"));
     assert_null(strstr(str_get(&r.out), "secret-file"));
     assert_non_null(strstr(str_get(&r.out), "SigBlk:\t0000000000000000"));
-    assert_non_null(strstr(str_get(&r.out), "SigIgn:\t0000000000000000"));
+    /* Signals 32 and 33 are the C library's own: nobody can set them, and make's children find them ignored. */
+    const char *ignored = strstr(str_get(&r.out), "SigIgn:\t");
+    assert_non_null(ignored);
+    assert_int_equal(strtoull(ignored + 8, NULL, 16) & ~0x180000000ull, 0);
     release(&r);
 }
 
