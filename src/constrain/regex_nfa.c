@@ -374,6 +374,10 @@ static muga_status fill_row(maker *m, uint32_t i, uint32_t from) {
         if (m->words) { /* pass the assertions that the byte decides */
             memcpy(m->stack, nodes, n * sizeof *nodes);
             close_over(m, n, (before)s.before, a, &visits);
+            if (m->n_found > 0 && m->f->v[m->found[0]].kind == N_ALL) { /* they let everything through */
+                m->stack[0] = m->f->v[m->found[0]].a;
+                close_over(m, 1, (before)s.before, a, &visits);
+            }
             nodes = m->found;
             n = m->n_found;
         }

@@ -1,0 +1,183 @@
+/* Schemas as constraints: what may be written, and what is refused by name. If this failed, a keyword would be
+ * accepted and not enforced, or a hostile schema could stop the machine. */
+#include "support/support.h"
+
+#include "base/mem.h"
+#include "constrain/constrain.h"
+
+static json_t *parse(const char *text, size_t n) {
+    muga_error err = {0};
+    json_t *v = NULL;
+    assert_ok(json_parse(text, n, "test", &v, &err), &err);
+    return v;
+}
+
+static muga_status compile(const char *schema, const constrain_options *o, constrain_grammar **g, muga_error *err) {
+    json_t *s = parse(schema, strlen(schema));
+    muga_status st = constrain_compile_schema(s, o, g, err);
+    json_decref(s);
+    return st;
+}
+
+static bool accepts(const constrain_grammar *g, const char *text) {
+    muga_error err = {0};
+    constrain_state *s;
+    bool yes = false;
+    assert_ok(constrain_state_new(g, &s, &err), &err);
+    assert_ok(constrain_advance(s, text, strlen(text), &yes, &err), &err);
+    yes = yes && constrain_is_complete(s);
+    constrain_state_free(s);
+    return yes;
+}
+
+static void assert_texts(const char *schema, const char *const *yes, const char *const *no) {
+    muga_error err = {0};
+    constrain_grammar *g = NULL;
+    assert_ok(compile(schema, NULL, &g, &err), &err);
+    for (; *yes; yes++)
+        if (!accepts(g, *yes))
+            fail_msg("%s should allow %s", schema, *yes);
+    for (; *no; no++)
+        if (accepts(g, *no))
+            fail_msg("%s should not allow %s", schema, *no);
+    constrain_grammar_free(g);
+}
+#define TEXTS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void keys_come_in_the_order_of_the_schema(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"object\", \"properties\": {\"b\": {}, \"a\": {}}, \"required\": [\"a\", \"z\"]}",
+                 TEXTS("{\"b\":1,\"a\":2,\"z\":3}", "{\"a\":2,\"z\":3,\"y\":4}", "{\"a\":2,\"y\":4,\"z\":3}"),
+                 TEXTS("{\"a\":2,\"b\":1,\"z\":3}", "{\"b\":1,\"z\":3}", "{\"a\":1}", "{\"a\": 2,\"z\":3}",
+                       "{\"a\":2,\"z\":3,\"y\":1,\"y\":1}"));
+}
+
+static void strings_have_one_spelling(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2}",
+                 TEXTS("\"a\"", "\"\xF0\x9F\x98\x80\xC3\xA9\"", "\"\\n\\\"\"", "\"\\u001f\\u001F\"", "\"\x7F/\""),
+                 TEXTS("\"\"", "\"abc\"", "\"\\u0061\"", "\"\\/\"", "\"\\u000a\"", "\"\n\"", "\"\xED\xA0\x80\"", "\"\xFF\""));
+}
+
+static void bounds_are_exact(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"number\", \"minimum\": -0.5, \"exclusiveMaximum\": 12.25}",
+                 TEXTS("-0.5", "0", "12.2499", "12", "0.000", "-0.4999"), TEXTS("-0.51", "12.25", "13", "-1", "12.250", "-0", "1e0", "01"));
+    assert_texts("{\"type\": \"integer\", \"exclusiveMinimum\": 9, \"multipleOf\": 15}", TEXTS("15", "30", "105", "15.0"),
+                 TEXTS("0", "9", "20", "15.5", "-15"));
+    assert_texts("{\"const\": 9007199254740993}", TEXTS("9007199254740993"), TEXTS("9007199254740993.0", "9007199254740992"));
+}
+
+static void opposites_are_enforced_where_they_can_be_said(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"string\", \"not\": {\"enum\": [\"a\", \"b\"]}, \"maxLength\": 2}", TEXTS("\"c\"", "\"ab\"", "\"\""),
+                 TEXTS("\"a\"", "\"b\"", "\"abc\""));
+    assert_texts("{\"type\": \"object\", \"properties\": {\"k\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, \"if\": "
+                 "{\"properties\": {\"k\": {\"pattern\": \"^x\"}}, \"required\": [\"k\"]}, \"then\": {\"required\": [\"n\"]}, "
+                 "\"additionalProperties\": false}",
+                 TEXTS("{}", "{\"k\":\"y\"}", "{\"k\":\"x\",\"n\":1}"), TEXTS("{\"k\":\"x\"}"));
+}
+
+static void free_white_space_is_an_option(void **state) {
+    (void)state;
+    muga_error err = {0};
+    constrain_options o = {.free_whitespace = true};
+    constrain_grammar *g = NULL;
+    assert_ok(compile("{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"array\", \"items\": {\"type\": \"integer\"}}}, "
+                      "\"additionalProperties\": false}", &o, &g, &err), &err);
+    assert_true(accepts(g, "{\n  \"a\": [1, 2]\n}"));
+    assert_true(accepts(g, "{\"a\":[]}"));
+    assert_false(accepts(g, "{\"a\" 1}"));
+    constrain_grammar_free(g);
+}
+
+static void what_cannot_be_enforced_is_refused_by_name(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{\"type\": \"array\", \"uniqueItems\": true}", "uniqueItems"},
+        {"{\"properties\": {\"a\": {\"type\": \"array\", \"contains\": {\"const\": 1}}}}", "\"/properties/a\": \"contains\""},
+        {"{\"type\": \"object\", \"dependentRequired\": {\"a\": [\"b\"]}}", "dependentRequired"},
+        {"{\"oneOf\": [{\"minimum\": 1}, {\"maximum\": 5}]}", "oneOf"},
+        {"{\"type\": \"string\", \"pattern\": \"(?!a)\"}", "look-ahead"},
+        {"{\"type\": \"string\", \"format\": \"idn-hostname\"}", "format"},
+        {"{\"type\": \"number\", \"multipleOf\": 0.123456789}", "multipleOf"},
+        {"{\"not\": {\"multipleOf\": 2}}", "not"},
+        {"{\"type\": \"strin\"}", "type"},
+        {"{\"$ref\": \"#\"}", "$ref"},
+        {"{\"$ref\": \"other.json\"}", "other.json"},
+        {"{\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#\"}}, \"required\": [\"a\"]}", "no finite text"},
+        {"false", "no finite text"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        muga_error err = {0};
+        constrain_grammar *g = NULL;
+        assert_status(compile(cases[i][0], NULL, &g, &err), MUGA_E_INPUT, &err, cases[i][1]);
+    }
+    muga_error err = {0}; /* and says nothing where it has nothing to say */
+    constrain_grammar *g = NULL;
+    assert_ok(compile("{\"type\": \"string\", \"uniqueItems\": true, \"dependentRequired\": {\"a\": [\"b\"]}, \"x-key\": 1}", NULL, &g,
+                      &err), &err);
+    constrain_grammar_free(g);
+}
+
+/* {"PREFIX": [one, one, ...]} with n of `one`, which may hold %d. */
+static void build(str *out, const char *prefix, const char *one, int n) {
+    str_printf(out, "{\"%s\": [", prefix);
+    for (int i = 0; i < n; i++) {
+        if (i)
+            str_append_c(out, ',');
+        for (const char *p = one; *p; p++) {
+            if (*p == '#')
+                str_printf(out, "%d", i);
+            else
+                str_append_c(out, *p);
+        }
+    }
+    str_append_s(out, "]}");
+}
+
+static void large_and_hostile_schemas_end_within_their_budget(void **state) {
+    (void)state;
+    static const struct {
+        const char *prefix, *one;
+        int n;
+        muga_status expected;
+        const char *text;
+    } cases[] = {{"enum", "\"value number #\"", 10000, MUGA_OK, "\"value number 77\""},
+                 {"anyOf", "{\"const\": \"v#\"}", 10000, MUGA_OK, "\"v9999\""},
+                 {"oneOf", "{\"const\": \"v#\"}", 10000, MUGA_OK, "\"v0\""},
+                 {"oneOf", "{\"type\": \"object\", \"properties\": {\"k\": {\"const\": #}}, \"required\": [\"k\"]}", 5000, MUGA_E_LIMIT, NULL},
+                 {"anyOf", "{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"t#\"}, \"x\": {\"type\": \"string\"}}, \"required\": "
+                           "[\"tool\"], \"additionalProperties\": false}", 1000, MUGA_OK, "{\"tool\":\"t77\",\"x\":\"y\"}"},
+                 {"allOf", "{\"anyOf\": [{\"required\": [\"a#\"]}, {\"required\": [\"b#\"]}, {\"required\": [\"c#\"]}]}", 16, MUGA_E_LIMIT, NULL},
+                 {"allOf", "{\"type\": \"string\", \"pattern\": \"^([ab#]*c){3}$\"}", 60, MUGA_OK, "\"ccc\""}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        muga_error err = {0};
+        constrain_grammar *g = NULL;
+        str text = STR_INIT;
+        build(&text, cases[i].prefix, cases[i].one, cases[i].n);
+        json_t *s = parse(str_get(&text), text.len);
+        muga_status st = constrain_compile_schema(s, NULL, &g, &err);
+        if (st != cases[i].expected)
+            fail_msg("case %zu: %d %s", i, (int)st, err.message);
+        if (st == MUGA_OK)
+            assert_true(accepts(g, cases[i].text));
+        else
+            assert_true(err.message[0] != 0);
+        constrain_grammar_free(g);
+        json_decref(s);
+        str_release(&text);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_come_in_the_order_of_the_schema),
+        cmocka_unit_test(strings_have_one_spelling),
+        cmocka_unit_test(bounds_are_exact),
+        cmocka_unit_test(opposites_are_enforced_where_they_can_be_said),
+        cmocka_unit_test(free_white_space_is_an_option),
+        cmocka_unit_test(what_cannot_be_enforced_is_refused_by_name),
+        cmocka_unit_test(large_and_hostile_schemas_end_within_their_budget),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,97 @@
+/* The validator's verdicts and messages, without the public suite. If this failed, a manifest or a tool's arguments
+ * would be judged wrongly, or a person couldn't find what is wrong with them. */
+#include "support/support.h"
+
+#include "base/mem.h"
+#include "constrain/constrain.h"
+
+#include <stdio.h>
+
+static json_t *parse(const char *text) {
+    muga_error err = {0};
+    json_t *v = NULL;
+    assert_ok(json_parse(text, strlen(text), "test", &v, &err), &err);
+    return v;
+}
+
+static muga_status check(const char *schema, const char *data, bool formats, muga_error *err) {
+    constrain_validate_options o = {.formats = formats};
+    json_t *s = parse(schema), *v = parse(data);
+    muga_status st = constrain_validate(s, v, &o, err);
+    json_decref(s);
+    json_decref(v);
+    return st;
+}
+
+static void an_error_names_place_and_keyword(void **state) {
+    (void)state;
+    muga_error err = {0};
+    const char *schema = "{\"properties\": {\"a/b\": {\"items\": {\"type\": \"integer\", \"minimum\": 3}}, \"s\": {\"pattern\": \"^x\"}}, "
+                         "\"required\": [\"s\"], \"additionalProperties\": false}";
+    assert_ok(check(schema, "{\"a/b\": [3, 4.0], \"s\": \"xy\"}", false, &err), &err);
+    assert_status(check(schema, "{\"a/b\": [3, 2], \"s\": \"x\"}", false, &err), MUGA_E_NEGATIVE, &err, "\"/a~1b/1\": minimum");
+    assert_status(check(schema, "{\"a/b\": [\"3\"], \"s\": \"x\"}", false, &err), MUGA_E_NEGATIVE, &err, "expected integer");
+    assert_status(check(schema, "{}", false, &err), MUGA_E_NEGATIVE, &err, "required: \"s\" is missing");
+    assert_status(check(schema, "{\"s\": \"y\"}", false, &err), MUGA_E_NEGATIVE, &err, "pattern: does not match ^x");
+    assert_status(check(schema, "{\"s\": \"x\", \"z\": 1}", false, &err), MUGA_E_NEGATIVE, &err, "\"/z\": additionalProperties");
+}
+
+static void numbers_are_exact(void **state) {
+    (void)state;
+    muga_error err = {0};
+    assert_ok(check("{\"multipleOf\": 0.01}", "19.99", false, &err), &err);
+    assert_ok(check("{\"multipleOf\": 0.1}", "0.3", false, &err), &err);
+    assert_int_equal(check("{\"multipleOf\": 0.01}", "19.995", false, &err), MUGA_E_NEGATIVE);
+    assert_ok(check("{\"const\": 1}", "1.0", false, &err), &err);
+    assert_int_equal(check("{\"const\": 9007199254740993}", "9007199254740992.0", false, &err), MUGA_E_NEGATIVE);
+    assert_int_equal(check("{\"maximum\": 9007199254740992.0}", "9007199254740993", false, &err), MUGA_E_NEGATIVE);
+    assert_int_equal(check("{\"uniqueItems\": true}", "[1, 1.0]", false, &err), MUGA_E_NEGATIVE);
+    assert_ok(check("{\"uniqueItems\": true}", "[1, true, \"1\", [1], {\"a\": 1}]", false, &err), &err);
+}
+
+static void formats_count_only_when_asked(void **state) {
+    (void)state;
+    static const char *const cases[][3] = {
+        {"date", "2024-02-29", "2023-02-29"},       {"time", "23:59:60Z", "12:00:60Z"},
+        {"date-time", "1998-12-31T15:59:60.1-08:00", "1998-12-31T15:59:60"}, {"email", "a.b@c.d", "a..b@c.d"},
+        {"ipv4", "127.0.0.1", "127.0.0.256"},       {"ipv6", "::ffff:1.2.3.4", "1::2::3"},
+        {"uuid", "2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2eb8aa08aa9811eab4aa73b441d16380"},
+        {"duration", "P1Y2M3DT4H", "P1D2H"},        {"hostname", "a-b.example", "-a.example"},
+        {"uri", "http://a.b/c?d#e", "//a.b"},       {"json-pointer", "/a~1b", "/a~2"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char schema[80], data[120];
+        muga_error err = {0};
+        snprintf(schema, sizeof schema, "{\"format\": \"%s\"}", cases[i][0]);
+        snprintf(data, sizeof data, "\"%s\"", cases[i][1]);
+        assert_ok(check(schema, data, true, &err), &err);
+        snprintf(data, sizeof data, "\"%s\"", cases[i][2]);
+        assert_status(check(schema, data, true, &err), MUGA_E_NEGATIVE, &err, cases[i][0]);
+        assert_ok(check(schema, data, false, &err), &err);
+    }
+}
+
+static void schemas_that_cannot_be_read_are_the_schema_s_fault(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"{\"type\": \"kaboom\"}", "type"},
+                                           {"{\"$ref\": \"#/nowhere\"}", "#/nowhere"},
+                                           {"{\"$ref\": \"http://example.org/x\"}", "leads to no schema"},
+                                           {"{\"$ref\": \"#\"}", "without end"},
+                                           {"{\"pattern\": \"(?=a)\"}", "look-ahead"},
+                                           {"{\"minLength\": -1}", "minLength"},
+                                           {"{\"allOf\": [3]}", "object or a boolean"},
+                                           {"[]", "object or a boolean"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        muga_error err = {0};
+        assert_status(check(cases[i][0], "\"abc\"", false, &err), MUGA_E_INPUT, &err, cases[i][1]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_error_names_place_and_keyword),
+        cmocka_unit_test(numbers_are_exact),
+        cmocka_unit_test(formats_count_only_when_asked),
+        cmocka_unit_test(schemas_that_cannot_be_read_are_the_schema_s_fault),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
