@@ -15,9 +15,9 @@ MUGA = os.environ["MUGA_PROGRAM"]
 ROOT = os.getcwd()
 
 
-def muga(home, *arguments):
+def muga(home, *arguments, cwd=None):
     done = subprocess.run([MUGA, *arguments], env={**os.environ, "MUGA_HOME": home}, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=120, check=False)
+                          capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -45,8 +45,9 @@ def make_agent(folder):
 
 
 def hold(home, agent):
-    run = muga(home, "agent", "run", agent, "--model", os.path.join(ROOT, "tests/data/tiny.gguf"), "-s", "customer=7",
-               "-m", "please reset my password")
+    folder, name = os.path.split(agent)
+    run = muga(home, "agent", "run", os.path.join(".", name), "--model", os.path.join(ROOT, "tests/data/tiny.gguf"),
+               "-s", "customer=7", "-m", "please reset my password", cwd=folder)
     expect("a write without a terminal is held", run, 5, "reset_password", "muga approve")
     waiting = json.loads(expect("approve list --json", muga(home, "approve", "list", "--json"), 0))
     return waiting[-1]
@@ -90,7 +91,7 @@ def changed_policy(home, agent):
         text = f.read().replace("description_of_nothing: 1\n", "")
     with open(path, "w", encoding="utf-8") as f:
         f.write(text.replace("approval_seconds: 86400", "approval_seconds: 86399"))
-    expect("a policy that changed", muga(home, "approve", "yes", held["approval"]), 5, "changed since the call was held")
+    expect("a policy that changed", muga(home, "approve", "yes", held["approval"]), 5, "changed since the call was")
     expect("no is always possible", muga(home, "approve", "no", held["approval"]), 0, "denied")
 
 
