@@ -4,9 +4,10 @@
  * Source: FIPS 180-4, sections 4.1.2, 5.1.1, 6.2. */
 #include "base/hash.h"
 
+#include "base/hash_blocks.h"
 #include "base/mem.h"
 
-static const uint32_t K[64] = {
+const uint32_t sha256_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -25,7 +26,7 @@ static inline uint32_t load_big(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static void compress(uint32_t state[8], const uint8_t *block) {
+static void compress_block(uint32_t state[8], const uint8_t *block) {
     uint32_t w[64];
     for (int i = 0; i < 16; i++) {
         w[i] = load_big(block + 4 * i);
@@ -39,7 +40,7 @@ static void compress(uint32_t state[8], const uint8_t *block) {
     uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
     for (int i = 0; i < 64; i++) {
         uint32_t sum1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
-        uint32_t t1 = h + sum1 + ((e & f) ^ (~e & g)) + K[i] + w[i];
+        uint32_t t1 = h + sum1 + ((e & f) ^ (~e & g)) + sha256_constants[i] + w[i];
         uint32_t sum0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
         uint32_t t2 = sum0 + ((a & b) ^ (a & c) ^ (b & c));
         h = g;
@@ -61,6 +62,18 @@ static void compress(uint32_t state[8], const uint8_t *block) {
     state[7] += h;
 }
 
+void sha256_blocks_plain(uint32_t state[8], const uint8_t *p, size_t n_block) {
+    for (; n_block > 0; n_block--, p += 64) {
+        compress_block(state, p);
+    }
+}
+
+static void compress(uint32_t state[8], const uint8_t *p, size_t n_block) {
+    if (!sha256_blocks_native(state, p, n_block)) {
+        sha256_blocks_plain(state, p, n_block);
+    }
+}
+
 void sha256_init(sha256 *h) {
     *h = (sha256){
         .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
@@ -78,13 +91,13 @@ void sha256_update(sha256 *h, const void *p, size_t n) {
         if (held + take < 64) {
             return;
         }
-        compress(h->state, h->block);
+        compress(h->state, h->block, 1);
         from += take;
         n -= take;
     }
-    for (; n >= 64; from += 64, n -= 64) {
-        compress(h->state, from);
-    }
+    compress(h->state, from, n / 64);
+    from += n / 64 * 64;
+    n %= 64;
     if (n > 0) {
         memcpy(h->block, from, n);
     }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "base/hash_blocks.h"
 #include "base/mem.h"
 #include "base/rng.h"
 
@@ -172,10 +173,32 @@ static void generator_stream_is_fixed_and_unbiased(void **state) {
     }
 }
 
+static void both_ways_of_compressing_agree(void **state) {
+    (void)state;
+    rng r = {7};
+    uint8_t blocks[64 * 9];
+    for (size_t n = 0; n <= 9; n++) {
+        uint32_t plain[8], native[8];
+        for (size_t i = 0; i < sizeof blocks; i++) {
+            blocks[i] = (uint8_t)rng_next(&r);
+        }
+        for (size_t i = 0; i < 8; i++) {
+            plain[i] = native[i] = (uint32_t)rng_next(&r);
+        }
+        sha256_blocks_plain(plain, blocks, n);
+        if (!sha256_blocks_native(native, blocks, n)) {
+            print_message("skipped: this processor has no SHA instructions\n");
+            return;
+        }
+        assert_memory_equal(plain, native, sizeof plain);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sha256_gives_the_published_digests),
         cmocka_unit_test(sha256_in_pieces_is_sha256_at_once),
+        cmocka_unit_test(both_ways_of_compressing_agree),
         cmocka_unit_test(hex_goes_both_ways_and_refuses_the_rest),
         cmocka_unit_test(constant_time_compare_sees_every_bit),
         cmocka_unit_test(table_hash_spreads_similar_keys),
