@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "muga.h"
+#include "os/os.h"
 
 #ifndef MUGA_VERSION
 #define MUGA_VERSION "0.1.0"
@@ -130,7 +131,8 @@ muga_status muga_chat_ask(muga_chat *c, const char *question, int (*on_text)(voi
                      .sampling = c->sampling,
                      .max_tokens = c->max_tokens,
                      .on_text = pass_text,
-                     .on_text_ctx = c};
+                     .on_text_ctx = c,
+                     .now_ms = os_system()->clock.now_ms(os_system()->clock.self)};
     c->on_text = on_text;
     c->on_text_ctx = ctx;
     if (answer)

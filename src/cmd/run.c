@@ -43,7 +43,11 @@ static muga_status chat_add(chat *c, const char *role, const char *p, size_t n, 
 /* One turn. When it fails, the history is as it was before. */
 static muga_status chat_turn(chat *c, const char *p, size_t n, llm_reply *reply, muga_error *err) {
     size_t before = json_array_size(c->messages);
-    llm_request q = {.messages = c->messages, .sampling = c->sampling, .max_tokens = c->max_tokens, .on_text = on_text};
+    llm_request q = {.messages = c->messages,
+                     .sampling = c->sampling,
+                     .max_tokens = c->max_tokens,
+                     .on_text = on_text,
+                     .now_ms = os_system()->clock.now_ms(os_system()->clock.self)};
     muga_status st = chat_add(c, "user", p, n, err);
     if (!st)
         st = llm_complete(c->model, &q, reply, err);
