@@ -21,7 +21,7 @@ static const char task_schema[] =
     " \"id\": {\"type\": \"string\"}, \"now\": {\"type\": \"string\"}, \"session\": {\"type\": \"object\"},"
     " \"messages\": {\"type\": \"array\", \"minItems\": 1, \"items\": {\"type\": \"string\"}},"
     " \"approver\": {\"enum\": [\"expected\", \"deny\", \"none\"]},"
-    " \"expect\": {\"type\": \"object\", \"properties\": {"
+    " \"expect\": {\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
     "   \"outcome\": {\"anyOf\": [{\"enum\": [\"answer\", \"ask\", \"escalate\", \"refuse\"]},"
     "     {\"type\": \"array\", \"items\": {\"enum\": [\"answer\", \"ask\", \"escalate\", \"refuse\"]}}]},"
     "   \"calls\": {\"type\": \"array\", \"items\": {\"type\": \"object\", \"required\": [\"tool\"],"
@@ -331,6 +331,9 @@ static void judge_calls(play *p) {
     const json_t *wanted = json_object_get(p->expect, "calls");
     for (size_t i = 0, at; i < json_array_size(wanted); i++) {
         const json_t *c = json_array_get(wanted, i), *arguments = json_object_get(c, "arguments");
+        if (!manifest_tool_find(p->w->m, json_get_string(c, "tool"))) {
+            fail(p, "expect.calls: '%s' is no tool of %s", json_get_string(c, "tool"), p->w->m->name);
+        }
         json_t *none = arguments ? NULL : json_object();
         if (!is_listed(p->calls, json_get_string(c, "tool"), arguments ? arguments : none, &at)) {
             fail(p, "%s was not called with these arguments", json_get_string(c, "tool"));
