@@ -5,7 +5,7 @@
 #include "model/tokenizer.h"
 
 typedef struct accept_job {
-    tokenizer *tok;       /* NULL: bytes */
+    tokenizer *tok; /* NULL: bytes */
     constrain_trie *trie;
     uint64_t *mask;
 } accept_job;

@@ -5,7 +5,8 @@
  *   state     where one generation stands; cheap to copy; one thread at a time
  *
  * What can't be enforced is refused by name at compile time (MUGA_E_INPUT): never "accepted and unconstrained".
- * Annotations and keys the drafts don't define are ignored. Budgets: nesting, states, patterns, alternatives (MUGA_E_LIMIT).
+ * Annotations and keys the drafts don't define are ignored. Budgets: nesting, states, patterns, alternatives
+ * (MUGA_E_LIMIT).
  */
 #ifndef MUGA_CONSTRAIN_H
 #define MUGA_CONSTRAIN_H
@@ -13,7 +14,8 @@
 #include "base/json.h"
 #include "base/str.h"
 
-/* What counts where a schema has no $schema. AUTO: 2020-12, and draft 7's array form of `items` and `dependencies` too. */
+/* What counts where a schema has no $schema. AUTO: 2020-12, and draft 7's array form of `items` and `dependencies` too.
+ */
 typedef enum { CONSTRAIN_DRAFT_AUTO, CONSTRAIN_DRAFT_7, CONSTRAIN_DRAFT_2020_12 } constrain_draft;
 /* "draft7" or "draft2020-12"; NULL gives AUTO; anything else is MUGA_E_INPUT. */
 MUGA_MUST_USE muga_status constrain_parse_draft(const json_t *name, constrain_draft *out, muga_error *err);
@@ -23,7 +25,7 @@ MUGA_MUST_USE muga_status constrain_parse_draft(const json_t *name, constrain_dr
  * An optional parameter for which no value exists is left out; a required one makes the compile fail with
  * MUGA_E_NEGATIVE and a message that names the parameter. */
 typedef struct constrain_source {
-    const char *name;          /* "conversation" or "tools" */
+    const char *name; /* "conversation" or "tools" */
     const span *texts;
     size_t n_texts;
 } constrain_source;
@@ -32,13 +34,14 @@ typedef struct constrain_options {
     constrain_draft draft;
     const constrain_source *sources; /* a "from" without its source given here: no value exists */
     size_t n_sources;
-    bool free_whitespace;      /* false: compact */
+    bool free_whitespace; /* false: compact */
 } constrain_options;
 
 typedef struct constrain_grammar constrain_grammar;
 MUGA_MUST_USE muga_status constrain_compile_schema(const json_t *schema, const constrain_options *options,
                                                    constrain_grammar **out, muga_error *err);
-MUGA_MUST_USE muga_status constrain_compile_regex(const char *pattern, constrain_grammar **out, muga_error *err); /* whole match */
+MUGA_MUST_USE muga_status constrain_compile_regex(const char *pattern, constrain_grammar **out,
+                                                  muga_error *err); /* whole match */
 MUGA_MUST_USE muga_status constrain_compile_gbnf(const char *text, size_t n, constrain_grammar **out, muga_error *err);
 void constrain_grammar_free(constrain_grammar *g);
 
@@ -50,7 +53,7 @@ MUGA_MUST_USE muga_status constrain_grounded_values(const json_t *subschema, con
 /* ---- vocabulary ---- */
 typedef struct constrain_vocab {
     uint32_t n;
-    const span *pieces;        /* [n] bytes the token appends; n == 0 bytes: never admitted (control tokens) */
+    const span *pieces; /* [n] bytes the token appends; n == 0 bytes: never admitted (control tokens) */
 } constrain_vocab;
 typedef struct constrain_trie constrain_trie;
 MUGA_MUST_USE muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, muga_error *err);
@@ -62,14 +65,15 @@ MUGA_MUST_USE muga_status constrain_state_new(const constrain_grammar *g, constr
 MUGA_MUST_USE muga_status constrain_state_copy(const constrain_state *s, constrain_state **out, muga_error *err);
 void constrain_state_free(constrain_state *s);
 /* Advance over bytes. *accepted false: the bytes do not fit and the state is unchanged. */
-MUGA_MUST_USE muga_status constrain_advance(constrain_state *s, const char *p, size_t n, bool *accepted, muga_error *err);
-bool constrain_is_complete(const constrain_state *s);      /* the text so far is a whole value */
-bool constrain_can_continue(const constrain_state *s);     /* some byte can follow */
+MUGA_MUST_USE muga_status constrain_advance(constrain_state *s, const char *p, size_t n, bool *accepted,
+                                            muga_error *err);
+bool constrain_is_complete(const constrain_state *s);  /* the text so far is a whole value */
+bool constrain_can_continue(const constrain_state *s); /* some byte can follow */
 
 /* Bit i of mask (n/64 words, rounded up) = token i may come next, and after it the value can still be closed with
- * `tokens_left - 1` further tokens (the shortest completion in tokens is bounded from above by greedy longest pieces, so a bit that is set
- * is safe). *may_end: the value is complete, so generation may stop here. No bit set and not *may_end: MUGA_E_LIMIT (budget below the shortest
- * valid value) named as such. */
+ * `tokens_left - 1` further tokens (the shortest completion in tokens is bounded from above by greedy longest pieces,
+ * so a bit that is set is safe). *may_end: the value is complete, so generation may stop here. No bit set and not
+ * *may_end: MUGA_E_LIMIT (budget below the shortest valid value) named as such. */
 MUGA_MUST_USE muga_status constrain_mask(constrain_state *s, const constrain_trie *t, uint32_t tokens_left,
                                          uint64_t *mask, bool *may_end, muga_error *err);
 /* The bytes that must follow (one possible next byte after another), at most max bytes. Appends. */
@@ -78,8 +82,12 @@ void constrain_forced(const constrain_state *s, size_t max, str *out);
 uint32_t constrain_tokens_to_close(constrain_state *s, const constrain_trie *t);
 
 /* ---- validator ---- */
-typedef struct constrain_validate_options { constrain_draft draft; bool formats; } constrain_validate_options;
-/* MUGA_OK: valid. MUGA_E_NEGATIVE: not; err names the JSON pointer and the keyword. MUGA_E_INPUT: the schema itself is unusable. */
+typedef struct constrain_validate_options {
+    constrain_draft draft;
+    bool formats;
+} constrain_validate_options;
+/* MUGA_OK: valid. MUGA_E_NEGATIVE: not; err names the JSON pointer and the keyword. MUGA_E_INPUT: the schema itself is
+ * unusable. */
 MUGA_MUST_USE muga_status constrain_validate(const json_t *schema, const json_t *data,
                                              const constrain_validate_options *options, muga_error *err);
 #endif

@@ -23,8 +23,8 @@ bool dfa_match(const dfa *d, const char *s, size_t n) {
 }
 
 static muga_status too_large(muga_error *err) {
-    return error_set(err, MUGA_E_LIMIT, "a string's pattern and length together need more than %u states; simplify them",
-                     DFA_MAX_STATES);
+    return error_set(err, MUGA_E_LIMIT,
+                     "a string's pattern and length together need more than %u states; simplify them", DFA_MAX_STATES);
 }
 
 /* Reverse edges by counting sort: of state t, from[first[t] .. first[t+1]). */
@@ -228,7 +228,9 @@ out:
     return st;
 }
 
-static bool begins_character(uint32_t c) { return (c & 0xC0) != 0x80; }
+static bool begins_character(uint32_t c) {
+    return (c & 0xC0) != 0x80;
+}
 
 muga_status dfa_limit_length(const dfa *a, uint64_t lo, uint64_t hi, uint64_t *work, dfa **out, muga_error *err) {
     *out = NULL;

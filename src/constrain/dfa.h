@@ -34,10 +34,10 @@ bool utf8_split(uint32_t lo, uint32_t hi, bool (*each)(void *ctx, const utf8_seq
 #define DFA_DEAD UINT32_MAX
 typedef struct dfa {
     uint32_t n_states, n_classes;
-    uint32_t start;         /* DFA_DEAD: nothing matches */
+    uint32_t start; /* DFA_DEAD: nothing matches */
     uint8_t class_of[256];
-    uint32_t *next;         /* [n_states * n_classes]; states that can't accept any more are not there */
-    uint8_t *accept;        /* [n_states] */
+    uint32_t *next;  /* [n_states * n_classes]; states that can't accept any more are not there */
+    uint8_t *accept; /* [n_states] */
 } dfa;
 
 typedef enum { REGEX_SEARCH, REGEX_WHOLE } regex_mode;

@@ -8,11 +8,10 @@
 
 #define LEAP_YEAR "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 #define DATE                                                                                                           \
-    "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"                \
+    "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"               \
     "|02-(?:0[1-9]|1[0-9]|2[0-8]))|" LEAP_YEAR "-02-29)"
 #define CLOCK "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
-#define TIME                                                                                                           \
-    "(?:" CLOCK ":[0-5][0-9](?:\\.[0-9]+)?(?:[zZ]|[+-]" CLOCK ")|23:59:60(?:\\.[0-9]+)?(?:[zZ]|[+-]00:00))"
+#define TIME "(?:" CLOCK ":[0-5][0-9](?:\\.[0-9]+)?(?:[zZ]|[+-]" CLOCK ")|23:59:60(?:\\.[0-9]+)?(?:[zZ]|[+-]00:00))"
 #define CLOCK_SPAN "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)"
 #define DURATION                                                                                                       \
     "P(?:[0-9]+W|(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)(?:" CLOCK_SPAN ")?|" CLOCK_SPAN ")"
@@ -23,10 +22,10 @@
 #define H16 "[0-9A-Fa-f]{1,4}"
 #define LS32 "(?:" H16 ":" H16 "|" IPV4 ")"
 #define IPV6                                                                                                           \
-    "(?:(?:" H16 ":){6}" LS32 "|::(?:" H16 ":){5}" LS32 "|(?:" H16 ")?::(?:" H16 ":){4}" LS32                          \
-    "|(?:(?:" H16 ":){0,1}" H16 ")?::(?:" H16 ":){3}" LS32 "|(?:(?:" H16 ":){0,2}" H16 ")?::(?:" H16 ":){2}" LS32      \
-    "|(?:(?:" H16 ":){0,3}" H16 ")?::" H16 ":" LS32 "|(?:(?:" H16 ":){0,4}" H16 ")?::" LS32                            \
-    "|(?:(?:" H16 ":){0,5}" H16 ")?::" H16 "|(?:(?:" H16 ":){0,6}" H16 ")?::)"
+    "(?:(?:" H16 ":){6}" LS32 "|::(?:" H16 ":){5}" LS32 "|(?:" H16 ")?::(?:" H16 ":){4}" LS32 "|(?:(?:" H16            \
+    ":){0,1}" H16 ")?::(?:" H16 ":){3}" LS32 "|(?:(?:" H16 ":){0,2}" H16 ")?::(?:" H16 ":){2}" LS32 "|(?:(?:" H16      \
+    ":){0,3}" H16 ")?::" H16 ":" LS32 "|(?:(?:" H16 ":){0,4}" H16 ")?::" LS32 "|(?:(?:" H16 ":){0,5}" H16 ")?::" H16   \
+    "|(?:(?:" H16 ":){0,6}" H16 ")?::)"
 #define ATEXT "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define QUOTED "\"(?:[ !#-\\[\\]-~]|\\\\[ -~])*\""
 #define EMAIL "(?:" ATEXT "(?:\\." ATEXT ")*|" QUOTED ")@(?:" HOST "|\\[" IPV4 "\\]|\\[IPv6:" IPV6 "\\])"
@@ -40,21 +39,19 @@
 #define PCHAR(U) "(?:[A-Za-z0-9._~!$&'()*+,;=:@" U "-]|" PCT ")"
 #define QUERY(U) "(?:[A-Za-z0-9._~!$&'()*+,;=:@/?" U "-]|" PCT ")*"
 #define AUTHORITY(U)                                                                                                   \
-    "(?:(?:[A-Za-z0-9._~!$&'()*+,;=:" U "-]|" PCT ")*@)?(?:\\[(?:" IPV6                                                 \
+    "(?:(?:[A-Za-z0-9._~!$&'()*+,;=:" U "-]|" PCT ")*@)?(?:\\[(?:" IPV6                                                \
     "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|(?:[A-Za-z0-9._~!$&'()*+,;=" U "-]|" PCT ")*)(?::[0-9]*)?"
 #define ABEMPTY(U) "(?:/" PCHAR(U) "*)*"
-#define HIER(U)                                                                                                        \
-    "(?://" AUTHORITY(U) ABEMPTY(U) "|/(?:" PCHAR(U) "+" ABEMPTY(U) ")?|" PCHAR(U) "+" ABEMPTY(U) ")?"
+#define HIER(U) "(?://" AUTHORITY(U) ABEMPTY(U) "|/(?:" PCHAR(U) "+" ABEMPTY(U) ")?|" PCHAR(U) "+" ABEMPTY(U) ")?"
 #define TAIL(U, P) "(?:\\?" QUERY(U P) ")?(?:#" QUERY(U) ")?"
 #define PRIVATE "\\uE000-\\uF8FF\\u{F0000}-\\u{FFFFD}\\u{100000}-\\u{10FFFD}" /* in the query of an IRI */
 #define URI(U, P) "[A-Za-z][A-Za-z0-9+.-]*:" HIER(U) TAIL(U, P)
 #define NO_COLON(U) "(?:[A-Za-z0-9._~!$&'()*+,;=@" U "-]|" PCT ")+"
-#define RELATIVE(U, P)                                                                                                    \
+#define RELATIVE(U, P)                                                                                                 \
     "(?://" AUTHORITY(U) ABEMPTY(U) "|/(?:" PCHAR(U) "+" ABEMPTY(U) ")?|" NO_COLON(U) ABEMPTY(U) ")?" TAIL(U, P)
 #define VARNAME "(?:[A-Za-z0-9_]|" PCT ")(?:\\.?(?:[A-Za-z0-9_]|" PCT "))*"
 #define VARSPEC VARNAME "(?::[1-9][0-9]{0,3}|\\*)?"
-#define TEMPLATE                                                                                                       \
-    "(?:[!#$&-;=?-\\[\\]_a-z~" UCS "]|" PCT "|\\{[+#./;?&=,!@|]?" VARSPEC "(?:," VARSPEC ")*\\})*"
+#define TEMPLATE "(?:[!#$&-;=?-\\[\\]_a-z~" UCS "]|" PCT "|\\{[+#./;?&=,!@|]?" VARSPEC "(?:," VARSPEC ")*\\})*"
 #define POINTER "(?:/(?:[^~/]|~[01])*)*"
 #define UUID "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 
@@ -90,7 +87,9 @@ const char *format_pattern(const char *name, bool *known) {
     return NULL;
 }
 
-size_t format_max_bytes(const char *name) { return strcmp(name, "hostname") == 0 ? 253 : SIZE_MAX; }
+size_t format_max_bytes(const char *name) {
+    return strcmp(name, "hostname") == 0 ? 253 : SIZE_MAX;
+}
 
 static int two_digits(const char *p) {
     return p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' ? (p[0] - '0') * 10 + p[1] - '0' : -1;
@@ -105,7 +104,8 @@ void format_normalise(const char *name, const char *p, size_t n, str *out) {
     if (n < clock + 14 || memcmp(p + clock + 5, ":60", 3) != 0)
         return;
     char sign = p[n - 6];
-    int h = two_digits(p + clock), m = two_digits(p + clock + 3), oh = two_digits(p + n - 5), om = two_digits(p + n - 2);
+    int h = two_digits(p + clock), m = two_digits(p + clock + 3), oh = two_digits(p + n - 5),
+        om = two_digits(p + n - 2);
     if ((sign != '+' && sign != '-') || h < 0 || m < 0 || oh < 0 || om < 0 || p[n - 3] != ':')
         return;
     int offset = (oh * 60 + om) * (sign == '-' ? 1 : -1);

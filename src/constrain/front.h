@@ -15,13 +15,13 @@
 #define NO_RULE UINT32_MAX
 #define LEAF_SLOTS 512u
 
-enum { /* what of a schema has already been dealt with */
-    DONE_REFS = 1,   /* $ref, $dynamicRef, allOf: their schemas are elements themselves */
-    DONE_ANY = 2,
-    DONE_ONE = 4,
-    DONE_IF = 8,
-    DONE_NOT = 16,
-    ONLY_REF = 32    /* draft 7: beside $ref nothing counts */
+enum {                /* what of a schema has already been dealt with */
+       DONE_REFS = 1, /* $ref, $dynamicRef, allOf: their schemas are elements themselves */
+       DONE_ANY = 2,
+       DONE_ONE = 4,
+       DONE_IF = 8,
+       DONE_NOT = 16,
+       ONLY_REF = 32 /* draft 7: beside $ref nothing counts */
 };
 /* Keywords of the schemas that logic_negate makes; no draft has such names. */
 #define KEY_NOT_VALUES "\x01muga notValues"   /* array: none of these */
@@ -51,23 +51,32 @@ typedef struct front {
     goal *goals;
     uint32_t n_goals, cap_goals, *table, n_table;
     uint64_t work;
-    bool open_keys;           /* some object takes keys that no schema lists */
+    bool open_keys; /* some object takes keys that no schema lists */
     uint32_t string_rule, character_rule, number_rule, space_rule, any_key_rule;
-    json_t *synthetic;        /* array that owns schemas made here */
+    json_t *synthetic; /* array that owns schemas made here */
     struct negation {
         const json_t *of, *is; /* is NULL: it can't be said */
-    } *negations;
+    } * negations;
     size_t n_negations;
     struct leaf {
         const json_t *schema;
         char *text;
         uint64_t hash;
-    } *leaves;                /* [LEAF_SLOTS] by hash; one schema a slot */
-    muga_error grounding;     /* first grounded parameter without a value; status MUGA_OK: none */
+    } * leaves;           /* [LEAF_SLOTS] by hash; one schema a slot */
+    muga_error grounding; /* first grounded parameter without a value; status MUGA_OK: none */
     muga_error *err;
 } front;
 
-enum { T_NULL = 1, T_BOOLEAN = 2, T_INTEGER = 4, T_FRACTION = 8, T_STRING = 16, T_ARRAY = 32, T_OBJECT = 64, T_ALL = 127 };
+enum {
+    T_NULL = 1,
+    T_BOOLEAN = 2,
+    T_INTEGER = 4,
+    T_FRACTION = 8,
+    T_STRING = 16,
+    T_ARRAY = 32,
+    T_OBJECT = 64,
+    T_ALL = 127
+};
 #define T_NUMBER (T_INTEGER | T_FRACTION)
 
 /* What one goal asks of its value once references are followed. */

@@ -36,8 +36,12 @@ static muga_status bad(const gbnf *x, const char *why) {
     return error_set(x->err, MUGA_E_INPUT, "grammar, line %zu, column %zu: %s", line, column, why);
 }
 
-static bool more(const gbnf *x) { return x->at < x->n; }
-static char peek(const gbnf *x) { return x->at < x->n ? x->p[x->at] : '\0'; }
+static bool more(const gbnf *x) {
+    return x->at < x->n;
+}
+static char peek(const gbnf *x) {
+    return x->at < x->n ? x->p[x->at] : '\0';
+}
 
 static bool looking_at(const gbnf *x, const char *text) {
     size_t n = strlen(text);
@@ -143,7 +147,9 @@ static muga_status take_character(gbnf *x, uint32_t *cp) {
         return bad(x, "it ends in a backslash");
     x->at++;
     switch (c) {
-    case 'x': case 'u': case 'U':
+    case 'x':
+    case 'u':
+    case 'U':
         if (!hex_value(x, digits, cp) || *cp > CP_MAX || (*cp >= 0xD800 && *cp < 0xE000))
             return bad(x, "an escape needs the hex digits of a character");
         x->at += digits;
@@ -151,7 +157,10 @@ static muga_status take_character(gbnf *x, uint32_t *cp) {
     case 't': *cp = '\t'; return MUGA_OK;
     case 'r': *cp = '\r'; return MUGA_OK;
     case 'n': *cp = '\n'; return MUGA_OK;
-    case '\\': case '"': case '[': case ']': *cp = (uint8_t)c; return MUGA_OK;
+    case '\\':
+    case '"':
+    case '[':
+    case ']': *cp = (uint8_t)c; return MUGA_OK;
     default: return bad(x, "unknown escape");
     }
 }
@@ -245,7 +254,8 @@ static muga_status take_quantifier(gbnf *x, uint32_t *min, uint32_t *max, bool *
     if (*min > *max)
         return bad(x, "a count's numbers are out of order");
     if (*min > GBNF_MAX_MIN)
-        return error_set(x->err, MUGA_E_LIMIT, "grammar: a minimum count of %u is past the limit of %u", *min, GBNF_MAX_MIN);
+        return error_set(x->err, MUGA_E_LIMIT, "grammar: a minimum count of %u is past the limit of %u", *min,
+                         GBNF_MAX_MIN);
     return MUGA_OK;
 }
 
@@ -317,7 +327,8 @@ static muga_status take_sequence(gbnf *x, bool nested, uint32_t from, uint32_t t
             graph_call(&x->g, from, part, min, max, next);
             w *= max == CALL_INF ? MAX(min, 1u) : MAX(max, 1u);
             if (w > GBNF_MAX_PRODUCT)
-                return error_set(x->err, MUGA_E_LIMIT, "grammar: nested counts multiply to more than %u", GBNF_MAX_PRODUCT);
+                return error_set(x->err, MUGA_E_LIMIT, "grammar: nested counts multiply to more than %u",
+                                 GBNF_MAX_PRODUCT);
             skip_space(x, nested);
         } else { /* not repeated: it stands here itself */
             graph_empty(&x->g, from, r.start);
@@ -360,7 +371,8 @@ static muga_status take_rule(gbnf *x) {
     if (st != MUGA_OK)
         return st;
     if (x->names[i].defined)
-        return error_set(x->err, MUGA_E_INPUT, "grammar: rule \"%.*s\" is defined twice", (int)MIN(name.n, (size_t)60), name.p);
+        return error_set(x->err, MUGA_E_INPUT, "grammar: rule \"%.*s\" is defined twice", (int)MIN(name.n, (size_t)60),
+                         name.p);
     x->names[i].defined = true;
     production r = x->g.rules[x->names[i].rule];
     st = take_alternatives(x, false, r.start, r.end, &weight);

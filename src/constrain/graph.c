@@ -5,7 +5,9 @@
 
 #include <stdio.h>
 
-static bool broken(const graph *g) { return g->nomem || g->too_large; }
+static bool broken(const graph *g) {
+    return g->nomem || g->too_large;
+}
 
 static bool reserve(graph *g, void **p, uint32_t n, uint32_t *cap, uint32_t max, size_t size) {
     if (n < *cap)
@@ -58,7 +60,9 @@ void graph_bytes(graph *g, uint32_t from, uint8_t lo, uint8_t hi, uint32_t to) {
     add_edge(g, from, (edge){.kind = EDGE_BYTES, .lo = lo, .hi = hi, .to = to});
 }
 
-void graph_empty(graph *g, uint32_t from, uint32_t to) { add_edge(g, from, (edge){.kind = EDGE_EMPTY, .to = to}); }
+void graph_empty(graph *g, uint32_t from, uint32_t to) {
+    add_edge(g, from, (edge){.kind = EDGE_EMPTY, .to = to});
+}
 
 void graph_call(graph *g, uint32_t from, uint32_t callee, uint32_t min, uint32_t max, uint32_t to) {
     if (max == 0)

@@ -40,8 +40,8 @@ typedef struct graph {
     edge *edges;
     production *rules;
     uint32_t n_nodes, cap_nodes, n_edges, cap_edges, n_rules, cap_rules;
-    uint32_t *rule_of_end; /* [n_nodes] rule + 1 at the end node of a rule, else 0; once finished */
-    uint32_t root;         /* rule */
+    uint32_t *rule_of_end;               /* [n_nodes] rule + 1 at the end node of a rule, else 0; once finished */
+    uint32_t root;                       /* rule */
     uint8_t class_of[256], byte_of[256]; /* bytes that no edge tells apart; one byte of each class */
     uint32_t n_classes;
     bool nomem, too_large;
@@ -67,10 +67,12 @@ muga_status graph_status(const graph *g, muga_error *err);
 /* What it costs to get from a node to its rule's end, and how deep that cheapest way goes. */
 #define COST_INF (UINT32_MAX / 4)
 typedef struct cost {
-    uint32_t *node;                    /* [n_nodes] tokens (bytes where no vocabulary is known) */
-    uint32_t *calls, *containers;      /* [n_rules] depth of the cheapest way through the rule, itself included */
+    uint32_t *node;               /* [n_nodes] tokens (bytes where no vocabulary is known) */
+    uint32_t *calls, *containers; /* [n_rules] depth of the cheapest way through the rule, itself included */
 } cost;
-static inline uint32_t cost_add(uint32_t a, uint32_t b) { return a + b > COST_INF ? COST_INF : a + b; }
+static inline uint32_t cost_add(uint32_t a, uint32_t b) {
+    return a + b > COST_INF ? COST_INF : a + b;
+}
 static inline uint32_t cost_times(uint32_t a, uint32_t n) {
     uint64_t x = (uint64_t)a * n;
     return x > COST_INF ? COST_INF : (uint32_t)x;

@@ -34,7 +34,9 @@ static bool alphanumeric_before(span t, size_t at) {
     return false;
 }
 
-static bool is_character_start(span t, size_t at) { return at >= t.n || ((uint8_t)t.p[at] & 0xC0) != 0x80; }
+static bool is_character_start(span t, size_t at) {
+    return at >= t.n || ((uint8_t)t.p[at] & 0xC0) != 0x80;
+}
 
 static muga_status add_value(json_t *out, json_t *value, muga_error *err) {
     if (!value)
@@ -116,7 +118,9 @@ static muga_status find_words(const json_t *words, span t, uint64_t *work, json_
 
 /* ---- numbers ---- */
 
-static bool digit_at(span t, size_t i) { return i < t.n && t.p[i] >= '0' && t.p[i] <= '9'; }
+static bool digit_at(span t, size_t i) {
+    return i < t.n && t.p[i] >= '0' && t.p[i] <= '9';
+}
 
 /* The end of everything at i that is written like one number: digits, points and commas between digits. */
 static size_t number_end(span t, size_t i, size_t *n_marks, size_t *mark) {

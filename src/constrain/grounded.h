@@ -4,7 +4,7 @@
 
 #include "constrain/constrain.h"
 
-#define GROUNDED_MAX_BYTES 256   /* of one value */
+#define GROUNDED_MAX_BYTES 256 /* of one value */
 #define GROUNDED_MAX_VALUES 4096
 
 /* What to look for; at least one is set. */

@@ -22,12 +22,12 @@ struct constrain_trie {
     uint32_t n_nodes, n_tokens, n_words, max_depth; /* n_words: 64-bit words of a mask */
     bool single[256];                               /* the byte is a piece of its own */
     struct quoted {
-        uint32_t id, at, n;                         /* bytes[at, at + n) */
+        uint32_t id, at, n; /* bytes[at, at + n) */
         uint32_t n_quotes;
-    } *quoted;                                      /* pieces with a quotation mark: only they can finish a key */
+    } * quoted; /* pieces with a quotation mark: only they can finish a key */
     char *bytes;
     uint32_t n_quoted;
-    uint64_t serial;                                /* hash of the pieces: which vocabulary this is */
+    uint64_t serial; /* hash of the pieces: which vocabulary this is */
 };
 
 /* ---- run time ----
@@ -57,11 +57,11 @@ typedef struct config {
 typedef struct state_set {
     size_t at; /* in configs */
     uint32_t n;
-    uint32_t cost;   /* tokens to the end of the text; COST_INF: not with this vocabulary */
+    uint32_t cost; /* tokens to the end of the text; COST_INF: not with this vocabulary */
     bool complete;
-    int16_t only;    /* the one byte that can follow, or -1 */
-    uint32_t *row;   /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
-    uint64_t *mask;  /* every admissible token whose end can be completed; in the arena; NULL: not yet */
+    int16_t only;       /* the one byte that can follow, or -1 */
+    uint32_t *row;      /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
+    uint64_t *mask;     /* every admissible token whose end can be completed; in the arena; NULL: not yet */
     uint32_t mask_cost; /* largest cost behind a token of mask */
 } state_set;
 
@@ -78,22 +78,22 @@ typedef struct run_tables {
 struct constrain_state {
     constrain_grammar *grammar;
     uint32_t set;
-    keys keys, scratch;                             /* used where grammar.open_keys */
+    keys keys, scratch; /* used where grammar.open_keys */
     constrain_state *prev, *next;
 };
 
 struct constrain_grammar {
     graph graph;
-    cost bytes;            /* costs where every byte is a token; closing distances without a vocabulary */
-    bool *has_bytes;       /* [n_nodes] a byte edge leaves it */
+    cost bytes;      /* costs where every byte is a token; closing distances without a vocabulary */
+    bool *has_bytes; /* [n_nodes] a byte edge leaves it */
     pthread_mutex_t lock;
     bool has_lock;
-    bool open_keys;        /* objects may have keys that the grammar doesn't list */
+    bool open_keys; /* objects may have keys that the grammar doesn't list */
     run_tables run;
-    cost tokens;           /* costs for the vocabulary `serial` */
-    uint64_t serial;       /* 0: none bound, `bytes` counts */
+    cost tokens;     /* costs for the vocabulary `serial` */
+    uint64_t serial; /* 0: none bound, `bytes` counts */
     constrain_state *states;
-    uint32_t start;        /* set */
+    uint32_t start; /* set */
     /* scratch of one closure */
     config *work, *found;
     uint32_t cap_work, cap_found, n_found;
@@ -102,7 +102,7 @@ struct constrain_grammar {
 };
 
 #define RUN_MAX_CONFIGS_A_SET 4096u
-#define RUN_MAX_BYTES ((size_t)96 << 20)   /* rows and masks of one grammar */
+#define RUN_MAX_BYTES ((size_t)96 << 20)     /* rows and masks of one grammar */
 #define RUN_COLLECT_BYTES ((size_t)48 << 20) /* rebuild past this */
 #define RUN_MAX_CONFIGS ((size_t)8 << 20)
 #define RUN_COLLECT_CONFIGS ((size_t)3 << 20)

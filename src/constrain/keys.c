@@ -51,7 +51,9 @@ bool keys_copy(keys *to, const keys *from) {
     return true;
 }
 
-static uint32_t key_start(const keys *k, uint32_t i) { return i ? k->ends[i - 1] : 0; }
+static uint32_t key_start(const keys *k, uint32_t i) {
+    return i ? k->ends[i - 1] : 0;
+}
 
 /* Finished keys of this object that begin with (whole: are) the current one. */
 static uint32_t count_matches(const keys *k, bool whole) {
@@ -64,8 +66,12 @@ static uint32_t count_matches(const keys *k, bool whole) {
     return count;
 }
 
-bool keys_inside(const keys *k) { return k->mode >= M_KEY; }
-uint32_t keys_margin(const keys *k) { return keys_inside(k) ? count_matches(k, false) : 0; }
+bool keys_inside(const keys *k) {
+    return k->mode >= M_KEY;
+}
+uint32_t keys_margin(const keys *k) {
+    return keys_inside(k) ? count_matches(k, false) : 0;
+}
 
 static void open_container(keys *k, bool object) {
     if (k->depth < KEYS_MAX_DEPTH) {

@@ -8,16 +8,16 @@
 #define KEYS_MAX_DEPTH 130
 
 typedef struct keys {
-    uint8_t mode, hex;             /* keys.c */
+    uint8_t mode, hex; /* keys.c */
     bool key_next;
     uint16_t depth;
     struct {
         bool object;
-        uint32_t first_key;        /* index of the object's first key */
+        uint32_t first_key; /* index of the object's first key */
     } level[KEYS_MAX_DEPTH];
-    char *bytes;                   /* finished keys one after another, then the one being written */
+    char *bytes; /* finished keys one after another, then the one being written */
     uint32_t n_bytes, cap_bytes;
-    uint32_t *ends;                /* [n_keys] end of each finished key in bytes */
+    uint32_t *ends; /* [n_keys] end of each finished key in bytes */
     uint32_t n_keys, cap_keys;
 } keys;
 

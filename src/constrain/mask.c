@@ -229,8 +229,8 @@ static muga_status admit(constrain_state *s, const way *w, uint32_t n, uint32_t 
 
 /* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
  * cost. keyed: the state's keys count against the budget too. */
-static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t budget, bool keyed, way *w, uint64_t *mask,
-                        uint32_t *dearest, muga_error *err) {
+static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t budget, bool keyed, way *w,
+                        uint64_t *mask, uint32_t *dearest, muga_error *err) {
     constrain_grammar *g = s->grammar;
     w->sets[0] = s->set;
     *dearest = 0;
@@ -357,9 +357,10 @@ static muga_status mask_locked(constrain_state *s, const constrain_trie *t, uint
         uint32_t need = g->run.sets[s->set].cost;
         st = need >= COST_INF
                  ? error_set(err, MUGA_E_INPUT, "constraint: this vocabulary lacks bytes that every completion needs")
-                 : error_set(err, MUGA_E_LIMIT,
-                             "constraint: the token limit leaves %u tokens, the shortest valid value needs up to %u more",
-                             tokens_left, need);
+                 : error_set(
+                       err, MUGA_E_LIMIT,
+                       "constraint: the token limit leaves %u tokens, the shortest valid value needs up to %u more",
+                       tokens_left, need);
     }
     return st;
 }

@@ -4,9 +4,9 @@
 
 #include "base/json.h"
 
-int number_compare(const json_t *a, const json_t *b);           /* <0, 0, >0 */
-bool number_is_integer(const json_t *v);                        /* 1.0 is one */
-bool number_is_multiple(const json_t *v, const json_t *of);     /* of > 0 */
+int number_compare(const json_t *a, const json_t *b);       /* <0, 0, >0 */
+bool number_is_integer(const json_t *v);                    /* 1.0 is one */
+bool number_is_multiple(const json_t *v, const json_t *of); /* of > 0 */
 
 /* sign * digits * 10^exponent; digits without zeros at either end (0: "", exponent 0). */
 typedef struct decimal {

@@ -25,21 +25,21 @@ typedef struct bound {
 typedef struct situation { /* packed into the key of a node */
     bool low, high;        /* the digits so far are those of the lower, upper bound */
     bool fraction;
-    int position;          /* integer digits left, or fraction digits read */
-    int tag;               /* what the fraction must know of the integer part: tag_of */
-    uint32_t rest;         /* value so far modulo m */
+    int position;  /* integer digits left, or fraction digits read */
+    int tag;       /* what the fraction must know of the integer part: tag_of */
+    uint32_t rest; /* value so far modulo m */
 } situation;
 
 typedef struct digits {
     graph *g;
     bound lo, hi;
-    bool whole_only;       /* no fraction but ".0" */
-    bool scaled;           /* there is a divisor */
-    bool unbounded;        /* any digits will do: no bound to be exact about */
+    bool whole_only; /* no fraction but ".0" */
+    bool scaled;     /* there is a divisor */
+    bool unbounded;  /* any digits will do: no bound to be exact about */
     int max_part;
-    uint32_t m, n_scale;   /* value * 10^n_scale is a multiple of m */
+    uint32_t m, n_scale; /* value * 10^n_scale is a multiple of m */
     uint32_t to;
-    uint32_t *nodes;       /* by key, node + 1 */
+    uint32_t *nodes; /* by key, node + 1 */
     uint64_t *queue;
     size_t n_queue, cap_queue, n_keys, n_tags;
     bool nomem;
@@ -296,8 +296,10 @@ static muga_status read_limits(shape *s, limits *l) {
     static const struct {
         const char *keyword;
         bool upper, is_open;
-    } bounds[] = {{"minimum", false, false}, {"exclusiveMinimum", false, true},
-                  {"maximum", true, false}, {"exclusiveMaximum", true, true}};
+    } bounds[] = {{"minimum", false, false},
+                  {"exclusiveMinimum", false, true},
+                  {"maximum", true, false},
+                  {"exclusiveMaximum", true, true}};
     *l = (limits){.integer = !(s->types & T_FRACTION)};
     for (uint32_t i = 0; i < s->all.n; i++) {
         const json_t *schema = s->all.e[i].schema;

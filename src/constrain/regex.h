@@ -11,11 +11,11 @@ typedef enum { RE_EMPTY, RE_SET, RE_CAT, RE_ALT, RE_REPEAT, RE_BEGIN, RE_END, RE
 typedef struct re_node re_node;
 struct re_node {
     re_kind kind;
-    uint32_t min, max;       /* RE_REPEAT */
-    cp_set set;              /* RE_SET; normalised; released with the tree */
-    re_node *first, *last;   /* children: RE_CAT, RE_ALT, RE_REPEAT (one) */
-    re_node *next;           /* next sibling */
-    re_node *all;            /* every node of the tree, for release */
+    uint32_t min, max;     /* RE_REPEAT */
+    cp_set set;            /* RE_SET; normalised; released with the tree */
+    re_node *first, *last; /* children: RE_CAT, RE_ALT, RE_REPEAT (one) */
+    re_node *next;         /* next sibling */
+    re_node *all;          /* every node of the tree, for release */
 };
 typedef struct re_tree {
     arena a;

@@ -159,11 +159,11 @@ typedef struct maker {
     uint32_t *mark, *stack, *found; /* [f->n] */
     struct seeded {
         uint32_t seed[2], set;
-    } *seeded; /* [SEED_SLOTS]: which state one or two nodes close to; saves closing a large class again and again */
+    } * seeded; /* [SEED_SLOTS]: which state one or two nodes close to; saves closing a large class again and again */
     uint32_t stamp, n_found;
     struct linked {
         uint32_t to, next;
-    } *linked;             /* successors by class: head[class], then next */
+    } * linked; /* successors by class: head[class], then next */
     uint32_t n_linked, cap_linked, head[256];
     uint8_t first_of[256]; /* a byte of each class */
     dfa *d;
@@ -173,7 +173,8 @@ typedef struct maker {
 
 static muga_status spend(maker *m, uint64_t n) {
     if (*m->work < n)
-        return error_set(m->err, MUGA_E_LIMIT, "pattern: takes more work to compile than the budget allows; simplify it");
+        return error_set(m->err, MUGA_E_LIMIT,
+                         "pattern: takes more work to compile than the budget allows; simplify it");
     *m->work -= n;
     return MUGA_OK;
 }

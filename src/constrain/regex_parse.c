@@ -54,7 +54,9 @@ static bool looking_at(const parser *ps, const char *text) {
 
 /* ---- classes ---- */
 
-static void add_digits(cp_set *s) { cp_add(s, '0', '9'); }
+static void add_digits(cp_set *s) {
+    cp_add(s, '0', '9');
+}
 static void add_word(cp_set *s) {
     cp_add(s, '0', '9');
     cp_add(s, 'A', 'Z');
@@ -62,7 +64,7 @@ static void add_word(cp_set *s) {
     cp_add(s, 'a', 'z');
 }
 static void add_space(cp_set *s) { /* ECMA-262 WhiteSpace and LineTerminator */
-    static const cp_range spaces[] = {{9, 13},         {32, 32},         {0xA0, 0xA0},     {0x1680, 0x1680},
+    static const cp_range spaces[] = {{9, 13},          {32, 32},         {0xA0, 0xA0},     {0x1680, 0x1680},
                                       {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
                                       {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
     for (size_t i = 0; i < ARRAY_LEN(spaces); i++)
@@ -90,12 +92,27 @@ static bool category_mask(const char *name, size_t n, uint32_t *mask) {
                                               "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
     static const struct {
         const char *name, *is;
-    } long_names[] = {{"Letter", "L"}, {"Uppercase_Letter", "Lu"}, {"Lowercase_Letter", "Ll"},
-                      {"Titlecase_Letter", "Lt"}, {"Modifier_Letter", "Lm"}, {"Other_Letter", "Lo"},
-                      {"Mark", "M"}, {"Number", "N"}, {"Decimal_Number", "Nd"}, {"digit", "Nd"},
-                      {"Letter_Number", "Nl"}, {"Punctuation", "P"}, {"punct", "P"}, {"Symbol", "S"},
-                      {"Currency_Symbol", "Sc"}, {"Math_Symbol", "Sm"}, {"Separator", "Z"},
-                      {"Space_Separator", "Zs"}, {"Other", "C"}, {"Control", "Cc"}, {"cntrl", "Cc"}};
+    } long_names[] = {{"Letter", "L"},
+                      {"Uppercase_Letter", "Lu"},
+                      {"Lowercase_Letter", "Ll"},
+                      {"Titlecase_Letter", "Lt"},
+                      {"Modifier_Letter", "Lm"},
+                      {"Other_Letter", "Lo"},
+                      {"Mark", "M"},
+                      {"Number", "N"},
+                      {"Decimal_Number", "Nd"},
+                      {"digit", "Nd"},
+                      {"Letter_Number", "Nl"},
+                      {"Punctuation", "P"},
+                      {"punct", "P"},
+                      {"Symbol", "S"},
+                      {"Currency_Symbol", "Sc"},
+                      {"Math_Symbol", "Sm"},
+                      {"Separator", "Z"},
+                      {"Space_Separator", "Zs"},
+                      {"Other", "C"},
+                      {"Control", "Cc"},
+                      {"cntrl", "Cc"}};
     span s = span_of(name, n);
     for (size_t i = 0; i < ARRAY_LEN(long_names); i++)
         if (span_equal_string(s, long_names[i].name))
@@ -192,13 +209,17 @@ static muga_status parse_escape(parser *ps, bool in_class, cp_set *s, bool *is_s
         return bad(ps, begin, "it ends in a backslash");
     char c = ps->p[ps->at++];
     switch (c) {
-    case 'd': case 'D': case 'w': case 'W': case 's': case 'S':
+    case 'd':
+    case 'D':
+    case 'w':
+    case 'W':
+    case 's':
+    case 'S':
         add_class_escape(s, c);
         *is_set = true;
         return MUGA_OK;
-    case 'p': case 'P':
-        *is_set = true;
-        return add_property(ps, s, c == 'P');
+    case 'p':
+    case 'P': *is_set = true; return add_property(ps, s, c == 'P');
     case 't': *cp = '\t'; return MUGA_OK;
     case 'n': *cp = '\n'; return MUGA_OK;
     case 'v': *cp = '\v'; return MUGA_OK;

@@ -8,8 +8,8 @@
 
 muga_status front_spend(front *f, uint64_t n) {
     if (f->work < n)
-        return error_set(f->err, MUGA_E_LIMIT, "schema: takes more work to compile than the budget of %u steps; simplify it",
-                         FRONT_MAX_WORK);
+        return error_set(f->err, MUGA_E_LIMIT,
+                         "schema: takes more work to compile than the budget of %u steps; simplify it", FRONT_MAX_WORK);
     f->work -= n;
     return MUGA_OK;
 }
@@ -47,8 +47,8 @@ static bool find_pointer(const json_t *at, const json_t *target, int depth, str 
 muga_status front_refuse(front *f, const json_t *schema, const char *keyword, const char *why) {
     str p = STR_INIT;
     bool found = find_pointer(f->root, schema, 0, &p);
-    muga_status st = error_set(f->err, MUGA_E_INPUT, "schema at \"%.120s\": \"%s\" %s", found ? str_get(&p) : "?",
-                               keyword, why);
+    muga_status st =
+        error_set(f->err, MUGA_E_INPUT, "schema at \"%.120s\": \"%s\" %s", found ? str_get(&p) : "?", keyword, why);
     str_release(&p);
     return st;
 }
@@ -90,7 +90,8 @@ static const json_t *leaf_twin(front *f, const json_t *schema) {
     str text = STR_INIT;
     const json_t *twin = schema;
     if (json_is_object(schema) && json_object_size(schema) <= 8 && leaf_text(schema, &text)) {
-        uint64_t h = hash64(str_get(&text), text.len, schema_index_is_draft7(&f->index, schema_index_resource(&f->index, schema)));
+        uint64_t h = hash64(str_get(&text), text.len,
+                            schema_index_is_draft7(&f->index, schema_index_resource(&f->index, schema)));
         struct leaf *slot = &f->leaves[h % LEAF_SLOTS];
         if (slot->schema && slot->hash == h && span_equal_string(span_of(str_get(&text), text.len), slot->text)) {
             twin = slot->schema;
@@ -185,7 +186,8 @@ muga_status front_goal(front *f, goal_list *l, uint32_t *rule) {
     if (st == MUGA_OK)
         st = grow_goals(f);
     if (st == MUGA_OK && f->n_goals >= FRONT_MAX_GOALS)
-        st = error_set(f->err, MUGA_E_LIMIT, "schema: its alternatives multiply to more than %u cases", FRONT_MAX_GOALS);
+        st =
+            error_set(f->err, MUGA_E_LIMIT, "schema: its alternatives multiply to more than %u cases", FRONT_MAX_GOALS);
     if (st != MUGA_OK) {
         goal_list_release(l);
         return st;
@@ -230,7 +232,8 @@ uint32_t front_space(front *f, uint32_t from) {
         f->space_rule = graph_rule(&f->g);
         static const char spaces[] = " \t\n\r";
         for (const char *p = spaces; *p && !f->g.nomem && !f->g.too_large; p++)
-            graph_bytes(&f->g, f->g.rules[f->space_rule].start, (uint8_t)*p, (uint8_t)*p, f->g.rules[f->space_rule].end);
+            graph_bytes(&f->g, f->g.rules[f->space_rule].start, (uint8_t)*p, (uint8_t)*p,
+                        f->g.rules[f->space_rule].end);
     }
     uint32_t to = graph_node(&f->g);
     graph_call(&f->g, from, f->space_rule, 0, MAX_SPACE, to);
@@ -239,7 +242,9 @@ uint32_t front_space(front *f, uint32_t from) {
 
 /* ---- shape ---- */
 
-bool shape_counts(const shape *s, uint32_t i) { return (s->all.e[i].done & ONLY_REF) == 0; }
+bool shape_counts(const shape *s, uint32_t i) {
+    return (s->all.e[i].done & ONLY_REF) == 0;
+}
 
 static muga_status expand_one(front *f, shape *s, const json_t *target, int32_t parent) {
     for (int32_t i = parent; i >= 0; i = s->all.e[i].parent)
@@ -311,8 +316,8 @@ static uint32_t type_bit(const char *name) {
     static const struct {
         const char *name;
         uint32_t bits;
-    } types[] = {{"null", T_NULL}, {"boolean", T_BOOLEAN}, {"integer", T_INTEGER}, {"number", T_NUMBER},
-                 {"string", T_STRING}, {"array", T_ARRAY}, {"object", T_OBJECT}};
+    } types[] = {{"null", T_NULL},     {"boolean", T_BOOLEAN}, {"integer", T_INTEGER}, {"number", T_NUMBER},
+                 {"string", T_STRING}, {"array", T_ARRAY},     {"object", T_OBJECT}};
     for (size_t i = 0; name && i < ARRAY_LEN(types); i++)
         if (strcmp(types[i].name, name) == 0)
             return types[i].bits;
@@ -529,9 +534,16 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
     static const constrain_options none = {0};
     muga_error own = {0};
     *out = NULL;
-    front f = {.root = schema, .options = options ? options : &none, .work = FRONT_MAX_WORK, .err = &own,
-               .string_rule = NO_RULE, .character_rule = NO_RULE, .number_rule = NO_RULE, .space_rule = NO_RULE,
-               .any_key_rule = NO_RULE, .synthetic = json_array()};
+    front f = {.root = schema,
+               .options = options ? options : &none,
+               .work = FRONT_MAX_WORK,
+               .err = &own,
+               .string_rule = NO_RULE,
+               .character_rule = NO_RULE,
+               .number_rule = NO_RULE,
+               .space_rule = NO_RULE,
+               .any_key_rule = NO_RULE,
+               .synthetic = json_array()};
     if (!json_is_object(schema) && !json_is_boolean(schema)) {
         json_decref(f.synthetic);
         return error_set(err, MUGA_E_INPUT, "schema: must be an object or a boolean");

@@ -67,7 +67,9 @@ static uint32_t further_rule(front *f, uint32_t item) {
     return r;
 }
 
-static uint32_t call_count(uint64_t n) { return n >= CALL_INF ? CALL_INF : (uint32_t)n; }
+static uint32_t call_count(uint64_t n) {
+    return n >= CALL_INF ? CALL_INF : (uint32_t)n;
+}
 
 muga_status arrays_build(shape *s, uint32_t from, uint32_t to) {
     front *f = s->f;

@@ -219,18 +219,32 @@ typedef enum { HOLDS_SCHEMA, HOLDS_ARRAY, HOLDS_MAP, HOLDS_EITHER } holds;
 static const struct {
     const char *keyword;
     holds kind;
-} subschema_places[] = {
-    {"$defs", HOLDS_MAP}, {"definitions", HOLDS_MAP}, {"properties", HOLDS_MAP}, {"patternProperties", HOLDS_MAP},
-    {"dependentSchemas", HOLDS_MAP}, {"dependencies", HOLDS_MAP}, {"allOf", HOLDS_ARRAY}, {"anyOf", HOLDS_ARRAY},
-    {"oneOf", HOLDS_ARRAY}, {"prefixItems", HOLDS_ARRAY}, {"items", HOLDS_EITHER}, {"additionalItems", HOLDS_SCHEMA},
-    {"additionalProperties", HOLDS_SCHEMA}, {"contains", HOLDS_SCHEMA}, {"propertyNames", HOLDS_SCHEMA},
-    {"not", HOLDS_SCHEMA}, {"if", HOLDS_SCHEMA}, {"then", HOLDS_SCHEMA}, {"else", HOLDS_SCHEMA},
-    {"unevaluatedItems", HOLDS_SCHEMA}, {"unevaluatedProperties", HOLDS_SCHEMA}, {"contentSchema", HOLDS_SCHEMA}};
+} subschema_places[] = {{"$defs", HOLDS_MAP},
+                        {"definitions", HOLDS_MAP},
+                        {"properties", HOLDS_MAP},
+                        {"patternProperties", HOLDS_MAP},
+                        {"dependentSchemas", HOLDS_MAP},
+                        {"dependencies", HOLDS_MAP},
+                        {"allOf", HOLDS_ARRAY},
+                        {"anyOf", HOLDS_ARRAY},
+                        {"oneOf", HOLDS_ARRAY},
+                        {"prefixItems", HOLDS_ARRAY},
+                        {"items", HOLDS_EITHER},
+                        {"additionalItems", HOLDS_SCHEMA},
+                        {"additionalProperties", HOLDS_SCHEMA},
+                        {"contains", HOLDS_SCHEMA},
+                        {"propertyNames", HOLDS_SCHEMA},
+                        {"not", HOLDS_SCHEMA},
+                        {"if", HOLDS_SCHEMA},
+                        {"then", HOLDS_SCHEMA},
+                        {"else", HOLDS_SCHEMA},
+                        {"unevaluatedItems", HOLDS_SCHEMA},
+                        {"unevaluatedProperties", HOLDS_SCHEMA},
+                        {"contentSchema", HOLDS_SCHEMA}};
 
 static muga_status walk(schema_index *x, const json_t *schema, uint32_t resource, int depth, muga_error *err);
 
-static muga_status walk_children(schema_index *x, const json_t *schema, uint32_t resource, int depth,
-                                 muga_error *err) {
+static muga_status walk_children(schema_index *x, const json_t *schema, uint32_t resource, int depth, muga_error *err) {
     muga_status st = MUGA_OK;
     for (size_t i = 0; i < ARRAY_LEN(subschema_places) && st == MUGA_OK; i++) {
         const json_t *v = json_object_get(schema, subschema_places[i].keyword);

@@ -47,8 +47,8 @@ void schema_index_release(schema_index *x);
 uint32_t schema_index_resource(const schema_index *x, const json_t *schema);
 /* `ref` as written in a schema of `resource`. *anchor: the dynamic anchor's name it names, or NULL. A place that the
  * walk had not reached is walked now. MUGA_E_INPUT: there is no such place. */
-MUGA_MUST_USE muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char *ref,
-                                               const json_t **out, const char **anchor, muga_error *err);
+MUGA_MUST_USE muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char *ref, const json_t **out,
+                                               const char **anchor, muga_error *err);
 /* NULL: the resource has no such dynamic anchor. */
 const json_t *schema_index_dynamic(const schema_index *x, uint32_t resource, const char *name);
 /* A schema of schemas by its URI (without fragment), as JSON text; NULL: not one. */

@@ -46,7 +46,9 @@ static const json_t *value_at(const json_t *x, size_t i) {
     const json_t *c = json_object_get(x, "const");
     return c ? c : json_array_get(json_object_get(x, "enum"), i);
 }
-static bool has_values(const json_t *x) { return json_object_get(x, "const") || json_object_get(x, "enum"); }
+static bool has_values(const json_t *x) {
+    return json_object_get(x, "const") || json_object_get(x, "enum");
+}
 
 static bool values_disjoint(front *f, const json_t *a, const json_t *b) {
     for (size_t i = 0; i < n_values(a); i++) {
@@ -118,8 +120,7 @@ bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth) {
         return true;
     if ((types & ~(uint32_t)T_NUMBER) == 0 && (ranges_disjoint(a, b) || ranges_disjoint(b, a)))
         return true;
-    return (types & ~(uint32_t)T_OBJECT) == 0 &&
-           (members_disjoint(f, a, b, depth) || members_disjoint(f, b, a, depth));
+    return (types & ~(uint32_t)T_OBJECT) == 0 && (members_disjoint(f, a, b, depth) || members_disjoint(f, b, a, depth));
 }
 
 static muga_status keep_synthetic(front *f, json_t *made, const json_t **out) {
@@ -173,8 +174,8 @@ muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t
     *out = NULL;
     for (size_t i = 0; i < json_array_size(alternatives); i++) {
         const json_t *x = json_array_get(alternatives, i);
-        size_t plain = (json_object_get(x, "const") || json_object_get(x, "enum")) + (json_object_get(x, "title") != NULL) +
-                       (json_object_get(x, "description") != NULL);
+        size_t plain = (json_object_get(x, "const") || json_object_get(x, "enum")) +
+                       (json_object_get(x, "title") != NULL) + (json_object_get(x, "description") != NULL);
         if (!has_values(x) || json_object_size(x) != plain)
             return MUGA_OK;
     }
@@ -208,7 +209,9 @@ static bool add_case(json_t *cases, const char *type, const char *key, json_t *v
     return ok;
 }
 
-static json_t *shared(const json_t *v) { return json_incref((json_t *)(uintptr_t)v); }
+static json_t *shared(const json_t *v) {
+    return json_incref((json_t *)(uintptr_t)v);
+}
 
 static bool negate_type(json_t *cases, const json_t *x) {
     static const char *const names[] = {"null", "boolean", "integer", "string", "array", "object"};
@@ -230,8 +233,10 @@ static bool negate_type(json_t *cases, const json_t *x) {
 }
 
 static bool negate_bound(json_t *cases, const json_t *x) {
-    static const char *const opposite[][2] = {{"minimum", "exclusiveMaximum"}, {"exclusiveMinimum", "maximum"},
-                                              {"maximum", "exclusiveMinimum"}, {"exclusiveMaximum", "minimum"}};
+    static const char *const opposite[][2] = {{"minimum", "exclusiveMaximum"},
+                                              {"exclusiveMinimum", "maximum"},
+                                              {"maximum", "exclusiveMinimum"},
+                                              {"exclusiveMaximum", "minimum"}};
     for (size_t i = 0; i < ARRAY_LEN(opposite); i++) {
         const json_t *v = json_object_get(x, opposite[i][0]);
         if (v && (!json_is_number(v) || !add_case(cases, "number", opposite[i][1], shared(v))))
@@ -306,11 +311,27 @@ static bool negate_values(json_t *cases, const json_t *x) {
 
 /* No assertion without an opposite here. */
 static bool only_known(const json_t *x) {
-    static const char *const assertions[] = {
-        "multipleOf", "format", "uniqueItems", "contains", "minContains", "maxContains", "items", "prefixItems",
-        "additionalItems", "additionalProperties", "patternProperties", "propertyNames", "dependencies",
-        "dependentRequired", "dependentSchemas", "oneOf", "if", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef",
-        "from"};
+    static const char *const assertions[] = {"multipleOf",
+                                             "format",
+                                             "uniqueItems",
+                                             "contains",
+                                             "minContains",
+                                             "maxContains",
+                                             "items",
+                                             "prefixItems",
+                                             "additionalItems",
+                                             "additionalProperties",
+                                             "patternProperties",
+                                             "propertyNames",
+                                             "dependencies",
+                                             "dependentRequired",
+                                             "dependentSchemas",
+                                             "oneOf",
+                                             "if",
+                                             "unevaluatedItems",
+                                             "unevaluatedProperties",
+                                             "$dynamicRef",
+                                             "from"};
     for (size_t i = 0; i < ARRAY_LEN(assertions); i++)
         if (json_object_get(x, assertions[i]))
             return false;
@@ -374,8 +395,8 @@ muga_status logic_negate(front *f, const json_t *x, int depth, const json_t **ou
     bool ok = cases != NULL;
     if (ok && json_object_get(x, "type"))
         ok = negate_type(cases, x);
-    ok = ok && negate_bound(cases, x) && negate_size(cases, x) && negate_required(cases, x) && negate_values(cases, x) &&
-         (!pattern || add_case(cases, "string", KEY_NOT_PATTERN, shared(pattern))) &&
+    ok = ok && negate_bound(cases, x) && negate_size(cases, x) && negate_required(cases, x) &&
+         negate_values(cases, x) && (!pattern || add_case(cases, "string", KEY_NOT_PATTERN, shared(pattern))) &&
          (!no || json_array_append(cases, (json_t *)(uintptr_t)no) == 0) &&
          negate_properties(f, cases, x, depth, &st) && negate_combined(f, cases, x, depth, &st);
     if (!ok) {

@@ -32,12 +32,12 @@ typedef struct object {
     size_t n_props, cap_props;
     uint32_t *table, n_table; /* of props by key */
     uint64_t min, max;
-    uint32_t top;             /* counts 0..top are told apart */
-    dfa *names;               /* what propertyNames says of other keys; NULL: nothing */
-    json_t *owned;            /* names that came out of propertyNames */
-    bool closed;              /* propertyNames lists all keys there are */
-    uint32_t other;           /* rule of one other member; NO_RULE: none allowed */
-    uint32_t *p;              /* [(n_props + 1) * (top + 1)] */
+    uint32_t top;   /* counts 0..top are told apart */
+    dfa *names;     /* what propertyNames says of other keys; NULL: nothing */
+    json_t *owned;  /* names that came out of propertyNames */
+    bool closed;    /* propertyNames lists all keys there are */
+    uint32_t other; /* rule of one other member; NO_RULE: none allowed */
+    uint32_t *p;    /* [(n_props + 1) * (top + 1)] */
 } object;
 
 static muga_status refuse_unenforceable(shape *s) {
@@ -398,9 +398,15 @@ static muga_status build_other(object *o, const key_patterns *p) {
 
 /* ---- the rule ---- */
 
-static uint32_t *at(object *o, size_t i, uint32_t c) { return &o->p[i * (o->top + 1) + c]; }
-static uint32_t counted(const object *o, uint32_t c) { return MIN(c + 1, o->top); }
-static bool room_for_one(const object *o, uint32_t c) { return o->max == UINT64_MAX || c < o->max; }
+static uint32_t *at(object *o, size_t i, uint32_t c) {
+    return &o->p[i * (o->top + 1) + c];
+}
+static uint32_t counted(const object *o, uint32_t c) {
+    return MIN(c + 1, o->top);
+}
+static bool room_for_one(const object *o, uint32_t c) {
+    return o->max == UINT64_MAX || c < o->max;
+}
 
 static uint32_t comma(front *f, uint32_t from) {
     return front_space(f, front_literal(f, front_space(f, from), ","));

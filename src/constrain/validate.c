@@ -189,8 +189,8 @@ static muga_status check_refs(run *r, const call *c, bool *stop) {
             return unusable(r, keywords[k], "must be a string");
         const json_t *target;
         const char *anchor;
-        muga_status st = schema_index_resolve(r->index, c->scope->resource, json_string_value(v), &target, &anchor,
-                                              r->err);
+        muga_status st =
+            schema_index_resolve(r->index, c->scope->resource, json_string_value(v), &target, &anchor, r->err);
         if (st != MUGA_OK)
             return st;
         if (k == 1 && anchor) /* the outermost resource that has this dynamic anchor */
@@ -250,8 +250,8 @@ static muga_status check_type(run *r, const call *c) {
     if (any)
         return MUGA_OK;
     char why[120];
-    snprintf(why, sizeof why, "expected %.60s, found %s", n == 1 && json_is_string(v) ? json_string_value(v) : "another",
-             type_name(c->data));
+    snprintf(why, sizeof why, "expected %.60s, found %s",
+             n == 1 && json_is_string(v) ? json_string_value(v) : "another", type_name(c->data));
     return invalid(r, c, "type", why);
 }
 
@@ -620,7 +620,8 @@ static muga_status check_dependencies(run *r, const call *c) {
     static const char *const keywords[] = {"dependencies", "dependentRequired", "dependentSchemas"};
     for (int k = 0; k < 3; k++) {
         const json_t *v = json_object_get(c->schema, keywords[k]);
-        if (!v || (k > 0 && c->draft7) || (k == 0 && r->index->resources[c->scope->resource].draft == CONSTRAIN_DRAFT_2020_12))
+        if (!v || (k > 0 && c->draft7) ||
+            (k == 0 && r->index->resources[c->scope->resource].draft == CONSTRAIN_DRAFT_2020_12))
             continue;
         for (void *it = json_object_iter((json_t *)(uintptr_t)v); it;
              it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
@@ -743,8 +744,11 @@ static void run_release(run *r) {
 muga_status constrain_validate(const json_t *schema, const json_t *data, const constrain_validate_options *options,
                                muga_error *err) {
     schema_index index;
-    run r = {.index = &index, .formats = options && options->formats, .work = VALIDATE_MAX_WORK,
-             .pattern_work = VALIDATE_PATTERN_WORK, .err = err};
+    run r = {.index = &index,
+             .formats = options && options->formats,
+             .work = VALIDATE_MAX_WORK,
+             .pattern_work = VALIDATE_PATTERN_WORK,
+             .err = err};
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return error_set(err, MUGA_E_INPUT, "schema: must be an object or a boolean");
     muga_status st = schema_index_init(&index, schema, options ? options->draft : CONSTRAIN_DRAFT_AUTO, err);
@@ -757,9 +761,15 @@ muga_status constrain_validate(const json_t *schema, const json_t *data, const c
     return st;
 }
 
-muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data,
-                               uint64_t *work, muga_error *err) {
-    run r = {.index = x, .formats = true, .work = *work, .pattern_work = *work, .without_values = schema, .done = done, .err = err};
+muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data, uint64_t *work,
+                               muga_error *err) {
+    run r = {.index = x,
+             .formats = true,
+             .work = *work,
+             .pattern_work = *work,
+             .without_values = schema,
+             .done = done,
+             .err = err};
     place root = {NULL, NULL, 0};
     muga_status st = validate_at(&r, schema, data, &root, NULL, NULL);
     uint64_t left = MIN(r.work, r.pattern_work);

@@ -21,8 +21,8 @@ static const json_t *own_values(const json_t *schema, json_t **made) {
 /* The candidates that every schema of the goal takes. An element whose only say is its type and the list itself, or
  * alternatives that the goal has chosen from, needs no run of the validator. */
 static bool says_more(const json_t *schema, uint32_t done) {
-    static const char *const simple[] = {"enum", "const", "type", "title", "description", "default", "examples", "from",
-                                         "$schema", "$comment", "$defs", "definitions"};
+    static const char *const simple[] = {"enum",     "const", "type",    "title",    "description", "default",
+                                         "examples", "from",  "$schema", "$comment", "$defs",       "definitions"};
     static const char *const logic[] = {"anyOf", "oneOf"};
     void *it = json_object_iter((json_t *)(uintptr_t)schema);
     for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
@@ -222,7 +222,8 @@ muga_status values_collect(shape *s, json_t **out) {
 
 /* Written with ".0" it is read as a double, which must be the same number. */
 static bool plain_integer(const json_t *v, span text) {
-    return json_is_number(v) && json_number_value(v) < 9007199254740992.0 && json_number_value(v) > -9007199254740992.0 && number_is_integer(v) && !memchr(text.p, 'e', text.n);
+    return json_is_number(v) && json_number_value(v) < 9007199254740992.0 &&
+           json_number_value(v) > -9007199254740992.0 && number_is_integer(v) && !memchr(text.p, 'e', text.n);
 }
 
 /* One array or object, member by member: its integers too may carry ".0". Recursion as deep as the JSON reader goes. */
@@ -318,7 +319,10 @@ muga_status constrain_grounded_values(const json_t *subschema, const constrain_s
                                       json_t *out, muga_error *err) {
     constrain_options options = {.sources = sources, .n_sources = n_sources};
     muga_error own = {0};
-    front f = {.root = subschema, .options = &options, .work = FRONT_MAX_WORK, .err = &own,
+    front f = {.root = subschema,
+               .options = &options,
+               .work = FRONT_MAX_WORK,
+               .err = &own,
                .leaves = mem_alloc_array(LEAF_SLOTS, sizeof *f.leaves)};
     muga_status st = MUGA_OK;
     if (!f.leaves)

@@ -1,4 +1,5 @@
-/* llama.cpp's own grammar and schema cases. If this failed, grammars that people bring with them would be read in another sense. */
+/* llama.cpp's own grammar and schema cases. If this failed, grammars that people bring with them would be read in
+ * another sense. */
 #include "support/support.h"
 
 #include "base/mem.h"

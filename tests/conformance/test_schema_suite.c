@@ -2,8 +2,8 @@
  * be handed arguments that its schema forbids, or be denied ones that it allows. */
 #include "support/support.h"
 
-#include "constrain/constrain.h"
 #include "base/mem.h"
+#include "constrain/constrain.h"
 
 #include <stdio.h>
 
@@ -75,7 +75,8 @@ static void validate_formats(const json_t *group, constrain_draft draft, tally *
 static void the_validator_agrees_with_draft_7(void **state) {
     (void)state;
     tally t = each_group("conformance/json_schema/suite_draft7_required.jsonl", CONSTRAIN_DRAFT_7, validate_required);
-    print_message("draft 7: %d right, %d wrong, %d unusable, %d groups skipped\n", t.right, t.wrong, t.unusable, t.skipped);
+    print_message("draft 7: %d right, %d wrong, %d unusable, %d groups skipped\n", t.right, t.wrong, t.unusable,
+                  t.skipped);
     assert_int_equal(t.wrong + t.unusable, 0);
     assert_true(t.right > 500);
 }
@@ -84,15 +85,16 @@ static void the_validator_agrees_with_draft_2020_12(void **state) {
     (void)state;
     tally t = each_group("conformance/json_schema/suite_draft2020-12_required.jsonl", CONSTRAIN_DRAFT_2020_12,
                          validate_required);
-    print_message("2020-12: %d right, %d wrong, %d unusable, %d groups skipped\n", t.right, t.wrong, t.unusable, t.skipped);
+    print_message("2020-12: %d right, %d wrong, %d unusable, %d groups skipped\n", t.right, t.wrong, t.unusable,
+                  t.skipped);
     assert_int_equal(t.wrong + t.unusable, 0);
     assert_true(t.right > 800);
 }
 
 static void formats_are_asserted_where_asked(void **state) {
     (void)state;
-    tally a = each_group("conformance/json_schema/suite_draft7_optional_format.jsonl", CONSTRAIN_DRAFT_7,
-                         validate_formats);
+    tally a =
+        each_group("conformance/json_schema/suite_draft7_optional_format.jsonl", CONSTRAIN_DRAFT_7, validate_formats);
     tally b = each_group("conformance/json_schema/suite_draft2020-12_optional_format.jsonl", CONSTRAIN_DRAFT_2020_12,
                          validate_formats);
     print_message("formats: %d right, %d wrong, %d unusable\n", a.right + b.right, a.wrong + b.wrong,

@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     constrain_grammar *g = NULL;
     constrain_state *s = NULL;
     muga_error err = {0};
-    if (constrain_compile_gbnf((const char *)data, n, &g, &err) == MUGA_OK && constrain_state_new(g, &s, &err) == MUGA_OK) {
+    if (constrain_compile_gbnf((const char *)data, n, &g, &err) == MUGA_OK &&
+        constrain_state_new(g, &s, &err) == MUGA_OK) {
         for (size_t i = n + 1; i < size; i++) {
             bool accepted = false;
             if (constrain_advance(s, (const char *)data + i, 1, &accepted, &err) != MUGA_OK)

@@ -27,7 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         regex_compile(pattern, n, REGEX_SEARCH, &work, &search, &err) == MUGA_OK && st == MUGA_OK &&
         utf8_valid(text, n_text)) {
         bool accepted = false;
-        if (constrain_state_new(g, &s, &err) == MUGA_OK && constrain_advance(s, text, n_text, &accepted, &err) == MUGA_OK) {
+        if (constrain_state_new(g, &s, &err) == MUGA_OK &&
+            constrain_advance(s, text, n_text, &accepted, &err) == MUGA_OK) {
             accepted = accepted && constrain_is_complete(s);
             if (accepted != dfa_match(whole, text, n_text))
                 abort();

@@ -37,10 +37,46 @@ static bool accepts(const constrain_grammar *g, const char *text, size_t n) {
 
 /* ---- a small vocabulary: every byte but 0x04, a control token, and pieces that cross what JSON keeps apart ---- */
 #define N_VOCAB (1 + 256 + 40)
-static const char *const pieces[40] = {
-    "{\"", "\":", "\",\"", "\"}", "\":\"", "true", "false", "null", "[\"", "[[", "]]", "}}", "},{", ",\"", "\"]", "12",
-    "00", "-1", ".5", "e1", "name", "id", "order", " the", "\\n", "\\u00", "\xC3\xA9", "\xE2\x82", "\x82\xAC", "\":true",
-    "\",\"a\":", "A1", "ab", "abc", "abcd", "\"\":", "{}", "[]", "{\"a\":{\"a\":", "order_id\":\"A"};
+static const char *const pieces[40] = {"{\"",
+                                       "\":",
+                                       "\",\"",
+                                       "\"}",
+                                       "\":\"",
+                                       "true",
+                                       "false",
+                                       "null",
+                                       "[\"",
+                                       "[[",
+                                       "]]",
+                                       "}}",
+                                       "},{",
+                                       ",\"",
+                                       "\"]",
+                                       "12",
+                                       "00",
+                                       "-1",
+                                       ".5",
+                                       "e1",
+                                       "name",
+                                       "id",
+                                       "order",
+                                       " the",
+                                       "\\n",
+                                       "\\u00",
+                                       "\xC3\xA9",
+                                       "\xE2\x82",
+                                       "\x82\xAC",
+                                       "\":true",
+                                       "\",\"a\":",
+                                       "A1",
+                                       "ab",
+                                       "abc",
+                                       "abcd",
+                                       "\"\":",
+                                       "{}",
+                                       "[]",
+                                       "{\"a\":{\"a\":",
+                                       "order_id\":\"A"};
 
 static constrain_trie *small_vocabulary(span out[N_VOCAB]) {
     static char bytes[256];
@@ -57,7 +93,9 @@ static constrain_trie *small_vocabulary(span out[N_VOCAB]) {
     return t;
 }
 
-static bool bit(const uint64_t *mask, uint32_t i) { return mask[i / 64] >> i % 64 & 1; }
+static bool bit(const uint64_t *mask, uint32_t i) {
+    return mask[i / 64] >> i % 64 & 1;
+}
 
 static const char *const walked[] = {
     "{}",
@@ -170,8 +208,9 @@ static void a_budget_below_the_shortest_value_is_an_error(void **state) {
     (void)state;
     span vocab[N_VOCAB];
     constrain_trie *t = small_vocabulary(vocab);
-    constrain_grammar *g = compile("{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": "
-                                   "\"^A[0-9]{5}$\"}}, \"required\": [\"order_id\"], \"additionalProperties\": false}");
+    constrain_grammar *g =
+        compile("{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": "
+                "\"^A[0-9]{5}$\"}}, \"required\": [\"order_id\"], \"additionalProperties\": false}");
     constrain_state *s;
     muga_error err = {0};
     uint64_t mask[(N_VOCAB + 63) / 64];
@@ -231,8 +270,9 @@ static void the_mask_is_exactly_what_can_be_advanced_over(void **state) {
 
 static void forced_bytes_are_those_with_no_alternative(void **state) {
     (void)state;
-    constrain_grammar *g = compile("{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": "
-                                   "\"^A[0-9]{5}$\"}}, \"required\": [\"order_id\"], \"additionalProperties\": false}");
+    constrain_grammar *g =
+        compile("{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": "
+                "\"^A[0-9]{5}$\"}}, \"required\": [\"order_id\"], \"additionalProperties\": false}");
     constrain_state *s;
     muga_error err = {0};
     str out = STR_INIT;
@@ -302,10 +342,11 @@ static void gbnf_says_what_it_says(void **state) {
     (void)state;
     static const struct {
         const char *grammar, *yes, *no;
-    } cases[] = {{"root ::= \"a\"{2,3} [^b-d] .", "aaz\xE2\x82\xAC", "aabz"},
-                 {"root ::= x | y # which\nx ::= \"1\" (\n  \"2\"\n  | \"3\")+\ny ::= \"\\x41\\u00e9\"", "A\xC3\xA9", "1"},
-                 {"root ::= \"(\" root \")\" | \"\"", "((()))", "(()"},
-                 {"root ::= ([x]* \"y\"?)* \"z\"", "xxyyxz", "xx"}};
+    } cases[] = {
+        {"root ::= \"a\"{2,3} [^b-d] .", "aaz\xE2\x82\xAC", "aabz"},
+        {"root ::= x | y # which\nx ::= \"1\" (\n  \"2\"\n  | \"3\")+\ny ::= \"\\x41\\u00e9\"", "A\xC3\xA9", "1"},
+        {"root ::= \"(\" root \")\" | \"\"", "((()))", "(()"},
+        {"root ::= ([x]* \"y\"?)* \"z\"", "xxyyxz", "xx"}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         muga_error err = {0};
         constrain_grammar *g = NULL;

@@ -29,7 +29,10 @@ static void patterns_match_as_ecma_262_says(void **state) {
                  {"^\\d\\D\\w\\W\\s\\S$", "1a_- x", "1a_- "},
                  {"^[^a-c\\d]$", "d", "7"},
                  {"^.$", "\xE2\x82\xAC", "\n"},
-                 {"^\\u20ac\\u{1F600}\\x41\\t$", "\xE2\x82\xAC\xF0\x9F\x98\x80" "A\t", "A"},
+                 {"^\\u20ac\\u{1F600}\\x41\\t$",
+                  "\xE2\x82\xAC\xF0\x9F\x98\x80"
+                  "A\t",
+                  "A"},
                  {"^\\uD83D\\uDE00$", "\xF0\x9F\x98\x80", "x"},
                  {"^\\p{Lu}\\p{Letter}*$", "\xC3\x89t\xC3\xA9", "\xC3\xA9t"},
                  {"^\\P{L}$", "1", "a"},
@@ -55,12 +58,24 @@ static void patterns_match_as_ecma_262_says(void **state) {
 
 static void what_is_not_regular_is_refused_by_name(void **state) {
     (void)state;
-    static const char *const refused[][2] = {{"(?=a)", "look-ahead"}, {"(?!a)", "look-ahead"}, {"(?<=a)b", "look-behind"},
-                                             {"(a)\\1", "back-reference"}, {"\\k<x>", "back-reference"}, {"(a", "not closed"},
-                                             {"a)", "not opened"}, {"[a", "not closed"}, {"*a", "nothing to repeat"},
-                                             {"a**", "nothing to repeat"}, {"\\a", "unknown escape"}, {"\\Z", "unknown escape"},
-                                             {"a{3,2}", "out of order"}, {"[z-a]", "backwards"}, {"\\", "backslash"},
-                                             {"\\p{Script=Greek}", "not supported"}, {"\xFF", "UTF-8"}, {"\\uD800", "surrogate"}};
+    static const char *const refused[][2] = {{"(?=a)", "look-ahead"},
+                                             {"(?!a)", "look-ahead"},
+                                             {"(?<=a)b", "look-behind"},
+                                             {"(a)\\1", "back-reference"},
+                                             {"\\k<x>", "back-reference"},
+                                             {"(a", "not closed"},
+                                             {"a)", "not opened"},
+                                             {"[a", "not closed"},
+                                             {"*a", "nothing to repeat"},
+                                             {"a**", "nothing to repeat"},
+                                             {"\\a", "unknown escape"},
+                                             {"\\Z", "unknown escape"},
+                                             {"a{3,2}", "out of order"},
+                                             {"[z-a]", "backwards"},
+                                             {"\\", "backslash"},
+                                             {"\\p{Script=Greek}", "not supported"},
+                                             {"\xFF", "UTF-8"},
+                                             {"\\uD800", "surrogate"}};
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         muga_error err = {0};
         uint64_t work = 1u << 20;
@@ -75,8 +90,12 @@ static void hostile_patterns_end_within_their_budget(void **state) {
     char *parens = mem_alloc_array(60001, 1);
     assert_non_null(parens);
     memset(parens, '(', 60000);
-    const char *const hostile[] = {parens, "((((a{1,100}){1,100}){1,100}){1,100}){1,100}", "(a|b)*a(a|b){20}", ".{1,100000}",
-                                   "(.*){1,50}(.*){1,50}x{1000}", "((((a*)*)*)*)*b"};
+    const char *const hostile[] = {parens,
+                                   "((((a{1,100}){1,100}){1,100}){1,100}){1,100}",
+                                   "(a|b)*a(a|b){20}",
+                                   ".{1,100000}",
+                                   "(.*){1,50}(.*){1,50}x{1000}",
+                                   "((((a*)*)*)*)*b"};
     for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
         muga_error err = {0};
         uint64_t work = 16u << 20;

@@ -54,28 +54,32 @@ static void keys_come_in_the_order_of_the_schema(void **state) {
 
 static void strings_have_one_spelling(void **state) {
     (void)state;
-    assert_texts("{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2}",
-                 TEXTS("\"a\"", "\"\xF0\x9F\x98\x80\xC3\xA9\"", "\"\\n\\\"\"", "\"\\u001f\\u001F\"", "\"\x7F/\""),
-                 TEXTS("\"\"", "\"abc\"", "\"\\u0061\"", "\"\\/\"", "\"\\u000a\"", "\"\n\"", "\"\xED\xA0\x80\"", "\"\xFF\""));
+    assert_texts(
+        "{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2}",
+        TEXTS("\"a\"", "\"\xF0\x9F\x98\x80\xC3\xA9\"", "\"\\n\\\"\"", "\"\\u001f\\u001F\"", "\"\x7F/\""),
+        TEXTS("\"\"", "\"abc\"", "\"\\u0061\"", "\"\\/\"", "\"\\u000a\"", "\"\n\"", "\"\xED\xA0\x80\"", "\"\xFF\""));
 }
 
 static void bounds_are_exact(void **state) {
     (void)state;
     assert_texts("{\"type\": \"number\", \"minimum\": -0.5, \"exclusiveMaximum\": 12.25}",
-                 TEXTS("-0.5", "0", "12.2499", "12", "0.000", "-0.4999"), TEXTS("-0.51", "12.25", "13", "-1", "12.250", "-0", "1e0", "01"));
-    assert_texts("{\"type\": \"integer\", \"exclusiveMinimum\": 9, \"multipleOf\": 15}", TEXTS("15", "30", "105", "15.0"),
-                 TEXTS("0", "9", "20", "15.5", "-15"));
-    assert_texts("{\"const\": 9007199254740993}", TEXTS("9007199254740993"), TEXTS("9007199254740993.0", "9007199254740992"));
+                 TEXTS("-0.5", "0", "12.2499", "12", "0.000", "-0.4999"),
+                 TEXTS("-0.51", "12.25", "13", "-1", "12.250", "-0", "1e0", "01"));
+    assert_texts("{\"type\": \"integer\", \"exclusiveMinimum\": 9, \"multipleOf\": 15}",
+                 TEXTS("15", "30", "105", "15.0"), TEXTS("0", "9", "20", "15.5", "-15"));
+    assert_texts("{\"const\": 9007199254740993}", TEXTS("9007199254740993"),
+                 TEXTS("9007199254740993.0", "9007199254740992"));
 }
 
 static void opposites_are_enforced_where_they_can_be_said(void **state) {
     (void)state;
-    assert_texts("{\"type\": \"string\", \"not\": {\"enum\": [\"a\", \"b\"]}, \"maxLength\": 2}", TEXTS("\"c\"", "\"ab\"", "\"\""),
-                 TEXTS("\"a\"", "\"b\"", "\"abc\""));
-    assert_texts("{\"type\": \"object\", \"properties\": {\"k\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, \"if\": "
-                 "{\"properties\": {\"k\": {\"pattern\": \"^x\"}}, \"required\": [\"k\"]}, \"then\": {\"required\": [\"n\"]}, "
-                 "\"additionalProperties\": false}",
-                 TEXTS("{}", "{\"k\":\"y\"}", "{\"k\":\"x\",\"n\":1}"), TEXTS("{\"k\":\"x\"}"));
+    assert_texts("{\"type\": \"string\", \"not\": {\"enum\": [\"a\", \"b\"]}, \"maxLength\": 2}",
+                 TEXTS("\"c\"", "\"ab\"", "\"\""), TEXTS("\"a\"", "\"b\"", "\"abc\""));
+    assert_texts(
+        "{\"type\": \"object\", \"properties\": {\"k\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, \"if\": "
+        "{\"properties\": {\"k\": {\"pattern\": \"^x\"}}, \"required\": [\"k\"]}, \"then\": {\"required\": [\"n\"]}, "
+        "\"additionalProperties\": false}",
+        TEXTS("{}", "{\"k\":\"y\"}", "{\"k\":\"x\",\"n\":1}"), TEXTS("{\"k\":\"x\"}"));
 }
 
 static void free_white_space_is_an_option(void **state) {
@@ -83,8 +87,12 @@ static void free_white_space_is_an_option(void **state) {
     muga_error err = {0};
     constrain_options o = {.free_whitespace = true};
     constrain_grammar *g = NULL;
-    assert_ok(compile("{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"array\", \"items\": {\"type\": \"integer\"}}}, "
-                      "\"additionalProperties\": false}", &o, &g, &err), &err);
+    assert_ok(
+        compile(
+            "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"array\", \"items\": {\"type\": \"integer\"}}}, "
+            "\"additionalProperties\": false}",
+            &o, &g, &err),
+        &err);
     assert_true(accepts(g, "{\n  \"a\": [1, 2]\n}"));
     assert_true(accepts(g, "{\"a\":[]}"));
     assert_false(accepts(g, "{\"a\" 1}"));
@@ -95,7 +103,8 @@ static void what_cannot_be_enforced_is_refused_by_name(void **state) {
     (void)state;
     static const char *const cases[][2] = {
         {"{\"type\": \"array\", \"uniqueItems\": true}", "uniqueItems"},
-        {"{\"properties\": {\"a\": {\"type\": \"array\", \"contains\": {\"const\": 1}}}}", "\"/properties/a\": \"contains\""},
+        {"{\"properties\": {\"a\": {\"type\": \"array\", \"contains\": {\"const\": 1}}}}",
+         "\"/properties/a\": \"contains\""},
         {"{\"type\": \"object\", \"dependentRequired\": {\"a\": [\"b\"]}}", "dependentRequired"},
         {"{\"oneOf\": [{\"minimum\": 1}, {\"maximum\": 5}]}", "oneOf"},
         {"{\"type\": \"string\", \"pattern\": \"(?!a)\"}", "look-ahead"},
@@ -114,8 +123,10 @@ static void what_cannot_be_enforced_is_refused_by_name(void **state) {
     }
     muga_error err = {0}; /* and says nothing where it has nothing to say */
     constrain_grammar *g = NULL;
-    assert_ok(compile("{\"type\": \"string\", \"uniqueItems\": true, \"dependentRequired\": {\"a\": [\"b\"]}, \"x-key\": 1}", NULL, &g,
-                      &err), &err);
+    assert_ok(
+        compile("{\"type\": \"string\", \"uniqueItems\": true, \"dependentRequired\": {\"a\": [\"b\"]}, \"x-key\": 1}",
+                NULL, &g, &err),
+        &err);
     constrain_grammar_free(g);
 }
 
@@ -142,14 +153,19 @@ static void large_and_hostile_schemas_end_within_their_budget(void **state) {
         int n;
         muga_status expected;
         const char *text;
-    } cases[] = {{"enum", "\"value number #\"", 10000, MUGA_OK, "\"value number 77\""},
-                 {"anyOf", "{\"const\": \"v#\"}", 10000, MUGA_OK, "\"v9999\""},
-                 {"oneOf", "{\"const\": \"v#\"}", 10000, MUGA_OK, "\"v0\""},
-                 {"oneOf", "{\"type\": \"object\", \"properties\": {\"k\": {\"const\": #}}, \"required\": [\"k\"]}", 5000, MUGA_E_LIMIT, NULL},
-                 {"anyOf", "{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"t#\"}, \"x\": {\"type\": \"string\"}}, \"required\": "
-                           "[\"tool\"], \"additionalProperties\": false}", 1000, MUGA_OK, "{\"tool\":\"t77\",\"x\":\"y\"}"},
-                 {"allOf", "{\"anyOf\": [{\"required\": [\"a#\"]}, {\"required\": [\"b#\"]}, {\"required\": [\"c#\"]}]}", 16, MUGA_E_LIMIT, NULL},
-                 {"allOf", "{\"type\": \"string\", \"pattern\": \"^([ab#]*c){3}$\"}", 60, MUGA_OK, "\"ccc\""}};
+    } cases[] = {
+        {"enum", "\"value number #\"", 10000, MUGA_OK, "\"value number 77\""},
+        {"anyOf", "{\"const\": \"v#\"}", 10000, MUGA_OK, "\"v9999\""},
+        {"oneOf", "{\"const\": \"v#\"}", 10000, MUGA_OK, "\"v0\""},
+        {"oneOf", "{\"type\": \"object\", \"properties\": {\"k\": {\"const\": #}}, \"required\": [\"k\"]}", 5000,
+         MUGA_E_LIMIT, NULL},
+        {"anyOf",
+         "{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"t#\"}, \"x\": {\"type\": \"string\"}}, \"required\": "
+         "[\"tool\"], \"additionalProperties\": false}",
+         1000, MUGA_OK, "{\"tool\":\"t77\",\"x\":\"y\"}"},
+        {"allOf", "{\"anyOf\": [{\"required\": [\"a#\"]}, {\"required\": [\"b#\"]}, {\"required\": [\"c#\"]}]}", 16,
+         MUGA_E_LIMIT, NULL},
+        {"allOf", "{\"type\": \"string\", \"pattern\": \"^([ab#]*c){3}$\"}", 60, MUGA_OK, "\"ccc\""}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         muga_error err = {0};
         constrain_grammar *g = NULL;
