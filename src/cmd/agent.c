@@ -138,8 +138,8 @@ static void on_event(void *ctx, const char *kind, const json_t *d) {
         str_printf(&text, "%s ", json_get_string(d, "outcome"));
         print_json_line(v, "\033[33m", "result", str_get(&text), result ? result : json_object_get(d, "reason"));
     } else if (!strcmp(kind, "held")) {
-        str_printf(&text, "%s: %s %s needs a person's approval, id %s", json_get_string(d, "call"), json_get_string(d, "tool"),
-                   json_get_string(d, "reason"), json_get_string(d, "approval"));
+        str_printf(&text, "%s; approval %s, call %s", json_get_string(d, "reason"), json_get_string(d, "approval"),
+                   json_get_string(d, "call"));
         print_line(v, "\033[35m", "held", str_get(&text));
     } else if (!strcmp(kind, "guard")) {
         print_json_line(v, "\033[31m", "guard", "", d);
