@@ -88,7 +88,8 @@ struct constrain_grammar {
     bool *has_bytes; /* [n_nodes] a byte edge leaves it */
     pthread_mutex_t lock;
     bool has_lock;
-    bool open_keys; /* objects may have keys that the grammar doesn't list */
+    bool limited_keys; /* and such keys could run out (patternProperties, propertyNames) */
+    bool open_keys;    /* objects may have keys that the grammar doesn't list */
     run_tables run;
     cost tokens;     /* costs for the vocabulary `serial` */
     uint64_t serial; /* 0: none bound, `bytes` counts */

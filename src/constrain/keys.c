@@ -69,6 +69,12 @@ static uint32_t count_matches(const keys *k, bool whole) {
 bool keys_inside(const keys *k) {
     return k->mode >= M_KEY;
 }
+bool keys_holds(const keys *k) {
+    return count_matches(k, true) > 0;
+}
+bool keys_awaited(const keys *k) {
+    return k->key_next && k->depth > 0 && k->n_keys > k->level[k->depth - 1].first_key;
+}
 uint32_t keys_margin(const keys *k) {
     return keys_inside(k) ? count_matches(k, false) : 0;
 }
@@ -146,4 +152,11 @@ keys_verdict keys_feed(keys *k, const char *p, size_t n) {
         k->bytes[k->n_bytes++] = c;
     }
     return KEYS_FINE;
+}
+
+bool keys_push(keys *k, char c) {
+    if (!reserve(k, k->n_bytes + 1, k->n_keys))
+        return false;
+    k->bytes[k->n_bytes++] = c;
+    return true;
 }

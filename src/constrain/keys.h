@@ -30,6 +30,9 @@ MUGA_MUST_USE keys_verdict keys_feed(keys *k, const char *p, size_t n);
 /* Finished keys of the innermost object that the key being written could still become: how many characters it may
  * take at most to tell it from all of them. 0 outside a key. */
 uint32_t keys_margin(const keys *k);
-bool keys_inside(const keys *k); /* a key is being written */
+bool keys_inside(const keys *k);               /* a key is being written */
+bool keys_awaited(const keys *k);              /* a comma was written, so a key must come */
+bool keys_holds(const keys *k);                /* the key being written, as it stands, is one of the object's */
+MUGA_MUST_USE bool keys_push(keys *k, char c); /* one more byte of it; false: out of memory */
 
 #endif

@@ -219,12 +219,74 @@ typedef struct way {
     char *bytes;
 } way;
 
-/* The token spelt by way->bytes[0, n) leads to a set of cost c: may it come, with the keys so far in mind? */
-static muga_status admit(constrain_state *s, const way *w, uint32_t n, uint32_t c, uint32_t budget, bool *yes,
+#define FINISH_MAX_DEPTH 64
+#define FINISH_MAX_STEPS 20000u
+
+/* Can the key that `k` is in (or that must come next) still become one that the object doesn't have? Depth first, the
+ * closing mark before any longer key; with n keys used, the n+1st that is met is free. `k` is left as it was. */
+static muga_status can_finish(constrain_grammar *g, uint32_t set, keys *k, bool *yes, muga_error *err) {
+    struct {
+        uint32_t set;
+        int byte; /* next to try */
+    } path[FINISH_MAX_DEPTH];
+    uint32_t n_bytes = k->n_bytes, depth = 0, steps = 0;
+    uint8_t mode = k->mode, hex = k->hex;
+    bool next = k->key_next;
+    muga_status st = MUGA_OK;
+    *yes = false;
+    if (!keys_inside(k)) {
+        st = run_step(g, set, '"', &set, err);
+        if (st != MUGA_OK || set == SET_DEAD)
+            return st;
+        st = keys_feed(k, "\"", 1) == KEYS_NOMEM ? error_nomem(err, "a mask") : MUGA_OK;
+    }
+    path[0].set = set;
+    path[0].byte = -1;
+    uint32_t base = k->n_bytes;
+    while (st == MUGA_OK && !*yes && steps++ < FINISH_MAX_STEPS) {
+        uint32_t to = SET_DEAD;
+        int byte = path[depth].byte++;
+        if (byte > 255) {
+            if (depth-- == 0)
+                break;
+            continue;
+        }
+        if (byte == '"')
+            continue;
+        st = run_step(g, path[depth].set, byte < 0 ? '"' : (uint8_t)byte, &to, err);
+        if (st != MUGA_OK || to == SET_DEAD)
+            continue;
+        k->n_bytes = base + depth;
+        if (byte < 0) {
+            k->mode = mode; /* escapes apart, what counts is the bytes */
+            *yes = !keys_holds(k);
+        } else if (depth + 1 < FINISH_MAX_DEPTH) {
+            if (!keys_push(k, (char)byte))
+                st = error_nomem(err, "a mask");
+            path[++depth].set = to;
+            path[depth].byte = -1;
+        }
+    }
+    k->n_bytes = n_bytes;
+    k->mode = mode;
+    k->hex = hex;
+    k->key_next = next;
+    return st;
+}
+
+/* The token spelt by way->bytes[0, n) leads to set `to` of cost c: may it come, with the keys so far in mind? */
+static muga_status admit(constrain_state *s, const way *w, uint32_t n, uint32_t to, uint32_t budget, bool *yes,
                          muga_error *err) {
-    keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, w->bytes, n) : KEYS_NOMEM;
-    *yes = v == KEYS_FINE && cost_add(c, keys_margin(&s->scratch)) <= budget;
-    return v == KEYS_NOMEM ? error_nomem(err, "a mask") : MUGA_OK;
+    keys *k = &s->scratch;
+    uint32_t c = s->grammar->run.sets[to].cost;
+    keys_verdict v = keys_copy(k, &s->keys) ? keys_feed(k, w->bytes, n) : KEYS_NOMEM;
+    uint32_t margin = keys_margin(k);
+    *yes = v == KEYS_FINE && cost_add(c, margin) <= budget;
+    if (v == KEYS_NOMEM)
+        return error_nomem(err, "a mask");
+    if (*yes && s->grammar->limited_keys && (margin > 0 || keys_awaited(k)))
+        return can_finish(s->grammar, to, k, yes, err);
+    return MUGA_OK;
 }
 
 /* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
@@ -263,7 +325,7 @@ static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t bu
             continue;
         if (keyed) {
             bool yes;
-            muga_status st = admit(s, w, x->depth, c, budget, &yes, err);
+            muga_status st = admit(s, w, x->depth, to, budget, &yes, err);
             if (st != MUGA_OK)
                 return st;
             if (!yes)
@@ -325,15 +387,20 @@ static muga_status drop_repeated_keys(constrain_state *s, const constrain_trie *
 static muga_status mask_within(constrain_state *s, const constrain_trie *t, uint32_t budget, way *w, uint64_t *mask,
                                muga_error *err) {
     uint32_t dearest;
-    bool open_keys = s->grammar->open_keys;
+    const constrain_grammar *g = s->grammar;
+    if (g->limited_keys) {
+        muga_status st = walk(s, t, budget, true, w, mask, &dearest, err);
+        if (st != MUGA_OK || any_bit(mask, t->n_words) || g->run.sets[s->set].complete)
+            return st;
+    }
     muga_status st = set_mask(s, t, w, mask, &dearest, err);
-    if (st == MUGA_OK && cost_add(dearest, open_keys ? s->keys.n_keys + 1 : 0) > budget) {
-        st = walk(s, t, budget, open_keys, w, mask, &dearest, err);
-        if (st != MUGA_OK || !open_keys || any_bit(mask, t->n_words) || s->grammar->run.sets[s->set].complete)
+    if (st == MUGA_OK && cost_add(dearest, g->open_keys ? s->keys.n_keys + 1 : 0) > budget) {
+        st = walk(s, t, budget, g->open_keys, w, mask, &dearest, err);
+        if (st != MUGA_OK || !g->open_keys || any_bit(mask, t->n_words) || g->run.sets[s->set].complete)
             return st;
         st = walk(s, t, budget, false, w, mask, &dearest, err); /* what was held back for keys is there to be used */
     }
-    return st == MUGA_OK && open_keys ? drop_repeated_keys(s, t, mask, err) : st;
+    return st == MUGA_OK && g->open_keys ? drop_repeated_keys(s, t, mask, err) : st;
 }
 
 static muga_status mask_locked(constrain_state *s, const constrain_trie *t, uint32_t tokens_left, uint64_t *mask,

@@ -381,6 +381,7 @@ static muga_status build_other(object *o, const key_patterns *p) {
     }
     o->other = graph_rule(&f->g);
     f->open_keys = true;
+    f->limited_keys |= o->names != NULL || p->n > 0;
     for (uint32_t i = 0; i < n && st == MUGA_OK && !f->g.nomem && !f->g.too_large; i++) {
         uint32_t value, close = graph_node(&f->g);
         production r = f->g.rules[o->other];

@@ -222,8 +222,10 @@ muga_status values_collect(shape *s, json_t **out) {
 
 /* Written with ".0" it is read as a double, which must be the same number. */
 static bool plain_integer(const json_t *v, span text) {
-    return json_is_number(v) && json_number_value(v) < 9007199254740992.0 &&
-           json_number_value(v) > -9007199254740992.0 && number_is_integer(v) && !memchr(text.p, 'e', text.n);
+    if (!json_is_number(v) || !number_is_integer(v) || memchr(text.p, 'e', text.n))
+        return false;
+    json_int_t i = json_integer_value(v);
+    return json_is_real(v) || (i < (json_int_t)1 << 62 && i > -((json_int_t)1 << 62) && (json_int_t)(double)i == i);
 }
 
 /* One array or object, member by member: its integers too may carry ".0". Recursion as deep as the JSON reader goes. */

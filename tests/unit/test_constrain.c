@@ -130,6 +130,8 @@ static const char *const walked[] = {
     "{\"type\": \"object\", \"properties\": {\"k\": {\"enum\": [\"a\", \"b\"]}, \"n\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 9}}, "
     "\"required\": [\"k\"], \"if\": {\"properties\": {\"k\": {\"const\": \"a\"}}}, \"then\": {\"required\": [\"n\"]}, \"else\": "
     "{\"properties\": {\"n\": false}}, \"additionalProperties\": false}",
+    "{\"type\": \"object\", \"propertyNames\": {\"maxLength\": 1}, \"additionalProperties\": {\"type\": \"integer\", \"maximum\": 0}}",
+    "{\"type\": \"object\", \"patternProperties\": {\"^[ab]$\": {\"type\": \"null\"}}, \"additionalProperties\": false}",
     "{\"not\": {\"anyOf\": [{\"type\": [\"string\", \"object\", \"array\"]}, {\"minimum\": 5}]}}",
     "{\"allOf\": [{\"type\": \"string\", \"minLength\": 2}, {\"pattern\": \"^[a-f]*$\"}, {\"maxLength\": 6}]}",
 };
