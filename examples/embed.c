@@ -31,7 +31,9 @@ int main(int argc, char **argv) {
     printf("\n\n");
 
     const char *home = getenv("MUGA_HOME");
-    check(muga_agent_open(argv[2], model, &(muga_agent_options){.home = home, .session = "{\"customer\": 7}"}, &agent, &err), &err);
+    check(muga_agent_open(argv[2], model, &(muga_agent_options){.home = home, .session = "{\"customer\": 7}"}, &agent,
+                          &err),
+          &err);
     muga_status status = muga_agent_say(agent, "i forgot my password, cant log in", print_event, "  ", &answer, &err);
     if (status == MUGA_E_POLICY) { /* held: ask whoever may say yes; here, that is us */
         check(muga_agent_approve(agent, 1, "embed example", &err), &err);

@@ -31,17 +31,17 @@ extern "C" {
 /* Values are part of the ABI: append only. */
 typedef enum muga_status {
     MUGA_OK = 0,
-    MUGA_E_NEGATIVE = 1,  /* a check ran and its verdict is no (verify, test) */
-    MUGA_E_USAGE = 2,     /* the caller's arguments are wrong */
-    MUGA_E_NOT_FOUND = 3, /* the named thing does not exist */
-    MUGA_E_INPUT = 4,     /* data from outside is malformed or out of range */
-    MUGA_E_POLICY = 5,    /* held for approval, or refused by policy */
-    MUGA_E_ENV = 6,       /* disk, right, feature or network of this machine is missing */
-    MUGA_E_NOMEM = 7,     /* an allocation failed */
-    MUGA_E_LIMIT = 8,     /* a stated limit (context, steps, tokens, output) was reached */
-    MUGA_E_CANCELLED = 9, /* the caller's callback asked to stop */
+    MUGA_E_NEGATIVE = 1,   /* a check ran and its verdict is no (verify, test) */
+    MUGA_E_USAGE = 2,      /* the caller's arguments are wrong */
+    MUGA_E_NOT_FOUND = 3,  /* the named thing does not exist */
+    MUGA_E_INPUT = 4,      /* data from outside is malformed or out of range */
+    MUGA_E_POLICY = 5,     /* held for approval, or refused by policy */
+    MUGA_E_ENV = 6,        /* disk, right, feature or network of this machine is missing */
+    MUGA_E_NOMEM = 7,      /* an allocation failed */
+    MUGA_E_LIMIT = 8,      /* a stated limit (context, steps, tokens, output) was reached */
+    MUGA_E_CANCELLED = 9,  /* the caller's callback asked to stop */
     MUGA_E_NONFINITE = 10, /* the model computed NaN or infinity */
-    MUGA_E_INTERNAL = 11  /* a defect in muga; please report it */
+    MUGA_E_INTERNAL = 11   /* a defect in muga; please report it */
 } muga_status;
 
 /* Caller-owned error detail. `message` is always terminated; it says what, where, and what to do. */
@@ -57,30 +57,30 @@ MUGA_API const char *muga_version(void);
 typedef struct muga_model muga_model;
 
 typedef struct muga_model_options {
-    uint32_t n_ctx;   /* tokens of context; 0 = the model's own, at most 8192 */
+    uint32_t n_ctx;     /* tokens of context; 0 = the model's own, at most 8192 */
     uint32_t n_threads; /* 0 = the cores this process may use */
-    uint32_t exact;   /* 1: f32 activations instead of int8: slower, and closer to the unquantised model */
+    uint32_t exact;     /* 1: f32 activations instead of int8: slower, and closer to the unquantised model */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
 } muga_model_options;
 
 /* Load a GGUF file. `options` may be NULL. MUGA_E_INPUT names what is wrong with the file. */
-MUGA_API MUGA_MUST_USE muga_status muga_model_open(const char *path, const muga_model_options *options, muga_model **out,
-                                                   muga_error *err);
-MUGA_API void muga_model_free(muga_model *m); /* after all its chats and agents */
+MUGA_API MUGA_MUST_USE muga_status muga_model_open(const char *path, const muga_model_options *options,
+                                                   muga_model **out, muga_error *err);
+MUGA_API void muga_model_free(muga_model *m);          /* after all its chats and agents */
 MUGA_API uint32_t muga_model_ctx(const muga_model *m); /* tokens of context */
 
 /* ---- chat ---- */
 typedef struct muga_chat muga_chat;
 
 typedef struct muga_chat_options {
-    const char *system;   /* system message; NULL = the template's own default */
-    float temperature;    /* 0 = greedy: the same question gives the same answer */
-    float top_p, min_p;   /* 0 = off */
-    uint32_t top_k;       /* 0 = off */
+    const char *system; /* system message; NULL = the template's own default */
+    float temperature;  /* 0 = greedy: the same question gives the same answer */
+    float top_p, min_p; /* 0 = off */
+    uint32_t top_k;     /* 0 = off */
     uint64_t seed;
-    uint32_t max_tokens;  /* of one answer; 0 = what the context leaves */
-    const char *schema;   /* JSON Schema as text: every answer is valid under it; NULL = free text */
+    uint32_t max_tokens; /* of one answer; 0 = what the context leaves */
+    const char *schema;  /* JSON Schema as text: every answer is valid under it; NULL = free text */
 } muga_chat_options;
 
 /* MUGA_E_INPUT: the schema can't be enforced (named), or text is not UTF-8. */
@@ -88,9 +88,9 @@ MUGA_API MUGA_MUST_USE muga_status muga_chat_new(muga_model *m, const muga_chat_
                                                  muga_error *err);
 MUGA_API void muga_chat_free(muga_chat *c);
 
-/* Ask, and stream the answer: on_text gets whole UTF-8 characters, n bytes, and returns 0 to stop (MUGA_E_CANCELLED). It may be NULL.
- * *answer (may be NULL) borrows the whole answer until the next call. A failed or cancelled turn leaves the history as it was.
- * MUGA_E_LIMIT: the conversation has outgrown the context; nothing is cut. */
+/* Ask, and stream the answer: on_text gets whole UTF-8 characters, n bytes, and returns 0 to stop (MUGA_E_CANCELLED).
+ * It may be NULL. *answer (may be NULL) borrows the whole answer until the next call. A failed or cancelled turn leaves
+ * the history as it was. MUGA_E_LIMIT: the conversation has outgrown the context; nothing is cut. */
 MUGA_API MUGA_MUST_USE muga_status muga_chat_ask(muga_chat *c, const char *question,
                                                  int (*on_text)(void *ctx, const char *text, size_t n), void *ctx,
                                                  const char **answer, muga_error *err);
@@ -114,8 +114,8 @@ MUGA_API MUGA_MUST_USE muga_status muga_agent_open(const char *folder, muga_mode
 MUGA_API void muga_agent_free(muga_agent *a); /* the session stays in the store */
 /* One message of the person the session is with. MUGA_OK: *answer (borrowed until the next call) is what to tell them.
  * MUGA_E_POLICY: a call is held; muga_agent_approve decides it, muga_agent_resume goes on. */
-MUGA_API MUGA_MUST_USE muga_status muga_agent_say(muga_agent *a, const char *message, muga_agent_event on_event, void *ctx,
-                                                  const char **answer, muga_error *err);
+MUGA_API MUGA_MUST_USE muga_status muga_agent_say(muga_agent *a, const char *message, muga_agent_event on_event,
+                                                  void *ctx, const char **answer, muga_error *err);
 /* Decide the held call. `approver` is who, for the record. The yes is good for these arguments, once. */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_approve(muga_agent *a, int yes, const char *approver, muga_error *err);
 MUGA_API MUGA_MUST_USE muga_status muga_agent_resume(muga_agent *a, muga_agent_event on_event, void *ctx,

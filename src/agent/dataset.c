@@ -1,5 +1,5 @@
-/* Databases from scripts, and copies of them (dataset.h). Owns: making NAME.db beside a temporary name, so that a half-made
- * one is never taken for whole. Refuses: a script that fails, naming it and what SQLite says. */
+/* Databases from scripts, and copies of them (dataset.h). Owns: making NAME.db beside a temporary name, so that a
+ * half-made one is never taken for whole. Refuses: a script that fails, naming it and what SQLite says. */
 #include "agent/dataset.h"
 
 #include "agent/internal.h"
@@ -12,7 +12,7 @@
 typedef struct job {
     const agent_env *env;
     const char *from, *to;
-    const char *suffix;        /* of the files of `from` that are taken */
+    const char *suffix; /* of the files of `from` that are taken */
     muga_status (*take)(const struct job *j, const char *source, const char *target, muga_error *err);
     muga_error *err;
 } job;
@@ -29,8 +29,10 @@ static muga_status run_script(const job *j, const char *script, const char *targ
     st = st == MUGA_OK ? str_status(&temporary, err, "a path") : st;
     if (st == MUGA_OK) {
         j->env->files->remove(j->env->files->self, str_get(&temporary), NULL); /* of an earlier, broken attempt */
-        bool ok = sqlite3_open_v2(str_get(&temporary), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK &&
-                  sqlite3_exec(db, "PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; BEGIN", NULL, NULL, NULL) == SQLITE_OK &&
+        bool ok = sqlite3_open_v2(str_get(&temporary), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) ==
+                      SQLITE_OK &&
+                  sqlite3_exec(db, "PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; BEGIN", NULL, NULL, NULL) ==
+                      SQLITE_OK &&
                   sqlite3_exec(db, str_get(&text), NULL, NULL, NULL) == SQLITE_OK &&
                   sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
         st = ok ? MUGA_OK : sql_failed(db, script, err);

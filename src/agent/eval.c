@@ -1,5 +1,5 @@
-/* Running evaluation tasks and judging them (eval.h). Owns: a task's world (a clock that stands where the task says, fresh
- * databases, a session), the approver, the verdict. Refuses: tasks that are not in the format, by line.
+/* Running evaluation tasks and judging them (eval.h). Owns: a task's world (a clock that stands where the task says,
+ * fresh databases, a session), the approver, the verdict. Refuses: tasks that are not in the format, by line.
  *
  * Done = the outcome, every listed call, every listed state exactly, every required fact in the answers, and no other
  * effect. Effects are counted from the journal's history, not from what the agent says it did:
@@ -59,7 +59,8 @@ static bool read_time(const char *text, int64_t *ms) {
         return false;
     }
     int64_t yy = mo <= 2 ? y - 1 : y, era = yy / 400, yoe = yy - era * 400; /* days from civil, Gregorian */
-    int64_t doy = (153 * (mo + (mo > 2 ? -3 : 9)) + 2) / 5 + d - 1, days = era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+    int64_t doy = (153 * (mo + (mo > 2 ? -3 : 9)) + 2) / 5 + d - 1,
+            days = era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
     int64_t offset = (sign == '-' ? -1 : 1) * (oh * 60 + om);
     *ms = (((days * 24 + h) * 60 + mi - offset) * 60 + s) * 1000;
     return true;
@@ -113,7 +114,7 @@ muga_status eval_read_tasks(const char *text, size_t n, const char *what, json_t
 
 typedef struct world {
     const eval_spec *spec;
-    agent_env env;             /* spec's, with this clock */
+    agent_env env; /* spec's, with this clock */
     os_clock clock;
     int64_t now_ms;
     char *data_dir, *store_path;
@@ -137,7 +138,8 @@ static muga_status remove_file(void *ctx, const char *name) {
     const world *w = ctx;
     str path = STR_INIT;
     str_printf(&path, "%s/%s", w->data_dir, name);
-    muga_status st = path.failed ? MUGA_E_NOMEM : w->spec->env->files->remove(w->spec->env->files->self, str_get(&path), NULL);
+    muga_status st = path.failed ? MUGA_E_NOMEM
+                                 : w->spec->env->files->remove(w->spec->env->files->self, str_get(&path), NULL);
     str_release(&path);
     return st;
 }
@@ -180,8 +182,8 @@ typedef struct play {
     world *w;
     const json_t *task, *expect;
     agent_session *session;
-    json_t *calls;             /* proposed: [{"tool", "arguments"}] */
-    json_t *allowed;           /* of the listed calls, those that the approver may still say yes to */
+    json_t *calls;   /* proposed: [{"tool", "arguments"}] */
+    json_t *allowed; /* of the listed calls, those that the approver may still say yes to */
     str answers;
     turn_outcome outcome;
     char yes[MAX_YES][AGENT_ID_SIZE]; /* calls that were allowed */
@@ -296,7 +298,8 @@ static void judge_outcome(play *p) {
 
 /* Finished writes against the list; each listed call allows one. */
 static muga_status judge_effects(play *p, muga_error *err) {
-    json_t *allowed = json_object_get(p->expect, "calls") ? json_copy(json_object_get(p->expect, "calls")) : json_array();
+    json_t *allowed = json_object_get(p->expect, "calls") ? json_copy(json_object_get(p->expect, "calls"))
+                                                          : json_array();
     const json_t *history = session_history(p->session);
     if (!allowed) {
         return error_nomem(err, "effects");
@@ -356,8 +359,9 @@ static muga_status read_rows(const char *path, const char *sql, json_t *rows, mu
     sqlite3_stmt *s = NULL;
     int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL);
     rc = rc == SQLITE_OK ? sqlite3_prepare_v2(db, sql, -1, &s, NULL) : rc;
-    muga_status st = rc == SQLITE_OK && s ? MUGA_OK
-                                          : error_set(err, MUGA_E_INPUT, "expect.state: %s", db ? sqlite3_errmsg(db) : "?");
+    muga_status st = rc == SQLITE_OK && s
+                         ? MUGA_OK
+                         : error_set(err, MUGA_E_INPUT, "expect.state: %s", db ? sqlite3_errmsg(db) : "?");
     while (st == MUGA_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
         json_t *row = json_array();
         for (int i = 0; row && i < sqlite3_column_count(s); i++) {
@@ -443,7 +447,9 @@ static muga_status play_task(play *p, muga_error *err) {
         read_time(now, &w->now_ms);
     }
     muga_status st = fresh_data(w, err);
-    st = st == MUGA_OK ? session_new(&w->env, w->store, w->m, json_object_get(p->task, "session"), NULL, &p->session, err) : st;
+    st = st == MUGA_OK
+             ? session_new(&w->env, w->store, w->m, json_object_get(p->task, "session"), NULL, &p->session, err)
+             : st;
     if (st == MUGA_OK) {
         const loop_parts parts = {&w->env, w->m, w->intent, w->spec->model, p->session, {note_call, p}, always};
         st = loop_new(&parts, &loop, err);
@@ -464,14 +470,16 @@ static muga_status play_task(play *p, muga_error *err) {
 }
 
 static muga_status run_task(world *w, const json_t *task, eval_report *out, json_t **result, muga_error *err) {
-    play p = {.w = w, .task = task, .expect = json_object_get(task, "expect"), .calls = json_array(), .answers = STR_INIT};
+    play p = {
+        .w = w, .task = task, .expect = json_object_get(task, "expect"), .calls = json_array(), .answers = STR_INIT};
     const json_t *listed = json_object_get(p.expect, "calls");
     p.allowed = listed ? json_copy(json_borrow(listed)) : json_array();
     muga_status st = p.calls && p.allowed ? play_task(&p, err) : error_nomem(err, "a task");
     if (st == MUGA_E_NOMEM) {
         goto out;
     }
-    if (st != MUGA_OK) { /* a task that can't be played, or an agent that broke down: not done, and the next one goes on */
+    if (st !=
+        MUGA_OK) { /* a task that can't be played, or an agent that broke down: not done, and the next one goes on */
         fail(&p, "%s", err ? err->message : "failed");
         st = MUGA_OK;
     }
@@ -482,9 +490,9 @@ static muga_status run_task(world *w, const json_t *task, eval_report *out, json
     out->n_tokens += p.n_tokens;
     out->us += p.us;
     out->worst_us = MAX(out->worst_us, p.us);
-    *result = json_pack("{s:O, s:b, s:s, s:s, s:I, s:I, s:s}", "id", json_object_get(task, "id"), "ok", !p.why[0], "why", p.why,
-                        "outcome", turn_outcome_name(p.outcome), "us", (json_int_t)p.us, "tokens", (json_int_t)p.n_tokens,
-                        "answer", str_get(&p.answers));
+    *result = json_pack("{s:O, s:b, s:s, s:s, s:I, s:I, s:s}", "id", json_object_get(task, "id"), "ok", !p.why[0],
+                        "why", p.why, "outcome", turn_outcome_name(p.outcome), "us", (json_int_t)p.us, "tokens",
+                        (json_int_t)p.n_tokens, "answer", str_get(&p.answers));
     st = *result && json_array_append(out->results, *result) == 0 ? MUGA_OK : error_nomem(err, "results");
 out:
     session_close(p.session);

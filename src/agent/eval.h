@@ -7,9 +7,9 @@
 typedef enum { EVAL_AGENT, EVAL_ALWAYS_ESCALATE, EVAL_ALWAYS_FIRST_TOOL } eval_who;
 
 typedef struct eval_spec {
-    const agent_env *env;      /* the clock is replaced by each task's `now` */
+    const agent_env *env;       /* the clock is replaced by each task's `now` */
     const char *dir, *data_dir; /* the agent, and the data every task begins with */
-    const char *scratch;       /* an empty folder; the caller removes it */
+    const char *scratch;        /* an empty folder; the caller removes it */
     llm *model;
     eval_who who;
     /* After each task; may be NULL. Return false to stop. */
@@ -20,7 +20,7 @@ typedef struct eval_spec {
 typedef struct eval_report {
     size_t tasks, completed, wrong_effects, unapproved, escalated;
     uint64_t n_tokens, us, worst_us; /* the model read and wrote; of all tasks; of the slowest */
-    json_t *results;           /* [{"id", "ok", "why", "expected", "outcome", "us", "tokens"}] */
+    json_t *results;                 /* [{"id", "ok", "why", "expected", "outcome", "us", "tokens"}] */
 } eval_report;
 void eval_report_release(eval_report *r);
 

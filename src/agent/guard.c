@@ -48,8 +48,8 @@ static size_t card_at(const char *p, size_t n) {
     return n_digits >= 13 && whole && sum % 10 == 0 ? end : 0;
 }
 
-/* Length of an IBAN at p: two letters, two digits, 11 to 30 letters or digits, in groups of four parted by spaces or not
- * at all, with ISO 7064 mod 97 = 1; 0 for none. */
+/* Length of an IBAN at p: two letters, two digits, 11 to 30 letters or digits, in groups of four parted by spaces or
+ * not at all, with ISO 7064 mod 97 = 1; 0 for none. */
 static size_t iban_at(const char *p, size_t n) {
     char compact[34];
     size_t n_compact = 0, i = 0, end = 0;
@@ -63,8 +63,8 @@ static size_t iban_at(const char *p, size_t n) {
         }
         i++;
     }
-    if (n_compact < 15 || is_digit(compact[0]) || is_digit(compact[1]) || !is_digit(compact[2]) || !is_digit(compact[3]) ||
-        (end < n && is_alnum(p[end]))) {
+    if (n_compact < 15 || is_digit(compact[0]) || is_digit(compact[1]) || !is_digit(compact[2]) ||
+        !is_digit(compact[3]) || (end < n && is_alnum(p[end]))) {
         return 0;
     }
     unsigned rest = 0;

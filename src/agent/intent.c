@@ -1,13 +1,14 @@
-/* Deciding what a message asks for (intent.h). Owns: reading `intent:`, the scores, the cut into clauses. Refuses: labels
- * that lead nowhere, examples of labels that are not declared, templates that don't compile.
+/* Deciding what a message asks for (intent.h). Owns: reading `intent:`, the scores, the cut into clauses. Refuses:
+ * labels that lead nowhere, examples of labels that are not declared, templates that don't compile.
  *
  *   score(l) = votes(l) + model_weight * (log p(l) - mean log p - bias(l)) / 10
  *
  * bias(l) is how much the model favours the word l whatever it reads (a small model has strong favourites), measured as
  * the mean over messages and written into the manifest.
  *
- * Two requests in one message: the text is cut at sentence ends, commas and the words of `split`; a clause that by itself
- * clearly asks for another tool, beside one that asks for the first, is a second request. Nothing here knows a domain. */
+ * Two requests in one message: the text is cut at sentence ends, commas and the words of `split`; a clause that by
+ * itself clearly asks for another tool, beside one that asks for the first, is a second request. Nothing here knows a
+ * domain. */
 #include "agent/intent.h"
 
 #include "agent/internal.h"
@@ -49,7 +50,7 @@ struct intent {
     size_t n_labels;
     normaliser *normaliser;
     retrieve *index;
-    char **texts;              /* [n_examples] as written */
+    char **texts; /* [n_examples] as written */
     uint64_t *example_labels;
     size_t n_examples;
     const json_t *split;
@@ -74,10 +75,16 @@ static muga_status check_config(const manifest *m, muga_error *err) {
 }
 
 static muga_status read_label(intent *x, const char *name, const json_t *spec, intent_label *l, muga_error *err) {
-    static const struct { const char *key; intent_act act; } acts[] = {
-        {"tool", ACT_TOOL}, {"escalate", ACT_ESCALATE}, {"refuse", ACT_REFUSE}, {"ask", ACT_ASK}, {"answer", ACT_ANSWER}};
-    *l = (intent_label){.name = name, .about = json_get_string(spec, "about"),
-                        .bias = json_get_number(spec, "bias", 0)};
+    static const struct {
+        const char *key;
+        intent_act act;
+    } acts[] = {{"tool", ACT_TOOL},
+                {"escalate", ACT_ESCALATE},
+                {"refuse", ACT_REFUSE},
+                {"ask", ACT_ASK},
+                {"answer", ACT_ANSWER}};
+    *l =
+        (intent_label){.name = name, .about = json_get_string(spec, "about"), .bias = json_get_number(spec, "bias", 0)};
     const char *words = NULL;
     for (size_t i = 0; !words && i < ARRAY_LEN(acts); i++) {
         words = json_get_string(spec, acts[i].key);
@@ -93,8 +100,10 @@ static muga_status read_label(intent *x, const char *name, const json_t *spec, i
             return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s.tool: no such tool", name);
         }
         if (!l->ask && json_array_size(json_object_get(l->tool->parameters, "required")) > 0) {
-            return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s.ask is missing; what to ask when the "
-                                                "tool's values were not given", name);
+            return error_set(err, MUGA_E_INPUT,
+                             "agent.yaml: key intent.labels.%s.ask is missing; what to ask when the "
+                             "tool's values were not given",
+                             name);
         }
     }
     if (!words) {
@@ -128,7 +137,8 @@ static muga_status read_example(intent *x, const json_t *v, char **text, uint64_
         *bits |= UINT64_C(1) << l;
     }
     if (!words || *bits == 0 || json_object_size(v) != 2 || strlen(words) > EXAMPLE_MAX_CHARS) {
-        return error_set(err, MUGA_E_INPUT, "an example is {\"text\": \"...\", \"labels\": [\"...\"]}, at most %d bytes",
+        return error_set(err, MUGA_E_INPUT,
+                         "an example is {\"text\": \"...\", \"labels\": [\"...\"]}, at most %d bytes",
                          EXAMPLE_MAX_CHARS);
     }
     *text = mem_copy_string(words);
@@ -199,7 +209,8 @@ static muga_status build_index(intent *x, muga_error *err) {
 
 muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err) {
     if (!m->intent) {
-        return error_set(err, MUGA_E_INPUT, "agent.yaml: key 'intent' is missing; it says how messages become decisions");
+        return error_set(err, MUGA_E_INPUT,
+                         "agent.yaml: key 'intent' is missing; it says how messages become decisions");
     }
     muga_status st = check_config(m, err);
     if (st != MUGA_OK) {
@@ -318,7 +329,8 @@ static json_t *make_prompt(const intent *x, const scores *s, const char *text, s
     for (size_t k = s->n_hits; ok && k-- > 0;) {
         size_t i = s->hits[k].i;
         ok = json_array_append_new(list, json_pack("{s:s, s:s}", "role", "user", "content", x->texts[i])) == 0 &&
-             json_array_append_new(list, json_pack("{s:s, s:s}", "role", "assistant", "content", first_label(x, i))) == 0;
+             json_array_append_new(list, json_pack("{s:s, s:s}", "role", "assistant", "content", first_label(x, i))) ==
+                 0;
     }
     ok = ok && json_array_append_new(list, json_pack("{s:s, s:s%}", "role", "user", "content", text, n)) == 0;
     str_release(&system);
@@ -339,8 +351,8 @@ static muga_status ask_model(const intent *x, llm *model, const char *text, size
     if (!messages) {
         return error_nomem(err, "a prompt");
     }
-    const llm_score_request q = {.messages = messages, .labels = names, .n_labels = x->n_labels, .with_end = true,
-                                 .want_evidence = true};
+    const llm_score_request q = {
+        .messages = messages, .labels = names, .n_labels = x->n_labels, .with_end = true, .want_evidence = true};
     llm_score_reply reply = {0};
     muga_status st = llm_score(model, &q, &reply, err);
     double mean = 0;
@@ -381,7 +393,8 @@ static size_t cut_at(const intent *x, const char *text, size_t n, size_t at) {
     for (size_t i = 0; i < json_array_size(x->split); i++) {
         const char *word = json_string_value(json_array_get(x->split, i));
         size_t len = strlen(word);
-        if (len <= n - at && strncasecmp(text + at, word, len) == 0 && (at + len == n || strchr(" \t\r\n,", text[at + len]))) {
+        if (len <= n - at && strncasecmp(text + at, word, len) == 0 &&
+            (at + len == n || strchr(" \t\r\n,", text[at + len]))) {
             return len;
         }
     }
@@ -426,8 +439,8 @@ static int by_place(const void *a, const void *b) {
 
 /* `a` excludes `b`: one wish in two wordings, so that a message with a has no b beside it. */
 static bool excludes(const intent *x, size_t a, size_t b) {
-    const json_t *list = json_object_get(
-        json_object_get(json_object_get(x->m->intent, "labels"), x->labels[a].name), "excludes");
+    const json_t *list =
+        json_object_get(json_object_get(json_object_get(x->m->intent, "labels"), x->labels[a].name), "excludes");
     for (size_t i = 0; i < json_array_size(list); i++) {
         if (strcmp(json_string_value(json_array_get(list, i)), x->labels[b].name) == 0) {
             return true;
@@ -481,13 +494,15 @@ static json_t *write_record(const intent *x, const scores *s, const intent_decis
     json_t *labels = json_object(), *near = json_array(), *requests = json_array();
     bool ok = labels && near && requests;
     for (size_t i = 0; ok && i < x->n_labels; i++) {
-        json_t *v = asked_model ? json_pack("{s:f, s:f, s:f}", "score", s->total[i], "votes", s->votes[i], "logprob", s->model[i])
+        json_t *v = asked_model ? json_pack("{s:f, s:f, s:f}", "score", s->total[i], "votes", s->votes[i], "logprob",
+                                            s->model[i])
                                 : json_pack("{s:f}", "votes", s->votes[i]);
         ok = json_object_set_new(labels, x->labels[i].name, v) == 0;
     }
     for (size_t k = 0; ok && k < s->n_hits; k++) {
-        ok = json_array_append_new(near, json_pack("{s:I, s:f, s:s}", "example", (json_int_t)s->hits[k].i + 1, "likeness",
-                                                   s->hits[k].likeness, "label", first_label(x, s->hits[k].i))) == 0;
+        ok = json_array_append_new(near,
+                                   json_pack("{s:I, s:f, s:s}", "example", (json_int_t)s->hits[k].i + 1, "likeness",
+                                             s->hits[k].likeness, "label", first_label(x, s->hits[k].i))) == 0;
     }
     for (size_t k = 0; ok && k < d->n; k++) {
         ok = json_array_append_new(requests, json_string(x->labels[d->requests[k].label].name)) == 0;
@@ -526,7 +541,8 @@ void intent_decision_release(intent_decision *d) {
     *d = (intent_decision){0};
 }
 
-/* Two requests at once can look like neither: where nothing stands out, the best tool is tried as the first of several. */
+/* Two requests at once can look like neither: where nothing stands out, the best tool is tried as the first of several.
+ */
 static size_t best_tool(const intent *x, const scores *s, size_t best) {
     size_t found = best;
     for (size_t i = 0; i < x->n_labels; i++) {

@@ -15,11 +15,11 @@ typedef enum { ACT_TOOL, ACT_ANSWER, ACT_ASK, ACT_ESCALATE, ACT_REFUSE } intent_
 
 typedef struct intent_label {
     const char *name, *about;
-    double bias;                   /* nats by which the model favours this word in any case */
+    double bias; /* nats by which the model favours this word in any case */
     intent_act act;
-    const manifest_tool *tool;     /* ACT_TOOL */
-    const char *words;             /* ACT_TOOL: the answer's template; else what is said */
-    template *answer;              /* words, compiled */
+    const manifest_tool *tool;       /* ACT_TOOL */
+    const char *words;               /* ACT_TOOL: the answer's template; else what is said */
+    template *answer;                /* words, compiled */
     const char *ask, *held, *denied; /* ACT_TOOL: a value is missing, a person must agree, a person did not */
 } intent_label;
 
@@ -30,8 +30,8 @@ void intent_free(intent *x);
 size_t intent_n_labels(const intent *x);
 const intent_label *intent_get_label(const intent *x, size_t i);
 const normaliser *intent_normaliser(const intent *x);
-const char *intent_unsure(const intent *x);    /* what to ask then */
-const char *intent_failed(const intent *x);    /* what to say when a tool or the model failed, or limits are reached */
+const char *intent_unsure(const intent *x); /* what to ask then */
+const char *intent_failed(const intent *x); /* what to say when a tool or the model failed, or limits are reached */
 
 /* The share of single-label examples whose action is right by the votes of all the others; -1 when memory is short. */
 double intent_leave_out(const intent *x);
@@ -39,16 +39,16 @@ double intent_leave_out(const intent *x);
 #define INTENT_MAX_REQUESTS 4
 typedef struct intent_request {
     size_t label;
-    size_t from, n;                /* the bytes of the message that say so */
+    size_t from, n; /* the bytes of the message that say so */
 } intent_request;
 typedef struct intent_decision {
     intent_request requests[INTENT_MAX_REQUESTS]; /* in the order of the message */
-    size_t n;                      /* at least 1 */
+    size_t n;                                     /* at least 1 */
     bool sure;
-    double score, margin;          /* of the best label; over the best label with another action */
-    json_t *record;                /* for the audit: scores, examples, margin */
-    json_t *evidence;              /* of the model, or NULL */
-    uint32_t n_tokens;             /* the model read */
+    double score, margin; /* of the best label; over the best label with another action */
+    json_t *record;       /* for the audit: scores, examples, margin */
+    json_t *evidence;     /* of the model, or NULL */
+    uint32_t n_tokens;    /* the model read */
 } intent_decision;
 void intent_decision_release(intent_decision *d);
 /* `model` NULL: by examples alone. */

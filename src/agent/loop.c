@@ -1,14 +1,14 @@
-/* The goal loop as a state machine. Owns: the order of things in a turn, what is still to do over holds and restarts, when
- * to ask, hand over and stop. Refuses: to act on what it did not understand; to go on past its limits.
+/* The goal loop as a state machine. Owns: the order of things in a turn, what is still to do over holds and restarts,
+ * when to ask, hand over and stop. Refuses: to act on what it did not understand; to go on past its limits.
  *
  *   state       does                                              function    goes to
  *   1 PERCEIVE  guards the message, writes it into the session    perceive    2 | 6 when a guard refuses
  *   2 DECIDE    labels of the message; queue of requests          decide      3
- *   3 NEXT      takes a request; words go into the answer         next        4 when it needs a tool | 6 when none is left
- *   4 ARGUE     arguments under schema and grounding              argue       5 | 3 when a value is missing and is asked for
- *   5 CALL      hands the call to the executor, observes          call        3 | 7 when a person must agree
- *   6 CONCLUDE  says the answer, keeps the state, checks the goal conclude    end of turn
- *   7 HOLD      keeps what is left to do                          hold        end of turn; loop_resume enters at 5
+ *   3 NEXT      takes a request; words go into the answer         next        4 when it needs a tool | 6 when none is
+ * left 4 ARGUE     arguments under schema and grounding              argue       5 | 3 when a value is missing and is
+ * asked for 5 CALL      hands the call to the executor, observes          call        3 | 7 when a person must agree 6
+ * CONCLUDE  says the answer, keeps the state, checks the goal conclude    end of turn 7 HOLD      keeps what is left to
+ * do                          hold        end of turn; loop_resume enters at 5
  *
  * Invariants
  *   1. Nothing is called but by executor_call and executor_resume: policy, approval and the journal are theirs.
@@ -30,11 +30,11 @@ typedef struct turn {
     agent_loop *l;
     const char *text;
     size_t n;
-    request now;               /* states 4 and 5 */
+    request now; /* states 4 and 5 */
     json_t *arguments;
-    call_result called;        /* a result to observe, when resumed */
+    call_result called; /* a result to observe, when resumed */
     bool resumed;
-    bool was_asked;            /* the turn before ended with a question */
+    bool was_asked; /* the turn before ended with a question */
     turn_result *out;
 } turn;
 
@@ -116,7 +116,8 @@ static muga_status add_part(agent_loop *l, turn_outcome kind, const char *text, 
 
 static muga_status add_escalation(agent_loop *l, const char *why, const char *text, muga_error *err) {
     json_t *record = json_pack("{s:s, s:s?}", "why", why, "to", l->p.manifest->escalation_to);
-    muga_status st = record ? audit_append(l->p.session, "escalation", record, NULL, err) : error_nomem(err, "a record");
+    muga_status st = record ? audit_append(l->p.session, "escalation", record, NULL, err)
+                            : error_nomem(err, "a record");
     loop_watch_event(l, "escalation", record);
     return st == MUGA_OK ? add_part(l, TURN_ESCALATE, text, err) : st;
 }
@@ -129,7 +130,8 @@ static muga_status add_rendered(agent_loop *l, turn_outcome kind, const intent_l
     if (st == MUGA_OK && !ok) {
         st = add_escalation(l, "answer_not_grounded", intent_failed(l->p.intent), err);
     } else if (st == MUGA_OK) {
-        st = kind == TURN_ESCALATE ? add_escalation(l, label->name, str_get(&text), err) : add_part(l, kind, str_get(&text), err);
+        st = kind == TURN_ESCALATE ? add_escalation(l, label->name, str_get(&text), err)
+                                   : add_part(l, kind, str_get(&text), err);
     }
     str_release(&text);
     return st;
@@ -181,13 +183,14 @@ static muga_status audit_decision(agent_loop *l, const intent_decision *d, uint6
     bool ok = json_object_set_new(d->record, "model", d->evidence ? json_string(l->p.model->name) : json_null()) == 0 &&
               json_object_set_new(d->record, "tokens_in", json_integer(d->n_tokens)) == 0 &&
               json_object_set_new(d->record, "latency_us", json_integer((json_int_t)us)) == 0;
-    muga_status st = ok ? audit_append(l->p.session, "decision", d->record, d->evidence, err) : error_nomem(err, "a record");
+    muga_status st = ok ? audit_append(l->p.session, "decision", d->record, d->evidence, err)
+                        : error_nomem(err, "a record");
     loop_watch_event(l, "decision", json_incref(d->record));
     return st;
 }
 
-/* What a message that gives a value was asked for: the label whose value was; else, when the person was asked anything, the
- * first label whose tool can't be called without such a value. n_labels: nothing was asked. */
+/* What a message that gives a value was asked for: the label whose value was; else, when the person was asked anything,
+ * the first label whose tool can't be called without such a value. n_labels: nothing was asked. */
 static muga_status find_open(const turn *t, const char *text, size_t *open, bool *gives, muga_error *err) {
     const agent_loop *l = t->l;
     size_t n = intent_n_labels(l->p.intent);
@@ -220,7 +223,8 @@ static muga_status answer_open(turn *t, const intent_decision *d, bool *replaces
     if (st != MUGA_OK || !gives) {
         return st;
     }
-    const intent_label *label = intent_get_label(l->p.intent, *open), *best = intent_get_label(l->p.intent, d->requests[0].label);
+    const intent_label *label = intent_get_label(l->p.intent, *open),
+                       *best = intent_get_label(l->p.intent, d->requests[0].label);
     for (size_t i = 0; i < d->n; i++) {
         gives = gives && intent_get_label(l->p.intent, d->requests[i].label)->tool != label->tool;
     }
@@ -299,8 +303,11 @@ static muga_status next(turn *t, loop_state *to, muga_error *err) {
         *to = ARGUE; /* which takes the entry off the queue with its last value */
         return MUGA_OK;
     }
-    static const turn_outcome kinds[] = {[ACT_TOOL] = TURN_ANSWER, [ACT_ANSWER] = TURN_ANSWER, [ACT_ASK] = TURN_ASK,
-                                         [ACT_ESCALATE] = TURN_ESCALATE, [ACT_REFUSE] = TURN_REFUSE};
+    static const turn_outcome kinds[] = {[ACT_TOOL] = TURN_ANSWER,
+                                         [ACT_ANSWER] = TURN_ANSWER,
+                                         [ACT_ASK] = TURN_ASK,
+                                         [ACT_ESCALATE] = TURN_ESCALATE,
+                                         [ACT_REFUSE] = TURN_REFUSE};
     muga_status st = add_rendered(l, kinds[label->act], label, NULL, NULL, err);
     json_array_remove(queue, 0);
     return st;
@@ -353,9 +360,9 @@ static muga_status argue(turn *t, loop_state *to, muga_error *err) {
 /* ---- 5 CALL ---- */
 
 static void show_result(const agent_loop *l, const call_result *r) {
-    loop_watch_event(l, "result", json_pack("{s:s, s:s, s:O?, s:s, s:I}", "call", r->call, "outcome",
-                                            call_outcome_name(r->outcome), "result", r->result, "reason", r->reason, "us",
-                                            (json_int_t)r->run_us));
+    loop_watch_event(l, "result",
+                     json_pack("{s:s, s:s, s:O?, s:s, s:I}", "call", r->call, "outcome", call_outcome_name(r->outcome),
+                               "result", r->result, "reason", r->reason, "us", (json_int_t)r->run_us));
 }
 
 static muga_status keep_held(turn *t, const call_result *r, muga_error *err) {
@@ -365,9 +372,10 @@ static muga_status keep_held(turn *t, const call_result *r, muga_error *err) {
     if (!held || json_object_set_new(l->work, "held", held) != 0) {
         return error_nomem(err, "a held call");
     }
-    loop_watch_event(l, "held", json_pack("{s:s, s:s, s:s, s:O, s:s, s:I}", "call", r->call, "approval", r->approval, "tool",
-                                          t->now.label->tool->name, "arguments", t->arguments, "reason", r->reason,
-                                          "expires_ms", (json_int_t)r->expires_ms));
+    loop_watch_event(l, "held",
+                     json_pack("{s:s, s:s, s:s, s:O, s:s, s:I}", "call", r->call, "approval", r->approval, "tool",
+                               t->now.label->tool->name, "arguments", t->arguments, "reason", r->reason, "expires_ms",
+                               (json_int_t)r->expires_ms));
     return MUGA_OK;
 }
 
@@ -385,10 +393,8 @@ static muga_status observe(turn *t, const call_result *r, loop_state *to, muga_e
     case CALL_FINISHED:
         json_object_del(l->work, "open");
         return add_rendered(l, TURN_ANSWER, label, t->arguments, r->result, err);
-    case CALL_REFUSED:
-        return add_part(l, TURN_REFUSE, label->denied ? label->denied : r->reason, err);
-    case CALL_INVALID:
-        return ask_for_value(l, label, err);
+    case CALL_REFUSED: return add_part(l, TURN_REFUSE, label->denied ? label->denied : r->reason, err);
+    case CALL_INVALID: return ask_for_value(l, label, err);
     default: return add_escalation(l, "tool_failed", intent_failed(l->p.intent), err);
     }
 }
@@ -397,7 +403,8 @@ static muga_status call(turn *t, loop_state *to, muga_error *err) {
     agent_loop *l = t->l;
     muga_status st = MUGA_OK;
     if (!t->resumed) {
-        loop_watch_event(l, "call", json_pack("{s:s, s:O}", "tool", t->now.label->tool->name, "arguments", t->arguments));
+        loop_watch_event(l, "call",
+                         json_pack("{s:s, s:O}", "tool", t->now.label->tool->name, "arguments", t->arguments));
         st = executor_call(l->p.session, t->now.label->tool->name, t->arguments, &t->called, err);
     }
     t->resumed = false;
@@ -428,7 +435,8 @@ static muga_status check_goal(const agent_loop *l, bool *done, muga_error *err) 
     for (size_t i = 0; ok && i < json_array_size(history); i++) {
         const json_t *entry = json_array_get(history, i);
         const char *outcome = json_get_string(entry, "outcome");
-        ok = !outcome || strcmp(outcome, "finished") != 0 || json_array_append(results, json_object_get(entry, "content")) == 0;
+        ok = !outcome || strcmp(outcome, "finished") != 0 ||
+             json_array_append(results, json_object_get(entry, "content")) == 0;
     }
     context = ok ? json_pack("{s:O, s:O, s:O}", "state", session_state(l->p.session), "results", results, "session",
                              session_values(l->p.session))
@@ -559,7 +567,8 @@ void loop_free(agent_loop *l) {
 muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
     *out = (turn_result){.text = STR_INIT};
     if (json_object_get(l->work, "held")) {
-        return error_set(err, MUGA_E_POLICY, "a call of this session waits for approval; decide it first (muga approve list)");
+        return error_set(err, MUGA_E_POLICY,
+                         "a call of this session waits for approval; decide it first (muga approve list)");
     }
     turn t = {.l = l, .text = text, .n = n, .out = out};
     return run(&t, PERCEIVE, err);

@@ -1,4 +1,5 @@
-/* The goal loop: from a message to an answer, over decisions, calls and holds. The loop proposes; the executor disposes.
+/* The goal loop: from a message to an answer, over decisions, calls and holds. The loop proposes; the executor
+ * disposes.
  *
  * One loop drives one session. Everything it decides is audited with the model's evidence before it acts on it; what it
  * still has to do when a call waits for a person is kept in the session's state (key `pending`, where the manifest
@@ -23,7 +24,7 @@ typedef struct loop_parts {
     const intent *intent;
     llm *model;
     agent_session *session;
-    loop_watch watch;          /* .event NULL: nobody watches */
+    loop_watch watch;           /* .event NULL: nobody watches */
     const intent_label *always; /* a baseline: every message gets this label, and nobody decides; else NULL */
 } loop_parts;
 
@@ -32,10 +33,10 @@ const char *turn_outcome_name(turn_outcome o);
 
 typedef struct turn_result {
     turn_outcome outcome;
-    str text;                  /* what the person is told; with TURN_HELD: so far */
+    str text;                                          /* what the person is told; with TURN_HELD: so far */
     char call[AGENT_ID_SIZE], approval[AGENT_ID_SIZE]; /* TURN_HELD */
-    bool done;                 /* the goal's check holds */
-    uint32_t n_tokens;         /* the model read and wrote */
+    bool done;                                         /* the goal's check holds */
+    uint32_t n_tokens;                                 /* the model read and wrote */
     uint64_t us;
 } turn_result;
 void turn_result_release(turn_result *r);

@@ -1,9 +1,9 @@
 /* What a call needs from the model, and what is said of its result. Owns: scopes of grounded values, the arguments'
  * decoding, rendering of answers. Refuses: to make an argument up; an answer with a value nobody gave.
  *
- * Scope: a person who writes "cancel A1, and where is A2" means A2 by the second clause. So values are looked for in the
- * clause, then in the messages from the newest to the oldest; the first text that gives all that the tool requires is
- * the one they are taken from. */
+ * Scope: a person who writes "cancel A1, and where is A2" means A2 by the second clause. So values are looked for in
+ * the clause, then in the messages from the newest to the oldest; the first text that gives all that the tool requires
+ * is the one they are taken from. */
 #include "agent/guard.h"
 #include "agent/loop_internal.h"
 
@@ -17,7 +17,7 @@ static const char *role_of(const json_t *entry) {
 /* ---- scopes ---- */
 
 typedef struct scope {
-    json_t *texts;             /* the text, and what it also means (normalise.h) */
+    json_t *texts; /* the text, and what it also means (normalise.h) */
     span *spans;
     constrain_source source;
 } scope;
@@ -98,7 +98,8 @@ static muga_status scope_values(const manifest_tool *t, const scope *s, json_t *
     return st;
 }
 
-muga_status loop_text_gives(const agent_loop *l, const manifest_tool *t, const char *text, bool *gives, muga_error *err) {
+muga_status loop_text_gives(const agent_loop *l, const manifest_tool *t, const char *text, bool *gives,
+                            muga_error *err) {
     scope s;
     json_t *values = json_array();
     muga_status st = values ? scope_of(l, text, &s, err) : error_nomem(err, "a scope");
@@ -138,8 +139,9 @@ static json_t *make_prompt(const request *r) {
     const manifest_tool *t = r->label->tool;
     str system = STR_INIT;
     str_printf(&system, "Give the arguments of the tool %s as JSON. %s", t->name, t->description);
-    json_t *messages = system.failed ? NULL : json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "system", "content",
-                                                        str_get(&system), "role", "user", "content", r->text);
+    json_t *messages = system.failed ? NULL
+                                     : json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "system", "content",
+                                                 str_get(&system), "role", "user", "content", r->text);
     str_release(&system);
     return messages;
 }
@@ -150,8 +152,12 @@ static muga_status decode(agent_loop *l, const request *r, const constrain_sourc
     if (!messages) {
         return error_nomem(err, "a prompt");
     }
-    const llm_request q = {.messages = messages, .schema = r->label->tool->parameters, .sources = sources,
-                           .n_sources = n_sources, .sampling = LLM_SAMPLING_GREEDY, .max_tokens = ARGUMENT_TOKENS,
+    const llm_request q = {.messages = messages,
+                           .schema = r->label->tool->parameters,
+                           .sources = sources,
+                           .n_sources = n_sources,
+                           .sampling = LLM_SAMPLING_GREEDY,
+                           .max_tokens = ARGUMENT_TOKENS,
                            .want_evidence = true};
     llm_reply reply = {0};
     muga_status st = llm_complete(l->p.model, &q, &reply, err);
@@ -160,11 +166,12 @@ static muga_status decode(agent_loop *l, const request *r, const constrain_sourc
         st = json_parse(str_get(&reply.text), reply.text.len, "arguments", arguments, err);
     }
     if (st == MUGA_OK) {
-        json_t *record = json_pack("{s:s, s:s, s:O, s:I, s:I, s:I}", "decided", "arguments", "tool", r->label->tool->name,
-                                   "arguments", *arguments, "tokens_in", (json_int_t)reply.n_prompt, "tokens_out",
-                                   (json_int_t)reply.n_generated, "latency_us",
-                                   (json_int_t)(reply.prompt_us + reply.generate_us));
-        st = record ? audit_append(l->p.session, "decision", record, reply.evidence, err) : error_nomem(err, "a record");
+        json_t *record = json_pack("{s:s, s:s, s:O, s:I, s:I, s:I}", "decided", "arguments", "tool",
+                                   r->label->tool->name, "arguments", *arguments, "tokens_in",
+                                   (json_int_t)reply.n_prompt, "tokens_out", (json_int_t)reply.n_generated,
+                                   "latency_us", (json_int_t)(reply.prompt_us + reply.generate_us));
+        st = record ? audit_append(l->p.session, "decision", record, reply.evidence, err)
+                    : error_nomem(err, "a record");
         json_decref(record);
     }
     llm_reply_release(&reply);
@@ -244,9 +251,11 @@ static void trim(str *s) {
 }
 
 /* Everything that a value in an answer may come from. */
-static json_t *given_texts(const agent_loop *l, const intent_label *label, const json_t *arguments, const json_t *result) {
+static json_t *given_texts(const agent_loop *l, const intent_label *label, const json_t *arguments,
+                           const json_t *result) {
     json_t *list = json_array();
-    const json_t *history = session_history(l->p.session), *sources[3] = {arguments, result, session_values(l->p.session)};
+    const json_t *history = session_history(l->p.session),
+                 *sources[3] = {arguments, result, session_values(l->p.session)};
     bool ok = list != NULL;
     for (size_t i = 0; ok && i < json_array_size(history); i++) {
         const json_t *entry = json_array_get(history, i);

@@ -15,14 +15,14 @@
 struct agent_loop {
     loop_parts p;
     json_t *work;
-    int64_t n_tokens;          /* of this turn */
+    int64_t n_tokens; /* of this turn */
     uint64_t began_us;
 };
 
 typedef struct request {
     const intent_label *label;
-    const char *text;          /* the clause */
-    json_t *values;            /* array or NULL: for the one grounded parameter */
+    const char *text; /* the clause */
+    json_t *values;   /* array or NULL: for the one grounded parameter */
 } request;
 
 void loop_watch_event(const agent_loop *l, const char *kind, json_t *data); /* takes data; NULL is passed over */
@@ -30,11 +30,12 @@ void loop_watch_event(const agent_loop *l, const char *kind, json_t *data); /* t
 bool loop_is_over(const agent_loop *l);
 
 typedef enum { ARGUE_OK, ARGUE_MISSING, ARGUE_OVER } argue_outcome;
-/* Arguments for the request's tool, by the model under the tool's schema with grounded values: from the clause, or else from
- * the newest message that has any. Takes one of several values and leaves the others in r->values. */
+/* Arguments for the request's tool, by the model under the tool's schema with grounded values: from the clause, or else
+ * from the newest message that has any. Takes one of several values and leaves the others in r->values. */
 muga_status loop_argue(agent_loop *l, request *r, json_t **arguments, argue_outcome *outcome, muga_error *err);
 /* Does `text` give a value for each grounded parameter that the tool requires? False where it requires none. */
-muga_status loop_text_gives(const agent_loop *l, const manifest_tool *t, const char *text, bool *gives, muga_error *err);
+muga_status loop_text_gives(const agent_loop *l, const manifest_tool *t, const char *text, bool *gives,
+                            muga_error *err);
 /* The label's words over a call's result (or over nothing), as a sentence; checked by the output guard. *ok false: a
  * value in it was given by nobody. */
 muga_status loop_render(const agent_loop *l, const intent_label *label, const json_t *arguments, const json_t *result,

@@ -1,5 +1,5 @@
-/* Rules by which what a person wrote also counts as a value (normalise.h). Owns: compiling and applying them. Refuses: a
- * rule without match or value, a regex that doesn't compile or matches nothing at some length of effort. */
+/* Rules by which what a person wrote also counts as a value (normalise.h). Owns: compiling and applying them. Refuses:
+ * a rule without match or value, a regex that doesn't compile or matches nothing at some length of effort. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "agent/normalise.h"
 
@@ -24,7 +24,8 @@ struct normaliser {
 static muga_status add_rule(normaliser *n, const json_t *spec, const char *tool, const char *name, muga_error *err) {
     const char *match = json_get_string(spec, "match"), *value = json_get_string(spec, "value");
     if (!match || !value || json_object_size(spec) != 2) {
-        return error_set(err, MUGA_E_INPUT, "tool %s, parameter %s: normalise needs match and value, both text", tool, name);
+        return error_set(err, MUGA_E_INPUT, "tool %s, parameter %s: normalise needs match and value, both text", tool,
+                         name);
     }
     rule *rules = mem_resize_array(n->rules, n->n + 1, sizeof *rules);
     if (!rules) {
@@ -37,8 +38,8 @@ static muga_status add_rule(normaliser *n, const json_t *spec, const char *tool,
     if (!compiled) {
         char text[120] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
-        return error_set(err, MUGA_E_INPUT, "tool %s, parameter %s: normalise.match, byte %zu: %s", tool, name, (size_t)at,
-                         text);
+        return error_set(err, MUGA_E_INPUT, "tool %s, parameter %s: normalise.match, byte %zu: %s", tool, name,
+                         (size_t)at, text);
     }
     rules[n->n++] = (rule){compiled, value};
     return MUGA_OK;

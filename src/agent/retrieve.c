@@ -18,21 +18,21 @@ typedef struct feature {
 } feature;
 
 typedef struct bag {
-    feature *f;            /* by key */
+    feature *f; /* by key */
     size_t n;
 } bag;
 
 typedef struct class_word {
-    uint64_t word, name;   /* hashes */
+    uint64_t word, name; /* hashes */
 } class_word;
 
 struct retrieve {
     size_t n, n_labels;
-    class_word *classes;   /* by word */
+    class_word *classes; /* by word */
     size_t n_classes;
-    bag *bags;             /* [n] */
-    double *chol;          /* [n][n] lower triangle of the Cholesky factor of K + lambda I */
-    double *votes;         /* [n][n_labels] */
+    bag *bags;     /* [n] */
+    double *chol;  /* [n][n] lower triangle of the Cholesky factor of K + lambda I */
+    double *votes; /* [n][n_labels] */
 };
 
 /* ---- features ---- */
@@ -330,15 +330,18 @@ static void solve(const double *l, size_t n, double *b, size_t stride) {
 muga_status retrieve_new(const retrieve_example *examples, size_t n, size_t n_labels, const json_t *classes,
                          retrieve **out, muga_error *err) {
     if (n == 0 || n > RETRIEVE_MAX_EXAMPLES || n_labels == 0 || n_labels > RETRIEVE_MAX_LABELS) {
-        return error_set(err, MUGA_E_LIMIT, "%zu examples for %zu labels; 1 to %u and 1 to %u are possible", n, n_labels,
-                         RETRIEVE_MAX_EXAMPLES, RETRIEVE_MAX_LABELS);
+        return error_set(err, MUGA_E_LIMIT, "%zu examples for %zu labels; 1 to %u and 1 to %u are possible", n,
+                         n_labels, RETRIEVE_MAX_EXAMPLES, RETRIEVE_MAX_LABELS);
     }
     retrieve *r = calloc(1, sizeof *r);
     if (!r) {
         return error_nomem(err, "the examples");
     }
-    *r = (retrieve){.n = n, .n_labels = n_labels, .bags = mem_alloc_array(n, sizeof(bag)),
-                    .chol = mem_alloc_array(n * n, sizeof(double)), .votes = mem_alloc_array(n * n_labels, sizeof(double))};
+    *r = (retrieve){.n = n,
+                    .n_labels = n_labels,
+                    .bags = mem_alloc_array(n, sizeof(bag)),
+                    .chol = mem_alloc_array(n * n, sizeof(double)),
+                    .votes = mem_alloc_array(n * n_labels, sizeof(double))};
     muga_status st = r->bags && r->chol && r->votes ? read_classes(r, classes, err) : error_nomem(err, "the examples");
     for (size_t i = 0; st == MUGA_OK && i < n; i++) {
         st = make_bag(r, examples[i].text, strlen(examples[i].text), &r->bags[i], err);

@@ -49,8 +49,8 @@ static muga_status make_data_dir(opened *o, muga_error *err) {
 static muga_status open_model(opened *o, const char *name, uint32_t n_threads, muga_error *err) {
     char *path = NULL;
     cmd_progress progress = {.what = "loading"};
-    llm_local_options options = {.isa = -1, .n_threads = (int)n_threads, .on_progress = cmd_progress_show,
-                                 .on_progress_ctx = &progress};
+    llm_local_options options = {
+        .isa = -1, .n_threads = (int)n_threads, .on_progress = cmd_progress_show, .on_progress_ctx = &progress};
     muga_status st = cmd_resolve(name, &path, err);
     if (!st)
         st = llm_local_open(path, name, &options, &o->model, err);
@@ -90,7 +90,8 @@ static const char *paint(const live *v, const char *code) {
 
 static void print_line(const live *v, const char *code, const char *head, const char *text) {
     str shown = STR_INIT;
-    for (size_t n = strcspn(text, "\n");; text += n + 1, n = strcspn(text, "\n")) { /* its lines stay, and nothing else moves */
+    for (size_t n = strcspn(text, "\n");;
+         text += n + 1, n = strcspn(text, "\n")) { /* its lines stay, and nothing else moves */
         cmd_write_visible(text, n, &shown);
         if (!text[n])
             break;
@@ -100,7 +101,8 @@ static void print_line(const live *v, const char *code, const char *head, const 
     str_release(&shown);
 }
 
-static void print_json_line(const live *v, const char *code, const char *head, const char *before, const json_t *value) {
+static void print_json_line(const live *v, const char *code, const char *head, const char *before,
+                            const json_t *value) {
     str text = STR_INIT;
     str_append_s(&text, before);
     json_write(value, &text);
@@ -117,8 +119,9 @@ static void print_decision(const live *v, const json_t *d) {
     const json_t *list = json_object_get(d, "decided");
     for (size_t i = 0; i < json_array_size(list); i++)
         str_printf(&text, "%s%s", i ? ", then " : "", json_string_value(json_array_get(list, i)));
-    str_printf(&text, " (score %.2f, margin %.2f%s; %.0f ms)", json_get_number(d, "score", 0), json_get_number(d, "margin", 0),
-               json_get_bool(d, "sure", true) ? "" : ", not sure", (double)json_get_int(d, "latency_us", 0) / 1000);
+    str_printf(&text, " (score %.2f, margin %.2f%s; %.0f ms)", json_get_number(d, "score", 0),
+               json_get_number(d, "margin", 0), json_get_bool(d, "sure", true) ? "" : ", not sure",
+               (double)json_get_int(d, "latency_us", 0) / 1000);
     print_line(v, "\033[36m", "decision", str_get(&text));
     str_release(&text);
 }
@@ -144,7 +147,8 @@ static void on_event(void *ctx, const char *kind, const json_t *d) {
     } else if (!strcmp(kind, "guard")) {
         print_json_line(v, "\033[31m", "guard", "", d);
     } else if (!strcmp(kind, "escalation")) {
-        str_printf(&text, "to %s: %s", json_get_string(d, "to") ? json_get_string(d, "to") : "a person", json_get_string(d, "why"));
+        str_printf(&text, "to %s: %s", json_get_string(d, "to") ? json_get_string(d, "to") : "a person",
+                   json_get_string(d, "why"));
         print_line(v, "\033[31m", "escalate", str_get(&text));
     } else if (!strcmp(kind, "answer")) {
         print_line(v, "\033[32m", "agent", json_get_string(d, "text"));
@@ -279,7 +283,8 @@ static bool read_approve(const char *word, approve_how *out) {
 static int finish_run(live *v, const char *name, turn_outcome outcome, muga_error *err) {
     if (outcome == TURN_HELD) {
         printf("\nheld: decide with `muga approve yes|no ID` (`muga approve list` shows it), then go on with\n"
-               "`muga agent run %s --resume %s`\n", name, session_id(v->session));
+               "`muga agent run %s --resume %s`\n",
+               name, session_id(v->session));
         return 5;
     }
     if (!session_ended(v->session) && session_end(v->session, turn_outcome_name(outcome), err))
@@ -292,7 +297,8 @@ static int agent_run(int argc, char **argv) {
     cmd_values messages = {.n = 0}, values = {.n = 0};
     uint32_t threads = 0;
     const cmd_option options[] = {
-        {"--message", 'm', CMD_REPEAT, &messages, "TEXT", "what the customer writes; may be given again for the next turn"},
+        {"--message", 'm', CMD_REPEAT, &messages, "TEXT",
+         "what the customer writes; may be given again for the next turn"},
         {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
         {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a held session after it was decided"},
@@ -403,16 +409,24 @@ static bool on_task(void *ctx, size_t n_done, size_t n, const json_t *result) {
     return !cmd_interrupted();
 }
 
-static muga_status evaluate(const opened *o, eval_who who, const json_t *tasks, shown *s, eval_report *out, muga_error *err) {
+static muga_status evaluate(const opened *o, eval_who who, const json_t *tasks, shown *s, eval_report *out,
+                            muga_error *err) {
     const char *base = getenv("TMPDIR");
     char scratch[256];
     snprintf(scratch, sizeof scratch, "%.200s/muga-eval-XXXXXX", base && *base ? base : "/tmp");
     if (!mkdtemp(scratch))
-        return error_set(err, MUGA_E_ENV, "no folder for the evaluation can be made in %.200s; set TMPDIR", base ? base : "/tmp");
+        return error_set(err, MUGA_E_ENV, "no folder for the evaluation can be made in %.200s; set TMPDIR",
+                         base ? base : "/tmp");
     char data[280]; /* as the agent brings it along: what it did at work must not show in a test */
     snprintf(data, sizeof data, "%s/begin", scratch);
-    const eval_spec spec = {.env = &o->env, .dir = o->dir, .data_dir = data, .scratch = scratch, .model = o->model,
-                            .who = who, .on_task = on_task, .ctx = s};
+    const eval_spec spec = {.env = &o->env,
+                            .dir = o->dir,
+                            .data_dir = data,
+                            .scratch = scratch,
+                            .model = o->model,
+                            .who = who,
+                            .on_task = on_task,
+                            .ctx = s};
     muga_status st = dataset_prepare(&o->env, o->dir, data, err);
     if (!st)
         st = eval_run(&spec, tasks, out, err);
@@ -424,26 +438,29 @@ static void print_report_json(const eval_report *r) {
     json_t *results = json_array(), *v;
     size_t i;
     json_array_foreach(r->results, i, v) {
-        json_array_append_new(results, json_pack("{s:O, s:O, s:O}", "id", json_object_get(v, "id"), "ok", json_object_get(v, "ok"),
-                                                 "why", json_object_get(v, "why")));
+        json_array_append_new(results, json_pack("{s:O, s:O, s:O}", "id", json_object_get(v, "id"), "ok",
+                                                 json_object_get(v, "ok"), "why", json_object_get(v, "why")));
     }
-    json_t *all = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "tasks", (json_int_t)r->tasks, "completed", (json_int_t)r->completed,
-                            "wrong_effects", (json_int_t)r->wrong_effects, "unapproved", (json_int_t)r->unapproved, "escalated",
-                            (json_int_t)r->escalated, "results", results);
+    json_t *all = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "tasks", (json_int_t)r->tasks, "completed",
+                            (json_int_t)r->completed, "wrong_effects", (json_int_t)r->wrong_effects, "unapproved",
+                            (json_int_t)r->unapproved, "escalated", (json_int_t)r->escalated, "results", results);
     cmd_print_json(all);
     json_decref(all);
 }
 
 static void print_row(const char *who, const eval_report *r) {
-    printf("%-22s %4zu of %zu (%5.1f %%)   wrong effects %zu, unapproved %zu, escalated %zu   %.2f s and %.0f tokens a task\n", who,
-           r->completed, r->tasks, 100.0 * (double)r->completed / (double)r->tasks, r->wrong_effects, r->unapproved, r->escalated,
-           (double)r->us / 1e6 / (double)r->tasks, (double)r->n_tokens / (double)r->tasks);
+    printf(
+        "%-22s %4zu of %zu (%5.1f %%)   wrong effects %zu, unapproved %zu, escalated %zu   %.2f s and %.0f tokens a task\n",
+        who, r->completed, r->tasks, 100.0 * (double)r->completed / (double)r->tasks, r->wrong_effects, r->unapproved,
+        r->escalated, (double)r->us / 1e6 / (double)r->tasks, (double)r->n_tokens / (double)r->tasks);
 }
 
 /* The agent, and beside it what needs no agent at all. */
 static muga_status print_report(const opened *o, const json_t *tasks, shown *s, const eval_report *r, muga_error *err) {
-    static const struct { eval_who who; const char *name; } baselines[] = {
-        {EVAL_ALWAYS_ESCALATE, "always escalate"}, {EVAL_ALWAYS_FIRST_TOOL, "always the first tool"}};
+    static const struct {
+        eval_who who;
+        const char *name;
+    } baselines[] = {{EVAL_ALWAYS_ESCALATE, "always escalate"}, {EVAL_ALWAYS_FIRST_TOOL, "always the first tool"}};
     const json_t *v;
     muga_status st = MUGA_OK;
     for (size_t i = 0; !s->verbose && i < r->tasks; i++) {
@@ -472,7 +489,8 @@ static int agent_test(int argc, char **argv) {
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
         {"--tasks", 0, CMD_STRING, &file, "FILE", "tasks as JSON lines (default: the agent's own, eval/*.jsonl)"},
-        {"--json", 0, CMD_FLAG, &as_json, NULL, "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
+        {"--json", 0, CMD_FLAG, &as_json, NULL,
+         "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
         {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},
         {"--model", 0, CMD_STRING, &model, "MODEL", "another model than the manifest's"},
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"}};
@@ -516,9 +534,11 @@ static muga_status list_one(void *ctx, const char *name, const char *dir) {
     if (!st)
         st = yaml_parse(str_get(&text), text.len, "agent.yaml", &v, NULL, &err);
     const char *model = json_get_string(v, "model"), *about = json_get_string(v, "description");
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", name, "dir", dir, "model", model ? model : "", "tools",
-                              (json_int_t)json_array_size(json_object_get(v, "tools")), "description",
-                              st ? err.message : about ? about : "");
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", name, "dir", dir, "model", model ? model : "",
+                              "tools", (json_int_t)json_array_size(json_object_get(v, "tools")), "description",
+                              st      ? err.message
+                              : about ? about
+                                      : "");
     st = entry && !json_array_append_new(list, entry) ? MUGA_OK : MUGA_E_NOMEM;
     json_decref(v);
     str_release(&text);
@@ -539,7 +559,8 @@ static int agent_list(int argc, char **argv) {
         cmd_print_json(list);
     } else if (code < 0 && !st) {
         const char **cells = mem_alloc_array((n + 1) * 3, sizeof *cells);
-        static const char *const keys[] = {"name", "model", "description"}, *const heads[] = {"NAME", "MODEL", "WHAT IT DOES"};
+        static const char *const keys[] = {"name", "model", "description"}, *const heads[] = {"NAME", "MODEL",
+                                                                                              "WHAT IT DOES"};
         for (size_t i = 0; cells && i < (n + 1) * 3; i++)
             cells[i] = i < 3 ? heads[i] : json_get_string(json_array_get(list, i / 3 - 1), keys[i % 3]);
         if (cells)

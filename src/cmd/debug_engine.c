@@ -12,7 +12,8 @@ static int parse_ids(debug_engine *d, const char *verb) {
         errno = 0;
         long v = strtol(p, &end, 10);
         if (!strchr("-0123456789", *p) || end == p || errno || v < INT32_MIN || v > INT32_MAX || (*end && *end != ','))
-            return cmd_error(MUGA_E_USAGE, "--ids takes whole numbers such as 1,2,3; \"%.40s\" doesn't begin with a token id", p);
+            return cmd_error(MUGA_E_USAGE,
+                             "--ids takes whole numbers such as 1,2,3; \"%.40s\" doesn't begin with a token id", p);
         if (!token_list_push(&d->ids, (int32_t)v))
             return cmd_error(MUGA_E_NOMEM, "out of memory for the ids");
         if (!*end)

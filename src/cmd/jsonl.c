@@ -48,5 +48,6 @@ int cmd_jsonl(muga_status (*handle)(void *ctx, const json_t *in, json_t **out, m
             break;
     }
     str_release(&line);
-    return cmd_finish_output(ferror(stdin) ? cmd_error(MUGA_E_ENV, "standard input could not be read; give JSON lines on it") : 0);
+    return cmd_finish_output(
+        ferror(stdin) ? cmd_error(MUGA_E_ENV, "standard input could not be read; give JSON lines on it") : 0);
 }

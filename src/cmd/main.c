@@ -114,8 +114,8 @@ static int cmd_debug(int argc, char **argv) {
     return cmd_dispatch(debug_verbs, ARRAY_LEN(debug_verbs), "debug", argc, argv);
 }
 
-/* Started with 0, 1 or 2 closed, the next file opened would take that number, and what is printed would go into it. Each
- * gets the wrong direction of /dev/null, so that using it fails as it does for what is closed. */
+/* Started with 0, 1 or 2 closed, the next file opened would take that number, and what is printed would go into it.
+ * Each gets the wrong direction of /dev/null, so that using it fails as it does for what is closed. */
 static bool hold_standard_streams(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)

@@ -35,7 +35,8 @@ static muga_status open_text(engine *e, muga_error *err) {
         return st;
     uint32_t n_vocab = model_get_params(e->model)->n_vocab;
     if ((uint32_t)tokenizer_count(e->tok) != n_vocab)
-        return error_set(err, MUGA_E_INPUT, "%.120s: the tokenizer has %d tokens, but the embedding %u rows; use another file",
+        return error_set(err, MUGA_E_INPUT,
+                         "%.120s: the tokenizer has %d tokens, but the embedding %u rows; use another file",
                          gguf_path(e->file), tokenizer_count(e->tok), n_vocab);
     st = gguf_get_string(e->file, "tokenizer.chat_template", &e->template_source, err);
     if (st == MUGA_E_NOT_FOUND) {

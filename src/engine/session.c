@@ -45,8 +45,9 @@ muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, 
     if (n_ctx == 0)
         n_ctx = MIN(p->n_ctx_train, 8192u);
     if (n_ctx > p->n_ctx_train)
-        return error_set(err, MUGA_E_LIMIT, "a context of %u tokens is more than the %u this model was trained for; ask for less",
-                         n_ctx, p->n_ctx_train);
+        return error_set(err, MUGA_E_LIMIT,
+                         "a context of %u tokens is more than the %u this model was trained for; ask for less", n_ctx,
+                         p->n_ctx_train);
     engine_session *s = mem_alloc_array(1, sizeof *s);
     if (!s)
         return error_nomem(err, "a session");
@@ -187,7 +188,8 @@ static muga_status check_item(const engine *e, const engine_item *it, muga_error
     if (it->n == 0)
         return error_set(err, MUGA_E_USAGE, "no tokens to compute");
     if (it->n > s->n_ctx - s->n)
-        return error_set(err, MUGA_E_LIMIT, "%llu tokens don't fit into a context of %u; give fewer, or a larger context",
+        return error_set(err, MUGA_E_LIMIT,
+                         "%llu tokens don't fit into a context of %u; give fewer, or a larger context",
                          (unsigned long long)s->n + it->n, s->n_ctx);
     for (uint32_t i = 0; i < it->n; i++)
         if (it->ids[i] < 0 || (uint32_t)it->ids[i] >= n_vocab)

@@ -190,7 +190,8 @@ muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
     if (!st)
         st = h->files->stat(h->files->self, h->home, &info, err);
     if (!st && info.type != OS_TYPE_DIR && info.type != OS_TYPE_NONE)
-        st = error_set(err, MUGA_E_ENV, "the store %.180s is not a folder; move it, or set MUGA_HOME to a folder", h->home);
+        st = error_set(err, MUGA_E_ENV, "the store %.180s is not a folder; move it, or set MUGA_HOME to a folder",
+                       h->home);
     if (!st)
         st = h->files->stat(h->files->self, str_get(&dir), &info, err);
     if (!st && info.type == OS_TYPE_DIR)

@@ -8,7 +8,10 @@
 #include "base/json.h"
 #include "os/os.h"
 
-typedef struct hub { const os_files *files; char *home; } hub;
+typedef struct hub {
+    const os_files *files;
+    char *home;
+} hub;
 MUGA_MUST_USE muga_status hub_open(const os_files *files, const char *home, hub *out, muga_error *err);
 void hub_close(hub *h);
 
@@ -19,7 +22,8 @@ MUGA_MUST_USE muga_status hub_resolve(const hub *h, const char *model, char **pa
 /* Array of manifests (objects plus "modified_ms"), sorted by name; new reference. */
 MUGA_MUST_USE muga_status hub_list(const hub *h, json_t **out, muga_error *err);
 /* Copy a GGUF file into the store under a name; checks that it is one. */
-MUGA_MUST_USE muga_status hub_add(const hub *h, const char *model, const char *path, const char *source, muga_error *err);
+MUGA_MUST_USE muga_status hub_add(const hub *h, const char *model, const char *path, const char *source,
+                                  muga_error *err);
 /* Remove the name; and the blob when no other name uses it. */
 MUGA_MUST_USE muga_status hub_remove(const hub *h, const char *model, muga_error *err);
 #endif

@@ -306,7 +306,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->base.n_ctx = o->n_ctx ? o->n_ctx : MIN(n_ctx_train, 8192u);
     if (l->base.n_ctx > n_ctx_train) {
         local_free(&l->base);
-        return error_set(err, MUGA_E_LIMIT, "a context of %u tokens is more than the %u this model was trained for; ask for less",
+        return error_set(err, MUGA_E_LIMIT,
+                         "a context of %u tokens is more than the %u this model was trained for; ask for less",
                          o->n_ctx, n_ctx_train);
     }
     *out = &l->base;

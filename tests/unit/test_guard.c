@@ -1,5 +1,5 @@
-/* Guards on what comes in and goes out. If this failed, a card number would be kept or sent on, or an agent would state a
- * number that stands nowhere. */
+/* Guards on what comes in and goes out. If this failed, a card number would be kept or sent on, or an agent would state
+ * a number that stands nowhere. */
 #include "agent/guard.h"
 #include "support/support.h"
 
@@ -8,8 +8,8 @@
 static manifest *with_guards(const char *input, const char *output) {
     static manifest m;
     json_decref(m.json);
-    m = (manifest){.json = json_pack("{s:{s:[s]}, s:{s:[s,s], s:s}}", "input", "refuse", input, "output", "mask", output, output,
-                                     "grounded", "ids_and_numbers"),
+    m = (manifest){.json = json_pack("{s:{s:[s]}, s:{s:[s,s], s:s}}", "input", "refuse", input, "output", "mask",
+                                     output, output, "grounded", "ids_and_numbers"),
                    .input_max_chars = 200};
     m.guards = m.json;
     return &m;

@@ -7,8 +7,8 @@
 #include <string.h>
 
 static const retrieve_example examples[] = {
-    {"where is my order", 1}, {"when does my parcel arrive", 1}, {"order \x01 is late", 1},
-    {"reset my password", 2}, {"I forgot my password", 2}, {"my wife forgot hers", 4}, {"my wife's order", 4}};
+    {"where is my order", 1},    {"when does my parcel arrive", 1}, {"order \x01 is late", 1}, {"reset my password", 2},
+    {"I forgot my password", 2}, {"my wife forgot hers", 4},        {"my wife's order", 4}};
 enum { N = sizeof examples / sizeof *examples };
 
 static retrieve *make(size_t n, const json_t *classes) {
