@@ -68,6 +68,7 @@ typedef struct manifest {
     char *dir;      /* the agent's folder, as given (give an absolute one: approvals outlive the process) */
     char *data_dir; /* where sql databases are looked for; the folder itself unless overridden */
     json_t *json;   /* the whole manifest, as written */
+    json_t *lines;  /* JSON pointer -> line in agent.yaml, for who reads more of it */
     uint8_t digest[SHA256_BYTES];        /* of json and the tools' digests */
     uint8_t policy_digest[SHA256_BYTES]; /* of all that policy depends on: session, guards, scope, tools, escalation,
                                             limits */

@@ -23,22 +23,29 @@
 
 /* ---- append ---- */
 
-static muga_status head_read(store *s, int64_t *n, uint8_t hash[SHA256_BYTES], muga_error *err) {
+/* *found false: the row is gone, or no longer holds a hash. */
+static muga_status head_find(store *s, int64_t *n, uint8_t hash[SHA256_BYTES], bool *found, muga_error *err) {
     store_row *r;
     bool has = false;
     muga_status st = store_query(s, &r, err, "SELECT n, hash FROM audit_head WHERE one = 1", "");
     if (st == MUGA_OK) {
         st = store_step(r, &has, err);
     }
-    if (st == MUGA_OK && (!has || store_blob(r, 1).n != SHA256_BYTES)) {
-        st = error_set(err, MUGA_E_ENV, "%s: the audit chain has lost its head; restore a copy", store_path(s));
-    }
-    if (st == MUGA_OK) {
+    *found = st == MUGA_OK && has && store_blob(r, 1).n == SHA256_BYTES;
+    if (*found) {
         *n = store_int(r, 0);
         memcpy(hash, store_blob(r, 1).p, SHA256_BYTES);
     }
     store_done(r);
     return st;
+}
+
+static muga_status head_read(store *s, int64_t *n, uint8_t hash[SHA256_BYTES], muga_error *err) {
+    bool found;
+    muga_status st = head_find(s, n, hash, &found, err);
+    return st != MUGA_OK || found
+               ? st
+               : error_set(err, MUGA_E_ENV, "%s: the audit chain has lost its head; restore a copy", store_path(s));
 }
 
 static void digest_payload(const uint8_t salt[SALT_BYTES], span payload, char hex[SHA256_HEX]) {
@@ -273,8 +280,11 @@ static muga_status check_record(walker *w, store_row *r) {
 static muga_status check_head(walker *w) {
     int64_t n;
     uint8_t hash[SHA256_BYTES];
-    muga_status st = head_read(w->s, &n, hash, w->err);
-    if (st == MUGA_OK && (n != w->report->n_records || memcmp(hash, w->prev, sizeof hash) != 0)) {
+    bool found;
+    muga_status st = head_find(w->s, &n, hash, &found, w->err);
+    if (st == MUGA_OK && !found) {
+        st = broken(w, w->report->n_records + 1, "the chain has lost its head, which says where it ends");
+    } else if (st == MUGA_OK && (n != w->report->n_records || memcmp(hash, w->prev, sizeof hash) != 0)) {
         st = broken(w, MAX(MIN(n, w->report->n_records) + 1, 1), "missing: the chain's end does not match its head");
     }
     hex_write(w->prev, SHA256_BYTES, w->report->head);

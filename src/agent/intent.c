@@ -66,11 +66,31 @@ static muga_status check_config(const manifest *m, muga_error *err) {
     muga_status st = whole ? json_parse(schema_text, sizeof schema_text - 1, "intent", &schema, err)
                            : error_nomem(err, "intent");
     if (st == MUGA_OK) {
-        const check_place at = {"agent.yaml", NULL};
+        const check_place at = {"agent.yaml", m->lines};
         st = check_schema(&at, schema, whole, err);
     }
     json_decref(schema);
     json_decref(whole);
+    return st;
+}
+
+/* "agent.yaml:LINE: key intent.labels.NAME.KEY: text"; key NULL: the label itself. */
+static muga_status label_fail(const intent *x, const char *name, const char *key, const char *text, muga_error *err) {
+    const check_place at = {"agent.yaml", x->m->lines};
+    str pointer = STR_INIT;
+    str_append_s(&pointer, "/intent/labels/");
+    for (const char *p = name; *p; p++) { /* RFC 6901 */
+        if (*p == '~' || *p == '/') {
+            str_append_s(&pointer, *p == '~' ? "~0" : "~1");
+        } else {
+            str_append_c(&pointer, *p);
+        }
+    }
+    if (key) {
+        str_printf(&pointer, "/%s", key);
+    }
+    muga_status st = check_fail(&at, MUGA_E_INPUT, str_get(&pointer), err, "%s", text);
+    str_release(&pointer);
     return st;
 }
 
@@ -85,9 +105,10 @@ static muga_status read_label(intent *x, const char *name, const json_t *spec, i
                 {"answer", ACT_ANSWER}};
     *l =
         (intent_label){.name = name, .about = json_get_string(spec, "about"), .bias = json_get_number(spec, "bias", 0)};
-    const char *words = NULL;
+    const char *words = NULL, *key = NULL;
     for (size_t i = 0; !words && i < ARRAY_LEN(acts); i++) {
-        words = json_get_string(spec, acts[i].key);
+        key = acts[i].key;
+        words = json_get_string(spec, key);
         l->act = acts[i].act;
     }
     if (words && l->act == ACT_TOOL) {
@@ -95,24 +116,26 @@ static muga_status read_label(intent *x, const char *name, const json_t *spec, i
         l->ask = json_get_string(spec, "ask");
         l->held = json_get_string(spec, "held");
         l->denied = json_get_string(spec, "denied");
-        words = json_get_string(spec, "answer");
+        key = "answer";
         if (!l->tool) {
-            return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s.tool: no such tool", name);
+            return label_fail(x, name, "tool", "no such tool; name one of tools", err);
         }
+        words = json_get_string(spec, key);
         if (!l->ask && json_array_size(json_object_get(l->tool->parameters, "required")) > 0) {
-            return error_set(err, MUGA_E_INPUT,
-                             "agent.yaml: key intent.labels.%s.ask is missing; what to ask when the "
-                             "tool's values were not given",
-                             name);
+            return label_fail(x, name, NULL, "ask is missing; what to ask when the tool's values were not given", err);
         }
     }
     if (!words) {
-        return error_set(err, MUGA_E_INPUT, "agent.yaml: key intent.labels.%s needs %s", name,
-                         l->tool ? "answer" : "one of tool, answer, ask, escalate, refuse");
+        return label_fail(x, name, NULL, l->tool ? "needs answer" : "needs one of tool, answer, ask, escalate, refuse",
+                          err);
     }
     l->words = words;
-    muga_status st = template_compile(words, strlen(words), &l->answer, err);
-    return st == MUGA_OK ? st : error_prefix(err, st, "agent.yaml: key intent.labels.%s", name);
+    muga_error why;
+    muga_status st = template_compile(words, strlen(words), &l->answer, &why);
+    if (st == MUGA_E_NOMEM) {
+        return error_nomem(err, "an answer");
+    }
+    return st == MUGA_OK ? st : label_fail(x, name, key, why.message, err);
 }
 
 static size_t find_label(const intent *x, const char *name) {
@@ -210,7 +233,7 @@ static muga_status build_index(intent *x, muga_error *err) {
 muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err) {
     if (!m->intent) {
         return error_set(err, MUGA_E_INPUT,
-                         "agent.yaml: key 'intent' is missing; it says how messages become decisions");
+                         "agent.yaml:1: key 'intent' is missing; it says how messages become decisions");
     }
     muga_status st = check_config(m, err);
     if (st != MUGA_OK) {

@@ -421,7 +421,6 @@ muga_status manifest_load(const agent_env *env, const char *dir, const char *dat
                           muga_error *err) {
     *out = NULL;
     str path = STR_INIT, text = STR_INIT;
-    json_t *lines = NULL;
     muga_error own; /* place_at reads the message, so there is always one */
     manifest *m = calloc(1, sizeof *m);
     loader l = {.env = env, .m = m, .at = {.file = MANIFEST_FILE}, .err = err ? err : &own};
@@ -437,8 +436,8 @@ muga_status manifest_load(const agent_env *env, const char *dir, const char *dat
         st = os_read_file(env->files, str_get(&path), MANIFEST_MAX_BYTES, &text, l.err);
     }
     if (st == MUGA_OK) {
-        st = yaml_parse(str_get(&text), text.len, MANIFEST_FILE, &m->json, &lines, l.err);
-        l.at.lines = lines;
+        st = yaml_parse(str_get(&text), text.len, MANIFEST_FILE, &m->json, &m->lines, l.err);
+        l.at.lines = m->lines;
     }
     if (st == MUGA_OK) {
         st = build(&l);
@@ -448,7 +447,6 @@ muga_status manifest_load(const agent_env *env, const char *dir, const char *dat
     } else {
         manifest_free(m);
     }
-    json_decref(lines);
     str_release(&text);
     str_release(&path);
     return st;
@@ -478,6 +476,7 @@ void manifest_free(manifest *m) {
     json_decref(m->session_schema);
     json_decref(m->state_schema);
     json_decref(m->state_default);
+    json_decref(m->lines);
     json_decref(m->json);
     free(m->dir);
     free(m->data_dir);

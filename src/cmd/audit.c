@@ -35,6 +35,18 @@ static void print_record(const json_t *r) {
     str_release(&text);
 }
 
+/* A misspelt session must not look like one without records. */
+static muga_status check_session(store *s, const char *session, muga_error *err) {
+    const audit_filter any = {session, 1, 1};
+    json_t *list = NULL;
+    muga_status st = session ? audit_log(s, &any, &list, err) : MUGA_OK;
+    if (!st && session && json_array_size(list) == 0)
+        st = error_set(err, MUGA_E_NOT_FOUND,
+                       "no session '%.60s' in the record; `muga audit log` shows those there are", session);
+    json_decref(list);
+    return st;
+}
+
 static int audit_log_verb(int argc, char **argv) {
     bool as_json = false;
     const char *session = NULL;
@@ -53,6 +65,8 @@ static int audit_log_verb(int argc, char **argv) {
         return code;
     audit_filter f = {session, from, max};
     muga_status st = cmd_open_store(true, &s, &err);
+    if (!st)
+        st = check_session(s, session, &err);
     if (!st)
         st = audit_log(s, &f, &list, &err);
     if (!st && as_json)
@@ -188,6 +202,8 @@ static int audit_replay_verb(int argc, char **argv) {
         return code;
     cmd_catch_interrupt();
     muga_status st = cmd_open_store(true, &s, &err);
+    if (!st)
+        st = check_session(s, f.session, &err);
     if (!st)
         st = audit_replay(s, &f, replay_one, &r, &report, &err);
     store_close(s);

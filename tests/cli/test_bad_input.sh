@@ -261,6 +261,11 @@ manifest 40 'stands here twice' '$s/$/\nagent: again/'
 manifest 5 'anchors' '5s/tiny/\&x tiny/'
 manifest 5 'tab' '5s/^/\t/'
 manifest 27 '64 bits' 's/seconds: 60/seconds: 99999999999999999999/'
+manifest 36 'labels.quote.tool: no such tool' 's/tool: quote,/tool: quot,/'
+manifest 36 'labels.quote.answer: template line 1' 's/{{ result }}/{{ result /'
+manifest 36 'labels.quote: needs answer' '36s/, answer: .*/}/'
+manifest 37 'labels.reset.biass: unknown key' '37s/held/biass/'
+manifest 31 'intent.floor' 's/floor: 0/floor: low/'
 fails "session: a wrong value" 4 'session.*expected integer' "$muga" agent run "$work/a" --model "$tiny" -s customer=x -m hello
 fails "session: a missing value" 4 '"customer" is missing' "$muga" agent run "$work/a" --model "$tiny" -m hello
 fails "session: an unknown value" 4 '/foo' "$muga" agent run "$work/a" --model "$tiny" -s customer=1 -s foo=1 -m hello
@@ -374,6 +379,14 @@ restore
 forged=$(python3 "$work/edit.py" "$db" forge)
 works "a forged chain is whole" 0 "chain whole" "$muga" audit verify
 fails "and its replay finds the record" 1 "audit record $forged: .*logits" "$muga" audit replay
+restore
+fails "a session that isn't there" 3 "no session 'nosuch'" "$muga" audit replay --session nosuch
+fails "nor in the log" 3 "no session 'nosuch'" "$muga" audit log --session nosuch
+change "$db" 'DELETE FROM audit_head'
+fails "a chain without its head" 1 "audit record [0-9]*: .*lost its head" "$muga" audit verify
+restore
+change "$db" 'DROP TRIGGER audit_delete; DELETE FROM audit_payload WHERE n = 5; DELETE FROM audit WHERE n = 5'
+fails "a record that was taken out" 1 "audit record 5: missing" "$muga" audit verify
 python3 - "$work/whole/muga.db" "$work" <<'PY' || broken "preparing flips"
 import random, sys
 raw, random = open(sys.argv[1], 'rb').read(), random.Random(7)
