@@ -1,0 +1,54 @@
+#!/bin/sh
+# Would break: running, holding, resuming and measuring an agent from the command line. The agent in the box, decided by its
+# examples alone (a copy with model_weight 0), with the tiny model of the tree for the arguments.
+set -u
+muga=${MUGA_PROGRAM:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export MUGA_HOME="$work/home"
+bad=0
+agent=$work/customer-service
+cp -R agents/customer-service "$agent"
+sed -i 's/model_weight: 0.7/model_weight: 0/' "$agent/agent.yaml"
+
+# check NAME EXPECTED_CODE PATTERN ARGUMENTS...: muga agent ARGUMENTS
+check() {
+    name=$1 code=$2 pattern=$3
+    shift 3
+    "$muga" agent "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    if [ "$got" -ne "$code" ] || ! cat "$work/out" "$work/err" | grep -qe "$pattern"; then
+        bad=$((bad + 1))
+        printf 'not ok: %s: exit %s (expected %s), expected "%s" in:\n' "$name" "$got" "$code" "$pattern"
+        cat "$work/out" "$work/err"
+    fi
+}
+run() {
+    name=$1 code=$2 pattern=$3
+    shift 3
+    check "$name" "$code" "$pattern" run "$agent" --model ./tests/data/tiny.gguf "$@"
+}
+
+check "list" 0 "customer-service" list
+run "an order" 0 "Order A31507 .* is processing" --session customer=69 -m "where is my order a31507"
+run "someone else's number" 0 "no order A31507 on your account" --session customer=70 -m "where is my order a31507"
+run "no session" 4 "customer" -m hi
+run "demo approver" 0 "demo's own approver says yes" --session customer=69 -m "I forgot my password" --approve demo
+
+run "held" 5 "agent run .*--resume s-" --session customer=69 -m "I forgot my password"
+session=$(sed -n 's/.*--resume \(s-[a-z0-9]*\).*/\1/p' "$work/out")
+approval=$(sed -n 's/.*approval \([0-9a-z-]*\),.*/\1/p' "$work/out" | head -n 1)
+run "still held" 5 "held" --resume "$session"
+"$muga" approve no "$approval" >"$work/out" 2>&1 || { bad=$((bad + 1)); echo "not ok: approve no $approval"; cat "$work/out"; }
+run "denied" 5 "did not agree" --resume "$session"
+run "over" 3 "nothing is held" --resume "$session"
+
+head -n 5 "$agent/eval/dev.jsonl" >"$work/tasks"
+check "test as JSON" 0 '^{"tasks":5,"completed":5,"wrong_effects":0,"unapproved":0,"escalated":0,"results":\[{"id":"dev-01","ok":true,"why":""}' \
+    test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --json
+echo '{"id": 1}' >"$work/tasks"
+check "a bad task" 4 "tasks:1" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks"
+check "no such tasks" 3 "none.jsonl" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/none.jsonl"
+
+[ "$bad" -eq 0 ] || { echo "$bad failed"; exit 1; }
+echo "ok"
