@@ -40,9 +40,11 @@ static const char schema_text[] =
     "  \"labels\": {\"type\": \"object\", \"minProperties\": 1, \"maxProperties\": 64, \"additionalProperties\": {"
     "    \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"about\"], \"properties\": {"
     "      \"excludes\": {\"type\": \"array\", \"items\": {\"type\": \"string\"}},"
-    "      \"bias\": {\"type\": \"number\"}, \"about\": {\"type\": \"string\", \"minLength\": 1}, \"tool\": {\"type\": \"string\"},"
+    "      \"bias\": {\"type\": \"number\"}, \"about\": {\"type\": \"string\", \"minLength\": 1},"
+    "      \"tool\": {\"type\": \"string\"},"
     "      \"answer\": {\"type\": \"string\"}, \"ask\": {\"type\": \"string\"}, \"escalate\": {\"type\": \"string\"},"
-    "      \"refuse\": {\"type\": \"string\"}, \"held\": {\"type\": \"string\"}, \"denied\": {\"type\": \"string\"}}}}}}}}";
+    "      \"refuse\": {\"type\": \"string\"}, \"held\": {\"type\": \"string\"},"
+    "      \"denied\": {\"type\": \"string\"}}}}}}}}";
 
 struct intent {
     const manifest *m;

@@ -449,10 +449,10 @@ static void print_report_json(const eval_report *r) {
 }
 
 static void print_row(const char *who, const eval_report *r) {
-    printf(
-        "%-22s %4zu of %zu (%5.1f %%)   wrong effects %zu, unapproved %zu, escalated %zu   %.2f s and %.0f tokens a task\n",
-        who, r->completed, r->tasks, 100.0 * (double)r->completed / (double)r->tasks, r->wrong_effects, r->unapproved,
-        r->escalated, (double)r->us / 1e6 / (double)r->tasks, (double)r->n_tokens / (double)r->tasks);
+    printf("%-22s %4zu of %zu (%5.1f %%)   wrong effects %zu, unapproved %zu, "
+           "escalated %zu   %.2f s and %.0f tokens a task\n",
+           who, r->completed, r->tasks, 100.0 * (double)r->completed / (double)r->tasks, r->wrong_effects,
+           r->unapproved, r->escalated, (double)r->us / 1e6 / (double)r->tasks, (double)r->n_tokens / (double)r->tasks);
 }
 
 /* The agent, and beside it what needs no agent at all. */

@@ -21,7 +21,8 @@ static const char agent_details[] =
     "test NAME  run evaluation tasks with checked end states and print the rates as they are\n"
     "list       agents in the store, in ./agents and in the box";
 static const char approve_details[] =
-    "A held call waits here for a person. `yes` is bound to the call's exact arguments, tool and policy, and is good once.";
+    "A held call waits here for a person. `yes` is bound to the call's exact arguments, tool and policy, "
+    "and is good once.";
 static const char audit_details[] = "log     the records\n"
                                     "verify  walk the hash chain; exit 1 names the first broken record\n"
                                     "replay  recompute each model decision to the bit";

@@ -137,10 +137,10 @@ static int chat_loop(chat *c, bool verbose) {
         printf("\n");
         if (st == MUGA_E_LIMIT) {
             cmd_fail(&err);
-            fprintf(
-                stderr,
-                "muga: the chat has outgrown its context of %u tokens; nothing was cut. /clear forgets it, --ctx makes room\n",
-                c->model->n_ctx);
+            fprintf(stderr,
+                    "muga: the chat has outgrown its context of %u tokens; nothing was cut. /clear forgets it, "
+                    "--ctx makes room\n",
+                    c->model->n_ctx);
         } else if (st) {
             cmd_fail(&err);
         } else {

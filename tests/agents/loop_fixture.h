@@ -51,16 +51,15 @@ static const char loop_manifest[] =
     "    person: {about: a human, escalate: A colleague takes over.}\n"
     "    hello: {about: a greeting, ask: What can I do?}\n";
 
-static const char loop_examples[] =
-    "{\"text\": \"where is my order A10001\", \"labels\": [\"order\"]}\n"
-    "{\"text\": \"status of A10005\", \"labels\": [\"order\"]}\n"
-    "{\"text\": \"where is my order\", \"labels\": [\"order\"]}\n"
-    "{\"text\": \"has my parcel been sent\", \"labels\": [\"order\"]}\n"
-    "{\"text\": \"lucky number of A10001\", \"labels\": [\"lucky\"]}\n"
-    "{\"text\": \"reset my password\", \"labels\": [\"reset\"]}\n"
-    "{\"text\": \"I forgot my password\", \"labels\": [\"reset\"]}\n"
-    "{\"text\": \"let me talk to a human\", \"labels\": [\"person\"]}\n"
-    "{\"text\": \"hello there\", \"labels\": [\"hello\"]}\n";
+static const char loop_examples[] = "{\"text\": \"where is my order A10001\", \"labels\": [\"order\"]}\n"
+                                    "{\"text\": \"status of A10005\", \"labels\": [\"order\"]}\n"
+                                    "{\"text\": \"where is my order\", \"labels\": [\"order\"]}\n"
+                                    "{\"text\": \"has my parcel been sent\", \"labels\": [\"order\"]}\n"
+                                    "{\"text\": \"lucky number of A10001\", \"labels\": [\"lucky\"]}\n"
+                                    "{\"text\": \"reset my password\", \"labels\": [\"reset\"]}\n"
+                                    "{\"text\": \"I forgot my password\", \"labels\": [\"reset\"]}\n"
+                                    "{\"text\": \"let me talk to a human\", \"labels\": [\"person\"]}\n"
+                                    "{\"text\": \"hello there\", \"labels\": [\"hello\"]}\n";
 
 typedef struct loop_fixture {
     agent_fixture f;

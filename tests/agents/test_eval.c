@@ -1,4 +1,5 @@
-/* The judge of evaluation tasks, on a scripted model. If this failed, an agent would pass that did too little, or too much. */
+/* The judge of evaluation tasks, on a scripted model. If this failed, an agent would pass that did too
+ * little, or too much. */
 #include "agents/loop_fixture.h"
 
 #include <string.h>
@@ -16,7 +17,8 @@ static void judge(const char *name, const char *script, const char *task, eval_r
     const eval_spec spec = {.env = &x.f.env, .dir = x.f.dir, .data_dir = x.f.dir, .scratch = data, .model = x.model};
     assert_ok(x.f.env.files->mkdirs(x.f.env.files->self, data, &err), &err);
     assert_ok(eval_run(&spec, tasks, out, &err), &err);
-    assert_int_equal(fixture_count(x.f.shop_path, "SELECT count(*) FROM resets"), 0); /* the agent's own data are untouched */
+    /* the agent's own data are untouched */
+    assert_int_equal(fixture_count(x.f.shop_path, "SELECT count(*) FROM resets"), 0);
     json_decref(tasks);
     loop_close(&x);
 }
@@ -25,16 +27,18 @@ static const char *why(const eval_report *r) {
     return json_get_string(json_array_get(r->results, 0), "why");
 }
 
-#define TASK(session, message, approver, expect) \
-    "{\"id\": \"t\", \"now\": \"2026-09-14T10:30:00Z\", \"session\": {\"customer\": " session "}, \"messages\": [\"" message \
-    "\"], \"approver\": \"" approver "\", \"expect\": " expect "}"
+#define TASK(session, message, approver, expect)                                                                       \
+    "{\"id\": \"t\", \"now\": \"2026-09-14T10:30:00Z\", \"session\": {\"customer\": " session                          \
+    "}, \"messages\": [\"" message "\"], \"approver\": \"" approver "\", \"expect\": " expect "}"
 #define RESET_ROWS(rows) "\"state\": [{\"sql\": \"SELECT customer FROM resets\", \"rows\": " rows "}]"
 #define RESET_CALL "\"calls\": [{\"tool\": \"reset\", \"arguments\": {}}]"
 
 static void what_is_done_as_listed_is_done(void **state) {
     (void)state;
     eval_report r;
-    judge("done", "[]", TASK("2", "reset my password", "expected", "{\"outcome\": \"answer\", " RESET_CALL ", " RESET_ROWS("[[2]]") "}"),
+    judge("done", "[]",
+          TASK("2", "reset my password", "expected",
+               "{\"outcome\": \"answer\", " RESET_CALL ", " RESET_ROWS("[[2]]") "}"),
           &r);
     assert_string_equal(why(&r), "");
     assert_int_equal(r.completed, 1);
@@ -49,7 +53,8 @@ static void what_is_done_as_listed_is_done(void **state) {
 static void what_is_missing_or_too_much_is_not(void **state) {
     (void)state;
     eval_report r;
-    judge("fact", "[" GIVES_ID("A10001") "]", TASK("1", "status of A10001", "expected", "{\"answer_has\": [\"delivered\"]}"), &r);
+    judge("fact", "[" GIVES_ID("A10001") "]",
+          TASK("1", "status of A10001", "expected", "{\"answer_has\": [\"delivered\"]}"), &r);
     assert_non_null(strstr(why(&r), "lacks \"delivered\""));
     assert_int_equal(r.completed, 0);
     eval_report_release(&r);
@@ -72,10 +77,14 @@ static void the_approver_allows_only_what_is_listed(void **state) {
     assert_string_equal(why(&r), ""); /* asked for leave, got none, did nothing */
     assert_int_equal(r.wrong_effects + r.unapproved, 0);
     eval_report_release(&r);
-    judge("deny", "[]", TASK("2", "reset my password", "deny", "{\"outcome\": \"refuse\", " RESET_CALL ", " RESET_ROWS("[]") "}"), &r);
+    judge("deny", "[]",
+          TASK("2", "reset my password", "deny", "{\"outcome\": \"refuse\", " RESET_CALL ", " RESET_ROWS("[]") "}"),
+          &r);
     assert_string_equal(why(&r), "");
     eval_report_release(&r);
-    judge("none", "[]", TASK("2", "reset my password", "none", "{\"outcome\": \"answer\", " RESET_CALL ", " RESET_ROWS("[]") "}"), &r);
+    judge("none", "[]",
+          TASK("2", "reset my password", "none", "{\"outcome\": \"answer\", " RESET_CALL ", " RESET_ROWS("[]") "}"),
+          &r);
     assert_string_equal(why(&r), ""); /* still held */
     eval_report_release(&r);
 }
@@ -107,23 +116,26 @@ static void an_unlisted_write_is_a_wrong_effect(void **state) {
 
 static void tasks_out_of_format_are_refused_by_line(void **state) {
     (void)state;
-    static const struct { const char *text, *part; } bad[] = {
-        {"{\"id\": \"a\", \"messages\": [\"x\"], \"expect\": {}}\n{\"id\": 1}", "t:2"},
-        {"{\"id\": \"a\", \"messages\": [], \"expect\": {}}", "t:1"},
-        {"{\"id\": \"a\", \"messages\": [\"x\"], \"expect\": {\"outcome\": \"won\"}}", "t:1"},
-        {"{\"id\": \"a\", \"now\": \"yesterday\", \"messages\": [\"x\"], \"expect\": {}}", "is not a time"},
-        {"\n\n", "holds no task"}};
+    static const struct {
+        const char *text, *part;
+    } bad[] = {{"{\"id\": \"a\", \"messages\": [\"x\"], \"expect\": {}}\n{\"id\": 1}", "t:2"},
+               {"{\"id\": \"a\", \"messages\": [], \"expect\": {}}", "t:1"},
+               {"{\"id\": \"a\", \"messages\": [\"x\"], \"expect\": {\"outcome\": \"won\"}}", "t:1"},
+               {"{\"id\": \"a\", \"now\": \"yesterday\", \"messages\": [\"x\"], \"expect\": {}}", "is not a time"},
+               {"\n\n", "holds no task"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         muga_error err;
         json_t *tasks = NULL;
-        assert_status(eval_read_tasks(bad[i].text, strlen(bad[i].text), "t", &tasks, &err), MUGA_E_INPUT, &err, bad[i].part);
+        assert_status(eval_read_tasks(bad[i].text, strlen(bad[i].text), "t", &tasks, &err), MUGA_E_INPUT, &err,
+                      bad[i].part);
     }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_done_as_listed_is_done), cmocka_unit_test(what_is_missing_or_too_much_is_not),
-        cmocka_unit_test(the_approver_allows_only_what_is_listed), cmocka_unit_test(an_unlisted_write_is_a_wrong_effect),
-        cmocka_unit_test(tasks_out_of_format_are_refused_by_line)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_done_as_listed_is_done),
+                                       cmocka_unit_test(what_is_missing_or_too_much_is_not),
+                                       cmocka_unit_test(the_approver_allows_only_what_is_listed),
+                                       cmocka_unit_test(an_unlisted_write_is_a_wrong_effect),
+                                       cmocka_unit_test(tasks_out_of_format_are_refused_by_line)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

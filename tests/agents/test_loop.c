@@ -119,7 +119,8 @@ static void without_a_yes_nothing_happens(void **state) {
     muga_error err;
     loop_open(&x, "no", "[]");
     hold(&x, "I forgot my password", &r);
-    assert_status(loop_turn(x.loop, "hi", 2, &(turn_result){.text = STR_INIT}, &err), MUGA_E_POLICY, &err, "waits for approval");
+    assert_status(loop_turn(x.loop, "hi", 2, &(turn_result){.text = STR_INIT}, &err), MUGA_E_POLICY, &err,
+                  "waits for approval");
     char approval[AGENT_ID_SIZE];
     memcpy(approval, r.approval, sizeof approval);
     turn_result_release(&r);
@@ -211,20 +212,19 @@ static void every_decision_is_on_the_chain(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_order_is_looked_up_however_its_number_is_written),
-        cmocka_unit_test(a_missing_number_is_asked_for_and_taken_from_the_next_message),
-        cmocka_unit_test(asking_in_vain_ends_with_a_person),
-        cmocka_unit_test(what_is_not_understood_is_asked_once_and_then_handed_over),
-        cmocka_unit_test(two_requests_in_one_message_are_both_done),
-        cmocka_unit_test(two_numbers_are_two_calls),
-        cmocka_unit_test(a_held_call_outlives_the_process_with_what_was_left_to_do),
-        cmocka_unit_test(without_a_yes_nothing_happens),
-        cmocka_unit_test(a_note_in_a_record_gives_no_orders),
-        cmocka_unit_test(a_model_that_makes_a_number_up_reaches_no_tool),
-        cmocka_unit_test(an_answer_with_a_number_that_nobody_gave_is_not_said),
-        cmocka_unit_test(after_an_escalation_nothing_more_is_done),
-        cmocka_unit_test(a_message_past_the_limit_is_refused_unread),
-        cmocka_unit_test(every_decision_is_on_the_chain)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(an_order_is_looked_up_however_its_number_is_written),
+                                       cmocka_unit_test(a_missing_number_is_asked_for_and_taken_from_the_next_message),
+                                       cmocka_unit_test(asking_in_vain_ends_with_a_person),
+                                       cmocka_unit_test(what_is_not_understood_is_asked_once_and_then_handed_over),
+                                       cmocka_unit_test(two_requests_in_one_message_are_both_done),
+                                       cmocka_unit_test(two_numbers_are_two_calls),
+                                       cmocka_unit_test(a_held_call_outlives_the_process_with_what_was_left_to_do),
+                                       cmocka_unit_test(without_a_yes_nothing_happens),
+                                       cmocka_unit_test(a_note_in_a_record_gives_no_orders),
+                                       cmocka_unit_test(a_model_that_makes_a_number_up_reaches_no_tool),
+                                       cmocka_unit_test(an_answer_with_a_number_that_nobody_gave_is_not_said),
+                                       cmocka_unit_test(after_an_escalation_nothing_more_is_done),
+                                       cmocka_unit_test(a_message_past_the_limit_is_refused_unread),
+                                       cmocka_unit_test(every_decision_is_on_the_chain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Would break: running, holding, resuming and measuring an agent from the command line. The agent in the box, decided by its
-# examples alone (a copy with model_weight 0), with the tiny model of the tree for the arguments.
+# Would break: running, holding, resuming and measuring an agent from the command line. The agent in the box, decided by
+# its examples alone (a copy with model_weight 0), with the tiny model of the tree for the arguments.
 set -u
 muga=${MUGA_PROGRAM:?}
 work=$(mktemp -d)
@@ -39,12 +39,17 @@ run "held" 5 "agent run .*--resume s-" --session customer=69 -m "I forgot my pas
 session=$(sed -n 's/.*--resume \(s-[a-z0-9]*\).*/\1/p' "$work/out")
 approval=$(sed -n 's/.*approval \([0-9a-z-]*\),.*/\1/p' "$work/out" | head -n 1)
 run "still held" 5 "held" --resume "$session"
-"$muga" approve no "$approval" >"$work/out" 2>&1 || { bad=$((bad + 1)); echo "not ok: approve no $approval"; cat "$work/out"; }
+"$muga" approve no "$approval" >"$work/out" 2>&1 || {
+    bad=$((bad + 1))
+    echo "not ok: approve no $approval"
+    cat "$work/out"
+}
 run "denied" 5 "did not agree" --resume "$session"
 run "over" 3 "nothing is held" --resume "$session"
 
 head -n 5 "$agent/eval/dev.jsonl" >"$work/tasks"
-check "test as JSON" 0 '^{"tasks":5,"completed":5,"wrong_effects":0,"unapproved":0,"escalated":0,"results":\[{"id":"dev-01","ok":true,"why":""}' \
+sums='"tasks":5,"completed":5,"wrong_effects":0,"unapproved":0,"escalated":0'
+check "test as JSON" 0 "^{$sums,"'"results":\[{"id":"dev-01","ok":true,"why":""}' \
     test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --json
 echo '{"id": 1}' >"$work/tasks"
 check "a bad task" 4 "tasks:1" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Would break: what muga says and leaves behind when its input is wrong: a damaged model, a manifest that means something
-# else, a tool that misbehaves, a store that is locked, foreign, read-only or full, a record that was edited. Each failure
-# must be one line on stderr that names the thing and the remedy, its exit code, and nothing half done.
+# Would break: what muga says and leaves behind when its input is wrong: a damaged model, a manifest that means
+# something else, a tool that misbehaves, a store that is locked, foreign, read-only or full, a record that was edited.
+# Each failure must be one line on stderr that names the thing and the remedy, its exit code, and nothing half done.
 set -u
 muga=${MUGA_PROGRAM:?}
 tiny=$PWD/tests/data/tiny.gguf
@@ -30,7 +30,8 @@ fails() {
     name=$1 expected=$2 pattern=$3
     shift 3
     play "$expected" "$@" && [ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" -eq 1 ] &&
-        grep -aqe "^muga: .*$pattern" "$work/err" || broken "$name: exit $got, expected $expected and one line with \"$pattern\""
+        grep -aqe "^muga: .*$pattern" "$work/err" ||
+        broken "$name: exit $got, expected $expected and one line with \"$pattern\""
 }
 # works NAME CODE PATTERN COMMAND...: the pattern is on stdout, and stderr is silent.
 works() {
@@ -43,13 +44,16 @@ works() {
 cat >"$work/limited" <<'PY'
 import resource, subprocess, sys
 most = int(sys.argv[1])
-r = subprocess.run(sys.argv[2:], capture_output=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+def limit(): resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+r = subprocess.run(sys.argv[2:], capture_output=True, preexec_fn=limit)
 sys.stdout.buffer.write(r.stdout)
 sys.stderr.buffer.write(r.stderr)
 sys.exit(128 - r.returncode if r.returncode < 0 else r.returncode)
 PY
 same() { [ "$2" = "$3" ] || { : >"$work/out" && echo "$2 instead of $3" >"$work/err" && broken "$1"; }; }
-count() { python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])' "$1" "$2"; }
+count() {
+    python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])' "$1" "$2"
+}
 change() { python3 -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])' "$1" "$2"; }
 
 # ---- models ----
@@ -112,20 +116,23 @@ logits "past the vocabulary" 4 'id 416 at position 1' 1,416
 logits huge 2 'whole numbers' 99999999999999999999
 for ids in x 1,x 1,,2 1, , ' 1' 1.5 0x1; do logits "ids '$ids'" 2 'whole numbers' "$ids"; done
 logits "no ids" 2 'needs --ids' ''
-fails "logits beyond the context" 4 "3 tokens.*context of 2" "$muga" debug logits "$tiny" --ids 1,2,3 --ctx 2 -o "$work/logits.f32"
-fails "context beyond the model's" 4 "4096 tokens.*2048" "$muga" debug logits "$tiny" --ids 1 --ctx 4096 -o "$work/logits.f32"
+to="$work/logits.f32"
+fails "logits beyond the context" 4 "3 tokens.*context of 2" "$muga" debug logits "$tiny" --ids 1,2,3 --ctx 2 -o "$to"
+fails "context beyond the model's" 4 "4096 tokens.*2048" "$muga" debug logits "$tiny" --ids 1 --ctx 4096 -o "$to"
 fails "the same of run" 4 "4096 tokens.*2048" "$muga" run "$tiny" --ctx 4096 hello
 fails "logits nowhere" 2 "needs -o" "$muga" debug logits "$tiny" --ids 1
 fails "logits to an empty name" 2 "needs -o" "$muga" debug logits "$tiny" --ids 1 -o ''
 fails "logits to a folder" 4 "directory" "$muga" debug logits "$tiny" --ids 1 -o "$work"
 fails "logits into no folder" 3 "nosuch.*check the path" "$muga" debug logits "$tiny" --ids 1 -o "$work/nosuch/x"
-[ ! -e /dev/full ] || fails "logits to a full disk" 6 "free disk space" "$muga" debug logits "$tiny" --ids 1 -o /dev/full
-fails "another set" 2 "ref, avx2, avx512 or neon" "$muga" debug logits "$tiny" --ids 1 --isa mmx -o "$work/logits.f32"
+[ ! -e /dev/full ] ||
+    fails "logits to a full disk" 6 "free disk space" "$muga" debug logits "$tiny" --ids 1 -o /dev/full
+fails "another set" 2 "ref, avx2, avx512 or neon" "$muga" debug logits "$tiny" --ids 1 --isa mmx -o "$to"
 case $(uname -m) in
-x86_64) fails "neon on x86" 2 "neon isn't there" "$muga" debug logits "$tiny" --ids 1 --isa neon -o "$work/logits.f32" ;;
-aarch64) fails "avx2 on arm" 2 "avx2 isn't there" "$muga" debug logits "$tiny" --ids 1 --isa avx2 -o "$work/logits.f32" ;;
+x86_64) fails "neon on x86" 2 "neon isn't there" "$muga" debug logits "$tiny" --ids 1 --isa neon -o "$to" ;;
+aarch64) fails "avx2 on arm" 2 "avx2 isn't there" "$muga" debug logits "$tiny" --ids 1 --isa avx2 -o "$to" ;;
 esac
-fails "logits past the limit of files" 6 "logits.f32" python3 "$work/limited" 1000 "$muga" debug logits "$tiny" --ids 1 -o "$work/logits.f32"
+fails "logits past the limit of files" 6 "logits.f32" \
+    python3 "$work/limited" 1000 "$muga" debug logits "$tiny" --ids 1 -o "$to"
 same "failed logits leave no file" "$(ls "$work" | grep -c logits)" 0
 
 # ---- streams, lines, characters ----
@@ -166,7 +173,8 @@ PY
 printf '\n{"text": "\377"}\n{"text": "ok"}\n' >>"$work/lines"
 "$muga" debug tokens "$tiny" <"$work/lines" >"$work/out" 2>"$work/err"
 same "long, deep and wrong lines: code" $? 0
-same "long, deep and wrong lines: one out per line in" "$(cut -c1-8 "$work/out" | tr '\n' ' ' | sed 's/\[[0-9,]*\]*/ids/g')" \
+same "long, deep and wrong lines: one out per line in" \
+    "$(cut -c1-8 "$work/out" | tr '\n' ' ' | sed 's/\[[0-9,]*\]*/ids/g')" \
     'ids {"error" {"error" {"error" {"error" {"error" ids {"error" ids '
 [ "$(sed -n 1p "$work/out" | tr -cd , | wc -c)" -gt 4000000 ] || broken "a line of 10 MB is encoded whole"
 printf '\377' >"$work/t.jinja"
@@ -234,8 +242,8 @@ manifest() {
     cp -r "$work/a" "$work/b"
     sed -i "$3" "$work/b/agent.yaml"
     ! cmp -s "$work/a/agent.yaml" "$work/b/agent.yaml" || broken "manifest: $3 changes nothing"
-    fails "manifest: $3" 4 "agent.yaml:$1: .*$2" env "MUGA_HOME=$work/home-b" "$muga" agent run "$work/b" --model "$tiny" \
-        -s customer=1 -m hello
+    fails "manifest: $3" 4 "agent.yaml:$1: .*$2" \
+        env "MUGA_HOME=$work/home-b" "$muga" agent run "$work/b" --model "$tiny" -s customer=1 -m hello
     [ ! -e "$work/home-b/muga.db" ] || broken "manifest: $3: nothing is recorded"
 }
 parameters() { manifest 22 "$1" "22s/{}/{x: $2}/"; }
@@ -266,7 +274,8 @@ manifest 36 'labels.quote.answer: template line 1' 's/{{ result }}/{{ result /'
 manifest 36 'labels.quote: needs answer' '36s/, answer: .*/}/'
 manifest 37 'labels.reset.biass: unknown key' '37s/held/biass/'
 manifest 31 'intent.floor' 's/floor: 0/floor: low/'
-fails "session: a wrong value" 4 'session.*expected integer' "$muga" agent run "$work/a" --model "$tiny" -s customer=x -m hello
+fails "session: a wrong value" 4 'session.*expected integer' \
+    "$muga" agent run "$work/a" --model "$tiny" -s customer=x -m hello
 fails "session: a missing value" 4 '"customer" is missing' "$muga" agent run "$work/a" --model "$tiny" -m hello
 fails "session: an unknown value" 4 '/foo' "$muga" agent run "$work/a" --model "$tiny" -s customer=1 -s foo=1 -m hello
 fails "resuming nothing" 3 "session nosuch" "$muga" agent run "$work/a" --model "$tiny" --resume nosuch
@@ -276,7 +285,9 @@ closed "no stdin for messages" 6 "standard input could not be read" \
 
 # A tool that does not keep to the rules fails, and says how; the person is handed over.
 agent "a tool" 0 'Quote: 42' "give me a quote"
-misbehaves() { tool "$2" && agent "$1" 0 "failed .*$3" "give me a quote" && { grep -q 'escalate' "$work/out" || broken "$1"; }; }
+misbehaves() {
+    tool "$2" && agent "$1" 0 "failed .*$3" "give me a quote" && { grep -q 'escalate' "$work/out" || broken "$1"; }
+}
 misbehaves "a tool that hangs" 'sleep 1000' 'stopped after 500 ms'
 misbehaves "a tool that prints garbage" 'head -c 500 /dev/urandom' 'not text'
 misbehaves "a tool that prints 1 GB" 'exec head -c 1000000000 /dev/zero' 'more than 1000 bytes'
@@ -290,7 +301,8 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do # ended, or ended and not yet waited for
     grep -q '^State:.[^Z]' "/proc/$child/status" 2>/dev/null || break
     sleep 0.1
 done
-[ -n "$child" ] && ! grep -q '^State:.[^Z]' "/proc/$child/status" 2>/dev/null || broken "the child of a tool ends with it"
+[ -n "$child" ] && ! grep -q '^State:.[^Z]' "/proc/$child/status" 2>/dev/null ||
+    broken "the child of a tool ends with it"
 chmod -x "$work/a/tool"
 agent "a tool without the right to run" 0 'failed .*Permission denied' "give me a quote"
 mv "$work/a/tool" "$work/a/elsewhere"
@@ -317,7 +329,8 @@ fails "an expired id" 5 "expired" "$muga" approve yes "$id"
 same "it ran nothing either" "$(count "$shop" 'SELECT count(*) FROM resets')" 0
 sed -i 's/approval_seconds: 1/approval_seconds: 3600/' "$work/a/agent.yaml"
 rm -rf "$MUGA_HOME"
-id=$( (cd "$work" && "$muga" agent run ./a --model "$tiny" -s customer=1 -m "reset my password" >/dev/null 2>&1); "$muga" approve list | sed -n '1s/ .*//p')
+(cd "$work" && "$muga" agent run ./a --model "$tiny" -s customer=1 -m "reset my password" >/dev/null 2>&1)
+id=$("$muga" approve list | sed -n '1s/ .*//p')
 works "a yes from another folder" 0 "approved; reset finished" "$muga" approve yes "$id"
 fails "a used id" 5 "$id was already used" "$muga" approve yes "$id"
 fails "a no after the yes" 5 "$id was already used" "$muga" approve no "$id"
@@ -352,7 +365,8 @@ if sys.argv[2] == 'flip':
     sys.exit()
 db.executescript('DROP TRIGGER audit_update')
 forged, prev = False, '0' * 64
-for n, body, salt, payload in db.execute('SELECT a.n, body, salt, payload FROM audit a JOIN audit_payload p ON p.n = a.n ORDER BY a.n').fetchall():
+rows = db.execute('SELECT a.n, body, salt, payload FROM audit a JOIN audit_payload p ON p.n = a.n ORDER BY a.n')
+for n, body, salt, payload in rows.fetchall():
     value = json.loads(payload)
     if not forged and 'evidence' in value:
         digest = value['evidence']['logits_sha256']
@@ -419,7 +433,8 @@ restore && echo garbage >"$db" && unusable "a file of garbage" 6 "damaged or not
 restore && head -c 100000 /dev/urandom >"$db" && unusable "a file of noise" 6 "damaged or not a database"
 restore && head -c 30000 "$work/whole/muga.db" >"$db" && unusable "a file cut short" 6 "damaged or not a database"
 restore && change "$db" 'PRAGMA user_version = 999' && unusable "a newer store" 6 "written by a newer muga.*update"
-restore && rm "$db" && change "$db" 'CREATE TABLE x(a)' && unusable "another program's database" 6 "a database of another program"
+restore && rm "$db" && change "$db" 'CREATE TABLE x(a)' &&
+    unusable "another program's database" 6 "a database of another program"
 rm -f "$db" && mkdir "$db" && unusable "a folder" 6 "can't be opened; check"
 rm -rf "$MUGA_HOME" && echo >"$MUGA_HOME"
 fails "a file as the store" 6 "home.*move it" "$work/ask" -m hello
@@ -427,7 +442,8 @@ fails "the same of list" 6 "home.*not a folder" "$muga" list
 rm -f "$MUGA_HOME"
 fails "no record yet" 3 "nothing has been recorded" "$muga" audit verify
 [ ! -e "$MUGA_HOME" ] || broken "reading makes no store"
-fails "a store where none can be" 3 "/proc/nosuch" env MUGA_HOME=/proc/nosuch "$muga" agent run "$work/a" --model "$tiny" -m hello
+fails "a store where none can be" 3 "/proc/nosuch" \
+    env MUGA_HOME=/proc/nosuch "$muga" agent run "$work/a" --model "$tiny" -m hello
 works "and doctor says so" 1 "BAD *store .*/proc/nosuch" env MUGA_HOME=/proc/nosuch "$muga" doctor
 fails "no home at all" 6 "set MUGA_HOME" env -u HOME -u MUGA_HOME "$muga" list
 works "a model by its path needs none" 0 "^[0-9]" env -u HOME -u MUGA_HOME "$muga" debug greedy "$tiny" --ids 1 -n 2
@@ -453,14 +469,16 @@ same "a locked store got nothing" "$(count "$db" 'SELECT count(*) FROM audit')" 
 
 # Read-only: by its rights, or, since root writes everywhere, by a mount of its own where that may be made.
 restore
-readonly_says='read-only; give this user the right\|be opened; check that its folder\|Permission denied\|Read-only file system'
+readonly_says='read-only; give this user the right\|be opened; check that its folder'
+readonly_says="$readonly_says\\|Permission denied\\|Read-only file system"
 mount_it='mount --bind "$MUGA_HOME" "$MUGA_HOME" && mount -o remount,ro,bind "$MUGA_HOME"'
 if [ "$(id -u)" -ne 0 ]; then
     chmod -R a-w "$MUGA_HOME"
     fails "a read-only store" 6 "$readonly_says" "$work/ask" -m "reset my password"
     chmod -R u+w "$MUGA_HOME"
 elif unshare -m sh -c "$mount_it" 2>/dev/null; then
-    fails "a read-only store" 6 "$readonly_says" unshare -m sh -c "$mount_it && exec \"\$@\"" sh "$work/ask" -m "reset my password"
+    fails "a read-only store" 6 "$readonly_says" \
+        unshare -m sh -c "$mount_it && exec \"\$@\"" sh "$work/ask" -m "reset my password"
 else
     echo "not tried: a read-only store (root writes everywhere, and may not mount here)"
 fi
@@ -483,7 +501,8 @@ done
 # ---- tasks ----
 
 restore
-task='{"id": "t1", "session": {"customer": 1}, "messages": ["give me a quote"], "expect": {"outcome": "answer", "calls": [{"tool": "quote"}]}}'
+task='{"id": "t1", "session": {"customer": 1}, "messages": ["give me a quote"],'
+task=$task' "expect": {"outcome": "answer", "calls": [{"tool": "quote"}]}}'
 tasks() { # NAME PATTERN LINES...
     name=$1 pattern=$2
     shift 2
@@ -506,7 +525,8 @@ works "tasks: an unknown tool" 0 '"completed":1,.*nosuch.* is no tool of bad-sho
     "$muga" agent test "$work/a" --model "$tiny" --tasks "$work/t.jsonl" --json
 fails "tasks: no file" 3 "nosuch.jsonl" "$muga" agent test "$work/a" --model "$tiny" --tasks "$work/nosuch.jsonl"
 fails "tasks: none of its own" 3 "name some with --tasks" "$muga" agent test "$work/a" --model "$tiny"
-fails "tasks: no room for them" 6 "set TMPDIR" env TMPDIR=/nosuch "$muga" agent test "$work/a" --model "$tiny" --tasks "$work/t.jsonl"
+fails "tasks: no room for them" 6 "set TMPDIR" \
+    env TMPDIR=/nosuch "$muga" agent test "$work/a" --model "$tiny" --tasks "$work/t.jsonl"
 
 [ "$bad" -eq 0 ] && echo "all bad input as expected"
 exit "$((bad > 0))"

@@ -59,13 +59,15 @@ code 0 "$muga" debug greedy "$tiny" --ids 1,2,3 -n 16
     fail "greedy gives not 16 ids in a line: $(cat "$work/out")"
 first=$(cut -d' ' -f1 "$work/out")
 code 0 "$muga" debug greedy "$tiny" --ids "1,2,3,$first" -n 15
-[ "$first $(cat "$work/out")" = "$("$muga" debug greedy "$tiny" --ids 1,2,3 -n 16)" ] || fail "greedy doesn't go on as it began"
+[ "$first $(cat "$work/out")" = "$("$muga" debug greedy "$tiny" --ids 1,2,3 -n 16)" ] ||
+    fail "greedy doesn't go on as it began"
 code 0 "$muga" debug greedy "$tiny" --ids 1,2,3 -n 16 --ctx 18
 code 4 "$muga" debug greedy "$tiny" --ids 1,2,3 -n 17 --ctx 18
 code 2 "$muga" debug greedy "$tiny"
 
 code 0 "$muga" bench "$tiny" -p 8 -n 4 -d 70 -b 3 -t 1
-grep -q "prefill 8 @ 70" "$work/out" && grep -q "decode 4 x 3 @ 70" "$work/out" || fail "bench names its parts otherwise"
+grep -q "prefill 8 @ 70" "$work/out" && grep -q "decode 4 x 3 @ 70" "$work/out" ||
+    fail "bench names its parts otherwise"
 code 0 "$muga" bench "$tiny" -p 8 -n 4 --json
 for key in prefill_tps decode_tps load_ms peak_bytes; do
     grep -q "\"$key\":" "$work/out" || fail "bench --json has no $key"

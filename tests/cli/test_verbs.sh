@@ -1,6 +1,6 @@
 #!/bin/sh
-# Would break: a verb's exit code, the stream it speaks on, or what it does with wrong input, a closed pipe, a full disk. The
-# program is run as a person or a script runs it, on the tiny model of the tree.
+# Would break: a verb's exit code, the stream it speaks on, or what it does with wrong input, a closed pipe, a full
+# disk. The program is run as a person or a script runs it, on the tiny model of the tree.
 set -u
 muga=${MUGA_PROGRAM:?}
 tiny=tests/data/tiny.gguf
@@ -20,7 +20,11 @@ check() {
         cat "$work/out" "$work/err"
     fi
 }
-quiet_stdout() { [ ! -s "$work/out" ] || { bad=$((bad + 1)); echo "not ok: $1: an error belongs on stderr"; }; }
+broken() {
+    bad=$((bad + 1))
+    echo "not ok: $1"
+}
+quiet_stdout() { [ ! -s "$work/out" ] || broken "$1: an error belongs on stderr"; }
 
 check "no verb" 2 "usage: muga" "$muga"
 quiet_stdout "no verb"
@@ -61,19 +65,22 @@ check "doctor" 0 "processor" "$muga" doctor
 
 # A pipe that closes early, and a disk that is full.
 "$muga" help 2>"$work/err" | true
-[ ! -s "$work/err" ] || { bad=$((bad + 1)); echo "not ok: a closed pipe is no message"; }
+[ ! -s "$work/err" ] || broken "a closed pipe is no message"
 if [ -e /dev/full ]; then
     "$muga" help >/dev/full 2>"$work/err"
-    [ $? -eq 6 ] && grep -q "could not be written" "$work/err" || { bad=$((bad + 1)); echo "not ok: a full disk is exit 6"; }
+    [ $? -eq 6 ] && grep -q "could not be written" "$work/err" || broken "a full disk is exit 6"
 fi
 
 # JSON lines: one out per line in; a bad line is answered and the run goes on.
-printf '%s\n' '{"text": "hello"}' 'not json' '{"text_hex": "zz"}' '{"text": "a"}' | "$muga" debug tokens "./$tiny" >"$work/out"
-[ "$(wc -l <"$work/out")" -eq 4 ] && [ "$(grep -c '"error"' "$work/out")" -eq 2 ] || { bad=$((bad + 1)); echo "not ok: debug tokens"; cat "$work/out"; }
+printf '%s\n' '{"text": "hello"}' 'not json' '{"text_hex": "zz"}' '{"text": "a"}' >"$work/in"
+"$muga" debug tokens "./$tiny" <"$work/in" >"$work/out"
+[ "$(wc -l <"$work/out")" -eq 4 ] && [ "$(grep -c '"error"' "$work/out")" -eq 2 ] ||
+    broken "debug tokens: $(cat "$work/out")"
 printf '%s\n' '{"x": 1}' '{"x": null}' >"$work/in"
 printf '{{ x + 1 }}' >"$work/t.jinja"
 "$muga" debug template "$work/t.jinja" <"$work/in" >"$work/out"
-[ "$(sed -n 1p "$work/out")" = '{"output":"2"}' ] && sed -n 2p "$work/out" | grep -q error || { bad=$((bad + 1)); echo "not ok: debug template"; cat "$work/out"; }
+[ "$(sed -n 1p "$work/out")" = '{"output":"2"}' ] && sed -n 2p "$work/out" | grep -q error ||
+    broken "debug template: $(cat "$work/out")"
 
 [ "$bad" -eq 0 ] && echo "all verbs as expected"
 exit "$((bad > 0))"

@@ -99,19 +99,21 @@ static bool bit(const uint64_t *mask, uint32_t i) {
 
 static const char *const walked[] = {
     "{}",
-    "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": {\"type\": \"string\"}}, \"required\": [\"b\"], "
-    "\"additionalProperties\": false}",
-    "{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": \"^A[0-9]{5}$\"}}, \"required\": "
-    "[\"order_id\"], \"additionalProperties\": false}",
+    "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": {\"type\": \"string\"}}, "
+    "\"required\": [\"b\"], \"additionalProperties\": false}",
+    "{\"type\": \"object\", \"properties\": {\"order_id\": {\"type\": \"string\", \"pattern\": \"^A[0-9]{5}$\"}}, "
+    "\"required\": [\"order_id\"], \"additionalProperties\": false}",
     "{\"type\": \"object\"}",
-    "{\"type\": \"object\", \"properties\": {\"abc\": {\"const\": 1}, \"abd\": {\"type\": \"null\"}}, \"additionalProperties\": "
-    "{\"type\": \"integer\"}, \"minProperties\": 2, \"maxProperties\": 4}",
+    "{\"type\": \"object\", \"properties\": {\"abc\": {\"const\": 1}, \"abd\": {\"type\": \"null\"}}, "
+    "\"additionalProperties\": {\"type\": \"integer\"}, \"minProperties\": 2, \"maxProperties\": 4}",
     "{\"type\": \"object\", \"patternProperties\": {\"^a\": {\"type\": \"integer\"}, \"b$\": {\"minimum\": 3}}}",
     "{\"type\": \"object\", \"propertyNames\": {\"enum\": [\"a\", \"ab\", \"abc\"]}, \"minProperties\": 3}",
-    "{\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^[ab]{1,2}$\"}, \"required\": [\"zz\"], \"not\": {\"required\": [\"zz\"]}, "
-    "\"anyOf\": [{}]}",
-    "{\"type\": \"array\", \"items\": {\"type\": [\"string\", \"null\"], \"maxLength\": 2}, \"minItems\": 1, \"maxItems\": 4}",
-    "{\"type\": \"array\", \"prefixItems\": [{\"type\": \"integer\"}, {\"enum\": [\"a\", \"b\"]}], \"items\": false, \"minItems\": 2}",
+    "{\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^[ab]{1,2}$\"}, \"required\": [\"zz\"], "
+    "\"not\": {\"required\": [\"zz\"]}, \"anyOf\": [{}]}",
+    "{\"type\": \"array\", \"items\": {\"type\": [\"string\", \"null\"], \"maxLength\": 2}, \"minItems\": 1, "
+    "\"maxItems\": 4}",
+    "{\"type\": \"array\", \"prefixItems\": [{\"type\": \"integer\"}, {\"enum\": [\"a\", \"b\"]}], \"items\": false, "
+    "\"minItems\": 2}",
     "{\"enum\": [\"red\", \"amber\", 3, 2.5, null, [1, {\"k\": \"v\"}], \"caf\\u00e9\", \"a\\\"b\\\\c\\n\\u0001\"]}",
     "{\"type\": \"number\", \"minimum\": -1.5, \"exclusiveMaximum\": 1000.25}",
     "{\"type\": \"integer\", \"minimum\": 17, \"maximum\": 90210, \"multipleOf\": 7}",
@@ -120,18 +122,22 @@ static const char *const walked[] = {
     "{\"type\": \"string\", \"pattern\": \"caf\\u00e9|\\\\d+ \\u20ac|\\\\n$\"}",
     "{\"type\": \"string\", \"format\": \"date-time\"}",
     "{\"type\": \"string\", \"format\": \"email\"}",
-    "{\"anyOf\": [{\"type\": \"string\", \"maxLength\": 4}, {\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#\"}}, \"required\": "
-    "[\"a\"], \"additionalProperties\": false}]}",
-    "{\"$ref\": \"#/$defs/tree\", \"$defs\": {\"tree\": {\"type\": \"object\", \"properties\": {\"v\": {\"type\": \"integer\"}, \"kids\": "
-    "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/tree\"}}}, \"required\": [\"v\", \"kids\"], \"additionalProperties\": false}}}",
-    "{\"oneOf\": [{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"a\"}, \"x\": {\"type\": \"integer\"}}, \"required\": "
-    "[\"tool\", \"x\"], \"additionalProperties\": false}, {\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"abc\"}, \"y\": "
-    "{\"type\": \"boolean\"}}, \"required\": [\"tool\"], \"additionalProperties\": false}]}",
-    "{\"type\": \"object\", \"properties\": {\"k\": {\"enum\": [\"a\", \"b\"]}, \"n\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 9}}, "
-    "\"required\": [\"k\"], \"if\": {\"properties\": {\"k\": {\"const\": \"a\"}}}, \"then\": {\"required\": [\"n\"]}, \"else\": "
-    "{\"properties\": {\"n\": false}}, \"additionalProperties\": false}",
-    "{\"type\": \"object\", \"propertyNames\": {\"maxLength\": 1}, \"additionalProperties\": {\"type\": \"integer\", \"maximum\": 0}}",
-    "{\"type\": \"object\", \"patternProperties\": {\"^[ab]$\": {\"type\": \"null\"}}, \"additionalProperties\": false}",
+    "{\"anyOf\": [{\"type\": \"string\", \"maxLength\": 4}, {\"type\": \"object\", "
+    "\"properties\": {\"a\": {\"$ref\": \"#\"}}, \"required\": [\"a\"], \"additionalProperties\": false}]}",
+    "{\"$ref\": \"#/$defs/tree\", \"$defs\": {\"tree\": {\"type\": \"object\", "
+    "\"properties\": {\"v\": {\"type\": \"integer\"}, \"kids\": {\"type\": \"array\", "
+    "\"items\": {\"$ref\": \"#/$defs/tree\"}}}, \"required\": [\"v\", \"kids\"], \"additionalProperties\": false}}}",
+    "{\"oneOf\": [{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"a\"}, "
+    "\"x\": {\"type\": \"integer\"}}, \"required\": [\"tool\", \"x\"], \"additionalProperties\": false}, "
+    "{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"abc\"}, \"y\": {\"type\": \"boolean\"}}, "
+    "\"required\": [\"tool\"], \"additionalProperties\": false}]}",
+    "{\"type\": \"object\", \"properties\": {\"k\": {\"enum\": [\"a\", \"b\"]}, \"n\": {\"type\": \"integer\", "
+    "\"minimum\": 0, \"maximum\": 9}}, \"required\": [\"k\"], \"if\": {\"properties\": {\"k\": {\"const\": \"a\"}}}, "
+    "\"then\": {\"required\": [\"n\"]}, \"else\": {\"properties\": {\"n\": false}}, \"additionalProperties\": false}",
+    "{\"type\": \"object\", \"propertyNames\": {\"maxLength\": 1}, \"additionalProperties\": {\"type\": \"integer\", "
+    "\"maximum\": 0}}",
+    "{\"type\": \"object\", \"patternProperties\": {\"^[ab]$\": {\"type\": \"null\"}}, "
+    "\"additionalProperties\": false}",
     "{\"not\": {\"anyOf\": [{\"type\": [\"string\", \"object\", \"array\"]}, {\"minimum\": 5}]}}",
     "{\"allOf\": [{\"type\": \"string\", \"minLength\": 2}, {\"pattern\": \"^[a-f]*$\"}, {\"maxLength\": 6}]}",
 };

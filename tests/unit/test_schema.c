@@ -76,8 +76,9 @@ static void opposites_are_enforced_where_they_can_be_said(void **state) {
     assert_texts("{\"type\": \"string\", \"not\": {\"enum\": [\"a\", \"b\"]}, \"maxLength\": 2}",
                  TEXTS("\"c\"", "\"ab\"", "\"\""), TEXTS("\"a\"", "\"b\"", "\"abc\""));
     assert_texts(
-        "{\"type\": \"object\", \"properties\": {\"k\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, \"if\": "
-        "{\"properties\": {\"k\": {\"pattern\": \"^x\"}}, \"required\": [\"k\"]}, \"then\": {\"required\": [\"n\"]}, "
+        "{\"type\": \"object\", \"properties\": {\"k\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, "
+        "\"if\": {\"properties\": {\"k\": {\"pattern\": \"^x\"}}, \"required\": [\"k\"]}, "
+        "\"then\": {\"required\": [\"n\"]}, "
         "\"additionalProperties\": false}",
         TEXTS("{}", "{\"k\":\"y\"}", "{\"k\":\"x\",\"n\":1}"), TEXTS("{\"k\":\"x\"}"));
 }
@@ -87,12 +88,10 @@ static void free_white_space_is_an_option(void **state) {
     muga_error err = {0};
     constrain_options o = {.free_whitespace = true};
     constrain_grammar *g = NULL;
-    assert_ok(
-        compile(
-            "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"array\", \"items\": {\"type\": \"integer\"}}}, "
-            "\"additionalProperties\": false}",
-            &o, &g, &err),
-        &err);
+    assert_ok(compile("{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"array\", "
+                      "\"items\": {\"type\": \"integer\"}}}, \"additionalProperties\": false}",
+                      &o, &g, &err),
+              &err);
     assert_true(accepts(g, "{\n  \"a\": [1, 2]\n}"));
     assert_true(accepts(g, "{\"a\":[]}"));
     assert_false(accepts(g, "{\"a\" 1}"));
@@ -160,8 +159,8 @@ static void large_and_hostile_schemas_end_within_their_budget(void **state) {
         {"oneOf", "{\"type\": \"object\", \"properties\": {\"k\": {\"const\": #}}, \"required\": [\"k\"]}", 5000,
          MUGA_E_LIMIT, NULL},
         {"anyOf",
-         "{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"t#\"}, \"x\": {\"type\": \"string\"}}, \"required\": "
-         "[\"tool\"], \"additionalProperties\": false}",
+         "{\"type\": \"object\", \"properties\": {\"tool\": {\"const\": \"t#\"}, \"x\": {\"type\": \"string\"}}, "
+         "\"required\": [\"tool\"], \"additionalProperties\": false}",
          1000, MUGA_OK, "{\"tool\":\"t77\",\"x\":\"y\"}"},
         {"allOf", "{\"anyOf\": [{\"required\": [\"a#\"]}, {\"required\": [\"b#\"]}, {\"required\": [\"c#\"]}]}", 16,
          MUGA_E_LIMIT, NULL},

@@ -122,9 +122,9 @@ static void test_errors_name_line_and_cause(void **state) {
 /* Budgets: each of these would run for hours or take gigabytes; all end by a counted limit. */
 static void test_hostile_templates_end_by_budget(void **state) {
     (void)state;
-    expect_error(
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}{% endfor %}{% endfor %}",
-        MUGA_E_LIMIT, "");
+    expect_error("{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}"
+                 "{% endfor %}{% endfor %}",
+                 MUGA_E_LIMIT, "");
     expect_error("{% macro r(n) %}{{ r(n + 1) }}{% endmacro %}{{ r(0) }}", MUGA_E_LIMIT, "too deeply");
     expect_error("{{ 'x' * 1000000000 }}", MUGA_E_LIMIT, "bytes");
     expect_error("{{ range(1000000000) }}", MUGA_E_LIMIT, "range");
@@ -157,7 +157,8 @@ static void test_broken_sources_never_crash(void **state) {
     (void)state;
     const char *good =
         "{%- macro m(a, b=1) -%}{{ a['k'][1:2] | join(', ') }}{% endmacro %}{# c #}{% for x in l if x is not none %}"
-        "{% set ns.v = x ~ 'é\\n' %}{{ m({'k': [1, 2]}, b=x) if loop.first else -x ** 2 }}{% endfor %}{% raw %}{{{% endraw %}";
+        "{% set ns.v = x ~ 'é\\n' %}{{ m({'k': [1, 2]}, b=x) if loop.first else -x ** 2 }}{% endfor %}"
+        "{% raw %}{{{% endraw %}";
     size_t n = strlen(good);
     char copy[512];
     for (size_t i = 0; i < n; i++)

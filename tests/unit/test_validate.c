@@ -26,9 +26,8 @@ static muga_status check(const char *schema, const char *data, bool formats, mug
 static void an_error_names_place_and_keyword(void **state) {
     (void)state;
     muga_error err = {0};
-    const char *schema =
-        "{\"properties\": {\"a/b\": {\"items\": {\"type\": \"integer\", \"minimum\": 3}}, \"s\": {\"pattern\": \"^x\"}}, "
-        "\"required\": [\"s\"], \"additionalProperties\": false}";
+    const char *schema = "{\"properties\": {\"a/b\": {\"items\": {\"type\": \"integer\", \"minimum\": 3}}, "
+                         "\"s\": {\"pattern\": \"^x\"}}, \"required\": [\"s\"], \"additionalProperties\": false}";
     assert_ok(check(schema, "{\"a/b\": [3, 4.0], \"s\": \"xy\"}", false, &err), &err);
     assert_status(check(schema, "{\"a/b\": [3, 2], \"s\": \"x\"}", false, &err), MUGA_E_NEGATIVE, &err,
                   "\"/a~1b/1\": minimum");
