@@ -54,7 +54,9 @@ static muga_status new_batch(engine *e, muga_error *err) {
                            .act = e->o.exact ? KERNEL_ACT_F32 : KERNEL_ACT_INT8,
                            .kv = e->kv,
                            .max_tok = n,
-                           .max_seq = n};
+                           .max_seq = n,
+                           .on_input = e->o.on_input,
+                           .on_input_ctx = e->o.on_input_ctx};
     muga_status st = model_run_new(e->model, &o, &e->run, err);
     if (st)
         return st;

@@ -26,6 +26,9 @@ typedef struct engine_options {
     bool ids_only;    /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
+    /* Sees the input of every matrix product (model.h), while the step's lock is held; may be NULL. */
+    void (*on_input)(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols);
+    void *on_input_ctx;
 } engine_options;
 #define ENGINE_OPTIONS_DEFAULT ((engine_options){.isa = -1})
 

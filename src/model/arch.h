@@ -17,6 +17,8 @@
 typedef struct model_linear {
     kernel_weights w[MODEL_MAX_PARTS]; /* [outputs][inputs], the first n_w */
     uint32_t n_w;
+    const gguf_tensor *parts[MODEL_MAX_PARTS]; /* the matrices in the file, the first n_parts */
+    uint32_t n_parts;
     float *bias; /* [all outputs]; NULL = none */
 } model_linear;
 

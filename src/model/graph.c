@@ -145,7 +145,16 @@ static bool is_plain(tensor_type t) {
     return t == TENSOR_F32 || t == TENSOR_F16 || t == TENSOR_BF16;
 }
 
+/* Show the input of a product to whoever watches. */
+static void show_input(const model_run *r, const char *tensor, const kernel_weights *w, const float *x,
+                       uint32_t x_stride, uint32_t n_tok) {
+    if (r->o.on_input)
+        r->o.on_input(r->o.on_input_ctx, tensor, x, x_stride, n_tok, (uint32_t)w->cols);
+}
+
 void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride) {
+    for (uint32_t i = 0; i < l->n_parts; i++)
+        show_input(r, l->parts[i]->name, &l->w[0], x, x_stride, r->n);
     size_t n_out = 0;
     bool quantised = false; /* act holds the codes of x */
     for (uint32_t i = 0; i < l->n_w; n_out += l->w[i++].rows) {
@@ -246,6 +255,7 @@ void graph_project(model_run *r, const model_batch *b) {
                                 .n_tok = rows,
                                 .scratch = r->act,
                                 .act = r->o.act};
+        show_input(r, m->tied ? "token_embd.weight" : "output.weight", &m->output, a.x, r->s_embd, rows);
         r->o.kernels->matmul(&a, r->o.pool);
         for (uint32_t i = 0; i < rows; i++)
             b->on_logits(b->on_logits_ctx, r->i_tok[at + i], r->logits + (size_t)i * stride);

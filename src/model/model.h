@@ -59,6 +59,10 @@ typedef struct model_run_options {
     kernel_kv_type kv;
     uint32_t max_tok; /* tokens of a batch */
     uint32_t max_seq; /* sequences of a batch */
+    /* Sees the input of every matrix product, before it is computed, from the calling thread: `tensor` is the matrix's
+     * name in the file, x [n_tok][cols] f32, rows x_stride floats apart, borrowed for the call. NULL = nobody. */
+    void (*on_input)(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols);
+    void *on_input_ctx;
 } model_run_options;
 MUGA_MUST_USE muga_status model_run_new(const model *m, const model_run_options *o, model_run **out, muga_error *err);
 void model_run_free(model_run *r);

@@ -152,6 +152,7 @@ muga_status weights_linear(model_loader *l, uint32_t i_layer, const weights_part
         snprintf(name, sizeof name, "blk.%u.%s.weight", i_layer, parts[i].stem);
         if ((st = take_matrix(l, name, parts[i].rows, cols, &t[i], err)))
             return st;
+        out->parts[out->n_parts++] = t[i];
     }
     for (uint32_t from = 0, to; from < n_parts; from = to) {
         for (to = from + 1; to < n_parts && t[to]->type == t[from]->type;)

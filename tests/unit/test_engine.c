@@ -265,6 +265,46 @@ static void the_numbers_of_the_arithmetic_are_unchanged(void **state) {
 
 /* ---- limits and bad input ---- */
 
+typedef struct seen {
+    uint64_t *rows; /* [tensor count] */
+    const gguf_file *file;
+} seen;
+
+static void on_input(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols) {
+    seen *s = ctx;
+    uint64_t i = 0;
+    while (strcmp(gguf_tensor_at(s->file, i)->name, tensor) != 0)
+        assert_true(++i < gguf_tensor_count(s->file));
+    assert_int_equal(cols, gguf_tensor_at(s->file, i)->dims[0]);
+    assert_true(x_stride >= cols);
+    for (uint32_t t = 0; t < n_tok; t++)
+        for (uint32_t c = 0; c < cols; c++)
+            assert_true(isfinite(x[t * x_stride + c]));
+    s->rows[i] += n_tok;
+}
+
+/* Calibration weighs each matrix by these inputs: one left out would be quantised as if nothing flowed through it. */
+static void the_input_of_every_product_can_be_watched(void **state) {
+    (void)state;
+    seen s = {0};
+    engine *e = open_with((engine_options){.isa = -1, .n_threads = 2, .on_input = on_input, .on_input_ctx = &s});
+    s.file = engine_file(e);
+    s.rows = mem_alloc_array(gguf_tensor_count(s.file), sizeof *s.rows);
+    assert_non_null(s.rows);
+    engine_session *session = session_of(e, 256);
+    engine_item it = {.session = session, .ids = ids, .n = N_IDS, .want = ENGINE_LOGITS_ALL};
+    muga_error err = {0};
+    assert_ok(engine_step(e, &it, 1, &err), &err);
+    for (uint64_t i = 0; i < gguf_tensor_count(s.file); i++) {
+        const gguf_tensor *t = gguf_tensor_at(s.file, i);
+        bool is_product = t->n_dims == 2 && strcmp(t->name, "token_embd.weight") != 0; /* untied */
+        assert_int_equal(s.rows[i], is_product ? N_IDS : 0);
+    }
+    engine_session_free(session);
+    engine_free(e);
+    free(s.rows);
+}
+
 static void limits_name_both_numbers_and_change_nothing(void **state) {
     (void)state;
     engine *e = open_plain();
@@ -598,6 +638,7 @@ int main(void) {
         cmocka_unit_test(threads_share_an_engine_and_its_pages),
         cmocka_unit_test(forks_share_and_part),
         cmocka_unit_test(the_numbers_of_the_arithmetic_are_unchanged),
+        cmocka_unit_test(the_input_of_every_product_can_be_watched),
         cmocka_unit_test(limits_name_both_numbers_and_change_nothing),
         cmocka_unit_test(an_absent_instruction_set_is_named),
         cmocka_unit_test(a_damaged_weight_is_reported_with_its_position),
