@@ -8,8 +8,9 @@
     {                                                                                                                  \
         .isa = id, .matmul = isa_##_matmul, .attention = isa_##_attention, .kv_store = isa_##_kv_store,                \
         .rms_norm = isa_##_rms_norm, .layer_norm = isa_##_layer_norm, .add = isa_##_add, .mul = isa_##_mul,            \
-        .scale = isa_##_scale, .silu_mul = isa_##_silu_mul, .gelu_mul = isa_##_gelu_mul, .rope = isa_##_rope,          \
-        .softmax = isa_##_softmax, .argmax = isa_##_argmax,                                                            \
+        .scale = isa_##_scale, .silu_mul = isa_##_silu_mul, .gelu_mul = isa_##_gelu_mul,                               \
+        .add_scaled = isa_##_add_scaled, .relu_square = isa_##_relu_square, .gelu_erf = isa_##_gelu_erf,               \
+        .softcap = isa_##_softcap, .rope = isa_##_rope, .softmax = isa_##_softmax, .argmax = isa_##_argmax,            \
     }
 
 static const kernel_table table_ref = KERNEL_TABLE(KERNEL_ISA_REF, ref);

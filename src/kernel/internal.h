@@ -26,6 +26,10 @@
     void isa##_scale(const float *a, float s, uint64_t n, float *out);                                                 \
     void isa##_silu_mul(const float *gate, const float *up, uint64_t n, float *out);                                   \
     void isa##_gelu_mul(const float *gate, const float *up, uint64_t n, float *out);                                   \
+    void isa##_add_scaled(const float *a, const float *b, float s, uint64_t n, float *out);                            \
+    void isa##_relu_square(const float *x, uint64_t n, float *out);                                                    \
+    void isa##_gelu_erf(const float *x, uint64_t n, float *out);                                                       \
+    void isa##_softcap(const float *x, float cap, uint64_t n, float *out);                                             \
     void isa##_rope(float *x, uint32_t n_head, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin,  \
                     bool pairs);                                                                                       \
     void isa##_softmax(float *x, uint64_t n);                                                                          \

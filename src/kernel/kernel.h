@@ -111,8 +111,13 @@ typedef struct kernel_table {
     void (*scale)(const float *a, float s, uint64_t n, float *out);
     void (*silu_mul)(const float *gate, const float *up, uint64_t n, float *out); /* silu(gate) * up */
     void (*gelu_mul)(const float *gate, const float *up, uint64_t n, float *out); /* tanh form */
+    /* Element by element; out may be an input. */
+    void (*add_scaled)(const float *a, const float *b, float s, uint64_t n, float *out); /* a + s b */
+    void (*relu_square)(const float *x, uint64_t n, float *out);                         /* max(x, 0)^2 */
+    void (*gelu_erf)(const float *x, uint64_t n, float *out);                            /* x Phi(x) */
+    void (*softcap)(const float *x, float cap, uint64_t n, float *out);                  /* cap tanh(x / cap) */
     /* Rotate n_head heads of head_dim in place; the first n_rot elements of each. cos/sin: [n_rot/2] for this position
-     * (kernel_rope_table). pairs: true = (2i, 2i+1), false = (i, i + n_rot/2). */
+     * (kernel_rope_angles). pairs: true = (2i, 2i+1), false = (i, i + n_rot/2). */
     void (*rope)(float *x, uint32_t n_head, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin,
                  bool pairs);
     /* exp(x - max) / sum over n; for samplers and scores. Fixed tree sum. */
@@ -123,10 +128,23 @@ typedef struct kernel_table {
 
 const kernel_table *kernel_table_get(kernel_isa isa); /* NULL when not available */
 
-/* cos and sin of pos * freq_i for i < n_rot/2, freq_i = base^(-2i/n_rot) / factor_i; times mscale.
- * Own range reduction and polynomials in f64, one specification for all; ISA-independent. factors may be NULL. */
-void kernel_rope_table(uint32_t pos, float base, uint32_t n_rot, float freq_scale, const float *factors, float mscale,
-                       float *cos_out, float *sin_out);
+/* Rotary positions: pair i of n_rot / 2 turns by pos * freq_i. */
+typedef struct kernel_rope {
+    float base;           /* freq_i = base^(-2i / n_rot), base above 0 */
+    uint32_t n_rot;       /* even */
+    float scale;          /* freq_i times scale; 1 = none */
+    const float *factors; /* [n_rot / 2] freq_i divided by factor i; NULL = none */
+    /* YaRN (Peng et al. 2023): pairs that turn often within n_ctx_orig keep their frequency, slow ones are scaled,
+     * those between are mixed. */
+    float yarn;                 /* share of it, 0..1; 0 = every pair is scaled alike */
+    float beta_fast, beta_slow; /* turns within n_ctx_orig above and below which a pair is fast or slow */
+    uint32_t n_ctx_orig;
+} kernel_rope;
+/* freq [n_rot / 2], in f64. */
+void kernel_rope_frequencies(const kernel_rope *r, double *freq);
+/* cos and sin of pos * freq_i, times mscale, for i < n. Own range reduction and polynomials in f64, one specification
+ * for all instruction sets. */
+void kernel_rope_angles(uint32_t pos, const double *freq, uint32_t n, float mscale, float *cos_out, float *sin_out);
 
 /* The specification of the transcendental functions, for every rank that needs one (no libm but fmaf and sqrtf). */
 float kernel_expf(float x);

@@ -1,4 +1,5 @@
-/* expf and tanhf over 16 lanes: on each lane the operations of kernel_expf and kernel_tanhf (math.c), in that order. */
+/* expf, tanhf and the tail of the normal distribution over 16 lanes: on each lane the operations of kernel_expf,
+ * kernel_tanhf (math.c) and normal_tail (ref_ops.c), in that order. */
 #ifndef MUGA_KERNEL_LANES_MATH_H
 #define MUGA_KERNEL_LANES_MATH_H
 
@@ -37,6 +38,21 @@ LANES_INLINE v16 v_tanh(v16 x) {
     v16 one = v_set(1.0f);
     v16 large = v_sub(one, v_div(v_set(2.0f), v_add(v_exp(v_add(a, a)), one)));
     return v_copysign(v_select(v_less(a, v_set(MATH_TANHF_LIMIT)), small, large), x);
+}
+
+/* Phi(-a) of a >= 0 */
+LANES_INLINE v16 v_normal_tail(v16 a) {
+    v16 t = v_div(v_set(1.0f), v_fma(v_set(MATH_PHI_SHRINK), a, v_set(1.0f)));
+    v16 r = v_fma(v_set(MATH_PHI_C9), t, v_set(MATH_PHI_C8));
+    r = v_fma(r, t, v_set(MATH_PHI_C7));
+    r = v_fma(r, t, v_set(MATH_PHI_C6));
+    r = v_fma(r, t, v_set(MATH_PHI_C5));
+    r = v_fma(r, t, v_set(MATH_PHI_C4));
+    r = v_fma(r, t, v_set(MATH_PHI_C3));
+    r = v_fma(r, t, v_set(MATH_PHI_C2));
+    r = v_fma(r, t, v_set(MATH_PHI_C1));
+    r = v_fma(r, t, v_set(MATH_PHI_C0));
+    return v_mul(r, v_exp_falling(v_mul(v_set(-0.5f), v_mul(a, a))));
 }
 
 #endif

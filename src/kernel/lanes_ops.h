@@ -90,6 +90,33 @@ void LANES_NAME(gelu_mul)(const float *gate, const float *up, uint64_t n, float 
     }
 }
 
+void LANES_NAME(add_scaled)(const float *a, const float *b, float s, uint64_t n, float *out) {
+    v16 by = v_set(s);
+    for (uint64_t i = 0; i < n; i += 16)
+        v_put(out + i, n - i, v_fma(by, v_get(b + i, n - i), v_get(a + i, n - i)));
+}
+
+void LANES_NAME(relu_square)(const float *x, uint64_t n, float *out) {
+    for (uint64_t i = 0; i < n; i += 16) {
+        v16 a = v_get(x + i, n - i);
+        v_put(out + i, n - i, v_zero_below(v_mul(a, a), a, v_zero()));
+    }
+}
+
+void LANES_NAME(gelu_erf)(const float *x, uint64_t n, float *out) {
+    for (uint64_t i = 0; i < n; i += 16) {
+        v16 a = v_get(x + i, n - i), tail = v_normal_tail(v_abs(a));
+        v16 y = v_select(v_less(a, v_zero()), v_mul(a, tail), v_fma(v_neg(a), tail, a));
+        v_put(out + i, n - i, y);
+    }
+}
+
+void LANES_NAME(softcap)(const float *x, float cap, uint64_t n, float *out) {
+    v16 c = v_set(cap);
+    for (uint64_t i = 0; i < n; i += 16)
+        v_put(out + i, n - i, v_mul(c, v_tanh(v_div(v_get(x + i, n - i), c))));
+}
+
 /* Pairs i .. i + 15 of one head: (a, b) by the angles at i. */
 LANES_INLINE void rotate(v16 *a, v16 *b, v16 c, v16 s) {
     v16 a0 = *a, b0 = *b;

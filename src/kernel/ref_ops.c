@@ -77,6 +77,39 @@ void ref_gelu_mul(const float *gate, const float *up, uint64_t n, float *out) {
     }
 }
 
+void ref_add_scaled(const float *a, const float *b, float s, uint64_t n, float *out) {
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = fmaf(s, b[i], a[i]);
+}
+
+void ref_relu_square(const float *x, uint64_t n, float *out) {
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = x[i] < 0 ? 0 : x[i] * x[i]; /* a NaN stays one */
+}
+
+/* Phi(-a) of a >= 0: the share of the normal distribution below -a */
+static float normal_tail(float a) {
+    static const float c[] = {MATH_PHI_C0, MATH_PHI_C1, MATH_PHI_C2, MATH_PHI_C3, MATH_PHI_C4,
+                              MATH_PHI_C5, MATH_PHI_C6, MATH_PHI_C7, MATH_PHI_C8, MATH_PHI_C9};
+    float t = 1.0f / fmaf(MATH_PHI_SHRINK, a, 1.0f), r = c[9];
+    for (int i = 8; i >= 0; i--)
+        r = fmaf(r, t, c[i]);
+    return r * kernel_expf(-0.5f * (a * a));
+}
+
+/* x Phi(x); for positive x as x - x Phi(-x), so that neither side cancels. */
+void ref_gelu_erf(const float *x, uint64_t n, float *out) {
+    for (uint64_t i = 0; i < n; i++) {
+        float tail = normal_tail(fabsf(x[i]));
+        out[i] = x[i] < 0 ? x[i] * tail : fmaf(-x[i], tail, x[i]);
+    }
+}
+
+void ref_softcap(const float *x, float cap, uint64_t n, float *out) {
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = cap * kernel_tanhf(x[i] / cap);
+}
+
 void ref_rope(float *x, uint32_t n_head, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin,
               bool pairs) {
     uint32_t half = n_rot / 2, step = pairs ? 2 : 1, apart = pairs ? 1 : half;

@@ -48,6 +48,7 @@ struct model {
     kernel_weights output;   /* [n_vocab][n_embd] */
     float *output_norm;      /* [n_embd] */
     float *rope_factors;     /* [n_rot / 2] divisors of the frequencies; NULL = none */
+    double *rope_freq;       /* [n_rot / 2] */
     model_layer *layers;     /* [n_layer] */
 };
 

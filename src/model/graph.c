@@ -110,8 +110,8 @@ static void begin_row(const rows_job *j, uint32_t i) {
         size_t row_bytes = p->n_embd / t->block_elems * (size_t)t->block_bytes;
         t->dequantise((const uint8_t *)m->embd->data + (size_t)ids[i] * row_bytes, x, p->n_embd);
     }
-    kernel_rope_table(r->pos[i], p->rope_base, p->n_rot, p->rope_freq_scale, m->rope_factors, 1.0f,
-                      r->cos + (size_t)i * r->s_rot, r->sin + (size_t)i * r->s_rot);
+    kernel_rope_angles(r->pos[i], m->rope_freq, p->n_rot / 2, 1.0f, r->cos + (size_t)i * r->s_rot,
+                       r->sin + (size_t)i * r->s_rot);
 }
 
 void graph_begin(model_run *r, const model_batch *b) {

@@ -169,7 +169,15 @@ muga_status model_load(const gguf_file *file, const model_load_options *o, model
     }
     if ((st = load_shared(&l, m, err)) || (st = m->arch->load(&l, m, err)))
         goto out;
-    st = weights_check_all_used(&l, m->arch->name, err);
+    if ((st = weights_check_all_used(&l, m->arch->name, err)))
+        goto out;
+    m->rope_freq = mem_alloc_array(m->p.n_rot / 2, sizeof *m->rope_freq);
+    if (!m->rope_freq) {
+        st = error_nomem(err, "the model's positions");
+        goto out;
+    }
+    kernel_rope rope = {m->p.rope_base, m->p.n_rot, m->p.rope_freq_scale, m->rope_factors, 0, 0, 0, 0};
+    kernel_rope_frequencies(&rope, m->rope_freq);
 out:
     free(l.used);
     if (st) {
@@ -196,6 +204,7 @@ void model_free(model *m) {
     kernel_weights_release(&m->output);
     free(m->output_norm);
     free(m->rope_factors);
+    free(m->rope_freq);
     free(m->layers);
     free(m);
 }

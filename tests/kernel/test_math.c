@@ -126,22 +126,53 @@ static void sine_and_cosine_hold_for_every_position(void **state) {
     assert_true(isnan(s) && isnan(c));
 }
 
-static void rope_table_follows_its_formula(void **state) {
+static void rope_follows_its_formula(void **state) {
     (void)state;
     static const uint32_t positions[] = {0, 1, 63, 64, 4095, 131071, 1000000};
     static const float factors[16] = {1, 1, 1, 1, 1.5f, 2, 3, 4, 8, 8, 8, 8, 8, 8, 8, 8};
     for (size_t k = 0; k < sizeof positions / sizeof *positions; k++)
         for (int scaled = 0; scaled < 2; scaled++) {
-            float c[16], s[16], base = scaled ? 500000.0f : 10000.0f, scale = scaled ? 0.25f : 1.0f,
-                                m = scaled ? 1.25f : 1;
-            kernel_rope_table(positions[k], base, 32, scale, scaled ? factors : NULL, m, c, s);
+            kernel_rope r = {.base = scaled ? 500000.0f : 10000.0f, .n_rot = 32, .scale = scaled ? 0.25f : 1.0f};
+            r.factors = scaled ? factors : NULL;
+            float c[16], s[16], m = scaled ? 1.25f : 1;
+            double freq[16];
+            kernel_rope_frequencies(&r, freq);
+            kernel_rope_angles(positions[k], freq, 16, m, c, s);
             for (int i = 0; i < 16; i++) {
-                double angle = positions[k] * pow((double)base, -2.0 * i / 32) * (double)scale /
+                double angle = positions[k] * pow((double)r.base, -2.0 * i / 32) * (double)r.scale /
                                (double)(scaled ? factors[i] : 1);
                 assert_true(fabs((double)c[i] - cos(angle) * (double)m) < 1e-7);
                 assert_true(fabs((double)s[i] - sin(angle) * (double)m) < 1e-7);
             }
         }
+}
+
+/* Against the formulas of the paper: wavelengths, ramp, and interpolation by parts. */
+static void yarn_keeps_fast_pairs_and_scales_slow_ones(void **state) {
+    (void)state;
+    kernel_rope r = {.base = 1e6f, .n_rot = 128, .scale = 0.25f, .yarn = 1, .beta_fast = 32, .beta_slow = 1};
+    r.n_ctx_orig = 32768;
+    double freq[64], plain[64];
+    kernel_rope_frequencies(&r, freq);
+    r.yarn = 0;
+    r.scale = 1;
+    kernel_rope_frequencies(&r, plain);
+    double low = floor(128 * log(32768 / (32 * 2 * M_PI)) / (2 * log(1e6)));
+    double high = ceil(128 * log(32768 / (2 * M_PI)) / (2 * log(1e6)));
+    assert_true(low == 23 && high == 40);
+    for (int i = 0; i < 64; i++) {
+        double ramp = fmin(1, fmax(0, (i - low) / (high - low)));
+        assert_true(fabs(freq[i] / (plain[i] * (1 - ramp) + plain[i] / 4 * ramp) - 1) < 1e-14);
+        assert_true(i > low || freq[i] == plain[i]);
+        assert_true(i < high || freq[i] == plain[i] * 0.25);
+    }
+    /* Nothing is fast or slow within a context of one position, and a base of 1 turns all pairs alike: still numbers.
+     */
+    r = (kernel_rope){
+        .base = 1, .n_rot = 8, .scale = 0.5f, .yarn = 1, .beta_fast = 32, .beta_slow = 1, .n_ctx_orig = 1};
+    kernel_rope_frequencies(&r, freq);
+    for (int i = 0; i < 4; i++)
+        assert_true(freq[i] >= 0.5 && freq[i] <= 1);
 }
 
 static void bits_are_those_of_arithmetic_1(void **state) {
@@ -160,9 +191,11 @@ static void bits_are_those_of_arithmetic_1(void **state) {
         math_sincos(fabs((double)i) * 97.03125, &y[2], &y[3]);
         digest_add(&h_double, y, sizeof y);
     }
+    double freq[32];
+    kernel_rope_frequencies(&(kernel_rope){.base = 100000.0f, .n_rot = 64, .scale = 1.0f}, freq);
     for (uint32_t pos = 0; pos < 4096; pos += 61) {
         float c[32], s[32];
-        kernel_rope_table(pos, 100000.0f, 64, 1.0f, NULL, 1.0f, c, s);
+        kernel_rope_angles(pos, freq, 32, 1.0f, c, s);
         digest_add(&h_rope, c, sizeof c);
         digest_add(&h_rope, s, sizeof s);
     }
@@ -180,7 +213,8 @@ int main(void) {
         cmocka_unit_test(tanhf_is_within_two_units_odd_and_saturates),
         cmocka_unit_test(exp_and_log_agree_with_libm),
         cmocka_unit_test(sine_and_cosine_hold_for_every_position),
-        cmocka_unit_test(rope_table_follows_its_formula),
+        cmocka_unit_test(rope_follows_its_formula),
+        cmocka_unit_test(yarn_keeps_fast_pairs_and_scales_slow_ones),
         cmocka_unit_test(bits_are_those_of_arithmetic_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

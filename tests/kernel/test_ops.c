@@ -55,7 +55,25 @@ static void assert_same(const float *a, const float *b, uint64_t n, const char *
                      (double)b[i], (double)a[i]);
 }
 
-typedef enum { RMS, RMS_PLAIN, LAYER, LAYER_W, LAYER_B, LAYER_PLAIN, ADD, MUL, SCALE, SILU, GELU, SOFTMAX, N_OP } op;
+typedef enum {
+    RMS,
+    RMS_PLAIN,
+    LAYER,
+    LAYER_W,
+    LAYER_B,
+    LAYER_PLAIN,
+    ADD,
+    MUL,
+    SCALE,
+    ADD_SCALED,
+    SILU,
+    GELU,
+    RELU_SQUARE,
+    GELU_ERF,
+    SOFTCAP,
+    SOFTMAX,
+    N_OP
+} op;
 static const char *const op_name[N_OP] = {"rms_norm",
                                           "rms_norm without weight",
                                           "layer_norm",
@@ -65,8 +83,12 @@ static const char *const op_name[N_OP] = {"rms_norm",
                                           "add",
                                           "mul",
                                           "scale",
+                                          "add_scaled",
                                           "silu_mul",
                                           "gelu_mul",
+                                          "relu_square",
+                                          "gelu_erf",
+                                          "softcap",
                                           "softmax"};
 
 static void run_op(const kernel_table *t, op o, const float *x, const float *y, const float *z, uint64_t n,
@@ -81,8 +103,12 @@ static void run_op(const kernel_table *t, op o, const float *x, const float *y, 
     case ADD: t->add(x, y, n, out); break;
     case MUL: t->mul(x, y, n, out); break;
     case SCALE: t->scale(x, 0.3f, n, out); break;
+    case ADD_SCALED: t->add_scaled(x, y, 0.22f, n, out); break;
     case SILU: t->silu_mul(x, y, n, out); break;
     case GELU: t->gelu_mul(x, y, n, out); break;
+    case RELU_SQUARE: t->relu_square(x, n, out); break;
+    case GELU_ERF: t->gelu_erf(x, n, out); break;
+    case SOFTCAP: t->softcap(x, 1.5f, n, out); break;
     default:
         if (out != x)
             memcpy(out, x, n * sizeof *x);
@@ -157,6 +183,10 @@ static void ops_compute_what_their_names_say(void **state) {
                 case SCALE: want = a * (double)0.3f; break;
                 case SILU: want = a / (1 + exp(-a)) * b; break;
                 case GELU: want = 0.5 * a * (1 + tanh(sqrt(2 / M_PI) * (a + 0.044715 * a * a * a))) * b; break;
+                case ADD_SCALED: want = a + (double)0.22f * b; break;
+                case RELU_SQUARE: want = a < 0 ? 0 : a * a; break;
+                case GELU_ERF: want = 0.5 * a * erfc(-a / sqrt(2)); break;
+                case SOFTCAP: want = 1.5 * tanh(a / 1.5); break;
                 default: want = exp(a) / total; break;
                 }
                 if (n == 1 && (o == LAYER || o == LAYER_W || o == LAYER_B || o == LAYER_PLAIN))
@@ -174,6 +204,26 @@ static void ops_compute_what_their_names_say(void **state) {
         free(y);
         free(z);
     }
+}
+
+static void exact_gelu_holds_over_its_whole_range(void **state) {
+    (void)state;
+    const kernel_table *t = kernel_table_get(KERNEL_ISA_REF);
+    double worst = 0;
+    for (int i = -140000; i <= 140000; i++) {
+        float x = (float)i * 1e-4f, y;
+        t->gelu_erf(&x, 1, &y);
+        double want = 0.5 * (double)x * erfc(-(double)x / sqrt(2));
+        double e = fabs((double)y - want) / fmax(1, fabs((double)x));
+        worst = e > worst ? e : worst;
+    }
+    print_message("gelu_erf: at most %.2e off\n", worst);
+    assert_true(worst < 2e-7);
+    float x[] = {0.0f, -0.0f, -30.0f, 30.0f, NAN}, y[5];
+    t->gelu_erf(x, 5, y);
+    assert_true(y[0] == 0 && y[1] == 0 && y[2] == 0 && y[3] == 30.0f && isnan(y[4]));
+    t->relu_square(x, 5, y);
+    assert_true(y[2] == 0 && y[3] == 900.0f && isnan(y[4])); /* what is damaged must show */
 }
 
 static void softmax_shows_what_is_not_finite_and_masks_exactly(void **state) {
@@ -252,7 +302,9 @@ static void rope_rotates_pairs_and_halves_alike_everywhere(void **state) {
             float *x = random_row(&seed, n_head * dim, 0), *want = copy_row(x, n_head * dim);
             float *c = malloc(half * sizeof *c), *s = malloc(half * sizeof *s);
             assert_true(c != NULL && s != NULL);
-            kernel_rope_table(77, 10000.0f, n_rot, 1.0f, NULL, 1.0f, c, s);
+            double freq[128];
+            kernel_rope_frequencies(&(kernel_rope){.base = 10000.0f, .n_rot = n_rot, .scale = 1.0f}, freq);
+            kernel_rope_angles(77, freq, half, 1.0f, c, s);
             ref->rope(want, n_head, dim, n_rot, c, s, pairs);
             for (uint32_t h = 0; h < n_head; h++)
                 for (uint32_t d = 0; d < dim; d++) {
@@ -286,6 +338,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_instruction_set_gives_the_reference_bits),
         cmocka_unit_test(ops_compute_what_their_names_say),
+        cmocka_unit_test(exact_gelu_holds_over_its_whole_range),
         cmocka_unit_test(softmax_shows_what_is_not_finite_and_masks_exactly),
         cmocka_unit_test(argmax_takes_the_first_of_equals_and_reports_what_is_not_finite),
         cmocka_unit_test(rope_rotates_pairs_and_halves_alike_everywhere),
