@@ -1,7 +1,5 @@
-/* The real files, and the two whole-file helpers that work over any table. Owns: the order write, sync, rename, sync
- * the folder, after which a file is whole or not there. Refuses: reading devices, FIFOs and sockets (they may block
- * or never end); writing through them is allowed, for output to a terminal or a pipe. */
-#include "base/hash.h"
+/* The real files, and reading a whole one over any table (output.c writes them whole). Refuses: reading devices, FIFOs
+ * and sockets (they may block or never end); writing through them is allowed, for output to a terminal or a pipe. */
 #include "base/mem.h"
 #include "os/os_private.h"
 
@@ -21,6 +19,27 @@ static os_file_type type_of(mode_t mode) {
     return S_ISREG(mode) ? OS_TYPE_FILE : S_ISDIR(mode) ? OS_TYPE_DIR : OS_TYPE_OTHER;
 }
 
+/* The path under which an open file can be linked to a name. */
+static void path_of_descriptor(int fd, char out[32]) {
+    snprintf(out, 32, "/proc/self/fd/%d", fd);
+}
+
+static bool can_be_named(int fd) {
+    char path[32];
+    path_of_descriptor(fd, path);
+    return access(path, F_OK) == 0;
+}
+
+static int flags_of(os_mode mode) {
+    switch (mode) {
+    case OS_READ: break;
+    case OS_WRITE_NEW: return O_WRONLY | O_CREAT | O_TRUNC;
+    case OS_WRITE_UNNAMED: return O_WRONLY | O_TMPFILE;
+    }
+    /* O_NONBLOCK: opening a FIFO to read must not wait for a writer; for files and folders it means nothing. */
+    return O_RDONLY | O_NONBLOCK;
+}
+
 muga_status os_files_open(void *self, const char *path, os_mode mode, os_file **out, muga_error *err) {
     (void)self;
     *out = NULL;
@@ -31,12 +50,13 @@ muga_status os_files_open(void *self, const char *path, os_mode mode, os_file **
     }
     memcpy(f->path, path, n_path);
     bool reading = mode == OS_READ;
-    /* O_NONBLOCK: opening a FIFO to read must not wait for a writer; for files and folders it means nothing. */
-    f->fd = open(path, O_CLOEXEC | (reading ? O_RDONLY | O_NONBLOCK : O_WRONLY | O_CREAT | O_TRUNC), 0666);
+    f->fd = open(path, O_CLOEXEC | flags_of(mode), 0666);
     muga_status st = MUGA_OK;
     struct stat info;
     if (f->fd < 0) {
         st = os_error(err, errno, reading ? "open" : "create", path);
+    } else if (mode == OS_WRITE_UNNAMED && !can_be_named(f->fd)) {
+        st = error_set(err, MUGA_E_ENV, "create '%s': /proc is not there to name it by; mount it", path);
     } else if (reading && fstat(f->fd, &info) != 0) {
         st = os_error(err, errno, "look at", path);
     } else if (reading && type_of(info.st_mode) == OS_TYPE_OTHER) {
@@ -104,6 +124,14 @@ muga_status os_files_stat(void *self, const char *path, os_stat *out, muga_error
                      .device = info.st_dev,
                      .inode = info.st_ino};
     return MUGA_OK;
+}
+
+muga_status os_files_link(void *self, os_file *f, const char *path, muga_error *err) {
+    (void)self;
+    char from[32];
+    path_of_descriptor(f->fd, from);
+    return linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? MUGA_OK
+                                                                          : os_error(err, errno, "name", path);
 }
 
 muga_status os_files_rename(void *self, const char *from, const char *to, muga_error *err) {
@@ -261,62 +289,5 @@ muga_status os_read_file(const os_files *t, const char *path, size_t max, str *o
     if (st != MUGA_OK) {
         str_truncate(out, len);
     }
-    return st;
-}
-
-static muga_status write_synced(const os_files *t, const char *path, const void *p, size_t n, muga_error *err) {
-    os_file *f;
-    muga_status st = t->open(t->self, path, OS_WRITE_NEW, &f, err);
-    if (st != MUGA_OK) {
-        return st;
-    }
-    st = t->write(t->self, f, p, n, err);
-    if (st == MUGA_OK) {
-        st = t->sync(t->self, f, err);
-    }
-    t->close(t->self, f);
-    return st;
-}
-
-/* The name in a folder is durable only when the folder is. */
-static muga_status sync_folder_of(const os_files *t, const char *path, muga_error *err) {
-    const char *slash = strrchr(path, '/');
-    char *dir = !slash ? mem_copy_string(".") : mem_copy_bytes(path, slash == path ? 1 : (size_t)(slash - path));
-    if (!dir) {
-        return error_nomem(err, path);
-    }
-    os_file *f;
-    muga_status st = t->open(t->self, dir, OS_READ, &f, err);
-    if (st == MUGA_OK) {
-        st = t->sync(t->self, f, err);
-        t->close(t->self, f);
-    }
-    free(dir);
-    return st;
-}
-
-muga_status os_write_file_atomic(const os_files *t, const char *path, const void *p, size_t n, muga_error *err) {
-    uint8_t random[8];
-    char suffix[2 * sizeof random + 1];
-    muga_status st = os_random(random, sizeof random, err);
-    if (st != MUGA_OK) {
-        return st;
-    }
-    hex_write(random, sizeof random, suffix);
-    str temporary = STR_INIT;
-    str_printf(&temporary, "%s.tmp-%s", path, suffix);
-    st = str_status(&temporary, err, path);
-    if (st == MUGA_OK) {
-        st = write_synced(t, str_get(&temporary), p, n, err);
-        if (st == MUGA_OK) {
-            st = t->rename(t->self, str_get(&temporary), path, err);
-        }
-        if (st == MUGA_OK) {
-            st = sync_folder_of(t, path, err);
-        } else {
-            t->remove(t->self, str_get(&temporary), NULL); /* may not be there; the first fault is the one to report */
-        }
-    }
-    str_release(&temporary);
     return st;
 }

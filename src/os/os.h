@@ -17,7 +17,11 @@ typedef struct os_clock {
 
 /* ---- files (seam) ---- */
 typedef struct os_file os_file; /* opaque to users: owned by the table that opened it */
-typedef enum { OS_READ, OS_WRITE_NEW /* create or truncate */ } os_mode;
+typedef enum {
+    OS_READ,
+    OS_WRITE_NEW,    /* create or truncate */
+    OS_WRITE_UNNAMED /* a file without a name in the folder `path`; gone when closed, unless `link` gave it one */
+} os_mode;
 typedef enum { OS_TYPE_NONE, OS_TYPE_FILE, OS_TYPE_DIR, OS_TYPE_OTHER } os_file_type;
 typedef struct os_stat {
     os_file_type type;
@@ -32,6 +36,8 @@ typedef struct os_files {
     muga_status (*sync)(void *self, os_file *f, muga_error *err);
     void (*close)(void *self, os_file *f);
     muga_status (*stat)(void *self, const char *path, os_stat *out, muga_error *err); /* absent: OK, OS_TYPE_NONE */
+    /* Name a file of OS_WRITE_UNNAMED; nothing of that name may exist. NULL: this table has no unnamed files. */
+    muga_status (*link)(void *self, os_file *f, const char *path, muga_error *err);
     muga_status (*rename)(void *self, const char *from, const char *to, muga_error *err);
     muga_status (*remove)(void *self, const char *path, muga_error *err);
     muga_status (*mkdirs)(void *self, const char *path, muga_error *err); /* like mkdir -p, mode 0700 */
@@ -43,7 +49,21 @@ typedef struct os_files {
 
 /* Whole file, at most max bytes (E_LIMIT past it). Regular files only. Appends to out. */
 MUGA_MUST_USE muga_status os_read_file(const os_files *f, const char *path, size_t max, str *out, muga_error *err);
-/* Write to a temporary name beside it, sync, rename, sync the folder: the file is whole or not there. */
+
+/* A file written piece by piece that is whole or not there: it has no name (or a temporary one beside `path`, where the
+ * file system or the table knows no unnamed files) until os_output_commit syncs it, names it and syncs the folder. So
+ * an interrupted run, even a killed one, leaves nothing behind. One thread. */
+typedef struct os_output {
+    const os_files *files;
+    os_file *file; /* NULL when closed */
+    char *path, *temporary;
+    bool named; /* something of the name `temporary` exists */
+} os_output;
+MUGA_MUST_USE muga_status os_output_open(const os_files *f, const char *path, os_output *out, muga_error *err);
+MUGA_MUST_USE muga_status os_output_write(os_output *o, const void *p, size_t n, muga_error *err);
+MUGA_MUST_USE muga_status os_output_commit(os_output *o, muga_error *err);
+void os_output_close(os_output *o); /* drops what wasn't committed; harmless after a failed open and twice */
+/* All of it at once. */
 MUGA_MUST_USE muga_status os_write_file_atomic(const os_files *f, const char *path, const void *p, size_t n,
                                                muga_error *err);
 

@@ -19,6 +19,7 @@ muga_status os_files_write(void *self, os_file *f, const void *p, size_t n, muga
 muga_status os_files_sync(void *self, os_file *f, muga_error *err);
 void os_files_close(void *self, os_file *f);
 muga_status os_files_stat(void *self, const char *path, os_stat *out, muga_error *err);
+muga_status os_files_link(void *self, os_file *f, const char *path, muga_error *err);
 muga_status os_files_rename(void *self, const char *from, const char *to, muga_error *err);
 muga_status os_files_remove(void *self, const char *path, muga_error *err);
 muga_status os_files_mkdirs(void *self, const char *path, muga_error *err);

@@ -67,6 +67,7 @@ const os_system_table *os_system(void) {
                   .sync = os_files_sync,
                   .close = os_files_close,
                   .stat = os_files_stat,
+                  .link = os_files_link,
                   .rename = os_files_rename,
                   .remove = os_files_remove,
                   .mkdirs = os_files_mkdirs,

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -58,6 +59,10 @@ static muga_status failing_stat(void *self, const char *path, os_stat *out, muga
     failing *f = self;
     return fails_now(f, err) ? MUGA_E_ENV : f->real->stat(f->real->self, path, out, err);
 }
+static muga_status failing_link(void *self, os_file *file, const char *path, muga_error *err) {
+    failing *f = self;
+    return fails_now(f, err) ? MUGA_E_ENV : f->real->link(f->real->self, file, path, err);
+}
 static muga_status failing_rename(void *self, const char *from, const char *to, muga_error *err) {
     failing *f = self;
     return fails_now(f, err) ? MUGA_E_ENV : f->real->rename(f->real->self, from, to, err);
@@ -67,13 +72,15 @@ static muga_status failing_remove(void *self, const char *path, muga_error *err)
     return f->real->remove(f->real->self, path, err);
 }
 
-static os_files failing_table(failing *f) {
+/* unnamed: with files that have no name before they are whole. */
+static os_files failing_table(failing *f, bool unnamed) {
     return (os_files){.open = failing_open,
                       .read = failing_read,
                       .write = failing_write,
                       .sync = failing_sync,
                       .close = failing_close,
                       .stat = failing_stat,
+                      .link = unnamed ? failing_link : NULL,
                       .rename = failing_rename,
                       .remove = failing_remove,
                       .self = f};
@@ -102,8 +109,7 @@ static void make_folder(const char *path) {
 }
 
 /* Fail each operation of an atomic write in turn: the old text or the new one is there, whole, and nothing else. */
-static void atomic_write_is_whole_or_not_there(void **state) {
-    (void)state;
+static void write_whole_or_not(bool unnamed) {
     make_folder(scratch_path("atomic"));
     const char *path = scratch_path("atomic/file");
     muga_error err;
@@ -113,7 +119,7 @@ static void atomic_write_is_whole_or_not_there(void **state) {
         for (int partly = 0; partly <= 1; partly++) {
             assert_ok(os_write_file_atomic(files(), path, "old text", 8, &err), &err);
             failing f = {files(), n, partly};
-            os_files table = failing_table(&f);
+            os_files table = failing_table(&f, unnamed);
             muga_status st = os_write_file_atomic(&table, path, "new text, longer", 16, &err);
             done = st == MUGA_OK;
             str now = STR_INIT;
@@ -125,7 +131,62 @@ static void atomic_write_is_whole_or_not_there(void **state) {
             assert_int_equal(entries_in(scratch_path("atomic")), 1); /* no temporary file stays */
         }
     }
-    assert_in_range(n, 6, 8); /* open, write, sync, rename, open folder, sync folder; then success */
+    assert_in_range(n, 6, 8); /* open, write, sync, (link,) rename, open folder, sync folder; then success */
+}
+
+static void atomic_write_is_whole_or_not_there(void **state) {
+    (void)state;
+    write_whole_or_not(false);
+    write_whole_or_not(true);
+}
+
+static int write_slowly(void **state) {
+    (void)state;
+    os_output o;
+    char piece[4096] = {0};
+    muga_error err;
+    if (os_output_open(files(), scratch_path("pieces/file"), &o, &err))
+        return 1;
+    for (int i = 0; i < 100; i++)
+        if (os_output_write(&o, piece, sizeof piece, &err))
+            return 1;
+    raise(SIGKILL);
+    return 1;
+}
+
+/* Killed in the midst of it, where the file system has unnamed files: then there is nothing to clean up after it. */
+static void a_killed_writer_leaves_nothing(void **state) {
+    make_folder(scratch_path("pieces"));
+    int fd = open(scratch_path("pieces"), O_TMPFILE | O_WRONLY, 0600), how;
+    if (fd < 0)
+        skip();
+    close(fd);
+    (void)scratch_path("pieces/file");
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(write_slowly(state));
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    assert_int_equal(entries_in(scratch_path("pieces")), 0);
+}
+
+static void an_output_that_is_not_committed_is_gone(void **state) {
+    (void)state;
+    make_folder(scratch_path("dropped"));
+    muga_error err;
+    os_output o;
+    os_files named = *files();
+    named.link = NULL;
+    for (int i = 0; i < 2; i++) {
+        assert_ok(os_output_open(i ? &named : files(), scratch_path("dropped/file"), &o, &err), &err);
+        assert_ok(os_output_write(&o, "half", 4, &err), &err);
+        os_output_close(&o);
+        os_output_close(&o);
+        assert_int_equal(entries_in(scratch_path("dropped")), 0);
+    }
+    assert_status(os_output_open(files(), scratch_path("nowhere/file"), &o, &err), MUGA_E_NOT_FOUND, &err, "nowhere");
+    os_output_close(&o);
 }
 
 static void reading_gives_back_nothing_half(void **state) {
@@ -135,7 +196,7 @@ static void reading_gives_back_nothing_half(void **state) {
     assert_ok(os_write_file_atomic(files(), path, "0123456789", 10, &err), &err);
     for (int n = 0; n < 4; n++) { /* stat, open, read, read the end */
         failing f = {files(), n, false};
-        os_files table = failing_table(&f);
+        os_files table = failing_table(&f, false);
         str text = STR_INIT;
         str_append_s(&text, "before");
         assert_status(os_read_file(&table, path, 100, &text, &err), MUGA_E_ENV, &err, "disk is full");
@@ -329,6 +390,8 @@ static void machine_is_described_sensibly(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(atomic_write_is_whole_or_not_there),
+        cmocka_unit_test(a_killed_writer_leaves_nothing),
+        cmocka_unit_test(an_output_that_is_not_committed_is_gone),
         cmocka_unit_test(reading_gives_back_nothing_half),
         cmocka_unit_test(reading_is_bounded),
         cmocka_unit_test(what_is_not_a_file_is_refused_by_name),
