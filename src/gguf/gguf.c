@@ -28,6 +28,7 @@
 #define MIN_ALIGNMENT 8u /* so that any element of a tensor may be read in place */
 #define MAX_ALIGNMENT 65536u
 #define DEFAULT_ALIGNMENT 32u
+#define ARRAY_HEADER_BYTES 12u    /* element type 4, count 8 */
 #define MIN_KEY_INFO_BYTES 14u    /* length 8, one byte of name, type 4, one byte of value */
 #define MIN_TENSOR_INFO_BYTES 33u /* length 8, one byte of name, dims 4, one dim 8, type 4, offset 8 */
 
@@ -594,6 +595,18 @@ const char *gguf_key_name(const gguf_file *f, uint64_t i, gguf_type *type) {
     if (type)
         *type = f->keys[i].type;
     return f->keys[i].name;
+}
+
+span gguf_key_bytes(const gguf_file *f, uint64_t i) {
+    if (i >= f->n_keys)
+        return span_of(NULL, 0);
+    const gguf_key *k = &f->keys[i];
+    const char *value = (const char *)k->value;
+    if (k->type == GGUF_STRING)
+        return span_of(value - sizeof(uint64_t), (size_t)k->n + sizeof(uint64_t));
+    if (k->type == GGUF_ARRAY)
+        return span_of(value - ARRAY_HEADER_BYTES, (size_t)k->bytes + ARRAY_HEADER_BYTES);
+    return span_of(value, scalar_bytes(k->type));
 }
 
 void gguf_key_write(const gguf_file *f, uint64_t i, str *text) {

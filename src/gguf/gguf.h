@@ -74,15 +74,19 @@ uint64_t gguf_key_count(const gguf_file *f);
 /* i-th key in file order. For scalars and strings `text` appends a readable form; arrays give "[n x type]". */
 const char *gguf_key_name(const gguf_file *f, uint64_t i, gguf_type *type);
 void gguf_key_write(const gguf_file *f, uint64_t i, str *text);
+/* Its value as the file encodes it, with the length of a string and the header of an array; into the mapping. */
+span gguf_key_bytes(const gguf_file *f, uint64_t i);
 
 uint64_t gguf_tensor_count(const gguf_file *f);
 const gguf_tensor *gguf_tensor_at(const gguf_file *f, uint64_t i);
 const gguf_tensor *gguf_tensor_find(const gguf_file *f, const char *name); /* NULL when absent */
 
-/* ---- writer (gguf/writer.c): files made by us, for tests and tools ---- */
+/* ---- writer (gguf/writer.c): version 3, in memory (finish) or head first and tensors one by one (head, pad) ---- */
 typedef struct gguf_writer gguf_writer;
-gguf_writer *gguf_writer_new(void); /* NULL on exhaustion; adds remember failure until finish */
+gguf_writer *gguf_writer_new(void); /* NULL on exhaustion; adds remember failure until finish or head */
 void gguf_writer_free(gguf_writer *w);
+/* The i-th key of a file, byte for byte. Its "general.alignment" becomes the writer's. */
+void gguf_writer_copy_key(gguf_writer *w, const gguf_file *f, uint64_t i);
 void gguf_writer_add_u32(gguf_writer *w, const char *key, uint32_t v);
 void gguf_writer_add_f32(gguf_writer *w, const char *key, float v);
 void gguf_writer_add_bool(gguf_writer *w, const char *key, bool v);
@@ -92,7 +96,13 @@ void gguf_writer_add_i32s(gguf_writer *w, const char *key, const int32_t *v, siz
 void gguf_writer_add_bytes(gguf_writer *w, const char *key, const void *v, size_t n); /* an array of U8 */
 void gguf_writer_add_f32s(gguf_writer *w, const char *key, const float *v, size_t n);
 void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, const uint64_t *dims, uint32_t n_dims,
-                            const void *data); /* data borrowed until finish */
-/* Appends the whole file (version 3, alignment 32) to out. */
+                            const void *data); /* data borrowed until finish; not read by head */
+/* Appends the whole file to out. Alignment 32 unless a copied key says otherwise. */
 MUGA_MUST_USE muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err);
+/* Appends what stands before the first tensor's data. The data follows in the order of gguf_writer_add_tensor, each
+ * tensor's gguf_writer_tensor_bytes followed by gguf_writer_pad_bytes of zeros. */
+MUGA_MUST_USE muga_status gguf_writer_head(const gguf_writer *w, str *out, muga_error *err);
+uint64_t gguf_writer_tensor_bytes(const gguf_writer *w, size_t i_tensor);
+uint64_t gguf_writer_pad_bytes(const gguf_writer *w, size_t i_tensor);
+uint64_t gguf_writer_data_bytes(const gguf_writer *w); /* all tensors with their padding */
 #endif

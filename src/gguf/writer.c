@@ -1,14 +1,16 @@
-/* GGUF writer: files made by us, in memory. Refuses nothing but what the reader would refuse of names and shapes (a
- * programming error asserts); the first failed allocation is remembered and given back by finish.
+/* GGUF writer: files made by us. Refuses nothing but what the reader would refuse of names and shapes (a programming
+ * error asserts); the first failed allocation is remembered and given back by finish or head.
  *
- * Keys are encoded as they are added; tensors are recorded and their data copied at finish. */
+ * Keys are encoded as they are added; tensors are recorded, and their data is copied at finish, or written by the
+ * caller behind the head: so a file of any size needs memory for its head alone. */
 #include "gguf/gguf.h"
 
 #include "base/mem.h"
 
 #include <assert.h>
 
-#define WRITER_ALIGNMENT 32u
+#define DEFAULT_ALIGNMENT 32u
+#define MAX_ALIGNMENT 65536u
 #define WRITER_MAX_BYTES ((size_t)1 << 40)
 
 typedef struct pending_tensor {
@@ -22,7 +24,7 @@ typedef struct pending_tensor {
 
 struct gguf_writer {
     str keys;
-    uint64_t n_keys;
+    uint64_t n_keys, alignment;
     pending_tensor *tensors;
     size_t n_tensors, cap_tensors;
     bool failed;
@@ -49,8 +51,10 @@ static void begin_key(gguf_writer *w, const char *key, gguf_type type) {
 
 gguf_writer *gguf_writer_new(void) {
     gguf_writer *w = calloc(1, sizeof *w);
-    if (w)
+    if (w) {
         str_init(&w->keys, WRITER_MAX_BYTES);
+        w->alignment = DEFAULT_ALIGNMENT;
+    }
     return w;
 }
 
@@ -109,6 +113,17 @@ void gguf_writer_add_bytes(gguf_writer *w, const char *key, const void *v, size_
     add_numbers(w, key, GGUF_U8, v, n, 1);
 }
 
+void gguf_writer_copy_key(gguf_writer *w, const gguf_file *f, uint64_t i) {
+    gguf_type type;
+    const char *name = gguf_key_name(f, i, &type);
+    span value = gguf_key_bytes(f, i);
+    uint32_t alignment; /* the reader has checked its range */
+    begin_key(w, name, type);
+    str_append(&w->keys, value.p, value.n);
+    if (strcmp(name, "general.alignment") == 0 && gguf_get_u32(f, name, &alignment, NULL) == MUGA_OK)
+        w->alignment = alignment;
+}
+
 void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, const uint64_t *dims, uint32_t n_dims,
                             const void *data) {
     const tensor_traits *traits = tensor_type_traits(type);
@@ -137,14 +152,31 @@ void gguf_writer_add_tensor(gguf_writer *w, const char *name, tensor_type type, 
     t->bytes = elems / traits->block_elems * traits->block_bytes;
 }
 
-static void pad(str *s, size_t start) {
-    static const char zeros[WRITER_ALIGNMENT];
-    size_t over = (s->len - start) % WRITER_ALIGNMENT;
-    if (over)
-        str_append(s, zeros, WRITER_ALIGNMENT - over);
+static uint64_t padding(const gguf_writer *w, uint64_t bytes) {
+    return (w->alignment - bytes % w->alignment) % w->alignment;
 }
 
-muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err) {
+static void append_zeros(str *s, uint64_t n) {
+    static const char zeros[MAX_ALIGNMENT];
+    str_append(s, zeros, (size_t)n);
+}
+
+uint64_t gguf_writer_tensor_bytes(const gguf_writer *w, size_t i_tensor) {
+    return w->tensors[i_tensor].bytes;
+}
+
+uint64_t gguf_writer_pad_bytes(const gguf_writer *w, size_t i_tensor) {
+    return padding(w, w->tensors[i_tensor].bytes);
+}
+
+uint64_t gguf_writer_data_bytes(const gguf_writer *w) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < w->n_tensors; i++)
+        sum += w->tensors[i].bytes + gguf_writer_pad_bytes(w, i);
+    return sum;
+}
+
+muga_status gguf_writer_head(const gguf_writer *w, str *out, muga_error *err) {
     muga_status st = str_status(&w->keys, err, "keys of a GGUF file");
     if (st)
         return st;
@@ -165,12 +197,18 @@ muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err) {
             put_u64(out, t->dims[d]);
         put_u32(out, t->type);
         put_u64(out, offset);
-        offset += (t->bytes + WRITER_ALIGNMENT - 1) / WRITER_ALIGNMENT * WRITER_ALIGNMENT;
+        offset += t->bytes + gguf_writer_pad_bytes(w, i);
     }
-    for (size_t i = 0; i < w->n_tensors; i++) {
-        pad(out, start);
+    append_zeros(out, padding(w, out->len - start));
+    return str_status(out, err, "head of a GGUF file");
+}
+
+muga_status gguf_writer_finish(gguf_writer *w, str *out, muga_error *err) {
+    muga_status st = gguf_writer_head(w, out, err);
+    for (size_t i = 0; i < w->n_tensors && !st; i++) {
         str_append(out, w->tensors[i].data, w->tensors[i].bytes);
+        append_zeros(out, gguf_writer_pad_bytes(w, i));
+        st = str_status(out, err, "GGUF file");
     }
-    pad(out, start);
-    return str_status(out, err, "GGUF file");
+    return st;
 }
