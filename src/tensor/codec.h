@@ -42,6 +42,22 @@ void codec_q6_k_dequantise(const void *blocks, float *out, size_t n);
 void codec_iq4_nl_dequantise(const void *blocks, float *out, size_t n);
 void codec_iq4_xs_dequantise(const void *blocks, float *out, size_t n);
 
+void codec_iq2_xxs_dequantise(const void *blocks, float *out, size_t n);
+void codec_iq2_xs_dequantise(const void *blocks, float *out, size_t n);
+void codec_iq2_s_dequantise(const void *blocks, float *out, size_t n);
+void codec_iq3_xxs_dequantise(const void *blocks, float *out, size_t n);
+void codec_iq3_s_dequantise(const void *blocks, float *out, size_t n);
+void codec_iq1_s_dequantise(const void *blocks, float *out, size_t n);
+void codec_iq1_m_dequantise(const void *blocks, float *out, size_t n);
+void codec_tq1_0_dequantise(const void *blocks, float *out, size_t n);
+void codec_tq2_0_dequantise(const void *blocks, float *out, size_t n);
+void codec_mxfp4_dequantise(const void *blocks, float *out, size_t n);
+void codec_nvfp4_dequantise(const void *blocks, float *out, size_t n);
+
+/* Codebooks: codec_iq_tables.c says how an entry holds its codes. */
+extern const uint16_t codec_iq2_xxs_grid[256], codec_iq2_xs_grid[512], codec_iq2_s_grid[1024], codec_iq1_grid[2048];
+extern const uint16_t codec_iq3_xxs_grid[256], codec_iq3_s_grid[512];
+
 /* The 6-bit scale and minimum of block j (0..7) of a Q4_K or Q5_K super-block; s: its 12 packed bytes. */
 static inline void codec_k_scale_min(const uint8_t *s, int j, uint8_t *scale, uint8_t *min) {
     if (j < 4) {

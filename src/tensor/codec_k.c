@@ -88,20 +88,19 @@ void codec_q6_k_dequantise(const void *blocks, float *out, size_t n) {
     }
 }
 
-/* The 16 levels of the non-linear 4-bit types, from the format. */
-static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
 void codec_iq4_nl_dequantise(const void *blocks, float *out, size_t n) {
+    const int8_t *level = tensor_type_levels(TENSOR_IQ4_NL)->level;
     const uint8_t *b = blocks;
     for (size_t i = 0; i < n; i += 32, b += 18) {
         float d = codec_load_f16(b);
         for (int l = 0; l < 32; l++)
-            out[i + (size_t)l] = d * (float)iq4_levels[b[2 + l % 16] >> l / 16 * 4 & 15];
+            out[i + (size_t)l] = d * (float)level[b[2 + l % 16] >> l / 16 * 4 & 15];
     }
 }
 
 /* IQ4_XS {f16 d; u16 high scale bits; low scale nibbles[4]; nibbles[128]}, blocks of 32 laid out as IQ4_NL's. */
 void codec_iq4_xs_dequantise(const void *blocks, float *out, size_t n) {
+    const int8_t *level = tensor_type_levels(TENSOR_IQ4_XS)->level;
     const uint8_t *b = blocks;
     for (size_t i = 0; i < n; i += SUPER, b += 136) {
         float d = codec_load_f16(b);
@@ -110,7 +109,7 @@ void codec_iq4_xs_dequantise(const void *blocks, float *out, size_t n) {
             int s = (b[4 + j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4;
             float scale = d * (float)(s - 32);
             for (int l = 0; l < 32; l++)
-                out[i + (size_t)(j * 32 + l)] = scale * (float)iq4_levels[b[8 + j * 16 + l % 16] >> l / 16 * 4 & 15];
+                out[i + (size_t)(j * 32 + l)] = scale * (float)level[b[8 + j * 16 + l % 16] >> l / 16 * 4 & 15];
         }
     }
 }

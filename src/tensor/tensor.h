@@ -52,6 +52,28 @@ typedef struct tensor_traits {
 /* NULL for an id that GGUF does not define. */
 const tensor_traits *tensor_type_traits(uint32_t type);
 
+/* A super-block of 256 elements of a type whose codes are indices of levels, taken apart. */
+typedef struct tensor_codes {
+    uint16_t d;        /* f16 */
+    int8_t scale[16];  /* of 16 elements each; equal pairs where the type scales by 32 */
+    uint8_t code[256]; /* < 16 */
+} tensor_codes;
+
+/* How codes become values: element e is d * factor * scale[e / 16] * level[code[e]]; factor is a power of two. */
+typedef struct tensor_levels {
+    int8_t level[16];
+    float factor;
+    void (*take_apart)(const uint8_t *block,
+                       tensor_codes *out); /* NULL: IQ4 and FP4, whose blocks hold plain nibbles */
+} tensor_levels;
+
+/* NULL for types whose codes are the levels (less an offset). */
+const tensor_levels *tensor_type_levels(tensor_type type);
+
+/* What the scale bytes of MXFP4 (E8M0, exact in bf16) and NVFP4 (E4M3, exact in f16) multiply levels by. */
+float mxfp4_scale_to_f32(uint8_t e);
+float nvfp4_scale_to_f32(uint8_t s);
+
 float f16_to_f32(uint16_t h); /* exact */
 uint16_t f32_to_f16(float f); /* round to nearest even; NaN stays NaN */
 float bf16_to_f32(uint16_t h);

@@ -34,11 +34,11 @@ typedef struct product {
 
 enum { PAD = 5 }; /* floats after each row of x and y that must not matter and must not change */
 
-static inline void product_init(product *p, tensor_type type, uint64_t rows, uint64_t cols, uint64_t n_tok,
+static inline void product_init(product *p, const weights_type *type, uint64_t rows, uint64_t cols, uint64_t n_tok,
                                 weights_kind w_kind, x_kind kind) {
     uint8_t *data = weights_new(type, rows, cols, w_kind, rows * 1000 + n_tok);
     assert_non_null(data);
-    tensor_view view = {type, cols, rows, data};
+    tensor_view view = {type->type, cols, rows, data};
     muga_error err;
     assert_ok(kernel_pack(&view, NULL, &p->w, &err), &err);
     free(data);
