@@ -102,6 +102,9 @@ void cmd_catch_interrupt(void);
 bool cmd_interrupted(void);
 void cmd_clear_interrupt(void);
 
+/* From now on a mapped file that is cut short ends the program with a line that names it (fault.c). */
+void cmd_catch_lost_files(void);
+
 /* ---- places (places.c) ---- */
 /* $MUGA_HOME, else $XDG_DATA_HOME/muga, else $HOME/.local/share/muga. malloc'ed. */
 MUGA_MUST_USE muga_status cmd_home(char **out, muga_error *err);

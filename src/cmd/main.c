@@ -127,6 +127,7 @@ static bool hold_standard_streams(void) {
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, which ends the run in order */
     signal(SIGXFSZ, SIG_IGN); /* and so is a limit on the size of files */
+    cmd_catch_lost_files();
     if (!hold_standard_streams())
         return 6;
     if (argc < 2) {

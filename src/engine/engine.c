@@ -38,13 +38,18 @@ static muga_status open_text(engine *e, muga_error *err) {
         return error_set(err, MUGA_E_INPUT,
                          "%.120s: the tokenizer has %d tokens, but the embedding %u rows; use another file",
                          gguf_path(e->file), tokenizer_count(e->tok), n_vocab);
-    st = gguf_get_string(e->file, "tokenizer.chat_template", &e->template_source, err);
+    span source;
+    st = gguf_get_string(e->file, "tokenizer.chat_template", &source, err);
     if (st == MUGA_E_NOT_FOUND) {
         e->template_source = span_of_string(chatml);
         e->template_fallback = true;
         return MUGA_OK;
     }
-    return st;
+    if (st)
+        return st;
+    e->template_text = mem_copy_bytes(source.p, source.n);
+    e->template_source = span_of(e->template_text, source.n);
+    return e->template_text ? MUGA_OK : error_nomem(err, "the chat template");
 }
 
 static muga_status new_batch(engine *e, muga_error *err) {
@@ -89,7 +94,9 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
     }
     if ((st = open_text(e, err)))
         goto out;
-    st = new_batch(e, err);
+    if ((st = new_batch(e, err)))
+        goto out;
+    st = os_map_check(gguf_map(e->file), path, err); /* what was packed is what was checked */
 out:
     if (st) {
         engine_free(e);
@@ -110,6 +117,7 @@ void engine_free(engine *e) {
     free(e->pages);
     free(e->i_item);
     template_free(e->template);
+    free(e->template_text);
     constrain_trie_free(e->trie);
     tokenizer_free(e->tok);
     model_free(e->model);

@@ -15,7 +15,8 @@ struct engine {
     const kernel_table *kernels;
     os_pool *pool;
     kernel_kv_type kv;
-    span template_source; /* into the file, or the fallback */
+    char *template_text;  /* the file's, copied: it is compiled later; NULL where there is none */
+    span template_source; /* that, or the fallback */
     bool template_fallback;
 
     pthread_mutex_t lazy_lock; /* guards the next two */

@@ -25,7 +25,8 @@
 #define MAX_KEY_BYTES 65535u
 #define MAX_TENSOR_NAME_BYTES 63u
 #define MAX_DIMS 4u
-#define MIN_ALIGNMENT 8u /* so that any element of a tensor may be read in place */
+#define MAX_STRINGS_BYTES ((uint64_t)256 << 20) /* of all arrays of strings: walking them is what opening costs */
+#define MIN_ALIGNMENT 8u                        /* so that any element of a tensor may be read in place */
 #define MAX_ALIGNMENT 65536u
 #define DEFAULT_ALIGNMENT 32u
 #define ARRAY_HEADER_BYTES 12u    /* element type 4, count 8 */
@@ -58,6 +59,7 @@ struct gguf_file {
     gguf_tensor *tensors;
     name_index *key_index, *tensor_index; /* sorted by name */
     uint64_t n_keys, n_tensors;
+    uint64_t strings_bytes; /* of the arrays of strings walked so far */
     arena names;
 };
 
@@ -131,8 +133,11 @@ static muga_status take_strings(gguf_file *f, cursor *c, gguf_key *k, muga_error
             return bad_name(f, "key", k->name, c->size - left, err, "a string reaches beyond the end of the file");
         p += sizeof len + len;
         left -= len;
+        if (cursor_left(c) - left > MAX_STRINGS_BYTES - f->strings_bytes)
+            return bad_name(f, "key", k->name, c->size - left, err, "more than 256 MiB in arrays of strings");
     }
     k->bytes = cursor_left(c) - left;
+    f->strings_bytes += k->bytes;
     (void)cursor_take(c, k->bytes, &k->value);
     return MUGA_OK;
 }
@@ -256,7 +261,7 @@ static muga_status take_header(gguf_file *f, cursor *c, muga_error *err) {
                          "%s: byte 0: not a GGUF file (it doesn't begin with \"GGUF\"); give a GGUF model", f->path);
     if (!cursor_take_u32(c, &f->version))
         return bad_at(f, 4, err, "the file ends before its version");
-    if ((f->version & 0xffff) == 0 && f->version != 0)
+    if (f->version << 8 == 0 && f->version != 0)
         return error_set(err, MUGA_E_INPUT, "%s: byte 4: big-endian GGUF is not supported; convert it to little-endian",
                          f->path);
     if (f->version != 2 && f->version != 3)
@@ -398,7 +403,7 @@ muga_status gguf_open(const char *path, gguf_file **out, muga_error *err) {
 }
 
 muga_status gguf_open_memory(const void *p, size_t n, gguf_file **out, muga_error *err) {
-    os_map map = {p, n};
+    os_map map = {.data = p, .size = n, .fd = -1};
     return open_map("memory", map, false, out, err);
 }
 
@@ -554,9 +559,11 @@ muga_status gguf_get_array(const gguf_file *f, const char *key, gguf_type elemen
 
 bool gguf_array_next_string(const gguf_array *a, uint64_t *at, span *out) {
     uint64_t len;
-    if (a->type != GGUF_STRING || *at >= a->bytes)
+    if (a->type != GGUF_STRING || *at >= a->bytes || a->bytes - *at < sizeof len)
         return false;
     memcpy(&len, a->data + *at, sizeof len);
+    if (len > a->bytes - *at - sizeof len) /* checked at open; but the file can be written to meanwhile */
+        return false;
     *out = span_of((const char *)a->data + *at + sizeof len, len);
     *at += sizeof len + len;
     return true;

@@ -3,7 +3,8 @@
  * Invariants after gguf_open succeeds: every key is unique, 1..65535 bytes, valid UTF-8; every tensor name is unique
  * and at most 63 bytes; 1..4 dims, none zero; row length a multiple of the type's block; offset aligned; the extent
  * lies inside the file and shares no byte with another's. Memory is in proportion to the file. Limits: 2^16 keys, 2^16
- * tensors, arrays one deep, alignment a power of two from 8 to 65536. Threads: immutable after open. */
+ * tensors, arrays one deep, 256 MiB in arrays of strings, alignment a power of two from 8 to 65536. Threads: immutable
+ * after open. */
 #ifndef MUGA_GGUF_H
 #define MUGA_GGUF_H
 
@@ -65,7 +66,8 @@ muga_status gguf_get_bool(const gguf_file *f, const char *key, bool *out, muga_e
 muga_status gguf_get_string(const gguf_file *f, const char *key, span *out, muga_error *err);
 muga_status gguf_get_array(const gguf_file *f, const char *key, gguf_type element, gguf_array *out, muga_error *err);
 
-/* Walk a string array: *at starts at 0 bytes; false at the end. All lengths were checked at open. */
+/* Walk a string array: *at starts at 0 bytes; false at the end. Whoever relies on getting a->n strings counts them: the
+ * file may have been written to since it was opened. */
 bool gguf_array_next_string(const gguf_array *a, uint64_t *at, span *out);
 double gguf_array_number(const gguf_array *a, uint64_t i); /* numeric and bool arrays */
 int64_t gguf_array_int(const gguf_array *a, uint64_t i);   /* integer and bool arrays; saturates U64 */

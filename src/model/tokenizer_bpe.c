@@ -94,7 +94,7 @@ static muga_status read_merges(tokenizer *t, const gguf_array *merges, muga_erro
     uint64_t at = 0;
     span line;
     int32_t guess = VOCAB_NONE;
-    for (uint64_t i = 0; !st && gguf_array_next_string(merges, &at, &line); i++)
+    for (uint64_t i = 0; !st && i < merges->n && gguf_array_next_string(merges, &at, &line); i++)
         st = add_merge(t, i, line, room, &guess, err);
     free(room);
     return st;

@@ -305,7 +305,9 @@ muga_status vocab_init(vocab *v, const gguf_file *file, vocab_spelling spelling,
         v->byte_ids[b] = VOCAB_NONE;
     uint64_t at = 0;
     span text;
-    for (uint32_t id = 0; gguf_array_next_string(&tokens, &at, &text); id++) {
+    for (uint32_t id = 0; id < v->n; id++) {
+        if (!gguf_array_next_string(&tokens, &at, &text))
+            return error_set(err, MUGA_E_ENV, "the file was written to while it was read; start again");
         if (text.n > VOCAB_MAX_PIECE_BYTES)
             return error_set(err, MUGA_E_INPUT,
                              "token %" PRIu32 " of \"tokenizer.ggml.tokens\" has %zu bytes (at most %u allowed)", id,

@@ -1,8 +1,10 @@
 /* Read-only mappings of regular files. Owns: the mapping of a model's weights. Refuses: folders, devices, FIFOs, and
  * files too large for the address space.
  *
- * The bytes are outside input: whoever writes the file while it is mapped changes them, and whoever truncates it ends
- * the process at the next touch (SIGBUS). Blobs of the store are never rewritten in place for that reason. */
+ * The bytes are outside input for as long as the mapping lives: whoever writes to the file changes them, and whoever
+ * cuts it short turns the lost pages into SIGBUS. So readers hold their bounds against the mapping's size and not
+ * against what they read before, the file's size and time of change are kept to be compared (os_map_check), and the
+ * program turns the signal into a message (cmd/fault.c). Blobs of the store are never rewritten in place. */
 #include "os/os_private.h"
 
 #include <errno.h>
@@ -10,6 +12,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static int64_t mtime_of(const struct stat *info) {
+    return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+}
 
 static muga_status map_descriptor(int fd, const char *path, os_map *out, muga_error *err) {
     struct stat info;
@@ -19,6 +25,7 @@ static muga_status map_descriptor(int fd, const char *path, os_map *out, muga_er
     if (!S_ISREG(info.st_mode)) {
         return error_set(err, MUGA_E_INPUT, "open '%s': not a regular file; give the path of a file", path);
     }
+    out->mtime_ns = mtime_of(&info);
     if (info.st_size == 0) {
         return MUGA_OK;
     }
@@ -29,19 +36,38 @@ static muga_status map_descriptor(int fd, const char *path, os_map *out, muga_er
     if (p == MAP_FAILED) {
         return os_error(err, errno, "map", path);
     }
-    *out = (os_map){p, (uint64_t)info.st_size};
+    out->data = p;
+    out->size = (uint64_t)info.st_size;
     return MUGA_OK;
 }
 
 muga_status os_map_open(const char *path, os_map *out, muga_error *err) {
-    *out = (os_map){NULL, 0};
+    *out = (os_map){.fd = -1};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block before it is refused */
     if (fd < 0) {
         return os_error(err, errno, "open", path);
     }
     muga_status st = map_descriptor(fd, path, out, err);
-    close(fd);
-    return st;
+    if (st) {
+        close(fd);
+        return st;
+    }
+    out->fd = fd;
+    return MUGA_OK;
+}
+
+muga_status os_map_check(const os_map *m, const char *path, muga_error *err) {
+    struct stat info;
+    if (fstat(m->fd, &info) != 0) {
+        return os_error(err, errno, "look at", path);
+    }
+    if ((uint64_t)info.st_size != m->size || mtime_of(&info) != m->mtime_ns) {
+        return error_set(err, MUGA_E_ENV,
+                         "'%s' was written to while it was in use; start again, and put a new file in its place by "
+                         "renaming",
+                         path);
+    }
+    return MUGA_OK;
 }
 
 /* munmap and madvise want void *, though they don't write. */
@@ -53,7 +79,10 @@ void os_map_close(os_map *m) {
     if (m->data) {
         munmap(address_of(m->data), (size_t)m->size);
     }
-    *m = (os_map){NULL, 0};
+    if (m->fd >= 0) {
+        close(m->fd);
+    }
+    *m = (os_map){.fd = -1};
 }
 
 void os_map_forget(const os_map *m, uint64_t from, uint64_t n) {

@@ -71,10 +71,16 @@ MUGA_MUST_USE muga_status os_write_file_atomic(const os_files *f, const char *pa
 typedef struct os_map {
     const uint8_t *data;
     uint64_t size;
+    int fd;           /* private to os/, as is mtime_ns */
+    int64_t mtime_ns; /* of the file when it was mapped */
 } os_map;
-/* Read-only private mapping of a regular file; anything else (folder, device, FIFO) is E_INPUT. Size 0: data NULL. */
+/* Read-only private mapping of a regular file; anything else (folder, device, FIFO) is E_INPUT. Size 0: data NULL.
+ * Whoever writes to the file changes the bytes, and whoever cuts it short makes the lost pages a SIGBUS at the next
+ * touch; replacing it (rename) does neither. os_map_check tells. */
 MUGA_MUST_USE muga_status os_map_open(const char *path, os_map *out, muga_error *err);
 void os_map_close(os_map *m);
+/* MUGA_E_ENV when the mapped file was written to or cut short since os_map_open; `path` is for the message. */
+MUGA_MUST_USE muga_status os_map_check(const os_map *m, const char *path, muga_error *err);
 /* Hint that [from, from+n) will not be read again soon: resident pages may go (page cache keeps them). */
 void os_map_forget(const os_map *m, uint64_t from, uint64_t n);
 

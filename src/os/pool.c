@@ -159,10 +159,14 @@ void os_pool_run(os_pool *p, int n_chunk, void (*fn)(void *ctx, int i_chunk), vo
     wait_for_job(p);
 }
 
-/* Threads of the pool take no signals: those belong to the host program. */
+/* Threads of the pool take no signals: those belong to the host program. A fault of the thread itself (a lost page of a
+ * mapping) goes to the program's handler, too; blocked, it would kill without a word. */
 static int start_worker(os_pool *p, int i) {
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL};
     sigset_t all, before;
     sigfillset(&all);
+    for (size_t k = 0; k < ARRAY_LEN(faults); k++)
+        sigdelset(&all, faults[k]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int number = pthread_create(&p->threads[i], NULL, worker, p);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

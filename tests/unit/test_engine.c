@@ -371,6 +371,26 @@ static void a_damaged_weight_is_reported_with_its_position(void **state) {
     }
 }
 
+/* A file that is written to while it loads: what was checked need not be what was packed. */
+static void append_a_byte(void *ctx, double done) {
+    FILE *f = done > 0.5 ? fopen(ctx, "a") : NULL;
+    if (f) {
+        assert_int_equal(fputc('x', f), 'x');
+        assert_int_equal(fclose(f), 0);
+    }
+}
+
+static void a_file_that_changes_while_it_loads_is_refused(void **state) {
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s", spoiled("blk.1.ffn_norm.weight", 1.0f));
+    engine_options o = {.isa = -1, .n_threads = 1, .on_progress = append_a_byte, .on_progress_ctx = path};
+    engine *e = NULL;
+    muga_error err = {0};
+    assert_status(engine_open(path, &o, &e, &err), MUGA_E_ENV, &err, "written to");
+    assert_null(e);
+}
+
 /* ---- generating ---- */
 
 typedef struct stream {
@@ -642,6 +662,7 @@ int main(void) {
         cmocka_unit_test(limits_name_both_numbers_and_change_nothing),
         cmocka_unit_test(an_absent_instruction_set_is_named),
         cmocka_unit_test(a_damaged_weight_is_reported_with_its_position),
+        cmocka_unit_test(a_file_that_changes_while_it_loads_is_refused),
         cmocka_unit_test(text_streams_in_whole_characters_up_to_the_limit),
         cmocka_unit_test(a_stop_string_ends_the_text_wherever_tokens_cut_it),
         cmocka_unit_test(cancelling_keeps_what_was_given),

@@ -10,9 +10,12 @@
 #include "gguf/gguf.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct field {
     size_t at;
@@ -388,16 +391,60 @@ static void faults_are_named(void **state) {
     expect_refusal(&b, "not UTF-8");
 
     begin(&b, 0, 1);
+    put(&b, 3, 8), str_append(&b.bytes, "a\0b", 3), put(&b, GGUF_U8, 4), put(&b, 2, 1);
+    expect_refusal(&b, "not UTF-8");
+
+    begin(&b, 1, 0);
+    put(&b, 3, 8), str_append(&b.bytes, "a\0b", 3), put(&b, 1, 4), put(&b, 4, 8), put(&b, TENSOR_F32, 4), put(&b, 0, 8);
+    expect_refusal(&b, "not UTF-8");
+
+    char name[66];
+    memset(name, 'n', sizeof name);
+    name[64] = 0;
+    begin(&b, 1, 0);
+    put_tensor(&b, name, 1, (const uint64_t[]){4}, TENSOR_F32, 0);
+    expect_refusal(&b, "tensor name of 64 bytes (1 to 63 allowed)");
+
+    begin(&b, 1, 0);
+    put_tensor(&b, "flat", 0, NULL, TENSOR_F32, 0);
+    expect_refusal(&b, "\"flat\" at byte 36: 1 to 4 dimensions");
+
+    begin(&b, 1, 0);
+    put_tensor(&b, "deep", 5, (const uint64_t[]){4, 1, 1, 1, 1}, TENSOR_F32, 0);
+    expect_refusal(&b, "\"deep\" at byte 36: 1 to 4 dimensions");
+
+    for (uint32_t i = 0; i < 4; i++) {
+        uint64_t dims[4] = {4, 1, 1, 1};
+        dims[i] = 0;
+        begin(&b, 1, 0);
+        put_tensor(&b, "empty", 4, dims, TENSOR_F32, 0);
+        expect_refusal(&b, "\"empty\" at byte 37: a dimension is zero");
+    }
+
+    begin(&b, 1, 0);
+    put_tensor(&b, "vast", 4, (const uint64_t[]){1ull << 31, 1ull << 31, 4, 1}, TENSOR_F32, 0);
+    expect_refusal(&b, "its shape overflows");
+
+    begin(&b, 1, 0);
+    put_tensor(&b, "askew", 1, (const uint64_t[]){4}, TENSOR_F32, 16);
+    expect_refusal(&b, "its offset is not aligned");
+
+    begin(&b, 0, 1);
     put_array(&b, "nested", GGUF_ARRAY, 1);
     expect_refusal(&b, "array of arrays");
 
-    begin(&b, 0, 1);
-    put_key(&b, "general.alignment", GGUF_U32), put(&b, 48, 4);
-    expect_refusal(&b, "general.alignment");
+    static const uint32_t alignments[] = {0, 1, 2, 4, 7, 48, 33, 65537, 131072, 1u << 31, UINT32_MAX};
+    for (size_t i = 0; i < ARRAY_LEN(alignments); i++) {
+        begin(&b, 0, 1);
+        put_key(&b, "general.alignment", GGUF_U32), put(&b, alignments[i], 4);
+        expect_refusal(&b, "general.alignment");
+    }
 
-    memset(&b, 0, sizeof b);
-    str_append(&b.bytes, "GGUF\0\0\0\3", 8);
-    expect_refusal(&b, "big-endian");
+    for (int version = 1; version <= 3; version++) {
+        memset(&b, 0, sizeof b);
+        str_append(&b.bytes, "GGUF\0\0\0", 7), str_append_c(&b.bytes, (char)version);
+        expect_refusal(&b, "big-endian");
+    }
 
     memset(&b, 0, sizeof b);
     str_append_s(&b.bytes, "GGUF"), put(&b, 1, 4);
@@ -420,6 +467,126 @@ static void a_short_file_with_a_huge_array_costs_nothing(void **state) {
         assert_int_equal(try_bytes(b.bytes.data, b.bytes.len, &err), MUGA_E_INPUT);
         str_release(&b.bytes);
     }
+}
+
+/* Version 2 has the same layout as 3; tensors may lie in another order than they are listed, with gaps between. */
+static void version_2_and_tensors_out_of_order_are_read(void **state) {
+    (void)state;
+    builder b;
+    muga_error err;
+    gguf_file *f;
+    begin(&b, 3, 0);
+    b.bytes.data[4] = 2;
+    put_tensor(&b, "last", 1, (const uint64_t[]){3}, TENSOR_F32, 128);
+    put_tensor(&b, "first", 1, (const uint64_t[]){8}, TENSOR_F32, 0);
+    put_tensor(&b, "middle", 1, (const uint64_t[]){1}, TENSOR_F32, 64);
+    pad_to(&b, 32);
+    for (int i = 0; i < 128 + 12; i++)
+        str_append_c(&b.bytes, (char)i);
+    assert_ok(gguf_open_memory(b.bytes.data, b.bytes.len, &f, &err), &err);
+    assert_int_equal(gguf_version(f), 2);
+    assert_int_equal(*(const uint8_t *)gguf_tensor_find(f, "last")->data, 128);
+    assert_int_equal(*(const uint8_t *)gguf_tensor_find(f, "middle")->data, 64);
+    assert_int_equal(*(const uint8_t *)gguf_tensor_find(f, "first")->data, 0);
+    gguf_close(f);
+    assert_int_equal(try_bytes(b.bytes.data, b.bytes.len - 1, &err), MUGA_E_INPUT);
+    str_release(&b.bytes);
+}
+
+/* Pages of data that may not even be read: opening a file costs its header, however large its tensors are. */
+static void opening_does_not_touch_tensor_data(void **state) {
+    (void)state;
+    builder b;
+    muga_error err;
+    gguf_file *f;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint64_t data_bytes = (uint64_t)1 << 30;
+    begin(&b, 2, 1);
+    put_key(&b, "general.alignment", GGUF_U32), put(&b, (uint32_t)page, 4);
+    put_tensor(&b, "half", 2, (const uint64_t[]){1 << 16, data_bytes >> 19}, TENSOR_F32, 0);
+    put_tensor(&b, "other", 2, (const uint64_t[]){1 << 16, data_bytes >> 19}, TENSOR_F32, data_bytes / 2);
+    assert_true(b.bytes.len < page);
+    uint8_t *p = mmap(NULL, page + data_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(p != MAP_FAILED);
+    assert_int_equal(mprotect(p, page, PROT_READ | PROT_WRITE), 0);
+    memcpy(p, b.bytes.data, b.bytes.len);
+    assert_ok(gguf_open_memory(p, page + data_bytes, &f, &err), &err);
+    assert_ptr_equal(gguf_tensor_find(f, "other")->data, p + page + data_bytes / 2);
+    gguf_close(f);
+    assert_int_equal(munmap(p, page + data_bytes), 0);
+    str_release(&b.bytes);
+}
+
+/* A file with holes: lengths of 2^31 bytes and more that are really there, and strings without end that cost no byte.
+ */
+static const char *sparse_file(const builder *b, uint64_t bytes) {
+    const char *path = scratch_path("sparse.gguf");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(b->bytes.data, 1, b->bytes.len, f), b->bytes.len);
+    assert_int_equal(fflush(f), 0);
+    assert_int_equal(ftruncate(fileno(f), (off_t)bytes), 0);
+    assert_int_equal(fclose(f), 0);
+    return path;
+}
+
+static void lengths_past_31_bits_are_whole(void **state) {
+    (void)state;
+    const uint64_t n = ((uint64_t)1 << 31) + 5;
+    builder b;
+    muga_error err;
+    gguf_file *f;
+    span s;
+    gguf_array a;
+    begin(&b, 0, 1);
+    put_key(&b, "long", GGUF_STRING), put(&b, n, 8);
+    assert_ok(gguf_open(sparse_file(&b, b.bytes.len + n), &f, &err), &err);
+    assert_ok(gguf_get_string(f, "long", &s, &err), &err);
+    assert_int_equal(s.n, n);
+    assert_int_equal(s.p[n - 1], 0);
+    gguf_close(f);
+    assert_status(gguf_open(sparse_file(&b, b.bytes.len + n - 1), &f, &err), MUGA_E_INPUT, &err, "long");
+    str_release(&b.bytes);
+    begin(&b, 0, 1);
+    put_array(&b, "wide", GGUF_U8, n);
+    assert_ok(gguf_open(sparse_file(&b, b.bytes.len + n), &f, &err), &err);
+    assert_ok(gguf_get_array(f, "wide", GGUF_U8, &a, &err), &err);
+    assert_true(a.n == n && gguf_array_int(&a, n - 1) == 0);
+    gguf_close(f);
+    str_release(&b.bytes);
+    begin(&b, 0, 1);
+    put_array(&b, "words", GGUF_STRING, (uint64_t)1 << 31);
+    assert_status(gguf_open(sparse_file(&b, b.bytes.len + ((uint64_t)1 << 34)), &f, &err), MUGA_E_INPUT, &err,
+                  "more than 256 MiB");
+    str_release(&b.bytes);
+}
+
+/* The bytes belong to whoever can write the file. After open, lengths of strings may be others than those checked. */
+static void strings_changed_after_open_lead_nowhere(void **state) {
+    (void)state;
+    static const uint64_t values[] = {0, 1, 2, 9, 1000, INT32_MAX, INT64_MAX, UINT64_MAX - 8, UINT64_MAX};
+    builder b;
+    muga_error err;
+    gguf_file *f;
+    gguf_array a;
+    begin(&b, 0, 1);
+    put_array(&b, "a", GGUF_STRING, 3), put_string(&b, "one"), put_string(&b, ""), put_string(&b, "three");
+    char *bytes = mem_copy_bytes(b.bytes.data, b.bytes.len);
+    assert_ok(gguf_open_memory(bytes, b.bytes.len, &f, &err), &err);
+    assert_ok(gguf_get_array(f, "a", GGUF_STRING, &a, &err), &err);
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < ARRAY_LEN(values); k++) {
+            const field *length = &b.fields[b.n_fields - 3 + i];
+            memcpy(bytes + length->at, &values[k], 8);
+            uint64_t at = 0;
+            for (span s; gguf_array_next_string(&a, &at, &s);)
+                assert_true((const uint8_t *)s.p >= a.data && s.n <= a.bytes &&
+                            (const uint8_t *)s.p + s.n <= a.data + a.bytes);
+            memcpy(bytes + length->at, b.bytes.data + length->at, 8);
+        }
+    gguf_close(f);
+    free(bytes);
+    str_release(&b.bytes);
 }
 
 static void keys_without_tensors_are_a_whole_file(void **state) {
@@ -562,6 +729,10 @@ int main(void) {
         cmocka_unit_test(no_changed_byte_leads_outside),
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(a_short_file_with_a_huge_array_costs_nothing),
+        cmocka_unit_test(version_2_and_tensors_out_of_order_are_read),
+        cmocka_unit_test(opening_does_not_touch_tensor_data),
+        cmocka_unit_test(lengths_past_31_bits_are_whole),
+        cmocka_unit_test(strings_changed_after_open_lead_nowhere),
         cmocka_unit_test(keys_without_tensors_are_a_whole_file),
         cmocka_unit_test(what_is_not_a_file_is_refused),
         cmocka_unit_test(what_the_writer_writes_the_reader_reads),

@@ -314,6 +314,35 @@ static void errors_say_path_reason_and_remedy(void **state) {
                   "check the path");
 }
 
+static void a_mapping_knows_when_its_file_was_written_to(void **state) {
+    (void)state;
+    muga_error err;
+    os_map m;
+    char path[512];
+    const struct timespec long_ago[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    snprintf(path, sizeof path, "%s", scratch_path("changing"));
+    assert_ok(os_write_file_atomic(files(), path, "before", 6, &err), &err);
+    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    assert_ok(os_map_open(path, &m, &err), &err);
+    assert_ok(os_map_check(&m, path, &err), &err);
+    assert_ok(os_write_file_atomic(files(), path, "another", 7, &err), &err); /* replaced: the mapping keeps the old */
+    assert_ok(os_map_check(&m, path, &err), &err);
+    assert_memory_equal(m.data, "before", 6);
+    os_map_close(&m);
+    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    assert_ok(os_map_open(path, &m, &err), &err);
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, "A", 1, 0), 1);
+    assert_status(os_map_check(&m, path, &err), MUGA_E_ENV, &err, path);
+    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    assert_ok(os_map_check(&m, path, &err), &err); /* the time of change and the size are all that is looked at */
+    assert_int_equal(ftruncate(fd, 3), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    assert_status(os_map_check(&m, path, &err), MUGA_E_ENV, &err, "written to");
+    assert_int_equal(close(fd), 0);
+    os_map_close(&m);
+}
+
 static void mapping_shows_the_file_and_survives_forgetting(void **state) {
     (void)state;
     muga_error err;
@@ -399,6 +428,7 @@ int main(void) {
         cmocka_unit_test(folders_are_made_privately_and_once),
         cmocka_unit_test(listing_is_sorted_and_can_be_stopped),
         cmocka_unit_test(errors_say_path_reason_and_remedy),
+        cmocka_unit_test(a_mapping_knows_when_its_file_was_written_to),
         cmocka_unit_test(mapping_shows_the_file_and_survives_forgetting),
         cmocka_unit_test(the_network_is_closed),
         cmocka_unit_test(clock_runs_and_randomness_differs),
