@@ -70,9 +70,10 @@ static muga_status new_batch(engine *e, muga_error *err) {
     e->i_seq = mem_alloc_array(n, sizeof *e->i_seq);
     e->wanted = mem_alloc_array(n, sizeof *e->wanted);
     e->pages = mem_alloc_array(n, sizeof *e->pages);
+    e->n_ctx = mem_alloc_array(n, sizeof *e->n_ctx);
     e->i_item = mem_alloc_array(n, sizeof *e->i_item);
-    return e->ids && e->pos && e->i_seq && e->wanted && e->pages && e->i_item ? MUGA_OK
-                                                                              : error_nomem(err, "the engine's batch");
+    bool ok = e->ids && e->pos && e->i_seq && e->wanted && e->pages && e->n_ctx && e->i_item;
+    return ok ? MUGA_OK : error_nomem(err, "the engine's batch");
 }
 
 muga_status engine_open(const char *path, const engine_options *o, engine **out, muga_error *err) {
@@ -115,6 +116,7 @@ void engine_free(engine *e) {
     free(e->i_seq);
     free(e->wanted);
     free(e->pages);
+    free(e->n_ctx);
     free(e->i_item);
     template_free(e->template);
     free(e->template_text);

@@ -30,6 +30,7 @@ struct engine {
     uint32_t *pos, *i_seq; /* [n_batch] */
     bool *wanted;          /* [n_batch] */
     void *const **pages;   /* [n_batch] */
+    uint32_t *n_ctx;       /* [n_batch] */
     uint32_t *i_item;      /* [n_batch] item that each sequence of the batch belongs to */
 };
 

@@ -238,6 +238,7 @@ static void build_batch(step *t) {
         const engine_session *s = it->session;
         uint32_t n = MIN(it->n - t->at_next, e->o.n_batch - t->n_tok);
         e->pages[t->n_seq] = s->pages;
+        e->n_ctx[t->n_seq] = s->n_ctx;
         e->i_item[t->n_seq] = t->i_next;
         for (uint32_t i = 0; i < n; i++, t->n_tok++) {
             e->ids[t->n_tok] = it->ids[t->at_next + i];
@@ -282,6 +283,7 @@ muga_status engine_step(engine *e, engine_item *items, uint32_t n_items, muga_er
                          .pos = e->pos,
                          .i_seq = e->i_seq,
                          .pages = (void *const *const *)e->pages,
+                         .n_ctx = e->n_ctx,
                          .n_seq = t.n_seq,
                          .wanted = e->wanted,
                          .on_logits = on_logits,

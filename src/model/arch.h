@@ -1,5 +1,5 @@
-/* Private to model/: what an architecture's file is made of. An architecture names itself, loads its tensors with the
- * helpers of weights.c, and computes its graph with those of graph.c. */
+/* Private to model/: what an architecture's file is made of. An architecture names itself, loads the tensors of a layer
+ * with the helpers of weights.c, and computes a layer with those of graph.c; docs/architectures.md shows how. */
 #ifndef MUGA_MODEL_ARCH_H
 #define MUGA_MODEL_ARCH_H
 
@@ -22,19 +22,56 @@ typedef struct model_linear {
     float *bias; /* [all outputs]; NULL = none */
 } model_linear;
 
+typedef struct model_norm {
+    float *w; /* NULL = no such norm */
+    float *b; /* NULL = none; layer norms only */
+} model_norm;
+
+/* Rotary positions of one kind; most models have one, gemma3 two. */
+#define MODEL_MAX_ROPES 2
+#define MODEL_NO_ROPE UINT8_MAX
+typedef struct model_rope {
+    double *freq;         /* [n_rot / 2] */
+    double *freq_long;    /* the same, of sequences whose context limit is above n_ctx_short; NULL = as the others */
+    uint32_t n_ctx_short; /* positions */
+    float mscale;         /* cosines and sines are multiplied by it */
+} model_rope;
+
+/* What layers are made of; an architecture fills the parts it has. */
 typedef struct model_layer {
-    float *attn_norm, *ffn_norm; /* [n_embd] */
-    model_linear qkv;            /* [(n_head + 2 n_head_kv) * head_dim][n_embd] */
-    model_linear o;              /* [n_embd][n_head * head_dim] */
-    model_linear gate_up;        /* [2 n_ff][n_embd] */
-    model_linear down;           /* [n_embd][n_ff] */
+    model_norm attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* [n_embd] */
+    model_norm q_norm, k_norm;                                     /* [head_dim], of each head */
+    model_linear qkv;                                              /* [(n_head + 2 n_head_kv) * head_dim][n_embd] */
+    model_linear o;                                                /* [n_embd][n_head * head_dim] */
+    model_linear gate_up;                                          /* [2 n_ff][n_embd]; without a gate [n_ff][n_embd] */
+    model_linear down;                                             /* [n_embd][n_ff] */
+    uint32_t window; /* a key is visible when pos_q - pos_k < window; 0 = every key */
+    uint8_t i_rope;  /* index into the model's ropes, or MODEL_NO_ROPE */
 } model_layer;
 
 typedef struct model_loader model_loader;
+
+/* Optional keys that change a model's results. A file that has one its architecture doesn't follow is refused. */
+enum {
+    MODEL_KEY_WINDOW = 1,          /* attention.sliding_window */
+    MODEL_KEY_ATTN_SCALE = 2,      /* attention.scale */
+    MODEL_KEY_ATTN_CAP = 4,        /* attn_logit_softcapping */
+    MODEL_KEY_LOGIT_CAP = 8,       /* final_logit_softcapping */
+    MODEL_KEY_LOGIT_SCALE = 16,    /* logit_scale */
+    MODEL_KEY_RESIDUAL_SCALE = 32, /* residual_scale */
+    MODEL_KEY_EMBD_SCALE = 64      /* embedding_scale */
+};
+
 typedef struct model_arch {
     const char *name; /* general.architecture; prefix of its keys */
-    muga_status (*load)(model_loader *l, model *m, muga_error *err);
-    void (*forward)(const model *m, model_run *r, const model_batch *b);
+    unsigned keys;    /* MODEL_KEY_* it follows */
+    bool layer_norm;  /* norms take the mean away and may have a bias; else root mean square */
+    bool rope_pairs;  /* rope turns elements (2i, 2i+1) of a head; else (i, i + n_rot/2) */
+    /* Hyperparameters of its own, once the common ones and the first rope are there. NULL = none. */
+    void (*params)(model_loader *l, model *m);
+    /* The tensors of layer l->i_layer. y comes with the first rope and the file's window. */
+    void (*load)(model_loader *l, model_layer *y);
+    void (*layer)(model_run *r, const model_layer *y);
 } model_arch;
 extern const model_arch model_arch_llama;
 
@@ -42,50 +79,73 @@ struct model {
     const model_arch *arch;
     const gguf_file *file; /* borrowed */
     model_params p;
-    float attn_scale;
+    model_rope ropes[MODEL_MAX_ROPES];
+    uint32_t n_ropes;
     bool tied;               /* the embedding is `output` */
     const gguf_tensor *embd; /* in the file; read row by row when untied */
     kernel_weights output;   /* [n_vocab][n_embd] */
-    float *output_norm;      /* [n_embd] */
-    float *rope_factors;     /* [n_rot / 2] divisors of the frequencies; NULL = none */
-    double *rope_freq;       /* [n_rot / 2] */
+    model_norm output_norm;  /* [n_embd] */
     model_layer *layers;     /* [n_layer] */
 };
 
+/* ---- loading ----
+ * The first error is kept in st and err; after it every function of a loader does nothing, so that an architecture
+ * reads as a list of what it has. */
+#define MODEL_NO_LAYER UINT32_MAX
 struct model_loader {
     const gguf_file *file;
     const model_load_options *o;
+    model *m;
+    uint32_t i_layer; /* names get "blk.<i>." in front; MODEL_NO_LAYER outside of layers */
+    muga_status st;
+    muga_error *err;
     bool *used;      /* [tensor count] */
     uint64_t i_last; /* tensor marked last */
     uint64_t done_bytes;
 };
-/* Keys: name of the form "<arch>.<key>". `otherwise` < 0: required. Range [min, max] inclusive. */
-muga_status model_key_u32(const model_loader *l, const char *arch, const char *key, int64_t otherwise, uint32_t min,
-                          uint32_t max, uint32_t *out, muga_error *err);
-/* *out keeps its value when the key is absent, unless required. Must be finite and in (above, max]. */
-muga_status model_key_f32(const model_loader *l, const char *arch, const char *key, bool required, float above,
-                          float max, float *out, muga_error *err);
+/* The printf-like message becomes the loader's error, unless it has one. */
+void loader_fail(model_loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool loader_failed_nomem(model_loader *l, const void *p, const char *what); /* p is NULL: fails; true then */
 
-/* Tensors, by exact shape. Each marks its tensor as used; model_load refuses a file with tensors nobody asked for. */
-bool weights_present(const model_loader *l, const char *name);
-muga_status weights_vector(model_loader *l, const char *name, uint32_t n, float **out, muga_error *err);
-muga_status weights_matrix(model_loader *l, const char *name, uint32_t rows, uint32_t cols, kernel_weights *out,
-                           muga_error *err);
-/* The matrices "blk.<i>.<stem>.weight" and, where the file has them, "blk.<i>.<stem>.bias", outputs one behind the
- * other. */
+/* Keys "<arch>.<key>". Absent: `otherwise`, or an error where it is KEY_REQUIRED. Range [min, max] inclusive. */
+#define KEY_REQUIRED (-1)
+void key_u32(model_loader *l, const char *key, int64_t otherwise, uint32_t min, uint32_t max, uint32_t *out);
+/* Absent: *out keeps its value, or an error where required. Finite, at most max. True when present. */
+typedef enum { KEY_ABOVE_0, KEY_FROM_0, KEY_REQUIRED_ABOVE_0 } key_range;
+bool key_f32(model_loader *l, const char *key, key_range range, float max, float *out);
+
+/* Every hyperparameter that more than one architecture has (params.c), and the first rope (positions.c). */
+void params_read(model_loader *l);
+void positions_read(model_loader *l);
+/* Another rope: the base alone, no scaling. Its index goes to the layers that use it. */
+uint8_t positions_add(model_loader *l, float base);
+
+/* Tensors, by exact shape: "<stem>.weight", in a layer "blk.<i>.<stem>.weight". Each marks its tensor as used;
+ * model_load refuses a file with tensors nobody asked for. */
+bool weights_present(const model_loader *l, const char *name);                   /* the whole name */
+void weights_require(model_loader *l, const char *stem, const char *ending);     /* fails where it isn't there */
+void weights_vector(model_loader *l, const char *name, uint32_t n, float **out); /* the whole name */
+void weights_matrix(model_loader *l, const char *stem, uint32_t rows, uint32_t cols, kernel_weights *out);
+/* The weights and, for layer norms, the bias where there is one. */
+void weights_norm(model_loader *l, const char *stem, uint32_t n, model_norm *out);
+/* Matrices over the same input, outputs one behind the other, each with its bias where the file has one. */
 typedef struct weights_part {
     const char *stem;
     uint32_t rows;
 } weights_part;
-muga_status weights_linear(model_loader *l, uint32_t i_layer, const weights_part *parts, uint32_t n_parts,
-                           uint32_t cols, model_linear *out, muga_error *err);
-muga_status weights_layer_vector(model_loader *l, uint32_t i_layer, const char *stem, uint32_t n, float **out,
-                                 muga_error *err);
+void weights_linear(model_loader *l, const weights_part *parts, uint32_t n_parts, uint32_t cols, model_linear *out);
 /* Mark as used without reading, where present. */
 void weights_ignore(model_loader *l, const char *name);
-/* MUGA_E_INPUT naming the first tensor that nothing marked. */
-muga_status weights_check_all_used(const model_loader *l, const char *arch, muga_error *err);
+void weights_check_all_used(model_loader *l);
 void weights_linear_release(model_linear *l);
+void weights_norm_release(model_norm *n);
+
+/* The parts most layers have: attn_q, attn_k, attn_v (or attn_qkv, the three in one) and attn_output; */
+void weights_attention(model_loader *l, model_layer *y);
+/* ffn_gate, ffn_up (or one ffn_up of both) and ffn_down; */
+void weights_gated(model_loader *l, model_layer *y);
+/* ffn_up and ffn_down, no gate. */
+void weights_ungated(model_loader *l, model_layer *y);
 
 /* ---- graph ---- */
 /* Row strides are widths rounded up to 16 floats, so that every row is 64-byte aligned. */
@@ -94,35 +154,38 @@ struct model_run {
     const model *m;
     uint32_t s_embd, s_qkv, s_att, s_ff, s_rot; /* strides, floats */
     float *x;                                   /* [max_tok][s_embd] residual stream */
-    float *xn;                                  /* [max_tok][s_embd] normalised; also what a block adds to x */
+    float *xn;                                  /* [max_tok][s_embd] what a block takes, and what it gives back */
     float *q, *k, *v;                           /* [max_tok][s_qkv]: each row holds q, k, v one behind the other */
     float *att;                                 /* [max_tok][s_att] */
     float *gate, *up;                           /* [max_tok][s_ff]: gate, then up */
-    float *cos, *sin;                           /* [max_tok][s_rot] of each token's position */
+    float *cos, *sin;                           /* [n_ropes][max_tok][s_rot] of each token's position */
     void *act;                                  /* quantised activations of one group of products */
     float *logits;                              /* [MODEL_LOGIT_ROWS][n_vocab rounded up to 16] */
     kernel_kv *kv;                              /* [max_seq] */
-    uint32_t *pos, *i_seq, *i_tok;              /* [max_tok] of the rows still alive (graph_keep_wanted) */
+    uint32_t *pos, *i_seq, *i_tok;              /* [max_tok] of the rows still alive */
     uint32_t n;                                 /* rows alive */
+    const model_batch *batch;                   /* being computed */
+    bool adding;                                /* a block's output in xn waits for the next norm (graph_add) */
+    const model_norm *adding_norm;              /* normed by it first; NULL = not */
 };
 
-/* Begin a batch: embeddings into x, rope tables for all positions. */
-void graph_begin(model_run *r, const model_batch *b);
-/* xn = rms_norm(x) * w */
-void graph_norm(model_run *r, const float *w);
-/* x += xn, then xn = rms_norm(x) * w */
-void graph_add_norm(model_run *r, const float *w);
-/* y = W x + bias over the rows alive. */
-void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride);
-/* Turn q and k, store k and v at their positions of layer i_layer. */
-void graph_rope_store(model_run *r, uint32_t i_layer, bool pairs);
-/* Drop the rows nobody wants logits of: after the last layer's keys are stored, only those are needed. */
-void graph_keep_wanted(model_run *r, const model_batch *b);
-/* att = attention of q over layer i_layer. */
-void graph_attention(model_run *r, uint32_t i_layer);
-/* gate = silu(gate) * up */
-void graph_silu_mul(model_run *r);
-/* xn of the rows alive -> logits, handed to the batch's callback. */
-void graph_project(model_run *r, const model_batch *b);
+/* xn = norm(x) */
+void graph_norm(model_run *r, const model_norm *w);
+/* x += residual_scale * xn. Done by the graph_norm that follows, in the same pass over a row. */
+void graph_add(model_run *r);
+/* x += residual_scale * norm(xn), likewise. */
+void graph_add_normed(model_run *r, const model_norm *w);
+/* xn = Wo attention(rope(norm(Wq xn)), rope(norm(Wk xn)), Wv xn): norms of heads, rope and window as the layer has
+ * them. Stores the keys and values. In the last layer, rows that nobody wants logits of end here. */
+void graph_attention(model_run *r, const model_layer *y);
+/* xn = Wdown (silu(Wgate xn) * Wup xn), and the same with gelu in its tanh form */
+void graph_gated_silu(model_run *r, const model_layer *y);
+void graph_gated_gelu(model_run *r, const model_layer *y);
+/* xn = Wdown max(Wup xn, 0)^2 */
+void graph_relu_square(model_run *r, const model_layer *y);
+
+/* llama.c: the layer that several architectures share. */
+void llama_load(model_loader *l, model_layer *y);
+void llama_layer(model_run *r, const model_layer *y);
 
 #endif

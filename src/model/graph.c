@@ -42,8 +42,8 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
     r->q = rows_new(n, r->s_qkv, &ok);
     r->att = rows_new(n, r->s_att, &ok);
     r->gate = rows_new(n, r->s_ff, &ok);
-    r->cos = rows_new(n, r->s_rot, &ok);
-    r->sin = rows_new(n, r->s_rot, &ok);
+    r->cos = rows_new(n * m->n_ropes, r->s_rot, &ok); /* at most 4096 x 2 rows */
+    r->sin = rows_new(n * m->n_ropes, r->s_rot, &ok);
     r->logits = rows_new(MIN(n, MODEL_LOGIT_ROWS), stride_of(p->n_vocab), &ok);
     r->act = mem_alloc_aligned(act_bytes(p, n), 64);
     r->kv = mem_alloc_array(o->max_seq, sizeof *r->kv);
@@ -71,16 +71,12 @@ void model_run_free(model_run *r) {
     free(r);
 }
 
-void model_forward(const model *m, model_run *r, const model_batch *b) {
-    m->arch->forward(m, r, b);
-}
-
 /* ---- rows over the pool ---- */
 typedef struct rows_job {
     model_run *r;
-    const void *arg;
-    uint32_t i_layer;
-    bool flag;
+    const model_layer *layer;
+    const model_norm *norm;
+    void (*gated)(const float *gate, const float *up, uint64_t n, float *out);
     void (*row)(const struct rows_job *j, uint32_t i);
 } rows_job;
 
@@ -101,20 +97,29 @@ static void begin_row(const rows_job *j, uint32_t i) {
     model_run *r = j->r;
     const model *m = r->m;
     const model_params *p = &m->p;
-    const int32_t *ids = j->arg;
+    int32_t id = r->batch->ids[i];
     float *x = r->x + (size_t)i * r->s_embd;
     if (m->tied) {
-        kernel_weights_row(&m->output, (uint64_t)ids[i], x);
+        kernel_weights_row(&m->output, (uint64_t)id, x);
     } else {
         const tensor_traits *t = tensor_type_traits(m->embd->type);
         size_t row_bytes = p->n_embd / t->block_elems * (size_t)t->block_bytes;
-        t->dequantise((const uint8_t *)m->embd->data + (size_t)ids[i] * row_bytes, x, p->n_embd);
+        t->dequantise((const uint8_t *)m->embd->data + (size_t)id * row_bytes, x, p->n_embd);
     }
-    kernel_rope_angles(r->pos[i], m->rope_freq, p->n_rot / 2, 1.0f, r->cos + (size_t)i * r->s_rot,
-                       r->sin + (size_t)i * r->s_rot);
+    if (p->embd_scale != 1.0f)
+        r->o.kernels->scale(x, p->embd_scale, p->n_embd, x);
+    for (uint32_t k = 0; k < m->n_ropes; k++) {
+        const model_rope *rope = &m->ropes[k];
+        bool is_long = rope->freq_long && r->batch->n_ctx[r->i_seq[i]] > rope->n_ctx_short;
+        size_t at = ((size_t)k * r->o.max_tok + i) * r->s_rot;
+        kernel_rope_angles(r->pos[i], is_long ? rope->freq_long : rope->freq, p->n_rot / 2, rope->mscale, r->cos + at,
+                           r->sin + at);
+    }
 }
 
-void graph_begin(model_run *r, const model_batch *b) {
+static void begin(model_run *r, const model_batch *b) {
+    r->batch = b;
+    r->adding = false;
     r->n = b->n_tok;
     memcpy(r->pos, b->pos, b->n_tok * sizeof *r->pos);
     memcpy(r->i_seq, b->i_seq, b->n_tok * sizeof *r->i_seq);
@@ -122,23 +127,42 @@ void graph_begin(model_run *r, const model_batch *b) {
         r->i_tok[i] = i;
     for (uint32_t i = 0; i < b->n_seq; i++)
         r->kv[i].pages = b->pages[i];
-    rows_run((rows_job){.r = r, .arg = b->ids, .row = begin_row});
+    rows_run((rows_job){.r = r, .row = begin_row});
+}
+
+static void norm(const model_run *r, const float *x, const model_norm *w, uint32_t n, float *out) {
+    if (r->m->arch->layer_norm)
+        r->o.kernels->layer_norm(x, w->w, w->b, r->m->p.norm_eps, n, out);
+    else
+        r->o.kernels->rms_norm(x, w->w, r->m->p.norm_eps, n, out);
 }
 
 static void norm_row(const rows_job *j, uint32_t i) {
     model_run *r = j->r;
+    const kernel_table *kt = r->o.kernels;
+    const model_params *p = &r->m->p;
     float *x = r->x + (size_t)i * r->s_embd, *xn = r->xn + (size_t)i * r->s_embd;
-    if (j->flag)
-        r->o.kernels->add(x, xn, r->m->p.n_embd, x);
-    r->o.kernels->rms_norm(x, j->arg, r->m->p.norm_eps, r->m->p.n_embd, xn);
+    if (r->adding && r->adding_norm)
+        norm(r, xn, r->adding_norm, p->n_embd, xn);
+    if (r->adding && p->residual_scale != 1.0f)
+        kt->add_scaled(x, xn, p->residual_scale, p->n_embd, x);
+    else if (r->adding)
+        kt->add(x, xn, p->n_embd, x);
+    norm(r, x, j->norm, p->n_embd, xn);
 }
 
-void graph_norm(model_run *r, const float *w) {
-    rows_run((rows_job){.r = r, .arg = w, .row = norm_row});
+void graph_norm(model_run *r, const model_norm *w) {
+    rows_run((rows_job){.r = r, .norm = w, .row = norm_row});
+    r->adding = false;
 }
 
-void graph_add_norm(model_run *r, const float *w) {
-    rows_run((rows_job){.r = r, .arg = w, .flag = true, .row = norm_row});
+void graph_add_normed(model_run *r, const model_norm *w) {
+    r->adding = true;
+    r->adding_norm = w;
+}
+
+void graph_add(model_run *r) {
+    graph_add_normed(r, NULL);
 }
 
 static bool is_plain(tensor_type t) {
@@ -152,7 +176,9 @@ static void show_input(const model_run *r, const char *tensor, const kernel_weig
         r->o.on_input(r->o.on_input_ctx, tensor, x, x_stride, n_tok, (uint32_t)w->cols);
 }
 
-void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y, uint32_t y_stride) {
+/* y = W x + bias over the rows alive. */
+static void linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y,
+                   uint32_t y_stride) {
     for (uint32_t i = 0; i < l->n_parts; i++)
         show_input(r, l->parts[i]->name, &l->w[0], x, x_stride, r->n);
     size_t n_out = 0;
@@ -174,33 +200,36 @@ void graph_linear(model_run *r, const model_linear *l, const float *x, uint32_t 
         r->o.kernels->add(y + (size_t)i * y_stride, l->bias, n_out, y + (size_t)i * y_stride);
 }
 
-static void set_layer(model_run *r, uint32_t i_layer) {
-    const model_params *p = &r->m->p;
-    size_t offset = i_layer * kernel_kv_page_bytes(r->o.kv, p->n_head_kv, p->head_dim);
-    for (uint32_t i = 0; i < r->o.max_seq; i++)
-        r->kv[i].layer_offset = offset;
+/* ---- attention ---- */
+static void head_norms(const model_run *r, const model_norm *w, uint32_t n_head, float *x) {
+    uint32_t dim = r->m->p.head_dim;
+    for (uint32_t h = 0; w->w && h < n_head; h++)
+        norm(r, x + (size_t)h * dim, w, dim, x + (size_t)h * dim);
 }
 
-static void rope_store_row(const rows_job *j, uint32_t i) {
+static void store_row(const rows_job *j, uint32_t i) {
     model_run *r = j->r;
     const model_params *p = &r->m->p;
     const kernel_table *kt = r->o.kernels;
-    const float *cos = r->cos + (size_t)i * r->s_rot, *sin = r->sin + (size_t)i * r->s_rot;
-    float *k = r->k + (size_t)i * r->s_qkv;
-    kt->rope(r->q + (size_t)i * r->s_qkv, p->n_head, p->head_dim, p->n_rot, cos, sin, j->flag);
-    kt->rope(k, p->n_head_kv, p->head_dim, p->n_rot, cos, sin, j->flag);
+    const model_layer *y = j->layer;
+    float *q = r->q + (size_t)i * r->s_qkv, *k = r->k + (size_t)i * r->s_qkv;
+    head_norms(r, &y->q_norm, p->n_head, q);
+    head_norms(r, &y->k_norm, p->n_head_kv, k);
+    if (y->i_rope != MODEL_NO_ROPE) {
+        size_t at = ((size_t)y->i_rope * r->o.max_tok + i) * r->s_rot;
+        bool pairs = r->m->arch->rope_pairs;
+        kt->rope(q, p->n_head, p->head_dim, p->n_rot, r->cos + at, r->sin + at, pairs);
+        kt->rope(k, p->n_head_kv, p->head_dim, p->n_rot, r->cos + at, r->sin + at, pairs);
+    }
     kt->kv_store(r->o.kv, p->n_head_kv, p->head_dim, &r->kv[r->i_seq[i]], r->pos[i], k, r->v + (size_t)i * r->s_qkv);
 }
 
-void graph_rope_store(model_run *r, uint32_t i_layer, bool pairs) {
-    set_layer(r, i_layer);
-    rows_run((rows_job){.r = r, .flag = pairs, .row = rope_store_row});
-}
-
-void graph_keep_wanted(model_run *r, const model_batch *b) {
+/* Drop the rows nobody wants logits of: after the last layer's keys are stored, only those are needed. */
+static void keep_wanted(model_run *r) {
+    const bool *wanted = r->batch->wanted;
     uint32_t n = 0;
     for (uint32_t i = 0; i < r->n; i++) {
-        if (!b->wanted || !b->wanted[i])
+        if (!wanted || !wanted[i])
             continue;
         if (n != i) {
             memcpy(r->x + (size_t)n * r->s_embd, r->x + (size_t)i * r->s_embd, r->s_embd * sizeof(float));
@@ -213,14 +242,25 @@ void graph_keep_wanted(model_run *r, const model_batch *b) {
     r->n = n;
 }
 
-void graph_attention(model_run *r, uint32_t i_layer) {
+void graph_attention(model_run *r, const model_layer *y) {
     const model_params *p = &r->m->p;
-    set_layer(r, i_layer);
+    uint32_t i_layer = (uint32_t)(y - r->m->layers);
+    size_t offset = i_layer * kernel_kv_page_bytes(r->o.kv, p->n_head_kv, p->head_dim);
+    for (uint32_t i = 0; i < r->batch->n_seq; i++)
+        r->kv[i].layer_offset = offset;
+    linear(r, &y->qkv, r->xn, r->s_embd, r->q, r->s_qkv);
+    rows_run((rows_job){.r = r, .layer = y, .row = store_row});
+    if (i_layer + 1 == p->n_layer)
+        keep_wanted(r);
+    if (r->n == 0)
+        return;
     kernel_attn_args a = {.type = r->o.kv,
                           .n_head = p->n_head,
                           .n_head_kv = p->n_head_kv,
                           .head_dim = p->head_dim,
-                          .scale = r->m->attn_scale,
+                          .scale = p->attn_scale,
+                          .softcap = p->attn_cap,
+                          .window = y->window,
                           .n_tok = r->n,
                           .kv = r->kv,
                           .i_seq = r->i_seq,
@@ -230,20 +270,54 @@ void graph_attention(model_run *r, uint32_t i_layer) {
                           .out = r->att,
                           .out_stride = r->s_att};
     r->o.kernels->attention(&a, r->o.pool);
+    linear(r, &y->o, r->att, r->s_att, r->xn, r->s_embd);
 }
 
-static void silu_row(const rows_job *j, uint32_t i) {
+/* ---- feed forward ---- */
+static void gated_row(const rows_job *j, uint32_t i) {
     model_run *r = j->r;
     float *gate = r->gate + (size_t)i * r->s_ff;
-    r->o.kernels->silu_mul(gate, r->up + (size_t)i * r->s_ff, r->m->p.n_ff, gate);
+    j->gated(gate, r->up + (size_t)i * r->s_ff, r->m->p.n_ff, gate);
 }
 
-void graph_silu_mul(model_run *r) {
-    rows_run((rows_job){.r = r, .row = silu_row});
+static void relu_square_row(const rows_job *j, uint32_t i) {
+    model_run *r = j->r;
+    float *up = r->gate + (size_t)i * r->s_ff;
+    r->o.kernels->relu_square(up, r->m->p.n_ff, up);
 }
 
-void graph_project(model_run *r, const model_batch *b) {
+static void feed_forward(model_run *r, const model_layer *y, rows_job activation) {
+    if (r->n == 0)
+        return;
+    linear(r, &y->gate_up, r->xn, r->s_embd, r->gate, r->s_ff);
+    rows_run(activation);
+    linear(r, &y->down, r->gate, r->s_ff, r->xn, r->s_embd);
+}
+
+void graph_gated_silu(model_run *r, const model_layer *y) {
+    feed_forward(r, y, (rows_job){.r = r, .row = gated_row, .gated = r->o.kernels->silu_mul});
+}
+
+void graph_gated_gelu(model_run *r, const model_layer *y) {
+    feed_forward(r, y, (rows_job){.r = r, .row = gated_row, .gated = r->o.kernels->gelu_mul});
+}
+
+void graph_relu_square(model_run *r, const model_layer *y) {
+    feed_forward(r, y, (rows_job){.r = r, .row = relu_square_row});
+}
+
+/* ---- logits ---- */
+static void finish_logits(const model_run *r, float *logits) {
+    const model_params *p = &r->m->p;
+    if (p->logit_scale != 1.0f)
+        r->o.kernels->scale(logits, 1.0f / p->logit_scale, p->n_vocab, logits);
+    if (p->logit_cap != 0)
+        r->o.kernels->softcap(logits, p->logit_cap, p->n_vocab, logits);
+}
+
+static void project(model_run *r) {
     const model *m = r->m;
+    const model_batch *b = r->batch;
     uint32_t stride = stride_of(m->p.n_vocab), n = r->n;
     for (uint32_t at = 0; at < n; at += MODEL_LOGIT_ROWS) {
         uint32_t rows = MIN(n - at, (uint32_t)MODEL_LOGIT_ROWS);
@@ -257,7 +331,19 @@ void graph_project(model_run *r, const model_batch *b) {
                                 .act = r->o.act};
         show_input(r, m->tied ? "token_embd.weight" : "output.weight", &m->output, a.x, r->s_embd, rows);
         r->o.kernels->matmul(&a, r->o.pool);
-        for (uint32_t i = 0; i < rows; i++)
+        for (uint32_t i = 0; i < rows; i++) {
+            finish_logits(r, r->logits + (size_t)i * stride);
             b->on_logits(b->on_logits_ctx, r->i_tok[at + i], r->logits + (size_t)i * stride);
+        }
     }
+}
+
+void model_forward(const model *m, model_run *r, const model_batch *b) {
+    begin(r, b);
+    for (uint32_t i = 0; i < m->p.n_layer; i++)
+        m->arch->layer(r, &m->layers[i]);
+    if (r->n == 0)
+        return;
+    graph_norm(r, &m->output_norm);
+    project(r);
 }

@@ -4,10 +4,11 @@
  *   model_run  the working memory of one batch at a time, sized at creation; one thread at a time
  *
  * Nothing here knows text: tokens are ids, sequences are lists of KV pages (engine/ owns them). A logit depends only on
- * the model's bytes, the ids before it, and the run's act and kv settings; never on batch, chunk, threads or
- * instruction set (docs/arithmetic.md).
+ * the model's bytes, the ids before it, the sequence's context limit, and the run's act and kv settings; never on
+ * batch, chunk, threads or instruction set (docs/arithmetic.md).
  *
- * Architectures: one file each (llama.c), listed in model.c; shared parts in weights.c and graph.c. */
+ * Architectures: one file each (llama.c), listed in model.c; shared parts in params.c, positions.c, weights.c and
+ * graph.c (docs/architectures.md). */
 #ifndef MUGA_MODEL_H
 #define MUGA_MODEL_H
 
@@ -23,8 +24,14 @@ typedef struct model_params {
     uint32_t n_ff;
     uint32_t n_vocab;     /* rows of the embedding = tokens of the vocabulary */
     uint32_t n_ctx_train; /* positions the model was trained for; nothing is allocated by it */
+    uint32_t window;      /* positions an attention with a window sees; 0 = none has one */
     float norm_eps;
-    float rope_base, rope_freq_scale; /* freq_scale 1 = no linear scaling */
+    float attn_scale;     /* of scores; 1 / sqrt(head_dim) unless the file says otherwise */
+    float attn_cap;       /* soft cap of scores; 0 = none */
+    float logit_cap;      /* soft cap of logits; 0 = none */
+    float logit_scale;    /* logits are divided by it */
+    float residual_scale; /* what a block adds is multiplied by it */
+    float embd_scale;     /* embeddings are multiplied by it */
 } model_params;
 
 typedef struct model model;
@@ -75,6 +82,7 @@ typedef struct model_batch {
     const uint32_t *pos;       /* [n_tok] absolute position in its sequence */
     const uint32_t *i_seq;     /* [n_tok] index into pages */
     void *const *const *pages; /* [n_seq] page lists, model_page_bytes each */
+    const uint32_t *n_ctx;     /* [n_seq] context limit of each: some models' positions depend on it */
     uint32_t n_seq;            /* 1..max_seq */
     const bool *wanted;        /* [n_tok] rows whose logits are computed; NULL = none */
     /* Called in ascending i_tok for each wanted row, from the calling thread. logits [n_vocab], borrowed for the call.

@@ -5,7 +5,6 @@
  * run wrongly. Pages of the mapping are given back as soon as a tensor is packed. */
 #include "model/arch.h"
 
-#include <math.h>
 #include <stdio.h>
 
 static const gguf_tensor *find(const model_loader *l, const char *name) {
@@ -31,6 +30,19 @@ void weights_ignore(model_loader *l, const char *name) {
         mark(l, t);
 }
 
+typedef struct tensor_name {
+    char text[80];
+} tensor_name;
+
+static tensor_name name_of(const model_loader *l, const char *stem, const char *ending) {
+    tensor_name n;
+    if (l->i_layer == MODEL_NO_LAYER)
+        snprintf(n.text, sizeof n.text, "%s.%s", stem, ending);
+    else
+        snprintf(n.text, sizeof n.text, "blk.%u.%s.%s", l->i_layer, stem, ending);
+    return n;
+}
+
 /* The tensor is done with: progress, and its pages back to the system. */
 static void finish(model_loader *l, const gguf_tensor *t) {
     mark(l, t);
@@ -42,55 +54,75 @@ static void finish(model_loader *l, const gguf_tensor *t) {
         l->o->on_progress(l->o->on_progress_ctx, (double)l->done_bytes / (double)gguf_file_bytes(l->file));
 }
 
-static muga_status take(const model_loader *l, const char *name, uint64_t cols, uint64_t rows, const gguf_tensor **out,
-                        muga_error *err) {
-    const gguf_tensor *t = find(l, name);
-    if (!t)
-        return error_set(err, MUGA_E_INPUT,
-                         "tensor \"%s\" is missing; the file is incomplete or not of this architecture", name);
-    if (t->dims[0] != cols || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1)
-        return error_set(err, MUGA_E_INPUT,
-                         "tensor \"%s\" is %llu x %llu x %llu x %llu, but the hyperparameters ask for %llu x %llu",
-                         name, (unsigned long long)t->dims[0], (unsigned long long)t->dims[1],
-                         (unsigned long long)t->dims[2], (unsigned long long)t->dims[3], (unsigned long long)cols,
-                         (unsigned long long)rows);
-    *out = t;
-    return MUGA_OK;
+/* The tensor of that shape; NULL with the loader's error set. Shapes follow from keys alone, so those are named. */
+static const gguf_tensor *take(model_loader *l, const char *name, uint64_t cols, uint64_t rows) {
+    const gguf_tensor *t = l->st ? NULL : find(l, name);
+    const model_params *p = &l->m->p;
+    if (!t) {
+        loader_fail(l, "tensor \"%s\" is missing; the file is incomplete or not of this architecture", name);
+        return NULL;
+    }
+    if (t->dims[0] == cols && t->dims[1] == rows && t->dims[2] == 1 && t->dims[3] == 1)
+        return t;
+    char shape[96];
+    int n =
+        snprintf(shape, sizeof shape, "%llu x %llu", (unsigned long long)t->dims[0], (unsigned long long)t->dims[1]);
+    if (t->n_dims > 2)
+        snprintf(shape + n, sizeof shape - (size_t)n, " x %llu x %llu", (unsigned long long)t->dims[2],
+                 (unsigned long long)t->dims[3]);
+    loader_fail(l,
+                "tensor \"%s\" is %s, not %llu x %llu as embedding_length %u, head_count %u, head_count_kv %u, "
+                "key_length %u, rope.dimension_count %u and feed_forward_length %u have it",
+                name, shape, (unsigned long long)cols, (unsigned long long)rows, p->n_embd, p->n_head, p->n_head_kv,
+                p->head_dim, p->n_rot, p->n_ff);
+    return NULL;
 }
 
-muga_status weights_vector(model_loader *l, const char *name, uint32_t n, float **out, muga_error *err) {
-    const gguf_tensor *t;
-    muga_status st = take(l, name, n, 1, &t, err);
-    if (st)
-        return st;
+void weights_vector(model_loader *l, const char *name, uint32_t n, float **out) {
+    const gguf_tensor *t = take(l, name, n, 1);
+    if (!t)
+        return;
     const tensor_traits *traits = tensor_type_traits(t->type);
-    if (!traits || traits->block_elems != 1 || !traits->dequantise)
-        return error_set(err, MUGA_E_INPUT, "tensor \"%s\" has type %s; vectors must be F32, F16 or BF16", name,
-                         traits ? traits->name : "unknown");
+    if (!traits || traits->block_elems != 1 || !traits->dequantise) {
+        loader_fail(l, "tensor \"%s\" has type %s; vectors must be F32, F16 or BF16", name,
+                    traits ? traits->name : "unknown");
+        return;
+    }
     float *v = mem_alloc_aligned((size_t)n * sizeof *v, 64);
-    if (!v)
-        return error_nomem(err, name);
+    if (loader_failed_nomem(l, v, name))
+        return;
     traits->dequantise(t->data, v, n);
     *out = v;
     finish(l, t);
-    return MUGA_OK;
 }
 
-static muga_status take_matrix(const model_loader *l, const char *name, uint32_t rows, uint32_t cols,
-                               const gguf_tensor **out, muga_error *err) {
-    muga_status st = take(l, name, cols, rows, out, err);
-    if (st || kernel_type_supported((*out)->type))
-        return st;
-    const tensor_traits *traits = tensor_type_traits((*out)->type);
-    return error_set(err, MUGA_E_INPUT,
-                     "tensor \"%s\" has type %s, for which this version has no kernel; use F32, F16, BF16, Q8_0, Q4_0, "
-                     "Q4_1, Q4_K or Q6_K",
-                     name, traits ? traits->name : "unknown");
+void weights_require(model_loader *l, const char *stem, const char *ending) {
+    tensor_name name = name_of(l, stem, ending);
+    if (!weights_present(l, name.text))
+        loader_fail(l, "tensor \"%s\" is missing; the file is incomplete or not of this architecture", name.text);
+}
+
+void weights_norm(model_loader *l, const char *stem, uint32_t n, model_norm *out) {
+    tensor_name weight = name_of(l, stem, "weight"), bias = name_of(l, stem, "bias");
+    weights_vector(l, weight.text, n, &out->w);
+    if (!l->st && l->m->arch->layer_norm && weights_present(l, bias.text))
+        weights_vector(l, bias.text, n, &out->b);
+}
+
+static const gguf_tensor *take_matrix(model_loader *l, const char *name, uint32_t rows, uint32_t cols) {
+    const gguf_tensor *t = take(l, name, cols, rows);
+    if (!t || kernel_type_supported(t->type))
+        return t;
+    const tensor_traits *traits = tensor_type_traits(t->type);
+    loader_fail(l,
+                "tensor \"%s\" has type %s, for which this version has no kernel; use F32, F16, BF16, Q8_0, Q4_0, "
+                "Q4_1, Q4_K or Q6_K",
+                name, traits ? traits->name : "unknown");
+    return NULL;
 }
 
 /* Pack matrices of one type and row length as one. */
-static muga_status pack(model_loader *l, const gguf_tensor *const *t, uint32_t n, kernel_weights *out,
-                        muga_error *err) {
+static void pack(model_loader *l, const gguf_tensor *const *t, uint32_t n, kernel_weights *out) {
     tensor_view view = {t[0]->type, t[0]->dims[0], 0, t[0]->data};
     size_t bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -98,88 +130,103 @@ static muga_status pack(model_loader *l, const gguf_tensor *const *t, uint32_t n
         bytes += t[i]->bytes;
     }
     uint8_t *joined = n > 1 ? mem_alloc_array(bytes, 1) : NULL;
-    if (n > 1 && !joined)
-        return error_nomem(err, t[0]->name);
+    if (n > 1 && loader_failed_nomem(l, joined, t[0]->name))
+        return;
     for (size_t i = 0, at = 0; joined && i < n; at += t[i++]->bytes)
         memcpy(joined + at, t[i]->data, t[i]->bytes);
     if (joined)
         view.data = joined;
-    muga_status st = kernel_pack(&view, l->o->pool, out, err);
+    muga_status st = kernel_pack(&view, l->o->pool, out, l->err);
     free(joined);
     if (st)
-        return error_prefix(err, st, "tensor \"%s\"", t[0]->name);
-    for (uint32_t i = 0; i < n; i++)
+        l->st = error_prefix(l->err, st, "tensor \"%s\"", t[0]->name);
+    for (uint32_t i = 0; i < n && !l->st; i++)
         finish(l, t[i]);
-    return MUGA_OK;
 }
 
-muga_status weights_matrix(model_loader *l, const char *name, uint32_t rows, uint32_t cols, kernel_weights *out,
-                           muga_error *err) {
-    const gguf_tensor *t;
-    muga_status st = take_matrix(l, name, rows, cols, &t, err);
-    return st ? st : pack(l, &t, 1, out, err);
+void weights_matrix(model_loader *l, const char *stem, uint32_t rows, uint32_t cols, kernel_weights *out) {
+    tensor_name name = name_of(l, stem, "weight");
+    const gguf_tensor *t = take_matrix(l, name.text, rows, cols);
+    if (t)
+        pack(l, &t, 1, out);
 }
 
 /* The biases of the parts, zero where a part has none. */
-static muga_status load_biases(model_loader *l, uint32_t i_layer, const weights_part *parts, uint32_t n_parts,
-                               float **out, muga_error *err) {
-    char name[80];
+static void load_biases(model_loader *l, const weights_part *parts, uint32_t n_parts, float **out) {
     size_t at = 0, total = 0;
     for (uint32_t i = 0; i < n_parts; i++)
         total += parts[i].rows;
-    for (uint32_t i = 0; i < n_parts; at += parts[i++].rows) {
-        snprintf(name, sizeof name, "blk.%u.%s.bias", i_layer, parts[i].stem);
-        if (!weights_present(l, name))
-            continue;
-        if (!*out && !(*out = mem_alloc_aligned(total * sizeof(float), 64)))
-            return error_nomem(err, name);
+    for (uint32_t i = 0; i < n_parts && !l->st; at += parts[i++].rows) {
+        tensor_name name = name_of(l, parts[i].stem, "bias");
         float *one = NULL;
-        muga_status st = weights_vector(l, name, parts[i].rows, &one, err);
-        if (st)
-            return st;
-        memcpy(*out + at, one, parts[i].rows * sizeof *one);
+        if (!weights_present(l, name.text))
+            continue;
+        if (!*out && loader_failed_nomem(l, *out = mem_alloc_aligned(total * sizeof(float), 64), name.text))
+            return;
+        weights_vector(l, name.text, parts[i].rows, &one);
+        if (one)
+            memcpy(*out + at, one, parts[i].rows * sizeof *one);
         free(one);
     }
-    return MUGA_OK;
 }
 
-muga_status weights_linear(model_loader *l, uint32_t i_layer, const weights_part *parts, uint32_t n_parts,
-                           uint32_t cols, model_linear *out, muga_error *err) {
-    const gguf_tensor *t[MODEL_MAX_PARTS];
-    char name[80];
-    muga_status st;
+void weights_linear(model_loader *l, const weights_part *parts, uint32_t n_parts, uint32_t cols, model_linear *out) {
     for (uint32_t i = 0; i < n_parts; i++) {
-        snprintf(name, sizeof name, "blk.%u.%s.weight", i_layer, parts[i].stem);
-        if ((st = take_matrix(l, name, parts[i].rows, cols, &t[i], err)))
-            return st;
-        out->parts[out->n_parts++] = t[i];
+        tensor_name name = name_of(l, parts[i].stem, "weight");
+        const gguf_tensor *t = take_matrix(l, name.text, parts[i].rows, cols);
+        if (!t)
+            return;
+        out->parts[out->n_parts++] = t;
     }
-    for (uint32_t from = 0, to; from < n_parts; from = to) {
+    const gguf_tensor *const *t = out->parts;
+    for (uint32_t from = 0, to; from < n_parts && !l->st; from = to) {
         for (to = from + 1; to < n_parts && t[to]->type == t[from]->type;)
             to++;
-        if ((st = pack(l, t + from, to - from, &out->w[out->n_w], err)))
-            return st;
-        out->n_w++;
+        pack(l, t + from, to - from, &out->w[out->n_w++]);
     }
-    return load_biases(l, i_layer, parts, n_parts, &out->bias, err);
+    load_biases(l, parts, n_parts, &out->bias);
 }
 
-muga_status weights_layer_vector(model_loader *l, uint32_t i_layer, const char *stem, uint32_t n, float **out,
-                                 muga_error *err) {
-    char name[80];
-    snprintf(name, sizeof name, "blk.%u.%s", i_layer, stem);
-    return weights_vector(l, name, n, out, err);
+/* ---- what most layers have ---- */
+
+void weights_attention(model_loader *l, model_layer *y) {
+    const model_params *p = &l->m->p;
+    uint32_t n_q = p->n_head * p->head_dim, n_kv = p->n_head_kv * p->head_dim;
+    const weights_part qkv[] = {{"attn_q", n_q}, {"attn_k", n_kv}, {"attn_v", n_kv}};
+    const weights_part fused = {"attn_qkv", n_q + 2 * n_kv}, o = {"attn_output", p->n_embd};
+    if (weights_present(l, name_of(l, "attn_qkv", "weight").text))
+        weights_linear(l, &fused, 1, p->n_embd, &y->qkv);
+    else
+        weights_linear(l, qkv, 3, p->n_embd, &y->qkv);
+    weights_linear(l, &o, 1, n_q, &y->o);
 }
 
-muga_status weights_check_all_used(const model_loader *l, const char *arch, muga_error *err) {
-    for (uint64_t i = 0, n = gguf_tensor_count(l->file); i < n; i++)
+void weights_gated(model_loader *l, model_layer *y) {
+    const model_params *p = &l->m->p;
+    const weights_part gate_up[] = {{"ffn_gate", p->n_ff}, {"ffn_up", p->n_ff}};
+    const weights_part fused = {"ffn_up", 2 * p->n_ff}, down = {"ffn_down", p->n_embd};
+    const gguf_tensor *up = find(l, name_of(l, "ffn_up", "weight").text);
+    if (up && up->dims[1] == fused.rows && !weights_present(l, name_of(l, "ffn_gate", "weight").text))
+        weights_linear(l, &fused, 1, p->n_embd, &y->gate_up);
+    else
+        weights_linear(l, gate_up, 2, p->n_embd, &y->gate_up);
+    weights_linear(l, &down, 1, p->n_ff, &y->down);
+}
+
+void weights_ungated(model_loader *l, model_layer *y) {
+    const model_params *p = &l->m->p;
+    const weights_part up = {"ffn_up", p->n_ff}, down = {"ffn_down", p->n_embd};
+    weights_linear(l, &up, 1, p->n_embd, &y->gate_up);
+    weights_linear(l, &down, 1, p->n_ff, &y->down);
+}
+
+void weights_check_all_used(model_loader *l) {
+    for (uint64_t i = 0, n = gguf_tensor_count(l->file); i < n && !l->st; i++)
         if (!l->used[i])
-            return error_set(
-                err, MUGA_E_INPUT,
-                "tensor \"%s\" is not part of a %s model as this version knows it; running without it would "
-                "give wrong results",
-                gguf_tensor_at(l->file, i)->name, arch);
-    return MUGA_OK;
+            loader_fail(l,
+                        "tensor \"%s\" is not part of a %s model as this version knows it; running without it would "
+                        "give wrong results",
+                        gguf_tensor_at(l->file, i)->name, l->m->arch->name);
 }
 
 void weights_linear_release(model_linear *l) {
@@ -189,38 +236,8 @@ void weights_linear_release(model_linear *l) {
     l->bias = NULL;
 }
 
-muga_status model_key_u32(const model_loader *l, const char *arch, const char *key, int64_t otherwise, uint32_t min,
-                          uint32_t max, uint32_t *out, muga_error *err) {
-    char name[128];
-    snprintf(name, sizeof name, "%s.%s", arch, key);
-    uint32_t v = 0;
-    muga_status st = gguf_get_u32(l->file, name, &v, err);
-    if (st == MUGA_E_NOT_FOUND) {
-        if (otherwise < 0)
-            return error_set(err, MUGA_E_INPUT, "key \"%s\" is missing; the file is incomplete", name);
-        v = (uint32_t)otherwise;
-    } else if (st) {
-        return st;
-    }
-    if (v < min || v > max)
-        return error_set(err, MUGA_E_INPUT, "key \"%s\" is %u; it must be from %u to %u", name, v, min, max);
-    *out = v;
-    return MUGA_OK;
-}
-
-muga_status model_key_f32(const model_loader *l, const char *arch, const char *key, bool required, float above,
-                          float max, float *out, muga_error *err) {
-    char name[128];
-    snprintf(name, sizeof name, "%s.%s", arch, key);
-    float v = 0;
-    muga_status st = gguf_get_f32(l->file, name, &v, err);
-    if (st == MUGA_E_NOT_FOUND)
-        return required ? error_set(err, MUGA_E_INPUT, "key \"%s\" is missing; the file is incomplete", name) : MUGA_OK;
-    if (st)
-        return st;
-    if (!isfinite(v) || v <= above || v > max)
-        return error_set(err, MUGA_E_INPUT, "key \"%s\" is %g; it must be above %g and at most %g", name, (double)v,
-                         (double)above, (double)max);
-    *out = v;
-    return MUGA_OK;
+void weights_norm_release(model_norm *n) {
+    free(n->w);
+    free(n->b);
+    *n = (model_norm){0};
 }
