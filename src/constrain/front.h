@@ -21,7 +21,8 @@ enum {                /* what of a schema has already been dealt with */
        DONE_ONE = 4,
        DONE_IF = 8,
        DONE_NOT = 16,
-       ONLY_REF = 32 /* draft 7: beside $ref nothing counts */
+       ONLY_REF = 32,   /* draft 7: beside $ref nothing counts */
+       DONE_VALUES = 64 /* validate_candidate only: its own enum and const */
 };
 /* Keywords of the schemas that logic_negate makes; no draft has such names. */
 #define KEY_NOT_VALUES "\x01muga notValues"   /* array: none of these */
@@ -34,7 +35,7 @@ typedef struct element {
 } element;
 
 typedef struct goal {
-    element *e; /* sorted by address, flags */
+    element *e; /* in the order they were met: declared keys come in it, so it may not depend on addresses */
     uint32_t n, rule;
 } goal;
 
@@ -128,7 +129,7 @@ MUGA_MUST_USE muga_status logic_negate(front *f, const json_t *x, int depth, con
 MUGA_MUST_USE muga_status values_collect(shape *s, json_t **out); /* new array, or NULL: the value is not a choice */
 MUGA_MUST_USE muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t to);
 
-/* validate.c, for candidates: `schema` without its own enum and const, and without what `done` says is dealt with. */
+/* validate.c, for candidates: `schema` without what `done` says is dealt with. */
 MUGA_MUST_USE muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data,
                                              uint64_t *work, muga_error *err);
 #endif

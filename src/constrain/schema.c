@@ -125,14 +125,6 @@ muga_status goal_list_add(front *f, goal_list *l, const json_t *schema, uint32_t
     return MUGA_OK;
 }
 
-static int element_order(const void *x, const void *y) {
-    const element *a = x, *b = y;
-    uintptr_t p = (uintptr_t)a->schema, q = (uintptr_t)b->schema;
-    if (p != q)
-        return p < q ? -1 : 1;
-    return a->done < b->done ? -1 : a->done > b->done;
-}
-
 static uint64_t goal_hash(const element *e, uint32_t n) {
     uint64_t h = n;
     for (uint32_t i = 0; i < n; i++) {
@@ -180,8 +172,6 @@ static muga_status grow_goals(front *f) {
 
 muga_status front_goal(front *f, goal_list *l, uint32_t *rule) {
     *rule = 0;
-    if (l->n > 1)
-        qsort(l->e, l->n, sizeof *l->e, element_order);
     muga_status st = front_spend(f, 20 + 4 * (uint64_t)l->n);
     if (st == MUGA_OK)
         st = grow_goals(f);
@@ -412,8 +402,8 @@ static muga_status split_condition(shape *s, uint32_t i, uint32_t from, uint32_t
     if (st == MUGA_OK && !negated)
         return front_refuse(s->f, schema, "if", "can't be enforced while decoding: its opposite is no simple schema");
     if (st == MUGA_OK)
-        st = split_into(s, i, DONE_IF, json_object_get(schema, "then"), cond, from, to);
-    return st == MUGA_OK ? split_into(s, i, DONE_IF, json_object_get(schema, "else"), negated, from, to) : st;
+        st = split_into(s, i, DONE_IF, cond, json_object_get(schema, "then"), from, to);
+    return st == MUGA_OK ? split_into(s, i, DONE_IF, negated, json_object_get(schema, "else"), from, to) : st;
 }
 
 static muga_status split_not(shape *s, uint32_t i, uint32_t from, uint32_t to) {

@@ -9,6 +9,11 @@
 
 /* ---- disjoint ---- */
 
+static bool only_ref(const front *f, const json_t *x) { /* draft 7 reads nothing beside $ref */
+    return json_get_string(x, "$ref") && schema_index_is_draft7(&f->index, schema_index_resource(&f->index, x));
+}
+
+/* What a reference leads to, where that says more than what stands beside it. NULL: nothing is known of x. */
 static const json_t *follow(front *f, const json_t *x) {
     for (int i = 0; i < LOGIC_MAX_DEPTH && json_get_string(x, "$ref"); i++) {
         const json_t *target;
@@ -16,12 +21,12 @@ static const json_t *follow(front *f, const json_t *x) {
         muga_error ignored;
         if (schema_index_resolve(&f->index, schema_index_resource(&f->index, x), json_get_string(x, "$ref"), &target,
                                  &anchor, &ignored) != MUGA_OK)
-            return x;
-        if (json_object_size(x) > 1 && !json_object_get(target, "type"))
-            return x;
+            break;
+        if (!only_ref(f, x) && json_object_size(x) > 1 && !json_object_get(target, "type"))
+            break;
         x = target;
     }
-    return x;
+    return only_ref(f, x) ? NULL : x;
 }
 
 static uint32_t types_of(const json_t *x) {
@@ -354,16 +359,26 @@ static bool negate_combined(front *f, json_t *cases, const json_t *x, int depth,
         *st = logic_negate(f, json_array_get(all, i), depth + 1, &opposite);
         ok = *st == MUGA_OK && opposite && json_array_append(cases, (json_t *)(uintptr_t)opposite) == 0;
     }
-    if (ok && json_get_string(x, "$ref")) {
-        const json_t *target;
-        const char *anchor;
-        *st = schema_index_resolve(&f->index, schema_index_resource(&f->index, x), json_get_string(x, "$ref"), &target,
-                                   &anchor, f->err);
-        if (*st == MUGA_OK)
-            *st = logic_negate(f, target, depth + 1, &opposite);
-        ok = *st == MUGA_OK && opposite && json_array_append(cases, (json_t *)(uintptr_t)opposite) == 0;
-    }
     return ok;
+}
+
+static bool negate_ref(front *f, json_t *cases, const json_t *x, int depth, muga_status *st) {
+    const json_t *target, *opposite;
+    const char *anchor, *ref = json_get_string(x, "$ref");
+    if (!ref)
+        return true;
+    *st = schema_index_resolve(&f->index, schema_index_resource(&f->index, x), ref, &target, &anchor, f->err);
+    if (*st == MUGA_OK)
+        *st = logic_negate(f, target, depth + 1, &opposite);
+    return *st == MUGA_OK && opposite && json_array_append(cases, (json_t *)(uintptr_t)opposite) == 0;
+}
+
+static bool negate_plain(json_t *cases, const json_t *x) {
+    const json_t *pattern = json_object_get(x, "pattern"), *no = json_object_get(x, "not");
+    return (!json_object_get(x, "type") || negate_type(cases, x)) && negate_bound(cases, x) && negate_size(cases, x) &&
+           negate_required(cases, x) && negate_values(cases, x) &&
+           (!pattern || add_case(cases, "string", KEY_NOT_PATTERN, shared(pattern))) &&
+           (!no || json_array_append(cases, (json_t *)(uintptr_t)no) == 0);
 }
 
 /* One opposite a schema, so that goals over it meet again. */
@@ -390,15 +405,11 @@ muga_status logic_negate(front *f, const json_t *x, int depth, const json_t **ou
             *out = f->negations[i].is;
             return MUGA_OK;
         }
-    const json_t *pattern = json_object_get(x, "pattern"), *no = json_object_get(x, "not");
     json_t *cases = json_array();
-    bool ok = cases != NULL;
-    if (ok && json_object_get(x, "type"))
-        ok = negate_type(cases, x);
-    ok = ok && negate_bound(cases, x) && negate_size(cases, x) && negate_required(cases, x) &&
-         negate_values(cases, x) && (!pattern || add_case(cases, "string", KEY_NOT_PATTERN, shared(pattern))) &&
-         (!no || json_array_append(cases, (json_t *)(uintptr_t)no) == 0) &&
-         negate_properties(f, cases, x, depth, &st) && negate_combined(f, cases, x, depth, &st);
+    bool ok = cases && negate_ref(f, cases, x, depth, &st);
+    if (!only_ref(f, x))
+        ok = ok && negate_plain(cases, x) && negate_properties(f, cases, x, depth, &st) &&
+             negate_combined(f, cases, x, depth, &st);
     if (!ok) {
         json_decref(cases);
         return st == MUGA_OK ? remember(f, x, NULL) : st;

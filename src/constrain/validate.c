@@ -39,8 +39,8 @@ typedef struct compiled {
 
 typedef struct run {
     schema_index *index;
-    const json_t *without_values; /* this schema's own enum and const are taken as met, and what `done` names */
-    uint32_t done;
+    bool candidate; /* the opposites that the front end made count */
+    uint32_t done;  /* what is dealt with of the outermost schema (front.h) */
     bool formats;
     int quiet, depth;
     uint64_t work, pattern_work;
@@ -178,9 +178,16 @@ static muga_status apply_to_item(run *r, const call *c, const json_t *schema, si
 
 /* ---- references ---- */
 
+/* Of the outermost schema, and of no other place where it is referred to. */
+static bool dealt_with(const run *r, uint32_t flag) {
+    return r->depth == 1 && r->done & flag;
+}
+
 static muga_status check_refs(run *r, const call *c, bool *stop) {
     static const char *const keywords[] = {"$ref", "$dynamicRef"};
     *stop = false;
+    if (dealt_with(r, DONE_REFS) && !c->seen)
+        return MUGA_OK;
     for (int k = 0; k < (c->draft7 ? 1 : 2); k++) {
         const json_t *v = json_object_get(c->schema, keywords[k]);
         if (!v)
@@ -271,8 +278,8 @@ static muga_status check_opposites(run *r, const call *c) {
 }
 
 static muga_status check_values(run *r, const call *c) {
-    muga_status st = r->without_values ? check_opposites(r, c) : MUGA_OK;
-    if (st != MUGA_OK || c->schema == r->without_values)
+    muga_status st = r->candidate ? check_opposites(r, c) : MUGA_OK;
+    if (st != MUGA_OK || dealt_with(r, DONE_VALUES))
         return st;
     const json_t *v = json_object_get(c->schema, "enum");
     if (v && !json_is_array(v))
@@ -290,10 +297,10 @@ static muga_status check_values(run *r, const call *c) {
 
 static muga_status check_combined(run *r, const call *c) {
     static const char *const keywords[] = {"allOf", "anyOf", "oneOf"};
-    static const uint32_t flags[] = {0, DONE_ANY, DONE_ONE};
+    static const uint32_t flags[] = {DONE_REFS, DONE_ANY, DONE_ONE};
     for (int k = 0; k < 3; k++) {
         const json_t *v = json_object_get(c->schema, keywords[k]);
-        if (!v || (c->schema == r->without_values && r->done & flags[k]))
+        if (!v || (dealt_with(r, flags[k]) && !c->seen))
             continue;
         if (!json_is_array(v))
             return unusable(r, keywords[k], "must be an array");
@@ -763,13 +770,8 @@ muga_status constrain_validate(const json_t *schema, const json_t *data, const c
 
 muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data, uint64_t *work,
                                muga_error *err) {
-    run r = {.index = x,
-             .formats = true,
-             .work = *work,
-             .pattern_work = *work,
-             .without_values = schema,
-             .done = done,
-             .err = err};
+    run r = {
+        .index = x, .formats = true, .work = *work, .pattern_work = *work, .candidate = true, .done = done, .err = err};
     place root = {NULL, NULL, 0};
     muga_status st = validate_at(&r, schema, data, &root, NULL, NULL);
     uint64_t left = MIN(r.work, r.pattern_work);

@@ -19,18 +19,22 @@ static const json_t *own_values(const json_t *schema, json_t **made) {
 }
 
 /* The candidates that every schema of the goal takes. An element whose only say is its type and the list itself, or
- * alternatives that the goal has chosen from, needs no run of the validator. */
+ * what the goal holds as elements of their own (references, allOf, the alternative chosen), needs no run of the
+ * validator. */
 static bool says_more(const json_t *schema, uint32_t done) {
     static const char *const simple[] = {"enum",     "const", "type",    "title",    "description", "default",
                                          "examples", "from",  "$schema", "$comment", "$defs",       "definitions"};
-    static const char *const logic[] = {"anyOf", "oneOf"};
+    static const struct {
+        const char *keyword;
+        uint32_t flag;
+    } dealt_with[] = {{"$ref", DONE_REFS}, {"allOf", DONE_REFS}, {"anyOf", DONE_ANY}, {"oneOf", DONE_ONE}};
     void *it = json_object_iter((json_t *)(uintptr_t)schema);
     for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
         bool known = false;
         for (size_t k = 0; k < ARRAY_LEN(simple); k++)
             known |= strcmp(json_object_iter_key(it), simple[k]) == 0;
-        for (size_t k = 0; k < ARRAY_LEN(logic); k++)
-            known |= strcmp(json_object_iter_key(it), logic[k]) == 0 && done & (k ? DONE_ONE : DONE_ANY);
+        for (size_t k = 0; k < ARRAY_LEN(dealt_with); k++)
+            known |= strcmp(json_object_iter_key(it), dealt_with[k].keyword) == 0 && done & dealt_with[k].flag;
         if (!known)
             return true;
     }
@@ -47,30 +51,38 @@ static bool fits_simple_type(const json_t *schema, const json_t *v) {
            (strcmp(t, "array") == 0 && json_is_array(v)) || (strcmp(t, "object") == 0 && json_is_object(v));
 }
 
+/* In the lists of an element; `own`: the candidate comes from there (from its const where it has both). */
+static muga_status fits_lists(front *f, const json_t *schema, bool own, const json_t *v, bool *fits) {
+    const json_t *constant = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
+    if (constant && !own)
+        *fits &= json_same(constant, v);
+    if (!list || (own && !constant))
+        return MUGA_OK;
+    size_t k = 0;
+    while (k < json_array_size(list) && !json_same(json_array_get(list, k), v))
+        k++;
+    *fits &= k < json_array_size(list);
+    return front_spend(f, k);
+}
+
 static muga_status fits_all(shape *s, uint32_t source, const json_t *v, bool *fits) {
     *fits = true;
     for (uint32_t i = 0; i < s->all.n && *fits; i++) {
         const json_t *schema = s->all.e[i].schema;
+        if (!shape_counts(s, i))
+            continue;
         muga_status st = front_spend(s->f, 1);
+        if (st == MUGA_OK)
+            st = fits_lists(s->f, schema, i == source, v, fits);
         if (st != MUGA_OK)
             return st;
-        bool lists = i != source && (json_object_get(schema, "enum") || json_object_get(schema, "const"));
-        if (lists) { /* two lists: the candidate must be in this one too */
-            json_t *made;
-            const json_t *other = own_values(schema, &made);
-            bool in = false;
-            for (size_t k = 0; k < json_array_size(other) && !in; k++)
-                in = json_same(json_array_get(other, k), v);
-            json_decref(made);
-            *fits &= in;
-        }
         if (!says_more(schema, s->all.e[i].done)) {
             *fits &= fits_simple_type(schema, v);
             continue;
         }
         if (!*fits)
             break;
-        st = validate_candidate(&s->f->index, schema, s->all.e[i].done, v, &s->f->work, s->f->err);
+        st = validate_candidate(&s->f->index, schema, s->all.e[i].done | DONE_VALUES, v, &s->f->work, s->f->err);
         if (st != MUGA_OK && st != MUGA_E_NEGATIVE)
             return st;
         *fits = st == MUGA_OK;

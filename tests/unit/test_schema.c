@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "constrain/constrain.h"
 
+#include <stdio.h>
+
 static json_t *parse(const char *text, size_t n) {
     muga_error err = {0};
     json_t *v = NULL;
@@ -81,6 +83,45 @@ static void opposites_are_enforced_where_they_can_be_said(void **state) {
         "\"then\": {\"required\": [\"n\"]}, "
         "\"additionalProperties\": false}",
         TEXTS("{}", "{\"k\":\"y\"}", "{\"k\":\"x\",\"n\":1}"), TEXTS("{\"k\":\"x\"}"));
+}
+
+static void keys_of_alternatives_come_after_those_beside_them(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) { /* whatever the addresses of the schemas are */
+        void *block = mem_alloc_array(1000u + 5000u * (unsigned)i, 1);
+        assert_texts("{\"anyOf\": [{\"properties\": {\"z\": {}}, \"required\": [\"z\"]}, {\"$ref\": \"#/$defs/y\"}], "
+                     "\"properties\": {\"b\": {}, \"a\": {}}, \"$defs\": {\"y\": {\"properties\": {\"y\": {}}, "
+                     "\"required\": [\"y\"], \"anyOf\": [{\"properties\": {\"x\": {}}, \"required\": [\"x\"]}]}}}",
+                     TEXTS("{\"b\":1,\"a\":2,\"z\":3}", "{\"a\":2,\"y\":3,\"x\":4}"),
+                     TEXTS("{\"a\":2,\"b\":1,\"z\":3}", "{\"a\":2,\"x\":4,\"y\":3}"));
+        free(block);
+    }
+}
+
+static void a_list_of_values_hides_nothing_that_stands_beside_it(void **state) {
+    (void)state;
+    assert_texts("{\"enum\": [{\"a\": {\"a\": 5}}, 3, {\"a\": 3}], \"properties\": {\"a\": {\"$ref\": \"#\"}}}",
+                 TEXTS("3", "{\"a\":3}"), TEXTS("{\"a\":{\"a\":5}}", "5"));
+    assert_texts("{\"properties\": {\"foo\": {}, \"bar\": {}}, \"propertyNames\": {\"enum\": [\"bar\"]}}",
+                 TEXTS("{}", "{\"bar\":1}"), TEXTS("{\"foo\":1}", "{\"baz\":1}"));
+    assert_texts("{\"anyOf\": [{\"const\": 1, \"enum\": [2, 3]}, {\"const\": 2, \"enum\": [2, 3]}]}", TEXTS("2"),
+                 TEXTS("1", "3"));
+}
+
+static void draft_7_reads_nothing_beside_a_reference(void **state) {
+    (void)state;
+    static const char *const texts[][3] = {
+        {"\"enum\": [true], \"$ref\": \"#/definitions/b\"", "false", "\"true\""},
+        {"\"not\": {\"const\": true, \"$ref\": \"#/definitions/b\"}", "\"x\"", "false"},
+        {"\"oneOf\": [{\"const\": \"a\", \"$ref\": \"#/definitions/b\"}, {\"type\": \"string\"}]", "true", "null"}};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        char schema[400];
+        snprintf(schema, sizeof schema,
+                 "{\"$schema\": \"http://json-schema.org/draft-07/schema#\", %s, "
+                 "\"definitions\": {\"b\": {\"type\": \"boolean\"}}}",
+                 texts[i][0]);
+        assert_texts(schema, TEXTS(texts[i][1]), TEXTS(texts[i][2]));
+    }
 }
 
 static void free_white_space_is_an_option(void **state) {
@@ -190,6 +231,9 @@ int main(void) {
         cmocka_unit_test(strings_have_one_spelling),
         cmocka_unit_test(bounds_are_exact),
         cmocka_unit_test(opposites_are_enforced_where_they_can_be_said),
+        cmocka_unit_test(keys_of_alternatives_come_after_those_beside_them),
+        cmocka_unit_test(a_list_of_values_hides_nothing_that_stands_beside_it),
+        cmocka_unit_test(draft_7_reads_nothing_beside_a_reference),
         cmocka_unit_test(free_white_space_is_an_option),
         cmocka_unit_test(what_cannot_be_enforced_is_refused_by_name),
         cmocka_unit_test(large_and_hostile_schemas_end_within_their_budget),
