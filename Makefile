@@ -39,4 +39,4 @@ format:
 	@scripts/check-format --fix
 
 clean:
-	rm -rf build build-debug build-asan build-tsan
+	rm -rf build build-debug build-asan build-tsan build-aarch64

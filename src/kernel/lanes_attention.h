@@ -46,7 +46,7 @@ LANES_INLINE void element_prefetch(const uint8_t *base, size_t i, size_t n, bool
     size_t element = half ? 2 : 4;
 #pragma GCC unroll 8
     for (size_t at = 0; at < n * element; at += 64)
-        _mm_prefetch((const char *)base + i * element + at, _MM_HINT_T0);
+        __builtin_prefetch(base + i * element + at, 0, 3);
 }
 
 LANES_INLINE v16 element_load(const uint8_t *base, size_t i, bool half) {
