@@ -73,7 +73,8 @@ typedef struct model_arch {
     void (*load)(model_loader *l, model_layer *y);
     void (*layer)(model_run *r, const model_layer *y);
 } model_arch;
-extern const model_arch model_arch_llama;
+extern const model_arch model_arch_gemma2, model_arch_gemma3, model_arch_granite, model_arch_llama, model_arch_nemotron,
+    model_arch_phi3, model_arch_qwen2, model_arch_qwen3, model_arch_smollm3;
 
 struct model {
     const model_arch *arch;
@@ -112,6 +113,7 @@ bool loader_failed_nomem(model_loader *l, const void *p, const char *what); /* p
 void key_u32(model_loader *l, const char *key, int64_t otherwise, uint32_t min, uint32_t max, uint32_t *out);
 /* Absent: *out keeps its value, or an error where required. Finite, at most max. True when present. */
 typedef enum { KEY_ABOVE_0, KEY_FROM_0, KEY_REQUIRED_ABOVE_0 } key_range;
+void key_bool(model_loader *l, const char *key, bool *out); /* absent: *out keeps its value */
 bool key_f32(model_loader *l, const char *key, key_range range, float max, float *out);
 
 /* Every hyperparameter that more than one architecture has (params.c), and the first rope (positions.c). */
@@ -187,5 +189,9 @@ void graph_relu_square(model_run *r, const model_layer *y);
 /* llama.c: the layer that several architectures share. */
 void llama_load(model_loader *l, model_layer *y);
 void llama_layer(model_run *r, const model_layer *y);
+/* gemma2.c: what gemma3 shares with it. */
+void gemma2_scales(model_loader *l, uint32_t n_layer_27b);
+void gemma2_load(model_loader *l, model_layer *y);
+void gemma2_layer(model_run *r, const model_layer *y);
 
 #endif

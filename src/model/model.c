@@ -6,7 +6,9 @@
 
 #include <stdio.h>
 
-static const model_arch *const archs[] = {&model_arch_llama};
+static const model_arch *const archs[] = {&model_arch_gemma2, &model_arch_gemma3,   &model_arch_granite,
+                                          &model_arch_llama,  &model_arch_nemotron, &model_arch_phi3,
+                                          &model_arch_qwen2,  &model_arch_qwen3,    &model_arch_smollm3};
 
 static muga_status find_arch(const gguf_file *f, const model_arch **out, muga_error *err) {
     span name;
@@ -87,7 +89,7 @@ static void load_tensors(model_loader *l) {
     weights_norm(l, "output_norm", p->n_embd, &m->output_norm);
     for (l->i_layer = 0; l->i_layer < p->n_layer && !l->st; l->i_layer++) {
         model_layer *y = &m->layers[l->i_layer];
-        y->window = p->window;
+        y->window = p->window_period > 0 && l->i_layer % p->window_period == p->window_period - 1 ? 0 : p->window;
         m->arch->load(l, y);
     }
     weights_check_all_used(l);

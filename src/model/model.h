@@ -22,9 +22,10 @@ typedef struct model_params {
     uint32_t n_head, n_head_kv, head_dim;
     uint32_t n_rot; /* elements of each head that rope turns; even, at most head_dim */
     uint32_t n_ff;
-    uint32_t n_vocab;     /* rows of the embedding = tokens of the vocabulary */
-    uint32_t n_ctx_train; /* positions the model was trained for; nothing is allocated by it */
-    uint32_t window;      /* positions an attention with a window sees; 0 = none has one */
+    uint32_t n_vocab;       /* rows of the embedding = tokens of the vocabulary */
+    uint32_t n_ctx_train;   /* positions the model was trained for; nothing is allocated by it */
+    uint32_t window;        /* positions an attention with a window sees; 0 = none has one */
+    uint32_t window_period; /* of so many layers all but the last have the window; 0 = every layer */
     float norm_eps;
     float attn_scale;     /* of scores; 1 / sqrt(head_dim) unless the file says otherwise */
     float attn_cap;       /* soft cap of scores; 0 = none */

@@ -72,6 +72,13 @@ bool key_f32(model_loader *l, const char *key, key_range range, float max, float
     return l->st == MUGA_OK;
 }
 
+void key_bool(model_loader *l, const char *key, bool *out) {
+    key_name name = name_of(l, key);
+    muga_status st = l->st ? MUGA_OK : gguf_get_bool(l->file, name.text, out, l->err);
+    if (st && st != MUGA_E_NOT_FOUND)
+        l->st = st;
+}
+
 /* ---- keys that change results ---- */
 
 /* A number that an architecture follows or refuses; 0 means the same as absent. */
@@ -86,13 +93,11 @@ static void effect(model_loader *l, unsigned bit, const char *key, float *out) {
 }
 
 static void refuse_flag(model_loader *l, const char *key, bool wanted) {
-    key_name name = name_of(l, key);
     bool v = wanted;
-    muga_status st = l->st ? MUGA_OK : gguf_get_bool(l->file, name.text, &v, l->err);
-    if (st && st != MUGA_E_NOT_FOUND)
-        l->st = st;
-    else if (v != wanted)
-        loader_fail(l, "key \"%s\" is %s, which this version doesn't support", name.text, v ? "true" : "false");
+    key_bool(l, key, &v);
+    if (v != wanted)
+        loader_fail(l, "key \"%s.%s\" is %s, which this version doesn't support", l->m->arch->name, key,
+                    v ? "true" : "false");
 }
 
 static void read_effects(model_loader *l) {

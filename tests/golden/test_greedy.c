@@ -19,50 +19,56 @@ static int32_t best(engine_session *s) {
     return id;
 }
 
-static engine_session *feed(engine *e, const token_list *ids) {
+static engine_session *feed(engine *e, uint32_t n_ctx, const token_list *ids) {
     engine_session *s = NULL;
     muga_error err = {0};
-    assert_ok(engine_session_new(e, 256, &s, &err), &err);
+    assert_ok(engine_session_new(e, n_ctx, &s, &err), &err);
     assert_ok(engine_session_feed(s, ids->ids, (uint32_t)ids->n, &err), &err);
     return s;
 }
 
-static void check_firm_steps(const golden_table *prompts, const golden_table *greedy, const char *name, bool exact) {
-    engine *e = golden_open(name, exact, exact, -1);
+static void check_firm_steps(const golden_table *prompts, const golden_table *greedy, golden_case c, bool exact) {
+    engine *e = golden_open(c.model, exact, exact, -1);
+    size_t n = 0;
     for (size_t i = 0; i < greedy->n_rows; i++) {
         const golden_row *r = &greedy->rows[i];
-        if (strcmp(golden_cell(greedy, r, "model"), name) != 0 ||
-            strcmp(golden_cell(greedy, r, "source"), "exact") != 0)
+        if (!golden_matches(greedy, r, "model", c.model) || !golden_matches(greedy, r, "n_ctx", c.n_ctx) ||
+            !golden_matches(greedy, r, "source", "exact"))
             continue;
-        const golden_row *prompt = golden_find(prompts, name, golden_cell(greedy, r, "prompt"));
+        const golden_row *prompt = golden_find(prompts, c.model, c.n_ctx, golden_cell(greedy, r, "prompt"));
         token_list ids = golden_ids(golden_cell(prompts, prompt, "ids")),
                    want = golden_ids(golden_cell(greedy, r, "ids"));
         size_t firm = strtoul(golden_cell(greedy, r, "firm_steps"), NULL, 10);
-        engine_session *s = feed(e, &ids);
+        engine_session *s = feed(e, (uint32_t)strtoul(c.n_ctx, NULL, 10), &ids);
         for (size_t step = 0; step < (exact ? want.n : firm); step++) {
             int32_t id = best(s);
             muga_error err = {0};
             if (id != want.ids[step])
-                fail_msg("%s, %s, step %zu: %d instead of %d", name, exact ? "float" : "int8", step, id,
-                         want.ids[step]);
+                fail_msg("%s at %s, %s, step %zu: %d instead of %d", c.model, c.n_ctx, exact ? "float" : "int8", step,
+                         id, want.ids[step]);
             assert_ok(engine_session_feed(s, &id, 1, &err), &err);
         }
         engine_session_free(s);
         token_list_release(&ids);
         token_list_release(&want);
+        n++;
     }
+    assert_int_equal(n, 2); /* prompts */
     engine_free(e);
 }
 
 static void firm_steps_come_out(void **state) {
     (void)state;
     golden_table prompts = golden_table_read("golden/prompts.tsv"), greedy = golden_table_read("golden/greedy.tsv");
-    for (size_t i = 0; i < ARRAY_LEN(golden_models); i++) {
-        check_firm_steps(&prompts, &greedy, golden_models[i], true);
-        check_firm_steps(&prompts, &greedy, golden_models[i], false);
+    golden_table deviation = golden_table_read("golden/deviation.tsv");
+    golden_case c;
+    for (size_t i = 0; golden_case_at(&deviation, i, &c); i++) {
+        check_firm_steps(&prompts, &greedy, c, true);
+        check_firm_steps(&prompts, &greedy, c, false);
     }
     golden_table_free(&prompts);
     golden_table_free(&greedy);
+    golden_table_free(&deviation);
 }
 
 /* Leads the model along the exact answers. */
@@ -78,7 +84,7 @@ static void follow_exact(bool exact, double clear) {
         token_list ids = golden_ids(golden_cell(&chat, r, "prompt_ids"));
         token_list want = golden_ids(golden_cell(&chat, r, "exact_ids"));
         const char *margins = golden_cell(&chat, r, "exact_margins");
-        engine_session *s = feed(e, &ids);
+        engine_session *s = feed(e, 256, &ids);
         for (size_t step = 0; step < want.n; step++) {
             char *end;
             double margin = strtod(margins, &end);

@@ -46,16 +46,18 @@ static void compare(deviation *d, const golden_rows *ours, const float *exact) {
     d->n_rows += ours->n;
 }
 
-static deviation measure(const golden_table *table, const char *name, bool exact_mode, int isa) {
+static deviation measure(const golden_table *table, golden_case c, bool exact_mode, int isa) {
     deviation d = {0};
-    engine *e = golden_open(name, exact_mode, exact_mode, isa);
+    engine *e = golden_open(c.model, exact_mode, exact_mode, isa);
+    bool plain = strcmp(c.n_ctx, "256") == 0;
     for (size_t i = 0; i < ARRAY_LEN(prompts); i++) {
-        const golden_row *row = golden_find(table, name, prompts[i]);
+        const golden_row *row = golden_find(table, c.model, c.n_ctx, prompts[i]);
         size_t n_rows = strtoul(golden_cell(table, row, "n_logit_rows"), NULL, 10);
         token_list ids = golden_ids(golden_cell(table, row, "ids"));
         char file[160];
-        snprintf(file, sizeof file, "golden/golden/%s/%s.exact.f32", name, prompts[i]);
-        golden_rows ours = golden_logits(e, &ids, n_rows > 1);
+        snprintf(file, sizeof file, "golden/golden/%s%s%s/%s.exact.f32", c.model, plain ? "" : ".ctx",
+                 plain ? "" : c.n_ctx, prompts[i]);
+        golden_rows ours = golden_logits(e, (uint32_t)strtoul(c.n_ctx, NULL, 10), &ids, n_rows > 1);
         assert_int_equal(ours.n, n_rows);
         float *exact = golden_floats(file, n_rows * ours.n_vocab);
         compare(&d, &ours, exact);
@@ -69,33 +71,37 @@ static deviation measure(const golden_table *table, const char *name, bool exact
 
 static void float_mode_is_within_a_thousandth_of_exact(void **state) {
     (void)state;
-    golden_table table = golden_table_read("golden/prompts.tsv");
-    for (size_t i = 0; i < ARRAY_LEN(golden_models); i++)
+    golden_table table = golden_table_read("golden/prompts.tsv"), limits = golden_table_read("golden/deviation.tsv");
+    golden_case c;
+    for (size_t i = 0; golden_case_at(&limits, i, &c); i++)
         for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
             if (!kernel_isa_available((kernel_isa)isa))
                 continue;
-            deviation d = measure(&table, golden_models[i], true, isa);
+            deviation d = measure(&table, c, true, isa);
             if (d.max > 1e-3)
-                fail_msg("%s on %s: max abs %.3e", golden_models[i], kernel_isa_name((kernel_isa)isa), d.max);
+                fail_msg("%s at %s, %s: max abs %.3e", c.model, c.n_ctx, kernel_isa_name((kernel_isa)isa), d.max);
         }
     golden_table_free(&table);
+    golden_table_free(&limits);
 }
 
 static void default_mode_is_within_the_stated_limits(void **state) {
     (void)state;
     golden_table table = golden_table_read("golden/prompts.tsv"), limits = golden_table_read("golden/deviation.tsv");
-    for (size_t i = 0; i < ARRAY_LEN(golden_models); i++) {
-        const char *name = golden_models[i];
-        const golden_row *limit = golden_find(&limits, name, NULL);
-        double rms_limit = 1.5 * strtod(golden_cell(&limits, limit, "kvf16_rms"), NULL);
-        double kld_limit = 2.0 * strtod(golden_cell(&limits, limit, "kvf16_kld_mean"), NULL);
-        deviation d = measure(&table, name, false, -1);
+    golden_case c;
+    size_t n = 0;
+    for (; golden_case_at(&limits, n, &c); n++) {
+        double rms_limit = 1.5 * strtod(golden_cell(&limits, c.limits, "kvf16_rms"), NULL);
+        double kld_limit = 2.0 * strtod(golden_cell(&limits, c.limits, "kvf16_kld_mean"), NULL);
+        deviation d = measure(&table, c, false, -1);
         double rms = sqrt(d.square_sum / (double)d.n_prompts), kld = d.kld_sum / (double)d.n_rows;
-        print_message("%-16s rms %.3e (limit %.3e)  divergence %.3e (limit %.3e)\n", name, rms, rms_limit, kld,
-                      kld_limit);
+        print_message("%-16s %s rms %.3e (limit %.3e)  divergence %.3e (limit %.3e)\n", c.model, c.n_ctx, rms,
+                      rms_limit, kld, kld_limit);
         if (rms > rms_limit || kld > kld_limit)
-            fail_msg("%s: rms %.3e of %.3e, divergence %.3e of %.3e", name, rms, rms_limit, kld, kld_limit);
+            fail_msg("%s at %s: rms %.3e of %.3e, divergence %.3e of %.3e", c.model, c.n_ctx, rms, rms_limit, kld,
+                     kld_limit);
     }
+    assert_int_equal(n + ARRAY_LEN(golden_later), limits.n_rows); /* nothing fell through a name */
     golden_table_free(&table);
     golden_table_free(&limits);
 }
