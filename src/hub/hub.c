@@ -1,8 +1,10 @@
 /* The model store: names are small JSON files, models are blobs named by their SHA-256.
  *
  * Invariants
- * 1. A blob is complete or absent: it is written under a temporary name, synced, renamed.
- * 2. A manifest is written after its blob, and removed before it: a name never points at a missing blob of our making.
+ * 1. A blob is complete or absent, whoever else is adding: it is an os_output until all of it is there.
+ * 2. A manifest is written after its blob, and removed before it: a name never points at a missing blob of our making,
+ *    whenever the power fails. (Adding and removing the same content at the same moment is the one way to part them;
+ *    `muga doctor` says so, and adding again mends it.)
  * 3. Names and digests are checked before they become part of a path; nothing outside blobs/ and manifests/ is touched.
  */
 #include "hub/hub.h"
@@ -12,6 +14,7 @@
 #include "gguf/gguf.h"
 
 #define HUB_MAX_MANIFEST ((size_t)64 << 10)
+#define COPY_BYTES ((size_t)1 << 20)
 
 muga_status hub_open(const os_files *files, const char *home, hub *out, muga_error *err) {
     *out = (hub){files, mem_copy_string(home)};
@@ -133,6 +136,15 @@ muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error
     return st;
 }
 
+const char *hub_vouched_sha256(const hub *h, const char *path) {
+    static const char folder[] = "/blobs/sha256-";
+    size_t n = strlen(h->home);
+    if (strncmp(path, h->home, n) != 0 || strncmp(path + n, folder, sizeof folder - 1) != 0)
+        return NULL;
+    const char *hex = path + n + sizeof folder - 1;
+    return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64 ? hex : NULL;
+}
+
 /* ---- listing ---- */
 
 typedef struct lister {
@@ -206,63 +218,67 @@ muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
 
 /* ---- adding and removing ---- */
 
-/* Copy `path` to blobs/ under a temporary name, hashing on the way; `digest` receives "sha256:..." */
-static muga_status copy_blob(const hub *h, const char *path, char digest[72], uint64_t *bytes, muga_error *err) {
-    const os_files *f = h->files;
-    os_file *in = NULL, *out = NULL;
-    str temporary = STR_INIT, dir = STR_INIT, final = STR_INIT;
+/* All of `in` to `out`; `digest` receives "sha256:..." */
+static muga_status copy_bytes(const os_files *f, os_file *in, os_output *out, char digest[72], uint64_t *bytes,
+                              muga_error *err) {
     sha256 sum;
     uint8_t hash[SHA256_BYTES];
     size_t n = 0;
-    bool made = false;
-    char *buffer = malloc(1 << 20);
+    muga_status st = MUGA_OK;
+    char *buffer = malloc(COPY_BYTES);
+    if (!buffer)
+        return error_nomem(err, "copy buffer");
     *bytes = 0;
     sha256_init(&sum);
+    while (!st && !(st = f->read(f->self, in, buffer, COPY_BYTES, &n, err)) && n > 0) {
+        sha256_update(&sum, buffer, n);
+        *bytes += n;
+        st = os_output_write(out, buffer, n, err);
+    }
+    free(buffer);
+    sha256_final(&sum, hash);
+    memcpy(digest, "sha256:", 7);
+    hex_write(hash, SHA256_BYTES, digest + 7);
+    return st;
+}
+
+/* Copy `path` to blobs/, hashing on the way: its name is known when all of it was read. */
+static muga_status copy_blob(const hub *h, const char *path, char digest[72], uint64_t *bytes, muga_error *err) {
+    const os_files *f = h->files;
+    os_file *in = NULL;
+    os_output out = {0};
+    str dir = STR_INIT, first = STR_INIT, final = STR_INIT;
     str_printf(&dir, "%s/blobs", h->home);
-    str_printf(&temporary, "%s/blobs/.adding", h->home);
-    muga_status st = buffer ? str_status(&temporary, err, "store path") : error_nomem(err, "copy buffer");
+    str_printf(&first, "%s/.adding", str_get(&dir));
+    muga_status st = str_status(&first, err, "store path");
     if (!st)
         st = f->mkdirs(f->self, str_get(&dir), err);
     if (!st)
         st = f->open(f->self, path, OS_READ, &in, err);
     if (!st)
-        st = f->open(f->self, str_get(&temporary), OS_WRITE_NEW, &out, err);
-    made = out != NULL;
-    while (!st && !(st = f->read(f->self, in, buffer, 1 << 20, &n, err)) && n > 0) {
-        sha256_update(&sum, buffer, n);
-        *bytes += n;
-        st = f->write(f->self, out, buffer, n, err);
-    }
+        st = os_output_open(f, str_get(&first), &out, err);
     if (!st)
-        st = f->sync(f->self, out, err);
+        st = copy_bytes(f, in, &out, digest, bytes, err);
+    if (!st)
+        st = blob_path(h, digest, &final, err);
+    if (!st)
+        st = os_output_commit_as(&out, str_get(&final), err);
+    os_output_close(&out);
     if (in)
         f->close(f->self, in);
-    if (out)
-        f->close(f->self, out);
-    if (!st) {
-        sha256_final(&sum, hash);
-        memcpy(digest, "sha256:", 7);
-        hex_write(hash, SHA256_BYTES, digest + 7);
-        st = blob_path(h, digest, &final, err);
-    }
-    if (!st)
-        st = f->rename(f->self, str_get(&temporary), str_get(&final), err);
-    if (st && made)
-        f->remove(f->self, str_get(&temporary), NULL);
-    free(buffer);
-    str_release(&temporary);
     str_release(&dir);
+    str_release(&first);
     str_release(&final);
     return st;
 }
 
 muga_status hub_add(const hub *h, const char *model, const char *path, const char *source, muga_error *err) {
     hub_name n;
-    gguf_file *g = NULL;
     char digest[72];
-    uint64_t bytes;
+    uint64_t bytes = 0;
     str text = STR_INIT, file = STR_INIT, dir = STR_INIT;
     json_t *m = NULL;
+    gguf_file *g = NULL;
     muga_status st = parse_name(model, &n, err);
     if (!st)
         st = gguf_open(path, &g, err);

@@ -84,8 +84,8 @@ muga_status os_files_write(void *self, os_file *f, const void *p, size_t n, muga
     (void)self;
     for (size_t at = 0; at < n;) {
         ssize_t put = write(f->fd, (const char *)p + at, n - at);
-        if (put < 0 && errno != EINTR) {
-            return os_error(err, errno, "write", f->path);
+        if (put == 0 || (put < 0 && errno != EINTR)) {
+            return os_error(err, put == 0 ? EIO : errno, "write", f->path);
         }
         at += put > 0 ? (size_t)put : 0;
     }
@@ -147,7 +147,7 @@ muga_status os_files_remove(void *self, const char *path, muga_error *err) {
 static muga_status make_folder(const char *path, muga_error *err) {
     struct stat info;
     if (mkdir(path, 0700) == 0) {
-        return MUGA_OK;
+        return os_sync_parent(&os_system()->files, path, err);
     }
     int number = errno;
     if (stat(path, &info) == 0) {

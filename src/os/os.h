@@ -40,7 +40,7 @@ typedef struct os_files {
     muga_status (*link)(void *self, os_file *f, const char *path, muga_error *err);
     muga_status (*rename)(void *self, const char *from, const char *to, muga_error *err);
     muga_status (*remove)(void *self, const char *path, muga_error *err);
-    muga_status (*mkdirs)(void *self, const char *path, muga_error *err); /* like mkdir -p, mode 0700 */
+    muga_status (*mkdirs)(void *self, const char *path, muga_error *err); /* like mkdir -p, mode 0700; durable */
     /* Calls visit(name) for each entry but "." and "..", sorted by name. */
     muga_status (*list)(void *self, const char *dir, muga_status (*visit)(void *ctx, const char *name), void *ctx,
                         muga_error *err);
@@ -62,10 +62,15 @@ typedef struct os_output {
 MUGA_MUST_USE muga_status os_output_open(const os_files *f, const char *path, os_output *out, muga_error *err);
 MUGA_MUST_USE muga_status os_output_write(os_output *o, const void *p, size_t n, muga_error *err);
 MUGA_MUST_USE muga_status os_output_commit(os_output *o, muga_error *err);
+/* The same under another name in the same folder, which could not be known before. */
+MUGA_MUST_USE muga_status os_output_commit_as(os_output *o, const char *path, muga_error *err);
 void os_output_close(os_output *o); /* drops what wasn't committed; harmless after a failed open and twice */
 /* All of it at once. */
 MUGA_MUST_USE muga_status os_write_file_atomic(const os_files *f, const char *path, const void *p, size_t n,
                                                muga_error *err);
+
+/* Make the name of `path` durable, after it was made or renamed to: a name lasts only when its folder is synced. */
+MUGA_MUST_USE muga_status os_sync_parent(const os_files *f, const char *path, muga_error *err);
 
 /* ---- mapping (direct) ---- */
 typedef struct os_map {

@@ -67,8 +67,7 @@ muga_status os_output_write(os_output *o, const void *p, size_t n, muga_error *e
     return o->files->write(o->files->self, o->file, p, n, err);
 }
 
-/* The name in a folder is durable only when the folder is. */
-static muga_status sync_folder(const os_files *t, const char *path, muga_error *err) {
+muga_status os_sync_parent(const os_files *t, const char *path, muga_error *err) {
     char *dir = NULL;
     os_file *f;
     muga_status st = folder_of(path, &dir, err);
@@ -95,10 +94,20 @@ muga_status os_output_commit(os_output *o, muga_error *err) {
     }
     if (st == MUGA_OK) {
         o->named = false;
-        st = sync_folder(f, o->path, err);
+        st = os_sync_parent(f, o->path, err);
     }
     os_output_close(o);
     return st;
+}
+
+muga_status os_output_commit_as(os_output *o, const char *path, muga_error *err) {
+    char *copy = mem_copy_string(path);
+    if (!copy) {
+        return error_nomem(err, path);
+    }
+    free(o->path);
+    o->path = copy;
+    return os_output_commit(o, err);
 }
 
 void os_output_close(os_output *o) {

@@ -1,6 +1,7 @@
 /* Would break: a model name leads outside the store or to another model's file, a half-written model counts as one, or
  * removing a name takes away a blob that another name still needs. */
 #include "base/hash.h"
+#include "base/mem.h"
 #include "hub/hub.h"
 #include "support/support.h"
 
@@ -104,6 +105,20 @@ static void test_only_models_are_added(void **state) {
     hub_close(&h);
 }
 
+static muga_status count_one(void *ctx, const char *name) {
+    size_t *n = ctx;
+    (void)name;
+    ++*n;
+    return MUGA_OK;
+}
+
+static size_t count_files(const char *folder) {
+    size_t n = 0;
+    muga_error err;
+    assert_ok(os_system()->files.list(NULL, scratch_path(folder), count_one, &n, &err), &err);
+    return n;
+}
+
 /* A disk that fills while the blob is copied: no blob, no name, the message says so. */
 static muga_status full_disk(void *self, os_file *f, const void *p, size_t n, muga_error *err) {
     (void)self, (void)f, (void)p, (void)n;
@@ -122,9 +137,110 @@ static void test_full_disk_leaves_nothing(void **state) {
     assert_ok(hub_list(&h, &list, &err), &err);
     assert_int_equal(json_array_size(list), 0);
     json_decref(list);
-    os_stat info;
-    assert_ok(files.stat(files.self, scratch_path("d/blobs/.adding"), &info, &err), &err);
-    assert_int_equal(info.type, OS_TYPE_NONE);
+    assert_int_equal(count_files("d/blobs"), 0);
+    hub_close(&h);
+}
+
+/* What is done to files, in order, for a look at durability. */
+static str log_of_calls;
+
+static muga_status logged_sync(void *self, os_file *f, muga_error *err) {
+    str_append_s(&log_of_calls, "sync ");
+    return os_system()->files.sync(self, f, err);
+}
+
+static muga_status logged_rename(void *self, const char *from, const char *to, muga_error *err) {
+    str_append_s(&log_of_calls, "rename ");
+    return os_system()->files.rename(self, from, to, err);
+}
+
+static void test_content_and_names_are_synced_before_success(void **state) {
+    (void)state;
+    os_files files = os_system()->files;
+    files.sync = logged_sync;
+    files.rename = logged_rename;
+    hub h;
+    muga_error err;
+    assert_ok(hub_open(&files, scratch_path("e"), &h, &err), &err);
+    assert_ok(hub_add(&h, "x", source_path("tests/data/tiny.gguf"), "", &err), &err);
+    /* the blob, its folder; the manifest, its folder (new folders are synced by mkdirs) */
+    assert_string_equal(str_get(&log_of_calls), "sync rename sync sync rename sync ");
+    str_release(&log_of_calls);
+    hub_close(&h);
+}
+
+/* Another program adds another model between two writes of ours. */
+static const hub *other_hub;
+
+static muga_status interrupted_write(void *self, os_file *f, const void *p, size_t n, muga_error *err) {
+    const hub *other = other_hub;
+    other_hub = NULL;
+    if (other)
+        assert_ok(hub_add(other, "other", scratch_path("other.gguf"), "", err), err);
+    return os_system()->files.write(self, f, p, n, err);
+}
+
+static void assert_content_is_digest(const hub *h, const char *name) {
+    muga_error err;
+    char *path, hex[SHA256_HEX];
+    str bytes = STR_INIT;
+    uint8_t digest[SHA256_BYTES];
+    assert_ok(hub_resolve(h, name, &path, &err), &err);
+    assert_ok(os_read_file(&os_system()->files, path, 1 << 24, &bytes, &err), &err);
+    sha256_of(bytes.data, bytes.len, digest);
+    hex_write(digest, sizeof digest, hex);
+    assert_string_equal(hub_vouched_sha256(h, path), hex);
+    str_release(&bytes);
+    free(path);
+}
+
+static void test_two_may_add_at_once(void **state) {
+    (void)state;
+    const os_files *real = &os_system()->files;
+    os_files files = *real;
+    files.write = interrupted_write;
+    hub h, other;
+    muga_error err;
+    str bytes = STR_INIT;
+    assert_ok(os_read_file(real, source_path("tests/data/tiny.gguf"), 1 << 24, &bytes, &err), &err);
+    bytes.data[bytes.len - 1] ^= 1;
+    assert_ok(os_write_file_atomic(real, scratch_path("other.gguf"), bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    assert_ok(hub_open(&files, scratch_path("f"), &h, &err), &err);
+    assert_ok(hub_open(real, scratch_path("f"), &other, &err), &err);
+    other_hub = &other;
+    assert_ok(hub_add(&h, "mine", source_path("tests/data/tiny.gguf"), "", &err), &err);
+    assert_null(other_hub);
+    assert_content_is_digest(&h, "mine");
+    assert_content_is_digest(&h, "other");
+    assert_int_equal(count_files("f/blobs"), 2);
+    hub_close(&h);
+    hub_close(&other);
+}
+
+static void test_only_the_stores_own_blobs_are_vouched_for(void **state) {
+    (void)state;
+    hub h = {.home = mem_copy_string("/home/x/muga")};
+    char path[200], hex[65];
+    memset(hex, 'a', 64);
+    hex[64] = 0;
+    static const struct {
+        const char *folder;
+        size_t n;
+        bool good;
+    } cases[] = {{"/home/x/muga/blobs/sha256-", 64, true},    {"/home/x/muga/blobs/sha256-", 63, false},
+                 {"/home/y/muga/blobs/sha256-", 64, false},   {"blobs/sha256-", 64, false},
+                 {"/home/x/muga/a/blobs/sha256-", 64, false}, {"/home/x/muga/blobs/sha256-/", 64, false},
+                 {"/home/x/mugablobs/sha256-", 64, false},    {"/home/x/muga/blobs/sha256-", 0, false}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        snprintf(path, sizeof path, "%s%.*s", cases[i].folder, (int)cases[i].n, hex);
+        const char *found = hub_vouched_sha256(&h, path);
+        assert_int_equal(found != NULL, cases[i].good);
+        assert_true(!found || strcmp(found, hex) == 0);
+    }
+    snprintf(path, sizeof path, "/home/x/muga/blobs/sha256-%s", "A");
+    memset(path + strlen(path), 'A', 63);
+    assert_null(hub_vouched_sha256(&h, path));
     hub_close(&h);
 }
 
@@ -134,6 +250,9 @@ int main(void) {
         cmocka_unit_test(test_hostile_names_and_digests),
         cmocka_unit_test(test_only_models_are_added),
         cmocka_unit_test(test_full_disk_leaves_nothing),
+        cmocka_unit_test(test_content_and_names_are_synced_before_success),
+        cmocka_unit_test(test_two_may_add_at_once),
+        cmocka_unit_test(test_only_the_stores_own_blobs_are_vouched_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
