@@ -47,15 +47,11 @@ static muga_status make_data_dir(opened *o, muga_error *err) {
 }
 
 static muga_status open_model(opened *o, const char *name, uint32_t n_threads, muga_error *err) {
-    char *path = NULL;
     cmd_progress progress = {.what = "loading"};
     llm_local_options options = {
         .isa = -1, .n_threads = (int)n_threads, .on_progress = cmd_progress_show, .on_progress_ctx = &progress};
-    muga_status st = cmd_resolve(name, &path, err);
-    if (!st)
-        st = llm_local_open(path, name, &options, &o->model, err);
+    muga_status st = cmd_open_llm(name, name, &options, &o->model, err);
     cmd_progress_finish(&progress);
-    free(path);
     return st;
 }
 

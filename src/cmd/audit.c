@@ -157,19 +157,15 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
     free(r->key);
     r->model = NULL;
     r->key = NULL;
-    char *path = NULL;
     llm_local_options o = {.n_ctx = (uint32_t)n_ctx,
                            .n_threads = (int)r->n_threads,
                            .isa = -1,
                            .exact = !strcmp(act, "f32"),
                            .kv_f32 = !strcmp(kv, "f32")};
-    muga_status st = cmd_resolve(r->model_path ? r->model_path : name, &path, err);
-    if (!st)
-        st = llm_local_open(path, name, &o, &r->model, err);
+    muga_status st = cmd_open_llm(r->model_path ? r->model_path : name, name, &o, &r->model, err);
     if (!st)
         r->key = str_take(&key);
     str_release(&key);
-    free(path);
     return st;
 }
 

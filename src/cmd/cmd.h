@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "hub/hub.h"
+#include "llm/llm.h"
 #include "os/os.h"
 #include "store/store.h"
 
@@ -113,6 +114,9 @@ MUGA_MUST_USE muga_status cmd_hub(hub *out, muga_error *err);
 MUGA_MUST_USE muga_status cmd_open_store(bool must_exist, store **out, muga_error *err);
 /* MODEL (path or store name) -> file path, malloc'ed. */
 MUGA_MUST_USE muga_status cmd_resolve(const char *model, char **path, muga_error *err);
+/* MODEL opened for chat or agents, under the name that evidence gives it. */
+MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, llm_local_options *o, llm **out,
+                                       muga_error *err);
 /* NAME of an agent -> folder, malloc'ed: a path if it holds '/', else $MUGA_HOME/agents/NAME, else ./agents/NAME,
  * else beside the program (build tree) or under the installed data folder. */
 MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err);

@@ -57,6 +57,22 @@ muga_status cmd_resolve(const char *model, char **path, muga_error *err) {
     return st;
 }
 
+muga_status cmd_open_llm(const char *model, const char *name, llm_local_options *o, llm **out, muga_error *err) {
+    hub h = {.files = &os_system()->files};
+    char *path = NULL;
+    bool in_store = !hub_is_path(model);
+    muga_status st = in_store ? cmd_hub(&h, err) : MUGA_OK;
+    if (!st)
+        st = hub_resolve(&h, model, &path, err);
+    if (!st) {
+        o->sha256 = in_store ? hub_vouched_sha256(&h, path) : NULL;
+        st = llm_local_open(path, name, o, out, err);
+    }
+    free(path);
+    hub_close(&h);
+    return st;
+}
+
 /* ---- agents ---- */
 
 typedef struct places {

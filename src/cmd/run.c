@@ -169,15 +169,6 @@ static muga_status read_stdin(str *out, muga_error *err) {
     return str_status(out, err, "prompt");
 }
 
-static muga_status open_model(const char *name, const llm_local_options *o, llm **out, muga_error *err) {
-    char *path = NULL;
-    muga_status st = cmd_resolve(name, &path, err);
-    if (!st)
-        st = llm_local_open(path, name, o, out, err);
-    free(path);
-    return st;
-}
-
 static int answer_prompt(chat *c, const cmd_positional *p, bool verbose) {
     str prompt;
     muga_error err = {0};
@@ -237,7 +228,7 @@ int cmd_run(int argc, char **argv) {
         o.on_progress_ctx = &progress;
     }
     bool interactive = p.n == 1 && cmd_is_terminal(STDIN_FILENO);
-    muga_status st = open_model(p.v[0], &o, &c.model, &err);
+    muga_status st = cmd_open_llm(p.v[0], p.v[0], &o, &c.model, &err);
     cmd_progress_finish(&progress);
     if (!st)
         st = chat_reset(&c, &err);

@@ -27,17 +27,9 @@ void local_digest_row(void *digest, uint32_t pos, const float *logits) {
 
 /* ---- the model's identity ---- */
 
-/* A blob of the store carries its digest in its name; any other file is read through once. */
-static void model_digest(local *l) {
-    static const char mark[] = "blobs/sha256-";
-    const char *blob = strstr(l->path, mark);
+/* The file is read through once, unless the store vouches for its digest. */
+static void read_model_digest(local *l) {
     uint8_t bytes[SHA256_BYTES];
-    while (blob && strstr(blob + 1, mark))
-        blob = strstr(blob + 1, mark);
-    if (blob && strlen(blob) == sizeof mark - 1 + 64 && hex_parse(blob + sizeof mark - 1, 64, bytes)) {
-        hex_write(bytes, sizeof bytes, l->model_sha256);
-        return;
-    }
     const os_map *map = gguf_map(engine_file(l->engine));
     sha256 h;
     sha256_init(&h);
@@ -50,9 +42,11 @@ static void model_digest(local *l) {
     hex_write(bytes, sizeof bytes, l->model_sha256);
 }
 
-static void identify(local *l) {
+/* Digests of the model and its template. The file must still be the one that was loaded: what it holds now would be
+ * hashed, and an embedding that stays in the file is read at every step. */
+static muga_status identify(local *l, muga_error *err) {
     if (!l->model_sha256[0])
-        model_digest(l);
+        read_model_digest(l);
     if (!l->template_sha256[0]) {
         bool fallback;
         uint8_t bytes[SHA256_BYTES];
@@ -60,6 +54,10 @@ static void identify(local *l) {
         sha256_of(source.p, source.n, bytes);
         hex_write(bytes, sizeof bytes, l->template_sha256);
     }
+    muga_status st = os_map_check(gguf_map(engine_file(l->engine)), l->path, err);
+    if (st)
+        l->model_sha256[0] = 0;
+    return st;
 }
 
 /* ---- writing ---- */
@@ -155,7 +153,9 @@ static bool add_labels(json_t *evidence, const local_evidence *e) {
 }
 
 muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err) {
-    identify(l);
+    muga_status st = identify(l, err);
+    if (st)
+        return st;
     const engine_options *o = engine_get_options(l->engine);
     uint8_t bytes[SHA256_BYTES];
     char logits[SHA256_HEX];
@@ -286,7 +286,9 @@ static muga_status compare_text(const char *key, const json_t *was, const json_t
 
 /* What must be the same before recomputing makes sense. */
 static muga_status check_origin(local *l, const json_t *evidence, muga_error *err) {
-    identify(l);
+    muga_status st = identify(l, err);
+    if (st)
+        return st;
     const engine_options *o = engine_get_options(l->engine);
     const json_t *settings = json_object_get(evidence, "settings"), *origin = json_object_get(evidence, "model");
     json_t *now = json_pack("{s:s, s:s, s:s, s:s, s:s}", "arithmetic", KERNEL_ARITHMETIC, "template_sha256",
@@ -294,7 +296,7 @@ static muga_status check_origin(local *l, const json_t *evidence, muga_error *er
                             o->kv_f32 ? "f32" : "f16");
     if (!now)
         return error_nomem(err, "the replay");
-    muga_status st = compare_text("arithmetic", evidence, now, err);
+    st = compare_text("arithmetic", evidence, now, err);
     if (!st)
         st = compare_text("sha256", origin, now, err);
     if (!st)

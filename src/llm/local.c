@@ -287,6 +287,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->name = mem_copy_string(name);
     l->path = mem_copy_string(path);
     l->base.name = l->name;
+    if (o->sha256)
+        memcpy(l->model_sha256, o->sha256, SHA256_HEX - 1);
     muga_status st = l->name && l->path ? MUGA_OK : error_nomem(err, "the model");
     engine_options eo = {.n_threads = o->n_threads,
                          .isa = o->isa,

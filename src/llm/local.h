@@ -19,7 +19,7 @@ typedef struct local {
     char *name, *path;
     local_slot slots[LOCAL_SLOTS];
     uint64_t tick;
-    char model_sha256[SHA256_HEX]; /* "" until evidence is first wanted */
+    char model_sha256[SHA256_HEX]; /* from the store, or "" until evidence is first wanted */
     char template_sha256[SHA256_HEX];
     span *controls; /* [n_control] names of the control tokens */
     uint32_t n_control;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "llm/llm.h"
 #include "model/tokenizer.h"
+#include "os/os.h"
 
 #include <stdio.h>
 
@@ -261,6 +262,57 @@ static void evidence_replays_and_forged_evidence_does_not(void **state) {
     llm_free(other);
 }
 
+/* A copy of the small model at `relative`; valid until the program ends. */
+static const char *copy_of_tiny(const char *relative) {
+    const os_files *files = &os_system()->files;
+    str bytes = STR_INIT;
+    muga_error err = {0};
+    const char *path = scratch_path(relative);
+    assert_ok(os_read_file(files, source_path("tests/data/tiny.gguf"), 1 << 24, &bytes, &err), &err);
+    assert_ok(os_write_file_atomic(files, path, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    return path;
+}
+
+static llm *open_with_digest(const char *path, const char *digest) {
+    llm *m = NULL;
+    muga_error err = {0};
+    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 1024, .sha256 = digest};
+    assert_ok(llm_local_open(path, "tiny", &o, &m, &err), &err);
+    return m;
+}
+
+/* A name is no proof: only the store's word (or reading the file) says what a file holds. */
+static void evidence_names_the_bytes_that_were_loaded(void **state) {
+    (void)state;
+    static const char zeros[] = "0000000000000000000000000000000000000000000000000000000000000000";
+    const os_files *files = &os_system()->files;
+    json_t *messages = one_message("hello");
+    llm_request q = request_of(messages);
+    muga_error err = {0};
+    char relative[100];
+    assert_ok(files->mkdirs(files->self, scratch_path("blobs"), &err), &err);
+    snprintf(relative, sizeof relative, "blobs/sha256-%s", zeros);
+    const char *path = copy_of_tiny(relative);
+    llm *vouched = open_with_digest(path, zeros), *read = open_with_digest(path, NULL);
+    llm_reply a = complete(vouched, &q), b = complete(read, &q);
+    assert_string_equal(json_get_string(json_object_get(a.evidence, "model"), "sha256"), zeros);
+    assert_string_not_equal(json_get_string(json_object_get(b.evidence, "model"), "sha256"), zeros);
+    assert_status(llm_replay(read, a.evidence, &err), MUGA_E_NEGATIVE, &err, "sha256");
+    llm_reply_release(&a);
+    llm_reply_release(&b);
+
+    FILE *f = fopen(path, "a");
+    assert_non_null(f);
+    assert_int_equal(fputc('x', f), 'x');
+    assert_int_equal(fclose(f), 0);
+    assert_status(llm_complete(vouched, &q, &a, &err), MUGA_E_ENV, &err, "written to");
+    assert_status(llm_complete(read, &q, &b, &err), MUGA_E_ENV, &err, "written to");
+    llm_free(vouched);
+    llm_free(read);
+    json_decref(messages);
+}
+
 static bool cancel_third(void *ctx, const char *p, size_t n) {
     (void)p;
     (void)n;
@@ -386,6 +438,7 @@ int main(void) {
         cmocka_unit_test(a_prompt_longer_than_the_context_names_both_numbers),
         cmocka_unit_test(what_was_asked_before_changes_no_answer),
         cmocka_unit_test(evidence_replays_and_forged_evidence_does_not),
+        cmocka_unit_test(evidence_names_the_bytes_that_were_loaded),
         cmocka_unit_test(a_cancelled_answer_replays_too),
         cmocka_unit_test(grounded_answers_and_their_evidence),
         cmocka_unit_test(scores_replay_to_the_bit),
