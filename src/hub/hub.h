@@ -19,8 +19,8 @@ void hub_close(hub *h);
 bool hub_is_path(const char *model);
 /* The file of a model: *path is malloc'ed. MUGA_E_NOT_FOUND says what is there. */
 MUGA_MUST_USE muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error *err);
-/* The 64 hex digits in the name of one of the store's own blobs, which points into path; NULL for any other file. That a
- * blob's content is what its name says is checked when it is added, and by `muga doctor`. */
+/* The 64 hex digits in the name of one of the store's own blobs, which points into path; NULL for any other file. That
+ * a blob's content is what its name says is checked when it is added, and by `muga doctor`. */
 const char *hub_vouched_sha256(const hub *h, const char *path);
 /* Array of manifests (objects plus "modified_ms"), sorted by name; new reference. */
 MUGA_MUST_USE muga_status hub_list(const hub *h, json_t **out, muga_error *err);
