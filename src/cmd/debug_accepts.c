@@ -1,6 +1,5 @@
 /* muga debug accepts: can a constraint produce exactly this text? Byte by byte, or through a model's token masks. */
-#include "cmd/cmd.h"
-#include "constrain/constrain.h"
+#include "cmd/debug_schema.h"
 #include "gguf/gguf.h"
 #include "model/tokenizer.h"
 
@@ -8,9 +7,10 @@ typedef struct accept_job {
     tokenizer *tok; /* NULL: bytes */
     constrain_trie *trie;
     uint64_t *mask;
+    json_t *documents; /* NULL: none */
 } accept_job;
 
-static muga_status compile(const json_t *in, constrain_grammar **out, muga_error *err) {
+static muga_status compile(const accept_job *job, const json_t *in, constrain_grammar **out, muga_error *err) {
     const json_t *schema = json_object_get(in, "schema"), *gbnf = json_object_get(in, "gbnf");
     const char *regex = json_get_string(in, "regex");
     constrain_options options = {0};
@@ -23,7 +23,7 @@ static muga_status compile(const json_t *in, constrain_grammar **out, muga_error
         return constrain_compile_gbnf(json_string_value(gbnf), json_string_length(gbnf), out, err);
     if (!schema)
         return error_set(err, MUGA_E_INPUT, "\"gbnf\" and \"regex\" must be strings");
-    muga_status st = constrain_parse_draft(json_object_get(in, "draft"), &options.draft, err);
+    muga_status st = debug_schema_options(in, job->documents, &options.draft, &options.documents, err);
     return st == MUGA_OK ? constrain_compile_schema(schema, &options, out, err) : st;
 }
 
@@ -74,7 +74,7 @@ static muga_status handle(void *ctx, const json_t *in, json_t **out, muga_error 
     bool yes = false;
     if (!json_is_string(text))
         return error_set(err, MUGA_E_INPUT, "a line needs \"text\", a string");
-    muga_status st = compile(in, &g, err);
+    muga_status st = compile(job, in, &g, err);
     if (st != MUGA_OK)
         return st;
     const char *p = json_string_value(text);
@@ -112,16 +112,19 @@ static muga_status open_model(const char *name, accept_job *job, muga_error *err
 }
 
 int cmd_debug_accepts(int argc, char **argv) {
+    const char *remotes = NULL;
+    const cmd_option options[] = {DEBUG_SCHEMA_REMOTES(&remotes)};
     cmd_positional p = {.max = 1};
     accept_job job = {0};
     muga_error err = {0};
-    int code = cmd_parse("debug accepts", NULL, 0, argc, argv, &p);
+    int code = cmd_parse("debug accepts", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
-    if (p.n == 1 && open_model(p.v[0], &job, &err) != MUGA_OK)
-        code = cmd_fail(&err);
-    else
-        code = cmd_jsonl(handle, &job);
+    muga_status st = debug_schema_load(remotes, &job.documents, &err);
+    if (st == MUGA_OK && p.n == 1)
+        st = open_model(p.v[0], &job, &err);
+    code = st == MUGA_OK ? cmd_jsonl(handle, &job) : cmd_fail(&err);
+    json_decref(job.documents);
     constrain_trie_free(job.trie);
     tokenizer_free(job.tok);
     free(job.mask);

@@ -53,8 +53,9 @@ static const cmd_verb debug_verbs[] = {
     {"logits", "logits MODEL --ids LIST -o FILE", "logits as raw f32", NULL, cmd_debug_logits},
     {"greedy", "greedy MODEL --ids LIST -n N", "greedy ids", NULL, cmd_debug_greedy},
     {"template", "template MODEL-or-FILE.jinja", "JSON lines of contexts -> texts", NULL, cmd_debug_template},
-    {"accepts", "accepts [MODEL]", "JSON lines of schemas and texts -> verdicts", NULL, cmd_debug_accepts},
-    {"validate", "validate", "JSON lines of schemas and data -> verdicts", NULL, cmd_debug_validate}};
+    {"accepts", "accepts [MODEL] [--remotes FILE]", "JSON lines of schemas and texts -> verdicts", NULL,
+     cmd_debug_accepts},
+    {"validate", "validate [--remotes FILE]", "JSON lines of schemas and data -> verdicts", NULL, cmd_debug_validate}};
 
 static void print_overview(FILE *out) {
     fprintf(out, "muga runs agents on small language models, on this machine.\n\nusage: muga VERB ...\n\n");

@@ -34,7 +34,8 @@ typedef struct constrain_options {
     constrain_draft draft;
     const constrain_source *sources; /* a "from" without its source given here: no value exists */
     size_t n_sources;
-    bool free_whitespace; /* false: compact */
+    bool free_whitespace;    /* false: compact */
+    const json_t *documents; /* what $ref may lead to beside the schema itself: an object, address -> schema; or NULL */
 } constrain_options;
 
 typedef struct constrain_grammar constrain_grammar;
@@ -85,6 +86,7 @@ uint32_t constrain_tokens_to_close(constrain_state *s, const constrain_trie *t);
 typedef struct constrain_validate_options {
     constrain_draft draft;
     bool formats;
+    const json_t *documents; /* as in constrain_options */
 } constrain_validate_options;
 /* MUGA_OK: valid. MUGA_E_NEGATIVE: not; err names the JSON pointer and the keyword. MUGA_E_INPUT: the schema itself is
  * unusable. */

@@ -542,11 +542,14 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
     f.leaves = mem_alloc_array(LEAF_SLOTS, sizeof *f.leaves);
     muga_status st = f.synthetic && f.leaves ? MUGA_OK : error_nomem(&own, "a schema");
     if (st == MUGA_OK)
-        st = schema_index_init(&f.index, schema, f.options->draft, &own);
+        st = schema_index_init(&f.index, schema, f.options->draft, f.options->documents, &own);
     if (st == MUGA_OK)
         st = front_schema_rule(&f, schema, &root);
     for (uint32_t i = 0; i < f.n_goals && st == MUGA_OK; i++)
         st = build_goal(&f, i);
+    for (uint32_t i = 0; i < f.index.n_resources && st == MUGA_OK; i++)
+        if (f.index.resources[i].asserts_nothing)
+            st = error_set(&own, MUGA_E_INPUT, "schema: its \"$vocabulary\" leaves validation out; decode without it");
     if (st == MUGA_OK) {
         f.g.root = root;
         st = grammar_new(&f.g, NULL, out, &own);

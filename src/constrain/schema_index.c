@@ -1,119 +1,12 @@
 /* References of a schema document. Owns: the list of resources ($id), anchors, and which resource a subschema is in.
- * Refuses: references that lead nowhere (the document is not fetched from elsewhere), nesting past JSON_MAX_DEPTH.
+ * Refuses: references that lead nowhere (nothing is fetched; documents from elsewhere are given with the schema),
+ * vocabularies that are required and not known, nesting past JSON_MAX_DEPTH.
  * Idea: one walk over the places where the drafts put subschemas; a JSON pointer that leads elsewhere is walked when
- * it is met. URIs by RFC 3986, section 5.2. */
+ * it is met. */
 #include "constrain/schema_index.h"
 
 #include "base/hash.h"
-
-/* ---- URIs ---- */
-typedef struct uri {
-    span scheme, authority, path, query;
-    bool has_scheme, has_authority, has_query;
-} uri;
-
-static uri uri_split(span s) {
-    uri u = {0};
-    size_t i = 0;
-    while (i < s.n && s.p[i] != ':' && s.p[i] != '/' && s.p[i] != '?')
-        i++;
-    if (i < s.n && s.p[i] == ':' && i > 0) {
-        u.scheme = span_of(s.p, i);
-        u.has_scheme = true;
-        s = span_of(s.p + i + 1, s.n - i - 1);
-    }
-    if (s.n >= 2 && s.p[0] == '/' && s.p[1] == '/') {
-        i = 2;
-        while (i < s.n && s.p[i] != '/' && s.p[i] != '?')
-            i++;
-        u.authority = span_of(s.p + 2, i - 2);
-        u.has_authority = true;
-        s = span_of(s.p + i, s.n - i);
-    }
-    i = 0;
-    while (i < s.n && s.p[i] != '?')
-        i++;
-    u.path = span_of(s.p, i);
-    if (i < s.n) {
-        u.has_query = true;
-        u.query = span_of(s.p + i + 1, s.n - i - 1);
-    }
-    return u;
-}
-
-/* RFC 3986, 5.2.4, on whole segments. */
-static void append_without_dots(str *out, const char *p, size_t n) {
-    size_t base = out->len;
-    for (size_t i = 0; i < n;) {
-        size_t k = i + (p[i] == '/');
-        size_t end = k;
-        while (end < n && p[end] != '/')
-            end++;
-        span seg = span_of(p + k, end - k);
-        bool last = end >= n;
-        if (span_equal_string(seg, ".") || span_equal_string(seg, "..")) {
-            if (seg.n == 2) {
-                while (out->len > base && out->data[out->len - 1] != '/')
-                    str_truncate(out, out->len - 1);
-                if (out->len > base)
-                    str_truncate(out, out->len - 1);
-            }
-            if (last)
-                str_append_c(out, '/');
-        } else {
-            str_append(out, p + i, end - i);
-        }
-        i = end;
-    }
-}
-
-static void uri_resolve(span base, span ref, str *out) {
-    uri b = uri_split(base), r = uri_split(ref);
-    uri t = r;
-    str path = STR_INIT;
-    if (!r.has_scheme) {
-        t.scheme = b.scheme;
-        t.has_scheme = b.has_scheme;
-        if (!r.has_authority) {
-            t.authority = b.authority;
-            t.has_authority = b.has_authority;
-            if (r.path.n == 0) {
-                str_append(&path, b.path.p, b.path.n);
-                if (!r.has_query)
-                    t.query = b.query, t.has_query = b.has_query;
-            } else if (r.path.p[0] != '/') {
-                size_t slash = b.path.n;
-                while (slash > 0 && b.path.p[slash - 1] != '/')
-                    slash--;
-                str_append(&path, b.path.p, slash);
-                if (slash == 0 && b.has_authority)
-                    str_append_c(&path, '/');
-                str_append(&path, r.path.p, r.path.n);
-            } else {
-                str_append(&path, r.path.p, r.path.n);
-            }
-        } else {
-            str_append(&path, r.path.p, r.path.n);
-        }
-    } else {
-        str_append(&path, r.path.p, r.path.n);
-    }
-    if (t.has_scheme) {
-        str_append(out, t.scheme.p, t.scheme.n);
-        str_append_c(out, ':');
-    }
-    if (t.has_authority) {
-        str_append_s(out, "//");
-        str_append(out, t.authority.p, t.authority.n);
-    }
-    append_without_dots(out, str_get(&path), path.len);
-    if (t.has_query) {
-        str_append_c(out, '?');
-        str_append(out, t.query.p, t.query.n);
-    }
-    out->failed |= path.failed;
-    str_release(&path);
-}
+#include "constrain/uri.h"
 
 /* ---- the index ---- */
 
@@ -169,13 +62,67 @@ static muga_status anchor_add(schema_index *x, schema_anchor a, muga_error *err)
     return MUGA_OK;
 }
 
-static constrain_draft draft_of(const json_t *schema, constrain_draft otherwise) {
-    const char *s = json_get_string(schema, "$schema");
-    if (!s)
-        return otherwise;
-    if (strstr(s, "draft-07") || strstr(s, "draft-06") || strstr(s, "draft-04"))
-        return CONSTRAIN_DRAFT_7;
-    return CONSTRAIN_DRAFT_2020_12;
+/* ---- drafts and vocabularies ---- */
+
+/* A document given with the schema; an address counts with and without an empty fragment. */
+static const json_t *document_at(const schema_index *x, const char *address, size_t n) {
+    void *it = x->documents ? json_object_iter((json_t *)(uintptr_t)x->documents) : NULL;
+    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)x->documents, it)) {
+        const char *key = json_object_iter_key(it);
+        if (strcspn(key, "#") == n && memcmp(key, address, n) == 0 && (key[n] == 0 || key[n + 1] == 0))
+            return json_object_iter_value(it);
+    }
+    return NULL;
+}
+
+static bool names_draft(const char *uri, constrain_draft *out) {
+    *out = CONSTRAIN_DRAFT_7;
+    if (strstr(uri, "draft-07") || strstr(uri, "draft-06") || strstr(uri, "draft-04"))
+        return true;
+    *out = CONSTRAIN_DRAFT_2020_12;
+    return strstr(uri, "2020-12") || strstr(uri, "2019-09") || strstr(uri, "json-schema.org/schema");
+}
+
+/* By $schema; a schema of schemas that isn't one of the drafts' own says by its own $schema which it extends. */
+static constrain_draft draft_of(const schema_index *x, const json_t *schema, constrain_draft otherwise) {
+    for (int i = 0; i < 8; i++) {
+        const char *uri = json_get_string(schema, "$schema");
+        constrain_draft d;
+        if (!uri)
+            return otherwise;
+        if (names_draft(uri, &d))
+            return d;
+        const json_t *next = document_at(x, uri, strcspn(uri, "#"));
+        if (!next || next == schema)
+            return otherwise;
+        schema = next;
+    }
+    return otherwise;
+}
+
+static muga_status read_vocabulary(const schema_index *x, schema_resource *r, muga_error *err) {
+    static const char prefix[] = "https://json-schema.org/draft/2020-12/vocab/";
+    static const char *const known[] = {"core",      "applicator",        "unevaluated",      "validation",
+                                        "meta-data", "format-annotation", "format-assertion", "content"};
+    const char *uri = json_get_string(r->root, "$schema");
+    const json_t *v = uri ? json_object_get(document_at(x, uri, strcspn(uri, "#")), "$vocabulary") : NULL;
+    void *it = v ? json_object_iter((json_t *)(uintptr_t)v) : NULL;
+    r->asserts_nothing = it && r->draft != CONSTRAIN_DRAFT_7;
+    for (; it && r->draft != CONSTRAIN_DRAFT_7; it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
+        const char *key = json_object_iter_key(it);
+        const char *name = strncmp(key, prefix, sizeof prefix - 1) == 0 ? key + sizeof prefix - 1 : "";
+        size_t i = 0;
+        while (i < ARRAY_LEN(known) && strcmp(known[i], name) != 0)
+            i++;
+        if (i == ARRAY_LEN(known) && json_is_true(json_object_iter_value(it)))
+            return error_set(err, MUGA_E_INPUT, "schema: the vocabulary \"%.120s\" is required and not known", key);
+        if (strcmp(name, "validation") == 0)
+            r->asserts_nothing = false;
+        r->asserts_formats |= strcmp(name, "format-assertion") == 0;
+    }
+    if (uri && strstr(uri, "2019-09") && json_object_get(r->root, "$recursiveRef"))
+        return error_set(err, MUGA_E_INPUT, "schema: \"$recursiveRef\" is of draft 2019-09; write \"$dynamicRef\"");
+    return MUGA_OK;
 }
 
 muga_status constrain_parse_draft(const json_t *name, constrain_draft *out, muga_error *err) {
@@ -192,8 +139,9 @@ muga_status constrain_parse_draft(const json_t *name, constrain_draft *out, muga
     return MUGA_OK;
 }
 
-static muga_status resource_add(schema_index *x, const json_t *root, const char *id, uint32_t parent, uint32_t *out,
-                                muga_error *err) {
+/* base: what `id` is relative to; parent: whose draft counts where the schema doesn't say. */
+static muga_status resource_add(schema_index *x, const json_t *root, const char *id, const char *base, uint32_t parent,
+                                uint32_t *out, muga_error *err) {
     if (x->n_resources == x->cap_resources) {
         uint32_t cap = x->cap_resources ? x->cap_resources * 2 : 4;
         schema_resource *v = mem_resize_array(x->resources, cap, sizeof *v);
@@ -202,15 +150,18 @@ static muga_status resource_add(schema_index *x, const json_t *root, const char 
         x->resources = v;
         x->cap_resources = cap;
     }
-    span base = span_of_string(x->n_resources ? x->resources[parent].uri : "");
     str text = STR_INIT;
-    uri_resolve(base, span_of(id, strcspn(id, "#")), &text);
-    char *text_copy = text.failed ? NULL : arena_copy_bytes(&x->a, str_get(&text), text.len);
+    uri_resolve(span_of_string(base), span_of(id, strcspn(id, "#")), &text);
+    schema_resource r = {.root = root,
+                         .draft = draft_of(x, root, x->n_resources ? x->resources[parent].draft : x->draft)};
+    r.uri = text.failed ? NULL : arena_copy_bytes(&x->a, str_get(&text), text.len);
     str_release(&text);
-    if (!text_copy)
+    if (!r.uri)
         return error_nomem(err, "a schema");
-    constrain_draft d = draft_of(root, x->n_resources ? x->resources[parent].draft : x->draft);
-    x->resources[x->n_resources] = (schema_resource){root, text_copy, d, 0};
+    muga_status st = read_vocabulary(x, &r, err);
+    if (st != MUGA_OK)
+        return st;
+    x->resources[x->n_resources] = r;
     *out = x->n_resources++;
     return MUGA_OK;
 }
@@ -280,10 +231,10 @@ static muga_status walk(schema_index *x, const json_t *schema, uint32_t resource
         return error_set(err, MUGA_E_LIMIT, "schema: nests deeper than %d", JSON_MAX_DEPTH);
     muga_status st = MUGA_OK;
     const char *id = json_get_string(schema, "$id");
-    bool draft7 = draft_of(schema, x->resources[resource].draft) == CONSTRAIN_DRAFT_7;
+    bool draft7 = draft_of(x, schema, x->resources[resource].draft) == CONSTRAIN_DRAFT_7;
     bool only_ref = draft7 && json_get_string(schema, "$ref");
     if (id && !only_ref && id[0] != '#' && schema != x->resources[resource].root) {
-        st = resource_add(x, schema, id, resource, &resource, err);
+        st = resource_add(x, schema, id, x->resources[resource].uri, resource, &resource, err);
         if (st != MUGA_OK)
             return st;
     }
@@ -300,15 +251,21 @@ static muga_status walk(schema_index *x, const json_t *schema, uint32_t resource
     return st == MUGA_OK ? walk_children(x, schema, resource, depth, err) : st;
 }
 
-muga_status schema_index_init(schema_index *x, const json_t *schema, constrain_draft draft, muga_error *err) {
+/* The $id of a document: in draft 7 nothing counts beside $ref. */
+static const char *own_id(const schema_index *x, const json_t *schema, constrain_draft otherwise) {
+    const char *id = json_get_string(schema, "$id");
+    bool only_ref = draft_of(x, schema, otherwise) == CONSTRAIN_DRAFT_7 && json_get_string(schema, "$ref");
+    return id && !only_ref ? id : "";
+}
+
+muga_status schema_index_init(schema_index *x, const json_t *schema, constrain_draft draft, const json_t *documents,
+                              muga_error *err) {
     memset(x, 0, sizeof *x);
     arena_init(&x->a, (size_t)64 << 20);
-    x->draft = draft_of(schema, draft);
-    const char *id = json_get_string(schema, "$id");
-    if (id && x->draft == CONSTRAIN_DRAFT_7 && json_get_string(schema, "$ref"))
-        id = NULL;
+    x->documents = documents;
+    x->draft = draft_of(x, schema, draft);
     uint32_t root;
-    muga_status st = resource_add(x, schema, id ? id : "", 0, &root, err);
+    muga_status st = resource_add(x, schema, own_id(x, schema, draft), "", 0, &root, err);
     if (st == MUGA_OK)
         st = walk(x, schema, root, 0, err);
     if (st != MUGA_OK)
@@ -384,22 +341,39 @@ static const json_t *follow_pointer(const schema_index *x, const json_t *at, con
 
 static uint32_t resource_find(const schema_index *x, const char *address) {
     for (uint32_t i = 0; i < x->n_resources; i++)
-        if (strcmp(x->resources[i].uri, address) == 0)
+        if (strcmp(x->resources[i].uri, address) == 0 ||
+            (x->resources[i].at && strcmp(x->resources[i].at, address) == 0))
             return i;
     return UINT32_MAX;
 }
 
-static muga_status load_metaschema(schema_index *x, const char *address, uint32_t *found, muga_error *err) {
-    const char *text = metaschema_text(address);
+/* The schema of schemas, or the document given with the schema, of that address. *found stays: there is none. */
+static muga_status load_document(schema_index *x, const char *address, uint32_t *found, muga_error *err) {
+    const json_t *given = document_at(x, address, strlen(address));
+    const char *text = given ? NULL : metaschema_text(address);
     json_t *v = NULL;
-    if (!x->loaded && !(x->loaded = json_array()))
+    muga_status st = MUGA_OK;
+    if (!given && !text)
+        return MUGA_OK;
+    if (given && !json_is_object(given) && !json_is_boolean(given))
+        return error_set(err, MUGA_E_INPUT, "schema: the document \"%.120s\" must be an object or a boolean", address);
+    if (text && !x->loaded && !(x->loaded = json_array()))
         return error_nomem(err, "a schema");
-    muga_status st = json_parse(text, strlen(text), "schema of schemas", &v, err);
-    if (st == MUGA_OK && json_array_append_new(x->loaded, v) != 0)
+    if (text)
+        st = json_parse(text, strlen(text), "schema of schemas", &v, err);
+    if (st == MUGA_OK && text && json_array_append_new(x->loaded, v) != 0)
         st = error_nomem(err, "a schema");
-    if (st == MUGA_OK)
-        st = resource_add(x, v, address, 0, found, err);
-    return st == MUGA_OK ? walk(x, v, *found, 0, err) : st;
+    if (st != MUGA_OK)
+        return st;
+    const json_t *root = given ? given : v;
+    char *at = arena_copy_bytes(&x->a, address, strlen(address));
+    if (!at)
+        return error_nomem(err, "a schema");
+    st = resource_add(x, root, own_id(x, root, x->draft), at, 0, found, err);
+    if (st != MUGA_OK)
+        return st;
+    x->resources[*found].at = at;
+    return walk(x, root, *found, 0, err);
 }
 
 muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char *ref, const json_t **out,
@@ -410,12 +384,10 @@ muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char 
     size_t hash = strcspn(ref, "#");
     const char *fragment = ref[hash] ? ref + hash + 1 : "";
     uri_resolve(span_of_string(x->resources[resource].uri), span_of(ref, hash), &text);
-    if (text.failed)
-        return error_nomem(err, "a schema");
-    uint32_t found = resource_find(x, str_get(&text));
-    muga_status st = MUGA_OK;
-    if (found == UINT32_MAX && metaschema_text(str_get(&text)))
-        st = load_metaschema(x, str_get(&text), &found, err);
+    muga_status st = str_status(&text, err, "a schema");
+    uint32_t found = st == MUGA_OK ? resource_find(x, str_get(&text)) : UINT32_MAX;
+    if (st == MUGA_OK && found == UINT32_MAX)
+        st = load_document(x, str_get(&text), &found, err);
     str_release(&text);
     if (st != MUGA_OK)
         return st;
@@ -430,7 +402,7 @@ muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char 
             *anchor = fragment;
     }
     if (!target || !(json_is_object(target) || json_is_boolean(target)))
-        return error_set(err, MUGA_E_INPUT, "schema: \"$ref\": \"%.120s\" leads to no schema in this document", ref);
+        return error_set(err, MUGA_E_INPUT, "schema: \"$ref\": \"%.120s\" leads to no schema here", ref);
     *out = target;
     return walk(x, target, found, 0, err);
 }

@@ -10,8 +10,11 @@
 typedef struct schema_resource {
     const json_t *root;
     char *uri;             /* absolute or "" ; no fragment */
+    char *at;              /* a document from elsewhere: the address it was given under; NULL otherwise */
     constrain_draft draft; /* never AUTO, except for a document that doesn't say */
     uint32_t n_dynamic;    /* dynamic anchors in it */
+    bool asserts_nothing;  /* its $vocabulary leaves validation out: type, bounds and the like are notes */
+    bool asserts_formats;  /* its $vocabulary has format-assertion */
 } schema_resource;
 
 typedef struct schema_anchor {
@@ -34,14 +37,16 @@ typedef struct schema_index {
     uint32_t n_anchors, cap_anchors;
     schema_place *places; /* open addressing by pointer; schema NULL: free */
     uint32_t n_places, cap_places;
-    constrain_draft draft; /* of the whole document */
-    bool unevaluated;      /* an unevaluated* keyword occurs */
-    json_t *loaded;        /* array of the schemas of schemas that were referred to */
+    constrain_draft draft;   /* of the whole document */
+    bool unevaluated;        /* an unevaluated* keyword occurs */
+    json_t *loaded;          /* array of the schemas of schemas that were referred to */
+    const json_t *documents; /* address -> schema, borrowed; NULL: none */
 } schema_index;
 
-/* `draft` counts where the document has no $schema. */
+/* `draft` counts where the document has no $schema. `documents`: what references may lead to beside the document
+ * itself (an object, address -> schema), borrowed until release; NULL: nothing. */
 MUGA_MUST_USE muga_status schema_index_init(schema_index *x, const json_t *schema, constrain_draft draft,
-                                            muga_error *err);
+                                            const json_t *documents, muga_error *err);
 void schema_index_release(schema_index *x);
 /* The resource a subschema belongs to (0, the document, where it is not known). */
 uint32_t schema_index_resource(const schema_index *x, const json_t *schema);

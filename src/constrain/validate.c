@@ -55,6 +55,7 @@ typedef struct call {
     const scope *scope;
     seen *seen;
     bool draft7;
+    bool asserts; /* false: its vocabulary leaves validation out */
 } call;
 
 static muga_status validate_at(run *r, const json_t *schema, const json_t *data, const place *at, const scope *sc,
@@ -388,6 +389,8 @@ static muga_status read_size(run *r, const json_t *schema, const char *keyword, 
 static muga_status check_size(run *r, const call *c, const char *min_key, const char *max_key, uint64_t n) {
     uint64_t limit;
     bool has;
+    if (!c->asserts)
+        return MUGA_OK;
     muga_status st = read_size(r, c->schema, min_key, &limit, &has);
     if (st == MUGA_OK && has && n < limit)
         return invalid(r, c, min_key, "too few or too short");
@@ -437,7 +440,7 @@ static muga_status check_string(run *r, const call *c) {
     size_t n = json_string_length(c->data);
     r->work -= MIN(r->work, n / 16);
     muga_status st = check_size(r, c, "minLength", "maxLength", utf8_count(p, n));
-    const json_t *v = json_object_get(c->schema, "pattern");
+    const json_t *v = c->asserts ? json_object_get(c->schema, "pattern") : NULL;
     if (st == MUGA_OK && v) {
         const dfa *d;
         if (!json_is_string(v))
@@ -450,7 +453,8 @@ static muga_status check_string(run *r, const call *c) {
         }
     }
     const char *format = json_get_string(c->schema, "format");
-    return st == MUGA_OK && r->formats && format ? check_format(r, c, format) : st;
+    bool asserted = r->formats || r->index->resources[c->scope->resource].asserts_formats;
+    return st == MUGA_OK && asserted && format ? check_format(r, c, format) : st;
 }
 
 /* ---- arrays ---- */
@@ -499,7 +503,7 @@ static muga_status check_contains(run *r, const call *c) {
     uint64_t min = 1, max = UINT64_MAX, n = 0;
     bool has;
     muga_status st = MUGA_OK;
-    if (!c->draft7) {
+    if (!c->draft7 && c->asserts) {
         st = read_size(r, c->schema, "minContains", &min, &has);
         if (st == MUGA_OK)
             st = read_size(r, c->schema, "maxContains", &max, &has);
@@ -541,7 +545,7 @@ static muga_status check_array(run *r, const call *c) {
         st = check_items(r, c);
     if (st == MUGA_OK)
         st = check_contains(r, c);
-    if (st == MUGA_OK && json_is_true(json_object_get(c->schema, "uniqueItems")))
+    if (st == MUGA_OK && c->asserts && json_is_true(json_object_get(c->schema, "uniqueItems")))
         st = check_unique(r, c);
     return st;
 }
@@ -549,7 +553,7 @@ static muga_status check_array(run *r, const call *c) {
 /* ---- objects ---- */
 
 static muga_status check_required(run *r, const call *c, const json_t *names, const char *keyword) {
-    if (!names)
+    if (!names || !c->asserts)
         return MUGA_OK;
     if (!json_is_array(names))
         return unusable(r, keyword, "must be an array of names");
@@ -690,10 +694,10 @@ static muga_status check_all(run *r, const call *c) {
     muga_status st = check_refs(r, c, &stop);
     if (st != MUGA_OK || stop)
         return st;
-    st = check_type(r, c);
-    if (st == MUGA_OK)
+    st = c->asserts ? check_type(r, c) : MUGA_OK;
+    if (st == MUGA_OK && c->asserts)
         st = check_values(r, c);
-    if (st == MUGA_OK && json_is_number(c->data))
+    if (st == MUGA_OK && c->asserts && json_is_number(c->data))
         st = check_number(r, c);
     else if (st == MUGA_OK && json_is_string(c->data))
         st = check_string(r, c);
@@ -727,6 +731,7 @@ static muga_status validate_at(run *r, const json_t *schema, const json_t *data,
     if (!sc || sc->resource != resource)
         c.scope = &inner;
     c.draft7 = schema_index_is_draft7(r->index, resource);
+    c.asserts = !r->index->resources[resource].asserts_nothing;
     seen own = {0};
     muga_status st = MUGA_OK;
     if (!se && r->index->unevaluated && size_of(data) > 0) {
@@ -758,7 +763,8 @@ muga_status constrain_validate(const json_t *schema, const json_t *data, const c
              .err = err};
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return error_set(err, MUGA_E_INPUT, "schema: must be an object or a boolean");
-    muga_status st = schema_index_init(&index, schema, options ? options->draft : CONSTRAIN_DRAFT_AUTO, err);
+    muga_status st = schema_index_init(&index, schema, options ? options->draft : CONSTRAIN_DRAFT_AUTO,
+                                       options ? options->documents : NULL, err);
     if (st != MUGA_OK)
         return st;
     place root = {NULL, NULL, 0};

@@ -344,7 +344,7 @@ muga_status constrain_grounded_values(const json_t *subschema, const constrain_s
     else if (!json_is_object(subschema) || !json_object_get(subschema, "from"))
         st = error_set(&own, MUGA_E_USAGE, "grounded values: the schema has no \"from\"");
     if (st == MUGA_OK)
-        st = schema_index_init(&f.index, subschema, CONSTRAIN_DRAFT_AUTO, &own);
+        st = schema_index_init(&f.index, subschema, CONSTRAIN_DRAFT_AUTO, NULL, &own);
     shape s = {0};
     json_t *values = NULL;
     if (st == MUGA_OK) {

@@ -94,12 +94,80 @@ static void schemas_that_cannot_be_read_are_the_schema_s_fault(void **state) {
     }
 }
 
+/* schema and documents -> verdict on data */
+static muga_status check_with(const char *schema, const char *documents, const char *data, muga_error *err) {
+    json_t *s = parse(schema), *d = parse(documents), *v = parse(data);
+    constrain_validate_options o = {.documents = d};
+    muga_status st = constrain_validate(s, v, &o, err);
+    json_decref(s);
+    json_decref(d);
+    json_decref(v);
+    return st;
+}
+
+static void references_lead_to_the_documents_given(void **state) {
+    (void)state;
+    static const char documents[] =
+        "{\"http://e.org/a/b.json\": {\"$defs\": {\"n\": {\"$ref\": \"../c/d.json#here\"}}, \"$ref\": \"#/$defs/n\"}, "
+        "\"http://e.org/c/d.json\": {\"$defs\": {\"i\": {\"$anchor\": \"here\", \"type\": \"integer\"}}}, "
+        "\"http://e.org/x.json#\": {\"$id\": \"http://e.org/y/z.json\", \"$ref\": \"w.json\"}, "
+        "\"http://e.org/y/w.json\": {\"type\": \"null\"}, \"http://e.org/loop\": {\"$ref\": \"loop\"}, "
+        "\"http://e.org/bad\": 7}";
+    static const struct {
+        const char *schema, *yes, *no;
+    } cases[] = {{"{\"$ref\": \"http://e.org/a/b.json\"}", "1", "\"x\""},
+                 {"{\"$id\": \"http://e.org/a/me.json\", \"$ref\": \"b.json#/$defs/n\"}", "1", "\"x\""},
+                 {"{\"$ref\": \"http://e.org/x.json\"}", "null", "1"}};
+    muga_error err = {0};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_ok(check_with(cases[i].schema, documents, cases[i].yes, &err), &err);
+        assert_int_equal(check_with(cases[i].schema, documents, cases[i].no, &err), MUGA_E_NEGATIVE);
+    }
+    assert_status(check_with("{\"$ref\": \"http://e.org/none\"}", documents, "1", &err), MUGA_E_INPUT, &err,
+                  "no schema");
+    assert_status(check_with("{\"$ref\": \"http://e.org/loop\"}", documents, "1", &err), MUGA_E_INPUT, &err,
+                  "without end");
+    assert_status(check_with("{\"$ref\": \"http://e.org/bad\"}", documents, "1", &err), MUGA_E_INPUT, &err,
+                  "e.org/bad");
+}
+
+static void a_schema_of_schemas_says_which_keywords_assert(void **state) {
+    (void)state;
+    static const char documents[] =
+        "{\"urn:notes\": {\"$schema\": \"https://json-schema.org/draft/2020-12/schema\", \"$vocabulary\": "
+        "{\"https://json-schema.org/draft/2020-12/vocab/applicator\": true, "
+        "\"https://json-schema.org/draft/2020-12/vocab/format-assertion\": true, \"urn:other\": false}}, "
+        "\"urn:strange\": {\"$vocabulary\": {\"urn:other\": true}}, "
+        "\"urn:old\": {\"$schema\": \"http://json-schema.org/draft-07/schema#\"}}";
+    muga_error err = {0};
+    const char *notes =
+        "{\"$schema\": \"urn:notes\", \"type\": \"null\", \"const\": 7, \"maximum\": 1, \"maxLength\": 1, "
+        "\"maxItems\": 1, "
+        "\"uniqueItems\": true, \"required\": [\"z\"], \"properties\": {\"no\": false}, \"format\": \"ipv4\", "
+        "\"contains\": true, "
+        "\"minContains\": 9}";
+    static const char *const yes[] = {"5", "\"1.2.3.4\"", "[2, 2]", "{\"a\": 1, \"b\": 2}"};
+    for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+        assert_ok(check_with(notes, documents, yes[i], &err), &err);
+    assert_int_equal(check_with(notes, documents, "{\"no\": 1}", &err), MUGA_E_NEGATIVE);
+    assert_int_equal(check_with(notes, documents, "\"1.2.3\"", &err), MUGA_E_NEGATIVE);
+    assert_status(check_with("{\"$schema\": \"urn:strange\"}", documents, "1", &err), MUGA_E_INPUT, &err, "urn:other");
+    assert_ok(check_with("{\"$schema\": \"urn:old\", \"items\": [{\"type\": \"null\"}]}", documents, "[null, 1]", &err),
+              &err);
+    assert_status(check_with("{\"$schema\": \"https://json-schema.org/draft/2019-09/schema\", "
+                             "\"$recursiveRef\": \"#\"}",
+                             documents, "1", &err),
+                  MUGA_E_INPUT, &err, "$recursiveRef");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_error_names_place_and_keyword),
         cmocka_unit_test(numbers_are_exact),
         cmocka_unit_test(formats_count_only_when_asked),
         cmocka_unit_test(schemas_that_cannot_be_read_are_the_schema_s_fault),
+        cmocka_unit_test(references_lead_to_the_documents_given),
+        cmocka_unit_test(a_schema_of_schemas_says_which_keywords_assert),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
