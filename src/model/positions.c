@@ -62,7 +62,7 @@ static void read_yarn(model_loader *l, kernel_rope *k, float factor, float *msca
     key_f32(l, "rope.scaling.yarn_beta_slow", KEY_ABOVE_0, 1e4f, &k->beta_slow);
     key_f32(l, "rope.scaling.yarn_attn_factor", KEY_ABOVE_0, 1e3f, &attn);
     *mscale *= attn;
-    if (factor > 1.0f)
+    if (factor > 1.0f && k->yarn > 0)
         *mscale *= (float)(0.1 * kernel_log((double)factor) + 1);
 }
 

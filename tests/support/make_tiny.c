@@ -164,8 +164,7 @@ out:
 
 /* ---- weights ---- */
 
-/* About normal, of variance 1: four uniforms, centred and scaled by sqrt(3). */
-static float random_value(rng *r) {
+float make_random(rng *r) {
     float sum = 0.0f;
     for (int i = 0; i < 4; i++)
         sum += (float)(rng_next(r) >> 40) * (1.0f / 16777216.0f);
@@ -182,7 +181,7 @@ static bool add_tensor(gguf_writer *w, arena *a, rng *r, const char *name, tenso
     if (!values || !blocks)
         return false;
     for (size_t i = 0; i < n; i++)
-        values[i] = rows == 1 ? 1.0f + 0.1f * random_value(r) : scale * random_value(r);
+        values[i] = rows == 1 ? 1.0f + 0.1f * make_random(r) : scale * make_random(r);
     if (type == TENSOR_F32)
         memcpy(blocks, values, n * sizeof values[0]);
     else

@@ -2,6 +2,7 @@
 #ifndef TESTS_MAKE_TINY_H
 #define TESTS_MAKE_TINY_H
 
+#include "base/rng.h"
 #include "base/str.h"
 
 /* Appends the GGUF file to out. Llama architecture, 2 layers, untied; random weights in Q4_1, Q8_0, F16 and F32; a
@@ -9,6 +10,9 @@
  * "<|im_start|>" (1),
  * "<|im_end|>" (2), and a chat template in their form. */
 MUGA_MUST_USE muga_status make_tiny(str *out, muga_error *err);
+
+/* About normal, of variance 1: four uniforms, centred and scaled by sqrt(3); exact on every machine. */
+float make_random(rng *r);
 
 enum {
     TINY_VOCAB = 416,
