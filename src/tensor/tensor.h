@@ -44,7 +44,8 @@ typedef struct tensor_traits {
     const char *name;     /* "Q4_1" */
     uint32_t block_elems; /* elements a block; 1 for plain types */
     uint32_t block_bytes;
-    /* Row codec: n elements, a multiple of block_elems. NULL where this version has none. Bit-equal to ggml's. */
+    /* Row codec: n elements, a multiple of block_elems. NULL where this version has none. Bit-equal to the format's
+     * reference; quantise rounds to nearest (tensor/quantise.h has the types that search). */
     void (*dequantise)(const void *blocks, float *out, size_t n);
     void (*quantise)(const float *in, void *blocks, size_t n);
 } tensor_traits;
