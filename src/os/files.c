@@ -1,5 +1,8 @@
 /* The real files, and reading a whole one over any table (output.c writes them whole). Refuses: reading devices, FIFOs
  * and sockets (they may block or never end); writing through them is allowed, for output to a terminal or a pipe. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* O_TMPFILE */
+#endif
 #include "base/mem.h"
 #include "os/os_private.h"
 
