@@ -269,7 +269,8 @@ static void settings_out_of_range_are_named(void **state) {
                   {offsetof(sampler_settings, top_p), "top_p"},
                   {offsetof(sampler_settings, min_p), "min_p"},
                   {offsetof(sampler_settings, repeat_penalty), "repeat"},
-                  {offsetof(sampler_settings, presence_penalty), "presence"}};
+                  {offsetof(sampler_settings, presence_penalty), "presence"},
+                  {offsetof(sampler_settings, frequency_penalty), "frequency"}};
     const float bad[] = {NAN, INFINITY, -INFINITY, -101.0f, 1e30f};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         for (size_t j = 0; j < ARRAY_LEN(bad); j++) {
