@@ -43,6 +43,14 @@ static int flags_of(os_mode mode) {
     return O_RDONLY | O_NONBLOCK;
 }
 
+int os_open(const char *path, int flags) {
+    int fd;
+    do { /* slow file systems (network, user space) can be interrupted */
+        fd = open(path, flags | O_CLOEXEC, 0666);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 muga_status os_files_open(void *self, const char *path, os_mode mode, os_file **out, muga_error *err) {
     (void)self;
     *out = NULL;
@@ -53,7 +61,7 @@ muga_status os_files_open(void *self, const char *path, os_mode mode, os_file **
     }
     memcpy(f->path, path, n_path);
     bool reading = mode == OS_READ;
-    f->fd = open(path, O_CLOEXEC | flags_of(mode), 0666);
+    f->fd = os_open(path, flags_of(mode));
     muga_status st = MUGA_OK;
     struct stat info;
     if (f->fd < 0) {
@@ -97,8 +105,12 @@ muga_status os_files_write(void *self, os_file *f, const void *p, size_t n, muga
 
 muga_status os_files_sync(void *self, os_file *f, muga_error *err) {
     (void)self;
+    int failed;
+    do {
+        failed = fsync(f->fd);
+    } while (failed && errno == EINTR);
     /* EINVAL: a terminal, a pipe, or a file system without the notion; there is nothing to make durable */
-    if (fsync(f->fd) != 0 && errno != EINVAL) {
+    if (failed && errno != EINVAL) {
         return os_error(err, errno, "sync", f->path);
     }
     return MUGA_OK;

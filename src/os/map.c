@@ -43,7 +43,7 @@ static muga_status map_descriptor(int fd, const char *path, os_map *out, muga_er
 
 muga_status os_map_open(const char *path, os_map *out, muga_error *err) {
     *out = (os_map){.fd = -1};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block before it is refused */
+    int fd = os_open(path, O_RDONLY | O_NONBLOCK); /* a FIFO must not block before it is refused */
     if (fd < 0) {
         return os_error(err, errno, "open", path);
     }

@@ -7,6 +7,9 @@
 /* "VERB 'path': REASON; REMEDY" with the status that fits errno (not found, bad input, memory, environment). */
 muga_status os_error(muga_error *err, int number, const char *verb, const char *path);
 
+/* open(2) with close-on-exec, once more when a signal interrupts it; new files get mode 0666 less the mask. */
+int os_open(const char *path, int flags);
+
 /* clock.c */
 int64_t os_clock_now_ms(void *self);
 uint64_t os_clock_monotonic_us(void *self);

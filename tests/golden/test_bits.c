@@ -1,0 +1,96 @@
+/* If this fails, a logit of a model made by others depends on the instruction set, the number of threads, how a prompt
+ * is cut into steps and batches, or whether its pages are shared: a decision made on one machine could not be replayed
+ * on another.
+ *
+ * The small model of unit/test_engine.c has few tensor types and one architecture; here each reference model is
+ * computed in both arithmetics, and every row of a prompt longer than a page must come out in the bits that the
+ * specification (`ref`, one thread, one piece) gives.
+ *
+ * ctest: slow (under sanitizers unit/test_engine and unit/test_architectures run instead) */
+#include "golden.h"
+
+#include "base/rng.h"
+
+#define N_IDS 70 /* into the second page */
+
+typedef struct way {
+    int n_threads;
+    uint32_t n_batch, part; /* rows of a batch; tokens of a step */
+    bool fork;              /* half of the prompt is computed in a session that is then forked and goes another way */
+} way;
+
+static void step(engine_session *s, const int32_t *ids, uint32_t n, golden_rows *rows) {
+    muga_error err = {0};
+    engine_item it = {
+        .session = s, .ids = ids, .n = n, .want = ENGINE_LOGITS_ALL, .on_logits = golden_keep, .on_logits_ctx = rows};
+    assert_ok(engine_step(engine_session_engine(s), &it, 1, &err), &err);
+}
+
+/* All rows, computed in one of the ways. */
+static golden_rows compute(const char *path, engine_options o, const way *w, const char *n_ctx, const int32_t *ids) {
+    engine *e = NULL;
+    engine_session *s = NULL, *fork = NULL;
+    muga_error err = {0};
+    o.n_threads = w->n_threads;
+    o.n_batch = w->n_batch;
+    assert_ok(engine_open(path, &o, &e, &err), &err);
+    golden_rows rows = {.n_vocab = engine_params(e)->n_vocab};
+    assert_ok(engine_session_new(e, (uint32_t)strtoul(n_ctx, NULL, 10), &s, &err), &err);
+    for (uint32_t at = 0; at < N_IDS; at += w->part) {
+        if (w->fork && !fork && at >= N_IDS / 2) {
+            assert_ok(engine_session_fork(s, &fork, &err), &err);
+            assert_ok(engine_session_feed(s, ids, 9, &err), &err);
+            engine_session_free(s);
+            s = fork;
+        }
+        step(s, ids + at, MIN(w->part, N_IDS - at), &rows);
+    }
+    engine_session_free(s);
+    engine_free(e);
+    return rows;
+}
+
+static void check_model(const char *model_name, const char *n_ctx) {
+    static const way plain = {1, 0, N_IDS, false};
+    static const way ways[] = {{1, 1, N_IDS, false}, {2, 33, N_IDS, true}, {3, 0, 7, true}, {5, 16, 31, false}};
+    char file[128], path[512];
+    int32_t ids[N_IDS];
+    snprintf(file, sizeof file, "golden/models/%s.gguf", model_name);
+    snprintf(path, sizeof path, "%s", shared_path(file));
+    rng r = {3};
+    for (int i = 0; i < N_IDS; i++)
+        ids[i] = (int32_t)rng_below(&r, 256); /* no reference vocabulary is smaller */
+    for (int exact = 0; exact < 2; exact++) {
+        engine_options o = {.isa = KERNEL_ISA_REF, .exact = exact, .kv_f32 = exact, .ids_only = true};
+        golden_rows want = compute(path, o, &plain, n_ctx, ids);
+        for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
+            o.isa = isa;
+            for (size_t i = 0; i < ARRAY_LEN(ways) && kernel_isa_available((kernel_isa)isa); i++) {
+                golden_rows got = compute(path, o, &ways[i], n_ctx, ids);
+                assert_int_equal(got.n, want.n);
+                if (memcmp(got.v, want.v, want.n * want.n_vocab * sizeof(float)) != 0)
+                    fail_msg("%s, %s, %s: %d threads, batches of %u, steps of %u give other bits", model_name,
+                             exact ? "float" : "int8", kernel_isa_name((kernel_isa)isa), ways[i].n_threads,
+                             ways[i].n_batch, ways[i].part);
+                free(got.v);
+            }
+        }
+        free(want.v);
+    }
+}
+
+static void every_way_of_computing_gives_the_same_bits(void **state) {
+    (void)state;
+    golden_table deviation = golden_table_read("golden/deviation.tsv");
+    golden_case c;
+    size_t n = 0;
+    for (; golden_case_at(&deviation, n, &c); n++)
+        check_model(c.model, c.n_ctx);
+    assert_true(n >= 20);
+    golden_table_free(&deviation);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_way_of_computing_gives_the_same_bits)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
