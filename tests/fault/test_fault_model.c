@@ -1,15 +1,17 @@
 /* Every allocation failed in turn while a model loads and a turn runs. If this failed, a machine short of memory would
  * crash, leak, or quietly give another answer; it must say that memory is out, and leave nothing behind.
  *
- * A run is: load the model, write a constrained answer with evidence, score labels, free all. It is repeated with its
- * nth allocation failing, n = 1, 2, ... until none is reached any more; whatever library the allocation is in. Where a
- * library does without (a regular expression that isn't compiled to machine code), the answer must be the same. */
+ * A run is: load the model, write a constrained answer with evidence, score labels, free all; or: chat. It is repeated
+ * with its nth allocation failing, n = 1, 2, ... until none is reached any more; whatever library the allocation is in.
+ * Where a library does without (a regular expression that isn't compiled to machine code), the answer must be the same.
+ */
 #include "support/support.h"
 
 #include "support/faultmalloc.h"
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "engine/engine.h"
 #include "llm/llm.h"
 
 #include <stdio.h>
@@ -27,10 +29,12 @@ typedef struct outcome {
     double logprob[ARRAY_LEN(labels)];
 } outcome;
 
-typedef struct inputs {
+typedef struct inputs inputs;
+struct inputs {
     char model[400];
     json_t *messages, *schema;
-} inputs;
+    muga_status (*run)(const inputs *in, outcome *out, muga_error *err);
+};
 
 static muga_status answer(llm *m, const inputs *in, outcome *out, muga_error *err) {
     llm_reply reply = {0};
@@ -61,7 +65,7 @@ static muga_status score(llm *m, const inputs *in, outcome *out, muga_error *err
     return st;
 }
 
-static muga_status run(const inputs *in, outcome *out, muga_error *err) {
+static muga_status decide(const inputs *in, outcome *out, muga_error *err) {
     llm *m = NULL;
     llm_local_options o = {.n_ctx = 512, .n_threads = 1, .isa = -1};
     muga_status st = llm_local_open(in->model, "tiny", &o, &m, err);
@@ -82,12 +86,12 @@ static json_t *parse(const char *text) {
     return v;
 }
 
-static void assert_run_with_failure(const inputs *in, const outcome *expected, size_t n) {
+static bool run_with_failure(const inputs *in, const outcome *expected, size_t n) {
     muga_error err = {0};
     outcome now = {0};
     long live = fault_live();
     fault_fail_at(n);
-    muga_status st = run(in, &now, &err);
+    muga_status st = in->run(in, &now, &err);
     bool reached = fault_hit();
     fault_fail_at(0);
     if (st == MUGA_OK) {
@@ -100,30 +104,155 @@ static void assert_run_with_failure(const inputs *in, const outcome *expected, s
     if (fault_live() != live) {
         fail_msg("allocation %zu (status %d): %ld blocks leaked", n, st, fault_live() - live);
     }
+    return reached;
 }
 
-static void every_allocation_may_fail(void **state) {
-    (void)state;
-    inputs in = {.messages = parse(messages_text), .schema = parse(schema_text)};
-    snprintf(in.model, sizeof in.model, "%s", source_path("tests/data/tiny.gguf"));
+/* Threads give back what they used a moment after they were joined. */
+static void settle(const inputs *in) {
+    outcome ignored = {0};
+    muga_error err;
+    for (int i = 0; i < 2; i++)
+        assert_ok(in->run(in, &ignored, &err), &err);
+}
+
+static void fail_each(const inputs *in, size_t n_least) {
     muga_error err;
     outcome expected = {0}, again = {0};
-    assert_ok(run(&in, &expected, &err), &err); /* what libraries allocate once is no leak */
-
+    settle(in); /* what libraries allocate once is no leak */
+    assert_ok(in->run(in, &expected, &err), &err);
     long live = fault_live();
-    fault_fail_at(0);
-    assert_ok(run(&in, &again, &err), &err);
-    size_t n_allocations = fault_count();
+    assert_ok(in->run(in, &again, &err), &err);
     assert_int_equal(fault_live(), live);
     assert_memory_equal(&again, &expected, sizeof again);
-    print_message("a run makes %zu allocations\n", n_allocations);
-    assert_in_range(n_allocations, 500, 1000000);
+    size_t n = 1;
+    while (run_with_failure(in, &expected, n))
+        n++;
+    print_message("a run makes %zu allocations\n", n - 1);
+    assert_in_range(n, n_least, 1000000);
+}
 
-    for (size_t n = 1; n <= n_allocations; n++) {
-        assert_run_with_failure(&in, &expected, n);
-    }
+static void a_decision_survives_any_failed_allocation(void **state) {
+    (void)state;
+    inputs in = {.messages = parse(messages_text), .schema = parse(schema_text), .run = decide};
+    snprintf(in.model, sizeof in.model, "%s", source_path("tests/data/tiny.gguf"));
+    fail_each(&in, 500);
     json_decref(in.messages);
     json_decref(in.schema);
+}
+
+/* A free answer under every setting of the sampler, streamed, with a stop string, on two threads; then the same prompt
+ * again, which goes on from the session that is there. */
+typedef struct streamed {
+    char text[400];
+    size_t n;
+} streamed;
+
+static bool take_text(void *ctx, const char *p, size_t n) {
+    streamed *s = ctx;
+    n = MIN(n, sizeof s->text - 1 - s->n);
+    memcpy(s->text + s->n, p, n);
+    s->n += n;
+    return true;
+}
+
+static muga_status chat(const inputs *in, outcome *out, muga_error *err) {
+    static const char *const stops[] = {"zq", "never"};
+    llm *m = NULL;
+    llm_local_options o = {.n_ctx = 512, .n_threads = 2, .isa = -1, .exact = true, .kv_f32 = true};
+    muga_status st = llm_local_open(in->model, "tiny", &o, &m, err);
+    for (int turn = 0; turn < 2 && !st; turn++) {
+        streamed stream = {.n = 0};
+        llm_reply reply = {0};
+        llm_request q = {
+            .messages = in->messages,
+            .prefix = turn ? "well" : NULL,
+            .sampling = {.temperature = 0.9f,
+                         .top_k = 50,
+                         .top_p = 0.9f,
+                         .min_p = 0.01f,
+                         .repeat_penalty = 1.1f,
+                         .presence_penalty = 0.1f,
+                         .frequency_penalty = 0.1f,
+                         .penalty_last_n = 64,
+                         .seed = 3},
+            .max_tokens = 24,
+            .stop = stops,
+            .n_stop = 2,
+            .on_text = take_text,
+            .on_text_ctx = &stream,
+        };
+        st = llm_complete(m, &q, &reply, err);
+        if (!st)
+            snprintf(out->text + turn * 200, 200, "%.190s", stream.text);
+        llm_reply_release(&reply);
+    }
+    llm_free(m);
+    return st;
+}
+
+static void a_chat_survives_any_failed_allocation(void **state) {
+    (void)state;
+    inputs in = {.messages = parse(messages_text), .run = chat};
+    snprintf(in.model, sizeof in.model, "%s", source_path("tests/data/tiny.gguf"));
+    fail_each(&in, 150);
+    json_decref(in.messages);
+}
+
+/* Memory that runs out while a file is being refused: the refusal, or "out of memory", and nothing left behind. */
+static muga_status refuse(const inputs *in, outcome *out, muga_error *err) {
+    engine *e = NULL;
+    engine_options o = {.isa = -1, .n_threads = 1};
+    (void)out;
+    muga_status st = engine_open(in->model, &o, &e, err);
+    engine_free(e);
+    return st;
+}
+
+static void refusing_survives_any_failed_allocation(void **state) {
+    (void)state;
+    static const char *const names[] = {"arr_count_4g",         "vocab_short",
+                                        "missing_tensor",       "dup_key",
+                                        "offset_beyond",        "tensor_type_q4k_ragged",
+                                        "trunc_in_token_array", "hp_head_count_0",
+                                        "arch_unknown",         "token_type_short",
+                                        "pre_unknown",          "bos_out_of_range"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        inputs in = {.run = refuse};
+        char relative[80];
+        snprintf(relative, sizeof relative, "golden/malformed/%s.gguf", names[i]);
+        snprintf(in.model, sizeof in.model, "%s", shared_path(relative));
+        size_t n = 1;
+        for (bool reached = true; reached; n++) {
+            muga_error err = {0};
+            long live = fault_live();
+            fault_fail_at(n);
+            muga_status st = refuse(&in, NULL, &err);
+            reached = fault_hit();
+            fault_fail_at(0);
+            assert_int_equal(fault_live(), live);
+            if ((st != MUGA_E_INPUT && (st != MUGA_E_NOMEM || !reached)) || !*err.message)
+                fail_msg("%s, allocation %zu: status %d: %s", names[i], n, st, err.message);
+        }
+        assert_in_range(n, 8, 100000);
+    }
+}
+
+/* What a session holds is made before the first token; after that a token costs no memory. */
+static void decoding_allocates_nothing(void **state) {
+    (void)state;
+    muga_error err;
+    engine *e = NULL;
+    engine_session *s = NULL;
+    engine_options o = {.isa = -1, .n_threads = 1};
+    assert_ok(engine_open(source_path("tests/data/tiny.gguf"), &o, &e, &err), &err);
+    assert_ok(engine_session_new(e, 512, &s, &err), &err);
+    assert_ok(engine_session_reserve(s, 300, &err), &err);
+    fault_fail_at(0);
+    for (int32_t i = 0; i < 300; i++)
+        assert_ok(engine_session_feed(s, &i, 1, &err), &err);
+    assert_int_equal(fault_count(), 0);
+    engine_session_free(s);
+    engine_free(e);
 }
 
 static void a_turn_after_a_failed_turn_is_as_good_as_any(void **state) {
@@ -155,7 +284,10 @@ static void a_turn_after_a_failed_turn_is_as_good_as_any(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(a_decision_survives_any_failed_allocation),
+        cmocka_unit_test(a_chat_survives_any_failed_allocation),
+        cmocka_unit_test(refusing_survives_any_failed_allocation),
+        cmocka_unit_test(decoding_allocates_nothing),
         cmocka_unit_test(a_turn_after_a_failed_turn_is_as_good_as_any),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
