@@ -13,6 +13,8 @@ static const char chatml[] =
     "'<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
     "}}{% endif %}";
 
+#define MAX_BATCH 4096u /* rows */
+
 static muga_status choose_kernels(engine *e, const engine_options *o, muga_error *err) {
     kernel_isa isa = o->isa < 0 ? kernel_isa_best() : (kernel_isa)o->isa;
     e->kernels = kernel_table_get(isa);
@@ -22,7 +24,7 @@ static muga_status choose_kernels(engine *e, const engine_options *o, muga_error
                          kernel_isa_name(isa), kernel_isa_name(kernel_isa_best()));
     e->o.isa = (int)isa;
     e->o.n_threads = o->n_threads > 0 ? o->n_threads : os_cpu_count();
-    e->o.n_batch = o->n_batch > 0 ? MIN(o->n_batch, 4096u) : 128;
+    e->o.n_batch = o->n_batch > 0 ? MIN(o->n_batch, MAX_BATCH) : 128;
     e->kv = o->kv_f32 ? KERNEL_KV_F32 : KERNEL_KV_F16;
     return os_pool_new(e->o.n_threads, &e->pool, err);
 }
@@ -53,6 +55,9 @@ static muga_status open_text(engine *e, muga_error *err) {
 }
 
 static muga_status new_batch(engine *e, muga_error *err) {
+    const model_params *p = engine_params(e);
+    if (p->encoder) /* a text goes in whole */
+        e->o.n_batch = MAX(e->o.n_batch, MIN(p->n_ctx_train, MAX_BATCH));
     uint32_t n = e->o.n_batch;
     model_run_options o = {.kernels = e->kernels,
                            .pool = e->pool,

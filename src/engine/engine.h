@@ -128,4 +128,14 @@ typedef struct engine_score_args {
 } engine_score_args;
 MUGA_MUST_USE muga_status engine_score(const engine_score_args *a, double *logprob, muga_error *err);
 
+/* ---- embedding ---- */
+/* Numbers of a vector; 0 where the model makes none: it says how rows become one vector (<arch>.pooling_type), encoders
+ * do so anyway. */
+uint32_t engine_embed_dims(const engine *e);
+/* One vector of length 1 a text: its rows' mean, its first or its last row, as the model has it. out [n][dims]. Texts
+ * are tokenized with the model's own start and end. A text longer than the model can take is MUGA_E_LIMIT with both
+ * numbers, never cut. A vector depends on the model and its text alone, not on the others. */
+MUGA_MUST_USE muga_status engine_embed(engine *e, const span *texts, uint32_t n, float *out, muga_error *err);
+MUGA_MUST_USE muga_status engine_embed_ids(engine *e, const token_list *texts, uint32_t n, float *out, muga_error *err);
+
 #endif

@@ -34,4 +34,12 @@ struct engine {
     uint32_t *i_item;      /* [n_batch] item that each sequence of the batch belongs to */
 };
 
+/* engine_session_new for any model, encoders too. */
+MUGA_MUST_USE muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err);
+/* engine_step without logits: hidden [n_embd], the row after the last norm, of each wanted token. The items' own
+ * callbacks are not called. */
+typedef void (*engine_on_row)(void *ctx, uint32_t i_item, uint32_t pos, const float *hidden);
+MUGA_MUST_USE muga_status engine_step_rows(engine *e, engine_item *items, uint32_t n_items, engine_on_row each,
+                                           void *ctx, muga_error *err);
+
 #endif

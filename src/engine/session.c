@@ -41,6 +41,13 @@ static void page_drop(void *page) {
 }
 
 muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err) {
+    if (engine_params(e)->encoder)
+        return error_set(err, MUGA_E_INPUT, "a %s model makes embeddings, it doesn't write; use a language model",
+                         model_arch_name(e->model));
+    return engine_session_make(e, n_ctx, out, err);
+}
+
+muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err) {
     const model_params *p = engine_params(e);
     if (n_ctx == 0)
         n_ctx = MIN(p->n_ctx_train, 8192u);
@@ -205,31 +212,45 @@ typedef struct step {
     uint32_t at_next;         /* tokens of it already computed */
     uint32_t n_tok, n_seq;    /* of the batch */
     bool finite;
-    uint64_t bad_pos; /* position of the first logits that aren't finite */
+    uint64_t bad_pos;        /* position of the first row that isn't finite */
+    engine_on_row on_hidden; /* rows instead of logits; NULL = logits */
+    void *on_hidden_ctx;
 } step;
+
+/* Remembers the first row that isn't finite; true as long as there was none. */
+static bool check_row(step *t, uint32_t i_tok, const float *row, uint32_t n) {
+    bool finite;
+    t->e->kernels->argmax(row, n, &finite);
+    if (!finite && t->finite) {
+        t->finite = false;
+        t->bad_pos = t->e->pos[i_tok];
+    }
+    return t->finite;
+}
+
+static void on_hidden(void *ctx, uint32_t i_tok, const float *hidden) {
+    step *t = ctx;
+    if (check_row(t, i_tok, hidden, engine_params(t->e)->n_embd))
+        t->on_hidden(t->on_hidden_ctx, t->e->i_item[t->e->i_seq[i_tok]], t->e->pos[i_tok], hidden);
+}
 
 static void on_logits(void *ctx, uint32_t i_tok, const float *logits) {
     step *t = ctx;
     engine *e = t->e;
     engine_item *it = &t->items[e->i_item[e->i_seq[i_tok]]];
     engine_session *s = it->session;
-    uint32_t pos = e->pos[i_tok], n_vocab = engine_params(e)->n_vocab;
-    bool finite;
-    e->kernels->argmax(logits, n_vocab, &finite);
-    if (!finite && t->finite) {
-        t->finite = false;
-        t->bad_pos = pos;
-    }
-    if (!t->finite)
+    uint32_t n_vocab = engine_params(e)->n_vocab;
+    if (!check_row(t, i_tok, logits, n_vocab))
         return;
     if (it->on_logits)
-        it->on_logits(it->on_logits_ctx, pos, logits);
+        it->on_logits(it->on_logits_ctx, e->pos[i_tok], logits);
     bool last = i_tok + 1 == t->n_tok || e->i_seq[i_tok + 1] != e->i_seq[i_tok];
     if (last)
         memcpy(s->logits, logits, n_vocab * sizeof *logits);
 }
 
-/* Fill the batch with the next tokens of the items, in order. */
+/* Fill the batch with the next tokens of the items, in order. An encoder's sequence is never cut: it fits into a batch
+ * (engine.c), and where this one has no room for it, it is the first of the next. */
 static void build_batch(step *t) {
     engine *e = t->e;
     t->n_tok = t->n_seq = 0;
@@ -237,6 +258,8 @@ static void build_batch(step *t) {
         const engine_item *it = &t->items[t->i_next];
         const engine_session *s = it->session;
         uint32_t n = MIN(it->n - t->at_next, e->o.n_batch - t->n_tok);
+        if (n < it->n && engine_params(e)->encoder)
+            break;
         e->pages[t->n_seq] = s->pages;
         e->n_ctx[t->n_seq] = s->n_ctx;
         e->i_item[t->n_seq] = t->i_next;
@@ -262,12 +285,14 @@ static void commit_batch(step *t) {
     for (uint32_t i = 0; i < t->n_tok; i++) {
         engine_session *s = t->items[e->i_item[e->i_seq[i]]].session;
         s->ids[s->n++] = e->ids[i];
-        s->has_logits = e->wanted[i];
+        s->has_logits = e->wanted[i] && !t->on_hidden;
     }
 }
 
-muga_status engine_step(engine *e, engine_item *items, uint32_t n_items, muga_error *err) {
-    step t = {.e = e, .items = items, .n_items = n_items, .finite = true};
+static muga_status run_step(step t, muga_error *err) {
+    engine *e = t.e;
+    engine_item *items = t.items;
+    uint32_t n_items = t.n_items;
     muga_status st = MUGA_OK;
     for (uint32_t i = 0; i < n_items && !st; i++)
         st = check_item(e, &items[i], err);
@@ -287,7 +312,8 @@ muga_status engine_step(engine *e, engine_item *items, uint32_t n_items, muga_er
                          .n_seq = t.n_seq,
                          .wanted = e->wanted,
                          .on_logits = on_logits,
-                         .on_logits_ctx = &t};
+                         .on_logits_ctx = &t,
+                         .on_hidden = t.on_hidden ? on_hidden : NULL};
         model_forward(e->model, e->run, &b);
         if (t.finite) {
             commit_batch(&t);
@@ -303,6 +329,16 @@ muga_status engine_step(engine *e, engine_item *items, uint32_t n_items, muga_er
     }
     pthread_mutex_unlock(&e->step_lock);
     return st;
+}
+
+muga_status engine_step(engine *e, engine_item *items, uint32_t n_items, muga_error *err) {
+    return run_step((step){.e = e, .items = items, .n_items = n_items, .finite = true}, err);
+}
+
+muga_status engine_step_rows(engine *e, engine_item *items, uint32_t n_items, engine_on_row each, void *ctx,
+                             muga_error *err) {
+    step t = {.e = e, .items = items, .n_items = n_items, .finite = true, .on_hidden = each, .on_hidden_ctx = ctx};
+    return run_step(t, err);
 }
 
 muga_status engine_session_feed(engine_session *s, const int32_t *ids, uint32_t n, muga_error *err) {

@@ -65,16 +65,18 @@ enum {
 typedef struct model_arch {
     const char *name; /* general.architecture; prefix of its keys */
     unsigned keys;    /* MODEL_KEY_* it follows */
+    bool encoder;     /* every position sees every other; no output matrix, no logits: rows are the result */
     bool layer_norm;  /* norms take the mean away and may have a bias; else root mean square */
     bool rope_pairs;  /* rope turns elements (2i, 2i+1) of a head; else (i, i + n_rot/2) */
     /* Hyperparameters of its own, once the common ones and the first rope are there. NULL = none. */
     void (*params)(model_loader *l, model *m);
+    void (*shared)(model_loader *l, model *m); /* tensors of its own outside of layers; NULL = none */
     /* The tensors of layer l->i_layer. y comes with the first rope and the file's window. */
     void (*load)(model_loader *l, model_layer *y);
     void (*layer)(model_run *r, const model_layer *y);
 } model_arch;
-extern const model_arch model_arch_gemma2, model_arch_gemma3, model_arch_granite, model_arch_llama, model_arch_nemotron,
-    model_arch_phi3, model_arch_qwen2, model_arch_qwen3, model_arch_smollm3;
+extern const model_arch model_arch_bert, model_arch_gemma2, model_arch_gemma3, model_arch_granite, model_arch_llama,
+    model_arch_nemotron, model_arch_phi3, model_arch_qwen2, model_arch_qwen3, model_arch_smollm3;
 
 struct model {
     const model_arch *arch;
@@ -82,11 +84,13 @@ struct model {
     model_params p;
     model_rope ropes[MODEL_MAX_ROPES];
     uint32_t n_ropes;
-    bool tied;               /* the embedding is `output` */
-    const gguf_tensor *embd; /* in the file; read row by row when untied */
-    kernel_weights output;   /* [n_vocab][n_embd] */
-    model_norm output_norm;  /* [n_embd] */
-    model_layer *layers;     /* [n_layer] */
+    bool tied;                                    /* the embedding is `output` */
+    const gguf_tensor *embd;                      /* in the file; read row by row when untied */
+    const gguf_tensor *position_embd, *type_embd; /* added to it, of the position and of token type 0; NULL = none */
+    model_norm embd_norm;                         /* [n_embd] of the sum; none in most */
+    kernel_weights output;                        /* [n_vocab][n_embd]; an encoder has none */
+    model_norm output_norm;                       /* [n_embd] */
+    model_layer *layers;                          /* [n_layer] */
 };
 
 /* ---- loading ----
@@ -128,6 +132,8 @@ bool weights_present(const model_loader *l, const char *name);                  
 void weights_require(model_loader *l, const char *stem, const char *ending);     /* fails where it isn't there */
 void weights_vector(model_loader *l, const char *name, uint32_t n, float **out); /* the whole name */
 void weights_matrix(model_loader *l, const char *stem, uint32_t rows, uint32_t cols, kernel_weights *out);
+/* A table read row by row from the file; rows 0 = at least one. */
+void weights_rows(model_loader *l, const char *name, uint32_t rows, uint32_t cols, const gguf_tensor **out);
 /* The weights and, for layer norms, the bias where there is one. */
 void weights_norm(model_loader *l, const char *stem, uint32_t n, model_norm *out);
 /* Matrices over the same input, outputs one behind the other, each with its bias where the file has one. */
@@ -136,8 +142,6 @@ typedef struct weights_part {
     uint32_t rows;
 } weights_part;
 void weights_linear(model_loader *l, const weights_part *parts, uint32_t n_parts, uint32_t cols, model_linear *out);
-/* Mark as used without reading, where present. */
-void weights_ignore(model_loader *l, const char *name);
 void weights_check_all_used(model_loader *l);
 void weights_linear_release(model_linear *l);
 void weights_norm_release(model_norm *n);
@@ -165,6 +169,7 @@ struct model_run {
     float *logits;                              /* [MODEL_LOGIT_ROWS][n_vocab rounded up to 16] */
     kernel_kv *kv;                              /* [max_seq] */
     uint32_t *pos, *i_seq, *i_tok;              /* [max_tok] of the rows still alive */
+    uint32_t *last;                             /* [max_tok] the last position each sees: its own, unless an encoder */
     uint32_t n;                                 /* rows alive */
     const model_batch *batch;                   /* being computed */
     bool adding;                                /* a block's output in xn waits for the next norm (graph_add) */
@@ -177,14 +182,17 @@ void graph_norm(model_run *r, const model_norm *w);
 void graph_add(model_run *r);
 /* x += residual_scale * norm(xn), likewise. */
 void graph_add_normed(model_run *r, const model_norm *w);
+/* x = norm(x + xn), and xn = x: for layers that norm what they have added. */
+void graph_post_norm(model_run *r, const model_norm *w);
 /* xn = Wo attention(rope(norm(Wq xn)), rope(norm(Wk xn)), Wv xn): norms of heads, rope and window as the layer has
  * them. Stores the keys and values. In the last layer, rows that nobody wants logits of end here. */
 void graph_attention(model_run *r, const model_layer *y);
 /* xn = Wdown (silu(Wgate xn) * Wup xn), and the same with gelu in its tanh form */
 void graph_gated_silu(model_run *r, const model_layer *y);
 void graph_gated_gelu(model_run *r, const model_layer *y);
-/* xn = Wdown max(Wup xn, 0)^2 */
+/* xn = Wdown max(Wup xn, 0)^2, and Wdown gelu(Wup xn) with the exact gelu */
 void graph_relu_square(model_run *r, const model_layer *y);
+void graph_gelu(model_run *r, const model_layer *y);
 
 /* llama.c: the layer that several architectures share. */
 void llama_load(model_loader *l, model_layer *y);

@@ -42,15 +42,16 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
     r->q = rows_new(n, r->s_qkv, &ok);
     r->att = rows_new(n, r->s_att, &ok);
     r->gate = rows_new(n, r->s_ff, &ok);
-    r->cos = rows_new(n * m->n_ropes, r->s_rot, &ok); /* at most 4096 x 2 rows */
-    r->sin = rows_new(n * m->n_ropes, r->s_rot, &ok);
+    r->cos = rows_new(n * MAX(m->n_ropes, 1u), r->s_rot, &ok); /* at most 4096 x 2 rows */
+    r->sin = rows_new(n * MAX(m->n_ropes, 1u), r->s_rot, &ok);
     r->logits = rows_new(MIN(n, MODEL_LOGIT_ROWS), stride_of(p->n_vocab), &ok);
     r->act = mem_alloc_aligned(act_bytes(p, n), 64);
     r->kv = mem_alloc_array(o->max_seq, sizeof *r->kv);
     r->pos = mem_alloc_array(n, sizeof *r->pos);
     r->i_seq = mem_alloc_array(n, sizeof *r->i_seq);
     r->i_tok = mem_alloc_array(n, sizeof *r->i_tok);
-    if (!ok || !r->act || !r->kv || !r->pos || !r->i_seq || !r->i_tok) {
+    r->last = mem_alloc_array(n, sizeof *r->last);
+    if (!ok || !r->act || !r->kv || !r->pos || !r->i_seq || !r->i_tok || !r->last) {
         model_run_free(r);
         return error_nomem(err, "the working memory of a batch");
     }
@@ -64,8 +65,8 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
 void model_run_free(model_run *r) {
     if (!r)
         return;
-    void *owned[] = {r->x,      r->xn,  r->q,  r->att, r->gate,  r->cos,  r->sin,
-                     r->logits, r->act, r->kv, r->pos, r->i_seq, r->i_tok};
+    void *owned[] = {r->x,      r->xn,  r->q,  r->att, r->gate,  r->cos,   r->sin,
+                     r->logits, r->act, r->kv, r->pos, r->i_seq, r->i_tok, r->last};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
     free(r);
@@ -93,18 +94,41 @@ static void rows_run(rows_job j) {
 }
 
 /* ---- steps ---- */
+/* Row i of a table in the file. */
+static void table_row(const gguf_tensor *t, uint32_t i, float *out) {
+    const tensor_traits *traits = tensor_type_traits(t->type);
+    size_t row_bytes = (size_t)(t->dims[0] / traits->block_elems) * traits->block_bytes;
+    traits->dequantise((const uint8_t *)t->data + i * row_bytes, out, (size_t)t->dims[0]);
+}
+
+static void norm(const model_run *r, const float *x, const model_norm *w, uint32_t n, float *out) {
+    if (r->m->arch->layer_norm)
+        r->o.kernels->layer_norm(x, w->w, w->b, r->m->p.norm_eps, n, out);
+    else
+        r->o.kernels->rms_norm(x, w->w, r->m->p.norm_eps, n, out);
+}
+
 static void begin_row(const rows_job *j, uint32_t i) {
     model_run *r = j->r;
     const model *m = r->m;
     const model_params *p = &m->p;
-    int32_t id = r->batch->ids[i];
-    float *x = r->x + (size_t)i * r->s_embd;
-    if (m->tied) {
-        kernel_weights_row(&m->output, (uint64_t)id, x);
-    } else {
-        const tensor_traits *t = tensor_type_traits(m->embd->type);
-        size_t row_bytes = p->n_embd / t->block_elems * (size_t)t->block_bytes;
-        t->dequantise((const uint8_t *)m->embd->data + (size_t)id * row_bytes, x, p->n_embd);
+    uint32_t id = (uint32_t)r->batch->ids[i];
+    float *x = r->x + (size_t)i * r->s_embd, *xn = r->xn + (size_t)i * r->s_embd;
+    if (m->tied)
+        kernel_weights_row(&m->output, id, x);
+    else
+        table_row(m->embd, id, x);
+    if (m->type_embd) {
+        table_row(m->type_embd, 0, xn);
+        r->o.kernels->add(x, xn, p->n_embd, x);
+    }
+    if (m->position_embd) {
+        table_row(m->position_embd, r->pos[i], xn);
+        r->o.kernels->add(x, xn, p->n_embd, x);
+    }
+    if (m->embd_norm.w) {
+        norm(r, x, &m->embd_norm, p->n_embd, x);
+        memcpy(xn, x, p->n_embd * sizeof *x);
     }
     if (p->embd_scale != 1.0f)
         r->o.kernels->scale(x, p->embd_scale, p->n_embd, x);
@@ -123,18 +147,15 @@ static void begin(model_run *r, const model_batch *b) {
     r->n = b->n_tok;
     memcpy(r->pos, b->pos, b->n_tok * sizeof *r->pos);
     memcpy(r->i_seq, b->i_seq, b->n_tok * sizeof *r->i_seq);
+    memcpy(r->last, b->pos, b->n_tok * sizeof *r->last);
     for (uint32_t i = 0; i < b->n_tok; i++)
         r->i_tok[i] = i;
+    for (uint32_t i = b->n_tok - 1; r->m->p.encoder && i-- > 0;)
+        if (r->i_seq[i] == r->i_seq[i + 1])
+            r->last[i] = r->last[i + 1];
     for (uint32_t i = 0; i < b->n_seq; i++)
         r->kv[i].pages = b->pages[i];
     rows_run((rows_job){.r = r, .row = begin_row});
-}
-
-static void norm(const model_run *r, const float *x, const model_norm *w, uint32_t n, float *out) {
-    if (r->m->arch->layer_norm)
-        r->o.kernels->layer_norm(x, w->w, w->b, r->m->p.norm_eps, n, out);
-    else
-        r->o.kernels->rms_norm(x, w->w, r->m->p.norm_eps, n, out);
 }
 
 static void norm_row(const rows_job *j, uint32_t i) {
@@ -163,6 +184,19 @@ void graph_add_normed(model_run *r, const model_norm *w) {
 
 void graph_add(model_run *r) {
     graph_add_normed(r, NULL);
+}
+
+static void post_norm_row(const rows_job *j, uint32_t i) {
+    model_run *r = j->r;
+    uint32_t n = r->m->p.n_embd;
+    float *x = r->x + (size_t)i * r->s_embd, *xn = r->xn + (size_t)i * r->s_embd;
+    r->o.kernels->add(x, xn, n, x);
+    norm(r, x, j->norm, n, x);
+    memcpy(xn, x, n * sizeof *x);
+}
+
+void graph_post_norm(model_run *r, const model_norm *w) {
+    rows_run((rows_job){.r = r, .norm = w, .row = post_norm_row});
 }
 
 static bool is_plain(tensor_type t) {
@@ -236,6 +270,7 @@ static void keep_wanted(model_run *r) {
             memcpy(r->q + (size_t)n * r->s_qkv, r->q + (size_t)i * r->s_qkv, r->s_att * sizeof(float));
         }
         r->pos[n] = r->pos[i];
+        r->last[n] = r->last[i];
         r->i_seq[n] = r->i_seq[i];
         r->i_tok[n++] = i;
     }
@@ -264,7 +299,7 @@ void graph_attention(model_run *r, const model_layer *y) {
                           .n_tok = r->n,
                           .kv = r->kv,
                           .i_seq = r->i_seq,
-                          .pos = r->pos,
+                          .pos = r->last,
                           .q = r->q,
                           .q_stride = r->s_qkv,
                           .out = r->att,
@@ -286,6 +321,12 @@ static void relu_square_row(const rows_job *j, uint32_t i) {
     r->o.kernels->relu_square(up, r->m->p.n_ff, up);
 }
 
+static void gelu_row(const rows_job *j, uint32_t i) {
+    model_run *r = j->r;
+    float *up = r->gate + (size_t)i * r->s_ff;
+    r->o.kernels->gelu_erf(up, r->m->p.n_ff, up);
+}
+
 static void feed_forward(model_run *r, const model_layer *y, rows_job activation) {
     if (r->n == 0)
         return;
@@ -304,6 +345,10 @@ void graph_gated_gelu(model_run *r, const model_layer *y) {
 
 void graph_relu_square(model_run *r, const model_layer *y) {
     feed_forward(r, y, (rows_job){.r = r, .row = relu_square_row});
+}
+
+void graph_gelu(model_run *r, const model_layer *y) {
+    feed_forward(r, y, (rows_job){.r = r, .row = gelu_row});
 }
 
 /* ---- logits ---- */
@@ -344,6 +389,10 @@ void model_forward(const model *m, model_run *r, const model_batch *b) {
         m->arch->layer(r, &m->layers[i]);
     if (r->n == 0)
         return;
-    graph_norm(r, &m->output_norm);
-    project(r);
+    if (m->output_norm.w)
+        graph_norm(r, &m->output_norm);
+    for (uint32_t i = 0; b->on_hidden && i < r->n; i++)
+        b->on_hidden(b->on_logits_ctx, r->i_tok[i], r->xn + (size_t)i * r->s_embd);
+    if (!b->on_hidden)
+        project(r);
 }

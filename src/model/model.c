@@ -6,9 +6,9 @@
 
 #include <stdio.h>
 
-static const model_arch *const archs[] = {&model_arch_gemma2, &model_arch_gemma3,   &model_arch_granite,
-                                          &model_arch_llama,  &model_arch_nemotron, &model_arch_phi3,
-                                          &model_arch_qwen2,  &model_arch_qwen3,    &model_arch_smollm3};
+static const model_arch *const archs[] = {
+    &model_arch_bert,     &model_arch_gemma2, &model_arch_gemma3, &model_arch_granite, &model_arch_llama,
+    &model_arch_nemotron, &model_arch_phi3,   &model_arch_qwen2,  &model_arch_qwen3,   &model_arch_smollm3};
 
 static muga_status find_arch(const gguf_file *f, const model_arch **out, muga_error *err) {
     span name;
@@ -65,16 +65,12 @@ static void check_embedding(model_loader *l) {
         loader_fail(l, "tensor \"token_embd.weight\" is missing; the file is incomplete");
         return;
     }
-    const tensor_traits *t = tensor_type_traits(m->embd->type);
     if (m->embd->dims[1] > (1u << 20))
         loader_fail(l, "tensor \"token_embd.weight\" has %llu rows; at most %u are supported",
                     (unsigned long long)m->embd->dims[1], 1u << 20);
     if (m->embd->dims[0] != m->p.n_embd || m->embd->dims[2] != 1 || m->embd->dims[3] != 1)
         loader_fail(l, "tensor \"token_embd.weight\" has rows of %llu, but %s.embedding_length is %u",
                     (unsigned long long)m->embd->dims[0], m->arch->name, m->p.n_embd);
-    if (!t || !t->dequantise)
-        loader_fail(l, "tensor \"token_embd.weight\" has type %s, which this version can't read",
-                    t ? t->name : "unknown");
     m->p.n_vocab = (uint32_t)m->embd->dims[1];
     check_vocabulary(l, m->p.n_vocab);
 }
@@ -82,11 +78,15 @@ static void check_embedding(model_loader *l) {
 static void load_tensors(model_loader *l) {
     model *m = l->m;
     model_params *p = &m->p;
-    m->tied = !weights_present(l, "output.weight");
+    m->tied = !m->arch->encoder && !weights_present(l, "output.weight");
     if (!m->tied)
-        weights_ignore(l, "token_embd.weight"); /* read row by row */
-    weights_matrix(l, m->tied ? "token_embd" : "output", p->n_vocab, p->n_embd, &m->output);
-    weights_norm(l, "output_norm", p->n_embd, &m->output_norm);
+        weights_rows(l, "token_embd.weight", p->n_vocab, p->n_embd, &m->embd);
+    if (!m->arch->encoder) {
+        weights_matrix(l, m->tied ? "token_embd" : "output", p->n_vocab, p->n_embd, &m->output);
+        weights_norm(l, "output_norm", p->n_embd, &m->output_norm);
+    }
+    if (m->arch->shared)
+        m->arch->shared(l, m);
     for (l->i_layer = 0; l->i_layer < p->n_layer && !l->st; l->i_layer++) {
         model_layer *y = &m->layers[l->i_layer];
         y->window = p->window_period > 0 && l->i_layer % p->window_period == p->window_period - 1 ? 0 : p->window;
@@ -102,7 +102,7 @@ static void load(model_loader *l) {
         params_read(l);
     if (!l->st)
         check_embedding(l);
-    if (!l->st)
+    if (!l->st && !m->arch->encoder)
         positions_read(l);
     if (!l->st && m->arch->params)
         m->arch->params(l, m);
@@ -151,6 +151,7 @@ void model_free(model *m) {
     }
     kernel_weights_release(&m->output);
     weights_norm_release(&m->output_norm);
+    weights_norm_release(&m->embd_norm);
     free(m->layers);
     free(m);
 }

@@ -16,6 +16,9 @@
 #include "kernel/kernel.h"
 
 /* Hyperparameters, every one checked: type, range, and against the shapes of the tensors. */
+/* How the rows of a text become one vector; by "<arch>.pooling_type". */
+typedef enum { MODEL_POOL_NONE, MODEL_POOL_MEAN, MODEL_POOL_CLS, MODEL_POOL_LAST } model_pooling;
+
 typedef struct model_params {
     uint32_t n_layer; /* 1..1024 */
     uint32_t n_embd;  /* width of the residual stream, at most 2^20 */
@@ -26,6 +29,8 @@ typedef struct model_params {
     uint32_t n_ctx_train;   /* positions the model was trained for; nothing is allocated by it */
     uint32_t window;        /* positions an attention with a window sees; 0 = none has one */
     uint32_t window_period; /* of so many layers all but the last have the window; 0 = every layer */
+    model_pooling pooling;  /* NONE: this is no embedding model */
+    bool encoder;           /* every position sees every other; a sequence's tokens stand in one batch; no logits */
     float norm_eps;
     float attn_scale;     /* of scores; 1 / sqrt(head_dim) unless the file says otherwise */
     float attn_cap;       /* soft cap of scores; 0 = none */
@@ -90,6 +95,8 @@ typedef struct model_batch {
      */
     void (*on_logits)(void *ctx, uint32_t i_tok, const float *logits);
     void *on_logits_ctx;
+    /* Where not NULL, called in its place: the row after the last norm, hidden [n_embd]; nothing is projected. */
+    void (*on_hidden)(void *ctx, uint32_t i_tok, const float *hidden);
 } model_batch;
 /* Never fails and never allocates; results may be non-finite (the caller checks). */
 void model_forward(const model *m, model_run *r, const model_batch *b);

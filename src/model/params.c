@@ -115,7 +115,7 @@ static void read_effects(model_loader *l) {
     effect(l, 0, "attention.max_alibi_bias", &none);
     effect(l, 0, "rope.scaling.yarn_log_multiplier", &none);
     refuse_flag(l, "use_parallel_residual", false);
-    refuse_flag(l, "attention.causal", true);
+    refuse_flag(l, "attention.causal", !l->m->arch->encoder);
     key_u32(l, "attention.sliding_window", 0, 0, UINT32_MAX, &p->window);
     bool narrow = p->window > 0 && p->window < p->n_ctx_train;
     if (narrow && !(l->m->arch->keys & MODEL_KEY_WINDOW))
@@ -160,6 +160,10 @@ void params_read(model_loader *l) {
     key_u32(l, "context_length", KEY_REQUIRED, 1, UINT32_MAX, &p->n_ctx_train);
     const char *eps = l->m->arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
     key_f32(l, eps, KEY_REQUIRED_ABOVE_0, 1.0f, &p->norm_eps);
+    uint32_t pooling = 0;
+    p->encoder = l->m->arch->encoder;
+    key_u32(l, "pooling_type", p->encoder ? MODEL_POOL_MEAN : MODEL_POOL_NONE, 0, MODEL_POOL_LAST, &pooling);
+    p->pooling = (model_pooling)pooling;
     read_heads(l);
     if (!l->st)
         read_effects(l);

@@ -24,12 +24,6 @@ static void mark(model_loader *l, const gguf_tensor *t) {
     l->i_last = i;
 }
 
-void weights_ignore(model_loader *l, const char *name) {
-    const gguf_tensor *t = find(l, name);
-    if (t)
-        mark(l, t);
-}
-
 typedef struct tensor_name {
     char text[80];
 } tensor_name;
@@ -94,6 +88,19 @@ void weights_vector(model_loader *l, const char *name, uint32_t n, float **out) 
     traits->dequantise(t->data, v, n);
     *out = v;
     finish(l, t);
+}
+
+void weights_rows(model_loader *l, const char *name, uint32_t rows, uint32_t cols, const gguf_tensor **out) {
+    const gguf_tensor *t = find(l, name);
+    t = take(l, name, cols, t && rows == 0 ? t->dims[1] : rows);
+    if (!t)
+        return;
+    const tensor_traits *traits = tensor_type_traits(t->type);
+    if (!traits || !traits->dequantise)
+        loader_fail(l, "tensor \"%s\" has type %s, which this version can't read", name,
+                    traits ? traits->name : "unknown");
+    mark(l, t);
+    *out = t;
 }
 
 void weights_require(model_loader *l, const char *stem, const char *ending) {

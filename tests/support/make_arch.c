@@ -20,7 +20,8 @@ enum {
     LAYER_NORM = 8,
     NO_GATE = 16,
     FUSED = 32,
-    UNTIED = 64
+    UNTIED = 64,
+    ENCODER = 128 /* tables of positions and token types, norms after adding, biases everywhere, no output */
 };
 
 typedef struct arch_row {
@@ -31,6 +32,7 @@ typedef struct arch_row {
 } arch_row;
 
 static const arch_row rows[] = {
+    {"bert", 2, 16, 16, 96, ENCODER | LAYER_NORM | NO_GATE, {{MAKE_BOOL, "attention.causal", 0, NULL}}},
     {"llama", 2, 16, 16, 96, UNTIED, {{0}}},
     {"qwen2", 2, 16, 16, 96, QKV_BIAS, {{0}}},
     {"qwen3", 2, 32, 32, 96, HEAD_NORM, {{0}}},
@@ -141,7 +143,7 @@ static void put_keys(maker *m) {
     put_u32(m, "embedding_length", EMBD);
     put_u32(m, "feed_forward_length", row->n_ff);
     put_u32(m, "attention.head_count", HEADS);
-    put_u32(m, "attention.head_count_kv", HEADS_KV);
+    put_u32(m, "attention.head_count_kv", row->has & ENCODER ? HEADS : HEADS_KV);
     put_u32(m, "attention.key_length", row->head_dim);
     put_u32(m, "attention.value_length", row->head_dim);
     put_u32(m, "rope.dimension_count", row->n_rot);
@@ -193,10 +195,9 @@ static void norm(maker *m, uint32_t i, const char *stem, uint64_t n) {
         bias(m, i, stem, n);
 }
 
-static void layer(maker *m, uint32_t i) {
+static void attention(maker *m, uint32_t i) {
     const arch_row *row = m->row;
-    uint64_t n_q = HEADS * row->head_dim, n_kv = HEADS_KV * row->head_dim, n_ff = row->n_ff;
-    norm(m, i, "attn_norm", EMBD);
+    uint64_t n_q = HEADS * row->head_dim, n_kv = (row->has & ENCODER ? HEADS : HEADS_KV) * row->head_dim;
     if (row->has & FUSED) {
         matrix(m, i, "attn_qkv", EMBD, n_q + 2 * n_kv, 0.25f);
     } else {
@@ -204,7 +205,7 @@ static void layer(maker *m, uint32_t i) {
         matrix(m, i, "attn_k", EMBD, n_kv, 0.25f);
         matrix(m, i, "attn_v", EMBD, n_kv, 0.125f);
     }
-    if (row->has & QKV_BIAS) {
+    if (row->has & (QKV_BIAS | ENCODER)) {
         bias(m, i, "attn_q", n_q);
         bias(m, i, "attn_k", n_kv);
         bias(m, i, "attn_v", n_kv);
@@ -214,12 +215,33 @@ static void layer(maker *m, uint32_t i) {
         norm(m, i, "attn_k_norm", row->head_dim);
     }
     matrix(m, i, "attn_output", n_q, EMBD, 0.125f);
-    norm(m, i, "ffn_norm", EMBD);
-    if (!(row->has & (FUSED | NO_GATE)))
+    if (row->has & ENCODER)
+        bias(m, i, "attn_output", EMBD);
+}
+
+static void feed_forward(maker *m, uint32_t i) {
+    unsigned has = m->row->has;
+    uint64_t n_ff = m->row->n_ff;
+    if (!(has & (FUSED | NO_GATE)))
         matrix(m, i, "ffn_gate", EMBD, n_ff, 0.125f);
-    matrix(m, i, "ffn_up", EMBD, row->has & FUSED ? 2 * n_ff : n_ff, 0.125f);
+    matrix(m, i, "ffn_up", EMBD, has & FUSED ? 2 * n_ff : n_ff, 0.125f);
     matrix(m, i, "ffn_down", n_ff, EMBD, 0.125f);
-    if (row->has & POST_NORM) {
+    if (has & ENCODER) {
+        bias(m, i, "ffn_up", n_ff);
+        bias(m, i, "ffn_down", EMBD);
+    }
+}
+
+static void layer(maker *m, uint32_t i) {
+    unsigned has = m->row->has;
+    if (!(has & ENCODER))
+        norm(m, i, "attn_norm", EMBD);
+    attention(m, i);
+    norm(m, i, has & ENCODER ? "attn_output_norm" : "ffn_norm", EMBD);
+    feed_forward(m, i);
+    if (has & ENCODER)
+        norm(m, i, "layer_output_norm", EMBD);
+    if (has & POST_NORM) {
         norm(m, i, "post_attention_norm", EMBD);
         norm(m, i, "post_ffw_norm", EMBD);
     }
@@ -240,9 +262,14 @@ static void put_tensors(maker *m) {
     tensor(m, "token_embd.weight", TENSOR_Q8_0, EMBD, MAKE_ARCH_VOCAB, 0, 0.5f);
     for (uint32_t i = 0; i < row->n_layer; i++)
         layer(m, i);
-    tensor(m, "output_norm.weight", TENSOR_F32, EMBD, 1, 1, 0.125f);
+    if (row->has & ENCODER) {
+        tensor(m, "position_embd.weight", TENSOR_F32, EMBD, MAKE_ARCH_CTX, 0, 0.25f);
+        tensor(m, "token_types.weight", TENSOR_F32, EMBD, 2, 0, 0.25f);
+    }
+    const char *shared = row->has & ENCODER ? "token_embd_norm" : "output_norm";
+    tensor(m, arena_printf(&m->a, "%s.weight", shared), TENSOR_F32, EMBD, 1, 1, 0.125f);
     if (row->has & LAYER_NORM)
-        tensor(m, "output_norm.bias", TENSOR_F32, EMBD, 1, 0, 0.25f);
+        tensor(m, arena_printf(&m->a, "%s.bias", shared), TENSOR_F32, EMBD, 1, 0, 0.25f);
     if (row->has & UNTIED)
         tensor(m, "output.weight", TENSOR_Q8_0, EMBD, MAKE_ARCH_VOCAB, 0, 0.25f);
     for (size_t i = 0; i < ARRAY_LEN(row->keys); i++)
