@@ -1,13 +1,15 @@
 /* muga debug logits: the logits of given ids as raw little-endian f32, [rows][n_vocab], for comparing engines.
  *
- * A regular file appears whole or not at all: rows go to a name beside it, renamed at the end. A device or a pipe is
- * written straight. */
+ * A regular file appears whole or not at all. What is none - a device, a pipe, a link such as /dev/stdout - is written
+ * straight. */
 #include "cmd/debug_engine.h"
+
+#include <sys/stat.h>
 
 typedef struct sink {
     const os_files *files;
-    os_file *file;
-    char *temporary; /* NULL: written straight */
+    os_output whole;   /* a regular file */
+    os_file *straight; /* or anything else */
     uint32_t n_vocab;
     muga_status st;
     muga_error *err;
@@ -16,35 +18,24 @@ typedef struct sink {
 static void write_row(void *ctx, uint32_t pos, const float *logits) {
     (void)pos;
     sink *s = ctx;
+    size_t n = s->n_vocab * sizeof *logits;
     if (!s->st)
-        s->st = s->files->write(s->files->self, s->file, logits, s->n_vocab * sizeof *logits, s->err);
+        s->st = s->straight ? s->files->write(s->files->self, s->straight, logits, n, s->err)
+                            : os_output_write(&s->whole, logits, n, s->err);
 }
 
 static muga_status sink_open(sink *s, const char *path, muga_error *err) {
-    os_stat at;
-    muga_status st = s->files->stat(s->files->self, path, &at, err);
-    if (!st && (at.type == OS_TYPE_NONE || at.type == OS_TYPE_FILE)) {
-        str name = STR_INIT;
-        str_printf(&name, "%s.part", path);
-        s->temporary = str_take(&name);
-        st = s->temporary ? MUGA_OK : error_nomem(err, "a file name");
-    }
-    return st ? st : s->files->open(s->files->self, s->temporary ? s->temporary : path, OS_WRITE_NEW, &s->file, err);
+    struct stat at;
+    if (lstat(path, &at) || S_ISREG(at.st_mode))
+        return os_output_open(s->files, path, &s->whole, err);
+    return s->files->open(s->files->self, path, OS_WRITE_NEW, &s->straight, err);
 }
 
-static muga_status sink_close(sink *s, const char *path, muga_status st, muga_error *err) {
-    const os_files *f = s->files;
-    if (s->file && !st && s->temporary)
-        st = f->sync(f->self, s->file, err);
-    if (s->file)
-        f->close(f->self, s->file);
-    if (s->file && s->temporary) {
-        if (!st)
-            st = f->rename(f->self, s->temporary, path, err);
-        else
-            (void)f->remove(f->self, s->temporary, NULL);
-    }
-    free(s->temporary);
+static muga_status sink_close(sink *s, muga_status st, muga_error *err) {
+    if (!st && !s->straight)
+        st = os_output_commit(&s->whole, err);
+    os_output_close(&s->whole);
+    s->files->close(s->files->self, s->straight);
     return st;
 }
 
@@ -74,7 +65,7 @@ int cmd_debug_logits(int argc, char **argv) {
         muga_status st = sink_open(&s, path, &err);
         if (!st)
             st = engine_step(d.engine, &item, 1, &err);
-        st = sink_close(&s, path, st ? st : s.st, &err);
+        st = sink_close(&s, st ? st : s.st, &err);
         code = st ? cmd_fail(&err) : 0;
     }
     debug_engine_close(&d);

@@ -30,8 +30,6 @@ int cmd_jsonl(muga_status (*handle)(void *ctx, const json_t *in, json_t **out, m
         muga_error err = {0};
         char where[40];
         snprintf(where, sizeof where, "line %zu", number);
-        if (!too_long && line.len == 0)
-            continue;
         muga_status st = too_long ? error_set(&err, MUGA_E_LIMIT, "%s is longer than %zu bytes", where, JSONL_MAX_LINE)
                                   : json_parse(str_get(&line), line.len, where, &in, &err);
         if (!st)

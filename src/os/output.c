@@ -63,8 +63,13 @@ muga_status os_output_open(const os_files *f, const char *path, os_output *out, 
     return st;
 }
 
+/* A file without a name speaks of its folder. */
+static muga_status name_it(const os_output *o, muga_status st, muga_error *err) {
+    return st == MUGA_OK || o->named ? st : error_prefix(err, st, "%.120s", o->path);
+}
+
 muga_status os_output_write(os_output *o, const void *p, size_t n, muga_error *err) {
-    return o->files->write(o->files->self, o->file, p, n, err);
+    return name_it(o, o->files->write(o->files->self, o->file, p, n, err), err);
 }
 
 muga_status os_sync_parent(const os_files *t, const char *path, muga_error *err) {
@@ -84,7 +89,7 @@ muga_status os_sync_parent(const os_files *t, const char *path, muga_error *err)
 
 muga_status os_output_commit(os_output *o, muga_error *err) {
     const os_files *f = o->files;
-    muga_status st = f->sync(f->self, o->file, err);
+    muga_status st = name_it(o, f->sync(f->self, o->file, err), err);
     if (st == MUGA_OK && !o->named) {
         st = f->link(f->self, o->file, o->temporary, err);
         o->named = st == MUGA_OK;
