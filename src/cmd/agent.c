@@ -55,7 +55,8 @@ static muga_status open_model(opened *o, const char *name, uint32_t n_threads, m
     return st;
 }
 
-static muga_status open_agent(opened *o, const char *name, const char *model, uint32_t n_threads, muga_error *err) {
+/* All but the model, which takes longest: what is wrong before it is said at once. */
+static muga_status open_agent(opened *o, const char *name, muga_error *err) {
     *o = (opened){.env = agent_env_system()};
     muga_status st = cmd_agent_dir(name, &o->dir, err);
     if (!st)
@@ -64,7 +65,7 @@ static muga_status open_agent(opened *o, const char *name, const char *model, ui
         st = manifest_load(&o->env, o->dir, o->data_dir, &o->m, err);
     if (!st)
         st = intent_new(&o->env, o->m, &o->intent, err);
-    return st ? st : open_model(o, model ? model : o->m->model, n_threads, err);
+    return st;
 }
 
 /* ---- agent run ---- */
@@ -86,13 +87,7 @@ static const char *paint(const live *v, const char *code) {
 
 static void print_line(const live *v, const char *code, const char *head, const char *text) {
     str shown = STR_INIT;
-    for (size_t n = strcspn(text, "\n");;
-         text += n + 1, n = strcspn(text, "\n")) { /* its lines stay, and nothing else moves */
-        cmd_write_visible(text, n, &shown);
-        if (!text[n])
-            break;
-        str_append_c(&shown, '\n');
-    }
+    cmd_write_text(text, strlen(text), &shown);
     printf("%s%-9s%s %s\n", paint(v, code), head, paint(v, "\033[0m"), str_get(&shown));
     str_release(&shown);
 }
@@ -167,8 +162,10 @@ static bool get_approval(const live *v, const turn_result *r, bool *yes, const c
         return false;
     printf("%-9s approve this call with exactly these arguments? [y/N] ", "approval");
     fflush(stdout);
-    if (!fgets(line, sizeof line, stdin))
+    if (!fgets(line, sizeof line, stdin)) {
+        printf("\n");
         return false;
+    }
     const struct passwd *user = getpwuid(getuid());
     snprintf(name, sizeof name, "%.60s", user ? user->pw_name : "terminal");
     *yes = line[0] == 'y' || line[0] == 'Y';
@@ -204,6 +201,22 @@ static muga_status live_turn(live *v, const char *text, bool *open, turn_outcome
     }
     turn_result_release(&r);
     return st;
+}
+
+/* Nothing is begun, and nothing recorded, for nobody's words. */
+static muga_status check_messages(const cmd_values *messages, bool resume, muga_error *err) {
+    for (size_t i = 0; i < messages->n; i++)
+        if (!messages->v[i][strspn(messages->v[i], " \t\r\n")])
+            return error_set(err, MUGA_E_INPUT, "--message is empty; write what the customer says");
+    if (messages->n > 0 || resume || cmd_is_terminal(STDIN_FILENO))
+        return MUGA_OK;
+    int c = getc(stdin);
+    if (c == EOF && ferror(stdin))
+        return error_set(err, MUGA_E_ENV, "standard input could not be read; write on it, or give --message TEXT");
+    if (c == EOF)
+        return error_set(err, MUGA_E_INPUT, "no message came; give --message TEXT, or lines on standard input");
+    ungetc(c, stdin);
+    return MUGA_OK;
 }
 
 static muga_status converse(live *v, const cmd_values *messages, bool resume, turn_outcome *outcome, muga_error *err) {
@@ -264,6 +277,10 @@ static muga_status open_session(live *v, const json_t *values, const char *resum
     muga_status st = info ? session_new(&v->o.env, v->store, v->o.m, values, info, &v->session, err)
                           : error_nomem(err, "a session");
     json_decref(info);
+    if (st == MUGA_E_INPUT) {
+        const muga_error what = *err;
+        st = error_set(err, st, "%.200s; give it with --session NAME=VALUE", what.message);
+    }
     return st;
 }
 
@@ -288,7 +305,7 @@ static int finish_run(live *v, const char *name, turn_outcome outcome, muga_erro
     return outcome == TURN_REFUSE ? 5 : 0;
 }
 
-static int agent_run(int argc, char **argv) {
+int cmd_agent_run(int argc, char **argv) {
     const char *model = NULL, *resume = NULL, *approve = NULL;
     cmd_values messages = {.n = 0}, values = {.n = 0};
     uint32_t threads = 0;
@@ -305,14 +322,18 @@ static int agent_run(int argc, char **argv) {
     live v = {.colour = cmd_use_colour(STDOUT_FILENO)};
     json_t *given = NULL;
     turn_outcome outcome = TURN_ANSWER;
-    int code = cmd_parse("agent", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse("agent run", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     if (!read_approve(approve, &v.approve))
         return cmd_error(MUGA_E_USAGE, "--approve is ask, demo or none");
     muga_status st = read_session_values(&values, &given, &err);
     if (!st)
-        st = open_agent(&v.o, p.v[0], model, threads, &err);
+        st = check_messages(&messages, resume != NULL, &err);
+    if (!st)
+        st = open_agent(&v.o, p.v[0], &err);
+    if (!st)
+        st = open_model(&v.o, model ? model : v.o.m->model, threads, &err);
     if (!st)
         st = cmd_open_store(false, &v.store, &err);
     if (!st)
@@ -350,7 +371,7 @@ typedef struct task_files {
 static muga_status add_tasks(json_t *tasks, const char *path, muga_error *err) {
     str text = STR_INIT;
     json_t *list = NULL;
-    muga_status st = os_read_file(&os_system()->files, path, (size_t)64 << 20, &text, err);
+    muga_status st = cmd_read_input(path, (size_t)64 << 20, &text, err);
     if (!st)
         st = eval_read_tasks(str_get(&text), text.len, path, &list, err);
     if (!st && json_array_extend(tasks, list))
@@ -478,13 +499,14 @@ static muga_status print_report(const opened *o, const json_t *tasks, shown *s, 
     return st;
 }
 
-static int agent_test(int argc, char **argv) {
+int cmd_agent_test(int argc, char **argv) {
     const char *file = NULL, *model = NULL;
     uint32_t threads = 0;
     bool as_json = false;
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
-        {"--tasks", 0, CMD_STRING, &file, "FILE", "tasks as JSON lines (default: the agent's own, eval/*.jsonl)"},
+        {"--tasks", 0, CMD_STRING, &file, "FILE",
+         "tasks as JSON lines, - for stdin (default: the agent's, eval/*.jsonl)"},
         {"--json", 0, CMD_FLAG, &as_json, NULL,
          "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
         {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},
@@ -495,16 +517,18 @@ static int agent_test(int argc, char **argv) {
     opened o = {.dir = NULL};
     eval_report report = {0};
     json_t *tasks = json_array();
-    int code = cmd_parse("agent", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse("agent test", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0) {
         json_decref(tasks);
         return code;
     }
     s.verbose = s.verbose && !as_json;
     cmd_catch_interrupt();
-    muga_status st = tasks ? open_agent(&o, p.v[0], model, threads, &err) : error_nomem(&err, "tasks");
+    muga_status st = tasks ? open_agent(&o, p.v[0], &err) : error_nomem(&err, "tasks");
     if (!st)
         st = read_tasks(o.dir, file, tasks, &err);
+    if (!st)
+        st = open_model(&o, model ? model : o.m->model, threads, &err);
     if (!st)
         st = evaluate(&o, EVAL_AGENT, tasks, &s, &report, &err);
     cmd_progress_finish(&s.progress);
@@ -542,13 +566,13 @@ static muga_status list_one(void *ctx, const char *name, const char *dir) {
     return st;
 }
 
-static int agent_list(int argc, char **argv) {
+int cmd_agent_list(int argc, char **argv) {
     bool as_json = false;
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an array of agents"}};
     cmd_positional p = {.max = 0};
     muga_error err = {0};
     json_t *list = json_array();
-    int code = cmd_parse("agent", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse("agent list", options, ARRAY_LEN(options), argc, argv, &p);
     muga_status st = code >= 0 ? MUGA_OK : list ? cmd_agent_visit(list_one, list, &err) : error_nomem(&err, "agents");
     size_t n = json_array_size(list);
     if (code < 0 && !st && as_json) {
@@ -567,12 +591,4 @@ static int agent_list(int argc, char **argv) {
     }
     json_decref(list);
     return code >= 0 ? code : st ? cmd_fail(&err) : cmd_finish_output(0);
-}
-
-int cmd_agent(int argc, char **argv) {
-    static const cmd_verb verbs[] = {
-        {"run", "run NAME [--message TEXT] [--session NAME=VALUE]", "serve a customer, live", NULL, agent_run},
-        {"test", "test NAME [--tasks FILE] [--json]", "measure it on tasks with checked end states", NULL, agent_test},
-        {"list", "list", "the agents there are", NULL, agent_list}};
-    return cmd_dispatch(verbs, ARRAY_LEN(verbs), "agent", argc, argv);
 }

@@ -48,7 +48,7 @@ static void print_waiting(const json_t *e, int64_t now_ms) {
     str_release(&values);
 }
 
-static int approve_list(int argc, char **argv) {
+int cmd_approve_list(int argc, char **argv) {
     bool as_json = false;
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an array of waiting calls"}};
     cmd_positional p = {.max = 0};
@@ -57,7 +57,7 @@ static int approve_list(int argc, char **argv) {
     store *s = NULL;
     json_t *list = NULL, *e;
     size_t i;
-    int code = cmd_parse("approve", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse("approve list", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     muga_status st = cmd_open_store(true, &s, &err);
@@ -191,7 +191,7 @@ static int approve_decide(int argc, char **argv, bool yes) {
     store *s = NULL;
     json_t *list = NULL;
     char approver[64];
-    int code = cmd_parse("approve", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse(yes ? "approve yes" : "approve no", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     approver_name(approver);
@@ -204,17 +204,10 @@ static int approve_decide(int argc, char **argv, bool yes) {
     return code;
 }
 
-static int approve_yes(int argc, char **argv) {
+int cmd_approve_yes(int argc, char **argv) {
     return approve_decide(argc, argv, true);
 }
 
-static int approve_no(int argc, char **argv) {
+int cmd_approve_no(int argc, char **argv) {
     return approve_decide(argc, argv, false);
-}
-
-int cmd_approve(int argc, char **argv) {
-    static const cmd_verb verbs[] = {{"list", "list", "calls that wait", NULL, approve_list},
-                                     {"yes", "yes ID", "allow one call, once, and run it", NULL, approve_yes},
-                                     {"no", "no ID", "deny it", NULL, approve_no}};
-    return cmd_dispatch(verbs, ARRAY_LEN(verbs), "approve", argc, argv);
 }

@@ -47,7 +47,7 @@ static muga_status check_session(store *s, const char *session, muga_error *err)
     return st;
 }
 
-static int audit_log_verb(int argc, char **argv) {
+int cmd_audit_log(int argc, char **argv) {
     bool as_json = false;
     const char *session = NULL;
     uint32_t from = 1, max = 0;
@@ -60,7 +60,7 @@ static int audit_log_verb(int argc, char **argv) {
     store *s = NULL;
     json_t *list = NULL, *r;
     size_t i;
-    int code = cmd_parse("audit", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse("audit log", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     audit_filter f = {session, from, max};
@@ -94,7 +94,8 @@ static void print_report(const audit_report *r, bool replayed, bool as_json) {
     if (r->n_erased)
         printf(", %lld erased", (long long)r->n_erased);
     if (replayed && r->n_replayed)
-        printf("; %lld model decisions recomputed, every one the same to the bit", (long long)r->n_replayed);
+        printf("; %lld model decision%s recomputed, every one the same to the bit", (long long)r->n_replayed,
+               r->n_replayed == 1 ? "" : "s");
     else if (replayed)
         printf("; no model decision to recompute");
     printf("\nhead %s\n", r->head);
@@ -114,14 +115,14 @@ static int finish_report(muga_status st, const audit_report *r, bool replayed, b
     return cmd_fail(err);
 }
 
-static int audit_verify_verb(int argc, char **argv) {
+int cmd_audit_verify(int argc, char **argv) {
     bool as_json = false;
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an object"}};
     cmd_positional p = {.max = 0};
     muga_error err = {0};
     audit_report report = {0};
     store *s = NULL;
-    int code = cmd_parse("audit", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse("audit verify", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     muga_status st = cmd_open_store(true, &s, &err);
@@ -179,7 +180,7 @@ static muga_status replay_one(void *ctx, int64_t n, const json_t *payload, const
     return st ? st : llm_replay(r->model, evidence, err);
 }
 
-static int audit_replay_verb(int argc, char **argv) {
+int cmd_audit_replay(int argc, char **argv) {
     bool as_json = false;
     replayer r = {0};
     audit_filter f = {NULL, 1, 0};
@@ -193,7 +194,7 @@ static int audit_replay_verb(int argc, char **argv) {
     muga_error err = {0};
     audit_report report = {0};
     store *s = NULL;
-    int code = cmd_parse("audit", options, ARRAY_LEN(options), argc, argv, &p);
+    int code = cmd_parse("audit replay", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     cmd_catch_interrupt();
@@ -206,12 +207,4 @@ static int audit_replay_verb(int argc, char **argv) {
     llm_free(r.model);
     free(r.key);
     return finish_report(st, &report, true, as_json, &err);
-}
-
-int cmd_audit(int argc, char **argv) {
-    static const cmd_verb verbs[] = {
-        {"log", "log", "the records", NULL, audit_log_verb},
-        {"verify", "verify", "walk the hash chain", NULL, audit_verify_verb},
-        {"replay", "replay", "recompute each model decision to the bit", NULL, audit_replay_verb}};
-    return cmd_dispatch(verbs, ARRAY_LEN(verbs), "audit", argc, argv);
 }

@@ -15,7 +15,7 @@
 
 /* ---- verbs (main.c) ---- */
 typedef struct cmd_verb {
-    const char *name;    /* "run"; "agent test" for the verbs under another */
+    const char *name;    /* "run"; "test" for a verb under another */
     const char *usage;   /* what follows the name: "MODEL [PROMPT]" */
     const char *summary; /* one line */
     const char *details; /* more lines for `muga help VERB`, or NULL; options are listed by cmd_parse itself */
@@ -27,9 +27,15 @@ int cmd_run(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
-int cmd_agent(int argc, char **argv);   /* run | test | list */
-int cmd_approve(int argc, char **argv); /* list | yes ID | no ID */
-int cmd_audit(int argc, char **argv);   /* log | verify | replay */
+int cmd_agent_run(int argc, char **argv);
+int cmd_agent_test(int argc, char **argv);
+int cmd_agent_list(int argc, char **argv);
+int cmd_approve_list(int argc, char **argv);
+int cmd_approve_yes(int argc, char **argv);
+int cmd_approve_no(int argc, char **argv);
+int cmd_audit_log(int argc, char **argv);
+int cmd_audit_verify(int argc, char **argv);
+int cmd_audit_replay(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_debug_tokens(int argc, char **argv);
@@ -39,7 +45,7 @@ int cmd_debug_template(int argc, char **argv);
 int cmd_debug_accepts(int argc, char **argv);
 int cmd_debug_validate(int argc, char **argv);
 
-/* "usage: muga VERB ...", summary and details, on stdout. verb: "run", "debug tokens". */
+/* "usage: muga VERB ...", summary and details, on stdout. verb: "run", "agent test". */
 void cmd_print_verb(const char *verb);
 
 /* ---- options (options.c) ---- */
@@ -66,9 +72,6 @@ typedef struct cmd_positional {
  * Returns -1 to go on, or the exit code to return at once (0 after help, 2 after a usage error, said on stderr). */
 int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int argc, char **argv, cmd_positional *p);
 
-/* Pick a subcommand: runs it with its own argv, or prints what there is and returns 2. */
-int cmd_dispatch(const cmd_verb *verbs, size_t n, const char *prefix, int argc, char **argv);
-
 /* ---- results (output.c) ---- */
 int cmd_exit_code(muga_status status);
 /* "muga: text" on stderr, after what stdout holds: one line, whatever the text quotes. */
@@ -87,6 +90,8 @@ void cmd_print_table(const char *const *cells, size_t n_rows, size_t n_cols);
 /* Text from outside, fit for a terminal: what would move the cursor or reorder letters is shown as \u00XX (terminal.c).
  * A person who approves must see what is there. Appends. */
 void cmd_write_visible(const char *p, size_t n, str *out);
+/* The same, but line ends and tabs stay. */
+void cmd_write_text(const char *p, size_t n, str *out);
 void cmd_format_bytes(uint64_t bytes, char out[16]); /* "98.4 MB" */
 
 /* Progress on stderr: a bar on a terminal, plain lines elsewhere ("loading 50 %"). done 0..1; finish erases the bar. */
@@ -98,10 +103,14 @@ typedef struct cmd_progress {
 void cmd_progress_show(void *progress, double done);
 void cmd_progress_finish(cmd_progress *p);
 
-/* SIGINT sets a flag that loops look at; a second one ends the process with 130. */
+/* SIGINT ends the process with 130; or, from cmd_catch_interrupt on, sets a flag that loops look at, and the second
+ * one ends it. */
+void cmd_end_on_interrupt(void);
 void cmd_catch_interrupt(void);
 bool cmd_interrupted(void);
 void cmd_clear_interrupt(void);
+/* Until standard input has something to say (its end included); false: interrupted. After cmd_catch_interrupt. */
+bool cmd_wait_input(void);
 
 /* From now on a mapped file that is cut short ends the program with a line that names it (fault.c). */
 void cmd_catch_lost_files(void);
@@ -123,6 +132,12 @@ MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error
 /* Every folder above that exists, in that order, for `agent list`. visit gets each agent's name and folder once. */
 MUGA_MUST_USE muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx,
                                           muga_error *err);
+
+/* ---- input (input.c) ---- */
+/* All that is left of f, at most max bytes, appended; what names it in errors. */
+MUGA_MUST_USE muga_status cmd_read_stream(FILE *f, const char *what, size_t max, str *out, muga_error *err);
+/* All of a file or a pipe, at most max bytes; "-" is standard input. *out is initialised here; release it. */
+MUGA_MUST_USE muga_status cmd_read_input(const char *path, size_t max, str *out, muga_error *err);
 
 /* ---- JSON lines (jsonl.c) ---- */
 /* For each line of stdin (at most 64 MiB): parse it, call `handle`, which sets *out (new reference); print *out, or

@@ -78,8 +78,8 @@ int cmd_debug_template(int argc, char **argv) {
     muga_status st = load_source(p.v[0], &source, &err);
     if (!st && !utf8_valid(str_get(&source), source.len))
         st = error_set(&err, MUGA_E_INPUT, "%.180s: the template is not UTF-8 text; convert it first", p.v[0]);
-    if (!st)
-        st = template_compile(str_get(&source), source.len, &job.t, &err);
+    if (!st && (st = template_compile(str_get(&source), source.len, &job.t, &err)))
+        error_prefix(&err, st, "%.120s", p.v[0]);
     str_release(&source);
     if (st)
         return cmd_fail(&err);

@@ -10,52 +10,72 @@
 
 static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
-static int cmd_debug(int argc, char **argv);
+static int run_group(int argc, char **argv);
 
 static const char run_details[] =
     "With a PROMPT, or text on standard input, the answer is streamed and the program ends. Without one, on a\n"
     "terminal, it is a chat: /clear forgets it, /bye or Ctrl-D ends it, Ctrl-C stops an answer.\n"
-    "Nothing is cut silently: a chat that outgrows its context is told so.";
-static const char agent_details[] =
-    "run NAME   take messages (--message TEXT, standard input, or a terminal) as the customer of a session\n"
-    "test NAME  run evaluation tasks with checked end states and print the rates as they are\n"
-    "list       agents in the store, in ./agents and in the box";
-static const char approve_details[] =
-    "A held call waits here for a person. `yes` is bound to the call's exact arguments, tool and policy, "
-    "and is good once.";
-static const char audit_details[] = "log     the records\n"
-                                    "verify  walk the hash chain; exit 1 names the first broken record\n"
-                                    "replay  recompute each model decision to the bit";
-static const char debug_details[] =
-    "tokens MODEL      {\"text\" | \"text_hex\", \"add_special\", \"parse_special\"} a line -> ids\n"
-    "logits MODEL      --ids 1,2,3 -o out.f32: the last position's logits (or --all)\n"
-    "greedy MODEL      --ids 1,2,3 -n 16: the next ids\n"
-    "template MODEL-or-FILE.jinja   one context a line -> {\"output\"} or {\"error\"}\n"
-    "accepts [MODEL]   {\"schema\" | \"gbnf\" | \"regex\", \"text\"} a line -> true or false\n"
-    "validate          {\"schema\", \"data\"} a line -> true or false";
+    "Nothing is cut silently: a chat that outgrows its context is told so. With a PROMPT, standard input is not read.";
+static const char agent_run_details[] =
+    "Messages are what the customer of a session writes: --message TEXT, lines on standard input, or a terminal.\n"
+    "A call that must be approved is asked about on a terminal; without one the run ends with exit code 5, and the\n"
+    "call waits in `muga approve list`.";
+static const char agent_test_details[] =
+    "Each task is played on a fresh copy of the agent's data and its end state is checked; the rates are printed as\n"
+    "they are. Exit code 1: something was done that no task lists, or without the approval it needs.";
+static const char approve_yes_details[] =
+    "The yes is bound to the call's exact arguments, tool and policy, and is good once. The call runs at once.";
+static const char audit_verify_details[] = "Exit code 1 names the first broken record.";
+
+static const cmd_verb agent_verbs[] = {
+    {"run", "NAME [--session NAME=VALUE] [--message TEXT]", "serve a customer, live", agent_run_details, cmd_agent_run},
+    {"test", "NAME [--tasks FILE] [--json]", "measure it on tasks with checked end states", agent_test_details,
+     cmd_agent_test},
+    {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list}};
+
+static const cmd_verb approve_verbs[] = {
+    {"list", "[--json]", "calls that wait for a person", NULL, cmd_approve_list},
+    {"yes", "ID", "allow one call, once, and run it", approve_yes_details, cmd_approve_yes},
+    {"no", "ID", "deny it", NULL, cmd_approve_no}};
+
+static const cmd_verb audit_verbs[] = {
+    {"log", "[--session ID] [--json]", "the records", NULL, cmd_audit_log},
+    {"verify", "[--json]", "walk the hash chain", audit_verify_details, cmd_audit_verify},
+    {"replay", "[--session ID] [--json]", "recompute each model decision to the bit", NULL, cmd_audit_replay}};
+
+static const cmd_verb debug_verbs[] = {
+    {"tokens", "MODEL", "{\"text\" | \"text_hex\", \"add_special\", \"parse_special\"} a line -> ids", NULL,
+     cmd_debug_tokens},
+    {"logits", "MODEL --ids LIST -o FILE", "the last position's logits, or --all, as raw f32", NULL, cmd_debug_logits},
+    {"greedy", "MODEL --ids LIST -n N", "the next N ids, on one line", NULL, cmd_debug_greedy},
+    {"template", "MODEL-or-FILE.jinja", "one context a line -> {\"output\"} or {\"error\"}", NULL, cmd_debug_template},
+    {"accepts", "[MODEL] [--remotes FILE]", "{\"schema\" | \"gbnf\" | \"regex\", \"text\"} a line -> true or false",
+     NULL, cmd_debug_accepts},
+    {"validate", "[--remotes FILE]", "{\"schema\", \"data\"} a line -> true or false", NULL, cmd_debug_validate}};
+
+/* Verbs with verbs below them. */
+static const struct {
+    const char *name;
+    const cmd_verb *verbs;
+    size_t n;
+} groups[] = {{"agent", agent_verbs, ARRAY_LEN(agent_verbs)},
+              {"approve", approve_verbs, ARRAY_LEN(approve_verbs)},
+              {"audit", audit_verbs, ARRAY_LEN(audit_verbs)},
+              {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}};
 
 static const cmd_verb verbs[] = {
     {"run", "MODEL [PROMPT]", "chat with a model, or answer one prompt", run_details, cmd_run},
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model is", NULL, cmd_show},
     {"rm", "MODEL", "remove a model from the store", NULL, cmd_rm},
-    {"agent", "run|test|list [NAME]", "run an agent, or measure it", agent_details, cmd_agent},
-    {"approve", "list|yes|no [ID]", "decide held calls", approve_details, cmd_approve},
-    {"audit", "log|verify|replay", "read, check and recompute the record", audit_details, cmd_audit},
+    {"agent", "run|test|list", "run an agent, or measure it", NULL, run_group},
+    {"approve", "list|yes|no", "decide held calls", NULL, run_group},
+    {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"bench", "MODEL", "measure a model's speed here", NULL, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},
-    {"debug", "tokens|logits|greedy|template|accepts|validate", "for comparing engines", debug_details, cmd_debug},
+    {"debug", "tokens|logits|greedy|template|accepts|validate", "for comparing engines", NULL, run_group},
     {"help", "[VERB]", "what a verb does", NULL, cmd_help},
     {"version", "", "the version", NULL, cmd_version}};
-
-static const cmd_verb debug_verbs[] = {
-    {"tokens", "tokens MODEL", "JSON lines of texts -> ids", NULL, cmd_debug_tokens},
-    {"logits", "logits MODEL --ids LIST -o FILE", "logits as raw f32", NULL, cmd_debug_logits},
-    {"greedy", "greedy MODEL --ids LIST -n N", "greedy ids", NULL, cmd_debug_greedy},
-    {"template", "template MODEL-or-FILE.jinja", "JSON lines of contexts -> texts", NULL, cmd_debug_template},
-    {"accepts", "accepts [MODEL] [--remotes FILE]", "JSON lines of schemas and texts -> verdicts", NULL,
-     cmd_debug_accepts},
-    {"validate", "validate [--remotes FILE]", "JSON lines of schemas and data -> verdicts", NULL, cmd_debug_validate}};
 
 static void print_overview(FILE *out) {
     fprintf(out, "muga runs agents on small language models, on this machine.\n\nusage: muga VERB ...\n\n");
@@ -65,16 +85,23 @@ static void print_overview(FILE *out) {
             "\n`muga help VERB` says more. A MODEL is a name in the store, or a path (with '/' or ending in .gguf).\n");
 }
 
+static void print_usage(const char *group, const cmd_verb *v) {
+    printf("usage: muga %s%s%s%s%s\n%s\n", group, *group ? " " : "", v->name, *v->usage ? " " : "", v->usage,
+           v->summary);
+    if (v->details)
+        printf("\n%s\n", v->details);
+}
+
 void cmd_print_verb(const char *verb) {
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        if (!strcmp(verbs[i].name, verb)) {
-            printf("usage: muga %s %s\n%s\n", verbs[i].name, verbs[i].usage, verbs[i].summary);
-            if (verbs[i].details)
-                printf("\n%s\n", verbs[i].details);
-        }
-    for (size_t i = 0; i < ARRAY_LEN(debug_verbs); i++)
-        if (!strncmp(verb, "debug ", 6) && !strcmp(debug_verbs[i].name, verb + 6))
-            printf("usage: muga debug %s\n%s\n", debug_verbs[i].usage, debug_verbs[i].summary);
+        if (!strcmp(verbs[i].name, verb))
+            print_usage("", &verbs[i]);
+    for (size_t g = 0; g < ARRAY_LEN(groups); g++) {
+        size_t n = strlen(groups[g].name);
+        for (size_t i = 0; !strncmp(verb, groups[g].name, n) && verb[n] == ' ' && i < groups[g].n; i++)
+            if (!strcmp(groups[g].verbs[i].name, verb + n + 1))
+                print_usage(groups[g].name, &groups[g].verbs[i]);
+    }
 }
 
 static const cmd_verb *find_verb(const char *name) {
@@ -95,25 +122,40 @@ static int cmd_help(int argc, char **argv) {
     if (!v || v->run == cmd_help) {
         return cmd_error(MUGA_E_USAGE, "help: unknown verb '%s'; `muga help` lists them", argv[1]);
     }
-    bool grouped = v->run == cmd_agent || v->run == cmd_approve || v->run == cmd_audit || v->run == cmd_debug;
-    if (grouped && argc < 3) {
-        cmd_print_verb(v->name);
-        return cmd_finish_output(0);
-    }
     char help[] = "--help";
     char *with[] = {argv[1], argc > 2 ? argv[2] : help, help, NULL}; /* the verb knows its own options */
     return v->run(argc > 2 ? 3 : 2, with);
 }
 
 static int cmd_version(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
+    cmd_positional p = {.max = 0};
+    int code = cmd_parse("version", NULL, 0, argc, argv, &p);
+    if (code >= 0)
+        return code;
     printf("muga " MUGA_VERSION "\n");
     return cmd_finish_output(0);
 }
 
-static int cmd_debug(int argc, char **argv) {
-    return cmd_dispatch(debug_verbs, ARRAY_LEN(debug_verbs), "debug", argc, argv);
+/* The verb below: run with its own argv, or named. */
+static int run_group(int argc, char **argv) {
+    size_t g = 0;
+    while (g + 1 < ARRAY_LEN(groups) && strcmp(groups[g].name, argv[0]))
+        g++;
+    const char *name = groups[g].name, *word = argc > 1 ? argv[1] : "";
+    for (size_t i = 0; i < groups[g].n; i++)
+        if (!strcmp(groups[g].verbs[i].name, word))
+            return groups[g].verbs[i].run(argc - 1, argv + 1);
+    bool help = !strcmp(word, "-h") || !strcmp(word, "--help");
+    if (argc > 1 && !help)
+        return cmd_error(MUGA_E_USAGE, "%s: unknown subcommand '%s'; see `muga help %s`", name, word, name);
+    FILE *out = help ? stdout : stderr;
+    fprintf(out, "usage: muga %s VERB ...\n\n", name);
+    for (size_t i = 0; i < groups[g].n; i++) {
+        const cmd_verb *v = &groups[g].verbs[i];
+        fprintf(out, "  %s%s%s\n      %s\n", v->name, *v->usage ? " " : "", v->usage, v->summary);
+    }
+    fprintf(out, "\n`muga help %s VERB` says more.\n", name);
+    return help ? cmd_finish_output(0) : 2;
 }
 
 /* Started with 0, 1 or 2 closed, the next file opened would take that number, and what is printed would go into it.
@@ -131,6 +173,7 @@ int main(int argc, char **argv) {
     cmd_catch_lost_files();
     if (!hold_standard_streams())
         return 6;
+    cmd_end_on_interrupt();
     if (argc < 2) {
         print_overview(stderr);
         return 2;
@@ -140,7 +183,7 @@ int main(int argc, char **argv) {
         return cmd_finish_output(0);
     }
     if (!strcmp(argv[1], "--version"))
-        return cmd_version(0, NULL);
+        return cmd_version(argc - 1, argv + 1);
     const cmd_verb *v = find_verb(argv[1]);
     if (v)
         return v->run(argc - 1, argv + 1);

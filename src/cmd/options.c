@@ -134,16 +134,3 @@ int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int
         return usage_error(verb, "%s%s", p->n ? "an argument is missing" : "arguments are missing", "");
     return -1;
 }
-
-int cmd_dispatch(const cmd_verb *verbs, size_t n, const char *prefix, int argc, char **argv) {
-    for (size_t i = 0; argc > 1 && i < n; i++)
-        if (!strcmp(verbs[i].name, argv[1]))
-            return verbs[i].run(argc - 1, argv + 1);
-    bool help = argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"));
-    FILE *out = help ? stdout : stderr;
-    if (argc > 1 && !help)
-        return cmd_error(MUGA_E_USAGE, "%s: unknown subcommand '%s'; see `muga help %s`", prefix, argv[1], prefix);
-    for (size_t i = 0; i < n; i++)
-        fprintf(out, "  muga %s %-40s %s\n", prefix, verbs[i].usage, verbs[i].summary);
-    return help ? cmd_finish_output(0) : 2;
-}

@@ -2,7 +2,9 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 int cmd_exit_code(muga_status status) {
@@ -108,6 +110,23 @@ void cmd_format_bytes(uint64_t bytes, char out[16]) {
     snprintf(out, 16, u && v < 99.95 ? "%.1f %s" : "%.0f %s", v, units[u]);
 }
 
+static int terminal_columns(void) {
+    struct winsize size;
+    return !ioctl(STDERR_FILENO, TIOCGWINSZ, &size) && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+/* One line, short enough for the terminal to leave it one. */
+static void draw_bar(const cmd_progress *p, int percent) {
+    char bar[31];
+    int n = MIN(30, terminal_columns() - (int)strlen(p->what) - 10); /* beside " [] 100 %" and a free column */
+    for (int i = 0; i < n; i++)
+        bar[i] = i * 100 < percent * n ? '#' : '.';
+    if (n >= 5)
+        fprintf(stderr, "\r%s [%.*s] %3d %%", p->what, n, bar, percent);
+    else
+        fprintf(stderr, "\r%3d %%", percent);
+}
+
 void cmd_progress_show(void *progress, double done) {
     cmd_progress *p = progress;
     int percent = (int)(MIN(MAX(done, 0.0), 1.0) * 100);
@@ -116,11 +135,7 @@ void cmd_progress_show(void *progress, double done) {
     if (cmd_is_terminal(STDERR_FILENO)) {
         if (percent == p->last)
             return;
-        char bar[31];
-        for (int i = 0; i < 30; i++)
-            bar[i] = i * 100 < percent * 30 ? '#' : '.';
-        bar[30] = 0;
-        fprintf(stderr, "\r%s [%s] %3d %%", p->what, bar, percent);
+        draw_bar(p, percent);
     } else if (percent / 50 > MAX(p->last, 0) / 50) { /* at the half and at the end */
         fprintf(stderr, "%s %d %%\n", p->what, percent);
     }
@@ -130,29 +145,57 @@ void cmd_progress_show(void *progress, double done) {
 
 void cmd_progress_finish(cmd_progress *p) {
     if (p->active && cmd_is_terminal(STDERR_FILENO))
-        fprintf(stderr, "\r\033[K");
+        fprintf(stderr, "\r%*s\r", MIN((int)strlen(p->what) + 40, terminal_columns() - 1), "");
     p->active = false;
 }
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t watched, interrupted;
+static int wake[2] = {-1, -1}; /* a pipe: whichever thread gets the signal, a wait for input ends */
 
 static void on_interrupt(int signal) {
     (void)signal;
-    if (interrupted)
+    if (!watched || interrupted)
         _exit(130);
     interrupted = 1;
+    int before = errno;
+    if (write(wake[1], "", 1) < 0) /* without the pipe the flag must do */
+        errno = before;
 }
 
-void cmd_catch_interrupt(void) {
+static void handle_interrupt(void) {
     struct sigaction action = {.sa_handler = on_interrupt};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+}
+
+void cmd_end_on_interrupt(void) {
+    struct sigaction now;
+    if (!sigaction(SIGINT, NULL, &now) && now.sa_handler != SIG_IGN) /* a shell's background job stays deaf to it */
+        handle_interrupt();
+}
+
+void cmd_catch_interrupt(void) {
+    if (wake[0] < 0 && pipe2(wake, O_CLOEXEC | O_NONBLOCK))
+        wake[0] = wake[1] = -1;
+    watched = 1;
     interrupted = 0;
+    handle_interrupt();
 }
 
 bool cmd_interrupted(void) {
     return interrupted != 0;
 }
+
 void cmd_clear_interrupt(void) {
+    char drop[16];
+    while (read(wake[0], drop, sizeof drop) > 0)
+        ;
     interrupted = 0;
+}
+
+bool cmd_wait_input(void) {
+    struct pollfd p[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = wake[0], .events = POLLIN}};
+    while (!interrupted && poll(p, ARRAY_LEN(p), -1) < 0 && errno == EINTR)
+        ;
+    return !interrupted;
 }

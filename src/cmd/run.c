@@ -12,13 +12,29 @@ typedef struct chat {
     llm_sampling sampling;
     uint32_t max_tokens;
     const char *system;
+    bool visible_only; /* the answer goes to a terminal */
 } chat;
 
+/* On a terminal a model must not move the cursor or speak to the terminal; in a pipe its bytes are what they are. */
 static bool on_text(void *ctx, const char *p, size_t n) {
-    (void)ctx;
-    fwrite(p, 1, n, stdout);
+    const chat *c = ctx;
+    if (!c->visible_only) {
+        fwrite(p, 1, n, stdout);
+    } else {
+        str shown = STR_INIT;
+        cmd_write_text(p, n, &shown);
+        fwrite(str_get(&shown), 1, shown.len, stdout);
+        str_release(&shown);
+    }
     fflush(stdout);
     return !ferror(stdout) && !cmd_interrupted();
+}
+
+static bool on_prompt(void *ctx, uint32_t n_done, uint32_t n_prompt) {
+    (void)ctx;
+    (void)n_done;
+    (void)n_prompt;
+    return !cmd_interrupted();
 }
 
 static muga_status chat_reset(chat *c, muga_error *err) {
@@ -47,6 +63,8 @@ static muga_status chat_turn(chat *c, const char *p, size_t n, llm_reply *reply,
                      .sampling = c->sampling,
                      .max_tokens = c->max_tokens,
                      .on_text = on_text,
+                     .on_text_ctx = c,
+                     .on_prompt = on_prompt,
                      .now_ms = os_system()->clock.now_ms(os_system()->clock.self)};
     muga_status st = chat_add(c, "user", p, n, err);
     if (!st)
@@ -111,12 +129,17 @@ static bool chat_command(chat *c, const char *line) {
     return true;
 }
 
+/* A terminal gives one line a read, so nothing is left in stdin's buffer that the wait would not see. */
+static ssize_t read_line(char **line, size_t *cap) {
+    return cmd_wait_input() ? getline(line, cap, stdin) : -1;
+}
+
 static int chat_loop(chat *c, bool verbose) {
     char *line = NULL;
     size_t cap = 0;
     ssize_t n;
-    while (printf(">>> "), fflush(stdout), cmd_clear_interrupt(),
-           (n = getline(&line, &cap, stdin)) >= 0 || cmd_interrupted()) {
+    while (cmd_clear_interrupt(), printf(">>> "), fflush(stdout),
+           (n = read_line(&line, &cap)) >= 0 || cmd_interrupted()) {
         muga_error err = {0};
         llm_reply reply = {0};
         if (n < 0) { /* Ctrl-C at the prompt */
@@ -136,14 +159,12 @@ static int chat_loop(chat *c, bool verbose) {
         muga_status st = chat_turn(c, line, (size_t)n, &reply, &err);
         printf("\n");
         if (st == MUGA_E_LIMIT) {
+            cmd_error(st,
+                      "the chat has outgrown its context (%s); nothing was cut: /clear forgets it, --ctx makes room",
+                      err.message);
+        } else if (st && st != MUGA_E_CANCELLED) {
             cmd_fail(&err);
-            fprintf(stderr,
-                    "muga: the chat has outgrown its context of %u tokens; nothing was cut. /clear forgets it, "
-                    "--ctx makes room\n",
-                    c->model->n_ctx);
-        } else if (st) {
-            cmd_fail(&err);
-        } else {
+        } else if (!st) {
             if (reply.finish == LLM_FINISH_LENGTH)
                 say_length(c, &reply);
             if (verbose)
@@ -157,28 +178,16 @@ static int chat_loop(chat *c, bool verbose) {
     return cmd_finish_output(0);
 }
 
-static muga_status read_stdin(str *out, muga_error *err) {
-    char buffer[65536];
-    size_t n;
-    while ((n = fread(buffer, 1, sizeof buffer, stdin)) > 0)
-        str_append(out, buffer, n);
-    if (ferror(stdin))
-        return error_set(err, MUGA_E_ENV, "standard input could not be read; give the prompt as an argument");
-    if (out->failed && out->len + sizeof buffer > RUN_MAX_INPUT)
-        return error_set(err, MUGA_E_LIMIT, "the prompt is longer than %zu bytes; shorten it", RUN_MAX_INPUT);
-    return str_status(out, err, "prompt");
-}
-
 static int answer_prompt(chat *c, const cmd_positional *p, bool verbose) {
     str prompt;
     muga_error err = {0};
-    str_init(&prompt, RUN_MAX_INPUT);
+    str_init(&prompt, RUN_MAX_INPUT + 1);
     for (size_t i = 1; i < p->n; i++) {
         if (i > 1)
             str_append_c(&prompt, ' ');
         str_append_s(&prompt, p->v[i]);
     }
-    if (p->n == 1 && read_stdin(&prompt, &err)) {
+    if (p->n == 1 && cmd_read_stream(stdin, "standard input", RUN_MAX_INPUT, &prompt, &err)) {
         str_release(&prompt);
         return cmd_fail(&err);
     }
@@ -212,6 +221,7 @@ int cmd_run(int argc, char **argv) {
         {"--verbose", 0, CMD_FLAG, &verbose, NULL, "speeds after each answer"}};
     cmd_positional p = {.min = 1, .max = 64};
     muga_error err = {0};
+    c.visible_only = cmd_is_terminal(STDOUT_FILENO);
     int code = cmd_parse("run", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;

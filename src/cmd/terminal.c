@@ -28,3 +28,13 @@ void cmd_write_visible(const char *p, size_t n, str *out) {
         n -= len;
     }
 }
+
+void cmd_write_text(const char *p, size_t n, str *out) {
+    for (size_t at = 0, end; at < n; at = end + 1) {
+        for (end = at; end < n && p[end] != '\n' && p[end] != '\t'; end++)
+            ;
+        cmd_write_visible(p + at, end - at, out);
+        if (end < n)
+            str_append_c(out, p[end]);
+    }
+}

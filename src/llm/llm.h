@@ -38,6 +38,10 @@ typedef struct llm_request {
     /* Streamed text: whole UTF-8 characters. Return false to cancel. May be NULL. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
+    /* Between stretches of a long prompt, and before the first. Return false to cancel: MUGA_E_CANCELLED. May be NULL.
+     */
+    bool (*on_prompt)(void *ctx, uint32_t n_done, uint32_t n_prompt);
+    void *on_prompt_ctx;
     bool want_evidence;
     int64_t now_ms; /* what a template that asks for the date is told (UTC); part of the evidence */
 } llm_request;

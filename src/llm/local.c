@@ -8,6 +8,7 @@
 #include "os/os.h"
 
 #define WORTH_SHARING 32 /* tokens in common from which a fork pays */
+#define STRETCH 128u     /* tokens of a prompt between two questions whether to go on: a step of the engine */
 
 static uint64_t now_us(void) {
     const os_clock *c = &os_system()->clock;
@@ -82,9 +83,25 @@ static muga_status take_session(local *l, const token_list *ids, engine_session 
     return MUGA_OK;
 }
 
-/* Prompt -> ids -> a session with the prompt's logits. */
-static muga_status feed_prompt(local *l, const local_prompt *p, token_list *ids, engine_session **out, uint32_t *cached,
-                               muga_error *err) {
+/* All of it, or in stretches where somebody may want to stop: seconds lie between a long prompt and its first token. */
+static muga_status feed_ids(engine_session *s, const token_list *ids, const llm_request *q, muga_error *err) {
+    uint32_t n = (uint32_t)ids->n, done = engine_session_count(s);
+    muga_status st = MUGA_OK;
+    for (uint32_t step = n; !st && done < n; done += step) {
+        if (q && q->on_prompt) {
+            if (!q->on_prompt(q->on_prompt_ctx, done, n))
+                return error_set(err, MUGA_E_CANCELLED, "interrupted");
+            step = STRETCH;
+        }
+        step = MIN(step, n - done);
+        st = engine_session_feed(s, ids->ids + done, step, err);
+    }
+    return st;
+}
+
+/* Prompt -> ids -> a session with the prompt's logits. q: who may stop it, or NULL. */
+static muga_status feed_prompt(local *l, const local_prompt *p, const llm_request *q, token_list *ids,
+                               engine_session **out, uint32_t *cached, muga_error *err) {
     muga_status st = local_prompt_encode(l, p, ids, err);
     if (st)
         return st;
@@ -98,7 +115,7 @@ static muga_status feed_prompt(local *l, const local_prompt *p, token_list *ids,
     if ((st = take_session(l, ids, out, err)))
         return st;
     *cached = engine_session_count(*out);
-    return engine_session_feed(*out, ids->ids + *cached, (uint32_t)ids->n - *cached, err);
+    return feed_ids(*out, ids, q, err);
 }
 
 /* ---- complete ---- */
@@ -156,7 +173,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
         st = compile_constraint(q, &grammar, &state, err);
     local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
     if (!st)
-        st = feed_prompt(l, &prompt, &ids, &session, &out->n_prompt_cached, err);
+        st = feed_prompt(l, &prompt, q, &ids, &session, &out->n_prompt_cached, err);
     if (st)
         goto out;
     out->prompt_us = now_us() - begin;
@@ -230,7 +247,7 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
     if (st || (st = encode_labels(l, q, labels, err)))
         goto out;
     local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
-    if ((st = feed_prompt(l, &prompt, &ids, &session, &out->n_prompt_cached, err)))
+    if ((st = feed_prompt(l, &prompt, NULL, &ids, &session, &out->n_prompt_cached, err)))
         goto out;
     engine_score_args a = {.session = session,
                            .continuations = labels,

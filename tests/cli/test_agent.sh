@@ -32,7 +32,9 @@ run() {
 check "list" 0 "customer-service" list
 run "an order" 0 "Order A31507 .* is processing" --session customer=69 -m "where is my order a31507"
 run "someone else's number" 0 "no order A31507 on your account" --session customer=70 -m "where is my order a31507"
-run "no session" 4 "customer" -m hi
+run "no session" 4 "customer.*--session" -m hi
+run "no message" 4 "no message" --session customer=69
+run "an empty message" 4 "message is empty" --session customer=69 -m " "
 run "demo approver" 0 "demo's own approver says yes" --session customer=69 -m "I forgot my password" --approve demo
 
 run "held" 5 "agent run .*--resume s-" --session customer=69 -m "I forgot my password"
@@ -51,6 +53,10 @@ head -n 5 "$agent/eval/dev.jsonl" >"$work/tasks"
 sums='"tasks":5,"completed":5,"wrong_effects":0,"unapproved":0,"escalated":0'
 check "test as JSON" 0 "^{$sums,"'"results":\[{"id":"dev-01","ok":true,"why":""}' \
     test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --json
+"$muga" agent test "$agent" --model ./tests/data/tiny.gguf --tasks - --json <"$work/tasks" 2>&1 | grep -q "$sums" || {
+    bad=$((bad + 1))
+    echo "not ok: tasks on standard input"
+}
 echo '{"id": 1}' >"$work/tasks"
 check "a bad task" 4 "tasks:1" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks"
 check "no such tasks" 3 "none.jsonl" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/none.jsonl"

@@ -92,7 +92,7 @@ model magic 'not a GGUF file.*give a GGUF model'
 model version 'version 9.*convert'
 model big-endian 'big-endian.*convert'
 model count 'damaged or cut short: fetch it again'
-model architecture 'architecture "klama" is not supported; this version knows: llama'
+model architecture 'architecture "klama" is not supported; this version knows: .*llama'
 model tokenizer '"gptX" is not supported'
 [ "$(grep -o 'bad\.gguf' "$work/err" | wc -l)" -eq 1 ] || broken "the file is named once"
 model pre '"smoxxx".*not known'

@@ -31,7 +31,13 @@ quiet_stdout "no verb"
 check "help" 0 "muga VERB" "$muga" help
 check "help run" 0 "--temp" "$muga" help run
 check "help debug tokens" 0 "usage: muga debug tokens" "$muga" help debug tokens
+check "help agent" 0 "test NAME" "$muga" help agent
+check "help agent test" 0 "usage: muga agent test NAME" "$muga" help agent test
+check "agent test --help" 0 "--tasks FILE" "$muga" agent test --help
+check "no verb below" 2 "usage: muga audit" "$muga" audit
+check "unknown verb below" 2 "muga help audit" "$muga" audit frobnicate
 check "version" 0 "^muga [0-9]" "$muga" version
+check "version of what" 2 "unexpected" "$muga" version 2
 check "unknown verb" 2 "unknown verb" "$muga" frobnicate
 check "unknown option" 2 "unknown option" "$muga" run tiny --frobnicate
 check "missing value" 2 "needs a value" "$muga" run tiny --temp
@@ -72,15 +78,29 @@ if [ -e /dev/full ]; then
 fi
 
 # JSON lines: one out per line in; a bad line is answered and the run goes on.
-printf '%s\n' '{"text": "hello"}' 'not json' '{"text_hex": "zz"}' '{"text": "a"}' >"$work/in"
+printf '%s\n' '{"text": "hello"}' 'not json' '' '{"text_hex": "zz"}' '{"text": "a"}' >"$work/in"
 "$muga" debug tokens "./$tiny" <"$work/in" >"$work/out"
-[ "$(wc -l <"$work/out")" -eq 4 ] && [ "$(grep -c '"error"' "$work/out")" -eq 2 ] ||
+[ "$(wc -l <"$work/out")" -eq 5 ] && [ "$(grep -c '"error"' "$work/out")" -eq 3 ] ||
     broken "debug tokens: $(cat "$work/out")"
 printf '%s\n' '{"x": 1}' '{"x": null}' >"$work/in"
 printf '{{ x + 1 }}' >"$work/t.jinja"
 "$muga" debug template "$work/t.jinja" <"$work/in" >"$work/out"
 [ "$(sed -n 1p "$work/out")" = '{"output":"2"}' ] && sed -n 2p "$work/out" | grep -q error ||
     broken "debug template: $(cat "$work/out")"
+
+check "a broken template" 4 "b.jinja: template line 1" sh -c 'printf "{{" >"$1" && "$2" debug template "$1"' sh \
+    "$work/b.jinja" "$muga"
+
+# Logits go straight to what is no regular file: a pipe, a FIFO, and standard output wherever it leads.
+"$muga" debug logits "./$tiny" --ids 1,2 -o "$work/logits" || broken "logits to a file"
+"$muga" debug logits "./$tiny" --ids 1,2 -o /dev/stdout | cmp -s - "$work/logits" || broken "logits to a pipe"
+"$muga" debug logits "./$tiny" --ids 1,2 -o /dev/stdout >"$work/to" || broken "logits to redirected output"
+cmp -s "$work/to" "$work/logits" || broken "logits to redirected output are the same"
+mkfifo "$work/fifo"
+cat "$work/fifo" >"$work/to" &
+"$muga" debug logits "./$tiny" --ids 1,2 -o "$work/fifo" || broken "logits to a FIFO"
+wait
+cmp -s "$work/to" "$work/logits" || broken "logits to a FIFO are the same"
 
 [ "$bad" -eq 0 ] && echo "all verbs as expected"
 exit "$((bad > 0))"

@@ -336,6 +336,43 @@ static void a_cancelled_answer_replays_too(void **state) {
     llm_free(m);
 }
 
+/* Counts down; the prompt is stopped at 0. */
+static bool go_on(void *ctx, uint32_t n_done, uint32_t n_prompt) {
+    uint32_t *left = ctx;
+    assert_true(n_done < n_prompt && n_done % 128 == 0);
+    return (*left)-- > 0;
+}
+
+static void a_long_prompt_can_be_stopped_and_changes_nothing(void **state) {
+    (void)state;
+    char text[700] = "";
+    while (strlen(text) + 8 < sizeof text)
+        strcat(text, "a word ");
+    json_t *messages = one_message(text);
+    llm *m = open_tiny(), *other = open_tiny();
+    llm_request q = request_of(messages);
+    llm_reply whole = complete(other, &q), r;
+    muga_error err = {0};
+    assert_true(whole.n_prompt > 256);
+    uint32_t left;
+    q.on_prompt = go_on;
+    q.on_prompt_ctx = &left;
+    for (uint32_t n = 0; n <= 2; n += 2) {
+        left = n;
+        assert_status(llm_complete(m, &q, &r, &err), MUGA_E_CANCELLED, &err, "interrupted");
+    }
+    left = 100;
+    r = complete(m, &q);
+    assert_true(left > 90 && r.n_prompt_cached == 256); /* what was computed before the stop is kept */
+    assert_string_equal(str_get(&r.text), str_get(&whole.text));
+    assert_ok(llm_replay(other, r.evidence, &err), &err);
+    llm_reply_release(&r);
+    llm_reply_release(&whole);
+    json_decref(messages);
+    llm_free(m);
+    llm_free(other);
+}
+
 static void grounded_answers_and_their_evidence(void **state) {
     (void)state;
     llm *m = open_tiny();
@@ -440,6 +477,7 @@ int main(void) {
         cmocka_unit_test(evidence_replays_and_forged_evidence_does_not),
         cmocka_unit_test(evidence_names_the_bytes_that_were_loaded),
         cmocka_unit_test(a_cancelled_answer_replays_too),
+        cmocka_unit_test(a_long_prompt_can_be_stopped_and_changes_nothing),
         cmocka_unit_test(grounded_answers_and_their_evidence),
         cmocka_unit_test(scores_replay_to_the_bit),
         cmocka_unit_test(scripted_answers_come_in_turn_and_keep_the_constraint),
