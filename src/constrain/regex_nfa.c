@@ -12,7 +12,7 @@ typedef struct nfa_node {
     uint8_t kind, lo, hi;
     uint32_t a, b; /* successors; UINT32_MAX: none */
 } nfa_node;
-#define NFA_MAX_NODES 400000u
+#define NFA_MAX_NODES 1000000u
 #define NONE UINT32_MAX
 
 typedef struct nfa {
@@ -118,6 +118,9 @@ static uint32_t build(nfa *f, const re_node *x, uint32_t to) {
         return entry;
     }
     case RE_REPEAT: return build_repeat(f, x, to);
+    case RE_GROUP: return build(f, x->first, to);
+    case RE_BACK:
+    case RE_LOOK: break; /* refused before */
     case RE_BEGIN: return nfa_add(f, N_BEGIN, 0, 0, to, NONE);
     case RE_END: return nfa_add(f, N_END, 0, 0, to, NONE);
     case RE_WORD: return nfa_add(f, N_WORD, 0, 0, to, NONE);
@@ -490,6 +493,7 @@ static bool is_anchored(const re_node *x) {
     case RE_BEGIN: return true;
     case RE_CAT: return x->first && is_anchored(x->first);
     case RE_REPEAT: return x->min > 0 && is_anchored(x->first);
+    case RE_GROUP: return is_anchored(x->first);
     case RE_ALT:
         for (const re_node *c = x->first; c; c = c->next)
             if (!is_anchored(c))
@@ -502,9 +506,14 @@ static bool is_anchored(const re_node *x) {
 muga_status regex_compile(const char *p, size_t n, regex_mode mode, uint64_t *work, dfa **out, muga_error *err) {
     *out = NULL;
     re_tree t;
-    muga_status st = regex_parse(p, n, &t, err);
+    muga_status st = regex_parse(p, n, work, &t, err);
     if (st != MUGA_OK)
         return st;
+    if (t.irregular) {
+        st = error_set(err, MUGA_E_INPUT, "pattern, byte %zu: %s", t.irregular_at, t.irregular);
+        regex_tree_release(&t);
+        return st;
+    }
     nfa f = {0};
     uint32_t entry = nfa_add(&f, N_MATCH, 0, 0, NONE, NONE);
     if (mode == REGEX_SEARCH) {

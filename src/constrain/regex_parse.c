@@ -1,16 +1,23 @@
 /* Patterns to syntax trees: ECMA-262 in unicode mode, plus Annex B's literal braces and brackets. Owns: the tree, in
- * its arena. Refuses by name: look-around, back-references, unknown escapes and properties, nesting past
- * RE_MAX_GROUPS_DEEP. Idea: recursive descent whose only recursion is the group, and that is counted. */
+ * its arena. Refuses by name: unknown escapes, properties and groups, nesting past RE_MAX_GROUPS_DEEP. Look-around and
+ * back-references are read, and the tree says that it isn't regular.
+ * Idea: recursive descent whose only recursion is the group, and that is counted. */
 #include "base/utf8.h"
 #include "constrain/regex.h"
 
-#include <utf8proc.h>
-
+#define RE_MAX_RANGES 500000u /* of all classes together */
+#define PROPERTY_SLOTS 8
 typedef struct parser {
     const char *p;
     size_t n, at;
     int depth;
+    size_t n_ranges;
+    struct property {
+        span name;
+        cp_set set;
+    } properties[PROPERTY_SLOTS]; /* those met, so that each is looked up once */
     re_tree *t;
+    uint64_t *work;
     muga_error *err;
 } parser;
 
@@ -85,82 +92,46 @@ static void add_class_escape(cp_set *s, char c) {
     cp_release(&one);
 }
 
-/* General categories by their short and long names; a one-letter name takes in all that begin with it. */
-static bool category_mask(const char *name, size_t n, uint32_t *mask) {
-    static const char *const short_names[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
-                                              "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
-                                              "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
-    static const struct {
-        const char *name, *is;
-    } long_names[] = {{"Letter", "L"},
-                      {"Uppercase_Letter", "Lu"},
-                      {"Lowercase_Letter", "Ll"},
-                      {"Titlecase_Letter", "Lt"},
-                      {"Modifier_Letter", "Lm"},
-                      {"Other_Letter", "Lo"},
-                      {"Mark", "M"},
-                      {"Number", "N"},
-                      {"Decimal_Number", "Nd"},
-                      {"digit", "Nd"},
-                      {"Letter_Number", "Nl"},
-                      {"Punctuation", "P"},
-                      {"punct", "P"},
-                      {"Symbol", "S"},
-                      {"Currency_Symbol", "Sc"},
-                      {"Math_Symbol", "Sm"},
-                      {"Separator", "Z"},
-                      {"Space_Separator", "Zs"},
-                      {"Other", "C"},
-                      {"Control", "Cc"},
-                      {"cntrl", "Cc"}};
-    span s = span_of(name, n);
-    for (size_t i = 0; i < ARRAY_LEN(long_names); i++)
-        if (span_equal_string(s, long_names[i].name))
-            s = span_of_string(long_names[i].is);
-    *mask = 0;
-    for (size_t i = 0; i < ARRAY_LEN(short_names); i++)
-        if ((s.n == 1 && s.p[0] == short_names[i][0]) || span_equal_string(s, short_names[i]))
-            *mask |= 1u << i;
-    return *mask != 0;
+#define PROPERTY_WORK 400000u /* steps that looking one up is worth */
+static muga_status property_get(parser *ps, span name, cp_set *out) {
+    size_t i = 0;
+    while (i < PROPERTY_SLOTS && ps->properties[i].name.n && !span_equal(ps->properties[i].name, name))
+        i++;
+    if (i < PROPERTY_SLOTS && ps->properties[i].name.n) {
+        cp_add_set(out, &ps->properties[i].set);
+        return MUGA_OK;
+    }
+    if (*ps->work < PROPERTY_WORK)
+        return error_set(ps->err, MUGA_E_LIMIT, "too many properties; simplify the pattern");
+    *ps->work -= PROPERTY_WORK;
+    muga_status st = regex_property(name.p, name.n, out, ps->err);
+    if (st == MUGA_OK && i < PROPERTY_SLOTS) {
+        ps->properties[i].name = name;
+        cp_add_set(&ps->properties[i].set, out);
+    }
+    return st;
 }
 
 static muga_status add_property(parser *ps, cp_set *s, bool negate) {
     size_t begin = ps->at;
     const char *close = ps->at < ps->n && ps->p[ps->at] == '{' ? memchr(ps->p + ps->at, '}', ps->n - ps->at) : NULL;
-    if (!close)
+    if (!close || close == ps->p + ps->at + 1)
         return bad(ps, begin, "\\p needs {Property}");
     const char *name = ps->p + ps->at + 1;
-    size_t n = (size_t)(close - name);
-    static const char *const prefixes[] = {"General_Category=", "gc="};
-    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
-        size_t k = strlen(prefixes[i]);
-        if (n > k && memcmp(name, prefixes[i], k) == 0)
-            name += k, n -= k;
-    }
     ps->at = (size_t)(close - ps->p) + 1;
     cp_set one = {0};
-    uint32_t mask = 0;
-    if (span_equal_string(span_of(name, n), "Any"))
-        cp_add(&one, 0, CP_MAX);
-    else if (span_equal_string(span_of(name, n), "ASCII"))
-        cp_add(&one, 0, 0x7F);
-    else if (!category_mask(name, n, &mask))
-        return error_set(ps->err, MUGA_E_INPUT,
-                         "pattern, byte %zu: property \"%.*s\" is not supported; general categories are", begin,
-                         (int)MIN(n, (size_t)40), name);
-    for (uint32_t cp = 0; mask && cp <= CP_MAX;) {
-        bool in = mask >> (unsigned)utf8proc_category((utf8proc_int32_t)cp) & 1;
-        uint32_t from = cp;
-        while (cp <= CP_MAX && (mask >> (unsigned)utf8proc_category((utf8proc_int32_t)cp) & 1) == in)
-            cp++;
-        if (in)
-            cp_add(&one, from, cp - 1);
-    }
+    muga_status st = property_get(ps, span_of(name, (size_t)(close - name)), &one);
     if (negate)
         cp_negate(&one);
+    ps->n_ranges += one.n;
     cp_add_set(s, &one);
     cp_release(&one);
-    return MUGA_OK;
+    if (st != MUGA_OK)
+        return error_prefix(ps->err, st, "pattern, byte %zu", begin);
+    return ps->n_ranges > RE_MAX_RANGES
+               ? error_set(ps->err, MUGA_E_LIMIT, "pattern: its classes have more than %u ranges; simplify them",
+                           RE_MAX_RANGES)
+               : MUGA_OK;
 }
 
 static bool hex_digits(const parser *ps, size_t at, size_t n, uint32_t *out) {
@@ -249,11 +220,10 @@ static muga_status parse_escape(parser *ps, bool in_class, cp_set *s, bool *is_s
             return MUGA_OK;
         }
         return bad(ps, begin, "octal escapes are not supported");
-    case 'k': return bad(ps, begin, "back-references are not supported");
     default: break;
     }
     if (c >= '1' && c <= '9')
-        return bad(ps, begin, "back-references are not supported");
+        return bad(ps, begin, "a back-reference can't stand in a class");
     if ((c | 32) >= 'a' && (c | 32) <= 'z')
         return bad(ps, begin, "unknown escape");
     ps->at--;
@@ -320,32 +290,111 @@ static muga_status parse_class(parser *ps, cp_set *s) { /* after '[' */
 
 static muga_status parse_alternatives(parser *ps, re_node **out);
 
-static muga_status parse_group(parser *ps, re_node **out) { /* after '(' */
-    size_t begin = ps->at - 1;
-    if (looking_at(ps, "?=") || looking_at(ps, "?!"))
-        return bad(ps, begin, "look-ahead is not supported");
-    if (looking_at(ps, "?<=") || looking_at(ps, "?<!"))
-        return bad(ps, begin, "look-behind is not supported");
+static void irregular(parser *ps, size_t at, const char *why) {
+    if (!ps->t->irregular) {
+        ps->t->irregular = why;
+        ps->t->irregular_at = at;
+    }
+}
+
+/* What stands between '(' and the group's first term. *out: the node that will hold the group; NULL: none needed. */
+static muga_status parse_group_kind(parser *ps, size_t begin, re_node **out) {
+    bool ahead = looking_at(ps, "?=") || looking_at(ps, "?!"), behind = looking_at(ps, "?<=") || looking_at(ps, "?<!");
+    *out = NULL;
     if (looking_at(ps, "?:")) {
         ps->at += 2;
-    } else if (looking_at(ps, "?<")) {
-        const char *close = memchr(ps->p + ps->at, '>', ps->n - ps->at);
-        if (!close || close == ps->p + ps->at + 2)
+        return MUGA_OK;
+    }
+    *out = node_new(ps, ahead || behind ? RE_LOOK : RE_GROUP);
+    if (!*out)
+        return status_of(ps);
+    if (ahead || behind) {
+        (*out)->behind = behind;
+        (*out)->negated = ps->p[ps->at + 1 + behind] == '!';
+        ps->at += 2u + behind;
+        irregular(ps, begin, behind ? "look-behind is not supported" : "look-ahead is not supported");
+        return MUGA_OK;
+    }
+    (*out)->min = ++ps->t->n_groups;
+    if (looking_at(ps, "?<")) {
+        const char *name = ps->p + ps->at + 2, *close = memchr(name, '>', ps->n - ps->at - 2);
+        if (!close || close == name)
             return bad(ps, begin, "a group's name is not closed");
+        (*out)->name = span_of(name, (size_t)(close - name));
         ps->at = (size_t)(close - ps->p) + 1;
     } else if (looking_at(ps, "?")) {
         return bad(ps, begin, "unknown kind of group");
     }
+    return MUGA_OK;
+}
+
+static muga_status parse_group(parser *ps, re_node **out) { /* after '(' */
+    size_t begin = ps->at - 1;
+    re_node *holder, *inner;
+    muga_status st = parse_group_kind(ps, begin, &holder);
+    if (st != MUGA_OK)
+        return st;
     if (++ps->depth > RE_MAX_GROUPS_DEEP)
         return error_set(ps->err, MUGA_E_LIMIT, "pattern, byte %zu: groups nest deeper than %d", begin,
                          RE_MAX_GROUPS_DEEP);
-    muga_status st = parse_alternatives(ps, out);
+    st = parse_alternatives(ps, &inner);
     if (st != MUGA_OK)
         return st;
     ps->depth--;
     if (ps->at >= ps->n)
         return bad(ps, begin, "a group is not closed");
     ps->at++;
+    if (holder)
+        child_add(holder, inner);
+    *out = holder ? holder : inner;
+    return MUGA_OK;
+}
+
+/* \1, \k<name> at the cursor; *out stays NULL: something else. Whether there is such a group shows at the end. */
+static muga_status parse_back_reference(parser *ps, re_node **out) {
+    size_t begin = ps->at;
+    char c = ps->n - ps->at > 1 && ps->p[ps->at] == '\\' ? ps->p[ps->at + 1] : '\0';
+    *out = NULL;
+    if (c != 'k' && !(c >= '1' && c <= '9'))
+        return MUGA_OK;
+    re_node *x = node_new(ps, RE_BACK);
+    if (!x)
+        return status_of(ps);
+    ps->at++;
+    if (c == 'k') {
+        const char *name = ps->p + ps->at + 2,
+                   *close = looking_at(ps, "k<") ? memchr(name, '>', ps->n - ps->at - 2) : NULL;
+        if (!close)
+            return bad(ps, begin, "\\k needs <name>");
+        x->name = span_of(name, (size_t)(close - name));
+        ps->at = (size_t)(close - ps->p) + 1;
+    }
+    for (; c != 'k' && ps->at < ps->n && ps->p[ps->at] >= '0' && ps->p[ps->at] <= '9'; ps->at++)
+        x->min = MIN(x->min * 10 + (uint32_t)(ps->p[ps->at] - '0'), RE_MAX_NODES);
+    irregular(ps, begin, "back-references are not supported");
+    *out = x;
+    return MUGA_OK;
+}
+
+/* Group names are unique, and back-references lead to groups. */
+static muga_status check_groups(parser *ps) {
+    for (re_node *x = ps->t->all; x; x = x->all) {
+        uint32_t n_named = 0;
+        if (x->kind == RE_BACK && !x->name.n && x->min > ps->t->n_groups)
+            return bad(ps, 0, "a back-reference leads to no group");
+        if ((x->kind != RE_GROUP && x->kind != RE_BACK) || !x->name.n)
+            continue;
+        if (*ps->work < ps->t->n_nodes)
+            return error_set(ps->err, MUGA_E_LIMIT, "pattern: too many named groups; simplify it");
+        *ps->work -= ps->t->n_nodes;
+        for (const re_node *y = ps->t->all; y; y = y->all)
+            if (y->kind == RE_GROUP && span_equal(x->name, y->name)) {
+                x->min = y->min;
+                n_named++;
+            }
+        if (n_named != 1)
+            return bad(ps, 0, n_named ? "two groups have the same name" : "a back-reference leads to no group");
+    }
     return MUGA_OK;
 }
 
@@ -416,8 +465,8 @@ static muga_status parse_quantifier(parser *ps, re_node **atom) {
         return MUGA_OK;
     default: return MUGA_OK;
     }
-    if (ps->at < ps->n && ps->p[ps->at] == '?')
-        ps->at++; /* lazy: the same language */
+    bool lazy = ps->at < ps->n && ps->p[ps->at] == '?'; /* the same language */
+    ps->at += lazy;
     if (min > max)
         return bad(ps, begin, "a quantifier's numbers are out of order");
     if ((*atom)->kind >= RE_BEGIN)
@@ -427,6 +476,7 @@ static muga_status parse_quantifier(parser *ps, re_node **atom) {
         return status_of(ps);
     x->min = min;
     x->max = max;
+    x->lazy = lazy;
     child_add(x, *atom);
     *atom = x;
     return MUGA_OK;
@@ -453,10 +503,11 @@ static muga_status parse_term(parser *ps, re_node **out) {
     size_t at = ps->at;
     if (c == '*' || c == '+' || c == '?' || (c == '{' && parse_braces(ps, &min, &max)))
         return bad(ps, at, "a quantifier has nothing to repeat");
-    if (c == '(') {
+    st = parse_back_reference(ps, out);
+    if (st == MUGA_OK && c == '(') {
         ps->at++;
         st = parse_group(ps, out);
-    } else {
+    } else if (st == MUGA_OK && !*out) {
         st = parse_set_node(ps, out);
     }
     return st != MUGA_OK ? st : parse_quantifier(ps, out);
@@ -488,11 +539,11 @@ static muga_status parse_alternatives(parser *ps, re_node **out) {
     return MUGA_OK;
 }
 
-muga_status regex_parse(const char *p, size_t n, re_tree *out, muga_error *err) {
+muga_status regex_parse(const char *p, size_t n, uint64_t *work, re_tree *out, muga_error *err) {
     memset(out, 0, sizeof *out);
     arena_init(&out->a, (size_t)32 << 20);
     muga_error own = {0};
-    parser ps = {.p = p, .n = n, .t = out, .err = &own};
+    parser ps = {.p = p, .n = n, .t = out, .work = work, .err = &own};
     muga_status st = MUGA_OK;
     if (n > RE_MAX_BYTES)
         st = error_set(&own, MUGA_E_LIMIT, "pattern: longer than %d bytes", RE_MAX_BYTES);
@@ -500,6 +551,10 @@ muga_status regex_parse(const char *p, size_t n, re_tree *out, muga_error *err) 
         st = parse_alternatives(&ps, &out->root);
     if (st == MUGA_OK && ps.at < n)
         st = bad(&ps, ps.at, "a group is closed that was not opened");
+    if (st == MUGA_OK)
+        st = check_groups(&ps);
+    for (size_t i = 0; i < PROPERTY_SLOTS; i++)
+        cp_release(&ps.properties[i].set);
     for (re_node *x = out->all; x && st == MUGA_OK; x = x->all)
         if (x->set.failed)
             st = error_nomem(&own, "a pattern");

@@ -1,6 +1,6 @@
 /* The validator: drafts 7 and 2020-12 over jansson values. Owns: one run (references, compiled patterns, what was
- * evaluated). Refuses: schemas that can't be read (wrong type of a keyword, a reference that leads nowhere, a
- * non-regular pattern), references that never end, and runs past VALIDATE_MAX_WORK steps.
+ * evaluated). Refuses: schemas that can't be read (wrong type of a keyword, a reference that leads nowhere, what is no
+ * pattern), references that never end, and runs past VALIDATE_MAX_WORK steps.
  *
  * Idea: one function per family of keywords, each reading its keywords in a fixed order. `$ref` and the applicators
  * call back into validate_at with the same value. What unevaluated* must know is carried in a seen-set per value,
@@ -8,9 +8,9 @@
  * error, so no message is made there (quiet > 0). */
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "constrain/dfa.h"
 #include "constrain/format.h"
 #include "constrain/front.h"
+#include "constrain/matcher.h"
 
 #define VALIDATE_MAX_WORK 20000000u
 #define VALIDATE_MAX_DEPTH 1200
@@ -34,7 +34,7 @@ typedef struct scope { /* resources entered, innermost first */
 
 typedef struct compiled {
     const char *pattern; /* by address: the schema outlives the run */
-    dfa *d;
+    matcher *m;
 } compiled;
 
 typedef struct run {
@@ -43,7 +43,7 @@ typedef struct run {
     uint32_t done;  /* what is dealt with of the outermost schema (front.h) */
     bool formats;
     int quiet, depth;
-    uint64_t work, pattern_work;
+    uint64_t work, pattern_work, match_work;
     compiled *patterns; /* open addressing */
     uint32_t n_patterns, cap_patterns;
     muga_error *err;
@@ -97,37 +97,53 @@ static muga_status unusable(run *r, const char *keyword, const char *why) {
 
 /* ---- patterns ---- */
 
-static muga_status pattern_get(run *r, const char *pattern, size_t n, regex_mode mode, const dfa **out) {
-    if (r->n_patterns * 2 >= r->cap_patterns) {
-        uint32_t cap = r->cap_patterns ? r->cap_patterns * 2 : 16;
-        compiled *v = mem_alloc_array(cap, sizeof *v);
-        if (!v)
-            return error_nomem(r->err, "a pattern");
-        for (uint32_t i = 0; i < r->cap_patterns; i++)
-            if (r->patterns[i].pattern) {
-                uint64_t h = (uint64_t)(uintptr_t)r->patterns[i].pattern * 0x9E3779B97F4A7C15u >> 16;
-                while (v[h & (cap - 1)].pattern)
-                    h++;
-                v[h & (cap - 1)] = r->patterns[i];
-            }
-        free(r->patterns);
-        r->patterns = v;
-        r->cap_patterns = cap;
-    }
+static muga_status grow_patterns(run *r) {
+    uint32_t cap = r->cap_patterns ? r->cap_patterns * 2 : 16;
+    compiled *v = mem_alloc_array(cap, sizeof *v);
+    if (!v)
+        return error_nomem(r->err, "a pattern");
+    for (uint32_t i = 0; i < r->cap_patterns; i++)
+        if (r->patterns[i].pattern) {
+            uint64_t h = (uint64_t)(uintptr_t)r->patterns[i].pattern * 0x9E3779B97F4A7C15u >> 16;
+            while (v[h & (cap - 1)].pattern)
+                h++;
+            v[h & (cap - 1)] = r->patterns[i];
+        }
+    free(r->patterns);
+    r->patterns = v;
+    r->cap_patterns = cap;
+    return MUGA_OK;
+}
+
+static muga_status pattern_get(run *r, const char *pattern, size_t n, regex_mode mode, const matcher **out) {
+    muga_status st = r->n_patterns * 2 >= r->cap_patterns ? grow_patterns(r) : MUGA_OK;
+    if (st != MUGA_OK)
+        return st;
     uint64_t h = (uint64_t)(uintptr_t)pattern * 0x9E3779B97F4A7C15u >> 16;
     for (; r->patterns[h & (r->cap_patterns - 1)].pattern; h++)
         if (r->patterns[h & (r->cap_patterns - 1)].pattern == pattern) {
-            *out = r->patterns[h & (r->cap_patterns - 1)].d;
+            *out = r->patterns[h & (r->cap_patterns - 1)].m;
             return MUGA_OK;
         }
-    dfa *d;
-    muga_status st = regex_compile(pattern, n, mode, &r->pattern_work, &d, r->err);
+    matcher *m = NULL;
+    st = matcher_new(pattern, n, mode, &r->pattern_work, &m, r->err);
     if (st != MUGA_OK)
         return error_prefix(r->err, st, "schema: \"%.60s\"", pattern);
-    r->patterns[h & (r->cap_patterns - 1)] = (compiled){pattern, d};
+    r->patterns[h & (r->cap_patterns - 1)] = (compiled){pattern, m};
     r->n_patterns++;
-    *out = d;
+    *out = m;
     return MUGA_OK;
+}
+
+/* Is `pattern` found in (whole mode: all of) the text? */
+static muga_status pattern_test(run *r, span pattern, regex_mode mode, const char *s, size_t n, bool *yes) {
+    const matcher *m = NULL;
+    muga_status st = pattern_get(r, pattern.p, pattern.n, mode, &m);
+    return st == MUGA_OK ? matcher_test(m, s, n, &r->match_work, yes, r->err) : st;
+}
+
+static span json_span(const json_t *v) {
+    return span_of(json_string_value(v), json_string_length(v));
 }
 
 /* ---- seen-sets ---- */
@@ -271,11 +287,10 @@ static muga_status check_opposites(run *r, const call *c) {
             return invalid(r, c, "not", "an excluded value");
     if (!json_is_string(p) || !json_is_string(c->data))
         return MUGA_OK;
-    const dfa *d;
-    muga_status st = pattern_get(r, json_string_value(p), json_string_length(p), REGEX_SEARCH, &d);
-    if (st == MUGA_OK && dfa_match(d, json_string_value(c->data), json_string_length(c->data)))
-        st = invalid(r, c, "not", "an excluded pattern");
-    return st;
+    bool found;
+    span text = json_span(c->data);
+    muga_status st = pattern_test(r, json_span(p), REGEX_SEARCH, text.p, text.n, &found);
+    return st == MUGA_OK && found ? invalid(r, c, "not", "an excluded pattern") : st;
 }
 
 static muga_status check_values(run *r, const call *c) {
@@ -405,27 +420,21 @@ static muga_status check_format(run *r, const call *c, const char *name) {
     const char *p = json_string_value(c->data);
     size_t n = json_string_length(c->data);
     if (strcmp(name, "regex") == 0) {
-        dfa *d = NULL;
         muga_error ignored = {0};
-        muga_status st = regex_compile(p, n, REGEX_SEARCH, &r->pattern_work, &d, &ignored);
-        dfa_free(d);
+        muga_status st = matcher_check(p, n, &r->pattern_work, &ignored);
         if (st == MUGA_E_NOMEM)
             return error_nomem(r->err, "a pattern");
-        bool elsewhere = strstr(ignored.message, "not supported") != NULL; /* a pattern, though not a regular one */
-        return st == MUGA_E_INPUT && !elsewhere ? invalid(r, c, "format", "not a regex") : MUGA_OK;
+        return st == MUGA_E_INPUT ? invalid(r, c, "format", "not a regex") : MUGA_OK;
     }
-    bool known;
+    bool known, ok = false;
     const char *pattern = format_pattern(name, &known);
     if (!pattern)
         return MUGA_OK;
-    const dfa *d;
-    muga_status st = pattern_get(r, pattern, strlen(pattern), REGEX_WHOLE, &d);
-    if (st != MUGA_OK)
-        return st;
     str text = STR_INIT;
     format_normalise(name, p, n, &text);
-    bool ok = n <= format_max_bytes(name) && dfa_match(d, str_get(&text), text.len);
-    st = text.failed ? error_nomem(r->err, "a validation") : MUGA_OK;
+    muga_status st = str_status(&text, r->err, "a validation");
+    if (st == MUGA_OK && n <= format_max_bytes(name))
+        st = pattern_test(r, span_of_string(pattern), REGEX_WHOLE, str_get(&text), text.len, &ok);
     str_release(&text);
     if (st == MUGA_OK && !ok) {
         char why[80];
@@ -442,11 +451,11 @@ static muga_status check_string(run *r, const call *c) {
     muga_status st = check_size(r, c, "minLength", "maxLength", utf8_count(p, n));
     const json_t *v = c->asserts ? json_object_get(c->schema, "pattern") : NULL;
     if (st == MUGA_OK && v) {
-        const dfa *d;
+        bool found = false;
         if (!json_is_string(v))
             return unusable(r, "pattern", "must be a string");
-        st = pattern_get(r, json_string_value(v), json_string_length(v), REGEX_SEARCH, &d);
-        if (st == MUGA_OK && !dfa_match(d, p, n)) {
+        st = pattern_test(r, json_span(v), REGEX_SEARCH, p, n, &found);
+        if (st == MUGA_OK && !found) {
             char why[120];
             snprintf(why, sizeof why, "does not match %.90s", json_string_value(v));
             st = invalid(r, c, "pattern", why);
@@ -587,9 +596,10 @@ static muga_status apply_to_member(run *r, const call *c, const member *m, const
 static muga_status check_patterns(run *r, const call *c, const member *m, const json_t *patterns, bool *matched) {
     for (void *it = json_object_iter((json_t *)(uintptr_t)patterns); it;
          it = json_object_iter_next((json_t *)(uintptr_t)patterns, it)) {
-        const dfa *d;
-        muga_status st = pattern_get(r, json_object_iter_key(it), json_object_iter_key_len(it), REGEX_SEARCH, &d);
-        if (st == MUGA_OK && dfa_match(d, m->key, m->n)) {
+        bool found = false;
+        span pattern = span_of(json_object_iter_key(it), json_object_iter_key_len(it));
+        muga_status st = pattern_test(r, pattern, REGEX_SEARCH, m->key, m->n, &found);
+        if (st == MUGA_OK && found) {
             *matched = true;
             st = apply_to_member(r, c, m, json_object_iter_value(it));
         }
@@ -747,11 +757,12 @@ static muga_status validate_at(run *r, const json_t *schema, const json_t *data,
 
 static void run_release(run *r) {
     for (uint32_t i = 0; i < r->cap_patterns; i++)
-        dfa_free(r->patterns[i].d);
+        matcher_free(r->patterns[i].m);
     free(r->patterns);
 }
 
 #define VALIDATE_PATTERN_WORK (8u << 20)
+#define VALIDATE_MATCH_WORK (8u << 20) /* steps of patterns that aren't regular */
 
 muga_status constrain_validate(const json_t *schema, const json_t *data, const constrain_validate_options *options,
                                muga_error *err) {
@@ -760,6 +771,7 @@ muga_status constrain_validate(const json_t *schema, const json_t *data, const c
              .formats = options && options->formats,
              .work = VALIDATE_MAX_WORK,
              .pattern_work = VALIDATE_PATTERN_WORK,
+             .match_work = VALIDATE_MATCH_WORK,
              .err = err};
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return error_set(err, MUGA_E_INPUT, "schema: must be an object or a boolean");
@@ -776,11 +788,17 @@ muga_status constrain_validate(const json_t *schema, const json_t *data, const c
 
 muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data, uint64_t *work,
                                muga_error *err) {
-    run r = {
-        .index = x, .formats = true, .work = *work, .pattern_work = *work, .candidate = true, .done = done, .err = err};
+    run r = {.index = x,
+             .formats = true,
+             .work = *work,
+             .pattern_work = *work,
+             .match_work = *work,
+             .candidate = true,
+             .done = done,
+             .err = err};
     place root = {NULL, NULL, 0};
     muga_status st = validate_at(&r, schema, data, &root, NULL, NULL);
-    uint64_t left = MIN(r.work, r.pattern_work);
+    uint64_t left = MIN(r.work, MIN(r.pattern_work, r.match_work));
     *work = left > 8 ? left - 8 : 0;
     run_release(&r);
     return st;

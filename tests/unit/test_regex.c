@@ -44,6 +44,12 @@ static void patterns_match_as_ecma_262_says(void **state) {
                  {"^$", "", "x"},
                  {"^\\cA\\0$|q", "q", "r"},
                  {"^[\\b]$", "\b", "b"},
+                 {"^\\p{Script=Greek}\\P{sc=Greek}$",
+                  "\xCE\xB1"
+                  "a",
+                  "\xCE\xB1\xCE\xB1"},
+                 {"^\\p{Emoji_Presentation}$", "\xF0\x9F\x98\x80", "7"},
+                 {"^\\p{Cased_Letter}\\p{gc=Dash_Punctuation}\\p{Assigned}$", "a-\xC3\xA9", "1-\xC3\xA9"},
                  {"()*x", "x", "y"}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         if (!match(cases[i].pattern, cases[i].yes, REGEX_SEARCH))
@@ -73,7 +79,12 @@ static void what_is_not_regular_is_refused_by_name(void **state) {
                                              {"a{3,2}", "out of order"},
                                              {"[z-a]", "backwards"},
                                              {"\\", "backslash"},
-                                             {"\\p{Script=Greek}", "not supported"},
+                                             {"\\p{Script=Klingon}", "not known"},
+                                             {"\\p{Greek}", "not known"},
+                                             {"(?<a>x)(?<a>y)", "same name"},
+                                             {"(a)\\2", "leads to no group"},
+                                             {"[\\1]", "in a class"},
+                                             {"(?i)a", "kind of group"},
                                              {"\xFF", "UTF-8"},
                                              {"\\uD800", "surrogate"}};
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {

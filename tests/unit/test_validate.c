@@ -84,7 +84,8 @@ static void schemas_that_cannot_be_read_are_the_schema_s_fault(void **state) {
                                            {"{\"$ref\": \"#/nowhere\"}", "#/nowhere"},
                                            {"{\"$ref\": \"http://example.org/x\"}", "leads to no schema"},
                                            {"{\"$ref\": \"#\"}", "without end"},
-                                           {"{\"pattern\": \"(?=a)\"}", "look-ahead"},
+                                           {"{\"pattern\": \"(?=a\"}", "not closed"},
+                                           {"{\"pattern\": \"(?<=a*)b\"}", "can't be evaluated"},
                                            {"{\"minLength\": -1}", "minLength"},
                                            {"{\"allOf\": [3]}", "object or a boolean"},
                                            {"[]", "object or a boolean"}};
@@ -92,6 +93,49 @@ static void schemas_that_cannot_be_read_are_the_schema_s_fault(void **state) {
         muga_error err = {0};
         assert_status(check(cases[i][0], "\"abc\"", false, &err), MUGA_E_INPUT, &err, cases[i][1]);
     }
+}
+
+static void patterns_that_are_not_regular_are_evaluated_too(void **state) {
+    (void)state;
+    static const char *const cases[][3] = {
+        {"^(?!foo)[a-z]+$", "barfoo", "foobar"},
+        {"(?<=a)b", "ab", "cb"},
+        {"(?<!a)b", "cb", "ab"},
+        {"^(?<q>['_]).*\\\\k<q>$", "'abc'", "'abc_"},
+        {"^(a)?\\\\1b$", "aab", "aa"},
+        {"(?=\\\\s)^.$", "\xC2\xA0", "x"},
+        {"(?![x])[^]$", "\\n", ""},
+        {"^(?!.*[]).$", "\xF0\x9F\x98\x80", "ab"},
+        {"(?!x)\\\\D\\\\W[{}[]{2}$", "a {[", "a {x"},
+        {"(a|b)*a(a|b){30}", "aabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char schema[120], data[80];
+        muga_error err = {0};
+        snprintf(schema, sizeof schema, "{\"pattern\": \"%s\"}", cases[i][0]);
+        snprintf(data, sizeof data, "\"%s\"", cases[i][1]);
+        assert_ok(check(schema, data, false, &err), &err);
+        snprintf(data, sizeof data, "\"%s\"", cases[i][2]);
+        assert_status(check(schema, data, false, &err), MUGA_E_NEGATIVE, &err, "pattern");
+    }
+}
+
+static void steps_of_a_pattern_are_counted(void **state) {
+    (void)state;
+    muga_error err = {0};
+    str data = STR_INIT;
+    str_append_c(&data, '[');
+    for (int i = 0; i < 1000; i++)
+        str_append_s(&data, i ? ",\"aaaaaaaaaaaaaaaaaaaaa!\"" : "\"aaaaaaaaaaaaaaaaaaaaa!\"");
+    str_append_c(&data, ']');
+    assert_status(check("{\"items\": {\"pattern\": "
+                        "\"^(?=(a+)+$)a\"}}",
+                        "[\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!\"]", false, &err),
+                  MUGA_E_LIMIT, &err, "steps");
+    assert_status(check("{\"items\": {\"not\": {\"pattern\": "
+                        "\"^(?=(a+)+$)a\"}}}",
+                        str_get(&data), false, &err),
+                  MUGA_E_LIMIT, &err, "steps");
+    str_release(&data);
 }
 
 /* schema and documents -> verdict on data */
@@ -166,6 +210,8 @@ int main(void) {
         cmocka_unit_test(numbers_are_exact),
         cmocka_unit_test(formats_count_only_when_asked),
         cmocka_unit_test(schemas_that_cannot_be_read_are_the_schema_s_fault),
+        cmocka_unit_test(patterns_that_are_not_regular_are_evaluated_too),
+        cmocka_unit_test(steps_of_a_pattern_are_counted),
         cmocka_unit_test(references_lead_to_the_documents_given),
         cmocka_unit_test(a_schema_of_schemas_says_which_keywords_assert),
     };
