@@ -33,7 +33,7 @@ typedef struct kernel_weights {
     size_t bytes;
 } kernel_weights;
 
-/* true for F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q4_K Q6_K in this version. */
+/* true for every float and quantised type of GGUF; false for I8 to I64 and F64. */
 bool kernel_type_supported(tensor_type type);
 /* Pack, panels spread over the pool. Quantised cols must be a multiple of the type's block. */
 MUGA_MUST_USE muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out, muga_error *err);

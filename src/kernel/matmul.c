@@ -69,7 +69,7 @@ static void chunk_int8(const matmul_job *job, uint64_t panel0, uint64_t panel_en
         for (uint64_t k0 = 0; k0 < cols; k0 += step) {
             stretch_place(&s, a, panel0, i_tok, k0, MIN(step, cols - k0));
             s.tile = tile + k0 / KERNEL_BLOCK * s.width * TILE_BLOCK_BYTES;
-            job->isa->int8(&s);
+            job->isa->int8[s.type](&s);
         }
     }
 }

@@ -24,13 +24,33 @@ typedef struct matmul_stretch {
 
 #define MATMUL_MAX_TILE 16
 
+typedef void matmul_product(const matmul_stretch *s);
+
 typedef struct matmul_isa {
     uint32_t tile, tile_f32; /* most tokens of a tile; <= MATMUL_MAX_TILE */
     void (*quantise)(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile);
-    void (*int8)(const matmul_stretch *s);
-    void (*f32)(const matmul_stretch *s); /* type F32, F16 or BF16 */
+    matmul_product *const *int8; /* by tensor_type */
+    matmul_product *f32;         /* type F32, F16 or BF16 */
 } matmul_isa;
 
 void matmul_run(const matmul_isa *isa, const kernel_matmul_args *a, os_pool *pool);
+
+/* An instruction set's int8 products, one for each shape of panel.h, and which types they serve. */
+#define MATMUL_INT8_DECLARE(isa)                                                                                       \
+    matmul_product isa##_int8_q4_0, isa##_int8_q4_1, isa##_int8_q5_0, isa##_int8_q5_1, isa##_int8_q8_0,                \
+        isa##_int8_q2_k, isa##_int8_q3_k, isa##_int8_q4_k, isa##_int8_q5_k, isa##_int8_q6_k, isa##_int8_iq4_nl,        \
+        isa##_int8_iq4_xs, isa##_int8_iq3, isa##_int8_iq2_32, isa##_int8_iq2_16, isa##_int8_tq, isa##_int8_mxfp4,      \
+        isa##_int8_nvfp4
+#define MATMUL_INT8_TABLE(isa)                                                                                         \
+    {                                                                                                                  \
+        [TENSOR_Q4_0] = isa##_int8_q4_0, [TENSOR_Q4_1] = isa##_int8_q4_1, [TENSOR_Q5_0] = isa##_int8_q5_0,             \
+        [TENSOR_Q5_1] = isa##_int8_q5_1, [TENSOR_Q8_0] = isa##_int8_q8_0, [TENSOR_Q2_K] = isa##_int8_q2_k,             \
+        [TENSOR_Q3_K] = isa##_int8_q3_k, [TENSOR_Q4_K] = isa##_int8_q4_k, [TENSOR_Q5_K] = isa##_int8_q5_k,             \
+        [TENSOR_Q6_K] = isa##_int8_q6_k, [TENSOR_IQ4_NL] = isa##_int8_iq4_nl, [TENSOR_IQ4_XS] = isa##_int8_iq4_xs,     \
+        [TENSOR_IQ3_XXS] = isa##_int8_iq3, [TENSOR_IQ3_S] = isa##_int8_iq3, [TENSOR_IQ2_XXS] = isa##_int8_iq2_32,      \
+        [TENSOR_IQ1_S] = isa##_int8_iq2_32, [TENSOR_IQ2_XS] = isa##_int8_iq2_16, [TENSOR_IQ2_S] = isa##_int8_iq2_16,   \
+        [TENSOR_IQ1_M] = isa##_int8_iq2_16, [TENSOR_TQ1_0] = isa##_int8_tq, [TENSOR_TQ2_0] = isa##_int8_tq,            \
+        [TENSOR_MXFP4] = isa##_int8_mxfp4, [TENSOR_NVFP4] = isa##_int8_nvfp4,                                          \
+    }
 
 #endif

@@ -1,117 +1,336 @@
-/* Weights from the file's row-major blocks into panels of 16 rows (layouts: panel.h), and back out of them for a single
- * row or a stretch of columns. Packing moves bits and never rounds, so a panel holds exactly what the file says.
- * Refused: types without a kernel, columns that are not a multiple of the type's block, sizes that overflow. */
+/* Weights from the file's row-major blocks into panels of 16 rows (layouts: panel.h). Packing moves bits and never
+ * rounds, so a panel holds exactly what the file says. Refused: types without a kernel, columns that are not a multiple
+ * of the type's block, sizes that overflow.
+ *
+ * Idea: a type brings each block of 32 of a row as eight words, the codes of a group of four k in their bytes;
+ * put_codes lays any number of bits out from there. */
 #include "kernel/panel.h"
 
 #include "base/mem.h"
 
-#include <assert.h>
+#define INLINE static inline __attribute__((always_inline))
 
 enum {
-    PACK_CHUNK_BYTES = 256 << 10
-}; /* of panels: large enough that handing out is nothing, small enough to balance */
+    PACK_CHUNK_BYTES = 256 << 10, /* of panels: large enough that handing out is nothing, small enough to balance */
+    SCALES = 2 * PANEL_ROWS       /* bytes: 16 f16 */
+};
 
 static const uint8_t zero_block[256]; /* stands in for blocks of rows past the last; no block is larger */
 
-bool kernel_type_supported(tensor_type type) {
-    return panel_bytes(type, 256) != 0;
-}
-
-static uint32_t load_u32(const uint8_t *p) {
+INLINE uint32_t load_u32(const uint8_t *p) {
     uint32_t v;
     memcpy(&v, p, 4);
     return v;
 }
 
-static void store_u32(uint8_t *p, uint32_t v) {
+INLINE void store_u32(uint8_t *p, uint32_t v) {
     memcpy(p, &v, 4);
+}
+
+INLINE void store_u16(uint8_t *p, uint16_t v) {
+    memcpy(p, &v, 2);
+}
+
+/* ---- codes ---- */
+
+/* Row `row` of a block's code vectors; code[g]: the codes of group g in bytes, below 2^bits. */
+INLINE void put_codes(const int bits, uint8_t *vectors, int row, const uint32_t code[8]) {
+    uint8_t *at = vectors + row * 4;
+    for (int g = 0; bits == 8 && g < 8; g++)
+        store_u32(at + g * PANEL_VECTOR, code[g]);
+    for (int j = 0; bits >= 4 && bits <= 6 && j < 4; j++)
+        store_u32(at + j * PANEL_VECTOR, (code[j] & 0x0f0f0f0fu) | (code[j + 4] & 0x0f0f0f0fu) << 4);
+    for (int h = 0; (bits == 2 || bits == 3 || bits == 6) && h < 2; h++) {
+        uint32_t twos = 0;
+        for (int j = 0; j < 4; j++)
+            twos |= (code[4 * h + j] >> (bits == 6 ? 4 : 0) & 0x03030303u) << 2 * j;
+        store_u32(at + (h + (bits == 6 ? 4 : 0)) * PANEL_VECTOR, twos);
+    }
+    if (bits == 3 || bits == 5) {
+        uint32_t ones = 0;
+        for (int g = 0; g < 8; g++)
+            ones |= (code[g] >> (bits - 1) & 0x01010101u) << g;
+        store_u32(at + (bits - 1) * PANEL_VECTOR, ones);
+    }
+}
+
+/* 16 bytes whose low nibbles are elements 0..15, whose high ones are 16..31 */
+INLINE void nibbles_of(const uint8_t *bytes, uint32_t code[8]) {
+    for (int g = 0; g < 4; g++) {
+        uint32_t both = load_u32(bytes + 4 * g);
+        code[g] = both & 0x0f0f0f0fu;
+        code[g + 4] = both >> 4 & 0x0f0f0f0fu;
+    }
+}
+
+/* `mask` of each of 32 bytes, `shift` bits up */
+INLINE void fields_of(const uint8_t *bytes, int shift, uint32_t mask, uint32_t code[8]) {
+    for (int g = 0; g < 8; g++)
+        code[g] = load_u32(bytes + 4 * g) >> shift & mask * 0x01010101u;
+}
+
+INLINE void add_fields(const uint8_t *bytes, int shift, uint32_t mask, int to, uint32_t code[8]) {
+    for (int g = 0; g < 8; g++)
+        code[g] |= (load_u32(bytes + 4 * g) >> shift & mask * 0x01010101u) << to;
 }
 
 /* ---- one block (or super-block) of 16 rows: src[r] is row r's block ---- */
 
-/* Group g of row r goes to lane r of vector g. */
-static void pack_groups(uint8_t *dst, int row, const uint8_t *bytes, int n_group) {
-    for (int g = 0; g < n_group; g++)
-        store_u32(dst + g * PANEL_VECTOR + row * 4, load_u32(bytes + g * 4));
-}
+typedef const uint8_t *const block_rows[PANEL_ROWS];
 
-static void pack_q4_0(const uint8_t *const src[PANEL_ROWS], uint8_t *dst) {
+/* Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL: f16 fields, perhaps 32 bits of which bit e is bit 4 of element e, nibbles. */
+INLINE void pack_simple(const int bits, const int n_f16, block_rows src, uint8_t *dst) {
     for (int r = 0; r < PANEL_ROWS; r++) {
-        memcpy(dst + r * 2, src[r], 2);
-        pack_groups(dst + PANEL_SCALES, r, src[r] + 2, 4);
+        const uint8_t *b = src[r];
+        uint32_t code[8];
+        for (int i = 0; i < n_f16; i++, b += 2)
+            memcpy(dst + i * SCALES + r * 2, b, 2);
+        nibbles_of(bits == 5 ? b + 4 : b, code);
+        if (bits == 5)
+            for (int g = 0; g < 8; g++) /* the product spreads four bits over four bytes */
+                code[g] |= ((load_u32(b) >> 4 * g & 15) * 0x00204081u & 0x01010101u) << 4;
+        put_codes(bits, dst + n_f16 * SCALES, r, code);
     }
 }
 
-static void pack_q4_1(const uint8_t *const src[PANEL_ROWS], uint8_t *dst) {
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        memcpy(dst + r * 2, src[r], 2);
-        memcpy(dst + PANEL_SCALES + r * 2, src[r] + 2, 2);
-        pack_groups(dst + 2 * PANEL_SCALES, r, src[r] + 4, 4);
-    }
+static void pack_4(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
+    pack_simple(4, 1, src, dst);
+}
+static void pack_4_min(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
+    pack_simple(4, 2, src, dst);
+}
+static void pack_5(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
+    pack_simple(5, 1, src, dst);
+}
+static void pack_5_min(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
+    pack_simple(5, 2, src, dst);
 }
 
-static void pack_q8_0(const uint8_t *const src[PANEL_ROWS], uint8_t *dst) {
+static void pack_q8_0(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
     for (int r = 0; r < PANEL_ROWS; r++) {
+        uint32_t code[8];
         memcpy(dst + r * 2, src[r], 2);
         for (int g = 0; g < 8; g++)
-            store_u32(dst + PANEL_SCALES + g * PANEL_VECTOR + r * 4, load_u32(src[r] + 2 + g * 4) ^ 0x80808080u);
+            code[g] = load_u32(src[r] + 2 + 4 * g) ^ 0x80808080u;
+        put_codes(8, dst + SCALES, r, code);
     }
 }
 
-/* The two blocks that share 32 bytes (one in the low nibbles, one in the high) are told apart here. */
-static void pack_q4_k(const uint8_t *const src[PANEL_ROWS], uint8_t *dst) {
+/* Layouts of the super-blocks: tensor/codec_k.c. */
+static void pack_q2_k(const panel_format *f, block_rows src, uint8_t *dst) {
+    size_t head = panel_head_bytes(f->shape), bytes = panel_block_bytes(f->shape);
     for (int r = 0; r < PANEL_ROWS; r++) {
         const uint8_t *s = src[r];
-        memcpy(dst + r * 2, s, 2);
-        memcpy(dst + PANEL_SCALES + r * 2, s + 2, 2);
+        memcpy(dst + r * 2, s + 80, 2);
+        memcpy(dst + SCALES + r * 2, s + 82, 2);
         for (int b = 0; b < PANEL_SUPER_BLOCKS; b++) {
-            uint8_t *block = dst + PANEL_Q4_K_HEAD + b * PANEL_Q4_K_BLOCK;
-            const uint8_t *nibbles = s + 16 + b / 2 * 32;
-            int shift = b % 2 * 4, head = 4 + b;
-            bool late = b >= 4; /* 6-bit scale and minimum as in the format, see tensor/codec.h */
-            block[r] = late ? (uint8_t)((s[head + 4] & 15) | s[head - 4] >> 6 << 4) : s[head] & 63;
-            block[PANEL_ROWS + r] = late ? (uint8_t)(s[head + 4] >> 4 | s[head] >> 6 << 4) : s[head + 4] & 63;
-            for (int g = 0; g < 4; g++) {
-                uint32_t low = load_u32(nibbles + g * 4) >> shift & 0x0f0f0f0fu;
-                uint32_t high = load_u32(nibbles + 16 + g * 4) >> shift & 0x0f0f0f0fu;
-                store_u32(block + 2 * PANEL_ROWS + g * PANEL_VECTOR + r * 4, low | high << 4);
+            uint8_t *block = dst + head + (size_t)b * bytes;
+            uint32_t code[8];
+            for (int h = 0; h < 2; h++) {
+                block[h * PANEL_ROWS + r] = s[2 * b + h] & 15;
+                block[(2 + h) * PANEL_ROWS + r] = s[2 * b + h] >> 4;
             }
+            fields_of(s + 16 + b / 4 * 32, b % 4 * 2, 3, code);
+            put_codes(2, block + 4 * PANEL_ROWS, r, code);
         }
     }
 }
 
-static void pack_q6_k(const uint8_t *const src[PANEL_ROWS], uint8_t *dst) {
+static void pack_q3_k(const panel_format *f, block_rows src, uint8_t *dst) {
+    size_t head = panel_head_bytes(f->shape), bytes = panel_block_bytes(f->shape);
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        const uint8_t *s = src[r], *scales = s + 96;
+        memcpy(dst + r * 2, s + 108, 2);
+        for (int b = 0; b < PANEL_SUPER_BLOCKS; b++) {
+            uint8_t *block = dst + head + (size_t)b * bytes;
+            uint32_t code[8];
+            for (int i = 2 * b; i < 2 * b + 2; i++) {
+                int nibble = i < 8 ? scales[i] & 15 : scales[i - 8] >> 4;
+                block[i % 2 * PANEL_ROWS + r] = (uint8_t)((nibble | (scales[8 + i % 4] >> i / 4 * 2 & 3) << 4) - 32);
+            }
+            fields_of(s + 32 + b / 4 * 32, b % 4 * 2, 3, code);
+            add_fields(s, b, 1, 2, code);
+            put_codes(3, block + 2 * PANEL_ROWS, r, code);
+        }
+    }
+}
+
+/* Q4_K and, with a fifth bit, Q5_K */
+INLINE void pack_k_min(const int bits, block_rows src, uint8_t *dst) {
+    const size_t bytes = panel_block_bytes(bits == 4 ? PANEL_Q4_K : PANEL_Q5_K);
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        const uint8_t *s = src[r];
+        memcpy(dst + r * 2, s, 2);
+        memcpy(dst + SCALES + r * 2, s + 2, 2);
+        for (int b = 0; b < PANEL_SUPER_BLOCKS; b++) {
+            uint8_t *block = dst + 2 * SCALES + (size_t)b * bytes;
+            int head = 4 + b;
+            bool late = b >= 4; /* 6-bit scale and minimum as in the format, see tensor/codec.h */
+            block[r] = late ? (uint8_t)((s[head + 4] & 15) | s[head - 4] >> 6 << 4) : s[head] & 63;
+            block[PANEL_ROWS + r] = late ? (uint8_t)(s[head + 4] >> 4 | s[head] >> 6 << 4) : s[head + 4] & 63;
+            uint32_t code[8];
+            fields_of(s + (bits == 4 ? 16 : 48) + b / 2 * 32, b % 2 * 4, 15, code);
+            if (bits == 5)
+                add_fields(s + 16, b, 1, 4, code);
+            put_codes(bits, block + 2 * PANEL_ROWS, r, code);
+        }
+    }
+}
+
+static void pack_q4_k(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
+    pack_k_min(4, src, dst);
+}
+static void pack_q5_k(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
+    pack_k_min(5, src, dst);
+}
+
+static void pack_q6_k(const panel_format *f, block_rows src, uint8_t *dst) {
+    size_t head = panel_head_bytes(f->shape), bytes = panel_block_bytes(f->shape);
     for (int r = 0; r < PANEL_ROWS; r++) {
         const uint8_t *s = src[r];
         memcpy(dst + r * 2, s + 208, 2);
         for (int b = 0; b < PANEL_SUPER_BLOCKS; b++) {
-            uint8_t *block = dst + PANEL_Q6_K_HEAD + b * PANEL_Q6_K_BLOCK, *vectors = block + 2 * PANEL_ROWS;
-            const uint8_t *nibbles = s + b / 4 * 64 + b % 2 * 32, *high = s + 128 + b / 4 * 32;
-            int nibble_shift = b % 4 / 2 * 4, high_shift = b % 4 * 2;
+            uint8_t *block = dst + head + (size_t)b * bytes;
+            uint32_t code[8];
             block[r] = s[192 + 2 * b];
             block[PANEL_ROWS + r] = s[192 + 2 * b + 1];
-            uint32_t high_vector[2] = {0, 0};
-            for (int g = 0; g < 4; g++) {
-                uint32_t low_half = load_u32(nibbles + g * 4) >> nibble_shift & 0x0f0f0f0fu;
-                uint32_t high_half = load_u32(nibbles + 16 + g * 4) >> nibble_shift & 0x0f0f0f0fu;
-                store_u32(vectors + g * PANEL_VECTOR + r * 4, low_half | high_half << 4);
-                for (int h = 0; h < 2; h++)
-                    high_vector[h] |= (load_u32(high + h * 16 + g * 4) >> high_shift & 0x03030303u) << 2 * g;
-            }
-            for (int h = 0; h < 2; h++)
-                store_u32(vectors + (4 + h) * PANEL_VECTOR + r * 4, high_vector[h]);
+            fields_of(s + b / 4 * 64 + b % 2 * 32, b % 4 / 2 * 4, 15, code);
+            add_fields(s + 128 + b / 4 * 32, b % 4 * 2, 3, 4, code);
+            put_codes(6, block + 2 * PANEL_ROWS, r, code);
         }
     }
 }
 
-static void pack_f32(const uint8_t *const src[PANEL_ROWS], uint8_t *dst) {
+static void pack_iq4_xs(const panel_format *f, block_rows src, uint8_t *dst) {
+    size_t head = panel_head_bytes(f->shape), bytes = panel_block_bytes(f->shape);
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        const uint8_t *s = src[r];
+        memcpy(dst + r * 2, s, 2);
+        for (int b = 0; b < PANEL_SUPER_BLOCKS; b++) {
+            uint8_t *block = dst + head + (size_t)b * bytes;
+            uint32_t code[8];
+            int high = s[2 + b / 4] >> b % 4 * 2 & 3, low = s[4 + b / 2] >> b % 2 * 4 & 15;
+            block[r] = (uint8_t)((low | high << 4) - 32);
+            nibbles_of(s + 8 + 16 * b, code);
+            put_codes(4, block + PANEL_ROWS, r, code);
+        }
+    }
+}
+
+/* A super-block that its codec takes apart: the IQ1, IQ2, IQ3 and TQ types. */
+INLINE void pack_apart(const int bits, const panel_format *f, block_rows src, uint8_t *dst) {
+    size_t head = panel_head_bytes(f->shape), bytes = panel_block_bytes(f->shape);
+    size_t scale_bytes = panel_scale_bytes(f->shape);
+    const tensor_levels *levels = tensor_type_levels(f->type);
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        tensor_codes codes;
+        levels->take_apart(src[r], &codes);
+        store_u16(dst + r * 2, codes.d);
+        for (int b = 0; b < PANEL_SUPER_BLOCKS; b++) {
+            uint8_t *block = dst + head + (size_t)b * bytes;
+            uint32_t code[8];
+            for (size_t h = 0; h < scale_bytes / PANEL_ROWS; h++)
+                block[h * PANEL_ROWS + (size_t)r] = (uint8_t)codes.scale[2 * (size_t)b + h];
+            fields_of(codes.code + 32 * b, 0, 15, code);
+            put_codes(bits, block + scale_bytes, r, code);
+        }
+    }
+}
+
+static void pack_apart_2(const panel_format *f, block_rows src, uint8_t *dst) {
+    pack_apart(2, f, src, dst);
+}
+static void pack_apart_3(const panel_format *f, block_rows src, uint8_t *dst) {
+    pack_apart(3, f, src, dst);
+}
+static void pack_apart_4(const panel_format *f, block_rows src, uint8_t *dst) {
+    pack_apart(4, f, src, dst);
+}
+
+static void pack_mxfp4(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        uint32_t code[8];
+        store_u16(dst + r * 2, f32_to_bf16(mxfp4_scale_to_f32(src[r][0])));
+        nibbles_of(src[r] + 1, code);
+        put_codes(4, dst + SCALES, r, code);
+    }
+}
+
+/* 64 elements of the file are two blocks; nibbles of a half lie in 8 bytes, elements 0..7 below and 8..15 above. */
+static void pack_nvfp4(const panel_format *f, block_rows src, uint8_t *dst) {
+    for (int r = 0; r < PANEL_ROWS; r++)
+        for (int b = 0; b < 2; b++) {
+            uint8_t *block = dst + (size_t)b * panel_block_bytes(f->shape);
+            uint32_t code[8];
+            for (int h = 0; h < 2; h++) {
+                const uint8_t *nibbles = src[r] + 4 + 8 * (2 * b + h);
+                store_u16(block + h * SCALES + r * 2, f32_to_f16(nvfp4_scale_to_f32(src[r][2 * b + h])));
+                for (int i = 0; i < 4; i++)
+                    code[4 * h + i] = load_u32(nibbles + i % 2 * 4) >> i / 2 * 4 & 0x0f0f0f0fu;
+            }
+            put_codes(4, block + 2 * SCALES, r, code);
+        }
+}
+
+static void pack_f32(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
     for (int r = 0; r < PANEL_ROWS; r++)
         memcpy(dst + r * 4, src[r], 4);
 }
 
-static void pack_u16(const uint8_t *const src[PANEL_ROWS], uint8_t *dst) {
+static void pack_u16(const panel_format *f, block_rows src, uint8_t *dst) {
+    (void)f;
     for (int r = 0; r < PANEL_ROWS; r++)
         memcpy(dst + r * 2, src[r], 2);
+}
+
+/* ---- the table ---- */
+
+#define PLAIN(name, bytes, pack) [TENSOR_##name] = {TENSOR_##name, {0}, bytes, pack}
+#define FORMAT(name, shape, pack) [TENSOR_##name] = {TENSOR_##name, shape, 0, pack}
+static const panel_format formats[] = {
+    PLAIN(F32, 4, pack_f32),
+    PLAIN(F16, 2, pack_u16),
+    PLAIN(BF16, 2, pack_u16),
+    FORMAT(Q4_0, PANEL_Q4_0, pack_4),
+    FORMAT(Q4_1, PANEL_Q4_1, pack_4_min),
+    FORMAT(Q5_0, PANEL_Q5_0, pack_5),
+    FORMAT(Q5_1, PANEL_Q5_1, pack_5_min),
+    FORMAT(Q8_0, PANEL_Q8_0, pack_q8_0),
+    FORMAT(Q2_K, PANEL_Q2_K, pack_q2_k),
+    FORMAT(Q3_K, PANEL_Q3_K, pack_q3_k),
+    FORMAT(Q4_K, PANEL_Q4_K, pack_q4_k),
+    FORMAT(Q5_K, PANEL_Q5_K, pack_q5_k),
+    FORMAT(Q6_K, PANEL_Q6_K, pack_q6_k),
+    FORMAT(IQ4_NL, PANEL_IQ4_NL, pack_4),
+    FORMAT(IQ4_XS, PANEL_IQ4_XS, pack_iq4_xs),
+    FORMAT(IQ3_S, PANEL_IQ3, pack_apart_4),
+    FORMAT(IQ3_XXS, PANEL_IQ3, pack_apart_4),
+    FORMAT(IQ2_XXS, PANEL_IQ2_32, pack_apart_3),
+    FORMAT(IQ1_S, PANEL_IQ2_32, pack_apart_3),
+    FORMAT(IQ2_XS, PANEL_IQ2_16, pack_apart_3),
+    FORMAT(IQ2_S, PANEL_IQ2_16, pack_apart_3),
+    FORMAT(IQ1_M, PANEL_IQ2_16, pack_apart_3),
+    FORMAT(TQ1_0, PANEL_TQ, pack_apart_2),
+    FORMAT(TQ2_0, PANEL_TQ, pack_apart_2),
+    FORMAT(MXFP4, PANEL_MXFP4, pack_mxfp4),
+    FORMAT(NVFP4, PANEL_NVFP4, pack_nvfp4),
+};
+
+const panel_format *panel_format_get(tensor_type type) {
+    return (size_t)type < ARRAY_LEN(formats) && formats[type].pack ? &formats[type] : NULL;
+}
+
+bool kernel_type_supported(tensor_type type) {
+    return panel_format_get(type) != NULL;
 }
 
 /* ---- a matrix ---- */
@@ -125,6 +344,7 @@ typedef struct pack_job {
 
 static void pack_panel(const pack_job *job, uint64_t i_panel) {
     const tensor_traits *traits = tensor_type_traits(job->view->type);
+    const panel_format *format = panel_format_get(job->view->type);
     uint8_t *dst = job->panels + i_panel * panel_bytes(job->view->type, job->view->cols);
     size_t out_bytes = panel_bytes(job->view->type, traits->block_elems);
     const uint8_t *src[PANEL_ROWS];
@@ -136,17 +356,7 @@ static void pack_panel(const pack_job *job, uint64_t i_panel) {
         step[r] = exists ? traits->block_bytes : 0;
     }
     for (uint64_t i = 0; i < job->view->cols / traits->block_elems; i++, dst += out_bytes) {
-        switch (job->view->type) {
-        case TENSOR_F32: pack_f32(src, dst); break;
-        case TENSOR_F16:
-        case TENSOR_BF16: pack_u16(src, dst); break;
-        case TENSOR_Q4_0: pack_q4_0(src, dst); break;
-        case TENSOR_Q4_1: pack_q4_1(src, dst); break;
-        case TENSOR_Q8_0: pack_q8_0(src, dst); break;
-        case TENSOR_Q4_K: pack_q4_k(src, dst); break;
-        case TENSOR_Q6_K: pack_q6_k(src, dst); break;
-        default: assert(!"type without a panel layout"); return;
-        }
+        format->pack(format, src, dst);
         for (int r = 0; r < PANEL_ROWS; r++)
             src[r] += step[r];
     }
@@ -164,8 +374,7 @@ muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out
     const tensor_traits *traits = tensor_type_traits((uint32_t)w->type);
     if (!traits || !kernel_type_supported(w->type))
         return error_set(err, MUGA_E_INPUT,
-                         "tensor type %s (id %d) has no kernel in this version; convert the model, for "
-                         "example to Q8_0",
+                         "a matrix can't have tensor type %s (id %d); convert the model, for example to Q8_0",
                          traits ? traits->name : "unknown", (int)w->type);
     if (w->cols == 0 || w->rows == 0 || w->cols % traits->block_elems != 0)
         return error_set(err, MUGA_E_INPUT,
@@ -202,126 +411,4 @@ muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out
 void kernel_weights_release(kernel_weights *w) {
     free(w->panels);
     memset(w, 0, sizeof *w);
-}
-
-/* ---- reading back ---- */
-
-static void get_f16s(const uint8_t *p, float out[PANEL_ROWS]) {
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        uint16_t h;
-        memcpy(&h, p + r * 2, 2);
-        out[r] = f16_to_f32(h);
-    }
-}
-
-/* out[r] = the `mask` bits at `shift` of lane r; lanes are 32-bit words, so that compilers use vectors here */
-static void get_bits(const uint8_t *vector, int shift, uint32_t mask, int32_t out[PANEL_ROWS]) {
-    uint32_t lanes[PANEL_ROWS];
-    memcpy(lanes, vector, sizeof lanes);
-    for (int r = 0; r < PANEL_ROWS; r++)
-        out[r] = (int32_t)(lanes[r] >> shift & mask);
-}
-
-/* Codes of element e (0..31) of 16 rows, offset taken off; vectors: the block's code vectors. */
-static void get_codes(tensor_type type, const uint8_t *vectors, int e, int32_t code[PANEL_ROWS]) {
-    int byte = e % 4 * 8, offset = type == TENSOR_Q8_0 ? 128 : type == TENSOR_Q4_0 ? 8 : type == TENSOR_Q6_K ? 32 : 0;
-    if (type == TENSOR_Q8_0)
-        get_bits(vectors + e / 4 * PANEL_VECTOR, byte, 255, code);
-    else
-        get_bits(vectors + e % 16 / 4 * PANEL_VECTOR, byte + e / 16 * 4, 15, code);
-    if (type == TENSOR_Q6_K) {
-        int32_t high[PANEL_ROWS];
-        get_bits(vectors + PANEL_NIBBLES + e / 16 * PANEL_VECTOR, byte + e % 16 / 4 * 2, 3, high);
-        for (int r = 0; r < PANEL_ROWS; r++)
-            code[r] = code[r] + high[r] * 16;
-    }
-    for (int r = 0; r < PANEL_ROWS; r++)
-        code[r] = code[r] - offset;
-}
-
-/* What scales block i_block of 16 rows, and where its code vectors are. */
-static const uint8_t *get_scales(tensor_type type, const uint8_t *panel, uint64_t i_block, float scale[2][PANEL_ROWS],
-                                 float min[PANEL_ROWS]) {
-    size_t head = panel_super_head(type), bytes = panel_block_bytes(type);
-    const uint8_t *super = panel + i_block / PANEL_SUPER_BLOCKS * (head + PANEL_SUPER_BLOCKS * bytes);
-    const uint8_t *block = super + head + i_block % PANEL_SUPER_BLOCKS * bytes;
-    get_f16s(head > 0 ? super : block, scale[0]);
-    memset(min, 0, PANEL_ROWS * sizeof *min);
-    switch (type) {
-    case TENSOR_Q4_1:
-        get_f16s(block + PANEL_SCALES, min);
-        block += 2 * PANEL_SCALES;
-        break;
-    case TENSOR_Q4_K:
-        get_f16s(super + PANEL_SCALES, min);
-        for (int r = 0; r < PANEL_ROWS; r++) {
-            scale[0][r] = scale[0][r] * (float)block[r];
-            min[r] = -(min[r] * (float)block[PANEL_ROWS + r]);
-        }
-        block += 2 * PANEL_ROWS;
-        break;
-    case TENSOR_Q6_K:
-        for (int r = 0; r < PANEL_ROWS; r++) {
-            float d = scale[0][r];
-            scale[0][r] = d * (float)(int8_t)block[r];
-            scale[1][r] = d * (float)(int8_t)block[PANEL_ROWS + r];
-        }
-        return block + 2 * PANEL_ROWS;
-    default: block += PANEL_SCALES; break;
-    }
-    memcpy(scale[1], scale[0], sizeof scale[1]);
-    return block;
-}
-
-static bool has_min(tensor_type type) {
-    return type == TENSOR_Q4_1 || type == TENSOR_Q4_K;
-}
-
-void panel_block_get(tensor_type type, const uint8_t *panel, uint64_t i_block, panel_block *out) {
-    const uint8_t *vectors = get_scales(type, panel, i_block, out->scale, out->min);
-    for (int e = 0; e < KERNEL_BLOCK; e++)
-        get_codes(type, vectors, e, out->code[e]);
-}
-
-static void plain_get(tensor_type type, const uint8_t *panel, uint64_t k, float out[PANEL_ROWS]) {
-    if (type == TENSOR_F32) {
-        memcpy(out, panel + k * PANEL_ROWS * 4, PANEL_ROWS * 4);
-        return;
-    }
-    uint16_t h[PANEL_ROWS];
-    memcpy(h, panel + k * PANEL_ROWS * 2, sizeof h);
-    for (int r = 0; r < PANEL_ROWS; r++)
-        out[r] = type == TENSOR_F16 ? f16_to_f32(h[r]) : bf16_to_f32(h[r]);
-}
-
-void panel_dequantise(tensor_type type, const uint8_t *panel, uint64_t k0, uint64_t n_k, float *out) {
-    if (panel_is_plain(type)) {
-        for (uint64_t k = 0; k < n_k; k++, out += PANEL_ROWS)
-            plain_get(type, panel, k0 + k, out);
-        return;
-    }
-    for (uint64_t b = k0 / KERNEL_BLOCK; b < (k0 + n_k) / KERNEL_BLOCK; b++) {
-        float scale[2][PANEL_ROWS], min[PANEL_ROWS];
-        int32_t code[PANEL_ROWS];
-        const uint8_t *vectors = get_scales(type, panel, b, scale, min);
-        for (int e = 0; e < KERNEL_BLOCK; e++, out += PANEL_ROWS) {
-            get_codes(type, vectors, e, code);
-            for (int r = 0; r < PANEL_ROWS; r++)
-                out[r] = scale[e / 16][r] * (float)code[r];
-            for (int r = 0; r < PANEL_ROWS && has_min(type); r++)
-                out[r] = out[r] + min[r]; /* not where there is no minimum: adding 0 would turn -0 into +0 */
-        }
-    }
-}
-
-void kernel_weights_row(const kernel_weights *w, uint64_t row, float *out) {
-    assert(row < w->rows);
-    const uint8_t *panel = panel_at(w, row / PANEL_ROWS);
-    float values[KERNEL_BLOCK * PANEL_ROWS];
-    for (uint64_t k0 = 0; k0 < w->cols; k0 += KERNEL_BLOCK) {
-        uint64_t n_k = MIN(w->cols - k0, KERNEL_BLOCK);
-        panel_dequantise(w->type, panel, k0, n_k, values);
-        for (uint64_t k = 0; k < n_k; k++)
-            out[k0 + k] = values[k * PANEL_ROWS + row % PANEL_ROWS];
-    }
 }

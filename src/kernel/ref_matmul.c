@@ -48,22 +48,22 @@ static int32_t sum_products(const panel_block *w, uint32_t row, const int8_t *x,
     return sum;
 }
 
-static int32_t sum_codes(const int8_t *x) {
+static int32_t sum_codes(const int8_t *x, int from, int to) {
     int32_t sum = 0;
-    for (int i = 0; i < KERNEL_BLOCK; i++)
+    for (int i = from; i < to; i++)
         sum += x[i];
     return sum;
 }
 
-/* acc after one more block: the heart of arithmetic 1 */
-static float ref_block_step(tensor_type type, const panel_block *w, uint32_t row, const ref_block *x, float acc) {
-    if (type == TENSOR_Q6_K) {
-        acc = fmaf((float)sum_products(w, row, x->code, 0, 16), w->scale[0][row] * x->scale, acc);
-        return fmaf((float)sum_products(w, row, x->code, 16, 32), w->scale[1][row] * x->scale, acc);
+/* acc after one more block: the heart of arithmetic 1. A type with scales of 16 takes two steps a block. */
+static float ref_block_step(panel_shape shape, const panel_block *w, uint32_t row, const ref_block *x, float acc) {
+    int step = shape.halves ? KERNEL_BLOCK / 2 : KERNEL_BLOCK;
+    for (int k = 0; k < KERNEL_BLOCK; k += step) {
+        int h = k / 16;
+        acc = fmaf((float)sum_products(w, row, x->code, k, k + step), w->scale[h][row] * x->scale, acc);
+        if (shape.min)
+            acc = fmaf(w->min[h][row], x->scale * (float)sum_codes(x->code, k, k + step), acc);
     }
-    acc = fmaf((float)sum_products(w, row, x->code, 0, KERNEL_BLOCK), w->scale[0][row] * x->scale, acc);
-    if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
-        acc = fmaf(w->min[row], x->scale * (float)sum_codes(x->code), acc);
     return acc;
 }
 
@@ -78,14 +78,15 @@ typedef struct ref_job {
 
 /* The panel's outputs, token t, are y + t * y_stride; they hold the chains' values between blocks. */
 static void panel_int8(const kernel_matmul_args *a, const uint8_t *panel, float *y, uint64_t n_row) {
+    const panel_format *format = panel_format_get(a->w->type);
     uint64_t n_block = a->w->cols / KERNEL_BLOCK;
     for (uint64_t b = 0; b < n_block; b++) {
         panel_block w;
-        panel_block_get(a->w->type, panel, b, &w);
+        panel_block_get(format, panel, b, &w);
         for (uint64_t t = 0; t < a->n_tok; t++) {
             const ref_block *x = (const ref_block *)a->scratch + t * n_block + b;
             for (uint32_t r = 0; r < n_row; r++)
-                y[t * a->y_stride + r] = ref_block_step(a->w->type, &w, r, x, y[t * a->y_stride + r]);
+                y[t * a->y_stride + r] = ref_block_step(format->shape, &w, r, x, y[t * a->y_stride + r]);
         }
     }
 }

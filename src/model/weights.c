@@ -121,9 +121,7 @@ static const gguf_tensor *take_matrix(model_loader *l, const char *name, uint32_
     if (!t || kernel_type_supported(t->type))
         return t;
     const tensor_traits *traits = tensor_type_traits(t->type);
-    loader_fail(l,
-                "tensor \"%s\" has type %s, for which this version has no kernel; use F32, F16, BF16, Q8_0, Q4_0, "
-                "Q4_1, Q4_K or Q6_K",
+    loader_fail(l, "tensor \"%s\" has type %s, which matrices can't have here; convert the model, for example to Q8_0",
                 name, traits ? traits->name : "unknown");
     return NULL;
 }

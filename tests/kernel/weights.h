@@ -78,6 +78,15 @@ static inline void weights_put_scales(const weights_type *w, uint8_t *b, weights
     }
 }
 
+static inline void weights_put_nan(const weights_type *w, uint8_t *b) {
+    for (int i = 0; i < w->n_f16; i++)
+        weights_put_u16(b + w->f16_at[i], 0x7c01);
+    if (w->type == TENSOR_F32 || w->type == TENSOR_BF16)
+        weights_put_u16(b + (w->type == TENSOR_F32 ? 2 : 0), 0x7f81);
+    for (int i = 0; w->type == TENSOR_IQ1_M && i < 4; i++)
+        b[49 + 2 * i] = (uint8_t)((b[49 + 2 * i] & 15) | (0x7c01 >> 4 * i & 15) << 4);
+}
+
 /* rows x cols, malloc'ed. */
 static inline uint8_t *weights_new(const weights_type *w, uint64_t rows, uint64_t cols, weights_kind kind,
                                    uint64_t seed) {
