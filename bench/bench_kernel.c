@@ -154,6 +154,24 @@ static double integer_peak(kernel_isa isa, limits *l) {
 
 /* ---- products ---- */
 
+/* The f16 fields of a block are its first or its last ones. */
+static void put_scales(tensor_type type, uint8_t *b, size_t bytes) {
+    const uint16_t scale = f32_to_f16(0.01f);
+    bool last = type == TENSOR_Q2_K || type == TENSOR_Q3_K || type == TENSOR_Q6_K || type == TENSOR_TQ1_0 ||
+                type == TENSOR_TQ2_0;
+    bool two = type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q2_K || type == TENSOR_Q4_K ||
+               type == TENSOR_Q5_K;
+    if (type == TENSOR_F16 || type == TENSOR_BF16 || type == TENSOR_F32)
+        b[bytes - 1] = 0x2c;
+    else if (type == TENSOR_MXFP4)
+        b[0] = 120;
+    else if (type == TENSOR_IQ1_M) /* the scale's highest nibble lies in the last byte's */
+        b[bytes - 1] = (uint8_t)((b[bytes - 1] & 15) | 0x20);
+    else if (type != TENSOR_NVFP4)
+        for (size_t i = 0; i < (two ? 2 : 1); i++)
+            memcpy(last ? b + bytes - 2 * (i + 1) : b + 2 * i, &scale, 2);
+}
+
 static void make_weights(tensor_type type, uint64_t rows, uint64_t cols, os_pool *pool, kernel_weights *out) {
     const tensor_traits *traits = tensor_type_traits((uint32_t)type);
     size_t n_block = (size_t)(rows * cols / traits->block_elems), bytes = n_block * traits->block_bytes;
@@ -161,18 +179,8 @@ static void make_weights(tensor_type type, uint64_t rows, uint64_t cols, os_pool
     rng r = {rows * 31 + cols};
     for (size_t i = 0; data && i < bytes; i++)
         data[i] = (uint8_t)rng_next(&r);
-    for (size_t i = 0; data && i < n_block; i++) { /* scales in the range of real ones */
-        uint8_t *b = data + i * traits->block_bytes;
-        const uint16_t scale = f32_to_f16(0.01f);
-        if (type == TENSOR_Q6_K)
-            memcpy(b + 208, &scale, 2);
-        else if (type == TENSOR_F16 || type == TENSOR_BF16 || type == TENSOR_F32)
-            b[traits->block_bytes - 1] = 0x2c;
-        else
-            memcpy(b, &scale, 2);
-        if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
-            memcpy(b + 2, &scale, 2);
-    }
+    for (size_t i = 0; data && i < n_block; i++) /* scales in the range of real ones */
+        put_scales(type, data + i * traits->block_bytes, traits->block_bytes);
     tensor_view view = {type, cols, rows, data};
     muga_error err;
     if (!data || kernel_pack(&view, pool, out, &err) != MUGA_OK) {
@@ -232,7 +240,7 @@ static void bench_shape(const kernel_table *table, limits *l, tensor_type type, 
     p.n_tok = n_prefill;
     double prefill = median_time(run_product, &p) / (double)p.n_copy;
     double gbs = bytes / decode * 1e-9, gmacs = (double)rows * (double)cols * (double)n_prefill / prefill * 1e-9;
-    printf("%-5s %6llu x %-5llu  decode %7.1f us %6.1f GB/s %3.0f %%   prefill %8.2f ms %7.1f G/s %3.0f %%\n",
+    printf("%-7s %6llu x %-5llu  decode %7.1f us %6.1f GB/s %3.0f %%   prefill %8.2f ms %7.1f G/s %3.0f %%\n",
            traits->name, (unsigned long long)rows, (unsigned long long)cols, decode * 1e6, gbs,
            100 * gbs * 1e9 / bandwidth, prefill * 1e3, gmacs, peak > 0 ? 100 * gmacs * 1e9 / peak : 0);
     fflush(stdout);
@@ -285,7 +293,11 @@ int main(int argc, char **argv) {
            (unsigned long long)n_prefill);
 
     static const uint64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {2048, 2048}};
-    static const tensor_type types[] = {TENSOR_Q4_1, TENSOR_Q4_0, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q6_K, TENSOR_F16};
+    static const tensor_type types[] = {
+        TENSOR_Q4_1,   TENSOR_Q4_0,    TENSOR_Q5_0,  TENSOR_Q5_1,  TENSOR_Q8_0,   TENSOR_Q2_K,    TENSOR_Q3_K,
+        TENSOR_Q4_K,   TENSOR_Q5_K,    TENSOR_Q6_K,  TENSOR_F16,   TENSOR_BF16,   TENSOR_F32,     TENSOR_IQ4_NL,
+        TENSOR_IQ4_XS, TENSOR_IQ3_XXS, TENSOR_IQ3_S, TENSOR_IQ2_S, TENSOR_IQ2_XS, TENSOR_IQ2_XXS, TENSOR_IQ1_S,
+        TENSOR_IQ1_M,  TENSOR_TQ1_0,   TENSOR_TQ2_0, TENSOR_MXFP4, TENSOR_NVFP4};
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
         if (only && strcmp(only, tensor_type_traits((uint32_t)types[t])->name))
             continue;
