@@ -22,7 +22,7 @@ static int parse_ids(debug_engine *d, const char *verb) {
     }
 }
 
-static int parse_settings(const debug_engine *d, engine_options *o) {
+int debug_engine_settings(const debug_engine *d, engine_options *o) {
     if (d->kv && strcmp(d->kv, "f16") != 0 && strcmp(d->kv, "f32") != 0)
         return cmd_error(MUGA_E_USAGE, "--kv is f16 or f32, not \"%.40s\"", d->kv);
     o->kv_f32 = d->kv && strcmp(d->kv, "f32") == 0;
@@ -47,7 +47,7 @@ int debug_engine_open(debug_engine *d, const char *verb, const char *name, bool 
     engine_options o = ENGINE_OPTIONS_DEFAULT;
     int code = with_ids ? parse_ids(d, verb) : -1;
     if (code < 0)
-        code = parse_settings(d, &o);
+        code = debug_engine_settings(d, &o);
     if (code >= 0)
         return code;
     char *path = NULL;

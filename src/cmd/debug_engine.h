@@ -27,5 +27,7 @@ typedef struct debug_engine {
 /* Checks the options, opens model and session. -1 to go on, or the exit code; debug_engine_close in both cases. */
 int debug_engine_open(debug_engine *d, const char *verb, const char *name, bool with_ids);
 void debug_engine_close(debug_engine *d);
+/* The options that are the engine's: kv, isa, exact, threads. -1 to go on, or the exit code. */
+int debug_engine_settings(const debug_engine *d, engine_options *o);
 
 #endif

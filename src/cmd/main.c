@@ -63,6 +63,10 @@ static const struct {
               {"audit", audit_verbs, ARRAY_LEN(audit_verbs)},
               {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}};
 
+static const char perplexity_details[] =
+    "The text is read in windows, each with an empty context; scored is every token but a window's first.\n"
+    "With --kl the predictions are compared with another model's, position by position: what quantising cost.";
+
 static const cmd_verb verbs[] = {
     {"run", "MODEL [PROMPT]", "chat with a model, or answer one prompt", run_details, cmd_run},
     {"list", "", "models in the store", NULL, cmd_list},
@@ -71,6 +75,7 @@ static const cmd_verb verbs[] = {
     {"agent", "run|test|list", "run an agent, or measure it", NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
+    {"perplexity", "MODEL FILE", "how well a model predicts a text", perplexity_details, cmd_perplexity},
     {"bench", "MODEL", "measure a model's speed here", NULL, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},
     {"debug", "tokens|logits|greedy|template|accepts|validate", "for comparing engines", NULL, run_group},
@@ -80,7 +85,7 @@ static const cmd_verb verbs[] = {
 static void print_overview(FILE *out) {
     fprintf(out, "muga runs agents on small language models, on this machine.\n\nusage: muga VERB ...\n\n");
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        fprintf(out, "  %-9s %s\n", verbs[i].name, verbs[i].summary);
+        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
     fprintf(out,
             "\n`muga help VERB` says more. A MODEL is a name in the store, or a path (with '/' or ending in .gguf).\n");
 }

@@ -67,6 +67,18 @@ check "rm a path" 2 "takes a name" "$muga" rm "./$tiny"
 check "rm unknown" 3 "no model" "$muga" rm nosuch
 check "run" 0 "" "$muga" run "./$tiny" hello -n 4 --temp 0
 check "prompt beyond the context" 4 "context" "$muga" run "./$tiny" --ctx 64 "$(yes word | head -n 400 | tr '\n' ' ')"
+check "perplexity" 0 "^perplexity  *[0-9]" "$muga" perplexity "./$tiny" README.md --chunks 1
+check "perplexity --kl of itself" 0 "same top  *100.00 %" \
+    "$muga" perplexity "./$tiny" README.md --chunks 1 --kl "./$tiny"
+check "perplexity --json" 0 '"perplexity":[0-9.]*,.*"windows":2,"window_tokens":64' \
+    "$muga" perplexity "./$tiny" README.md --chunks 2 --ctx 64 --json
+check "perplexity of no file" 3 "nosuch.txt" "$muga" perplexity "./$tiny" nosuch.txt
+check "perplexity of a folder" 4 "not a regular file" "$muga" perplexity "./$tiny" tests
+check "perplexity without a file" 2 "missing" "$muga" perplexity "./$tiny"
+check "perplexity beyond the context" 4 "trained for" "$muga" perplexity "./$tiny" README.md --ctx 99999
+check "perplexity of one token" 2 "window of 1" "$muga" perplexity "./$tiny" README.md --ctx 1
+printf a >"$work/one.txt"
+check "perplexity of a text too short" 4 "at least two" "$muga" perplexity "./$tiny" "$work/one.txt"
 check "doctor" 0 "processor" "$muga" doctor
 
 # A pipe that closes early, and a disk that is full.
