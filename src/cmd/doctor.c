@@ -100,6 +100,11 @@ static void check_model(checks *c, const hub *h, const json_t *m) {
     muga_error err = {0};
     gguf_file *g = NULL;
     snprintf(name, sizeof name, "%.100s:%.100s", json_get_string(m, "name"), json_get_string(m, "tag"));
+    const char *damaged = json_get_string(m, "damaged");
+    if (damaged) {
+        report(c, false, "model", "%s", damaged);
+        return;
+    }
     muga_status st = hub_resolve(h, name, &path, &err);
     if (!st)
         st = gguf_open(path, &g, &err);

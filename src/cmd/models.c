@@ -33,8 +33,12 @@ static void print_models(const json_t *list) {
         json_array_foreach(list, i, m) {
             char(*row)[160] = text[i];
             snprintf(row[0], 160, "%.70s:%.70s", json_get_string(m, "name"), json_get_string(m, "tag"));
-            snprintf(row[1], 160, "%.12s", json_get_string(m, "blob") + 7);
-            cmd_format_bytes((uint64_t)json_get_int(m, "bytes", 0), row[2]);
+            const char *blob = json_get_string(m, "blob");
+            snprintf(row[1], 160, "%.12s", blob ? blob + 7 : "damaged");
+            if (blob)
+                cmd_format_bytes((uint64_t)json_get_int(m, "bytes", 0), row[2]);
+            else
+                snprintf(row[2], 160, "-");
             format_age(json_get_int(m, "modified_ms", 0), clock->now_ms(clock->self), row[3]);
             for (size_t c = 0; c < 4; c++)
                 cells[(i + 1) * 4 + c] = row[c];

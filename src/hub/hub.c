@@ -91,9 +91,10 @@ static muga_status read_manifest(const hub *h, const hub_name *n, json_t **out, 
         st = os_read_file(h->files, str_get(&path), HUB_MAX_MANIFEST, &text, err);
     if (!st)
         st = json_parse(str_get(&text), text.len, "manifest", out, err);
-    if (!st && !valid_digest(json_get_string(*out, "blob"))) {
+    if (st == MUGA_E_INPUT || st == MUGA_E_LIMIT || (!st && !valid_digest(json_get_string(*out, "blob")))) {
         st = error_set(err, MUGA_E_INPUT,
-                       "%.160s: \"blob\" is no sha256 digest; remove the file and add the model again", str_get(&path));
+                       "%.150s names no blob; remove it with `muga rm %.40s:%.20s`, add the model again",
+                       str_get(&path), n->name, n->tag);
         json_decref(*out);
         *out = NULL;
     }
@@ -166,6 +167,10 @@ static muga_status list_tag(void *ctx, const char *tag) {
     if (st)
         return MUGA_OK; /* not a name of ours: a temporary file, an editor's copy */
     st = read_manifest(l->h, &n, &m, &info, l->err);
+    if (st == MUGA_E_INPUT) { /* one bad file must not hide the others */
+        m = json_pack("{s:s}", "damaged", l->err->message);
+        st = m ? MUGA_OK : error_nomem(l->err, "model list");
+    }
     if (st)
         return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
     if (json_object_set_new(m, "name", json_string(n.name)) || json_object_set_new(m, "tag", json_string(n.tag)) ||
@@ -312,7 +317,11 @@ muga_status hub_add(const hub *h, const char *model, const char *path, const cha
 static bool blob_in_use(const json_t *list, const char *blob) {
     size_t i;
     json_t *m;
-    json_array_foreach(list, i, m) if (!strcmp(json_get_string(m, "blob"), blob)) return true;
+    json_array_foreach(list, i, m) {
+        const char *used = json_get_string(m, "blob");
+        if (used && !strcmp(used, blob))
+            return true;
+    }
     return false;
 }
 
@@ -326,15 +335,16 @@ muga_status hub_remove(const hub *h, const char *model, muga_error *err) {
     muga_status st = parse_name(model, &n, err);
     if (!st)
         st = read_manifest(h, &n, &m, &info, err);
-    if (!st)
+    bool damaged = st == MUGA_E_INPUT; /* it names no blob, but can go */
+    if (!st || damaged)
         st = manifest_path(h, &n, &file, err);
-    if (!st)
+    if (!st && !damaged)
         st = blob_path(h, json_get_string(m, "blob"), &blob, err);
     if (!st)
         st = h->files->remove(h->files->self, str_get(&file), err);
     if (!st)
         st = hub_list(h, &list, err);
-    if (!st && !blob_in_use(list, json_get_string(m, "blob"))) {
+    if (!st && !damaged && !blob_in_use(list, json_get_string(m, "blob"))) {
         st = h->files->stat(h->files->self, str_get(&blob), &info, err);
         if (!st && info.type == OS_TYPE_FILE)
             st = h->files->remove(h->files->self, str_get(&blob), err);

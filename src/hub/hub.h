@@ -22,7 +22,8 @@ MUGA_MUST_USE muga_status hub_resolve(const hub *h, const char *model, char **pa
 /* The 64 hex digits in the name of one of the store's own blobs, which points into path; NULL for any other file. That
  * a blob's content is what its name says is checked when it is added, and by `muga doctor`. */
 const char *hub_vouched_sha256(const hub *h, const char *path);
-/* Array of manifests (objects plus "modified_ms"), sorted by name; new reference. */
+/* Array of manifests (objects plus "modified_ms"), sorted by name; new reference. One that can't be read has "name",
+ * "tag", "modified_ms" and "damaged", what is wrong with it; the others all have "blob". */
 MUGA_MUST_USE muga_status hub_list(const hub *h, json_t **out, muga_error *err);
 /* Copy a GGUF file into the store under a name; checks that it is one. */
 MUGA_MUST_USE muga_status hub_add(const hub *h, const char *model, const char *path, const char *source,

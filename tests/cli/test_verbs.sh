@@ -63,6 +63,11 @@ check "list --json" 0 '^\[\]$' "$muga" list --json
 check "show" 0 "architecture *llama" "$muga" show "./$tiny"
 check "show --json" 0 '"architecture":"llama"' "$muga" show "./$tiny" --json
 check "show --template" 0 "im_start" "$muga" show "./$tiny" --template
+mkdir -p "$MUGA_HOME/manifests/cut" && echo '{' >"$MUGA_HOME/manifests/cut/latest"
+check "list with a damaged manifest" 0 "cut:latest *damaged" "$muga" list
+check "run a damaged manifest" 4 "cut/latest names no blob; .*muga rm cut:latest" "$muga" run cut hello
+check "doctor names it" 1 "BAD *model .*muga rm cut:latest" "$muga" doctor
+check "rm a damaged manifest" 0 "removed cut" "$muga" rm cut
 check "rm a path" 2 "takes a name" "$muga" rm "./$tiny"
 check "rm unknown" 3 "no model" "$muga" rm nosuch
 check "run" 0 "" "$muga" run "./$tiny" hello -n 4 --temp 0
@@ -103,11 +108,13 @@ printf '{{ x + 1 }}' >"$work/t.jinja"
 check "a broken template" 4 "b.jinja: template line 1" sh -c 'printf "{{" >"$1" && "$2" debug template "$1"' sh \
     "$work/b.jinja" "$muga"
 
-# Logits go straight to what is no regular file: a pipe, a FIFO, and standard output wherever it leads.
+# Logits go straight to what is no regular file: a pipe, a FIFO, and standard output wherever it leads. A link of our own
+# to it: were it renamed over, /dev/stdout would be gone for everyone.
+ln -s /proc/self/fd/1 "$work/stdout"
 "$muga" debug logits "./$tiny" --ids 1,2 -o "$work/logits" || broken "logits to a file"
-"$muga" debug logits "./$tiny" --ids 1,2 -o /dev/stdout | cmp -s - "$work/logits" || broken "logits to a pipe"
-"$muga" debug logits "./$tiny" --ids 1,2 -o /dev/stdout >"$work/to" || broken "logits to redirected output"
-cmp -s "$work/to" "$work/logits" || broken "logits to redirected output are the same"
+"$muga" debug logits "./$tiny" --ids 1,2 -o "$work/stdout" | cmp -s - "$work/logits" || broken "logits to a pipe"
+"$muga" debug logits "./$tiny" --ids 1,2 -o "$work/stdout" >"$work/to" || broken "logits to redirected stdout"
+cmp -s "$work/to" "$work/logits" || broken "logits to redirected stdout are the same"
 mkfifo "$work/fifo"
 cat "$work/fifo" >"$work/to" &
 "$muga" debug logits "./$tiny" --ids 1,2 -o "$work/fifo" || broken "logits to a FIFO"

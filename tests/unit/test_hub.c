@@ -81,12 +81,42 @@ static void test_hostile_names_and_digests(void **state) {
         char text[300];
         snprintf(text, sizeof text, "{\"version\":1,\"blob\":\"%s\"}", digests[i]);
         write_manifest(&h, "evil", text);
-        assert_status(hub_resolve(&h, "evil", &path, &err), MUGA_E_INPUT, &err, "digest");
+        assert_status(hub_resolve(&h, "evil", &path, &err), MUGA_E_INPUT, &err, "muga rm evil:latest");
     }
     write_manifest(&h, "evil", "{\"version\":1,\"blob\":7}");
-    assert_status(hub_resolve(&h, "evil", &path, &err), MUGA_E_INPUT, &err, "digest");
+    assert_status(hub_resolve(&h, "evil", &path, &err), MUGA_E_INPUT, &err, "muga rm evil:latest");
     write_manifest(&h, "evil", "not json");
-    assert_status(hub_resolve(&h, "evil", &path, &err), MUGA_E_INPUT, &err, "manifest");
+    assert_status(hub_resolve(&h, "evil", &path, &err), MUGA_E_INPUT, &err, "manifests/evil/latest names no blob");
+    hub_close(&h);
+}
+
+static void test_a_damaged_manifest_hides_and_keeps_nothing(void **state) {
+    (void)state;
+    hub h = open_hub("damaged");
+    muga_error err;
+    json_t *list;
+    char *path;
+    write_manifest(&h, "evil", "{");
+    assert_ok(hub_add(&h, "tiny", source_path("tests/data/tiny.gguf"), "a test", &err), &err);
+    assert_ok(hub_list(&h, &list, &err), &err);
+    assert_int_equal(json_array_size(list), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *m = json_array_get(list, i);
+        bool evil = !strcmp(json_get_string(m, "name"), "evil");
+        assert_true(evil == (json_get_string(m, "blob") == NULL) && evil == (json_get_string(m, "damaged") != NULL));
+    }
+    json_decref(list);
+    assert_ok(hub_resolve(&h, "tiny", &path, &err), &err);
+    assert_ok(hub_remove(&h, "tiny", &err), &err);
+    os_stat info;
+    assert_ok(h.files->stat(h.files->self, path, &info, &err), &err);
+    assert_int_equal(info.type, OS_TYPE_NONE);
+    free(path);
+    assert_ok(hub_remove(&h, "evil", &err), &err);
+    assert_status(hub_remove(&h, "evil", &err), MUGA_E_NOT_FOUND, &err, "evil");
+    assert_ok(hub_list(&h, &list, &err), &err);
+    assert_int_equal(json_array_size(list), 0);
+    json_decref(list);
     hub_close(&h);
 }
 
@@ -248,6 +278,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_add_resolve_list_remove),
         cmocka_unit_test(test_hostile_names_and_digests),
+        cmocka_unit_test(test_a_damaged_manifest_hides_and_keeps_nothing),
         cmocka_unit_test(test_only_models_are_added),
         cmocka_unit_test(test_full_disk_leaves_nothing),
         cmocka_unit_test(test_content_and_names_are_synced_before_success),
