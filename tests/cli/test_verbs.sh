@@ -108,8 +108,8 @@ printf '{{ x + 1 }}' >"$work/t.jinja"
 check "a broken template" 4 "b.jinja: template line 1" sh -c 'printf "{{" >"$1" && "$2" debug template "$1"' sh \
     "$work/b.jinja" "$muga"
 
-# Logits go straight to what is no regular file: a pipe, a FIFO, and standard output wherever it leads. A link of our own
-# to it: were it renamed over, /dev/stdout would be gone for everyone.
+# Logits go straight to what is no regular file: a pipe, a FIFO, and standard output wherever it leads. It is a
+# link of our own: were /dev/stdout renamed over, it would be gone for everyone.
 ln -s /proc/self/fd/1 "$work/stdout"
 "$muga" debug logits "./$tiny" --ids 1,2 -o "$work/logits" || broken "logits to a file"
 "$muga" debug logits "./$tiny" --ids 1,2 -o "$work/stdout" | cmp -s - "$work/logits" || broken "logits to a pipe"
