@@ -134,6 +134,10 @@ static ssize_t read_line(char **line, size_t *cap) {
     return cmd_wait_input() ? getline(line, cap, stdin) : -1;
 }
 
+static bool has_history(const chat *c) {
+    return json_array_size(c->messages) > (c->system ? 1u : 0u);
+}
+
 static int chat_loop(chat *c, bool verbose) {
     char *line = NULL;
     size_t cap = 0;
@@ -158,7 +162,7 @@ static int chat_loop(chat *c, bool verbose) {
         }
         muga_status st = chat_turn(c, line, (size_t)n, &reply, &err);
         printf("\n");
-        if (st == MUGA_E_LIMIT) {
+        if (st == MUGA_E_LIMIT && has_history(c)) {
             cmd_error(st,
                       "the chat has outgrown its context (%s); nothing was cut: /clear forgets it, --ctx makes room",
                       err.message);

@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "os/os.h"
 
+#include <stdio.h>
+
 #define WORTH_SHARING 32 /* tokens in common from which a fork pays */
 #define STRETCH 128u     /* tokens of a prompt between two questions whether to go on: a step of the engine */
 
@@ -99,7 +101,20 @@ static muga_status feed_ids(engine_session *s, const token_list *ids, const llm_
     return st;
 }
 
-/* Prompt -> ids -> a session with the prompt's logits. q: who may stop it, or NULL. */
+/* The prompt and `n_more` tokens after it must fit; said before anything is computed. */
+static muga_status check_room(const local *l, size_t n_prompt, uint32_t n_more, muga_error *err) {
+    uint32_t n_ctx = l->base.n_ctx, n_ctx_train = engine_params(l->engine)->n_ctx_train;
+    char remedy[80] = "shorten it";
+    if (n_prompt + n_more <= n_ctx)
+        return MUGA_OK;
+    if (n_ctx < n_ctx_train)
+        snprintf(remedy, sizeof remedy, "shorten it or raise the context (this model's limit is %u)", n_ctx_train);
+    return error_set(err, MUGA_E_LIMIT, "the prompt has %zu tokens, %s the context of %u; %s", n_prompt,
+                     n_prompt > n_ctx ? "more than" : "which leaves no room for an answer in", n_ctx, remedy);
+}
+
+/* Prompt -> ids -> a session with the prompt's logits. q: the request whose answer follows, and who may stop it; NULL
+ * where nothing follows. */
 static muga_status feed_prompt(local *l, const local_prompt *p, const llm_request *q, token_list *ids,
                                engine_session **out, uint32_t *cached, muga_error *err) {
     muga_status st = local_prompt_encode(l, p, ids, err);
@@ -107,12 +122,7 @@ static muga_status feed_prompt(local *l, const local_prompt *p, const llm_reques
         return st;
     if (ids->n == 0)
         return error_set(err, MUGA_E_INPUT, "the chat template made an empty prompt of these messages");
-    if (ids->n > l->base.n_ctx)
-        return error_set(err, MUGA_E_LIMIT,
-                         "the prompt has %zu tokens, more than the context of %u; shorten it or raise "
-                         "the context",
-                         ids->n, l->base.n_ctx);
-    if ((st = take_session(l, ids, out, err)))
+    if ((st = check_room(l, ids->n, q ? 1 : 0, err)) || (st = take_session(l, ids, out, err)))
         return st;
     *cached = engine_session_count(*out);
     return feed_ids(*out, ids, q, err);

@@ -1,16 +1,12 @@
 /* If this fails, a logit depends on something it must not depend on (batch, chunks, threads, instruction set, forks,
- * what a cache held before), the numbers of "arithmetic 1" have changed, or text is generated otherwise than engine.h
- * says: past a limit, through a stop string, with half a character, or against its constraint.
+ * what a cache held before), the numbers of "arithmetic 1" have changed, or bad input of the engine goes unnamed.
  *
  * All of it runs on tests/data/tiny.gguf; tests/data/tiny.logits holds the digests of its logits in each mode. */
-#include "support/support.h"
+#include "support/engine_fixture.h"
 
 #include "base/hash.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "base/utf8.h"
-#include "engine/engine.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -28,29 +24,6 @@ static int make_ids(void **state) {
         other_ids[i] = (int32_t)rng_below(&r, 400);
     }
     return 0;
-}
-
-static engine *open_with(engine_options o) {
-    engine *e = NULL;
-    muga_error err = {0};
-    assert_ok(engine_open(source_path("tests/data/tiny.gguf"), &o, &e, &err), &err);
-    return e;
-}
-
-static engine *open_plain(void) {
-    return open_with((engine_options){.isa = -1, .n_threads = 1});
-}
-
-static engine_session *session_of(engine *e, uint32_t n_ctx) {
-    engine_session *s = NULL;
-    muga_error err = {0};
-    assert_ok(engine_session_new(e, n_ctx, &s, &err), &err);
-    return s;
-}
-
-static void feed(engine_session *s, const int32_t *v, uint32_t n) {
-    muga_error err = {0};
-    assert_ok(engine_session_feed(s, v, n, &err), &err);
 }
 
 /* Rows of logits as they are computed. */
@@ -95,6 +68,7 @@ static void assert_same_rows(const rows *a, const rows *b, const char *what) {
 static void logits_do_not_depend_on_chunks_threads_or_instruction_set(void **state) {
     (void)state;
     const uint32_t batches[] = {1, 3, 7, 40, 128};
+    const int threads[] = {1, 2, 3, 5, 8};
     for (int mode = 0; mode < 4; mode++) {
         engine_options o = {.isa = KERNEL_ISA_REF, .n_threads = 1, .exact = mode & 1, .kv_f32 = mode & 2};
         engine *e = open_with(o);
@@ -107,7 +81,7 @@ static void logits_do_not_depend_on_chunks_threads_or_instruction_set(void **sta
                 char what[96];
                 o.isa = isa;
                 o.n_batch = batches[i];
-                o.n_threads = 1 + (int)i % 3;
+                o.n_threads = threads[i];
                 snprintf(what, sizeof what, "mode %d, %s, batch %u, %d threads", mode, kernel_isa_name((kernel_isa)isa),
                          o.n_batch, o.n_threads);
                 e = open_with(o);
@@ -391,229 +365,6 @@ static void a_file_that_changes_while_it_loads_is_refused(void **state) {
     assert_null(e);
 }
 
-/* ---- generating ---- */
-
-typedef struct stream {
-    str text;
-    uint32_t n_calls, cancel_at;
-} stream;
-
-static bool on_text(void *ctx, const char *p, size_t n) {
-    stream *s = ctx;
-    assert_true(n > 0 && utf8_valid(p, n));
-    str_append(&s->text, p, n);
-    return ++s->n_calls != s->cancel_at;
-}
-
-static engine_session *prompted(engine *e, const char *text) {
-    token_list l = TOKEN_LIST_INIT;
-    muga_error err = {0};
-    assert_ok(
-        tokenizer_encode(engine_tokenizer(e), text, strlen(text), (tokenizer_flags){.parse_special = true}, &l, &err),
-        &err);
-    engine_session *s = session_of(e, 512);
-    feed(s, l.ids, (uint32_t)l.n);
-    token_list_release(&l);
-    return s;
-}
-
-static sampler_settings warm(uint64_t seed) {
-    sampler_settings set = SAMPLER_GREEDY;
-    set.temperature = 1.0f;
-    set.seed = seed;
-    return set;
-}
-
-static void text_streams_in_whole_characters_up_to_the_limit(void **state) {
-    (void)state;
-    engine *e = open_plain();
-    for (uint64_t seed = 0; seed < 20; seed++) {
-        engine_session *s = prompted(e, "where is my order");
-        sampler_settings set = warm(seed);
-        stream out = {0};
-        engine_generated g;
-        muga_error err = {0};
-        engine_generate_args a = {.session = s,
-                                  .sampling = &set,
-                                  .max_tokens = 60,
-                                  .ignore_end = true,
-                                  .on_text = on_text,
-                                  .on_text_ctx = &out};
-        assert_ok(engine_generate(&a, &g, &err), &err);
-        assert_int_equal(g.finish, ENGINE_LENGTH);
-        assert_int_equal(g.ids.n, 60);
-        assert_string_equal(str_get(&out.text), str_get(&g.text));
-        str_release(&out.text);
-        engine_generated_release(&g);
-        engine_session_free(s);
-    }
-    engine_free(e);
-}
-
-static void a_stop_string_ends_the_text_wherever_tokens_cut_it(void **state) {
-    (void)state;
-    engine *e = open_plain();
-    engine_session *s = prompted(e, "where is my order"), *again;
-    sampler_settings set = warm(3);
-    muga_error err = {0};
-    engine_generated whole, cut;
-    assert_ok(engine_session_fork(s, &again, &err), &err);
-    engine_generate_args a = {.session = s, .sampling = &set, .max_tokens = 60, .ignore_end = true};
-    assert_ok(engine_generate(&a, &whole, &err), &err);
-    assert_true(whole.text.len > 40);
-    uint32_t n_checked = 0;
-    for (size_t at = 0; at + 6 < whole.text.len; at += 5) {
-        char stop[8] = {0};
-        memcpy(stop, whole.text.data + at, 6);
-        if (strlen(stop) != 6 || !utf8_valid(stop, 6) || strstr(stop, "\xEF\xBF\xBD"))
-            continue;
-        n_checked++;
-        const char *stops[] = {"never to be seen", stop};
-        stream out = {0};
-        engine_session *t;
-        assert_ok(engine_session_fork(again, &t, &err), &err);
-        a = (engine_generate_args){.session = t,
-                                   .sampling = &set,
-                                   .max_tokens = 60,
-                                   .ignore_end = true,
-                                   .stop = stops,
-                                   .n_stop = 2,
-                                   .on_text = on_text,
-                                   .on_text_ctx = &out};
-        assert_ok(engine_generate(&a, &cut, &err), &err);
-        assert_int_equal(cut.finish, ENGINE_STOP);
-        assert_int_equal(cut.text.len, (size_t)(strstr(whole.text.data, stop) - whole.text.data));
-        assert_memory_equal(str_get(&cut.text), whole.text.data, cut.text.len);
-        assert_string_equal(str_get(&out.text), str_get(&cut.text));
-        str_release(&out.text);
-        engine_generated_release(&cut);
-        engine_session_free(t);
-    }
-    assert_true(n_checked >= 5);
-    engine_generated_release(&whole);
-    engine_session_free(s);
-    engine_session_free(again);
-    engine_free(e);
-}
-
-static void cancelling_keeps_what_was_given(void **state) {
-    (void)state;
-    engine *e = open_plain();
-    engine_session *s = prompted(e, "hello");
-    sampler_settings set = warm(1);
-    stream out = {.cancel_at = 3};
-    engine_generated g;
-    muga_error err = {0};
-    engine_generate_args a = {
-        .session = s, .sampling = &set, .ignore_end = true, .on_text = on_text, .on_text_ctx = &out};
-    assert_ok(engine_generate(&a, &g, &err), &err);
-    assert_int_equal(g.finish, ENGINE_CANCELLED);
-    assert_int_equal(out.n_calls, 3);
-    assert_string_equal(str_get(&out.text), str_get(&g.text));
-    str_release(&out.text);
-    engine_generated_release(&g);
-    engine_session_free(s);
-    engine_free(e);
-}
-
-static const char schema_text[] =
-    "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"tool\", \"note\", \"n\"],"
-    " \"properties\": {\"tool\": {\"enum\": [\"order_status\", \"reset_password\"]},"
-    " \"note\": {\"type\": \"string\", \"maxLength\": 300}, \"n\": {\"type\": \"integer\"}}}";
-
-/* One constrained text; MUGA_OK or what generate said. */
-static muga_status constrained(engine *e, const json_t *schema, uint64_t seed, uint32_t max_tokens, engine_generated *g,
-                               muga_error *err) {
-    constrain_grammar *grammar;
-    constrain_state *state;
-    assert_ok(constrain_compile_schema(schema, &(constrain_options){0}, &grammar, err), err);
-    assert_ok(constrain_state_new(grammar, &state, err), err);
-    engine_session *s = prompted(e, "<|im_start|>user\nwhere is it<|im_end|>\n<|im_start|>assistant\n");
-    sampler_settings set = warm(seed);
-    engine_generate_args a = {.session = s, .sampling = &set, .max_tokens = max_tokens, .constraint = state};
-    muga_status st = engine_generate(&a, g, err);
-    engine_session_free(s);
-    constrain_state_free(state);
-    constrain_grammar_free(grammar);
-    return st;
-}
-
-static void constrained_text_is_valid_at_every_token_limit(void **state) {
-    (void)state;
-    engine *e = open_plain();
-    json_t *schema;
-    muga_error err = {0};
-    assert_ok(json_parse(schema_text, strlen(schema_text), "schema", &schema, &err), &err);
-    uint32_t shortest = 0, n_forced = 0;
-    for (uint32_t limit = 1; limit < 120; limit++) {
-        engine_generated g = {0};
-        json_t *value = NULL;
-        muga_status st = constrained(e, schema, limit, limit, &g, &err);
-        if (st) {
-            assert_int_equal(st, MUGA_E_LIMIT); /* below the shortest answer, by name */
-            assert_int_equal(shortest, 0);
-            continue;
-        }
-        shortest = shortest ? shortest : limit;
-        n_forced = MAX(n_forced, g.n_forced);
-        assert_int_equal(g.finish, ENGINE_STOP);
-        assert_true(g.ids.n <= limit);
-        assert_ok(json_parse(g.text.data, g.text.len, "answer", &value, &err), &err);
-        assert_ok(constrain_validate(schema, value, &(constrain_validate_options){0}, &err), &err);
-        json_decref(value);
-        engine_generated_release(&g);
-    }
-    print_message("shortest answer within %u tokens; up to %u tokens forced\n", shortest, n_forced);
-    assert_in_range(shortest, 5, 60);
-    assert_true(n_forced > 3); /* the keys are no choice of the model's */
-    json_decref(schema);
-    engine_free(e);
-}
-
-static void forced_tokens_are_the_tokenizers_own(void **state) {
-    (void)state;
-    engine *e = open_plain();
-    json_t *schema;
-    muga_error err = {0};
-    static const char text[] = "{\"const\": \"order status password account\"}";
-    static const char value[] = "\"order status password account\"";
-    assert_ok(json_parse(text, strlen(text), "schema", &schema, &err), &err);
-    engine_generated g = {0};
-    token_list want = TOKEN_LIST_INIT;
-    assert_ok(constrained(e, schema, 1, 40, &g, &err), &err);
-    assert_ok(tokenizer_encode(engine_tokenizer(e), value, strlen(value), (tokenizer_flags){0}, &want, &err), &err);
-    assert_string_equal(str_get(&g.text), value);
-    assert_int_equal(g.ids.n, want.n);
-    assert_memory_equal(g.ids.ids, want.ids, want.n * sizeof *want.ids);
-    assert_int_equal(g.n_forced, want.n);
-    engine_generated_release(&g);
-    token_list_release(&want);
-    json_decref(schema);
-    engine_free(e);
-}
-
-static void stop_strings_and_constraints_exclude_each_other(void **state) {
-    (void)state;
-    engine *e = open_plain();
-    engine_session *s = prompted(e, "hello");
-    constrain_grammar *grammar;
-    constrain_state *c;
-    json_t *schema = json_pack("{s:s}", "type", "integer");
-    const char *stops[] = {"1"};
-    muga_error err = {0};
-    assert_ok(constrain_compile_schema(schema, &(constrain_options){0}, &grammar, &err), &err);
-    assert_ok(constrain_state_new(grammar, &c, &err), &err);
-    sampler_settings set = warm(1);
-    engine_generated g;
-    engine_generate_args a = {.session = s, .sampling = &set, .constraint = c, .stop = stops, .n_stop = 1};
-    assert_status(engine_generate(&a, &g, &err), MUGA_E_USAGE, &err, "stop strings");
-    json_decref(schema);
-    constrain_state_free(c);
-    constrain_grammar_free(grammar);
-    engine_session_free(s);
-    engine_free(e);
-}
-
 /* ---- scoring ---- */
 
 static void scores_are_those_of_one_token_at_a_time(void **state) {
@@ -663,12 +414,6 @@ int main(void) {
         cmocka_unit_test(an_absent_instruction_set_is_named),
         cmocka_unit_test(a_damaged_weight_is_reported_with_its_position),
         cmocka_unit_test(a_file_that_changes_while_it_loads_is_refused),
-        cmocka_unit_test(text_streams_in_whole_characters_up_to_the_limit),
-        cmocka_unit_test(a_stop_string_ends_the_text_wherever_tokens_cut_it),
-        cmocka_unit_test(cancelling_keeps_what_was_given),
-        cmocka_unit_test(constrained_text_is_valid_at_every_token_limit),
-        cmocka_unit_test(forced_tokens_are_the_tokenizers_own),
-        cmocka_unit_test(stop_strings_and_constraints_exclude_each_other),
         cmocka_unit_test(scores_are_those_of_one_token_at_a_time),
     };
     return cmocka_run_group_tests(tests, make_ids, NULL);

@@ -1,0 +1,46 @@
+/* What the tests of engine/ share: the small model, sessions over it. */
+#ifndef TESTS_ENGINE_FIXTURE_H
+#define TESTS_ENGINE_FIXTURE_H
+
+#include "support/support.h"
+
+#include "engine/engine.h"
+
+#include <string.h>
+
+static inline engine *open_with(engine_options o) {
+    engine *e = NULL;
+    muga_error err = {0};
+    assert_ok(engine_open(source_path("tests/data/tiny.gguf"), &o, &e, &err), &err);
+    return e;
+}
+
+static inline engine *open_plain(void) {
+    return open_with((engine_options){.isa = -1, .n_threads = 1});
+}
+
+static inline engine_session *session_of(engine *e, uint32_t n_ctx) {
+    engine_session *s = NULL;
+    muga_error err = {0};
+    assert_ok(engine_session_new(e, n_ctx, &s, &err), &err);
+    return s;
+}
+
+static inline void feed(engine_session *s, const int32_t *v, uint32_t n) {
+    muga_error err = {0};
+    assert_ok(engine_session_feed(s, v, n, &err), &err);
+}
+
+static inline engine_session *prompted(engine *e, const char *text) {
+    token_list l = TOKEN_LIST_INIT;
+    muga_error err = {0};
+    assert_ok(
+        tokenizer_encode(engine_tokenizer(e), text, strlen(text), (tokenizer_flags){.parse_special = true}, &l, &err),
+        &err);
+    engine_session *s = session_of(e, 512);
+    feed(s, l.ids, (uint32_t)l.n);
+    token_list_release(&l);
+    return s;
+}
+
+#endif
