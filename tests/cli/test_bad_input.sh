@@ -78,7 +78,7 @@ elif how == 'template': put(d.index(b'{%'), b'{{')
 elif how == 'tensor': put(d.index(b'blk.0.attn_q.weight'), b'blk.0.attn_x.weight')
 elif how == 'shape': put(tensor('blk.0.attn_q.weight') + 4, struct.pack('<Q', 32))
 elif how.startswith('type'):
-    at = tensor('blk.0.attn_q.weight')
+    at = tensor('blk.1.attn_v.weight')
     n = struct.unpack('<I', d[at:at + 4])[0]
     put(at + 4 + 8 * n, struct.pack('<I', int(how[4:])))
 else: sys.exit('what?')
@@ -99,8 +99,8 @@ model pre '"smoxxx".*not known'
 model heads '"llama.attention.head_count" is 0'
 model tensor '"blk.0.attn_q.weight" is missing'
 model shape '"blk.0.attn_q.weight" is 32 x 64'
-model type99 '"blk.0.attn_q.weight".*unknown type 99.*another quantisation'
-model type20 '"blk.0.attn_q.weight" has type IQ4_NL.*use F32'
+model type99 '"blk.1.attn_v.weight".*unknown type 99.*another quantisation'
+model type25 '"blk.1.attn_v.weight" has type I16.*convert the model'
 python3 "$work/patch.py" "$tiny" "$work/bad.gguf" template
 fails "model: template" 4 "chat template.*line 1" "$muga" run "$work/bad.gguf" hello -n 2
 for n in 0 3 4 23 100 3000 10000 100000 136319; do
