@@ -87,6 +87,10 @@ const char *format_pattern(const char *name, bool *known) {
     return NULL;
 }
 
+const char *format_excluded(const char *name) {
+    return strcmp(name, "hostname") == 0 ? "(?:^|\\.)[xX][nN]--" : NULL;
+}
+
 size_t format_max_bytes(const char *name) {
     return strcmp(name, "hostname") == 0 ? 253 : SIZE_MAX;
 }

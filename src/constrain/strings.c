@@ -75,14 +75,23 @@ static muga_status add_format(front *f, const json_t *schema, const char *name, 
         snprintf(why, sizeof why, "\"%.40s\" can't be enforced while decoding", name);
         return front_refuse(f, schema, "format", why);
     }
-    dfa *one = NULL, *limited = NULL;
+    dfa *one = NULL, *less = NULL, *limited = NULL;
     muga_status st = regex_compile(pattern, strlen(pattern), REGEX_WHOLE, &f->work, &one, f->err);
+    pattern = format_excluded(name);
+    if (st == MUGA_OK && pattern) {
+        st = regex_compile(pattern, strlen(pattern), REGEX_SEARCH, &f->work, &less, f->err);
+        if (st == MUGA_OK)
+            st = conjoin(f, &one, less, DFA_AND_NOT);
+    }
     if (st == MUGA_OK && format_max_bytes(name) != SIZE_MAX) {
         st = dfa_limit_length(one, 0, format_max_bytes(name), &f->work, &limited, f->err);
         dfa_free(one);
         one = limited;
     }
-    return st == MUGA_OK ? conjoin(f, all, one, DFA_AND) : st;
+    if (st == MUGA_OK)
+        return conjoin(f, all, one, DFA_AND);
+    dfa_free(one);
+    return st;
 }
 
 static muga_status exclude_words(front *f, const json_t *values, dfa **all) {

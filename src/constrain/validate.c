@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "constrain/format.h"
 #include "constrain/front.h"
+#include "constrain/idn.h"
 #include "constrain/matcher.h"
 
 #define VALIDATE_MAX_WORK 20000000u
@@ -428,6 +429,8 @@ static muga_status check_format(run *r, const call *c, const char *name) {
     }
     bool known, ok = false;
     const char *pattern = format_pattern(name, &known);
+    if (!pattern && strcmp(name, "idn-hostname") == 0)
+        return idn_hostname(p, n) ? MUGA_OK : invalid(r, c, "format", "not a valid idn-hostname");
     if (!pattern)
         return MUGA_OK;
     str text = STR_INIT;
@@ -436,6 +439,8 @@ static muga_status check_format(run *r, const call *c, const char *name) {
     if (st == MUGA_OK && n <= format_max_bytes(name))
         st = pattern_test(r, span_of_string(pattern), REGEX_WHOLE, str_get(&text), text.len, &ok);
     str_release(&text);
+    if (ok && strcmp(name, "hostname") == 0)
+        ok = idn_ascii_hostname(p, n);
     if (st == MUGA_OK && !ok) {
         char why[80];
         snprintf(why, sizeof why, "not a valid %.60s", name);

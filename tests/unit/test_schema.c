@@ -62,6 +62,12 @@ static void strings_have_one_spelling(void **state) {
         TEXTS("\"\"", "\"abc\"", "\"\\u0061\"", "\"\\/\"", "\"\\u000a\"", "\"\n\"", "\"\xED\xA0\x80\"", "\"\xFF\""));
 }
 
+static void what_only_the_validator_can_judge_is_not_written(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"string\", \"format\": \"hostname\"}", TEXTS("\"a-b.example\"", "\"xn-a.b\""),
+                 TEXTS("\"xn--bcher-kva\"", "\"a.Xn--b\"", "\"-a\""));
+}
+
 static void bounds_are_exact(void **state) {
     (void)state;
     assert_texts("{\"type\": \"number\", \"minimum\": -0.5, \"exclusiveMaximum\": 12.25}",
@@ -229,6 +235,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_come_in_the_order_of_the_schema),
         cmocka_unit_test(strings_have_one_spelling),
+        cmocka_unit_test(what_only_the_validator_can_judge_is_not_written),
         cmocka_unit_test(bounds_are_exact),
         cmocka_unit_test(opposites_are_enforced_where_they_can_be_said),
         cmocka_unit_test(keys_of_alternatives_come_after_those_beside_them),

@@ -64,6 +64,25 @@ static void formats_count_only_when_asked(void **state) {
         {"uuid", "2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2eb8aa08aa9811eab4aa73b441d16380"},
         {"duration", "P1Y2M3DT4H", "P1D2H"},
         {"hostname", "a-b.example", "-a.example"},
+        {"hostname", "a.xn--bcher-kva", "xn--bcher-kv.a"},
+        {"hostname", "XN--BCHER-KVA", "xn--abc-"},
+        {"idn-hostname",
+         "b\xC3\xBC"
+         "cher\xE3\x80\x82"
+         "example",
+         "bu\xCC\x88"
+         "cher.example"},
+        {"idn-hostname", "l\xC2\xB7l", "a\xC2\xB7l"},
+        {"idn-hostname",
+         "\xD7\x90"
+         "1",
+         "a\xD7\x90"},
+        {"idn-hostname", "\xD8\xA8\xE2\x80\x8C\xD8\xA8", "\xD8\xAF\xE2\x80\x8C\xD8\xA8"},
+        {"idn-hostname", "xn--bcher-kva.xn--5db", "a..b"},
+        {"idn-hostname", "\xE3\x82\xA2\xE3\x83\xBB", "\xE3\x83\xBB"},
+        {"idn-hostname", "\xE0\xA4\x95\xE0\xA5\x8D\xE2\x80\x8D",
+         "\xCC\x80"
+         "a"},
         {"uri", "http://a.b/c?d#e", "//a.b"},
         {"json-pointer", "/a~1b", "/a~2"}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
