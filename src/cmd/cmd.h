@@ -38,6 +38,7 @@ int cmd_audit_verify(int argc, char **argv);
 int cmd_audit_replay(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
+int cmd_quantize(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_debug_tokens(int argc, char **argv);
 int cmd_debug_logits(int argc, char **argv);

@@ -63,6 +63,9 @@ static const struct {
               {"audit", audit_verbs, ARRAY_LEN(audit_verbs)},
               {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}};
 
+static const char quantize_details[] =
+    "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS.\n"
+    "IN is a name in the store or a path, OUT a path; OUT is whole or not there. Keys are kept as they are.";
 static const char perplexity_details[] =
     "The text is read in windows, each with an empty context; scored is every token but a window's first.\n"
     "With --kl the predictions are compared with another model's, position by position: what quantising cost.";
@@ -75,6 +78,7 @@ static const cmd_verb verbs[] = {
     {"agent", "run|test|list", "run an agent, or measure it", NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
+    {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
     {"perplexity", "MODEL FILE", "how well a model predicts a text", perplexity_details, cmd_perplexity},
     {"bench", "MODEL", "measure a model's speed here", NULL, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},
