@@ -34,6 +34,7 @@ bench: all
 
 install: all
 	@cmake --install build
+	@if [ -z "$${DESTDIR-}" ] && [ "$$(id -u)" -eq 0 ]; then ldconfig 2>/dev/null || true; fi
 
 format:
 	@scripts/check-format --fix

@@ -129,7 +129,7 @@ MUGA_MUST_USE muga_status cmd_resolve(const char *model, char **path, muga_error
 MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, llm_local_options *o, llm **out,
                                        muga_error *err);
 /* NAME of an agent -> folder, malloc'ed: a path if it holds '/', else $MUGA_HOME/agents/NAME, else ./agents/NAME,
- * else beside the program (build tree) or under the installed data folder. */
+ * else beside the program (build tree, or share/ of the same prefix) or under the installed data folder. */
 MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err);
 /* Every folder above that exists, in that order, for `agent list`. visit gets each agent's name and folder once. */
 MUGA_MUST_USE muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx,

@@ -76,7 +76,7 @@ muga_status cmd_open_llm(const char *model, const char *name, llm_local_options 
 /* ---- agents ---- */
 
 typedef struct places {
-    char *v[4];
+    char *v[5];
     size_t n;
 } places;
 
@@ -99,13 +99,12 @@ static muga_status places_open(places *p, muga_error *err) {
     if (!absolute("agents", &dir, NULL)) /* without a current folder there is none below it */
         places_add(p, dir);
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 32);
-    if (n > 0) { /* the build tree: build/muga beside agents/ */
-        self[n] = 0;
-        char *slash = strrchr(self, '/');
-        if (slash) {
-            memcpy(slash, "/../agents", sizeof "/../agents");
-            places_add(p, mem_copy_string(self));
-        }
+    char *slash = n > 0 ? memrchr(self, '/', (size_t)n) : NULL;
+    if (slash) { /* the build tree, build/muga beside agents/; a tree installed here, bin/muga beside share/ */
+        strcpy(slash, "/../agents");
+        places_add(p, mem_copy_string(self));
+        strcpy(slash, "/../share/muga/agents");
+        places_add(p, mem_copy_string(self));
     }
     places_add(p, mem_copy_string(MUGA_DATA_DIR "/agents"));
     return MUGA_OK;
