@@ -64,7 +64,8 @@ static const struct {
               {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}};
 
 static const char quantize_details[] =
-    "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS.\n"
+    "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
+    "IQ4_NL IQ4_XS.\n"
     "IN is a name in the store or a path, OUT a path; OUT is whole or not there. Keys are kept as they are.";
 static const char perplexity_details[] =
     "The text is read in windows, each with an empty context; scored is every token but a window's first.\n"
