@@ -90,9 +90,12 @@ static const cmd_verb verbs[] = {
 static void print_overview(FILE *out) {
     fprintf(out, "muga runs agents on small language models, on this machine.\n\nusage: muga VERB ...\n\n");
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
-    fprintf(out,
-            "\n`muga help VERB` says more. A MODEL is a name in the store, or a path (with '/' or ending in .gguf).\n");
+        fprintf(out, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
+    fprintf(
+        out,
+        "\n`muga help VERB` says more. A MODEL is a name in the store, or a path (with '/' or ending in .gguf).\n"
+        "Exit codes: 0 done, 1 a negative verdict, 2 usage, 3 not found, 4 bad input, 5 held or refused by policy,\n"
+        "6 disk, right or network missing, 130 interrupted.\n");
 }
 
 static void print_usage(const char *group, const cmd_verb *v) {
