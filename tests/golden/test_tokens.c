@@ -48,24 +48,34 @@ static void check_row(const char *set, const span *cells, const tokenizer *t, si
     token_case_release(&c);
 }
 
-static void the_real_model(void **state) {
-    (void)state;
+static void check_real(const char *model_name, const char *path) {
     str table = STR_INIT;
     size_t n = 0, n_wrong = 0;
     row r;
-    const char *path = shared_path("golden/real/smollm2-135m-instruct-q4_1.tokens.tsv");
-    tokenizer *t = token_case_open(model_path());
-    read_table(path, &table);
+    char relative[96];
+    (void)snprintf(relative, sizeof relative, "golden/real/%s.tokens.tsv", model_name);
+    tokenizer *t = token_case_open(path);
+    read_table(shared_path(relative), &table);
     const char *p = str_get(&table);
     assert_true(next_row(&p, &r));
     for (; next_row(&p, &r); n++) {
         assert_int_equal(r.n, 4);
-        check_row("smollm2-135m-instruct", r.cells, t, &n_wrong);
+        check_row(model_name, r.cells, t, &n_wrong);
     }
     assert_true(n >= 20);
     assert_int_equal(n_wrong, 0);
     tokenizer_free(t);
     str_release(&table);
+}
+
+static void smollm2(void **state) {
+    (void)state;
+    check_real("smollm2-135m-instruct-q4_1", model_path());
+}
+
+static void gemma3(void **state) {
+    (void)state;
+    check_real("gemma3-270m-q4_k_m", gemma_path());
 }
 
 static void the_golden_models(void **state) {
@@ -98,7 +108,8 @@ static void the_golden_models(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_real_model),
+        cmocka_unit_test(smollm2),
+        cmocka_unit_test(gemma3),
         cmocka_unit_test(the_golden_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,6 +47,15 @@ const char *model_path(void) {
     return exists(path) ? path : absent(path, "run scripts/setup, or set MUGA_TEST_MODEL to its GGUF file");
 }
 
+const char *gemma_path(void) {
+    const char *path = getenv("MUGA_TEST_GEMMA3");
+    if (!path || !*path) {
+        print_message("skipped: Gemma 3 270M is for make check-long, or set MUGA_TEST_GEMMA3 to its GGUF file\n");
+        skip();
+    }
+    return path;
+}
+
 /* CTest runs tests in the project's root; by hand, some folder below it will do. */
 const char *source_path(const char *relative) {
     char dots[64] = ".";

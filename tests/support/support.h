@@ -18,6 +18,10 @@ const char *shared_path(const char *relative);
 /* Path of the SmolLM2-135M-Instruct GGUF that scripts/setup put into the store; absent: as above. */
 const char *model_path(void);
 
+/* Path of the Gemma 3 270M GGUF, $MUGA_TEST_GEMMA3, which `make check-long` fetches; without it the calling test is
+ * skipped, visibly. */
+const char *gemma_path(void);
+
 /* Path of a file of the project's own ("tests/data/tiny.gguf"), which must be there. */
 const char *source_path(const char *relative);
 
