@@ -90,5 +90,5 @@ void avx2_matmul(const kernel_matmul_args *a, os_pool *pool) {
     matmul_run(&isa, a, pool);
 }
 
-AVX2_END
+TARGET_END
 #endif

@@ -1,5 +1,5 @@
 /* Private to avx2_*.c: what the matrix products with AVX2 and FMA are made of. Including it names the instruction set
- * for the rest of the file, which ends with AVX2_END. A panel is two halves of 8 rows, one register each. */
+ * for the rest of the file, which ends with TARGET_END. A panel is two halves of 8 rows, one register each. */
 #ifndef MUGA_KERNEL_AVX2_MATMUL_H
 #define MUGA_KERNEL_AVX2_MATMUL_H
 
@@ -9,13 +9,7 @@
 MATMUL_INT8_DECLARE(avx2);
 void avx2_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile);
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#define AVX2_END _Pragma("clang attribute pop")
-#else
-#pragma GCC target("avx2,fma,f16c")
-#define AVX2_END
-#endif
+#include "kernel/target_avx2.h"
 
 #include <immintrin.h>
 

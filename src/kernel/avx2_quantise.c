@@ -127,5 +127,5 @@ void avx2_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_b
         }
 }
 
-AVX2_END
+TARGET_END
 #endif

@@ -17,5 +17,5 @@ void avx512_int8_iq3(const matmul_stretch *s) {
     avx512_int8_iq4_xs(s);
 }
 
-AVX512_END
+TARGET_END
 #endif

@@ -80,5 +80,5 @@ void avx512_matmul(const kernel_matmul_args *a, os_pool *pool) {
     matmul_run(&isa, a, pool);
 }
 
-AVX512_END
+TARGET_END
 #endif

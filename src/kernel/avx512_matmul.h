@@ -1,5 +1,5 @@
 /* Private to avx512_*.c: what the matrix products with AVX-512 and VNNI are made of. Including it names the instruction
- * set for the rest of the file, which ends with AVX512_END.
+ * set for the rest of the file, which ends with TARGET_END.
  *
  * A register is 16 output rows; for each of the tile's tokens there is one register of integer sums (a block) and one
  * of f32 sums (all blocks).
@@ -16,14 +16,7 @@
 MATMUL_INT8_DECLARE(avx512);
 void avx512_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile);
 
-#define AVX512_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target(AVX512_TARGET))), apply_to = function)
-#define AVX512_END _Pragma("clang attribute pop")
-#else
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
-#define AVX512_END
-#endif
+#include "kernel/target_avx512.h"
 
 #include <immintrin.h>
 

@@ -123,5 +123,5 @@ void avx512_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n
         }
 }
 
-AVX512_END
+TARGET_END
 #endif

@@ -1,0 +1,10 @@
+/* Makes AVX-512 (F, BW, DQ, VL, VNNI) the instruction set of the rest of the file, in the words of either compiler; the
+ * file ends with TARGET_END. */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))),   \
+                             apply_to = function)
+#define TARGET_END _Pragma("clang attribute pop")
+#else
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#define TARGET_END
+#endif
