@@ -84,8 +84,10 @@ static inline void same_as_ref(product *p, kernel_act act, os_pool *pool) {
     for (int isa = KERNEL_ISA_REF; isa < KERNEL_ISA_COUNT; isa++) {
         if (!kernel_isa_available((kernel_isa)isa))
             continue;
-        product_run(p, (kernel_isa)isa, act, pool, false, p->y);
-        assert_memory_equal(p->y, p->expected, p->n_tok * p->y_stride * sizeof *p->y);
+        if (isa != KERNEL_ISA_REF || pool) {
+            product_run(p, (kernel_isa)isa, act, pool, false, p->y);
+            assert_memory_equal(p->y, p->expected, p->n_tok * p->y_stride * sizeof *p->y);
+        }
         memset(p->y, 0x55, p->n_tok * p->y_stride * sizeof *p->y); /* again with the codes that are there */
         for (uint64_t t = 0; t < p->n_tok; t++)
             for (uint64_t i = p->w.rows; i < p->y_stride; i++)

@@ -45,7 +45,7 @@ static void every_size_has_refs_bits_with_float_activations(void **state) {
 /* Extremes saturate instructions that would saturate; random numbers never do. */
 static void every_kind_of_value_has_refs_bits(void **state) {
     (void)state;
-    static const uint64_t n_tok[] = {1, 2, 13, 25};
+    static const uint64_t n_tok[] = {1, 13};
     for (int i = 0; i < WEIGHTS_N_TYPE; i++)
         for (int w = 0; w < WEIGHTS_KINDS; w++)
             for (int x = 0; x < X_KINDS; x++)
