@@ -22,11 +22,27 @@ static int unknown_type(const char *name) {
     return cmd_error(MUGA_E_USAGE, "'%.20s' is no type to quantise to; there are %s", name, list);
 }
 
-/* OUT must be a file or nothing, and not IN: renaming over it would put the result in the place of its own source. */
+static muga_status check_folder(const char *path, muga_error *err) {
+    const os_files *f = &os_system()->files;
+    const char *slash = strrchr(path, '/');
+    os_stat at = {.type = OS_TYPE_DIR};
+    char *dir = slash && slash > path ? mem_copy_bytes(path, (size_t)(slash - path)) : mem_copy_string(".");
+    muga_status st = dir ? f->stat(f->self, dir, &at, err) : error_nomem(err, path);
+    if (!st && at.type != OS_TYPE_DIR)
+        st = error_set(err, MUGA_E_NOT_FOUND, "no such folder as '%.150s' to write to; make it, or give OUT another",
+                       dir);
+    free(dir);
+    return st;
+}
+
+/* OUT must be a file or nothing, and not IN: renaming over it would put the result in the place of its own source. All
+ * of it is looked at before the work begins. */
 static muga_status check_out(const quantize *q, muga_error *err) {
     const os_files *f = &os_system()->files;
     os_stat in, out;
     muga_status st = f->stat(f->self, q->in, &in, err);
+    if (!st)
+        st = check_folder(q->out, err);
     if (!st)
         st = f->stat(f->self, q->out, &out, err);
     if (st || out.type == OS_TYPE_NONE)
