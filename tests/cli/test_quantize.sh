@@ -24,18 +24,24 @@ check() {
 }
 mkdir "$work/d"
 # nothing NAME: the folder for results is empty.
-nothing() { [ -z "$(ls -A "$work/d")" ] || { broken "$1 left $(ls -A "$work/d")"; rm -rf "$work/d"; mkdir "$work/d"; }; }
+nothing() {
+    [ -z "$(ls -A "$work/d")" ] && return
+    broken "$1 left $(ls -A "$work/d")"
+    rm -f "$work/d"/*
+}
 out=$work/d/out.gguf
 
 check "quantize" 0 "Q4_K_M, .* bits a weight" "$muga" quantize "./$tiny" "$out" Q4_K_M
 check "it says what it was made from" 0 "quantising from" "$muga" quantize "./$tiny" "$out" Q4_K_M
 check "the result runs" 0 "" "$muga" run "$out" hello -n 4 --temp 0
 check "the result says what it is" 0 "tensor_types" "$muga" show "$out"
-for type in F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_NL IQ4_XS; do
+for type in F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M \
+    Q6_K IQ4_NL IQ4_XS; do
     check "quantize to $type" 0 "\"type\":\"$type\"" "$muga" quantize "./$tiny" "$out" "$type" --json
 done
 check "in lower case" 0 "Q5_K_M" "$muga" quantize "./$tiny" "$out" q5_k_m
-check "calibrated" 0 '"calibrated":true' "$muga" quantize "./$tiny" "$out" Q4_0 --calibrate README.md --chunks 2 --json
+check "calibrated" 0 '"calibrated":true' \
+    "$muga" quantize "./$tiny" "$out" Q4_0 --calibrate README.md --chunks 2 --json
 "$muga" quantize "./$tiny" "$work/a.gguf" Q4_K_S --threads 1 >/dev/null 2>&1
 "$muga" quantize "./$tiny" "$work/b.gguf" Q4_K_S --threads 3 >/dev/null 2>&1
 cmp "$work/a.gguf" "$work/b.gguf" || broken "threads change the result"
@@ -70,7 +76,8 @@ echo old >"$out"
     "$muga" quantize "./$tiny" "$out" F16 >"$work/stdout" 2>"$work/stderr"
 )
 [ $? -eq 6 ] && grep -q "file size limit" "$work/stderr" || broken "a limit on file size: $(cat "$work/stderr")"
-[ "$(cat "$out")" = old ] && [ "$(ls -A "$work/d")" = out.gguf ] || broken "a limit on file size left $(ls -A "$work/d")"
+[ "$(cat "$out")" = old ] && [ "$(ls -A "$work/d")" = out.gguf ] ||
+    broken "a limit on file size left $(ls -A "$work/d")"
 rm -f "$out"
 mkdir "$work/small"
 if mount -t tmpfs -o size=64k tmpfs "$work/small" 2>/dev/null; then
