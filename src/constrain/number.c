@@ -100,7 +100,10 @@ bool number_is_multiple(const json_t *v, const json_t *of) {
     return r == 0;
 }
 
-bool json_same(const json_t *a, const json_t *b) {
+bool json_same_within(const json_t *a, const json_t *b, uint64_t *work) {
+    if (*work == 0)
+        return false;
+    --*work;
     if (json_is_number(a) && json_is_number(b))
         return number_compare(a, b) == 0;
     if (json_typeof(a) != json_typeof(b))
@@ -113,7 +116,7 @@ bool json_same(const json_t *a, const json_t *b) {
         if (json_array_size(a) != json_array_size(b))
             return false;
         for (size_t i = 0; i < json_array_size(a); i++)
-            if (!json_same(json_array_get(a, i), json_array_get(b, i)))
+            if (!json_same_within(json_array_get(a, i), json_array_get(b, i), work))
                 return false;
         return true;
     case JSON_OBJECT:
@@ -122,10 +125,15 @@ bool json_same(const json_t *a, const json_t *b) {
         for (void *it = json_object_iter((json_t *)(uintptr_t)a); it;
              it = json_object_iter_next((json_t *)(uintptr_t)a, it)) {
             const json_t *other = json_object_getn(b, json_object_iter_key(it), json_object_iter_key_len(it));
-            if (!other || !json_same(json_object_iter_value(it), other))
+            if (!other || !json_same_within(json_object_iter_value(it), other, work))
                 return false;
         }
         return true;
     default: return true; /* null, true, false */
     }
+}
+
+bool json_same(const json_t *a, const json_t *b) {
+    uint64_t unlimited = UINT64_MAX;
+    return json_same_within(a, b, &unlimited);
 }

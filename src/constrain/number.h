@@ -18,4 +18,6 @@ void decimal_from_json(const json_t *v, decimal *out);
 
 /* Deep equality as JSON Schema has it: 1 equals 1.0, the order of keys says nothing. */
 bool json_same(const json_t *a, const json_t *b);
+/* The same, with *work counted down once a value looked at; false when it is used up. */
+bool json_same_within(const json_t *a, const json_t *b, uint64_t *work);
 #endif

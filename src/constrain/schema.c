@@ -244,22 +244,17 @@ static muga_status expand_one(front *f, shape *s, const json_t *target, int32_t 
 }
 
 static muga_status expand_refs(front *f, shape *s, uint32_t i) {
-    static const char *const keywords[] = {"$ref", "$dynamicRef"};
     const json_t *schema = s->all.e[i].schema;
-    uint32_t resource = schema_index_resource(&f->index, schema);
-    bool draft7 = schema_index_is_draft7(&f->index, resource);
-    for (int k = 0; k < (draft7 ? 1 : 2); k++) {
-        const json_t *v = json_object_get(schema, keywords[k]);
-        if (!v)
-            continue;
-        if (!json_is_string(v))
-            return front_refuse(f, schema, keywords[k], "must be a string");
+    bool draft7 = schema_index_is_draft7(&f->index, schema_index_resource(&f->index, schema));
+    for (schema_ref_kind k = SCHEMA_REF; k <= (draft7 ? SCHEMA_REF : SCHEMA_DYNAMIC_REF); k++) {
         const json_t *target;
         const char *anchor;
-        muga_status st = schema_index_resolve(&f->index, resource, json_string_value(v), &target, &anchor, f->err);
+        muga_status st = schema_index_follow(&f->index, schema, k, &target, &anchor, f->err);
         if (st != MUGA_OK)
             return st;
-        for (uint32_t r = 0; k == 1 && anchor && r < f->index.n_resources; r++)
+        if (!target)
+            continue;
+        for (uint32_t r = 0; k == SCHEMA_DYNAMIC_REF && anchor && r < f->index.n_resources; r++)
             if (schema_index_dynamic(&f->index, r, anchor) && schema_index_dynamic(&f->index, r, anchor) != target)
                 return front_refuse(f, schema, "$dynamicRef", "has more than one meaning here");
         if (draft7)

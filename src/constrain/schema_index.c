@@ -26,6 +26,71 @@ static bool place_known(const schema_index *x, const json_t *schema) {
     return x->cap_places && x->places[place_slot(x, schema)].schema == schema;
 }
 
+typedef struct keyword {
+    const char *name;
+    uint32_t has;
+} keyword;
+
+static int keyword_order(const void *x, const void *y) {
+    const keyword *a = x, *b = y;
+    return strcmp(a->name, b->name);
+}
+
+static uint32_t keywords_of(const json_t *schema) {
+    static const keyword keywords[] = {{"$dynamicRef", HAS_REF},
+                                       {"$ref", HAS_REF},
+                                       {"additionalItems", HAS_ARRAY},
+                                       {"additionalProperties", HAS_OBJECT},
+                                       {"allOf", HAS_COMBINED},
+                                       {"anyOf", HAS_COMBINED},
+                                       {"const", HAS_VALUES},
+                                       {"contains", HAS_ARRAY},
+                                       {"dependencies", HAS_OBJECT},
+                                       {"dependentRequired", HAS_OBJECT},
+                                       {"dependentSchemas", HAS_OBJECT},
+                                       {"enum", HAS_VALUES},
+                                       {"exclusiveMaximum", HAS_NUMBER},
+                                       {"exclusiveMinimum", HAS_NUMBER},
+                                       {"format", HAS_STRING},
+                                       {"if", HAS_CONDITION},
+                                       {"items", HAS_ARRAY},
+                                       {"maxContains", HAS_ARRAY},
+                                       {"maxItems", HAS_ARRAY},
+                                       {"maxLength", HAS_STRING},
+                                       {"maxProperties", HAS_OBJECT},
+                                       {"maximum", HAS_NUMBER},
+                                       {"minContains", HAS_ARRAY},
+                                       {"minItems", HAS_ARRAY},
+                                       {"minLength", HAS_STRING},
+                                       {"minProperties", HAS_OBJECT},
+                                       {"minimum", HAS_NUMBER},
+                                       {"multipleOf", HAS_NUMBER},
+                                       {"not", HAS_CONDITION},
+                                       {"oneOf", HAS_COMBINED},
+                                       {"pattern", HAS_STRING},
+                                       {"patternProperties", HAS_OBJECT},
+                                       {"prefixItems", HAS_ARRAY},
+                                       {"properties", HAS_OBJECT},
+                                       {"propertyNames", HAS_OBJECT},
+                                       {"required", HAS_OBJECT},
+                                       {"type", HAS_TYPE},
+                                       {"unevaluatedItems", HAS_UNEVALUATED},
+                                       {"unevaluatedProperties", HAS_UNEVALUATED},
+                                       {"uniqueItems", HAS_ARRAY}}; /* in the order of strcmp */
+    uint32_t has = 0;
+    void *it = json_object_iter((json_t *)(uintptr_t)schema);
+    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+        keyword key = {json_object_iter_key(it), 0};
+        const keyword *found = bsearch(&key, keywords, ARRAY_LEN(keywords), sizeof key, keyword_order);
+        has |= found ? found->has : 0;
+    }
+    return has;
+}
+
+uint32_t schema_index_has(const schema_index *x, const json_t *schema) {
+    return place_known(x, schema) ? x->places[place_slot(x, schema)].has : keywords_of(schema);
+}
+
 static muga_status place_add(schema_index *x, const json_t *schema, uint32_t resource, muga_error *err) {
     if (x->n_places * 2 >= x->cap_places) {
         schema_place *old = x->places;
@@ -44,7 +109,7 @@ static muga_status place_add(schema_index *x, const json_t *schema, uint32_t res
     }
     uint32_t slot = place_slot(x, schema);
     x->n_places += x->places[slot].schema == NULL;
-    x->places[slot] = (schema_place){schema, resource};
+    x->places[slot] = (schema_place){.schema = schema, .resource = resource, .has = keywords_of(schema)};
     return MUGA_OK;
 }
 
@@ -376,10 +441,9 @@ static muga_status load_document(schema_index *x, const char *address, uint32_t 
     return walk(x, root, *found, 0, err);
 }
 
-muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char *ref, const json_t **out,
-                                 const char **anchor, muga_error *err) {
-    *out = NULL;
-    *anchor = NULL;
+/* `ref` as written in a schema of `resource`. */
+static muga_status resolve(schema_index *x, uint32_t resource, const char *ref, const json_t **out, const char **anchor,
+                           muga_error *err) {
     str text = STR_INIT;
     size_t hash = strcspn(ref, "#");
     const char *fragment = ref[hash] ? ref + hash + 1 : "";
@@ -405,4 +469,31 @@ muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char 
         return error_set(err, MUGA_E_INPUT, "schema: \"$ref\": \"%.120s\" leads to no schema here", ref);
     *out = target;
     return walk(x, target, found, 0, err);
+}
+
+muga_status schema_index_follow(schema_index *x, const json_t *schema, schema_ref_kind kind, const json_t **out,
+                                const char **anchor, muga_error *err) {
+    static const char *const keywords[] = {"$ref", "$dynamicRef"};
+    const json_t *v = json_object_get(schema, keywords[kind]);
+    *out = NULL;
+    *anchor = NULL;
+    if (!v)
+        return MUGA_OK;
+    if (!json_is_string(v))
+        return error_set(err, MUGA_E_INPUT, "schema: \"%s\" must be a string", keywords[kind]);
+    if (!place_known(x, schema)) /* one that the front end made: it belongs to the document */
+        return resolve(x, 0, json_string_value(v), out, anchor, err);
+    const schema_place *p = &x->places[place_slot(x, schema)];
+    if (p->ref[kind].target) {
+        *out = p->ref[kind].target;
+        *anchor = p->ref[kind].anchor;
+        return MUGA_OK;
+    }
+    muga_status st = resolve(x, p->resource, json_string_value(v), out, anchor, err);
+    uint32_t slot = place_slot(x, schema); /* the table may have grown */
+    if (st == MUGA_OK) {
+        x->places[slot].ref[kind].target = *out;
+        x->places[slot].ref[kind].anchor = *anchor;
+    }
+    return st;
 }

@@ -24,9 +24,30 @@ typedef struct schema_anchor {
     bool dynamic;
 } schema_anchor;
 
+typedef enum { SCHEMA_REF, SCHEMA_DYNAMIC_REF } schema_ref_kind;
+
+/* Which kinds of keywords a schema has, so that a value is not asked about the others. */
+enum {
+    HAS_REF = 1, /* $ref, $dynamicRef */
+    HAS_TYPE = 2,
+    HAS_VALUES = 4,
+    HAS_NUMBER = 8,
+    HAS_STRING = 16,
+    HAS_ARRAY = 32,
+    HAS_OBJECT = 64,
+    HAS_COMBINED = 128,  /* allOf, anyOf, oneOf */
+    HAS_CONDITION = 256, /* not, if */
+    HAS_UNEVALUATED = 512
+};
+
 typedef struct schema_place {
     const json_t *schema;
     uint32_t resource;
+    uint32_t has;
+    struct { /* by schema_ref_kind; target NULL: not looked up yet */
+        const json_t *target;
+        const char *anchor;
+    } ref[2];
 } schema_place;
 
 typedef struct schema_index {
@@ -43,6 +64,7 @@ typedef struct schema_index {
     const json_t *documents; /* address -> schema, borrowed; NULL: none */
 } schema_index;
 
+uint32_t schema_index_has(const schema_index *x, const json_t *schema); /* HAS_* */
 /* `draft` counts where the document has no $schema. `documents`: what references may lead to beside the document
  * itself (an object, address -> schema), borrowed until release; NULL: nothing. */
 MUGA_MUST_USE muga_status schema_index_init(schema_index *x, const json_t *schema, constrain_draft draft,
@@ -50,10 +72,10 @@ MUGA_MUST_USE muga_status schema_index_init(schema_index *x, const json_t *schem
 void schema_index_release(schema_index *x);
 /* The resource a subschema belongs to (0, the document, where it is not known). */
 uint32_t schema_index_resource(const schema_index *x, const json_t *schema);
-/* `ref` as written in a schema of `resource`. *anchor: the dynamic anchor's name it names, or NULL. A place that the
- * walk had not reached is walked now. MUGA_E_INPUT: there is no such place. */
-MUGA_MUST_USE muga_status schema_index_resolve(schema_index *x, uint32_t resource, const char *ref, const json_t **out,
-                                               const char **anchor, muga_error *err);
+/* Where schema's $ref or $dynamicRef leads; *out NULL: it has none. *anchor: the dynamic anchor's name it names, or
+ * NULL. A place that the walk had not reached is walked now. MUGA_E_INPUT: there is no such place. */
+MUGA_MUST_USE muga_status schema_index_follow(schema_index *x, const json_t *schema, schema_ref_kind kind,
+                                              const json_t **out, const char **anchor, muga_error *err);
 /* NULL: the resource has no such dynamic anchor. */
 const json_t *schema_index_dynamic(const schema_index *x, uint32_t resource, const char *name);
 /* A schema of schemas by its URI (without fragment), as JSON text; NULL: not one. */

@@ -19,8 +19,7 @@ static const json_t *follow(front *f, const json_t *x) {
         const json_t *target;
         const char *anchor;
         muga_error ignored;
-        if (schema_index_resolve(&f->index, schema_index_resource(&f->index, x), json_get_string(x, "$ref"), &target,
-                                 &anchor, &ignored) != MUGA_OK)
+        if (schema_index_follow(&f->index, x, SCHEMA_REF, &target, &anchor, &ignored) != MUGA_OK)
             break;
         if (!only_ref(f, x) && json_object_size(x) > 1 && !json_object_get(target, "type"))
             break;
@@ -364,10 +363,10 @@ static bool negate_combined(front *f, json_t *cases, const json_t *x, int depth,
 
 static bool negate_ref(front *f, json_t *cases, const json_t *x, int depth, muga_status *st) {
     const json_t *target, *opposite;
-    const char *anchor, *ref = json_get_string(x, "$ref");
-    if (!ref)
+    const char *anchor;
+    *st = schema_index_follow(&f->index, x, SCHEMA_REF, &target, &anchor, f->err);
+    if (*st == MUGA_OK && !target)
         return true;
-    *st = schema_index_resolve(&f->index, schema_index_resource(&f->index, x), ref, &target, &anchor, f->err);
     if (*st == MUGA_OK)
         *st = logic_negate(f, target, depth + 1, &opposite);
     return *st == MUGA_OK && opposite && json_array_append(cases, (json_t *)(uintptr_t)opposite) == 0;
