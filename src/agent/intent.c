@@ -213,18 +213,23 @@ static muga_status read_examples(intent *x, const agent_env *env, muga_error *er
     return st;
 }
 
-static muga_status build_index(intent *x, muga_error *err) {
+/* The examples without those of one part of n_parts (0: with all). */
+static muga_status build_index(const intent *x, size_t without, size_t n_parts, retrieve **out, muga_error *err) {
     retrieve_example *list = mem_alloc_array(x->n_examples, sizeof *list);
     str *masked = mem_alloc_array(x->n_examples, sizeof *masked);
     muga_status st = list && masked ? MUGA_OK : error_nomem(err, "the examples");
+    size_t n = 0;
     for (size_t i = 0; st == MUGA_OK && i < x->n_examples; i++) {
-        st = normaliser_mask(x->normaliser, x->texts[i], strlen(x->texts[i]), &masked[i], err);
-        list[i] = (retrieve_example){str_get(&masked[i]), x->example_labels[i]};
+        if (n_parts == 0 || i % n_parts != without) {
+            st = normaliser_mask(x->normaliser, x->texts[i], strlen(x->texts[i]), &masked[n], err);
+            list[n] = (retrieve_example){str_get(&masked[n]), x->example_labels[i]};
+            n++;
+        }
     }
     if (st == MUGA_OK) {
-        st = retrieve_new(list, x->n_examples, x->n_labels, json_object_get(x->m->intent, "words"), &x->index, err);
+        st = retrieve_new(list, n, x->n_labels, json_object_get(x->m->intent, "words"), out, err);
     }
-    for (size_t i = 0; masked && i < x->n_examples; i++) {
+    for (size_t i = 0; i < n; i++) {
         str_release(&masked[i]);
     }
     free(masked);
@@ -262,7 +267,7 @@ muga_status intent_new(const agent_env *env, const manifest *m, intent **out, mu
     }
     st = st == MUGA_OK ? normaliser_new(m, &x->normaliser, err) : st;
     st = st == MUGA_OK ? read_examples(x, env, err) : st;
-    st = st == MUGA_OK ? build_index(x, err) : st;
+    st = st == MUGA_OK ? build_index(x, 0, 0, &x->index, err) : st;
     if (st == MUGA_OK) {
         *out = x;
     } else {
@@ -312,12 +317,13 @@ typedef struct scores {
     size_t n_hits;
 } scores;
 
-static muga_status vote(const intent *x, const char *text, size_t n, scores *s, muga_error *err) {
+static muga_status vote(const intent *x, const retrieve *index, const char *text, size_t n, size_t n_hits, scores *s,
+                        muga_error *err) {
     str masked = STR_INIT;
     muga_status st = normaliser_mask(x->normaliser, text, n, &masked, err);
-    s->n_hits = x->neighbours;
+    s->n_hits = n_hits;
     if (st == MUGA_OK) {
-        st = retrieve_score(x->index, str_get(&masked), masked.len, s->votes, s->hits, &s->n_hits, err);
+        st = retrieve_score(index, str_get(&masked), masked.len, s->votes, s->hits, &s->n_hits, err);
     }
     str_release(&masked);
     memcpy(s->total, s->votes, sizeof s->total);
@@ -474,9 +480,13 @@ static bool excludes(const intent *x, size_t a, size_t b) {
     return false;
 }
 
+bool intent_same_wish(const intent *x, size_t a, size_t b) {
+    return excludes(x, a, b) || excludes(x, b, a);
+}
+
 static bool may_join(const intent *x, size_t first, size_t l) {
     return l != first && x->labels[l].act == ACT_TOOL && x->labels[first].act == ACT_TOOL &&
-           x->labels[l].tool != x->labels[first].tool && !excludes(x, first, l) && !excludes(x, l, first);
+           x->labels[l].tool != x->labels[first].tool && !intent_same_wish(x, first, l);
 }
 
 /* Add the second requests. The first keeps the whole message unless others share it. */
@@ -490,7 +500,7 @@ static muga_status find_more(const intent *x, const char *text, size_t n, const 
     muga_status st = MUGA_OK;
     for (size_t i = 0; st == MUGA_OK && n_clauses > 1 && i < n_clauses; i++) {
         scores part = {0};
-        st = vote(x, text + list[i].from, list[i].n, &part, err);
+        st = vote(x, x->index, text + list[i].from, list[i].n, 0, &part, err);
         memcpy(list[i].votes, part.votes, sizeof part.votes);
     }
     size_t own = n_clauses > 1 ? clause_for(x, list, n_clauses, first) : n_clauses;
@@ -541,23 +551,30 @@ static json_t *write_record(const intent *x, const scores *s, const intent_decis
     return record;
 }
 
-double intent_leave_out(const intent *x) {
-    double *all = mem_alloc_array(x->n_examples * x->n_labels, sizeof *all);
-    if (!all || retrieve_leave_out(x->index, all, NULL) != MUGA_OK) {
-        free(all);
-        return -1;
-    }
-    size_t n = 0, right = 0;
-    for (size_t i = 0; i < x->n_examples; i++) {
+static muga_status check_part(const intent *x, size_t part, size_t n_parts, size_t *n, size_t *right, muga_error *err) {
+    retrieve *others = NULL;
+    muga_status st = build_index(x, part, n_parts, &others, err);
+    for (size_t i = part; st == MUGA_OK && i < x->n_examples; i += n_parts) {
+        scores s = {0};
         uint64_t bits = x->example_labels[i];
-        if ((bits & (bits - 1)) == 0) {
-            const intent_label *said = &x->labels[best_label(all + i * x->n_labels, x->n_labels)];
-            right += same_action(said, &x->labels[first_bit(bits)]);
-            n++;
+        st = vote(x, others, x->texts[i], strlen(x->texts[i]), 0, &s, err);
+        if (st == MUGA_OK && (bits & (bits - 1)) == 0) {
+            *right += same_action(&x->labels[best_label(s.votes, x->n_labels)], &x->labels[first_bit(bits)]);
+            ++*n;
         }
     }
-    free(all);
-    return n ? (double)right / (double)n : 0;
+    retrieve_free(others);
+    return st;
+}
+
+muga_status intent_cross_check(const intent *x, size_t n_parts, double *right, muga_error *err) {
+    muga_status st = MUGA_OK;
+    size_t n = 0, n_right = 0;
+    for (size_t part = 0; st == MUGA_OK && part < n_parts; part++) {
+        st = check_part(x, part, n_parts, &n, &n_right, err);
+    }
+    *right = n ? (double)n_right / (double)n : 0;
+    return st;
 }
 
 void intent_decision_release(intent_decision *d) {
@@ -587,7 +604,7 @@ muga_status intent_decide(const intent *x, llm *model, const char *text, size_t 
         return error_nomem(err, "a decision");
     }
     bool asked_model = model && x->model_weight > 0;
-    muga_status st = vote(x, text, n, s, err);
+    muga_status st = vote(x, x->index, text, n, x->neighbours, s, err);
     if (st == MUGA_OK && asked_model) {
         st = ask_model(x, model, text, n, s, out, err);
     }

@@ -29,12 +29,14 @@ MUGA_MUST_USE muga_status intent_new(const agent_env *env, const manifest *m, in
 void intent_free(intent *x);
 size_t intent_n_labels(const intent *x);
 const intent_label *intent_get_label(const intent *x, size_t i);
+bool intent_same_wish(const intent *x, size_t a, size_t b); /* one of them `excludes` the other */
 const normaliser *intent_normaliser(const intent *x);
 const char *intent_unsure(const intent *x); /* what to ask then */
 const char *intent_failed(const intent *x); /* what to say when a tool or the model failed, or limits are reached */
 
-/* The share of single-label examples whose action is right by the votes of all the others; -1 when memory is short. */
-double intent_leave_out(const intent *x);
+/* The share of single-label examples whose action is right by the votes of the others: each of n_parts (2 or more) is
+ * decided by the examples of all other parts. */
+MUGA_MUST_USE muga_status intent_cross_check(const intent *x, size_t n_parts, double *right, muga_error *err);
 
 #define INTENT_MAX_REQUESTS 4
 typedef struct intent_request {

@@ -179,19 +179,31 @@ static muga_status perceive(turn *t, loop_state *to, muga_error *err) {
 
 /* ---- 2 DECIDE ---- */
 
-static muga_status audit_decision(agent_loop *l, const intent_decision *d, uint64_t us, muga_error *err) {
-    bool ok = json_object_set_new(d->record, "model", d->evidence ? json_string(l->p.model->name) : json_null()) == 0 &&
-              json_object_set_new(d->record, "tokens_in", json_integer(d->n_tokens)) == 0 &&
-              json_object_set_new(d->record, "latency_us", json_integer((json_int_t)us)) == 0;
+/* `given`: the label whose value the message gives, or NULL. */
+static muga_status audit_decision(agent_loop *l, const intent_decision *d, const char *given, uint64_t us,
+                                  muga_error *err) {
+    json_t *does = json_array();
+    bool ok = does != NULL;
+    for (size_t i = 0; ok && i < d->n; i++) {
+        ok = json_array_append_new(does, json_string(intent_get_label(l->p.intent, d->requests[i].label)->name)) == 0;
+    }
+    ok = ok && json_object_set(d->record, "decided", does) == 0 &&
+         (!given || json_object_set_new(d->record, "given", json_string(given)) == 0) &&
+         json_object_set_new(d->record, "model", d->evidence ? json_string(l->p.model->name) : json_null()) == 0 &&
+         json_object_set_new(d->record, "tokens_in", json_integer(d->n_tokens)) == 0 &&
+         json_object_set_new(d->record, "latency_us", json_integer((json_int_t)us)) == 0;
+    json_decref(does);
     muga_status st = ok ? audit_append(l->p.session, "decision", d->record, d->evidence, err)
                         : error_nomem(err, "a record");
     loop_watch_event(l, "decision", json_incref(d->record));
     return st;
 }
 
-/* What a message that gives a value was asked for: the label whose value was; else, when the person was asked anything,
- * the first label whose tool can't be called without such a value. n_labels: nothing was asked. */
-static muga_status find_open(const turn *t, const char *text, size_t *open, bool *gives, muga_error *err) {
+/* What a message that gives a value is for: the label whose value was asked for; else the first label whose tool can't
+ * be called without such a value, when the person was asked anything, or when all else the agent could do is talk (then
+ * a reading tool only: showing what was named is a better guess than a question). n_labels: nothing. */
+static muga_status find_open(const turn *t, const char *text, bool only_talk, size_t *open, bool *gives,
+                             muga_error *err) {
     const agent_loop *l = t->l;
     size_t n = intent_n_labels(l->p.intent);
     muga_status st = MUGA_OK;
@@ -200,9 +212,9 @@ static muga_status find_open(const turn *t, const char *text, size_t *open, bool
     if (*open < n) {
         return loop_text_gives(l, intent_get_label(l->p.intent, *open)->tool, text, gives, err);
     }
-    for (size_t i = 0; st == MUGA_OK && t->was_asked && !*gives && i < n; i++) {
+    for (size_t i = 0; st == MUGA_OK && (t->was_asked || only_talk) && !*gives && i < n; i++) {
         const intent_label *label = intent_get_label(l->p.intent, i);
-        if (label->tool) {
+        if (label->tool && (t->was_asked || label->tool->effect == EFFECT_READ)) {
             st = loop_text_gives(l, label->tool, text, gives, err);
             *open = *gives ? i : *open;
         }
@@ -216,20 +228,43 @@ static muga_status answer_open(turn *t, const intent_decision *d, bool *replaces
                                muga_error *err) {
     agent_loop *l = t->l;
     bool gives = false;
+    const intent_label *best = intent_get_label(l->p.intent, d->requests[0].label);
+    bool only_talk = !d->sure || best->act == ACT_ASK || best->act == ACT_ANSWER;
     char *text = mem_copy_bytes(t->text, t->n);
-    muga_status st = text ? find_open(t, text, open, &gives, err) : error_nomem(err, "a message");
+    muga_status st = text ? find_open(t, text, only_talk, open, &gives, err) : error_nomem(err, "a message");
     free(text);
     *replaces = *joins = false;
     if (st != MUGA_OK || !gives) {
         return st;
     }
-    const intent_label *label = intent_get_label(l->p.intent, *open),
-                       *best = intent_get_label(l->p.intent, d->requests[0].label);
+    const intent_label *label = intent_get_label(l->p.intent, *open);
     for (size_t i = 0; i < d->n; i++) {
-        gives = gives && intent_get_label(l->p.intent, d->requests[i].label)->tool != label->tool;
+        gives = gives && (!d->sure || intent_get_label(l->p.intent, d->requests[i].label)->tool != label->tool);
     }
-    *replaces = gives && (!d->sure || best->act == ACT_ASK || best->act == ACT_ANSWER || d->margin < PLAIN_MARGIN);
+    *replaces = gives && (only_talk || d->margin < PLAIN_MARGIN);
     *joins = gives && !*replaces && best->act == ACT_TOOL;
+    return st;
+}
+
+/* Of two labels that are one wish in other words (`excludes`), the one whose value the request gives: "my last order,
+ * it is A12345" names an order. */
+static muga_status prefer_given(const turn *t, intent_decision *d, muga_error *err) {
+    const intent *x = t->l->p.intent;
+    muga_status st = MUGA_OK;
+    for (size_t k = 0; k < d->n; k++) {
+        intent_request *r = &d->requests[k];
+        char *text = mem_copy_bytes(t->text + r->from, r->n);
+        st = st == MUGA_OK && !text ? error_nomem(err, "a message") : st;
+        bool gives = false;
+        for (size_t i = 0; st == MUGA_OK && !gives && i < intent_n_labels(x); i++) {
+            const intent_label *other = intent_get_label(x, i);
+            if (other->tool && intent_same_wish(x, r->label, i)) {
+                st = loop_text_gives(t->l, other->tool, text, &gives, err);
+                r->label = gives ? i : r->label;
+            }
+        }
+        free(text);
+    }
     return st;
 }
 
@@ -242,6 +277,63 @@ static muga_status not_understood(agent_loop *l, muga_error *err) {
         return add_escalation(l, "low_margin", intent_failed(l->p.intent), err);
     }
     return add_part(l, TURN_ASK, intent_unsure(l->p.intent), err);
+}
+
+/* Ask for what is missing; a person takes over when asking does not help. */
+static muga_status ask_for_value(agent_loop *l, const intent_label *label, muga_error *err) {
+    const json_t *open = json_object_get(l->work, "open");
+    const char *name = json_get_string(open, "label");
+    int64_t times = name && strcmp(name, label->name) == 0 ? json_get_int(open, "times", 0) + 1 : 1;
+    if (times > ASKS_MAX && (l->p.manifest->escalation_when & ESCALATE_NO_PROGRESS)) {
+        return add_escalation(l, "no_progress", intent_failed(l->p.intent), err);
+    }
+    json_t *v = json_pack("{s:s, s:I}", "label", label->name, "times", (json_int_t)times);
+    if (!v || json_object_set_new(l->work, "open", v) != 0) {
+        return error_nomem(err, "a question");
+    }
+    return add_part(l, TURN_ASK, label->ask ? label->ask : intent_unsure(l->p.intent), err);
+}
+
+/* A value was asked for, and what came instead is a question, or not plainly anything: it is asked for again. Another
+ * wish closes the question. NULL: nothing is to be asked again. */
+static const intent_label *asked_again(agent_loop *l, const intent_decision *d) {
+    size_t open = find_label(l, json_get_string(json_object_get(l->work, "open"), "label"));
+    const intent_label *best = intent_get_label(l->p.intent, d->requests[0].label);
+    bool plain = d->sure && d->margin >= PLAIN_MARGIN, same = false;
+    if (open == intent_n_labels(l->p.intent)) {
+        return NULL;
+    }
+    if (best->act == ACT_ASK || (best->act == ACT_ESCALATE && !plain)) {
+        return intent_get_label(l->p.intent, open);
+    }
+    for (size_t i = 0; i < d->n; i++) {
+        same = same || d->requests[i].label == open;
+    }
+    if (d->sure && !same) {
+        json_object_del(l->work, "open");
+    }
+    return NULL;
+}
+
+/* The queue of requests, or a question. */
+static muga_status take_up(turn *t, const intent_decision *d, size_t given, bool replaces, muga_error *err) {
+    agent_loop *l = t->l;
+    muga_status st = MUGA_OK;
+    if (given < intent_n_labels(l->p.intent)) {
+        st = enqueue(l, given, t->text, t->n, err);
+    }
+    const intent_label *again = st == MUGA_OK && !replaces ? asked_again(l, d) : NULL;
+    if (again) {
+        return ask_for_value(l, again, err);
+    }
+    if (st == MUGA_OK && !replaces && !d->sure) {
+        return not_understood(l, err);
+    }
+    json_object_set_new(l->work, "unsure", json_integer(0));
+    for (size_t i = 0; st == MUGA_OK && !replaces && i < d->n; i++) {
+        st = enqueue(l, d->requests[i].label, t->text + d->requests[i].from, d->requests[i].n, err);
+    }
+    return st;
 }
 
 static muga_status decide(turn *t, loop_state *to, muga_error *err) {
@@ -258,21 +350,16 @@ static muga_status decide(turn *t, loop_state *to, muga_error *err) {
         return st;
     }
     bool replaces = false, joins = false;
-    size_t open = 0;
+    size_t open = 0, none = intent_n_labels(l->p.intent);
     l->n_tokens += d.n_tokens;
-    st = audit_decision(l, &d, clock->monotonic_us(clock->self) - began_us, err);
-    st = st == MUGA_OK ? answer_open(t, &d, &replaces, &joins, &open, err) : st;
-    if (st == MUGA_OK && (replaces || joins)) {
-        st = enqueue(l, open, t->text, t->n, err);
+    st = answer_open(t, &d, &replaces, &joins, &open, err);
+    st = st == MUGA_OK && d.sure && !replaces ? prefer_given(t, &d, err) : st;
+    size_t given = replaces || joins ? open : none;
+    if (st == MUGA_OK) {
+        const char *name = given < none ? intent_get_label(l->p.intent, given)->name : NULL;
+        st = audit_decision(l, &d, name, clock->monotonic_us(clock->self) - began_us, err);
     }
-    if (st == MUGA_OK && !replaces && !d.sure) {
-        st = not_understood(l, err);
-    } else if (st == MUGA_OK) {
-        json_object_set_new(l->work, "unsure", json_integer(0));
-        for (size_t i = 0; st == MUGA_OK && !replaces && i < d.n; i++) {
-            st = enqueue(l, d.requests[i].label, t->text + d.requests[i].from, d.requests[i].n, err);
-        }
-    }
+    st = st == MUGA_OK ? take_up(t, &d, given, replaces, err) : st;
     intent_decision_release(&d);
     return st;
 }
@@ -314,21 +401,6 @@ static muga_status next(turn *t, loop_state *to, muga_error *err) {
 }
 
 /* ---- 4 ARGUE ---- */
-
-/* Ask for what is missing; a person takes over when asking does not help. */
-static muga_status ask_for_value(agent_loop *l, const intent_label *label, muga_error *err) {
-    const json_t *open = json_object_get(l->work, "open");
-    const char *name = json_get_string(open, "label");
-    int64_t times = name && strcmp(name, label->name) == 0 ? json_get_int(open, "times", 0) + 1 : 1;
-    if (times > ASKS_MAX && (l->p.manifest->escalation_when & ESCALATE_NO_PROGRESS)) {
-        return add_escalation(l, "no_progress", intent_failed(l->p.intent), err);
-    }
-    json_t *v = json_pack("{s:s, s:I}", "label", label->name, "times", (json_int_t)times);
-    if (!v || json_object_set_new(l->work, "open", v) != 0) {
-        return error_nomem(err, "a question");
-    }
-    return add_part(l, TURN_ASK, label->ask ? label->ask : intent_unsure(l->p.intent), err);
-}
 
 static muga_status argue(turn *t, loop_state *to, muga_error *err) {
     agent_loop *l = t->l;

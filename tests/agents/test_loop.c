@@ -44,6 +44,41 @@ static void a_missing_number_is_asked_for_and_taken_from_the_next_message(void *
     loop_close(&x);
 }
 
+static void what_is_unclear_but_names_an_order_shows_that_order(void **state) {
+    (void)state;
+    loop_fixture x = {.loop = NULL};
+    loop_open(&x, "names", "[" GIVES_ID("A10001") ", " GIVES_ID("A10001") "]");
+    say(&x, "xyzzy plugh A10001", TURN_ANSWER, "Order A10001 is shipped.");
+    say(&x, "hello there A10001", TURN_ANSWER, "Order A10001 is shipped.");
+    loop_close(&x);
+}
+
+static void of_two_wordings_of_a_wish_the_one_with_the_number_counts(void **state) {
+    (void)state;
+    loop_fixture x = {.loop = NULL};
+    loop_open(&x, "wordings", "[" GIVES_ID("A10001") "]");
+    say(&x, "the latest one I ordered", TURN_ANSWER, "It is A10001.");
+    say(&x, "the latest one I ordered is A10001", TURN_ANSWER, "Order A10001 is shipped.");
+    loop_close(&x);
+}
+
+static void a_question_stays_open_over_what_is_unclear_and_is_closed_by_another_wish(void **state) {
+    (void)state;
+    loop_fixture x = {.loop = NULL};
+    turn_result r;
+    loop_open(&x, "stays", "[" GIVES_ID("A10001") "]");
+    say(&x, "where is my order", TURN_ASK, "Which order?");
+    say(&x, "hello there", TURN_ASK, "Which order?");
+    say(&x, "hello there", TURN_ESCALATE, "A colleague will help.");
+    loop_close(&x);
+    loop_open(&x, "closed", "[]");
+    say(&x, "where is my order", TURN_ASK, "Which order?");
+    hold(&x, "reset my password", &r);
+    assert_null(strstr(str_get(&r.text), "Which order?"));
+    turn_result_release(&r);
+    loop_close(&x);
+}
+
 static void asking_in_vain_ends_with_a_person(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
@@ -212,19 +247,23 @@ static void every_decision_is_on_the_chain(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(an_order_is_looked_up_however_its_number_is_written),
-                                       cmocka_unit_test(a_missing_number_is_asked_for_and_taken_from_the_next_message),
-                                       cmocka_unit_test(asking_in_vain_ends_with_a_person),
-                                       cmocka_unit_test(what_is_not_understood_is_asked_once_and_then_handed_over),
-                                       cmocka_unit_test(two_requests_in_one_message_are_both_done),
-                                       cmocka_unit_test(two_numbers_are_two_calls),
-                                       cmocka_unit_test(a_held_call_outlives_the_process_with_what_was_left_to_do),
-                                       cmocka_unit_test(without_a_yes_nothing_happens),
-                                       cmocka_unit_test(a_note_in_a_record_gives_no_orders),
-                                       cmocka_unit_test(a_model_that_makes_a_number_up_reaches_no_tool),
-                                       cmocka_unit_test(an_answer_with_a_number_that_nobody_gave_is_not_said),
-                                       cmocka_unit_test(after_an_escalation_nothing_more_is_done),
-                                       cmocka_unit_test(a_message_past_the_limit_is_refused_unread),
-                                       cmocka_unit_test(every_decision_is_on_the_chain)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_order_is_looked_up_however_its_number_is_written),
+        cmocka_unit_test(a_missing_number_is_asked_for_and_taken_from_the_next_message),
+        cmocka_unit_test(what_is_unclear_but_names_an_order_shows_that_order),
+        cmocka_unit_test(of_two_wordings_of_a_wish_the_one_with_the_number_counts),
+        cmocka_unit_test(a_question_stays_open_over_what_is_unclear_and_is_closed_by_another_wish),
+        cmocka_unit_test(asking_in_vain_ends_with_a_person),
+        cmocka_unit_test(what_is_not_understood_is_asked_once_and_then_handed_over),
+        cmocka_unit_test(two_requests_in_one_message_are_both_done),
+        cmocka_unit_test(two_numbers_are_two_calls),
+        cmocka_unit_test(a_held_call_outlives_the_process_with_what_was_left_to_do),
+        cmocka_unit_test(without_a_yes_nothing_happens),
+        cmocka_unit_test(a_note_in_a_record_gives_no_orders),
+        cmocka_unit_test(a_model_that_makes_a_number_up_reaches_no_tool),
+        cmocka_unit_test(an_answer_with_a_number_that_nobody_gave_is_not_said),
+        cmocka_unit_test(after_an_escalation_nothing_more_is_done),
+        cmocka_unit_test(a_message_past_the_limit_is_refused_unread),
+        cmocka_unit_test(every_decision_is_on_the_chain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
