@@ -10,7 +10,7 @@
  * before the batch that failed. Reference counts and page lists change under the engine's step lock alone. */
 #include "engine/internal.h"
 
-#define PAGE_HEADER 64 /* bytes before the page's data, for the count; keeps data aligned */
+#define PAGE_HEADER 64 /* bytes for a page's head; also the alignment of its data */
 
 struct engine_session {
     engine *e;
@@ -23,21 +23,29 @@ struct engine_session {
     float *logits; /* [n_vocab] */
 };
 
-static uint32_t *page_refs(void *page) {
-    return (uint32_t *)(void *)((uint8_t *)page - PAGE_HEADER);
+/* Before a page's data, which is aligned to PAGE_HEADER bytes. */
+typedef struct page_head {
+    uint32_t refs;
+    void *block; /* as allocated */
+} page_head;
+
+static page_head *head_of(void *page) {
+    return (page_head *)(void *)((uint8_t *)page - PAGE_HEADER);
 }
 
+/* calloc rather than an aligned allocation and memset: what is reserved and not written yet then costs no memory. */
 static void *page_new(const engine *e) {
-    uint8_t *p = mem_alloc_aligned(PAGE_HEADER + model_page_bytes(e->model, e->kv), 64);
-    if (!p)
+    uint8_t *block = mem_alloc_array(1, 2 * PAGE_HEADER + model_page_bytes(e->model, e->kv));
+    if (!block)
         return NULL;
-    *(uint32_t *)(void *)p = 1;
-    return p + PAGE_HEADER;
+    void *page = block + 2 * PAGE_HEADER - (uintptr_t)block % PAGE_HEADER;
+    *head_of(page) = (page_head){1, block};
+    return page;
 }
 
 static void page_drop(void *page) {
-    if (--*page_refs(page) == 0)
-        free((uint8_t *)page - PAGE_HEADER);
+    if (--head_of(page)->refs == 0)
+        free(head_of(page)->block);
 }
 
 muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err) {
@@ -87,7 +95,7 @@ muga_status engine_session_fork(engine_session *s, engine_session **out, muga_er
     t->n_pages = (s->n + KERNEL_KV_BLOCK - 1) / KERNEL_KV_BLOCK;
     for (uint32_t i = 0; i < t->n_pages; i++) {
         t->pages[i] = s->pages[i];
-        ++*page_refs(s->pages[i]);
+        head_of(s->pages[i])->refs++;
     }
     pthread_mutex_unlock(&s->e->step_lock);
     *out = t;
@@ -148,7 +156,7 @@ static bool own_page(engine_session *s) {
     uint32_t i = s->n / KERNEL_KV_BLOCK, from = s->n % KERNEL_KV_BLOCK;
     if (from == 0 || i >= s->n_pages)
         return true;
-    bool shared = *page_refs(s->pages[i]) > 1;
+    bool shared = head_of(s->pages[i])->refs > 1;
     if (shared) {
         void *copy = page_new(s->e);
         if (!copy)
