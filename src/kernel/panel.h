@@ -14,40 +14,36 @@
  *   nibbles     4 vectors v[j]: byte (row, i) holds element 4j + i (group j) below and 16 + 4j + i (group j + 4) above
  *   twos        2 vectors v[h]: byte (row, i), bits 2j and 2j + 1: two bits of element 16h + 4j + i (group 4h + j)
  *   ones        1 vector: byte (row, i), bit g: one bit of element 4g + i
- *   8 bits: bytes; 6: nibbles, above them twos; 5: nibbles, above them ones; 4: nibbles; 3: twos, above them ones; 2:
- * twos
+ *   2 bits: twos; 3: twos, then ones for the bit above; 4: nibbles; 5: nibbles, then ones; 6: nibbles, then twos;
+ *   8: bytes
  *
  *   [block] { scales, minima, codes }, where the type has a head [super-block] { head, 8 x block }
  *
  * Scales are 16 numbers, one a row, for 32 elements or twice 16 numbers, for elements 0..15 and for 16..31 (`halves`);
  * minima likewise. The value of code q: scale * (q - offset), scale * q + minimum, or scale * level[q].
  *
- *   type                        scales (and minima)               codes        value                      bytes a
- * weight Q4_0                        f16 d                             4 bits       d * (q - 8)                     4.5
- * bits Q4_1                        f16 d, f16 m                      4            d * q + m                       5
- *   Q5_0                        f16 d                             5            d * (q - 16)                    5.5
- *   Q5_1                        f16 d, f16 m                      5            d * q + m                       6
- *   Q8_0                        f16 d                             8            d * (q - 128)                   8.5
- *   Q2_K    head d, dmin f16    halves: i8 s; i8 n                2            d * s * q - dmin * n            3.125
- *   Q3_K    head d f16          halves: i8 s                      3            d * s * (q - 4)                 3.5625
- *   Q4_K    head d, dmin f16    i8 s; i8 n                        4            d * s * q - dmin * n            4.625
- *   Q5_K    head d, dmin f16    i8 s; i8 n                        5            d * s * q - dmin * n            5.625
- *   Q6_K    head d f16          halves: i8 s                      6            d * s * (q - 32)                6.5625
- *   IQ4_NL                      f16 d                             4            d * level[q]                    4.5
- *   IQ4_XS, IQ3_S, IQ3_XXS
- *           head d f16          i8 s                              4            d * factor * s * level[q]       4.3125
- *   IQ2_XXS, IQ1_S
- *           head d f16          i8 s                              3            d * factor * s * level[q]       3.3125
- *   IQ2_XS, IQ2_S, IQ1_M
- *           head d f16          halves: i8 s                      3            d * factor * s * level[q]       3.5625
- *   TQ1_0, TQ2_0
- *           head d f16                                            2            d * (q - 1)                     2.0625
- *   MXFP4                       bf16 d                            4            d * level[q]                    4.5
- *   NVFP4                       halves: f16 d                     4            d * level[q]                    5
+ *   type                   head        scales; minima     code   value                      bits a weight
+ *   Q4_0                               f16 d              4 bits d * (q - 8)                4.5
+ *   Q4_1                               f16 d; f16 m       4      d * q + m                  5
+ *   Q5_0                               f16 d              5      d * (q - 16)               5.5
+ *   Q5_1                               f16 d; f16 m       5      d * q + m                  6
+ *   Q8_0                               f16 d              8      d * (q - 128)              8.5
+ *   Q2_K                   f16 d, dmin halves: i8 s; i8 n 2      d * s * q - dmin * n       3.125
+ *   Q3_K                   f16 d       halves: i8 s       3      d * s * (q - 4)            3.5625
+ *   Q4_K                   f16 d, dmin i8 s; i8 n         4      d * s * q - dmin * n       4.625
+ *   Q5_K                   f16 d, dmin i8 s; i8 n         5      d * s * q - dmin * n       5.625
+ *   Q6_K                   f16 d       halves: i8 s       6      d * s * (q - 32)           6.5625
+ *   IQ4_NL                             f16 d              4      d * level[q]               4.5
+ *   IQ4_XS, IQ3_S, IQ3_XXS f16 d       i8 s               4      d * factor * s * level[q]  4.3125
+ *   IQ2_XXS, IQ1_S         f16 d       i8 s               3      d * factor * s * level[q]  3.3125
+ *   IQ2_XS, IQ2_S, IQ1_M   f16 d       halves: i8 s       3      d * factor * s * level[q]  3.5625
+ *   TQ1_0, TQ2_0           f16 d                          2      d * (q - 1)                2.0625
+ *   MXFP4                              bf16 d             4      d * level[q]               4.5
+ *   NVFP4                              halves: f16 d      4      d * level[q]               5
  *
- * All codes are unsigned, so that they can be the unsigned side of u8 x s8 instructions; the offset of the type (or the
- * one that a product puts on levels) is taken off the exact integer sum: sum((q - offset) x) = sum(q x) - offset
- * sum(x).
+ * All codes are unsigned, so that they can be the unsigned side of u8 x s8 instructions; the offset of the type, or the
+ * one that a product puts on levels, is taken off the exact integer sum:
+ * sum((q - offset) x) = sum(q x) - offset * sum(x).
  *
  * ACTIVATIONS. Tokens are grouped in tiles of up to `tile` tokens, as even as they go (tile_span). A tile of w tokens,
  * per block of 32 k, 48 w bytes, no padding:

@@ -1,10 +1,14 @@
 /* Row codecs of the types whose block is 1 or 32 elements. Formulas and operation order are those of the GGUF format's
  * reference quantiser (round to nearest of a block's range), so that bytes and dequantised bits are the same.
  *
- * Block of 32, all little-endian; low nibbles hold elements 0..15, high nibbles 16..31; bit i of qh is bit 4 of element
- * i: Q4_0 {f16 d; nibbles[16]}           d * (q - 8)       Q4_1 {f16 d; f16 m; nibbles[16]}          d * q + m Q5_0
- * {f16 d; qh[4]; nibbles[16]}    d * (q - 16)      Q5_1 {f16 d; f16 m; qh[4]; nibbles[16]}   d * q + m Q8_0 {f16 d;
- * int8 q[32]}            d * q             IQ4_NL {f16 d; nibbles[16]}               d * value[q]   (codec_k.c) */
+ * Block of 32, all little-endian; low nibbles hold elements 0..15, high nibbles 16..31; bit i of qh is bit 4 of
+ * element i:
+ *
+ *   Q4_0   {f16 d; nibbles[16]}                 d * (q - 8)
+ *   Q4_1   {f16 d; f16 m; nibbles[16]}          d * q + m
+ *   Q5_0   {f16 d; qh[4]; nibbles[16]}          d * (q - 16)
+ *   Q5_1   {f16 d; f16 m; qh[4]; nibbles[16]}   d * q + m
+ *   Q8_0   {f16 d; int8 q[32]}                  d * q */
 #include "tensor/codec.h"
 
 #include <math.h>
