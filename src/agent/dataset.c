@@ -14,35 +14,39 @@ typedef struct job {
     const char *from, *to;
     const char *suffix; /* of the files of `from` that are taken */
     muga_status (*take)(const struct job *j, const char *source, const char *target, muga_error *err);
+    bool durable;
     muga_error *err;
 } job;
 
-static muga_status sql_failed(sqlite3 *db, const char *path, muga_error *err) {
-    return error_set(err, MUGA_E_ENV, "%s: %s", path, db ? sqlite3_errmsg(db) : "out of memory");
+/* The disk's faults are the target's; what SQLite says otherwise is about the script. */
+static muga_status sql_failed(sqlite3 *db, const char *script, const char *target, muga_error *err) {
+    switch (db ? sqlite3_errcode(db) : SQLITE_NOMEM) {
+    case SQLITE_NOMEM: return error_nomem(err, "a database");
+    case SQLITE_FULL: return error_set(err, MUGA_E_ENV, "%.160s: no space left on its disk; free disk space", target);
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_IOERR:
+        return error_set(err, MUGA_E_ENV, "%.120s: %.60s; check the folder's rights and its disk", target,
+                         sqlite3_errmsg(db));
+    default: return error_set(err, MUGA_E_INPUT, "%.120s: %.120s", script, sqlite3_errmsg(db));
+    }
 }
 
 static muga_status run_script(const job *j, const char *script, const char *target, muga_error *err) {
-    str text = STR_INIT, temporary = STR_INIT;
+    str text = STR_INIT;
     sqlite3 *db = NULL;
-    str_printf(&temporary, "%s.new", target);
     muga_status st = os_read_file(j->env->files, script, SCRIPT_MAX_BYTES, &text, err);
-    st = st == MUGA_OK ? str_status(&temporary, err, "a path") : st;
     if (st == MUGA_OK) {
-        j->env->files->remove(j->env->files->self, str_get(&temporary), NULL); /* of an earlier, broken attempt */
-        bool ok = sqlite3_open_v2(str_get(&temporary), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) ==
-                      SQLITE_OK &&
+        bool ok = sqlite3_open_v2(target, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK &&
                   sqlite3_exec(db, "PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; BEGIN", NULL, NULL, NULL) ==
                       SQLITE_OK &&
                   sqlite3_exec(db, str_get(&text), NULL, NULL, NULL) == SQLITE_OK &&
                   sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
-        st = ok ? MUGA_OK : sql_failed(db, script, err);
+        st = ok ? MUGA_OK : sql_failed(db, script, target, err);
     }
     sqlite3_close(db);
-    if (st == MUGA_OK) {
-        st = j->env->files->rename(j->env->files->self, str_get(&temporary), target, err);
-    }
     str_release(&text);
-    str_release(&temporary);
     return st;
 }
 
@@ -55,9 +59,46 @@ static muga_status back_up(const job *j, const char *source, const char *target,
     sqlite3_backup *b = ok ? sqlite3_backup_init(to, "main", from, "main") : NULL;
     int rc = b ? sqlite3_backup_step(b, -1) : SQLITE_ERROR;
     sqlite3_backup_finish(b);
-    muga_status st = rc == SQLITE_DONE ? MUGA_OK : sql_failed(to ? to : from, target, err);
+    muga_status st = rc == SQLITE_DONE ? MUGA_OK : sql_failed(to ? to : from, source, target, err);
     sqlite3_close(from);
     sqlite3_close(to);
+    return st;
+}
+
+static muga_status sync_file(const os_files *f, const char *path, muga_error *err) {
+    os_file *file;
+    muga_status st = f->open(f->self, path, OS_READ, &file, err);
+    if (st == MUGA_OK) {
+        st = f->sync(f->self, file, err);
+        f->close(f->self, file);
+    }
+    return st;
+}
+
+/* Under a temporary name first: whole under its own, or not there. */
+static muga_status take_whole(const job *j, const char *source, const char *target) {
+    const os_files *f = j->env->files;
+    str temporary = STR_INIT, journal = STR_INIT;
+    str_printf(&temporary, "%s.new", target);
+    str_printf(&journal, "%s.new-journal", target);
+    muga_status st = temporary.failed || journal.failed ? error_nomem(j->err, "a path") : MUGA_OK;
+    if (st == MUGA_OK) {
+        f->remove(f->self, str_get(&journal), NULL); /* of an earlier, broken attempt */
+        f->remove(f->self, str_get(&temporary), NULL);
+        st = j->take(j, source, str_get(&temporary), j->err);
+        if (st == MUGA_OK && j->durable) { /* before the name, or a power cut would leave the name of nothing */
+            st = sync_file(f, str_get(&temporary), j->err);
+        }
+        if (st == MUGA_OK) {
+            st = f->rename(f->self, str_get(&temporary), target, j->err);
+        }
+        if (st != MUGA_OK) {
+            f->remove(f->self, str_get(&journal), NULL);
+            f->remove(f->self, str_get(&temporary), NULL);
+        }
+    }
+    str_release(&temporary);
+    str_release(&journal);
     return st;
 }
 
@@ -76,7 +117,7 @@ static muga_status visit(void *ctx, const char *name) {
         st = j->env->files->stat(j->env->files->self, str_get(&target), &info, j->err);
     }
     if (st == MUGA_OK && info.type == OS_TYPE_NONE) {
-        st = j->take(j, str_get(&source), str_get(&target), j->err);
+        st = take_whole(j, str_get(&source), str_get(&target));
     }
     str_release(&source);
     str_release(&target);
@@ -90,13 +131,13 @@ static muga_status each_file(job *j) {
 }
 
 muga_status dataset_prepare(const agent_env *env, const char *dir, const char *data_dir, muga_error *err) {
-    job j = {env, dir, data_dir, ".sql", run_script, err};
+    job j = {env, dir, data_dir, ".sql", run_script, true, err};
     muga_status st = each_file(&j);
-    job copies = {env, dir, data_dir, ".db", back_up, err};
+    job copies = {env, dir, data_dir, ".db", back_up, true, err};
     return st == MUGA_OK && strcmp(dir, data_dir) != 0 ? each_file(&copies) : st;
 }
 
 muga_status dataset_copy(const agent_env *env, const char *from, const char *to, muga_error *err) {
-    job j = {env, from, to, ".db", back_up, err};
+    job j = {env, from, to, ".db", back_up, false, err};
     return each_file(&j);
 }

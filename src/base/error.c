@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MIN_PREFIX 48 /* bytes that a prefix gets in any case */
+#define MAX_PREFIX 1024
+
 /* Copy at most size - 1 bytes, never ending inside a UTF-8 character. */
 static void copy_cut(char *to, size_t size, const char *from) {
     size_t n = strlen(from);
@@ -32,13 +35,28 @@ muga_status error_set(muga_error *err, muga_status status, const char *format, .
     return status;
 }
 
+void error_keep_end(char *text, size_t size) {
+    size_t n = strlen(text);
+    if (n < size) {
+        return;
+    }
+    size_t from = n - (size - 1 - 3);
+    while (((unsigned char)text[from] & 0xC0) == 0x80) {
+        from++;
+    }
+    memmove(text + 3, text + from, n - from + 1);
+    memcpy(text, "...", 3);
+}
+
 muga_status error_prefix(muga_error *err, muga_status status, const char *format, ...) {
     if (err) {
-        char text[2 * sizeof err->message + 8];
+        char text[MAX_PREFIX + sizeof err->message + 8];
         va_list args;
         va_start(args, format);
-        vsnprintf(text, sizeof err->message, format, args);
+        vsnprintf(text, MAX_PREFIX, format, args);
         va_end(args);
+        size_t n_message = strlen(err->message), most = sizeof err->message - 2;
+        error_keep_end(text, n_message + MIN_PREFIX < most ? most - n_message : MIN_PREFIX);
         size_t n = strlen(text);
         snprintf(text + n, sizeof text - n, ": %s", err->message);
         copy_cut(err->message, sizeof err->message, text);

@@ -14,9 +14,13 @@
 muga_status error_set(muga_error *err, muga_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Put "prefix: " before the message that is already there (file, key, line: the place). */
+/* Put "prefix: " before the message that is already there (file, key, line: the place). Where both don't fit, the
+ * prefix loses its beginning, so that what is wrong and what to do stay. */
 muga_status error_prefix(muga_error *err, muga_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Make text fit into size bytes (at least 8), terminator included, as "...its end": of a path the end tells most. */
+void error_keep_end(char *text, size_t size);
 
 /* MUGA_E_NOMEM with the usual sentence; `what` names the thing that did not fit. */
 muga_status error_nomem(muga_error *err, const char *what);

@@ -33,6 +33,7 @@
 #define MIN_KEY_INFO_BYTES 14u    /* length 8, one byte of name, type 4, one byte of value */
 #define MIN_TENSOR_INFO_BYTES 33u /* length 8, one byte of name, dims 4, one dim 8, type 4, offset 8 */
 
+#define MAX_SHOWN 80 /* of a path: a blob's name in the store fits */
 #define DAMAGED "the file is damaged or cut short: fetch it again"
 
 typedef struct gguf_key {
@@ -52,7 +53,7 @@ typedef struct name_index {
 struct gguf_file {
     os_map map;
     bool mapped;
-    char *path; /* for messages */
+    char *path; /* for messages: at most MAX_SHOWN bytes */
     uint32_t version;
     uint64_t alignment, data_start;
     gguf_key *keys;
@@ -332,9 +333,9 @@ static muga_status place_tensors(gguf_file *f, cursor *c, extent *extents, muga_
         extent *e = &extents[i];
         if (e->from > room || t->bytes > room - e->from)
             return error_set(err, MUGA_E_INPUT,
-                             "%s: tensor \"%s\": its %" PRIu64 " bytes at offset %" PRIu64 " of the data (byte %" PRIu64
-                             " on) reach beyond the end of the file (%" PRIu64 " bytes); " DAMAGED,
-                             f->path, t->name, t->bytes, e->from, f->data_start, f->map.size);
+                             "%s: tensor \"%s\": its %" PRIu64 " bytes from %" PRIu64
+                             " on reach beyond the file's %" PRIu64 "; " DAMAGED,
+                             f->path, t->name, t->bytes, f->data_start + e->from, f->map.size);
         e->to = e->from + t->bytes;
         t->data = c->base + f->data_start + e->from;
     }
@@ -385,6 +386,7 @@ static muga_status open_map(const char *path, os_map map, bool mapped, gguf_file
         st = error_nomem(err, "model file");
         goto out;
     }
+    error_keep_end(f->path, MAX_SHOWN + 1);
     cursor c = cursor_of(map.data, map.size);
     if ((st = take_header(f, &c, err)) || (st = take_keys(f, &c, err)) || (st = take_tensors(f, &c, err)))
         goto out;

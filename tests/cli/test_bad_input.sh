@@ -274,6 +274,11 @@ manifest 36 'labels.quote.answer: template line 1' 's/{{ result }}/{{ result /'
 manifest 36 'labels.quote: needs answer' '36s/, answer: .*/}/'
 manifest 37 'labels.reset.biass: unknown key' '37s/held/biass/'
 manifest 31 'intent.floor' 's/floor: 0/floor: low/'
+# The agent's own databases are made whole or not at all.
+printf 'CREATE TABLE x(a);\nSELEC 1;\n' >"$work/a/other.sql"
+fails "a script that fails" 4 'other.sql: near "SELEC"' "$muga" agent run "$work/a" --model "$tiny" -s customer=1 -m hello
+same "a script that fails leaves nothing" "$(find "$MUGA_HOME" -name 'other.*' | wc -l)" 0
+rm "$work/a/other.sql"
 fails "session: a wrong value" 4 'session.*expected integer' \
     "$muga" agent run "$work/a" --model "$tiny" -s customer=x -m hello
 fails "session: a missing value" 4 '"customer" is missing' "$muga" agent run "$work/a" --model "$tiny" -m hello

@@ -31,6 +31,20 @@ static void error_may_quote_itself_and_be_absent(void **state) {
     assert_string_equal(err.message, "again: bad");
     assert_int_equal(error_prefix(&err, MUGA_E_LIMIT, "%s", "file"), MUGA_E_LIMIT);
     assert_string_equal(err.message, "file: again: bad");
+    char path[600];
+    memset(path, 'p', sizeof path);
+    memcpy(path + sizeof path - 12, "/model.gguf", 12);
+    error_set(&err, MUGA_E_INPUT, "what is wrong; what to do");
+    error_prefix(&err, MUGA_E_INPUT, "%s", path); /* a long place leaves room for what is wrong with it */
+    assert_int_equal(strlen(err.message), sizeof err.message - 1);
+    assert_int_equal(strncmp(err.message, "...ppp", 6), 0);
+    assert_non_null(strstr(err.message, "/model.gguf: what is wrong; what to do"));
+    error_set(&err, MUGA_E_INPUT, "%.230s", path);
+    error_prefix(&err, MUGA_E_INPUT, "%s", path + 3); /* and a long message leaves room for the place */
+    assert_non_null(strstr(err.message, "p/model.gguf: ppp"));
+    char text[] = "a\xc3\xa9\xc3\xa9\xc3\xa9z";
+    error_keep_end(text, 8); /* whole characters */
+    assert_string_equal(text, "...\xc3\xa9z");
     assert_int_equal(error_set(NULL, MUGA_E_INPUT, "x"), MUGA_E_INPUT);
     assert_int_equal(error_prefix(NULL, MUGA_E_INPUT, "x"), MUGA_E_INPUT);
     assert_int_equal(error_nomem(NULL, "x"), MUGA_E_NOMEM);
