@@ -276,7 +276,8 @@ manifest 37 'labels.reset.biass: unknown key' '37s/held/biass/'
 manifest 31 'intent.floor' 's/floor: 0/floor: low/'
 # The agent's own databases are made whole or not at all.
 printf 'CREATE TABLE x(a);\nSELEC 1;\n' >"$work/a/other.sql"
-fails "a script that fails" 4 'other.sql: near "SELEC"' "$muga" agent run "$work/a" --model "$tiny" -s customer=1 -m hello
+fails "a script that fails" 4 'other.sql: near "SELEC"' \
+    "$muga" agent run "$work/a" --model "$tiny" -s customer=1 -m hello
 same "a script that fails leaves nothing" "$(find "$MUGA_HOME" -name 'other.*' | wc -l)" 0
 rm "$work/a/other.sql"
 fails "session: a wrong value" 4 'session.*expected integer' \
