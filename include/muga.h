@@ -64,7 +64,8 @@ typedef struct muga_model_options {
     void *on_progress_ctx;
 } muga_model_options;
 
-/* Load a GGUF file. `options` may be NULL. MUGA_E_INPUT names what is wrong with the file. */
+/* Load a GGUF file. `options` may be NULL. MUGA_E_INPUT names what is wrong with the file. It stays mapped while the
+ * model is open: put a new one in its place by renaming. Written to, it gives MUGA_E_ENV; cut short, a SIGBUS. */
 MUGA_API MUGA_MUST_USE muga_status muga_model_open(const char *path, const muga_model_options *options,
                                                    muga_model **out, muga_error *err);
 MUGA_API void muga_model_free(muga_model *m);          /* after all its chats and agents */
