@@ -2,10 +2,14 @@
  * one width of tile at a time.
  *
  * Idea: maddubs multiplies unsigned weight codes by signed activation codes and adds pairs in 16 bits, saturating. So
- * it is used only where no sum can leave 16 bits; 2 * 127 * code for a group, so that codes up to 16    eight groups at
- * most 8 * 2 * 16 * 127 = 32,512: summed in 16 bits, widened once a block up to 32          four groups, the same
- * bound: widened twice a block up to 64          two groups up to 129         one group: 32,766 larger            one
- * group of |w| * (x with w's sign): 2 * 128 * 127 = 32,512 */
+ * it is used only where no sum can leave 16 bits. A group of four k adds at most 2 * 127 * code there:
+ *
+ *   codes up to 32    four groups are added before they are widened: 4 * 2 * 127 * 32 = 32,512
+ *   up to 64          two groups: 32,512
+ *   up to 129         one group: 32,766
+ *   larger            one group of |w| * (x with w's sign): 2 * 128 * 127 = 32,512
+ *
+ * Four groups (two of the large ones) of one token go before the next token, so that their sums need no registers. */
 #ifndef MUGA_KERNEL_AVX2_INT8_H
 #define MUGA_KERNEL_AVX2_INT8_H
 
@@ -25,7 +29,7 @@ INLINE int largest_code(const panel_shape f) {
 /* Groups of four k whose products can be added in 16 bits. */
 INLINE int groups_in_16_bits(const panel_shape f) {
     const int code = largest_code(f);
-    return code <= 16 ? 8 : code <= 32 ? 4 : code <= 64 ? 2 : 1;
+    return code <= 32 ? 4 : code <= 64 ? 2 : 1;
 }
 /* log2 of the offset of codes; -1: there is none */
 INLINE int offset_power(const panel_shape f) {
@@ -88,7 +92,7 @@ INLINE void dot_four(const panel_shape f, const uint8_t *vectors, const int firs
                                      _mm256_maddubs_epi16(code[1], broadcast_i32(x + 4 * width)));
         __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(code[2], broadcast_i32(x + 8 * width)),
                                      _mm256_maddubs_epi16(code[3], broadcast_i32(x + 12 * width)));
-        __m256i sum = groups_in_16_bits(f) >= 4 ? widen(_mm256_add_epi16(a, b)) : _mm256_add_epi32(widen(a), widen(b));
+        __m256i sum = groups_in_16_bits(f) == 4 ? widen(_mm256_add_epi16(a, b)) : _mm256_add_epi32(widen(a), widen(b));
         add_now(&sums[t], sum);
     }
 }
