@@ -8,6 +8,7 @@
  * and changes of the header through the whole engine as well: load, tokenizer, template, trie, three tokens. An error
  * is MUGA_E_INPUT with a message (or says that numbers are not finite, once running); never "out of memory". */
 #include "golden.h"
+#include "support/make_arch.h"
 
 #include "base/rng.h"
 
@@ -104,6 +105,7 @@ static void walk_file(walk *w) {
 /* ---- one changed file ---- */
 
 typedef struct subject {
+    bool ids_only; /* its tokenizer is none */
     char name[64];
     uint8_t *bytes; /* exactly n */
     size_t n;
@@ -180,16 +182,22 @@ static void try_engine(const subject *s) {
     engine *e = NULL;
     engine_session *session = NULL;
     muga_error err = {0};
-    engine_options o = {.isa = -1, .n_threads = 1};
+    engine_options o = {.isa = -1, .n_threads = 1, .ids_only = s->ids_only};
     if (expect_named(s, engine_open(s->path, &o, &e, &err), &err))
         return;
-    use_vocabulary(s, e);
-    muga_status st = engine_session_new(e, 8, &session, &err);
-    if (!st)
+    if (!s->ids_only)
+        use_vocabulary(s, e);
+    const token_list text = {.ids = (int32_t *)(uintptr_t)ids, .n = ARRAY_LEN(ids)};
+    float vector[MAKE_ARCH_EMBD];
+    muga_status st;
+    if (engine_params(e)->encoder)
+        st = engine_embed_dims(e) == MAKE_ARCH_EMBD ? engine_embed_ids(e, &text, 1, vector, &err) : MUGA_OK;
+    else if (!(st = engine_session_new(e, 8, &session, &err)))
         st = engine_session_feed(session, ids, ARRAY_LEN(ids), &err);
     if (st != MUGA_E_NONFINITE && st != MUGA_E_LIMIT) /* LIMIT: a context_length below 8 */
         expect_named(s, st, &err);
-    engine_session_free(session);
+    if (session)
+        engine_session_free(session);
     engine_free(e);
 }
 
@@ -265,8 +273,8 @@ static void turn_bits(subject *s, const walk *w, uint64_t seed) {
     }
 }
 
-static void torment(const char *name, const char *path) {
-    subject s = {.path = scratch_path("changed.gguf")};
+static void torment(const char *name, const char *path, bool ids_only) {
+    subject s = {.ids_only = ids_only, .path = scratch_path("changed.gguf")};
     str bytes = STR_INIT;
     muga_error err = {0};
     snprintf(s.name, sizeof s.name, "%s", name);
@@ -302,7 +310,18 @@ static void torment(const char *name, const char *path) {
 
 static void our_own_model(void **state) {
     (void)state;
-    torment("tiny", source_path("tests/data/tiny.gguf"));
+    torment("tiny", source_path("tests/data/tiny.gguf"), false);
+}
+
+static void an_encoder(void **state) {
+    (void)state;
+    str bytes = STR_INIT;
+    muga_error err = {0};
+    const char *path = scratch_path("encoder.gguf");
+    assert_true(make_arch("bert", NULL, &bytes));
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    torment("bert", path, true);
 }
 
 static void models_made_by_others(void **state) {
@@ -313,11 +332,12 @@ static void models_made_by_others(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char path[96];
         snprintf(path, sizeof path, "golden/models/%s.gguf", names[i]);
-        torment(names[i], shared_path(path));
+        torment(names[i], shared_path(path), false);
     }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(our_own_model), cmocka_unit_test(models_made_by_others)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(our_own_model), cmocka_unit_test(an_encoder),
+                                       cmocka_unit_test(models_made_by_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

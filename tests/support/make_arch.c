@@ -10,7 +10,7 @@
 #include "tensor/tensor.h"
 
 enum {
-    EMBD = 64,
+    EMBD = MAKE_ARCH_EMBD,
     HEADS = 4,
     HEADS_KV = 2,
     /* what an architecture has */

@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 
-enum { MAKE_ARCH_VOCAB = 96, MAKE_ARCH_CTX = 512 };
+enum { MAKE_ARCH_VOCAB = 96, MAKE_ARCH_CTX = 512, MAKE_ARCH_EMBD = 64 };
 
 /* One thing about the file that is otherwise: a key (without "<arch>.", unless it has a prefix of its own) set or added
  * as the value's type says, or left out; or a tensor left out or added. */
