@@ -37,6 +37,9 @@ typedef struct kernel_weights {
 bool kernel_type_supported(tensor_type type);
 /* Pack, panels spread over the pool. Quantised cols must be a multiple of the type's block. */
 MUGA_MUST_USE muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out, muga_error *err);
+/* Several matrices of one type and as many columns, packed as one: their rows one below the other. */
+MUGA_MUST_USE muga_status kernel_pack_parts(const tensor_view *parts, uint32_t n_parts, os_pool *pool,
+                                            kernel_weights *out, muga_error *err);
 void kernel_weights_release(kernel_weights *w);
 /* Row `row` dequantised: cols f32. For embedding look-up. Same values as the type's codec. */
 void kernel_weights_row(const kernel_weights *w, uint64_t row, float *out);

@@ -8,6 +8,8 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
+
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
@@ -336,26 +338,35 @@ bool kernel_type_supported(tensor_type type) {
 /* ---- a matrix ---- */
 
 typedef struct pack_job {
-    const tensor_view *view;
+    const tensor_view *parts; /* of one type and one number of columns, one below the other */
+    uint32_t n_parts;
     uint8_t *panels;
     uint64_t panels_per_chunk, n_panel;
     size_t row_bytes;
 } pack_job;
 
+/* NULL past the last row. */
+static const uint8_t *row_of(const pack_job *job, uint64_t row) {
+    for (uint32_t i = 0; i < job->n_parts; row -= job->parts[i++].rows)
+        if (row < job->parts[i].rows)
+            return (const uint8_t *)job->parts[i].data + row * job->row_bytes;
+    return NULL;
+}
+
 static void pack_panel(const pack_job *job, uint64_t i_panel) {
-    const tensor_traits *traits = tensor_type_traits(job->view->type);
-    const panel_format *format = panel_format_get(job->view->type);
-    uint8_t *dst = job->panels + i_panel * panel_bytes(job->view->type, job->view->cols);
-    size_t out_bytes = panel_bytes(job->view->type, traits->block_elems);
+    tensor_type type = job->parts->type;
+    const tensor_traits *traits = tensor_type_traits(type);
+    const panel_format *format = panel_format_get(type);
+    uint8_t *dst = job->panels + i_panel * panel_bytes(type, job->parts->cols);
+    size_t out_bytes = panel_bytes(type, traits->block_elems);
     const uint8_t *src[PANEL_ROWS];
     size_t step[PANEL_ROWS];
     for (uint64_t r = 0; r < PANEL_ROWS; r++) {
-        uint64_t row = i_panel * PANEL_ROWS + r;
-        bool exists = row < job->view->rows;
-        src[r] = exists ? (const uint8_t *)job->view->data + row * job->row_bytes : zero_block;
-        step[r] = exists ? traits->block_bytes : 0;
+        const uint8_t *row = row_of(job, i_panel * PANEL_ROWS + r);
+        src[r] = row ? row : zero_block;
+        step[r] = row ? traits->block_bytes : 0;
     }
-    for (uint64_t i = 0; i < job->view->cols / traits->block_elems; i++, dst += out_bytes) {
+    for (uint64_t i = 0; i < job->parts->cols / traits->block_elems; i++, dst += out_bytes) {
         format->pack(format, src, dst);
         for (int r = 0; r < PANEL_ROWS; r++)
             src[r] += step[r];
@@ -370,7 +381,18 @@ static void pack_chunk(void *ctx, int i_chunk) {
 }
 
 muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out, muga_error *err) {
+    return kernel_pack_parts(w, 1, pool, out, err);
+}
+
+muga_status kernel_pack_parts(const tensor_view *parts, uint32_t n_parts, os_pool *pool, kernel_weights *out,
+                              muga_error *err) {
+    tensor_view whole = parts[0], *w = &whole;
     memset(out, 0, sizeof *out);
+    for (uint32_t i = 1; i < n_parts; i++) {
+        assert(parts[i].type == w->type && parts[i].cols == w->cols);
+        if (!u64_add(w->rows, parts[i].rows, &w->rows))
+            w->rows = UINT64_MAX; /* refused below */
+    }
     const tensor_traits *traits = tensor_type_traits((uint32_t)w->type);
     if (!traits || !kernel_type_supported(w->type))
         return error_set(err, MUGA_E_INPUT,
@@ -385,7 +407,7 @@ muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out
         return error_set(err, MUGA_E_INPUT, "a matrix of %llu rows and %llu columns is too large",
                          (unsigned long long)w->rows, (unsigned long long)w->cols);
 
-    pack_job job = {.view = w, .n_panel = (w->rows + PANEL_ROWS - 1) / PANEL_ROWS};
+    pack_job job = {.parts = parts, .n_parts = n_parts, .n_panel = (w->rows + PANEL_ROWS - 1) / PANEL_ROWS};
     job.row_bytes = (size_t)(w->cols / traits->block_elems * traits->block_bytes);
     size_t one = panel_bytes(w->type, w->cols), bytes;
     if (!size_mul((size_t)job.n_panel, one, &bytes) || bytes > SIZE_MAX - PANEL_VECTOR)

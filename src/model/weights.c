@@ -126,23 +126,12 @@ static const gguf_tensor *take_matrix(model_loader *l, const char *name, uint32_
     return NULL;
 }
 
-/* Pack matrices of one type and row length as one. */
+/* Pack matrices of one type and row length as one; n at most MODEL_MAX_PARTS. */
 static void pack(model_loader *l, const gguf_tensor *const *t, uint32_t n, kernel_weights *out) {
-    tensor_view view = {t[0]->type, t[0]->dims[0], 0, t[0]->data};
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        view.rows += t[i]->dims[1];
-        bytes += t[i]->bytes;
-    }
-    uint8_t *joined = n > 1 ? mem_alloc_array(bytes, 1) : NULL;
-    if (n > 1 && loader_failed_nomem(l, joined, t[0]->name))
-        return;
-    for (size_t i = 0, at = 0; joined && i < n; at += t[i++]->bytes)
-        memcpy(joined + at, t[i]->data, t[i]->bytes);
-    if (joined)
-        view.data = joined;
-    muga_status st = kernel_pack(&view, l->o->pool, out, l->err);
-    free(joined);
+    tensor_view parts[MODEL_MAX_PARTS] = {{0}};
+    for (uint32_t i = 0; i < n; i++)
+        parts[i] = (tensor_view){t[i]->type, t[i]->dims[0], t[i]->dims[1], t[i]->data};
+    muga_status st = kernel_pack_parts(parts, n, l->o->pool, out, l->err);
     if (st)
         l->st = error_prefix(l->err, st, "tensor \"%s\"", t[0]->name);
     for (uint32_t i = 0; i < n && !l->st; i++)

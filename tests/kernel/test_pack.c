@@ -50,6 +50,42 @@ static void a_row_read_back_has_the_codecs_bits(void **state) {
             }
 }
 
+/* Parts of a whole, wherever they are cut and wherever they lie: the panels of the whole. */
+static void parts_are_packed_as_the_whole(void **state) {
+    (void)state;
+    static const uint64_t cuts[][2] = {{1, 1}, {15, 17}, {16, 32}, {5, 39}};
+    for (int i = 0; i < WEIGHTS_N_TYPE; i++) {
+        tensor_type type = weights_all[i].type;
+        const tensor_traits *t = tensor_type_traits((uint32_t)type);
+        const uint64_t cols = 256, rows = 50, row_bytes = cols / t->block_elems * t->block_bytes;
+        uint8_t *data = weights_new(&weights_all[i], rows, cols, WEIGHTS_RANDOM, 9);
+        assert_non_null(data);
+        kernel_weights whole = pack(type, rows, cols, data, NULL);
+        for (size_t n = 0; n < ARRAY_LEN(cuts); n++) {
+            const uint64_t from[4] = {0, cuts[n][0], cuts[n][1], rows};
+            tensor_view parts[3];
+            uint32_t n_parts = 0;
+            kernel_weights w;
+            muga_error err;
+            for (int k = 0; k < 3; k++)
+                if (from[k] < from[k + 1]) {
+                    uint64_t n_row = from[k + 1] - from[k];
+                    void *copy = mem_copy_bytes(data + from[k] * row_bytes, n_row * row_bytes);
+                    parts[n_parts++] = (tensor_view){type, cols, n_row, copy};
+                }
+            assert_ok(kernel_pack_parts(parts, n_parts, NULL, &w, &err), &err);
+            assert_int_equal(w.rows, rows);
+            assert_int_equal(w.bytes, whole.bytes);
+            assert_memory_equal(w.panels, whole.panels, whole.bytes);
+            kernel_weights_release(&w);
+            while (n_parts > 0)
+                free((void *)(uintptr_t)parts[--n_parts].data);
+        }
+        kernel_weights_release(&whole);
+        free(data);
+    }
+}
+
 static void rows_past_the_last_are_zero_weights(void **state) {
     (void)state;
     for (int i = 0; i < WEIGHTS_N_TYPE; i++) {
@@ -132,6 +168,7 @@ static void what_has_no_kernel_is_refused_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_read_back_has_the_codecs_bits),
+        cmocka_unit_test(parts_are_packed_as_the_whole),
         cmocka_unit_test(rows_past_the_last_are_zero_weights),
         cmocka_unit_test(threads_pack_the_same_bytes),
         cmocka_unit_test(packing_reads_no_byte_past_the_matrix),
