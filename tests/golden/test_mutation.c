@@ -267,7 +267,7 @@ static void cut_everywhere(subject *s, const walk *w) {
 static void turn_bits(subject *s, const walk *w, uint64_t seed) {
     rng r = {seed};
     for (int i = 0; i < (SANITIZED ? 500 : 4000); i++) {
-        size_t at = (size_t)rng_below(&r, w->header_bytes);
+        size_t at = (size_t)rng_below(&r, i % 4 ? w->header_bytes : s->n); /* weights, too */
         uint8_t changed = s->bytes[at] ^ (uint8_t)(1u << rng_below(&r, 8));
         try_change(s, at, &changed, 1);
     }

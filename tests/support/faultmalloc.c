@@ -14,13 +14,14 @@ void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
 void __libc_free(void *p);
 
-static _Atomic size_t n_asked, fail_at;
+static _Atomic size_t n_asked, n_bytes, fail_at;
 static _Atomic bool keep_failing, hit;
 static _Atomic long n_live;
 
 static void arm(size_t n, bool keep) {
     atomic_store(&fail_at, 0);
     atomic_store(&n_asked, 0);
+    atomic_store(&n_bytes, 0);
     atomic_store(&hit, false);
     atomic_store(&keep_failing, keep);
     atomic_store(&fail_at, n);
@@ -38,6 +39,10 @@ size_t fault_count(void) {
     return atomic_load(&n_asked);
 }
 
+size_t fault_bytes(void) {
+    return atomic_load(&n_bytes);
+}
+
 bool fault_hit(void) {
     return atomic_load(&hit);
 }
@@ -46,7 +51,8 @@ long fault_live(void) {
     return atomic_load(&n_live);
 }
 
-static bool must_fail(void) {
+static bool must_fail(size_t bytes) {
+    atomic_fetch_add(&n_bytes, bytes);
     size_t i = atomic_fetch_add(&n_asked, 1) + 1;
     size_t at = atomic_load(&fail_at);
     if (at == 0 || i < at || (i > at && !atomic_load(&keep_failing))) {
@@ -68,15 +74,15 @@ static void *counted(void *p) {
 #pragma GCC visibility push(default)
 
 void *malloc(size_t n) {
-    return must_fail() ? NULL : counted(__libc_malloc(n));
+    return must_fail(n) ? NULL : counted(__libc_malloc(n));
 }
 
 void *calloc(size_t n, size_t size) {
-    return must_fail() ? NULL : counted(__libc_calloc(n, size));
+    return must_fail(n * size) ? NULL : counted(__libc_calloc(n, size));
 }
 
 void *realloc(void *p, size_t n) {
-    if (must_fail()) {
+    if (must_fail(n)) {
         return NULL;
     }
     void *q = __libc_realloc(p, n);
@@ -89,7 +95,7 @@ void *realloc(void *p, size_t n) {
 }
 
 void *memalign(size_t alignment, size_t n) {
-    return must_fail() ? NULL : counted(__libc_memalign(alignment, n));
+    return must_fail(n) ? NULL : counted(__libc_memalign(alignment, n));
 }
 
 void *aligned_alloc(size_t alignment, size_t n) {

@@ -13,6 +13,8 @@ void fault_fail_at(size_t n);
 void fault_fail_from(size_t n);
 /* Allocations asked for since the last fault_fail_*. */
 size_t fault_count(void);
+/* And their bytes, also of what was freed since. */
+size_t fault_bytes(void);
 /* True when the armed allocation was reached. */
 bool fault_hit(void);
 /* Blocks alive now, of the whole process: equal before and after = no leak. */
