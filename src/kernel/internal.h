@@ -13,6 +13,11 @@
 #else
 #define KERNEL_HAVE_X86 0
 #endif
+#if defined(__aarch64__)
+#define KERNEL_HAVE_NEON 1
+#else
+#define KERNEL_HAVE_NEON 0
+#endif
 
 #define KERNEL_DECLARE(isa)                                                                                            \
     void isa##_matmul(const kernel_matmul_args *a, os_pool *pool);                                                     \
@@ -39,6 +44,11 @@ KERNEL_DECLARE(ref)
 #if KERNEL_HAVE_X86
 KERNEL_DECLARE(avx2)
 KERNEL_DECLARE(avx512)
+#endif
+#if KERNEL_HAVE_NEON
+KERNEL_DECLARE(neon)
+void neon_dotprod_matmul(const kernel_matmul_args *a, os_pool *pool);
+void neon_i8mm_matmul(const kernel_matmul_args *a, os_pool *pool);
 #endif
 
 #endif

@@ -95,6 +95,7 @@ os_cpu os_cpu_detect(void) {
 os_cpu os_cpu_detect(void) {
     os_cpu c = {.neon = true};
     c.dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    c.i8mm = (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
     return c;
 }
 #else

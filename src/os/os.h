@@ -140,7 +140,7 @@ int os_cpu_count(void); /* cores this process may use: affinity and cgroup quota
 
 /* ---- processor features ---- */
 typedef struct os_cpu {
-    bool avx2_fma, avx512, avx512_vnni, avx_vnni, neon, dotprod;
+    bool avx2_fma, avx512, avx512_vnni, avx_vnni, neon, dotprod, i8mm;
 } os_cpu; /* avx512 = F BW DQ VL */
 os_cpu os_cpu_detect(void);
 uint64_t os_peak_memory_bytes(void);     /* peak resident set of this process */
