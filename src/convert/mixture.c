@@ -103,7 +103,7 @@ static bool ends_with(const char *s, const char *end) {
 bool mixture_is_matrix(const gguf_tensor *t) {
     static const char *const kept[] = {"_norm.weight", "ffn_gate_inp.weight", "position_embd.weight",
                                        "token_types.weight"};
-    if (t->n_dims < 2 || !ends_with(t->name, ".weight"))
+    if (t->n_dims < 2 || !ends_with(t->name, "weight"))
         return false;
     for (size_t i = 0; i < ARRAY_LEN(kept); i++)
         if (ends_with(t->name, kept[i]))
