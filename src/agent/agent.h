@@ -222,6 +222,10 @@ typedef struct audit_report {
 } audit_report;
 /* Walk the whole chain. MUGA_E_NEGATIVE: err names the first broken record and what is wrong with it. */
 MUGA_MUST_USE muga_status audit_verify(store *s, audit_report *out, muga_error *err);
+/* Is the record with this hash (hex) in the chain? What a head that was kept elsewhere is good for: MUGA_E_NEGATIVE
+ * when it isn't, so records that were there have been cut off or written anew. 64 zeros, the head of an empty chain,
+ * are in every one. MUGA_E_USAGE: no hash. */
+MUGA_MUST_USE muga_status audit_check_head(store *s, const char *hex, muga_error *err);
 /* audit_verify, then `replay` for each evidence (normally llm_replay on the model it names). E_NEGATIVE as soon as one
  * differs. */
 typedef muga_status (*audit_replay_fn)(void *ctx, int64_t n, const json_t *payload, const json_t *evidence,

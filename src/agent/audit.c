@@ -11,7 +11,8 @@
  *  1. n runs 1, 2, 3 ... without gaps; prev of 1 is 64 zeros; audit_head holds the last n and hash.
  *  2. A salt is 32 random bytes used once, so a digest says nothing about an erased payload, however short it was.
  *  3. A missing payload is followed by a record of kind erasure that names its session; else the chain is broken.
- *  4. What the chain says of a call's state is what the journal says (unless erased).
+ *  4. What the chain says of sessions, history, calls and approvals is what their tables say, unless erased
+ *     (audit_tables.c).
  * Altering a record, its order, its payload, or cutting the tail breaks one of them; a signed checkpoint, which is what
  * tells against someone who recomputes the whole chain, comes with signing. */
 #include "agent/internal.h"
@@ -156,7 +157,6 @@ typedef struct walker {
     store *s;
     audit_report *report;
     uint8_t prev[SHA256_BYTES];
-    json_t *call_states; /* call -> the last state the chain tells */
     const audit_filter *filter;
     audit_replay_fn replay; /* NULL: verify only */
     void *replay_ctx;
@@ -186,15 +186,6 @@ static muga_status check_erased(walker *w, int64_t n, const char *session) {
     return st != MUGA_OK ? st : has ? MUGA_OK : broken(w, n, "its payload is missing, and no erasure was recorded");
 }
 
-static muga_status note_call(walker *w, const char *kind, const json_t *payload) {
-    const char *call = json_get_string(payload, "call"), *state = json_get_string(payload, "state");
-    if (strcmp(kind, "call") != 0 || !call || !state) {
-        return MUGA_OK;
-    }
-    return json_object_set_new(w->call_states, call, json_string(state)) == 0 ? MUGA_OK
-                                                                              : error_nomem(w->err, "the chain");
-}
-
 static muga_status replay_one(walker *w, int64_t n, const char *session, const json_t *payload) {
     const json_t *evidence = json_object_get(payload, "evidence");
     if (!w->replay || !evidence || !in_filter(w->filter, n, session)) {
@@ -210,8 +201,7 @@ static muga_status replay_one(walker *w, int64_t n, const char *session, const j
     return st;
 }
 
-static muga_status check_payload(walker *w, store_row *r, int64_t n, const char *session, const char *kind,
-                                 const char *want) {
+static muga_status check_payload(walker *w, store_row *r, int64_t n, const char *session, const char *want) {
     char hex[SHA256_HEX];
     span salt = store_blob(r, 3), text = store_text(r, 4);
     if (salt.n != SALT_BYTES) {
@@ -225,10 +215,7 @@ static muga_status check_payload(walker *w, store_row *r, int64_t n, const char 
     if (json_parse(text.p, text.n, "payload", &payload, NULL) != MUGA_OK) {
         return broken(w, n, "its payload is not JSON");
     }
-    muga_status st = note_call(w, kind, payload);
-    if (st == MUGA_OK) {
-        st = replay_one(w, n, session, payload);
-    }
+    muga_status st = replay_one(w, n, session, payload);
     json_decref(payload);
     return st;
 }
@@ -269,7 +256,7 @@ static muga_status check_record(walker *w, store_row *r) {
         st = broken(w, n, "it does not follow the record before it");
     } else {
         st = store_is_null(r, 4) ? check_erased(w, n, session ? session : "")
-                                 : check_payload(w, r, n, session, kind, payload);
+                                 : check_payload(w, r, n, session, payload);
     }
     json_decref(body);
     memcpy(w->prev, hash, sizeof hash);
@@ -291,41 +278,13 @@ static muga_status check_head(walker *w) {
     return st;
 }
 
-static muga_status check_journal(walker *w) {
-    store_row *r;
-    muga_status st =
-        store_query(w->s, &r, w->err,
-                    "SELECT id, state, EXISTS (SELECT 1 FROM audit a WHERE a.session = c.session AND a.kind ="
-                    " 'erasure') FROM calls c",
-                    "");
-    for (bool has = true; st == MUGA_OK;) {
-        st = store_step(r, &has, w->err);
-        if (st != MUGA_OK || !has) {
-            break;
-        }
-        const char *id = store_string(r, 0), *state = store_string(r, 1), *told = json_get_string(w->call_states, id);
-        bool erased = store_int(r, 2);
-        if (!erased && (!told || strcmp(told, state) != 0)) {
-            w->report->broken = w->report->n_records;
-            st = error_set(w->err, MUGA_E_NEGATIVE, "%s: call %s is %s in the journal, %s in the audit chain",
-                           store_path(w->s), id, state, told ? told : "absent");
-        }
-    }
-    store_done(r);
-    return st;
-}
-
-static muga_status walk(walker *w) {
+static muga_status walk_records(walker *w) {
     store_row *r = NULL;
     *w->report = (audit_report){0};
-    w->call_states = json_object();
-    muga_status st = w->call_states ? MUGA_OK : error_nomem(w->err, "the chain");
-    if (st == MUGA_OK) {
-        st = store_query(w->s, &r, w->err,
-                         "SELECT a.n, a.body, a.hash, p.salt, p.payload, a.at_ms, a.kind, a.session FROM audit a"
-                         " LEFT JOIN audit_payload p ON p.n = a.n ORDER BY a.n",
-                         "");
-    }
+    muga_status st = store_query(w->s, &r, w->err,
+                                 "SELECT a.n, a.body, a.hash, p.salt, p.payload, a.at_ms, a.kind, a.session FROM"
+                                 " audit a LEFT JOIN audit_payload p ON p.n = a.n ORDER BY a.n",
+                                 "");
     for (bool has = true; st == MUGA_OK;) {
         st = store_step(r, &has, w->err);
         if (st != MUGA_OK || !has) {
@@ -338,15 +297,48 @@ static muga_status walk(walker *w) {
         st = check_head(w);
     }
     if (st == MUGA_OK) {
-        st = check_journal(w);
+        st = audit_check_tables(w->s, w->err);
+        w->report->broken = st == MUGA_E_NEGATIVE ? w->report->n_records : 0;
     }
-    json_decref(w->call_states);
+    return st;
+}
+
+/* In one view of the store: another process may be adding to it. */
+static muga_status walk(walker *w) {
+    muga_status st = store_begin_read(w->s, w->err);
+    if (st == MUGA_OK) {
+        st = walk_records(w);
+        store_end(w->s, &st, w->err);
+    }
     return st;
 }
 
 muga_status audit_verify(store *s, audit_report *out, muga_error *err) {
     walker w = {.s = s, .report = out, .err = err};
     return walk(&w);
+}
+
+muga_status audit_check_head(store *s, const char *hex, muga_error *err) {
+    static const uint8_t empty[SHA256_BYTES] = {0};
+    uint8_t hash[SHA256_BYTES];
+    store_row *r;
+    bool has = false;
+    if (strlen(hex) != 2 * sizeof hash || !hex_parse(hex, 2 * sizeof hash, hash)) {
+        return error_set(err, MUGA_E_USAGE, "a head is 64 hexadecimal digits, as `muga audit verify` prints it");
+    }
+    if (memcmp(hash, empty, sizeof hash) == 0) {
+        return MUGA_OK;
+    }
+    muga_status st = store_query(s, &r, err, "SELECT 1 FROM audit WHERE hash = ?", "b", hash, sizeof hash);
+    if (st == MUGA_OK) {
+        st = store_step(r, &has, err);
+    }
+    store_done(r);
+    return st != MUGA_OK || has ? st
+                                : error_set(err, MUGA_E_NEGATIVE,
+                                            "%s: no record has the head that was kept: what it stood for was cut off"
+                                            " or written anew",
+                                            store_path(s));
 }
 
 muga_status audit_replay(store *s, const audit_filter *f, audit_replay_fn replay, void *ctx, audit_report *out,

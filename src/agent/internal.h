@@ -70,6 +70,10 @@ void tool_command_run(const agent_env *env, const manifest *m, const manifest_to
 muga_status audit_write(const agent_env *env, store *s, const char *session, const char *kind, const json_t *payload,
                         muga_error *err);
 
+/* Do sessions, history, calls and approvals say what the chain says (audit_tables.c)? MUGA_E_NEGATIVE: err names the
+ * first place that does not. The chain itself has been walked before. */
+muga_status audit_check_tables(store *s, muga_error *err);
+
 /* ---- journal (journal.c) ---- */
 typedef enum {
     STATE_PROPOSED,

@@ -86,8 +86,9 @@ static muga_status audit_start(agent_session *s, const json_t *info, muga_error 
     char digest[SHA256_HEX], policy[SHA256_HEX];
     hex_write(s->m->digest, SHA256_BYTES, digest);
     hex_write(s->m->policy_digest, SHA256_BYTES, policy);
-    json_t *payload = json_pack("{s:s, s:s, s:s, s:O, s:O}", "agent", s->m->name, "manifest", digest, "policy", policy,
-                                "values", s->values, "state", s->state);
+    json_t *payload = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:O}", "agent", s->m->name, "dir", s->m->dir,
+                                "data_dir", s->m->data_dir, "manifest", digest, "policy", policy, "values", s->values,
+                                "state", s->state);
     muga_status st = payload ? MUGA_OK : error_nomem(err, "a session");
     if (st == MUGA_OK && info && json_object_set(payload, "info", json_borrow(info)) != 0) {
         st = error_nomem(err, "a session");

@@ -1,6 +1,7 @@
 /* muga audit: read the record, check its chain, recompute its decisions. */
 #include "agent/agent.h"
 #include "cmd/cmd.h"
+#include "kernel/kernel.h"
 #include "llm/llm.h"
 
 #include <time.h>
@@ -117,7 +118,10 @@ static int finish_report(muga_status st, const audit_report *r, bool replayed, b
 
 int cmd_audit_verify(int argc, char **argv) {
     bool as_json = false;
-    const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an object"}};
+    const char *head = NULL;
+    const cmd_option options[] = {
+        {"--json", 0, CMD_FLAG, &as_json, NULL, "an object"},
+        {"--head", 0, CMD_STRING, &head, "HASH", "a head that was kept elsewhere: it must be in the chain"}};
     cmd_positional p = {.max = 0};
     muga_error err = {0};
     audit_report report = {0};
@@ -128,6 +132,8 @@ int cmd_audit_verify(int argc, char **argv) {
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)
         st = audit_verify(s, &report, &err);
+    if (!st && head)
+        st = audit_check_head(s, head, &err);
     store_close(s);
     return finish_report(st, &report, false, as_json, &err);
 }
@@ -138,6 +144,7 @@ typedef struct replayer {
     char *key;              /* name, context and settings it was opened with */
     const char *model_path; /* --model, or NULL */
     uint32_t n_threads;
+    int isa; /* -1: the best there is */
 } replayer;
 
 static muga_status open_model(replayer *r, const json_t *evidence, muga_error *err) {
@@ -160,7 +167,7 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
     r->key = NULL;
     llm_local_options o = {.n_ctx = (uint32_t)n_ctx,
                            .n_threads = (int)r->n_threads,
-                           .isa = -1,
+                           .isa = r->isa,
                            .exact = !strcmp(act, "f32"),
                            .kv_f32 = !strcmp(kv, "f32")};
     muga_status st = cmd_open_llm(r->model_path ? r->model_path : name, name, &o, &r->model, err);
@@ -182,14 +189,17 @@ static muga_status replay_one(void *ctx, int64_t n, const json_t *payload, const
 
 int cmd_audit_replay(int argc, char **argv) {
     bool as_json = false;
-    replayer r = {0};
+    const char *isa = NULL;
+    kernel_isa named;
+    replayer r = {.isa = -1};
     audit_filter f = {NULL, 1, 0};
     const cmd_option options[] = {
         {"--json", 0, CMD_FLAG, &as_json, NULL, "an object"},
         {"--session", 0, CMD_STRING, &f.session, "ID", "recompute this session's decisions only"},
         {"--model", 0, CMD_STRING, &r.model_path, "MODEL",
          "the model's file, where its name in the record is not known"},
-        {"--threads", 0, CMD_U32, &r.n_threads, "N", "threads (default: all cores); the bits don't depend on it"}};
+        {"--threads", 0, CMD_U32, &r.n_threads, "N", "threads (default: all cores); the bits don't depend on it"},
+        {"--isa", 0, CMD_STRING, &isa, "NAME", "ref, avx2, avx512 or neon (default: the best there is); nor on this"}};
     cmd_positional p = {.max = 0};
     muga_error err = {0};
     audit_report report = {0};
@@ -197,6 +207,11 @@ int cmd_audit_replay(int argc, char **argv) {
     int code = cmd_parse("audit replay", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
+    if (isa && !kernel_isa_parse(isa, &named))
+        return cmd_error(MUGA_E_USAGE, "--isa is ref, avx2, avx512 or neon, not \"%.40s\"", isa);
+    if (isa && !kernel_isa_available(named))
+        return cmd_error(MUGA_E_USAGE, "instruction set %s isn't there on this processor or in this build", isa);
+    r.isa = isa ? (int)named : -1;
     cmd_catch_interrupt();
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)

@@ -75,6 +75,11 @@ static muga_status store_fail(store *s, int rc, muga_error *err) {
         return error_set(err, MUGA_E_LIMIT, "%s: a value is longer than the %d MiB a record may hold", p,
                          VALUE_MAX_BYTES >> 20);
     }
+    if ((rc & 0xFF) ==
+        SQLITE_ERROR) { /* our own statements are right: what they name is gone or other than we made it */
+        return error_set(err, MUGA_E_ENV, "%s: damaged (%.120s); restore a copy, or move it away to begin anew", p,
+                         sqlite3_errmsg(s->db));
+    }
     return error_set(err, MUGA_E_INTERNAL, "%s: %s", p, sqlite3_errmsg(s->db));
 }
 
@@ -135,6 +140,12 @@ static muga_status check_owner(store *s, int64_t version, muga_error *err) {
     }
     if (st == MUGA_OK && id != STORE_APPLICATION_ID && (id != 0 || n_tables > 0)) {
         st = error_set(err, MUGA_E_ENV, "%s: a database of another program; name another place for muga's", s->path);
+    }
+    /* a version that its tables belie: running migrations would fail half-way, or stamp what was never made */
+    if (st == MUGA_OK && (version < 0 || (version == 0) != (n_tables == 0))) {
+        return error_set(err, MUGA_E_ENV,
+                         "%s: damaged (schema %lld with %lld tables); restore a copy, or move it away to begin anew",
+                         s->path, (long long)version, (long long)n_tables);
     }
     if (st == MUGA_OK && version > (int64_t)store_n_migrations) {
         st = error_set(err, MUGA_E_ENV, "%s: written by a newer muga (schema %lld, this one knows %zu); update muga",
@@ -254,6 +265,13 @@ const char *store_path(const store *s) {
 muga_status store_begin(store *s, muga_error *err) {
     assert(!s->in_transaction);
     muga_status st = run_script(s, "BEGIN IMMEDIATE", err);
+    s->in_transaction = st == MUGA_OK;
+    return st;
+}
+
+muga_status store_begin_read(store *s, muga_error *err) {
+    assert(!s->in_transaction);
+    muga_status st = run_script(s, "BEGIN", err);
     s->in_transaction = st == MUGA_OK;
     return st;
 }

@@ -26,6 +26,9 @@ const char *store_path(const store *s);
  * store_begin takes the write lock at once (BEGIN IMMEDIATE), so nothing that follows can find it taken. Not nested:
  * a second begin asserts. store_end commits when *st is MUGA_OK, else rolls back; a failed commit sets *st. */
 MUGA_MUST_USE muga_status store_begin(store *s, muga_error *err);
+/* Nothing but reading until store_end: all of it sees the store as it is at the first read, whoever writes meanwhile.
+ */
+MUGA_MUST_USE muga_status store_begin_read(store *s, muga_error *err);
 void store_end(store *s, muga_status *st, muga_error *err);
 bool store_in_transaction(const store *s);
 /* Bring the write-ahead log into the file and empty it (after an erasure). Outside a transaction. */

@@ -111,7 +111,12 @@ def audit(home):
     if not report["whole"] or report["records"] != len(records) or report["head"] != records[-1]["hash"]:
         sys.exit(f"verify and log disagree: {report}")
     expect("log", muga(home, "audit", "log", "-n", "2", "--from", "2"), 0, "message", "please reset my password")
+    expect("a kept head", muga(home, "audit", "verify", "--head", records[3]["hash"]), 0, "chain whole")
+    expect("another head", muga(home, "audit", "verify", "--head", "ab" * 32), 1, "no record has the head")
+    expect("no head", muga(home, "audit", "verify", "--head", "latest"), 2, "64 hexadecimal digits")
     expect("replay", muga(home, "audit", "replay"), 0, "chain whole")
+    expect("replay in plain C", muga(home, "audit", "replay", "--isa", "ref", "--threads", "1"), 0, "chain whole")
+    expect("replay on none", muga(home, "audit", "replay", "--isa", "mmx"), 2, "--isa is ref")
     store = os.path.join(home, "muga.db")
     with sqlite3.connect(store) as db:
         db.execute("UPDATE audit_payload SET payload = replace(payload, 'please', 'do not') WHERE n = 2")

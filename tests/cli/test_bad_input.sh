@@ -396,8 +396,10 @@ for n in 1 4 9; do
     fails "its replay" 1 "audit record $n: " "$muga" audit replay
 done
 restore
+kept=$("$muga" audit verify | sed -n 's/^head //p')
 forged=$(python3 "$work/edit.py" "$db" forge)
 works "a forged chain is whole" 0 "chain whole" "$muga" audit verify
+fails "but not with the head that was kept" 1 "no record has the head" "$muga" audit verify --head "$kept"
 fails "and its replay finds the record" 1 "audit record $forged: .*logits" "$muga" audit replay
 restore
 fails "a session that isn't there" 3 "no session 'nosuch'" "$muga" audit replay --session nosuch

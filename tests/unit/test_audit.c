@@ -152,10 +152,33 @@ static void every_change_is_found(void **state) {
         {"UPDATE audit_head SET n = 11", 12, "does not match its head"},
         {"UPDATE audit_head SET hash = zeroblob(32)", 13, "does not match its head"},
         {"UPDATE calls SET state = 'finished' WHERE state = 'held'", 12,
-         "finished in the journal, held in the audit chain"},
+         "state is \"finished\" in the tables, \"held\" in the audit chain"},
         {"INSERT INTO calls SELECT 'c-new', session, 99, tool, tool_digest, policy_digest, arguments, 'finished',"
          " 1, NULL, NULL, 0, 0, 0 FROM calls LIMIT 1",
          12, "absent in the audit chain"},
+        {"UPDATE calls SET arguments = '{\"order_id\":\"A10002\"}' WHERE n = 1", 12,
+         "arguments.order_id is \"A10002\" in the"},
+        {"UPDATE calls SET arguments = '{' WHERE n = 1", 12, "arguments is \"{\" in the tables"},
+        {"UPDATE calls SET result = NULL WHERE n = 1", 12, "result is null in the tables"},
+        {"UPDATE calls SET reason = 'because' WHERE n = 1", 12, "reason is \"because\" in the tables"},
+        {"UPDATE calls SET attempt = 7 WHERE n = 1", 12, "attempt is 7 in the tables, 1 in"},
+        {"UPDATE calls SET n = 3 WHERE n = 1", 12, ".n is 3 in the tables, 1 in"},
+        {"UPDATE calls SET tool_digest = zeroblob(32) WHERE n = 1", 12, "definition is"},
+        {"DELETE FROM calls WHERE n = 1", 12, "is absent in the tables"},
+        {"UPDATE history SET content = 'Order A10002 please' WHERE n = 1", 12, "history[1].content is"},
+        {"UPDATE history SET role = 'assistant' WHERE n = 1", 12, "history[1].role is"},
+        {"UPDATE history SET call = NULL WHERE n = 2", 12, "history[2].call is null in the tables"},
+        {"DELETE FROM history WHERE n = 3", 12, "history[3] is absent in the tables"},
+        {"UPDATE sessions SET session_values = '{\"customer\":2}'", 12, "values.customer is 2 in the tables"},
+        {"UPDATE sessions SET ended_ms = NULL, outcome = NULL", 12, "outcome is null in the tables"},
+        {"UPDATE sessions SET data_dir = '/elsewhere'", 12, "data_dir is \"/elsewhere\" in the tables"},
+        {"DELETE FROM sessions", 12, "absent in the tables"},
+        {"UPDATE approvals SET state = 'approved', approver = 'me'", 12, "state is \"approved\" in the tables"},
+        {"UPDATE approvals SET expires_ms = expires_ms + 1", 12, "expires_ms is"},
+        {"UPDATE approvals SET binding = zeroblob(32)", 12, "binding is \"0000"},
+        {"UPDATE approvals SET attempt = 2", 12, "attempt is 2 in the tables"},
+        {"UPDATE approvals SET id = 'aaaa-aaaa'", 12, "is absent in the tables"},
+        {"DELETE FROM approvals", 12, "is absent in the tables"},
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
         agent_fixture f;
@@ -278,6 +301,27 @@ static void an_erased_session_verifies_and_says_erased(void **state) {
     fixture_close(&f);
 }
 
+/* A tail that was cut off with its head corrected verifies; the head that someone kept does not let it pass. */
+static void a_head_kept_elsewhere_tells_of_a_cut(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    fill(&f, "kept");
+    audit_report before = verify_ok(&f);
+    char none[SHA256_HEX];
+    memset(none, '0', sizeof none - 1);
+    none[sizeof none - 1] = '\0';
+    assert_ok(audit_check_head(f.store, before.head, &err), &err);
+    assert_ok(audit_check_head(f.store, none, &err), &err);
+    assert_status(audit_check_head(f.store, "12ab", &err), MUGA_E_USAGE, &err, "64 hexadecimal digits");
+    fixture_sql(f.store_path, UNLOCK "DELETE FROM audit_payload WHERE n = 12; DELETE FROM audit WHERE n = 12; UPDATE"
+                                     " audit_head SET n = 11, hash = (SELECT hash FROM audit WHERE n = 11);"
+                                     " UPDATE sessions SET ended_ms = NULL, outcome = NULL");
+    verify_ok(&f);
+    assert_status(audit_check_head(f.store, before.head, &err), MUGA_E_NEGATIVE, &err, "cut off");
+    fixture_close(&f);
+}
+
 static void callers_write_only_their_kinds(void **state) {
     (void)state;
     agent_fixture f;
@@ -314,6 +358,7 @@ int main(void) {
         cmocka_unit_test(a_record_moved_with_its_hash_recomputed_is_found),
         cmocka_unit_test(replay_gets_each_evidence_once),
         cmocka_unit_test(an_erased_session_verifies_and_says_erased),
+        cmocka_unit_test(a_head_kept_elsewhere_tells_of_a_cut),
         cmocka_unit_test(callers_write_only_their_kinds),
         cmocka_unit_test(an_empty_store_is_whole),
     };

@@ -67,6 +67,11 @@ static void what_is_not_ours_is_refused(void **state) {
     store_close(open_ok(path));
     fixture_sql(path, "PRAGMA user_version = 9999");
     open_refused(path, NULL, MUGA_E_ENV, "newer muga (schema 9999");
+    fixture_sql(path, "PRAGMA user_version = 0");
+    open_refused(path, NULL, MUGA_E_ENV, "damaged (schema 0 with");
+    fixture_sql(path, "PRAGMA user_version = -1");
+    open_refused(path, NULL, MUGA_E_ENV, "damaged (schema -1 with");
+    assert_int_equal(pragma(path, "user_version"), -1); /* and was not stamped */
     snprintf(path, sizeof path, "%s", scratch_path("text.db"));
     int fd = open(path, O_CREAT | O_WRONLY, 0600);
     assert_int_equal(write(fd, "This is no database at all, only a long enough text.\n", 53), 53);
