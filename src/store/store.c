@@ -132,46 +132,46 @@ static muga_status set_wal(store *s, int64_t busy_ms, muga_error *err) {
     return store_fail(s, rc, err);
 }
 
-static muga_status check_owner(store *s, int64_t version, muga_error *err) {
+/* Inside a transaction, so that version and tables are of one moment. */
+static muga_status check_owner(store *s, int64_t *version, muga_error *err) {
     int64_t id, n_tables;
     muga_status st = read_int(s, "PRAGMA application_id", &id, err);
-    if (st == MUGA_OK) {
-        st = read_int(s, "SELECT count(*) FROM sqlite_schema", &n_tables, err);
-    }
+    st = st == MUGA_OK ? read_int(s, "PRAGMA user_version", version, err) : st;
+    st = st == MUGA_OK ? read_int(s, "SELECT count(*) FROM sqlite_schema", &n_tables, err) : st;
     if (st == MUGA_OK && id != STORE_APPLICATION_ID && (id != 0 || n_tables > 0)) {
         st = error_set(err, MUGA_E_ENV, "%s: a database of another program; name another place for muga's", s->path);
     }
     /* a version that its tables belie: running migrations would fail half-way, or stamp what was never made */
-    if (st == MUGA_OK && (version < 0 || (version == 0) != (n_tables == 0))) {
+    if (st == MUGA_OK && (*version < 0 || (*version == 0) != (n_tables == 0))) {
         return error_set(err, MUGA_E_ENV,
                          "%s: damaged (schema %lld with %lld tables); restore a copy, or move it away to begin anew",
-                         s->path, (long long)version, (long long)n_tables);
+                         s->path, (long long)*version, (long long)n_tables);
     }
-    if (st == MUGA_OK && version > (int64_t)store_n_migrations) {
+    if (st == MUGA_OK && *version > (int64_t)store_n_migrations) {
         st = error_set(err, MUGA_E_ENV, "%s: written by a newer muga (schema %lld, this one knows %zu); update muga",
-                       s->path, (long long)version, store_n_migrations);
+                       s->path, (long long)*version, store_n_migrations);
+    }
+    return st;
+}
+
+/* Says whether this is a database at all, and ours, before anything is written. */
+static muga_status look_first(store *s, int64_t *version, muga_error *err) {
+    muga_status st = store_begin_read(s, err);
+    if (st == MUGA_OK) {
+        st = check_owner(s, version, err);
+        store_end(s, &st, err);
     }
     return st;
 }
 
 /* All steps in one transaction; the version is read again inside it, since another process may have been first. */
 static muga_status migrate(store *s, muga_error *err) {
-    int64_t version;
-    muga_status st = read_int(s, "PRAGMA user_version", &version, err);
-    if (st == MUGA_OK) {
-        st = check_owner(s, version, err);
-    }
-    if (st != MUGA_OK || version == (int64_t)store_n_migrations) {
-        return st;
-    }
-    st = store_begin(s, err);
+    int64_t version = 0;
+    muga_status st = store_begin(s, err);
     if (st != MUGA_OK) {
         return st;
     }
-    st = read_int(s, "PRAGMA user_version", &version, err);
-    if (st == MUGA_OK) {
-        st = check_owner(s, version, err);
-    }
+    st = check_owner(s, &version, err);
     for (size_t i = (size_t)version; st == MUGA_OK && i < store_n_migrations; i++) {
         st = run_script(s, store_migrations[i], err);
     }
@@ -194,18 +194,15 @@ static muga_status configure(store *s, int64_t busy_ms, muga_error *err) {
     if (sqlite3_db_readonly(s->db, "main") == 1) {
         return store_fail(s, SQLITE_READONLY, err);
     }
-    int64_t version; /* the first read: says whether this is a database at all */
-    muga_status st = read_int(s, "PRAGMA user_version", &version, err);
-    if (st == MUGA_OK) {
-        st = check_owner(s, version, err); /* before anything is written */
-    }
+    int64_t version = 0;
+    muga_status st = look_first(s, &version, err);
     if (st == MUGA_OK) {
         st = set_wal(s, busy_ms, err);
     }
     if (st == MUGA_OK) {
         st = run_script(s, "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON", err);
     }
-    return st == MUGA_OK ? migrate(s, err) : st;
+    return st == MUGA_OK && version < (int64_t)store_n_migrations ? migrate(s, err) : st;
 }
 
 /* A new file is for its owner alone, and SQLite gives its log the same rights. Only where there is none: closing a
