@@ -40,4 +40,4 @@ format:
 	@scripts/check-format --fix
 
 clean:
-	rm -rf build build-debug build-asan build-tsan build-aarch64
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-aarch64

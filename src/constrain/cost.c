@@ -82,7 +82,7 @@ static void weigh(settle *s, const incoming *in, uint32_t to, const bool *usable
     } else {
         const production *r = &s->g->rules[e->rule];
         if (s->settled[e->to] && s->settled[r->start])
-            offer(s, in->from, cost_add(cost_times(s->c->node[r->start], e->min), behind),
+            offer(s, in->from, cost_add(cost_add(cost_times(s->c->node[r->start], e->min), behind), e->extra),
                   MAX(s->calls[e->to], s->c->calls[e->rule]), MAX(s->containers[e->to], s->c->containers[e->rule]));
     }
 }

@@ -427,3 +427,44 @@ out:
     free(waiting);
     return known;
 }
+
+/* How many texts of each length lead to a state, up to n of them. */
+muga_status dfa_shortest_words(const dfa *a, uint32_t n, uint64_t *work, uint32_t *out, muga_error *err) {
+    uint32_t raw[256] = {0}, found = 0;
+    uint64_t *here = mem_alloc_array(a->n_states, sizeof *here), *next = mem_alloc_array(a->n_states, sizeof *next);
+    muga_status st = here && next ? MUGA_OK : error_nomem(err, "an automaton");
+    for (uint32_t c = 0x20; c < 256; c++)
+        raw[a->class_of[c]] += c != '"' && c != '\\';
+    if (st == MUGA_OK && a->start != DFA_DEAD)
+        here[a->start] = 1;
+    for (uint32_t length = 0; st == MUGA_OK && length <= DFA_WORD_BYTES && found < n; length++) {
+        if (*work < (uint64_t)a->n_states * a->n_classes) {
+            st = too_large(err);
+            break;
+        }
+        *work -= (uint64_t)a->n_states * a->n_classes;
+        memset(next, 0, a->n_states * sizeof *next);
+        bool any = false;
+        for (uint32_t i = 0; i < a->n_states; i++) {
+            for (uint64_t k = a->accept[i] ? here[i] : 0; k > 0 && found < n; k--)
+                out[found++] = length;
+            for (uint32_t k = 0; k < a->n_classes && here[i]; k++) {
+                uint32_t to = a->next[(size_t)i * a->n_classes + k];
+                if (to == DFA_DEAD || !raw[k])
+                    continue;
+                next[to] = MIN(next[to] + here[i] * raw[k], (uint64_t)n);
+                any = true;
+            }
+        }
+        uint64_t *was = here;
+        here = next;
+        next = was;
+        if (!any)
+            break;
+    }
+    while (st == MUGA_OK && found < n)
+        out[found++] = UINT32_MAX;
+    free(here);
+    free(next);
+    return st;
+}

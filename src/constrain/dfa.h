@@ -60,6 +60,11 @@ MUGA_MUST_USE muga_status dfa_limit_length(const dfa *a, uint64_t lo, uint64_t h
  * false: nothing matches, or an allocation failed (then *shortest is 0 and *longest UINT64_MAX). */
 bool dfa_lengths(const dfa *a, uint64_t *shortest, uint64_t *longest);
 
+/* out[i]: bytes of the (i+1)th shortest text, i < n, counting only texts that JSON writes as they are and of at most
+ * DFA_WORD_BYTES; UINT32_MAX where there are not so many. */
+#define DFA_WORD_BYTES 256u
+MUGA_MUST_USE muga_status dfa_shortest_words(const dfa *a, uint32_t n, uint64_t *work, uint32_t *out, muga_error *err);
+
 /* For the builders: drop the states from which nothing is accepted. */
 MUGA_MUST_USE muga_status dfa_prune(dfa *d, muga_error *err);
 #define DFA_MAX_STATES 50000u

@@ -52,8 +52,7 @@ typedef struct front {
     goal *goals;
     uint32_t n_goals, cap_goals, *table, n_table;
     uint64_t work;
-    bool limited_keys; /* and those are not simply all other keys: they could run out */
-    bool open_keys;    /* some object takes keys that no schema lists */
+    bool open_keys; /* some object takes keys that no schema lists */
     uint32_t string_rule, character_rule, number_rule, space_rule, any_key_rule;
     json_t *synthetic; /* array that owns schemas made here */
     struct negation {

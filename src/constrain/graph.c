@@ -42,7 +42,7 @@ uint32_t graph_rule(graph *g) {
     if (broken(g) || !reserve(g, &p, g->n_rules, &g->cap_rules, GRAPH_MAX_RULES, sizeof *g->rules))
         return 0;
     g->rules = p;
-    g->rules[g->n_rules] = (production){start, end, false};
+    g->rules[g->n_rules] = (production){.start = start, .end = end};
     return g->n_rules++;
 }
 
@@ -69,6 +69,18 @@ void graph_call(graph *g, uint32_t from, uint32_t callee, uint32_t min, uint32_t
         graph_empty(g, from, to);
     else if (min <= max)
         add_edge(g, from, (edge){.kind = EDGE_CALL, .to = to, .rule = callee, .min = min, .max = max});
+}
+
+void graph_call_at(graph *g, uint32_t from, uint32_t callee, uint32_t extra, uint32_t to) {
+    add_edge(g, from, (edge){.kind = EDGE_CALL, .to = to, .rule = callee, .min = 1, .max = 1, .extra = extra});
+}
+
+void graph_bytewise(graph *g, uint32_t from) {
+    void *p = g->bytewise;
+    if (broken(g) || !reserve(g, &p, g->n_bytewise, &g->cap_bytewise, GRAPH_MAX_NODES, sizeof *g->bytewise))
+        return;
+    g->bytewise = p;
+    g->bytewise[g->n_bytewise++] = (struct interval){from, g->n_nodes};
 }
 
 uint32_t graph_literal(graph *g, uint32_t from, const char *p, size_t n) {
@@ -196,7 +208,7 @@ static uint32_t escape_target(const uint32_t at[N_ESCAPED], uint32_t c) {
     return c < 32 ? at[c] : c == '"' ? at[32] : at[33];
 }
 
-static uint32_t escape_tree(graph *g, const uint32_t at[N_ESCAPED], uint32_t base) {
+static uint32_t escape_tree(graph *g, const uint32_t at[N_ESCAPED], bool upper, uint32_t base) {
     uint32_t root = graph_node(g), tens[2] = {NO_EDGE, NO_EDGE};
     for (size_t i = 0; i < ARRAY_LEN(short_escapes); i++) {
         uint32_t to = escape_target(at, short_escapes[i].byte);
@@ -216,13 +228,13 @@ static uint32_t escape_tree(graph *g, const uint32_t at[N_ESCAPED], uint32_t bas
         uint32_t low = c & 15;
         uint8_t digit = (uint8_t)(low < 10 ? '0' + low : 'a' + low - 10);
         graph_bytes(g, tens[c >> 4], digit, digit, base + at[c]);
-        if (low >= 10)
+        if (low >= 10 && upper)
             graph_bytes(g, tens[c >> 4], (uint8_t)(digit - 32), (uint8_t)(digit - 32), base + at[c]);
     }
     return root;
 }
 
-void graph_json_dfa(graph *g, uint32_t from, const dfa *d, uint32_t to) {
+void graph_json_dfa(graph *g, uint32_t from, const dfa *d, bool for_key, uint32_t to) {
     uint32_t base = dfa_nodes(g, from, d, to);
     uint32_t last[N_ESCAPED], last_root = NO_EDGE;
     memset(last, 0xFF, sizeof last);
@@ -238,7 +250,7 @@ void graph_json_dfa(graph *g, uint32_t from, const dfa *d, uint32_t to) {
         if (!any)
             continue;
         if (last_root == NO_EDGE || memcmp(at, last, sizeof at) != 0) {
-            last_root = escape_tree(g, at, base);
+            last_root = escape_tree(g, at, !for_key, base);
             memcpy(last, at, sizeof at);
         }
         graph_bytes(g, base + i, '\\', '\\', last_root);
@@ -253,7 +265,7 @@ void graph_json_character(graph *g, uint32_t from, uint32_t to) {
         cp_set s = {.r = &one, .n = 1, .cap = 1};
         graph_code_points(g, from, &s, to);
     }
-    graph_bytes(g, from, '\\', '\\', escape_tree(g, at, to));
+    graph_bytes(g, from, '\\', '\\', escape_tree(g, at, true, to));
 }
 
 /* ---- finishing ---- */
@@ -346,5 +358,6 @@ void graph_release(graph *g) {
     free(g->edges);
     free(g->rules);
     free(g->rule_of_end);
+    free(g->bytewise);
     memset(g, 0, sizeof *g);
 }

@@ -20,12 +20,14 @@ typedef struct edge {
     uint8_t kind, lo, hi;
     uint32_t to;
     uint32_t rule, min, max; /* EDGE_CALL */
+    uint32_t extra;          /* EDGE_CALL: cost beyond its rule's, where the way to the end leads through it */
     uint32_t next;           /* while building: next edge of the node */
 } edge;
 
 typedef struct production {
     uint32_t start, end;
     bool container; /* an array or object: counts against the depth of the value */
+    bool open;      /* an object that may have keys which nobody lists */
 } production;
 
 #define GRAPH_MAX_NODES 600000u
@@ -40,8 +42,12 @@ typedef struct graph {
     edge *edges;
     production *rules;
     uint32_t n_nodes, cap_nodes, n_edges, cap_edges, n_rules, cap_rules;
-    uint32_t *rule_of_end;               /* [n_nodes] rule + 1 at the end node of a rule, else 0; once finished */
-    uint32_t root;                       /* rule */
+    uint32_t *rule_of_end; /* [n_nodes] rule + 1 at the end node of a rule, else 0; once finished */
+    uint32_t root;         /* rule */
+    struct interval {
+        uint32_t lo, hi; /* nodes [lo, hi) */
+    } * bytewise; /* where completions are counted in single bytes: keys that must differ from others (fresh.c) */
+    uint32_t n_bytewise, cap_bytewise;
     uint8_t class_of[256], byte_of[256]; /* bytes that no edge tells apart; one byte of each class */
     uint32_t n_classes;
     bool nomem, too_large;
@@ -52,14 +58,17 @@ uint32_t graph_rule(graph *g); /* with fresh start and end */
 void graph_bytes(graph *g, uint32_t from, uint8_t lo, uint8_t hi, uint32_t to);
 void graph_empty(graph *g, uint32_t from, uint32_t to);
 void graph_call(graph *g, uint32_t from, uint32_t rule, uint32_t min, uint32_t max, uint32_t to);
+/* One call that isn't always as cheap as its rule: `extra` is the difference; COST_INF: nothing may rely on it. */
+void graph_call_at(graph *g, uint32_t from, uint32_t rule, uint32_t extra, uint32_t to);
+void graph_bytewise(graph *g, uint32_t from);                             /* the nodes made since n_nodes was `from` */
 uint32_t graph_literal(graph *g, uint32_t from, const char *p, size_t n); /* the node behind the text */
 /* from --any of the words--> to, as a trie; words are sorted in place. */
 void graph_words(graph *g, uint32_t from, span *words, size_t n, uint32_t to);
 void graph_code_points(graph *g, uint32_t from, const cp_set *set, uint32_t to);
 void graph_dfa(graph *g, uint32_t from, const dfa *d, uint32_t to); /* its texts as they are */
 /* Its texts as the inside of a JSON string: characters raw where JSON allows it, else their short escapes, else
- * \u00xx in either case. No quotes. */
-void graph_json_dfa(graph *g, uint32_t from, const dfa *d, uint32_t to);
+ * \u00xx (for_key: in lower case, else in either). No quotes. */
+void graph_json_dfa(graph *g, uint32_t from, const dfa *d, bool for_key, uint32_t to);
 /* Any one character of a JSON string, spelled so. */
 void graph_json_character(graph *g, uint32_t from, uint32_t to);
 muga_status graph_status(const graph *g, muga_error *err);

@@ -21,12 +21,11 @@ struct constrain_trie {
     uint32_t *ids;
     uint32_t n_nodes, n_tokens, n_words, max_depth; /* n_words: 64-bit words of a mask */
     bool single[256];                               /* the byte is a piece of its own */
-    struct quoted {
+    struct structural {
         uint32_t id, at, n; /* bytes[at, at + n) */
-        uint32_t n_quotes;
-    } * quoted; /* pieces with a quotation mark: only they can finish a key */
+    } * structural;         /* pieces with a quotation mark or comma: only they finish a key, or ask for one */
     char *bytes;
-    uint32_t n_quoted;
+    uint32_t n_structural;
     uint64_t serial; /* hash of the pieces: which vocabulary this is */
 };
 
@@ -46,6 +45,7 @@ struct constrain_trie {
 typedef struct frame {
     uint32_t edge, count, parent; /* the call edge, and which iteration of it runs (1-based, no larger than needed) */
     uint16_t calls, containers;   /* depth */
+    bool open;                    /* the innermost array or object is an object with open keys */
     uint32_t rest;                /* cost from the end of this iteration to the end of the text */
 } frame;
 
@@ -88,8 +88,7 @@ struct constrain_grammar {
     bool *has_bytes; /* [n_nodes] a byte edge leaves it */
     pthread_mutex_t lock;
     bool has_lock;
-    bool limited_keys; /* and such keys could run out (patternProperties, propertyNames) */
-    bool open_keys;    /* objects may have keys that the grammar doesn't list */
+    bool open_keys; /* objects may have keys that the grammar doesn't list */
     run_tables run;
     cost tokens;     /* costs for the vocabulary `serial` */
     uint64_t serial; /* 0: none bound, `bytes` counts */
@@ -117,6 +116,9 @@ const cost *run_cost(const constrain_grammar *g);
 MUGA_MUST_USE muga_status run_step(constrain_grammar *g, uint32_t set, uint8_t byte, uint32_t *out, muga_error *err);
 /* Rebuild the tables when they are large, or always with `force`. Caller holds the lock. */
 MUGA_MUST_USE muga_status run_collect(constrain_grammar *g, bool force, muga_error *err);
+/* fresh.c: what it takes at most to complete the text that stands at `set`, where a key that the text is in, or must
+ * come to, is to be none of those that its object has. COST_INF: it can't be done. Caller holds the lock. */
+MUGA_MUST_USE muga_status fresh_cost(constrain_grammar *g, uint32_t set, const keys *k, uint32_t *out, muga_error *err);
 MUGA_MUST_USE muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error *err);
 
 #endif

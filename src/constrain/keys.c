@@ -1,11 +1,11 @@
 /* Keys seen. Owns: the list, as a stack that shrinks when an object closes. Refuses nothing; says when a key repeats.
- * Idea: the grammar already guarantees JSON, so a handful of modes follow the text. Keys are compared as written:
- * a character has one spelling in our output but for the case of \u00xx, which is folded. */
+ * Idea: the grammar already guarantees JSON, so a handful of modes follow the text. Keys are compared as written: in a
+ * key a character has one spelling in our output. */
 #include "constrain/keys.h"
 
 #include "base/mem.h"
 
-enum { M_PLAIN, M_STRING, M_STRING_ESCAPE, M_KEY, M_KEY_ESCAPE, M_KEY_HEX };
+enum { M_PLAIN, M_STRING, M_STRING_ESCAPE, M_KEY, M_KEY_ESCAPE };
 
 void keys_release(keys *k) {
     free(k->bytes);
@@ -55,28 +55,41 @@ static uint32_t key_start(const keys *k, uint32_t i) {
     return i ? k->ends[i - 1] : 0;
 }
 
-/* Finished keys of this object that begin with (whole: are) the current one. */
-static uint32_t count_matches(const keys *k, bool whole) {
-    uint32_t from = key_start(k, k->n_keys), n = k->n_bytes - from, count = 0;
-    for (uint32_t i = k->depth ? k->level[k->depth - 1].first_key : 0; i < k->n_keys; i++) {
-        uint32_t start = key_start(k, i), length = k->ends[i] - start;
-        if ((whole ? length == n : length >= n) && (n == 0 || memcmp(k->bytes + start, k->bytes + from, n) == 0))
-            count++;
-    }
-    return count;
+static uint32_t first_key(const keys *k) {
+    return k->depth ? k->level[k->depth - 1].first_key : 0;
 }
 
 bool keys_inside(const keys *k) {
     return k->mode >= M_KEY;
 }
-bool keys_holds(const keys *k) {
-    return count_matches(k, true) > 0;
-}
 bool keys_awaited(const keys *k) {
-    return k->key_next && k->depth > 0 && k->n_keys > k->level[k->depth - 1].first_key;
+    return k->key_next && k->depth > 0 && k->n_keys > first_key(k);
 }
-uint32_t keys_margin(const keys *k) {
-    return keys_inside(k) ? count_matches(k, false) : 0;
+uint32_t keys_count(const keys *k) {
+    return k->n_keys - first_key(k);
+}
+span keys_finished(const keys *k, uint32_t i) {
+    uint32_t key = first_key(k) + i, start = key_start(k, key);
+    return span_of(k->bytes + start, k->ends[key] - start);
+}
+span keys_current(const keys *k) {
+    uint32_t start = key_start(k, k->n_keys);
+    return span_of(k->bytes + start, k->n_bytes - start);
+}
+
+static bool any_key(const keys *k, span p, bool whole) {
+    for (uint32_t i = 0; i < keys_count(k); i++) {
+        span have = keys_finished(k, i);
+        if ((whole ? have.n == p.n : have.n >= p.n) && (p.n == 0 || memcmp(have.p, p.p, p.n) == 0))
+            return true;
+    }
+    return false;
+}
+bool keys_begin_with(const keys *k, span p) {
+    return any_key(k, p, false);
+}
+bool keys_have(const keys *k, span p) {
+    return any_key(k, p, true);
 }
 
 static void open_container(keys *k, bool object) {
@@ -111,7 +124,7 @@ static void plain(keys *k, char c) {
 }
 
 static keys_verdict close_key(keys *k) {
-    bool twice = count_matches(k, true) > 0;
+    bool twice = keys_have(k, keys_current(k));
     if (!reserve(k, k->n_bytes + 1, k->n_keys + 1))
         return KEYS_NOMEM;
     k->ends[k->n_keys++] = k->n_bytes;
@@ -122,41 +135,24 @@ static keys_verdict close_key(keys *k) {
 keys_verdict keys_feed(keys *k, const char *p, size_t n) {
     for (size_t i = 0; i < n; i++) {
         char c = p[i];
-        keys_verdict v = KEYS_FINE;
         switch (k->mode) {
         case M_PLAIN: plain(k, c); continue;
         case M_STRING: k->mode = c == '"' ? M_PLAIN : c == '\\' ? M_STRING_ESCAPE : M_STRING; continue;
         case M_STRING_ESCAPE: k->mode = M_STRING; continue;
         case M_KEY:
             if (c == '"') {
-                v = close_key(k);
+                keys_verdict v = close_key(k);
                 if (v != KEYS_FINE)
                     return v;
                 continue;
             }
             k->mode = c == '\\' ? M_KEY_ESCAPE : M_KEY;
             break;
-        case M_KEY_ESCAPE:
-            k->hex = c == 'u' ? 4 : 0;
-            k->mode = k->hex ? M_KEY_HEX : M_KEY;
-            break;
-        case M_KEY_HEX:
-            c = c >= 'A' && c <= 'F' ? (char)(c + 32) : c;
-            if (--k->hex == 0)
-                k->mode = M_KEY;
-            break;
-        default: break;
+        default: k->mode = M_KEY; break; /* the letter after the backslash; hex digits follow as they are */
         }
         if (!reserve(k, k->n_bytes + 1, k->n_keys))
             return KEYS_NOMEM;
         k->bytes[k->n_bytes++] = c;
     }
     return KEYS_FINE;
-}
-
-bool keys_push(keys *k, char c) {
-    if (!reserve(k, k->n_bytes + 1, k->n_keys))
-        return false;
-    k->bytes[k->n_bytes++] = c;
-    return true;
 }

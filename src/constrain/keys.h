@@ -8,7 +8,7 @@
 #define KEYS_MAX_DEPTH 130
 
 typedef struct keys {
-    uint8_t mode, hex; /* keys.c */
+    uint8_t mode; /* keys.c */
     bool key_next;
     uint16_t depth;
     struct {
@@ -27,12 +27,16 @@ MUGA_MUST_USE bool keys_copy(keys *to, const keys *from);
 typedef enum { KEYS_FINE, KEYS_TWICE, KEYS_NOMEM } keys_verdict;
 /* The text goes on with p[0, n), which the grammar accepts. */
 MUGA_MUST_USE keys_verdict keys_feed(keys *k, const char *p, size_t n);
-/* Finished keys of the innermost object that the key being written could still become: how many characters it may
- * take at most to tell it from all of them. 0 outside a key. */
-uint32_t keys_margin(const keys *k);
-bool keys_inside(const keys *k);               /* a key is being written */
-bool keys_awaited(const keys *k);              /* a comma was written, so a key must come */
-bool keys_holds(const keys *k);                /* the key being written, as it stands, is one of the object's */
-MUGA_MUST_USE bool keys_push(keys *k, char c); /* one more byte of it; false: out of memory */
+
+bool keys_inside(const keys *k);  /* a key is being written */
+bool keys_awaited(const keys *k); /* a comma was written, so a key must come */
+/* The finished keys of the innermost object, i < keys_count, and the one being written: as written, without quotes. */
+uint32_t keys_count(const keys *k);
+span keys_finished(const keys *k, uint32_t i);
+span keys_current(const keys *k);
+/* Some finished key of the innermost object begins with p. */
+bool keys_begin_with(const keys *k, span p);
+/* Some finished key of the innermost object is p. */
+bool keys_have(const keys *k, span p);
 
 #endif

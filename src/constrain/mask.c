@@ -29,28 +29,25 @@ static int piece_order(const void *x, const void *y) {
 
 #define PIECE_MAX_BYTES 4096u /* longer pieces are never admitted */
 
-static uint32_t count_quotes(const piece *x) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < x->n; i++)
-        n += x->p[i] == '"';
-    return n;
+static bool is_structural(const piece *x) {
+    return memchr(x->p, '"', x->n) || memchr(x->p, ',', x->n);
 }
 
-static muga_status fill_quoted(constrain_trie *t, const piece *v, uint32_t n, muga_error *err) {
+static muga_status fill_structural(constrain_trie *t, const piece *v, uint32_t n, muga_error *err) {
     uint32_t n_bytes = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (count_quotes(&v[i])) {
+        if (is_structural(&v[i])) {
             n_bytes += v[i].n;
-            t->n_quoted++;
+            t->n_structural++;
         }
-    t->quoted = mem_alloc_array(t->n_quoted, sizeof *t->quoted);
+    t->structural = mem_alloc_array(t->n_structural, sizeof *t->structural);
     t->bytes = mem_alloc_array(n_bytes, 1);
-    if (!t->quoted || !t->bytes)
+    if (!t->structural || !t->bytes)
         return error_nomem(err, "a vocabulary");
     uint32_t at = 0, w = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (count_quotes(&v[i])) {
-            t->quoted[w++] = (struct quoted){v[i].id, at, v[i].n, count_quotes(&v[i])};
+        if (is_structural(&v[i])) {
+            t->structural[w++] = (struct structural){v[i].id, at, v[i].n};
             memcpy(t->bytes + at, v[i].p, v[i].n);
             at += v[i].n;
         }
@@ -114,7 +111,7 @@ muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, m
         t->serial |= 1; /* 0 means none */
         st = fill_trie(t, pieces, n, n_bytes, err);
         if (st == MUGA_OK)
-            st = fill_quoted(t, pieces, n, err);
+            st = fill_structural(t, pieces, n, err);
     }
     free(pieces);
     if (st != MUGA_OK)
@@ -129,18 +126,23 @@ void constrain_trie_free(constrain_trie *t) {
         return;
     free(t->nodes);
     free(t->ids);
-    free(t->quoted);
+    free(t->structural);
     free(t->bytes);
     free(t);
 }
 
 /* ---- costs in tokens ---- */
 
-/* The one byte that leaves a node, if its only edge is that; -1 otherwise. */
-static int chain_byte(const graph *g, uint32_t node, uint32_t *to) {
+/* The node behind edges that need no byte, as long as nothing else leaves. */
+static uint32_t skip_empty(const graph *g, uint32_t node) {
     while (g->first[node + 1] - g->first[node] == 1 && !g->rule_of_end[node] &&
            g->edges[g->first[node]].kind == EDGE_EMPTY && g->edges[g->first[node]].to != node)
         node = g->edges[g->first[node]].to;
+    return node;
+}
+
+/* The one byte that leaves a node, if its only edge is that; -1 otherwise. */
+static int chain_byte(const graph *g, uint32_t node, uint32_t *to) {
     if (g->first[node + 1] - g->first[node] != 1 || g->rule_of_end[node])
         return -1;
     const edge *e = &g->edges[g->first[node]];
@@ -155,10 +157,13 @@ typedef struct cuts {
 #define MAX_SHORTCUTS ((size_t)4 << 20)
 
 /* The pieces of two bytes and more that lie along the chain from `node`. */
-static bool add_shortcuts(const graph *g, const constrain_trie *t, uint32_t node, cuts *c) {
+static bool add_shortcuts(const graph *g, const constrain_trie *t, uint32_t node, const bool *bytewise, cuts *c) {
     uint32_t at = node, to = 0, i = 0, end = t->n_nodes;
-    int byte;
-    for (uint32_t depth = 0; (byte = chain_byte(g, at, &to)) >= 0; depth++) {
+    for (uint32_t depth = 0;; depth++) {
+        at = skip_empty(g, at);
+        int byte = bytewise[at] ? -1 : chain_byte(g, at, &to);
+        if (byte < 0)
+            break;
         while (i < end && t->nodes[i].byte != byte)
             i = t->nodes[i].after;
         if (i >= end)
@@ -184,13 +189,17 @@ static bool add_shortcuts(const graph *g, const constrain_trie *t, uint32_t node
 muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error *err) {
     if (g->serial == t->serial)
         return MUGA_OK;
+    const graph *x = &g->graph;
     cuts c = {0};
     cost fresh = {0};
-    uint32_t to;
-    muga_status st = MUGA_OK;
-    for (uint32_t i = 0; i < g->graph.n_nodes && st == MUGA_OK; i++)
-        if (chain_byte(&g->graph, i, &to) >= 0 && !add_shortcuts(&g->graph, t, i, &c))
+    bool *bytewise = mem_alloc_array(x->n_nodes, sizeof *bytewise);
+    muga_status st = bytewise ? MUGA_OK : error_nomem(err, "a constraint");
+    for (uint32_t i = 0; i < x->n_bytewise && bytewise; i++)
+        memset(bytewise + x->bytewise[i].lo, true, x->bytewise[i].hi - x->bytewise[i].lo);
+    for (uint32_t i = 0; i < x->n_nodes && st == MUGA_OK; i++)
+        if (!add_shortcuts(x, t, i, bytewise, &c))
             st = error_nomem(err, "a constraint");
+    free(bytewise);
     if (st == MUGA_OK)
         st = cost_compute(&g->graph, t->single, c.v, c.n, &fresh, err);
     free(c.v);
@@ -213,94 +222,18 @@ muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error 
 
 /* ---- masks ---- */
 
-/* One walk's memory: the sets and bytes on the way down. [max_depth + 1] each */
-typedef struct way {
-    uint32_t *sets;
-    char *bytes;
-} way;
-
-#define FINISH_MAX_DEPTH 64
-#define FINISH_MAX_STEPS 20000u
-
-/* Can the key that `k` is in (or that must come next) still become one that the object doesn't have? Depth first, the
- * closing mark before any longer key; with n keys used, the n+1st that is met is free. `k` is left as it was. */
-static muga_status can_finish(constrain_grammar *g, uint32_t set, keys *k, bool *yes, muga_error *err) {
-    struct {
-        uint32_t set;
-        int byte; /* next to try */
-    } path[FINISH_MAX_DEPTH];
-    uint32_t n_bytes = k->n_bytes, depth = 0, steps = 0;
-    uint8_t mode = k->mode, hex = k->hex;
-    bool next = k->key_next;
-    muga_status st = MUGA_OK;
-    *yes = false;
-    if (!keys_inside(k)) {
-        st = run_step(g, set, '"', &set, err);
-        if (st != MUGA_OK || set == SET_DEAD)
-            return st;
-        st = keys_feed(k, "\"", 1) == KEYS_NOMEM ? error_nomem(err, "a mask") : MUGA_OK;
-    }
-    path[0].set = set;
-    path[0].byte = -1;
-    uint32_t base = k->n_bytes;
-    while (st == MUGA_OK && !*yes && steps++ < FINISH_MAX_STEPS) {
-        uint32_t to = SET_DEAD;
-        int byte = path[depth].byte++;
-        if (byte > 255) {
-            if (depth-- == 0)
-                break;
-            continue;
-        }
-        if (byte == '"')
-            continue;
-        st = run_step(g, path[depth].set, byte < 0 ? '"' : (uint8_t)byte, &to, err);
-        if (st != MUGA_OK || to == SET_DEAD)
-            continue;
-        k->n_bytes = base + depth;
-        if (byte < 0) {
-            k->mode = mode; /* escapes apart, what counts is the bytes */
-            *yes = !keys_holds(k);
-        } else if (depth + 1 < FINISH_MAX_DEPTH) {
-            if (!keys_push(k, (char)byte))
-                st = error_nomem(err, "a mask");
-            path[++depth].set = to;
-            path[depth].byte = -1;
-        }
-    }
-    k->n_bytes = n_bytes;
-    k->mode = mode;
-    k->hex = hex;
-    k->key_next = next;
-    return st;
-}
-
-/* The token spelt by way->bytes[0, n) leads to set `to` of cost c: may it come, with the keys so far in mind? */
-static muga_status admit(constrain_state *s, const way *w, uint32_t n, uint32_t to, uint32_t budget, bool *yes,
-                         muga_error *err) {
-    keys *k = &s->scratch;
-    uint32_t c = s->grammar->run.sets[to].cost;
-    keys_verdict v = keys_copy(k, &s->keys) ? keys_feed(k, w->bytes, n) : KEYS_NOMEM;
-    uint32_t margin = keys_margin(k);
-    *yes = v == KEYS_FINE && cost_add(c, margin) <= budget;
-    if (v == KEYS_NOMEM)
-        return error_nomem(err, "a mask");
-    if (*yes && s->grammar->limited_keys && (margin > 0 || keys_awaited(k)))
-        return can_finish(s->grammar, to, k, yes, err);
-    return MUGA_OK;
-}
-
 /* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
- * cost. keyed: the state's keys count against the budget too. */
-static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t budget, bool keyed, way *w,
-                        uint64_t *mask, uint32_t *dearest, muga_error *err) {
+ * cost. sets: [max_depth + 1], the sets on the way down. */
+static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t budget, uint32_t *sets, uint64_t *mask,
+                        uint32_t *dearest, muga_error *err) {
     constrain_grammar *g = s->grammar;
-    w->sets[0] = s->set;
+    sets[0] = s->set;
     *dearest = 0;
     memset(mask, 0, t->n_words * sizeof *mask);
     const uint8_t *class_of = g->graph.class_of;
     for (uint32_t i = 0; i < t->n_nodes;) {
         const trie_node *x = &t->nodes[i];
-        uint32_t from = w->sets[x->depth - 1], to;
+        uint32_t from = sets[x->depth - 1], to;
         const uint32_t *row = g->run.sets[from].row;
         uint32_t known = row ? row[class_of[x->byte]] : 0;
         if (known == 1) {
@@ -317,20 +250,11 @@ static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t bu
                 continue;
             }
         }
-        w->sets[x->depth] = to;
-        w->bytes[x->depth - 1] = (char)x->byte;
+        sets[x->depth] = to;
         i++;
         uint32_t c = g->run.sets[to].cost;
         if (!x->n_tokens || c >= COST_INF || c > budget)
             continue;
-        if (keyed) {
-            bool yes;
-            muga_status st = admit(s, w, x->depth, to, budget, &yes, err);
-            if (st != MUGA_OK)
-                return st;
-            if (!yes)
-                continue;
-        }
         *dearest = MAX(*dearest, c);
         for (uint32_t k = 0; k < x->n_tokens; k++) {
             uint32_t id = t->ids[x->tokens + k];
@@ -348,15 +272,15 @@ static bool any_bit(const uint64_t *mask, uint32_t n_words) {
 }
 
 /* The mask of the set, kept with it. */
-static muga_status set_mask(constrain_state *s, const constrain_trie *t, way *w, uint64_t *mask, uint32_t *dearest,
-                            muga_error *err) {
+static muga_status set_mask(constrain_state *s, const constrain_trie *t, uint32_t *sets, uint64_t *mask,
+                            uint32_t *dearest, muga_error *err) {
     constrain_grammar *g = s->grammar;
     if (g->run.sets[s->set].mask) {
         memcpy(mask, g->run.sets[s->set].mask, t->n_words * sizeof *mask);
         *dearest = g->run.sets[s->set].mask_cost;
         return MUGA_OK;
     }
-    muga_status st = walk(s, t, COST_INF, false, w, mask, dearest, err);
+    muga_status st = walk(s, t, COST_INF, sets, mask, dearest, err);
     uint64_t *kept = st == MUGA_OK ? arena_alloc(&g->run.rows, t->n_words * sizeof *kept) : NULL;
     if (kept) { /* not kept for want of room: computed again next time */
         memcpy(kept, mask, t->n_words * sizeof *kept);
@@ -366,41 +290,82 @@ static muga_status set_mask(constrain_state *s, const constrain_trie *t, way *w,
     return st;
 }
 
-/* Takes out the tokens that would finish a key for the second time. Outside a key that takes both of its marks. */
-static muga_status drop_repeated_keys(constrain_state *s, const constrain_trie *t, uint64_t *mask, muga_error *err) {
-    uint32_t least = keys_inside(&s->keys) ? 1 : 2;
-    if (least == 1 && keys_margin(&s->keys) == 0)
-        least = 2; /* no finished key begins like this one */
-    for (uint32_t i = 0; i < t->n_quoted; i++) {
-        const struct quoted *q = &t->quoted[i];
-        if (q->n_quotes < least || !(mask[q->id / 64] >> q->id % 64 & 1))
-            continue;
-        keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, t->bytes + q->at, q->n) : KEYS_NOMEM;
-        if (v == KEYS_NOMEM)
-            return error_nomem(err, "a mask");
-        if (v == KEYS_TWICE)
-            mask[q->id / 64] &= ~((uint64_t)1 << q->id % 64);
+/* ---- masks where keys are open ---- */
+
+static void drop(uint64_t *mask, uint32_t id) {
+    mask[id / 64] &= ~((uint64_t)1 << id % 64);
+}
+
+/* The token spelt p leads the keys in s->scratch, and the text from the state's set, to where it must still be possible
+ * to finish for at most `budget` with keys that the object doesn't have. */
+static muga_status may_come(constrain_state *s, span p, uint32_t budget, bool *yes, muga_error *err) {
+    keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, p.p, p.n) : KEYS_NOMEM;
+    uint32_t set = s->set, needed = 0;
+    muga_status st = v == KEYS_NOMEM ? error_nomem(err, "a mask") : MUGA_OK;
+    *yes = v == KEYS_FINE;
+    if (st != MUGA_OK || !*yes || !(keys_inside(&s->scratch) || keys_awaited(&s->scratch)))
+        return st;
+    for (size_t i = 0; i < p.n && st == MUGA_OK && set != SET_DEAD; i++)
+        st = run_step(s->grammar, set, (uint8_t)p.p[i], &set, err);
+    if (st == MUGA_OK)
+        st = fresh_cost(s->grammar, set, &s->scratch, &needed, err);
+    *yes = needed <= budget;
+    return st;
+}
+
+/* While a key is written: the tokens along a finished key, which lead to where only some ways are left. */
+static muga_status filter_along(constrain_state *s, const constrain_trie *t, span key, uint32_t budget, uint64_t *mask,
+                                muga_error *err) {
+    uint32_t i = 0, end = t->n_nodes;
+    for (size_t k = 0; k < key.n; k++) {
+        while (i < end && t->nodes[i].byte != (uint8_t)key.p[k])
+            i = t->nodes[i].after;
+        if (i >= end)
+            return MUGA_OK;
+        const trie_node *x = &t->nodes[i];
+        bool yes = true;
+        muga_status st = x->n_tokens ? may_come(s, span_of(key.p, k + 1), budget, &yes, err) : MUGA_OK;
+        if (st != MUGA_OK)
+            return st;
+        for (uint32_t n = 0; n < x->n_tokens && !yes; n++)
+            drop(mask, t->ids[x->tokens + n]);
+        end = x->after;
+        i++;
     }
     return MUGA_OK;
 }
 
-static muga_status mask_within(constrain_state *s, const constrain_trie *t, uint32_t budget, way *w, uint64_t *mask,
+/* Takes out the tokens that would finish a key for the second time, or could not but do so. */
+static muga_status filter_keys(constrain_state *s, const constrain_trie *t, uint32_t budget, uint64_t *mask,
                                muga_error *err) {
+    muga_status st = MUGA_OK;
+    for (uint32_t i = 0; i < t->n_structural && st == MUGA_OK; i++) {
+        const struct structural *q = &t->structural[i];
+        bool yes;
+        if (!(mask[q->id / 64] >> q->id % 64 & 1))
+            continue;
+        st = may_come(s, span_of(t->bytes + q->at, q->n), budget, &yes, err);
+        if (st == MUGA_OK && !yes)
+            drop(mask, q->id);
+    }
+    if (!keys_inside(&s->keys))
+        return st;
+    span current = keys_current(&s->keys);
+    for (uint32_t i = 0; i < keys_count(&s->keys) && st == MUGA_OK; i++) {
+        span key = keys_finished(&s->keys, i);
+        if (key.n >= current.n && memcmp(key.p, current.p, current.n) == 0)
+            st = filter_along(s, t, span_of(key.p + current.n, key.n - current.n), budget, mask, err);
+    }
+    return st;
+}
+
+static muga_status mask_within(constrain_state *s, const constrain_trie *t, uint32_t budget, uint32_t *sets,
+                               uint64_t *mask, muga_error *err) {
     uint32_t dearest;
-    const constrain_grammar *g = s->grammar;
-    if (g->limited_keys) {
-        muga_status st = walk(s, t, budget, true, w, mask, &dearest, err);
-        if (st != MUGA_OK || any_bit(mask, t->n_words) || g->run.sets[s->set].complete)
-            return st;
-    }
-    muga_status st = set_mask(s, t, w, mask, &dearest, err);
-    if (st == MUGA_OK && cost_add(dearest, g->open_keys ? s->keys.n_keys + 1 : 0) > budget) {
-        st = walk(s, t, budget, g->open_keys, w, mask, &dearest, err);
-        if (st != MUGA_OK || !g->open_keys || any_bit(mask, t->n_words) || g->run.sets[s->set].complete)
-            return st;
-        st = walk(s, t, budget, false, w, mask, &dearest, err); /* what was held back for keys is there to be used */
-    }
-    return st == MUGA_OK && g->open_keys ? drop_repeated_keys(s, t, mask, err) : st;
+    muga_status st = set_mask(s, t, sets, mask, &dearest, err);
+    if (st == MUGA_OK && dearest > budget)
+        st = walk(s, t, budget, sets, mask, &dearest, err);
+    return st == MUGA_OK && s->grammar->open_keys ? filter_keys(s, t, budget, mask, err) : st;
 }
 
 static muga_status mask_locked(constrain_state *s, const constrain_trie *t, uint32_t tokens_left, uint64_t *mask,
@@ -414,11 +379,9 @@ static muga_status mask_locked(constrain_state *s, const constrain_trie *t, uint
     *may_end = g->run.sets[s->set].complete;
     memset(mask, 0, t->n_words * sizeof *mask);
     if (tokens_left > 0 && g->run.sets[s->set].n > 0) {
-        way w = {.sets = mem_alloc_array((size_t)t->max_depth + 1, sizeof *w.sets),
-                 .bytes = mem_alloc_array((size_t)t->max_depth + 1, 1)};
-        st = w.sets && w.bytes ? mask_within(s, t, tokens_left - 1, &w, mask, err) : error_nomem(err, "a mask");
-        free(w.sets);
-        free(w.bytes);
+        uint32_t *sets = mem_alloc_array((size_t)t->max_depth + 1, sizeof *sets);
+        st = sets ? mask_within(s, t, tokens_left - 1, sets, mask, err) : error_nomem(err, "a mask");
+        free(sets);
     }
     if (st == MUGA_OK && !*may_end && !any_bit(mask, t->n_words)) {
         uint32_t need = g->run.sets[s->set].cost;
@@ -445,10 +408,11 @@ uint32_t constrain_tokens_to_close(constrain_state *s, const constrain_trie *t) 
     pthread_mutex_lock(&g->lock);
     muga_error ignored;
     uint32_t n = COST_INF;
-    if (trie_bind(g, t, &ignored) == MUGA_OK)
+    if (trie_bind(g, t, &ignored) == MUGA_OK) {
         n = g->run.sets[s->set].cost;
-    if (g->open_keys && n > 0)
-        n = cost_add(n, keys_margin(&s->keys));
+        if (g->open_keys && fresh_cost(g, s->set, &s->keys, &n, &ignored) != MUGA_OK)
+            n = COST_INF;
+    }
     pthread_mutex_unlock(&g->lock);
     return n;
 }

@@ -86,7 +86,10 @@ static muga_status frame_intern(constrain_grammar *g, run_tables *r, uint32_t e,
         r->cap_frames = cap;
         p = &r->frames[parent];
     }
-    frame f = {e, count, parent, (uint16_t)(p->calls + 1), (uint16_t)containers, 0};
+    const production *rule = &g->graph.rules[x->rule];
+    frame f = {.edge = e, .count = count, .parent = parent, .calls = (uint16_t)(p->calls + 1)};
+    f.containers = (uint16_t)containers;
+    f.open = rule->container ? rule->open : p->open;
     f.rest = frame_rest(g, r, &f);
     r->frames[r->n_frames] = f;
     r->frame_table[h & (r->n_frame_table - 1)] = r->n_frames + 1;

@@ -549,7 +549,7 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
         f.g.root = root;
         st = grammar_new(&f.g, NULL, out, &own);
         if (st == MUGA_OK)
-            (*out)->open_keys = f.open_keys, (*out)->limited_keys = f.limited_keys;
+            (*out)->open_keys = f.open_keys;
         if (st == MUGA_E_INPUT && f.grounding.status != MUGA_OK) {
             own = f.grounding;
             st = own.status;

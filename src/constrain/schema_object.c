@@ -37,7 +37,12 @@ typedef struct object {
     json_t *owned;  /* names that came out of propertyNames */
     bool closed;    /* propertyNames lists all keys there are */
     uint32_t other; /* rule of one other member; NO_RULE: none allowed */
-    uint32_t *p;    /* [(n_props + 1) * (top + 1)] */
+    struct {
+        uint32_t rule;   /* of one other member of the class */
+        uint32_t *bytes; /* [min] of the (c+1)th shortest of its keys; UINT32_MAX: it has not so many */
+    } by_class[MAX_KEY_CLASSES];
+    uint32_t n_classes; /* of by_class; 0 where minProperties asks for no other members */
+    uint32_t *p;        /* [(n_props + 1) * (top + 1)] */
 } object;
 
 static muga_status refuse_unenforceable(shape *s) {
@@ -238,6 +243,26 @@ static muga_status value_rule(object *o, const key_patterns *p, const span *key,
     return st;
 }
 
+/* Some schema says that keys of the class have no value at all. */
+static bool class_forbidden(const object *o, const key_patterns *p, uint64_t bits) {
+    for (uint32_t i = 0; i < o->s->all.n; i++) {
+        const json_t *schema = o->s->all.e[i].schema;
+        const json_t *patterns = json_object_get(schema, "patternProperties");
+        bool covered = false, forbidden = false;
+        if (!shape_counts(o->s, i))
+            continue;
+        void *it = patterns ? json_object_iter((json_t *)(uintptr_t)patterns) : NULL;
+        for (; it; it = json_object_iter_next((json_t *)(uintptr_t)patterns, it))
+            if (matches_named(p, bits, json_object_iter_key(it))) {
+                covered = true;
+                forbidden |= json_is_false(json_object_iter_value(it));
+            }
+        if (forbidden || (!covered && json_is_false(json_object_get(schema, "additionalProperties"))))
+            return true;
+    }
+    return false;
+}
+
 /* ---- other members ---- */
 
 static muga_status refuse_names_logic(object *o, const shape *names) {
@@ -366,6 +391,41 @@ static bool others_forbidden(const object *o) {
     return forbidden;
 }
 
+/* rule: "key":value, the key of class i. */
+static muga_status build_class(object *o, const key_patterns *p, const key_class *class, uint32_t rule) {
+    front *f = o->f;
+    uint32_t value, close = graph_node(&f->g);
+    muga_status st = value_rule(o, p, NULL, class->matches, &value);
+    if (st != MUGA_OK || f->g.nomem || f->g.too_large)
+        return st;
+    production r = f->g.rules[rule];
+    uint32_t first = f->g.n_nodes;
+    graph_json_dfa(&f->g, front_literal(f, r.start, "\""), class->keys, true, close);
+    uint32_t at = front_space(f, front_literal(f, close, "\":"));
+    graph_call(&f->g, at, value, 1, 1, r.end);
+    graph_bytewise(&f->g, first);
+    return MUGA_OK;
+}
+
+/* Where minProperties asks for keys that nobody lists, each class is a rule of its own, and what its keys cost is
+ * known: behind c members its c+1 shortest keys hold a new one. */
+static muga_status cost_classes(object *o, const key_class *classes, uint32_t n) {
+    bool enough = o->n_props >= o->min;
+    muga_status st = MUGA_OK;
+    for (uint32_t i = 0; i < n && o->min > 0 && st == MUGA_OK; i++) {
+        uint32_t *bytes = o->by_class[i].bytes = mem_alloc_array(o->min, sizeof *bytes);
+        if (!bytes)
+            return error_nomem(o->f->err, "a schema");
+        o->n_classes = i + 1;
+        st = dfa_shortest_words(classes[i].keys, (uint32_t)o->min, &o->f->work, bytes, o->f->err);
+        enough |= st == MUGA_OK && bytes[o->min - 1] != UINT32_MAX;
+    }
+    if (st == MUGA_OK && o->min > 0 && !enough)
+        st = error_set(o->f->err, MUGA_E_INPUT,
+                       "schema: \"minProperties\" asks for more keys than can be told apart while decoding");
+    return st;
+}
+
 /* Rule of `"key":value` for every key that isn't listed. */
 static muga_status build_other(object *o, const key_patterns *p) {
     front *f = o->f;
@@ -379,19 +439,30 @@ static muga_status build_other(object *o, const key_patterns *p) {
         n = 1;
         st = split_classes(o, p, classes, &n);
     }
+    for (uint32_t i = 0; i < n;) {
+        if (class_forbidden(o, p, classes[i].matches)) {
+            dfa_free(classes[i].keys);
+            classes[i] = classes[--n];
+        } else {
+            i++;
+        }
+    }
+    if (st == MUGA_OK)
+        st = cost_classes(o, classes, n);
+    if (st != MUGA_OK || n == 0)
+        goto out;
     o->other = graph_rule(&f->g);
     f->open_keys = true;
-    f->limited_keys |= o->names != NULL || p->n > 0;
     for (uint32_t i = 0; i < n && st == MUGA_OK && !f->g.nomem && !f->g.too_large; i++) {
-        uint32_t value, close = graph_node(&f->g);
-        production r = f->g.rules[o->other];
-        st = value_rule(o, p, NULL, classes[i].matches, &value);
-        if (st != MUGA_OK)
-            break;
-        graph_json_dfa(&f->g, front_literal(f, r.start, "\""), classes[i].keys, close);
-        uint32_t at = front_space(f, front_literal(f, close, "\":"));
-        graph_call(&f->g, at, value, 1, 1, r.end);
+        uint32_t rule = o->other;
+        if (o->n_classes > 0) {
+            rule = o->by_class[i].rule = graph_rule(&f->g);
+            if (!f->g.nomem && !f->g.too_large)
+                graph_call(&f->g, f->g.rules[o->other].start, rule, 1, 1, f->g.rules[o->other].end);
+        }
+        st = build_class(o, p, &classes[i], rule);
     }
+out:
     for (uint32_t i = 0; i < n; i++)
         dfa_free(classes[i].keys);
     return st;
@@ -411,6 +482,18 @@ static bool room_for_one(const object *o, uint32_t c) {
 
 static uint32_t comma(front *f, uint32_t from) {
     return front_space(f, front_literal(f, front_space(f, from), ","));
+}
+
+/* One more member that nobody lists, behind c others, if there is room for it. */
+static void build_other_member(object *o, size_t i, uint32_t c) {
+    front *f = o->f;
+    if (o->other == NO_RULE || !room_for_one(o, c))
+        return;
+    uint32_t from = c ? comma(f, *at(o, i, c)) : *at(o, i, c), to = *at(o, i, counted(o, c));
+    if (c >= o->min)
+        graph_call(&f->g, from, o->other, 1, 1, to);
+    for (uint32_t k = 0; k < o->n_classes && c < o->min; k++)
+        graph_call_at(&f->g, from, o->by_class[k].rule, MIN(o->by_class[k].bytes[c], COST_INF), to);
 }
 
 /* From `key` on: "key":value, to P[i+1, c+1]. */
@@ -457,8 +540,8 @@ static muga_status build_step(object *o, const key_patterns *p, size_t i) {
     for (uint32_t c = 0; c <= o->top && st == MUGA_OK; c++) {
         if (!o->props[i].required)
             graph_empty(&f->g, *at(o, i, c), *at(o, i + 1, c));
-        if (!o->props[i].declared && o->other != NO_RULE && room_for_one(o, c))
-            graph_call(&f->g, c ? comma(f, *at(o, i, c)) : *at(o, i, c), o->other, 1, 1, *at(o, i, counted(o, c)));
+        if (!o->props[i].declared)
+            build_other_member(o, i, c);
         if (!allowed || !room_for_one(o, c))
             continue;
         /* Where counts 0 and 1 lead on to the same place, the key is written once. */
@@ -475,13 +558,15 @@ static muga_status build_step(object *o, const key_patterns *p, size_t i) {
 static muga_status build_rule(object *o, const key_patterns *p, uint32_t from, uint32_t to) {
     front *f = o->f;
     uint64_t n_nodes = (o->n_props + 1) * ((uint64_t)o->top + 1);
-    if (n_nodes > MAX_COUNTED + 2 * o->n_props + 2)
+    if (n_nodes * MAX(o->n_classes, 1) > MAX_COUNTED + 2 * o->n_props + 2)
         return error_set(f->err, MUGA_E_LIMIT, "schema: minProperties or maxProperties is too large to count");
     uint32_t own = graph_rule(&f->g);
     if (f->g.nomem || f->g.too_large)
         return MUGA_OK;
     f->g.rules[own].container = true;
+    f->g.rules[own].open = o->other != NO_RULE;
     production r = f->g.rules[own];
+    uint32_t first = f->g.n_nodes;
     graph_call(&f->g, from, own, 1, 1, to);
     o->p = mem_alloc_array(n_nodes, sizeof *o->p);
     if (!o->p)
@@ -500,9 +585,10 @@ static muga_status build_rule(object *o, const key_patterns *p, uint32_t from, u
         uint32_t last = *at(o, o->n_props, c);
         if (c >= o->min)
             graph_empty(&f->g, last, close);
-        if (o->other != NO_RULE && room_for_one(o, c))
-            graph_call(&f->g, c ? comma(f, last) : last, o->other, 1, 1, *at(o, o->n_props, counted(o, c)));
+        build_other_member(o, o->n_props, c);
     }
+    if (o->other != NO_RULE)
+        graph_bytewise(&f->g, first);
     return st;
 }
 
@@ -541,6 +627,8 @@ muga_status objects_build(shape *s, uint32_t from, uint32_t to) {
     patterns_release(&p);
     dfa_free(o.names);
     json_decref(o.owned);
+    for (uint32_t i = 0; i < o.n_classes; i++)
+        free(o.by_class[i].bytes);
     free(o.props);
     free(o.table);
     free(o.p);

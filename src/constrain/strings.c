@@ -15,7 +15,7 @@ uint32_t strings_plain_rule(front *f) {
         if (!f->g.nomem && !f->g.too_large) {
             production r = f->g.rules[f->string_rule];
             uint32_t end = graph_node(&f->g);
-            graph_json_dfa(&f->g, front_literal(f, r.start, "\""), any, end);
+            graph_json_dfa(&f->g, front_literal(f, r.start, "\""), any, false, end);
             graph_bytes(&f->g, end, '"', '"', r.end);
         }
         dfa_free(any);
@@ -186,7 +186,7 @@ muga_status strings_build(shape *s, uint32_t from, uint32_t to) {
     }
     uint32_t open = front_literal(f, from, "\""), close = graph_node(&f->g);
     if (d)
-        graph_json_dfa(&f->g, open, d, close);
+        graph_json_dfa(&f->g, open, d, false, close);
     else
         graph_call(&f->g, open, character_rule(f), (uint32_t)MIN(min, (uint64_t)CALL_INF - 1),
                    max >= CALL_INF ? CALL_INF : (uint32_t)max, close);

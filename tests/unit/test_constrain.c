@@ -98,6 +98,24 @@ static bool bit(const uint64_t *mask, uint32_t i) {
 }
 
 static const char *const walked[] = {
+    "{\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^(a|bcdefgh)$\"}, \"additionalProperties\": {\"type\": "
+    "\"null\"}, "
+    "\"minProperties\": 2}",
+    "{\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^[ab]{1,2}$\"}, \"additionalProperties\": {\"const\": "
+    "true}, "
+    "\"minProperties\": 5}",
+    "{\"type\": \"array\", \"items\": {\"type\": \"object\", \"minProperties\": 2, \"maxProperties\": 3, "
+    "\"additionalProperties\": "
+    "{\"type\": \"object\", \"minProperties\": 1, \"patternProperties\": {\"^(name|id)$\": {\"type\": \"null\"}}, "
+    "\"additionalProperties\": false}}, \"minItems\": 2, \"maxItems\": 2}",
+    "{\"anyOf\": [{\"type\": \"object\", \"properties\": {\"ab\": {\"type\": \"null\"}, \"abc\": {\"type\": "
+    "\"null\"}}, \"required\": "
+    "[\"ab\", \"abc\"], \"additionalProperties\": false}, {\"type\": \"object\", \"minProperties\": 3, "
+    "\"additionalProperties\": "
+    "{\"type\": \"boolean\"}}]}",
+    "{\"type\": \"object\", \"properties\": {\"order\": {\"type\": \"integer\"}, \"order_id\": {\"type\": "
+    "\"integer\"}}, \"required\": "
+    "[\"order\", \"order_id\", \"name\"]}",
     "{}",
     "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": {\"type\": \"string\"}}, "
     "\"required\": [\"b\"], \"additionalProperties\": false}",
@@ -255,9 +273,11 @@ static void the_mask_is_exactly_what_can_be_advanced_over(void **state) {
                     constrain_state *copy;
                     assert_ok(constrain_state_copy(s, &copy, &err), &err);
                     assert_ok(constrain_advance(copy, vocab[i].p, vocab[i].n, &accepted, &err), &err);
+                    /* what can be written, but only into keys that the object has already, is not admitted */
+                    bool dead_end = accepted && constrain_tokens_to_close(copy, t) > 100000;
                     if (vocab[i].n == 0)
                         assert_false(bit(mask, i));
-                    else if (accepted != bit(mask, i))
+                    else if ((accepted && !dead_end) != bit(mask, i))
                         fail_msg("schema %s, token %u", walked[k], i);
                     constrain_state_free(copy);
                     if (bit(mask, i))

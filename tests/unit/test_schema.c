@@ -157,6 +157,9 @@ static void what_cannot_be_enforced_is_refused_by_name(void **state) {
         {"{\"type\": \"string\", \"format\": \"idn-hostname\"}", "format"},
         {"{\"type\": \"number\", \"multipleOf\": 0.123456789}", "multipleOf"},
         {"{\"not\": {\"multipleOf\": 2}}", "not"},
+        {"{\"type\": \"object\", \"patternProperties\": {\"^a$\": {}, \"^b$\": {}}, \"additionalProperties\": false, "
+         "\"minProperties\": 2}",
+         "minProperties"},
         {"{\"type\": \"strin\"}", "type"},
         {"{\"$ref\": \"#\"}", "$ref"},
         {"{\"$ref\": \"other.json\"}", "other.json"},
