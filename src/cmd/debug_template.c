@@ -11,15 +11,18 @@ typedef struct render_job {
 
 static muga_status handle(void *ctx, const json_t *in, json_t **out, muga_error *err) {
     const render_job *job = ctx;
-    str text = STR_INIT;
-    muga_status st = template_render(job->t, in, job->now_ms, NULL, &text, err);
-    if (!st) {
-        json_t *value = json_stringn(str_get(&text), text.len);
-        *out = value ? json_pack("{s:o}", "output", value) : NULL;
-        if (!*out)
-            st = error_nomem(err, "output");
+    str text = STR_INIT, raised = STR_INIT;
+    template_limits limits = template_limits_for(in);
+    muga_status st = template_render_raising(job->t, in, job->now_ms, &limits, &text, &raised, err);
+    bool refused = st && raised.len > 0; /* the template's own words, whole, are its error */
+    if (!st || refused) {
+        const str *result = refused ? &raised : &text;
+        json_t *value = json_stringn(str_get(result), result->len);
+        *out = value ? json_pack("{s:o}", refused ? "error" : "output", value) : NULL;
+        st = *out ? MUGA_OK : error_nomem(err, "output");
     }
     str_release(&text);
+    str_release(&raised);
     return st;
 }
 

@@ -227,11 +227,12 @@ static muga_status render(local *l, marker *m, const local_prompt *p, str *out, 
     json_t *context = json_pack("{s:O?, s:O?, s:b, s:o, s:o}", "messages", messages, "tools", tools,
                                 "add_generation_prompt", 1, "bos_token", special_name(m->tok, tokenizer_bos(m->tok)),
                                 "eos_token", special_name(m->tok, tokenizer_eos(m->tok)));
-    template_limits limits = TEMPLATE_LIMITS_DEFAULT;
-    if (!messages || !tools || !context)
+    if (!messages || !tools || !context) {
         st = error_nomem(err, "the prompt");
-    else
+    } else {
+        template_limits limits = template_limits_for(context);
         st = template_render(t, context, p->now_ms, &limits, out, err);
+    }
     json_decref(context);
     json_decref(messages);
     json_decref(tools);

@@ -1,14 +1,14 @@
 /* The face of chat templates: compile once, render with a context under limits. */
 #include "model/template_internal.h"
 
-#define TEMPLATE_PARSE_DEPTH 256
-
-static muga_status compile(const char *source, size_t n, bool expression, arena *mem, node **root, muga_error *err) {
-    token_list tokens = {0};
-    muga_status st = template_lex(source, n, expression, mem, &tokens, err);
+static muga_status compile(const char *source, size_t n, bool expression, template *t, muga_error *err) {
+    template_tokens tokens = {0};
+    arena_init(&t->mem, 0);
+    muga_status st = template_lex(source, n, expression, &t->mem, &tokens, err);
     if (!st)
-        st = expression ? template_parse_expression(&tokens, mem, TEMPLATE_PARSE_DEPTH, root, err)
-                        : template_parse(&tokens, mem, TEMPLATE_PARSE_DEPTH, root, err);
+        st = template_parse(&tokens, expression, t, err);
+    if (!st)
+        st = template_resolve(t, err);
     free(tokens.v);
     return st;
 }
@@ -18,8 +18,7 @@ muga_status template_compile(const char *source, size_t n, template **out, muga_
     template *t = calloc(1, sizeof *t);
     if (!t)
         return error_nomem(err, "template");
-    arena_init(&t->mem, 0);
-    muga_status st = compile(source, n, false, &t->mem, &t->root, err);
+    muga_status st = compile(source, n, false, t, err);
     if (st)
         template_free(t);
     else
@@ -34,37 +33,69 @@ void template_free(template *t) {
     free(t);
 }
 
-static bool interp_open(interp *in, const json_t *context, int64_t now_ms, const template_limits *limits, str *out,
-                        muga_error *err) {
-    *in = (interp){.limits = limits ? *limits : TEMPLATE_LIMITS_DEFAULT, .now_ms = now_ms, .out = out, .err = err};
-    arena_init(&in->mem, in->limits.memory_bytes);
-    in->scope = interp_alloc(in, sizeof *in->scope);
+/* ---- limits ---- */
+
+#define STEPS_PER_VALUE 2000
+#define MAX_VALUES 15000 /* more add nothing */
+
+static size_t count_values(const json_t *v, size_t most) {
+    size_t n = 1, i;
     const char *key;
-    json_t *value;
-    if (!in->scope)
-        return false;
+    json_t *part;
+    if (json_is_object(v)) {
+        json_object_foreach((json_t *)(uintptr_t)v, key, part) {
+            if (n >= most)
+                break;
+            n += count_values(part, most - n);
+        }
+    }
+    if (json_is_array(v)) {
+        json_array_foreach(v, i, part) {
+            if (n >= most)
+                break;
+            n += count_values(part, most - n);
+        }
+    }
+    return n;
+}
+
+template_limits template_limits_for(const json_t *context) {
+    template_limits limits = TEMPLATE_LIMITS_DEFAULT;
+    limits.steps += STEPS_PER_VALUE * (uint64_t)MIN(count_values(context, MAX_VALUES), (size_t)MAX_VALUES);
+    return limits;
+}
+
+/* ---- rendering ---- */
+
+static bool interp_open(interp *in, const template *t, const json_t *context, const template_limits *limits, str *out,
+                        muga_error *err) {
+    *in = (interp){.t = t,
+                   .context = context,
+                   .limits = limits ? *limits : TEMPLATE_LIMITS_DEFAULT,
+                   .out = out,
+                   .line = 1,
+                   .err = err};
+    arena_init(&in->mem, in->limits.memory_bytes);
     if (!json_is_object(context)) {
         interp_fail(in, MUGA_E_INPUT, "the context must be an object");
         return false;
     }
-    json_object_foreach((json_t *)(uintptr_t)context, key, value) {
-        var *v = interp_alloc(in, sizeof *v);
-        if (!v)
-            return false;
-        *v = (var){key, tv_from_json(in, value), in->scope->vars};
-        in->scope->vars = v;
-    }
-    return !interp_failed(in);
+    in->context_values = interp_alloc(in, t->n_names * sizeof *in->context_values);
+    return in->context_values != NULL;
 }
 
-muga_status template_render(const template *t, const json_t *context, int64_t now_ms, const template_limits *limits,
-                            str *out, muga_error *err) {
+muga_status template_render_raising(const template *t, const json_t *context, int64_t now_ms,
+                                    const template_limits *limits, str *out, str *raised, muga_error *err) {
     interp in;
     str text;
     str_init(&text, limits ? limits->output_bytes : TEMPLATE_LIMITS_DEFAULT.output_bytes);
-    if (interp_open(&in, context, now_ms, limits, &text, err)) {
+    if (interp_open(&in, t, context, limits, &text, err)) {
         in.calls_allowed = true;
-        interp_exec(&in, t->root);
+        in.now_ms = now_ms;
+        in.raised = raised;
+        in.frame = interp_frame_new(&in, t->frame, NULL);
+        if (in.frame)
+            interp_exec(&in, t->root);
     }
     muga_status st = in.status ? in.status : str_status(&text, err, "template output");
     if (!st) {
@@ -76,13 +107,17 @@ muga_status template_render(const template *t, const json_t *context, int64_t no
     return st;
 }
 
+muga_status template_render(const template *t, const json_t *context, int64_t now_ms, const template_limits *limits,
+                            str *out, muga_error *err) {
+    return template_render_raising(t, context, now_ms, limits, out, NULL, err);
+}
+
 muga_status template_expression_compile(const char *source, template_expression **out, muga_error *err) {
     *out = NULL;
     template_expression *e = calloc(1, sizeof *e);
     if (!e)
         return error_nomem(err, "expression");
-    arena_init(&e->mem, 0);
-    muga_status st = compile(source, strlen(source), true, &e->mem, &e->root, err);
+    muga_status st = compile(source, strlen(source), true, &e->t, err);
     if (st)
         template_expression_free(e);
     else
@@ -93,7 +128,7 @@ muga_status template_expression_compile(const char *source, template_expression 
 void template_expression_free(template_expression *e) {
     if (!e)
         return;
-    arena_release(&e->mem);
+    arena_release(&e->t.mem);
     free(e);
 }
 
@@ -101,8 +136,8 @@ muga_status template_expression_test(const template_expression *e, const json_t 
     interp in;
     str unused = STR_INIT;
     *out = false;
-    if (interp_open(&in, context, 0, NULL, &unused, err)) {
-        bool verdict = tv_truth(interp_eval(&in, e->root));
+    if (interp_open(&in, &e->t, context, NULL, &unused, err) && (in.frame = interp_frame_new(&in, e->t.frame, NULL))) {
+        bool verdict = tv_truth(&in, interp_eval(&in, e->t.root));
         *out = !in.status && verdict;
     }
     arena_release(&in.mem);

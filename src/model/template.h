@@ -14,6 +14,9 @@ typedef struct template_limits {
     size_t memory_bytes; /* values alive during one render */
 } template_limits;
 #define TEMPLATE_LIMITS_DEFAULT ((template_limits){2000000, (size_t)4 << 20, 256, (size_t)64 << 20})
+/* The default, with steps that grow with the number of values in the context: some models' templates look at all
+ * messages for each message. */
+template_limits template_limits_for(const json_t *context);
 
 typedef struct template template;
 /* Errors: line of the source, what was expected. */
@@ -24,6 +27,12 @@ void template_free(template *t);
  * real clock). Appends to out. A raise_exception() gives MUGA_E_INPUT with its message after "template: raised: ". */
 MUGA_MUST_USE muga_status template_render(const template *t, const json_t *context, int64_t now_ms,
                                           const template_limits *limits, str *out, muga_error *err);
+
+/* The same; where the template itself refuses by raise_exception(), its whole message is appended to `raised` (an
+ * error's text is cut at some length). NULL: not wanted. */
+MUGA_MUST_USE muga_status template_render_raising(const template *t, const json_t *context, int64_t now_ms,
+                                                  const template_limits *limits, str *out, str *raised,
+                                                  muga_error *err);
 
 /* An expression of a manifest: same grammar, without calls. */
 typedef struct template_expression template_expression;

@@ -1,21 +1,61 @@
 /* Lexer of chat templates: text into data and tokens, with the white-space rules of trim_blocks and lstrip_blocks.
- * Owns no state beyond one pass over the source; strings are unescaped into the template's arena.
- * Source: the Jinja template designer documentation ("Whitespace Control", "Literals"). */
+ * Owns no state beyond one pass over the source. Refuses what Jinja refuses; character names (\N{...}) too.
+ * Source: the Jinja template designer documentation ("Whitespace Control", "Literals", "Line Statements" off). */
 #include "base/utf8.h"
 #include "model/template_internal.h"
+
+#include <utf8proc.h>
+
+#define MAX_NESTING 256
 
 typedef struct lexer {
     const char *p;
     size_t n, at;
     uint32_t line;
     arena *mem;
-    token_list *out;
+    template_tokens *out;
     muga_error *err;
-    bool line_starting; /* the last tag ended a line (its newline was eaten), or nothing came before */
+    bool line_starting; /* what came last ended with a newline that is gone, or nothing came before */
 } lexer;
 
+bool template_is_space(uint32_t cp) {
+    if (cp < 0x80)
+        return cp == ' ' || (cp >= 0x09 && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x1F);
+    return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 ||
+           cp == 0x202F || cp == 0x205F || cp == 0x3000;
+}
+
+size_t template_first_char(const char *p, size_t n, uint32_t *cp) {
+    size_t k = utf8_decode(p, n, cp);
+    if (k)
+        return k;
+    *cp = (uint8_t)*p;
+    return 1;
+}
+
+size_t template_last_char(const char *p, size_t n, uint32_t *cp) {
+    size_t k = 1;
+    while (k < n && k < 4 && ((uint8_t)p[n - k] & 0xC0) == 0x80)
+        k++;
+    if (utf8_decode(p + n - k, k, cp) == k)
+        return k;
+    *cp = (uint8_t)p[n - 1];
+    return 1;
+}
+
+static muga_status lex_fail(const lexer *lx, uint32_t line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static muga_status lex_fail(const lexer *lx, uint32_t line, const char *format, ...) {
+    char text[200];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return error_set(lx->err, MUGA_E_INPUT, "template line %u: %s", line, text);
+}
+
 static muga_status lex_push(lexer *lx, token t) {
-    token_list *l = lx->out;
+    template_tokens *l = lx->out;
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 256;
         token *v = mem_resize_array(l->v, cap, sizeof *v);
@@ -28,35 +68,47 @@ static muga_status lex_push(lexer *lx, token t) {
     return MUGA_OK;
 }
 
-static bool lex_is_space(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+static bool lex_starts(const lexer *lx, size_t at, const char *s) {
+    size_t k = strlen(s);
+    return lx->n - at >= k && memcmp(lx->p + at, s, k) == 0;
 }
 
-static bool lex_starts(const lexer *lx, const char *s) {
-    size_t k = strlen(s);
-    return lx->n - lx->at >= k && memcmp(lx->p + lx->at, s, k) == 0;
+static char lex_byte(const lexer *lx, size_t at) {
+    return at < lx->n ? lx->p[at] : 0;
 }
 
 static void lex_advance(lexer *lx, size_t k) {
     for (size_t i = 0; i < k; i++)
-        if (lx->p[lx->at + i] == '\n')
-            lx->line++;
+        lx->line += lx->p[lx->at + i] == '\n';
     lx->at += k;
+}
+
+/* End of the white space from `at` on. */
+static size_t lex_skip_space(const lexer *lx, size_t at) {
+    uint32_t cp;
+    while (at < lx->n) {
+        size_t k = template_first_char(lx->p + at, lx->n - at, &cp);
+        if (!template_is_space(cp))
+            break;
+        at += k;
+    }
+    return at;
 }
 
 /* Push [from, to) as data, its end cut by the sign of the tag that follows: '-' cuts all white space, lstrip cuts
  * the blanks between the line's beginning and the tag. */
 static muga_status lex_push_data(lexer *lx, size_t from, size_t to, char sign, bool lstrip, uint32_t line) {
-    if (sign == '-') {
-        while (to > from && lex_is_space(lx->p[to - 1]))
-            to--;
-    } else if (lstrip && sign != '+') {
-        size_t l = to;
-        while (l > from && lx->p[l - 1] != '\n' && lex_is_space(lx->p[l - 1]))
-            l--;
-        bool at_line = l > from ? lx->p[l - 1] == '\n' : lx->line_starting;
-        if (at_line)
-            to = l;
+    uint32_t cp;
+    if (sign == '-' || (lstrip && sign != '+')) {
+        size_t cut = to;
+        while (cut > from) {
+            size_t k = template_last_char(lx->p + from, cut - from, &cp);
+            if (!template_is_space(cp) || (sign != '-' && cp == '\n'))
+                break;
+            cut -= k;
+        }
+        if (sign == '-' || (cut > from ? lx->p[cut - 1] == '\n' : lx->line_starting))
+            to = cut;
     }
     if (to == from)
         return MUGA_OK;
@@ -66,54 +118,50 @@ static muga_status lex_push_data(lexer *lx, size_t from, size_t to, char sign, b
 /* After a closing tag: '-' eats all white space, else (trim) one newline. */
 static void lex_after_tag(lexer *lx, char sign, bool trim) {
     size_t from = lx->at;
-    if (sign == '-') {
-        while (lx->at < lx->n && lex_is_space(lx->p[lx->at]))
-            lex_advance(lx, 1);
-    } else if (trim && sign != '+' && lx->at < lx->n && lx->p[lx->at] == '\n') {
+    if (sign == '-')
+        lex_advance(lx, lex_skip_space(lx, lx->at) - lx->at);
+    else if (trim && sign != '+' && lex_byte(lx, lx->at) == '\n')
         lex_advance(lx, 1);
-    }
     lx->line_starting = lx->at > from && lx->p[lx->at - 1] == '\n';
 }
 
-static int lex_hex(char c) {
+/* ---- strings ---- */
+
+static int lex_digit(char c) {
     if (c >= '0' && c <= '9')
         return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+        return (c | 0x20) - 'a' + 10;
+    return 16;
 }
 
-/* One escape at p[0] == '\\' (n bytes left). Writes to out, returns the bytes consumed. Unknown escapes stay. */
+/* One escape at p[0] == '\\' (n > 1 bytes left). Writes to out, returns the bytes consumed; 0: it isn't whole. An
+ * unknown escape stays as it is. */
 static size_t lex_escape(const char *p, size_t n, char *out, size_t *n_out) {
     static const char from[] = "ntrabfv\\'\"", to[] = "\n\t\r\a\b\f\v\\'\"";
     *n_out = 0;
-    if (n < 2) {
-        out[(*n_out)++] = '\\';
-        return 1;
-    }
     if (p[1] == '\n')
         return 2;
-    const char *f = strchr(from, p[1]);
-    if (f && p[1]) {
+    const char *f = p[1] ? strchr(from, p[1]) : NULL;
+    if (f) {
         out[(*n_out)++] = to[f - from];
         return 2;
     }
-    size_t digits = p[1] == 'x' ? 2 : p[1] == 'u' ? 4 : p[1] == 'U' ? 8 : 0;
     uint32_t cp = 0;
-    size_t k = 0;
+    size_t k = 0, digits = p[1] == 'x' ? 2 : p[1] == 'u' ? 4 : p[1] == 'U' ? 8 : 0;
     if (digits) {
-        while (k < digits && 2 + k < n && lex_hex(p[2 + k]) >= 0)
-            cp = cp * 16 + (uint32_t)lex_hex(p[2 + k++]);
-        if (k == digits && (*n_out = utf8_encode(cp, out)) > 0)
-            return 2 + k;
-    } else if (p[1] >= '0' && p[1] <= '7') {
-        while (k < 3 && 1 + k < n && p[1 + k] >= '0' && p[1 + k] <= '7')
-            cp = cp * 8 + (uint32_t)(p[1 + k++] - '0');
+        for (; k < digits && 2 + k < n && lex_digit(p[2 + k]) < 16; k++)
+            cp = cp * 16 + (uint32_t)lex_digit(p[2 + k]);
+        return k == digits && (*n_out = utf8_encode(cp, out)) > 0 ? 2 + k : 0;
+    }
+    if (lex_digit(p[1]) < 8) {
+        for (; k < 3 && 1 + k < n && lex_digit(p[1 + k]) < 8; k++)
+            cp = cp * 8 + (uint32_t)lex_digit(p[1 + k]);
         *n_out = utf8_encode(cp, out);
         return 1 + k;
     }
+    if (p[1] == 'N')
+        return 0;
     out[0] = '\\';
     out[1] = p[1];
     *n_out = 2;
@@ -126,7 +174,7 @@ static muga_status lex_string(lexer *lx) {
     while (end < lx->n && lx->p[end] != quote)
         end += lx->p[end] == '\\' ? 2 : 1;
     if (end >= lx->n)
-        return error_set(lx->err, MUGA_E_INPUT, "template line %u: string is not closed; add %c", lx->line, quote);
+        return lex_fail(lx, lx->line, "string is not closed; add %c", quote);
     size_t n_raw = end - lx->at - 1, n = 0;
     const char *raw = lx->p + lx->at + 1;
     char *text = arena_alloc(lx->mem, n_raw * 2 + 1);
@@ -137,8 +185,10 @@ static muga_status lex_string(lexer *lx) {
             text[n++] = raw[i++];
             continue;
         }
-        size_t k;
-        i += lex_escape(raw + i, n_raw - i, text + n, &k);
+        size_t k, used = lex_escape(raw + i, n_raw - i, text + n, &k);
+        if (!used)
+            return lex_fail(lx, lx->line, "escape \\%c is not whole or not a character; write it out", raw[i + 1]);
+        i += used;
         n += k;
     }
     token t = {.type = T_STRING, .line = lx->line, .text = span_of(text, n)};
@@ -146,46 +196,99 @@ static muga_status lex_string(lexer *lx) {
     return lex_push(lx, t);
 }
 
-static bool lex_is_digit(char c) {
-    return c >= '0' && c <= '9';
+/* ---- numbers ---- */
+
+/* End of digits of this base from `at`, single underscores between them; `at` where there is none. */
+static size_t lex_digits(const lexer *lx, size_t at, int base) {
+    size_t end = at;
+    while (lex_digit(lex_byte(lx, end)) < base)
+        end += 1 + (lex_byte(lx, end + 1) == '_' && lex_digit(lex_byte(lx, end + 2)) < base);
+    return end;
 }
-static bool lex_is_name_start(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+
+/* End of a float literal, or 0 where there is none: digits, then a fraction or an exponent or both. */
+static size_t lex_float_end(const lexer *lx, size_t at) {
+    size_t end = lex_digits(lx, at, 10), after;
+    bool whole = true;
+    if (at > 0 && lx->p[at - 1] == '.')
+        return 0;
+    if (lex_byte(lx, end) == '.' && (after = lex_digits(lx, end + 1, 10)) > end + 1) {
+        end = after;
+        whole = false;
+    }
+    if ((lex_byte(lx, end) | 0x20) == 'e') {
+        size_t digits = end + 1 + (lex_byte(lx, end + 1) == '+' || lex_byte(lx, end + 1) == '-');
+        if ((after = lex_digits(lx, digits, 10)) > digits)
+            return after;
+    }
+    return whole ? 0 : end;
 }
 
 static muga_status lex_number(lexer *lx) {
-    size_t i = lx->at;
-    char digits[64];
-    size_t k = 0;
-    bool real = false;
-    for (; i < lx->n; i++) {
-        char c = lx->p[i];
-        if (c == '_' && k && i + 1 < lx->n && lex_is_digit(lx->p[i + 1]))
-            continue;
-        bool next_digit = i + 1 < lx->n && lex_is_digit(lx->p[i + 1]);
-        bool exponent = (c == 'e' || c == 'E') && (next_digit || (i + 2 < lx->n && lex_is_digit(lx->p[i + 2]) &&
-                                                                  (lx->p[i + 1] == '-' || lx->p[i + 1] == '+')));
-        if (c == '.' && !real && next_digit)
-            real = true;
-        else if (exponent)
-            real = true;
-        else if (!lex_is_digit(c) && !((c == '-' || c == '+') && k && (digits[k - 1] == 'e' || digits[k - 1] == 'E')))
-            break;
-        if (k + 1 >= sizeof digits)
-            return error_set(lx->err, MUGA_E_INPUT, "template line %u: number is too long", lx->line);
-        digits[k++] = c;
-    }
-    digits[k] = 0;
-    token t = {.type = real ? T_FLOAT : T_INT, .line = lx->line};
-    if (real) {
+    token t = {.type = T_INT, .line = lx->line};
+    size_t end = lex_float_end(lx, lx->at), n = 0;
+    if (end) {
+        char *digits = arena_alloc(lx->mem, end - lx->at + 1);
+        if (!digits)
+            return error_nomem(lx->err, "template number");
+        for (size_t i = lx->at; i < end; i++)
+            if (lx->p[i] != '_')
+                digits[n++] = lx->p[i];
+        t.type = T_FLOAT;
         t.d = strtod(digits, NULL);
     } else {
-        for (size_t j = 0; j < k; j++)
-            if (__builtin_mul_overflow(t.i, 10, &t.i) || __builtin_add_overflow(t.i, digits[j] - '0', &t.i))
-                return error_set(lx->err, MUGA_E_INPUT, "template line %u: integer is beyond 64 bits", lx->line);
+        char mark = lex_byte(lx, lx->at + 1) | 0x20;
+        int base = lx->p[lx->at] != '0' ? 10 : mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 1;
+        size_t from = lx->at;
+        if (base != 10 && base != 1) {
+            from += 2 + (lex_byte(lx, lx->at + 2) == '_');
+            if (lex_digits(lx, from, base) == from)
+                base = 1; /* a bare 0; what follows is a name */
+        }
+        from = base == 1 ? lx->at : from;
+        end = lex_digits(lx, from, base);
+        for (size_t i = from; i < end; i++)
+            if (lx->p[i] != '_' && (__builtin_mul_overflow(t.i, base == 1 ? 10 : base, &t.i) ||
+                                    __builtin_add_overflow(t.i, lex_digit(lx->p[i]), &t.i)))
+                return lex_fail(lx, lx->line, "integer is beyond 64 bits");
     }
-    lex_advance(lx, i - lx->at);
+    lex_advance(lx, end - lx->at);
     return lex_push(lx, t);
+}
+
+/* ---- names and operators ---- */
+
+/* Bytes of the name at `at`, 0 where there is none. *bad: it has a character no name may have there. */
+static size_t lex_name(const lexer *lx, size_t at, bool *bad) {
+    size_t end = at;
+    *bad = false;
+    while (end < lx->n) {
+        uint32_t cp;
+        size_t k = template_first_char(lx->p + end, lx->n - end, &cp);
+        if (cp < 0x80) {
+            bool letter = (cp | 0x20) >= 'a' && (cp | 0x20) <= 'z';
+            if (!letter && cp != '_' && !(end > at && cp >= '0' && cp <= '9'))
+                break;
+        } else {
+            utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+            bool letter = (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) || c == UTF8PROC_CATEGORY_NL;
+            bool part = letter || c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC || c == UTF8PROC_CATEGORY_ND ||
+                        c == UTF8PROC_CATEGORY_PC;
+            if (!part && c != UTF8PROC_CATEGORY_NO)
+                break;
+            *bad |= end > at ? !part : !letter;
+        }
+        end += k;
+    }
+    return end - at;
+}
+
+static muga_status lex_push_name(lexer *lx, size_t k) {
+    char *name = arena_copy_bytes(lx->mem, lx->p + lx->at, k);
+    if (!name)
+        return error_nomem(lx->err, "template name");
+    lex_advance(lx, k);
+    return lex_push(lx, (token){.type = T_NAME, .line = lx->line, .text = span_of(name, k)});
 }
 
 static token_type lex_operator(const lexer *lx, size_t *n) {
@@ -199,95 +302,106 @@ static token_type lex_operator(const lexer *lx, size_t *n) {
                {"=", T_ASSIGN},    {".", T_DOT},    {":", T_COLON},    {"|", T_PIPE},     {",", T_COMMA},
                {";", T_SEMICOLON}};
     for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-        if (lex_starts(lx, ops[i].s)) {
+        if (lex_starts(lx, lx->at, ops[i].s)) {
             *n = strlen(ops[i].s);
             return ops[i].t;
         }
     return T_EOF;
 }
 
-/* Tokens up to the closing tag ("%}" or "}}"), which is looked for only outside brackets. close NULL: to the end. */
-static muga_status lex_code(lexer *lx, const char *close, token_type end_type) {
-    int nesting = 0;
-    uint32_t begin = lx->line;
-    muga_status st = MUGA_OK;
-    while (lx->at < lx->n && !st) {
-        char c = lx->p[lx->at];
-        if (lex_is_space(c)) {
-            lex_advance(lx, 1);
-            continue;
-        }
-        if (close && nesting == 0) {
-            char sign = c == '-' || c == '+' ? c : 0;
-            size_t skip = sign ? 1 : 0;
-            bool plus_var = sign == '+' && close[0] == '}';
-            if (!plus_var && lx->n - lx->at >= skip + 2 && memcmp(lx->p + lx->at + skip, close, 2) == 0) {
-                token t = {.type = end_type, .line = lx->line};
-                lex_advance(lx, skip + 2);
-                lex_after_tag(lx, sign, close[0] == '%');
-                return lex_push(lx, t);
-            }
-        }
-        if (c == '\'' || c == '"') {
-            st = lex_string(lx);
-            continue;
-        }
-        if (lex_is_digit(c)) {
-            st = lex_number(lx);
-            continue;
-        }
-        if (lex_is_name_start(c)) {
-            size_t k = 1;
-            while (lx->at + k < lx->n && (lex_is_name_start(lx->p[lx->at + k]) || lex_is_digit(lx->p[lx->at + k])))
-                k++;
-            char *name = arena_copy_bytes(lx->mem, lx->p + lx->at, k);
-            if (!name)
-                return error_nomem(lx->err, "template name");
-            st = lex_push(lx, (token){.type = T_NAME, .line = lx->line, .text = span_of(name, k)});
-            lex_advance(lx, k);
-            continue;
-        }
-        size_t k = 0;
-        token_type t = lex_operator(lx, &k);
-        if (t == T_EOF)
-            return error_set(lx->err, MUGA_E_INPUT, "template line %u: unexpected byte 0x%02x", lx->line,
-                             (unsigned char)c);
-        if (t == T_LPAREN || t == T_LBRACKET || t == T_LBRACE)
-            nesting++;
-        if ((t == T_RPAREN || t == T_RBRACKET || t == T_RBRACE) && --nesting < 0)
-            return error_set(lx->err, MUGA_E_INPUT, "template line %u: unexpected '%c'", lx->line, c);
-        st = lex_push(lx, (token){.type = t, .line = lx->line});
-        lex_advance(lx, k);
+/* Brackets that are open. */
+typedef struct nesting {
+    token_type closing[MAX_NESTING];
+    int n;
+} nesting;
+
+static muga_status lex_push_operator(lexer *lx, nesting *open) {
+    size_t k = 0;
+    char c = lx->p[lx->at];
+    token_type t = lex_operator(lx, &k);
+    if (t == T_EOF)
+        return lex_fail(lx, lx->line, "unexpected byte 0x%02x", (uint8_t)c);
+    if (t == T_LPAREN || t == T_LBRACKET || t == T_LBRACE) {
+        if (open->n == MAX_NESTING)
+            return error_set(lx->err, MUGA_E_LIMIT, "template line %u: nested deeper than %d; simplify it", lx->line,
+                             MAX_NESTING);
+        open->closing[open->n++] = t == T_LPAREN ? T_RPAREN : t == T_LBRACKET ? T_RBRACKET : T_RBRACE;
     }
-    if (!st && close)
-        return error_set(lx->err, MUGA_E_INPUT, "template line %u: tag is not closed; expected '%s'", begin, close);
+    if (t == T_RPAREN || t == T_RBRACKET || t == T_RBRACE) {
+        if (open->n == 0 || open->closing[--open->n] != t)
+            return lex_fail(lx, lx->line, "unexpected '%c'", c);
+    }
+    muga_status st = lex_push(lx, (token){.type = t, .line = lx->line});
+    lex_advance(lx, k);
     return st;
 }
 
-/* "{% raw %}": returns true and its whole extent when the tag at `at` is one. */
-static bool lex_match_tag(const lexer *lx, size_t at, const char *name, size_t *end, char *open_sign,
-                          char *close_sign) {
-    size_t i = at + 2;
-    *open_sign = i < lx->n && (lx->p[i] == '-' || lx->p[i] == '+') ? lx->p[i++] : 0;
-    while (i < lx->n && lex_is_space(lx->p[i]))
-        i++;
-    size_t k = strlen(name);
-    if (lx->n - i < k || memcmp(lx->p + i, name, k) != 0)
+/* The closing tag at the current place: eaten and pushed. A plus before "}}" belongs to the expression. */
+static bool lex_close(lexer *lx, const char *close, token_type type, muga_status *st) {
+    char c = lx->p[lx->at], sign = c == '-' || (c == '+' && close[0] == '%') ? c : 0;
+    if (!lex_starts(lx, lx->at + (sign != 0), close))
         return false;
-    i += k;
-    while (i < lx->n && lex_is_space(lx->p[i]))
-        i++;
-    *close_sign = i < lx->n && (lx->p[i] == '-' || lx->p[i] == '+') ? lx->p[i++] : 0;
-    if (lx->n - i < 2 || memcmp(lx->p + i, "%}", 2) != 0)
-        return false;
-    *end = i + 2;
+    token t = {.type = type, .line = lx->line};
+    lex_advance(lx, 2 + (size_t)(sign != 0));
+    lex_after_tag(lx, sign, close[0] == '%');
+    *st = lex_push(lx, t);
     return true;
 }
 
+/* Tokens up to the closing tag ("%}" or "}}"), which is looked for only outside brackets. close NULL: to the end. */
+static muga_status lex_code(lexer *lx, const char *close, token_type end_type) {
+    nesting open = {.n = 0};
+    uint32_t begin = lx->line;
+    muga_status st = MUGA_OK;
+    while (!st) {
+        bool bad;
+        lex_advance(lx, lex_skip_space(lx, lx->at) - lx->at);
+        if (lx->at >= lx->n)
+            break;
+        if (close && open.n == 0 && lex_close(lx, close, end_type, &st))
+            return st;
+        char c = lx->p[lx->at];
+        size_t k = lex_name(lx, lx->at, &bad);
+        if (bad)
+            return lex_fail(lx, lx->line, "invalid character in the name '%.*s'", (int)MIN(k, (size_t)60),
+                            lx->p + lx->at);
+        if (k)
+            st = lex_push_name(lx, k);
+        else if (c == '\'' || c == '"')
+            st = lex_string(lx);
+        else if (c >= '0' && c <= '9')
+            st = lex_number(lx);
+        else
+            st = lex_push_operator(lx, &open);
+    }
+    if (!st && close)
+        return lex_fail(lx, begin, "tag is not closed; expected '%s'", close);
+    return st;
+}
+
+/* ---- tags ---- */
+
+/* "{% raw %}" and "{% endraw %}" at `at`: its end and signs. "+%}" closes only the second. */
+static bool lex_match_tag(const lexer *lx, size_t at, const char *name, size_t *end, char *open_sign,
+                          char *close_sign) {
+    size_t i = at + 2;
+    char c = lex_byte(lx, i);
+    *open_sign = c == '-' || c == '+' ? lx->p[i++] : 0;
+    i = lex_skip_space(lx, i);
+    if (!lex_starts(lx, i, name))
+        return false;
+    i = lex_skip_space(lx, i + strlen(name));
+    c = lex_byte(lx, i);
+    *close_sign = c == '-' || (c == '+' && name[0] == 'e') ? lx->p[i++] : 0;
+    *end = i + 2;
+    return lex_starts(lx, i, "%}");
+}
+
+/* The opening tag keeps the newline after it, unlike all others. */
 static muga_status lex_raw(lexer *lx, size_t tag_end, char close_sign) {
     uint32_t line = lx->line;
     lex_advance(lx, tag_end - lx->at);
-    lex_after_tag(lx, close_sign, true);
+    lex_after_tag(lx, close_sign, false);
     size_t from = lx->at;
     for (size_t i = from; i + 1 < lx->n; i++) {
         size_t end;
@@ -299,19 +413,34 @@ static muga_status lex_raw(lexer *lx, size_t tag_end, char close_sign) {
         lex_after_tag(lx, close, true);
         return st;
     }
-    return error_set(lx->err, MUGA_E_INPUT, "template line %u: raw is not closed; add {%% endraw %%}", line);
+    return lex_fail(lx, line, "raw is not closed; add {%% endraw %%}");
 }
 
-static muga_status lex_comment(lexer *lx) {
+static muga_status lex_comment(lexer *lx, char sign) {
     uint32_t line = lx->line;
-    for (size_t i = lx->at + 2; i + 1 < lx->n; i++)
+    for (size_t i = lx->at + 2 + (sign != 0); i + 1 < lx->n; i++)
         if (lx->p[i] == '#' && lx->p[i + 1] == '}') {
-            char before = i > lx->at + 2 ? lx->p[i - 1] : 0;
+            char before = i > lx->at + 2 + (sign != 0) ? lx->p[i - 1] : 0;
             lex_advance(lx, i + 2 - lx->at);
             lex_after_tag(lx, before == '-' || before == '+' ? before : 0, true);
             return MUGA_OK;
         }
-    return error_set(lx->err, MUGA_E_INPUT, "template line %u: comment is not closed; add #}", line);
+    return lex_fail(lx, line, "comment is not closed; add #}");
+}
+
+/* The tag at the current place, of the kind its second byte says. */
+static muga_status lex_tag(lexer *lx, char kind, char sign) {
+    size_t end;
+    char open, close;
+    if (kind == '#')
+        return lex_comment(lx, sign);
+    if (kind == '%' && lex_match_tag(lx, lx->at, "raw", &end, &open, &close))
+        return lex_raw(lx, end, close);
+    muga_status st = lex_push(lx, (token){.type = kind == '%' ? T_BLOCK_BEGIN : T_VAR_BEGIN, .line = lx->line});
+    lex_advance(lx, sign ? 3 : 2);
+    if (st)
+        return st;
+    return kind == '%' ? lex_code(lx, "%}", T_BLOCK_END) : lex_code(lx, "}}", T_VAR_END);
 }
 
 static muga_status lex_template(lexer *lx) {
@@ -319,31 +448,18 @@ static muga_status lex_template(lexer *lx) {
     while (lx->at < lx->n) {
         size_t from = lx->at, i = from;
         uint32_t line = lx->line;
-        while (i + 1 < lx->n && !(lx->p[i] == '{' && strchr("{%#", lx->p[i + 1]) && lx->p[i + 1]))
+        while (i + 1 < lx->n &&
+               !(lx->p[i] == '{' && (lx->p[i + 1] == '{' || lx->p[i + 1] == '%' || lx->p[i + 1] == '#')))
             i++;
         if (i + 1 >= lx->n) {
             lx->at = lx->n;
             return lex_push(lx, (token){.type = T_DATA, .line = line, .text = span_of(lx->p + from, lx->n - from)});
         }
-        char kind = lx->p[i + 1], sign = i + 2 < lx->n && strchr("-+", lx->p[i + 2]) && lx->p[i + 2] ? lx->p[i + 2] : 0;
-        if (kind == '{' && sign == '+')
-            sign = 0;
+        char kind = lx->p[i + 1], c = lex_byte(lx, i + 2), sign = c == '-' || c == '+' ? c : 0;
         muga_status st = lex_push_data(lx, from, i, sign, kind != '{', line);
         lex_advance(lx, i - from);
-        size_t end;
-        char open, close;
-        if (st)
-            return st;
-        if (kind == '#') {
-            st = lex_comment(lx);
-        } else if (kind == '%' && lex_match_tag(lx, i, "raw", &end, &open, &close)) {
-            st = lex_raw(lx, end, close);
-        } else {
-            st = lex_push(lx, (token){.type = kind == '%' ? T_BLOCK_BEGIN : T_VAR_BEGIN, .line = lx->line});
-            lex_advance(lx, sign ? 3 : 2);
-            if (!st)
-                st = lex_code(lx, kind == '%' ? "%}" : "}}", kind == '%' ? T_BLOCK_END : T_VAR_END);
-        }
+        if (!st)
+            st = lex_tag(lx, kind, sign);
         if (st)
             return st;
     }
@@ -371,7 +487,7 @@ static muga_status lex_normalise(const char *source, size_t n, arena *mem, span 
     return MUGA_OK;
 }
 
-muga_status template_lex(const char *source, size_t n, bool expression_only, arena *mem, token_list *list,
+muga_status template_lex(const char *source, size_t n, bool expression_only, arena *mem, template_tokens *list,
                          muga_error *err) {
     if (n > TEMPLATE_MAX_SOURCE)
         return error_set(err, MUGA_E_LIMIT, "template of %zu bytes is longer than %zu; shorten it", n,

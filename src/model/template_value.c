@@ -1,15 +1,11 @@
-/* Values of the template language: making, comparing, printing, slicing. Semantics are Python's, as Jinja has them.
+/* Values of the template language: making and comparing them. Semantics are Python's, as Jinja has them.
  * All memory comes from the render's arena, so nothing here is freed and nothing outlives the render. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* memmem */
-#endif
-#include "base/utf8.h"
 #include "model/template_internal.h"
-
-#include <inttypes.h>
 
 const tv TV_UNDEF = {.kind = TV_UNDEFINED};
 const tv TV_NULL = {.kind = TV_NONE};
+
+/* ---- making ---- */
 
 tv tv_bool(bool b) {
     return (tv){.kind = TV_BOOL, .u.b = b};
@@ -23,12 +19,37 @@ tv tv_float(double d) {
 tv tv_borrow(const char *p, size_t n) {
     return (tv){.kind = TV_STRING, .n_str = (uint32_t)n, .u.s = p};
 }
+tv tv_literal(const char *s) {
+    return tv_borrow(s, strlen(s));
+}
 tv tv_undefined(const char *name) {
     return (tv){.kind = TV_UNDEFINED, .u.s = name};
 }
+tv tv_undefined_hint(const char *message) {
+    return (tv){.kind = TV_UNDEFINED, .form = FORM_HINT, .u.s = message};
+}
+
+tv tv_missing_of(interp *in, tv owner, tv key, uint8_t form) {
+    tv v = {.kind = TV_UNDEFINED, .form = form, .n_str = owner.kind};
+    if (key.kind == TV_STRING) {
+        size_t n = MIN(key.n_str, 60u);
+        char *name = interp_alloc(in, n + 1);
+        if (!name)
+            return TV_UNDEF;
+        memcpy(name, key.u.s, n);
+        v.u.s = name;
+    } else if (tv_is_integer(key)) {
+        v.form = FORM_ELEMENT;
+        v.u.i = tv_integer(key);
+    } else {
+        v.form = FORM_ATTRIBUTE;
+        v.u.s = tv_kind_name(key);
+    }
+    return v;
+}
 
 void *interp_alloc(interp *in, size_t bytes) {
-    if (interp_failed(in) || !interp_charge(in, 1 + bytes / 256))
+    if (interp_failed(in) || !interp_charge(in, 1 + bytes / TEMPLATE_STEP_BYTES))
         return NULL;
     void *p = arena_alloc(&in->mem, bytes);
     if (p)
@@ -38,6 +59,19 @@ void *interp_alloc(interp *in, size_t bytes) {
     else
         interp_fail(in, MUGA_E_NOMEM, "out of memory");
     return NULL;
+}
+
+void interp_str_init(const interp *in, str *s) {
+    str_init(s, in->limits.memory_bytes);
+}
+
+bool interp_has_room(interp *in, uint64_t n) {
+    if (interp_failed(in))
+        return false;
+    if (!in->limits.memory_bytes || n <= in->limits.memory_bytes)
+        return interp_charge_bytes(in, (size_t)n);
+    interp_fail(in, MUGA_E_LIMIT, "values take more than %zu bytes", in->limits.memory_bytes);
+    return false;
 }
 
 tv tv_text(interp *in, const char *p, size_t n) {
@@ -66,8 +100,19 @@ tv tv_list_new(interp *in, tv_kind kind, size_t n) {
         return TV_UNDEF;
     l->n = n;
     l->v = v;
-    return (tv){.kind = kind, .u.list = l};
+    return (tv){.kind = (uint8_t)kind, .u.list = l};
 }
+
+tv tv_pair(interp *in, tv a, tv b) {
+    tv pair = tv_list_new(in, TV_TUPLE, 2);
+    if (interp_failed(in))
+        return TV_UNDEF;
+    pair.u.list->v[0] = a;
+    pair.u.list->v[1] = b;
+    return pair;
+}
+
+/* ---- dicts ---- */
 
 tv tv_dict_new(interp *in, size_t cap) {
     tv_dict *d = interp_alloc(in, sizeof *d);
@@ -79,27 +124,41 @@ tv tv_dict_new(interp *in, size_t cap) {
     return interp_failed(in) ? TV_UNDEF : (tv){.kind = TV_DICT, .u.dict = d};
 }
 
-bool tv_dict_get(interp *in, const tv_dict *d, tv key, tv *out) {
-    interp_charge(in, 1 + d->n / 8);
-    for (size_t i = 0; i < d->n; i++)
-        if (tv_equal(in, d->keys[i], key)) {
-            *out = d->values[i];
-            return true;
+static bool find_key(interp *in, const tv_dict *d, tv key, size_t *at) {
+    for (size_t i = 0; i < d->n && !interp_failed(in); i++) {
+        const tv *k = &d->keys[i];
+        if (k->kind == TV_STRING && key.kind == TV_STRING) {
+            if (k->n_str != key.n_str || !interp_charge(in, key.n_str / TEMPLATE_STEP_BYTES) ||
+                memcmp(k->u.s, key.u.s, key.n_str) != 0)
+                continue;
+        } else if (!tv_equal(in, *k, key)) {
+            continue;
         }
+        *at = i;
+        return interp_charge(in, i / 8);
+    }
+    interp_charge(in, d->n / 8);
     return false;
 }
 
+bool tv_dict_get(interp *in, const tv_dict *d, tv key, tv *out) {
+    size_t at;
+    if (!find_key(in, d, key, &at))
+        return false;
+    *out = d->values[at];
+    return true;
+}
+
 bool tv_dict_get_name(interp *in, const tv_dict *d, const char *name, tv *out) {
-    return tv_dict_get(in, d, tv_borrow(name, strlen(name)), out);
+    return tv_dict_get(in, d, tv_literal(name), out);
 }
 
 void tv_dict_set(interp *in, tv_dict *d, tv key, tv value) {
-    interp_charge(in, 1 + d->n / 8);
-    for (size_t i = 0; i < d->n; i++)
-        if (tv_equal(in, d->keys[i], key)) {
-            d->values[i] = value;
-            return;
-        }
+    size_t at;
+    if (find_key(in, d, key, &at)) {
+        d->values[at] = value;
+        return;
+    }
     if (d->n == d->cap) {
         size_t cap = d->cap ? d->cap * 2 : 8;
         tv *keys = interp_alloc(in, cap * sizeof *keys), *values = interp_alloc(in, cap * sizeof *values);
@@ -117,6 +176,29 @@ void tv_dict_set(interp *in, tv_dict *d, tv key, tv value) {
     d->values[d->n++] = value;
 }
 
+/* ---- from JSON ---- */
+
+static tv list_from_json(interp *in, const json_t *v) {
+    tv list = tv_list_new(in, TV_LIST, json_array_size(v));
+    for (size_t i = 0; !interp_failed(in) && i < list.u.list->n; i++)
+        list.u.list->v[i] = tv_from_json(in, json_array_get(v, i));
+    return list;
+}
+
+static tv dict_from_json(interp *in, const json_t *v) {
+    tv dict = tv_dict_new(in, json_object_size(v));
+    const char *key;
+    json_t *item;
+    if (interp_failed(in))
+        return TV_UNDEF;
+    json_object_foreach((json_t *)(uintptr_t)v, key, item) { /* keys are unique already */
+        tv_dict *d = dict.u.dict;
+        d->keys[d->n] = tv_literal(key);
+        d->values[d->n++] = tv_from_json(in, item);
+    }
+    return dict;
+}
+
 /* Strings are borrowed from the JSON value, which outlives the render. Depth was bounded when it was parsed. */
 tv tv_from_json(interp *in, const json_t *v) {
     if (interp_failed(in))
@@ -128,385 +210,198 @@ tv tv_from_json(interp *in, const json_t *v) {
     case JSON_INTEGER: return tv_int(json_integer_value(v));
     case JSON_REAL: return tv_float(json_real_value(v));
     case JSON_STRING: return tv_borrow(json_string_value(v), json_string_length(v));
-    case JSON_ARRAY: {
-        tv list = tv_list_new(in, TV_LIST, json_array_size(v));
-        for (size_t i = 0; !interp_failed(in) && i < list.u.list->n; i++)
-            list.u.list->v[i] = tv_from_json(in, json_array_get(v, i));
-        return list;
-    }
-    case JSON_OBJECT: {
-        tv dict = tv_dict_new(in, json_object_size(v));
-        const char *key;
-        json_t *item;
-        if (interp_failed(in))
-            return TV_UNDEF;
-        json_object_foreach((json_t *)(uintptr_t)v, key, item) { /* keys are unique already */
-            tv_dict *d = dict.u.dict;
-            d->keys[d->n] = tv_borrow(key, strlen(key));
-            d->values[d->n++] = tv_from_json(in, item);
-        }
-        return dict;
-    }
+    case JSON_ARRAY: return list_from_json(in, v);
+    case JSON_OBJECT: return dict_from_json(in, v);
     }
     return TV_UNDEF;
 }
 
-bool tv_truth(tv v) {
-    switch (v.kind) {
-    case TV_UNDEFINED:
-    case TV_NONE: return false;
-    case TV_BOOL: return v.u.b;
-    case TV_INT: return v.u.i != 0;
-    case TV_FLOAT: return v.u.d != 0;
-    case TV_STRING: return v.n_str != 0;
-    case TV_LIST:
-    case TV_TUPLE: return v.u.list->n != 0;
-    case TV_DICT: return v.u.dict->n != 0;
-    default: return true;
-    }
-}
+/* ---- facts ---- */
 
+bool tv_is_integer(tv v) {
+    return v.kind == TV_INT || v.kind == TV_BOOL;
+}
 bool tv_is_number(tv v) {
-    return v.kind == TV_INT || v.kind == TV_FLOAT || v.kind == TV_BOOL;
+    return tv_is_integer(v) || v.kind == TV_FLOAT;
 }
-
+int64_t tv_integer(tv v) {
+    return v.kind == TV_BOOL ? v.u.b : v.kind == TV_INT ? v.u.i : 0;
+}
 double tv_number(tv v) {
-    return v.kind == TV_FLOAT ? v.u.d : v.kind == TV_BOOL ? (double)v.u.b : v.kind == TV_INT ? (double)v.u.i : 0.0;
-}
-
-static int64_t tv_integer(tv v) {
-    return v.kind == TV_BOOL ? v.u.b : v.u.i;
+    return v.kind == TV_FLOAT ? v.u.d : (double)tv_integer(v);
 }
 
 bool tv_is_text(tv v, const char *s) {
     return v.kind == TV_STRING && strlen(s) == v.n_str && memcmp(v.u.s, s, v.n_str) == 0;
 }
 
-bool tv_equal(interp *in, tv a, tv b) {
-    if (!interp_charge(in, 1))
-        return false;
-    if (tv_is_number(a) && tv_is_number(b)) {
-        if (a.kind == TV_FLOAT || b.kind == TV_FLOAT)
-            return tv_number(a) == tv_number(b);
-        return tv_integer(a) == tv_integer(b);
-    }
-    if (a.kind != b.kind)
-        return false;
-    switch (a.kind) {
-    case TV_UNDEFINED:
-    case TV_NONE: return true;
-    case TV_STRING: return a.n_str == b.n_str && (a.u.s == b.u.s || memcmp(a.u.s, b.u.s, a.n_str) == 0);
+const char *tv_kind_name(tv v) {
+    static const char *const names[] = {"missing", "Undefined", "NoneType",  "bool",      "int",
+                                        "float",   "str",       "list",      "tuple",     "dict",
+                                        "dict",    "range",     "generator", "Namespace", "LoopContext",
+                                        "Cycler",  "Joiner",    "Macro",     "function",  "builtin_function_or_method"};
+    if (v.kind == TV_VIEW)
+        return v.form == FORM_KEYS ? "dict_keys" : v.form == FORM_VALUES ? "dict_values" : "dict_items";
+    return names[v.kind];
+}
+
+bool tv_length(interp *in, tv v, int64_t *n) {
+    switch (v.kind) {
+    case TV_UNDEFINED: *n = 0; return true;
+    case TV_STRING: *n = interp_charge_scan(in, v.n_str) ? (int64_t)tv_text_length(v) : 0; return true;
     case TV_LIST:
-    case TV_TUPLE:
-        if (a.u.list->n != b.u.list->n)
-            return false;
-        for (size_t i = 0; i < a.u.list->n; i++)
-            if (!tv_equal(in, a.u.list->v[i], b.u.list->v[i]))
-                return false;
-        return true;
+    case TV_TUPLE: *n = (int64_t)v.u.list->n; return true;
     case TV_DICT:
-        if (a.u.dict->n != b.u.dict->n)
-            return false;
-        for (size_t i = 0; i < a.u.dict->n; i++) {
-            tv other;
-            if (!tv_dict_get(in, b.u.dict, a.u.dict->keys[i], &other) || !tv_equal(in, a.u.dict->values[i], other))
-                return false;
-        }
-        return true;
-    case TV_NAMESPACE: return a.u.dict == b.u.dict;
-    case TV_MACRO: return a.u.macro == b.u.macro;
-    case TV_LOOP: return a.u.loop == b.u.loop;
-    case TV_FUNCTION: return a.u.function == b.u.function;
+    case TV_VIEW: *n = (int64_t)v.u.dict->n; return true;
+    case TV_RANGE: *n = v.u.range->n; return true;
+    case TV_LOOP: *n = v.u.loop->n; return true;
     default: return false;
     }
 }
 
-int tv_compare(interp *in, tv a, tv b) {
+bool tv_truth(interp *in, tv v) {
+    int64_t n;
+    if (interp_failed(in))
+        return false;
+    switch (v.kind) {
+    case TV_MISSING:
+    case TV_UNDEFINED:
+    case TV_NONE: return false;
+    case TV_BOOL: return v.u.b;
+    case TV_INT: return v.u.i != 0;
+    case TV_FLOAT: return v.u.d != 0;
+    case TV_STRING: return v.n_str != 0;
+    default: return !tv_length(in, v, &n) || n != 0;
+    }
+}
+
+/* What may be a key: whatever can't change. */
+bool tv_hashable(tv v) {
+    if (v.kind == TV_LIST || v.kind == TV_DICT || v.kind == TV_VIEW)
+        return false;
+    for (size_t i = 0; v.kind == TV_TUPLE && i < v.u.list->n; i++)
+        if (!tv_hashable(v.u.list->v[i]))
+            return false;
+    return true;
+}
+
+/* ---- comparing ---- */
+
+/* Order of an integer and a float, exactly: neither is rounded. 2 = unordered. */
+static int compare_mixed(int64_t i, double d) {
+    if (d != d)
+        return 2;
+    if (d >= 9223372036854775808.0)
+        return -1;
+    if (d < -9223372036854775808.0)
+        return 1;
+    int64_t whole = (int64_t)d;
+    if (i != whole)
+        return i < whole ? -1 : 1;
+    double rest = d - (double)whole;
+    return rest > 0 ? -1 : rest < 0;
+}
+
+static int compare_numbers(tv a, tv b) {
+    if (a.kind == TV_FLOAT && b.kind == TV_FLOAT)
+        return a.u.d < b.u.d ? -1 : a.u.d > b.u.d ? 1 : a.u.d == b.u.d ? 0 : 2;
+    if (a.kind == TV_FLOAT) {
+        int c = compare_mixed(tv_integer(b), a.u.d);
+        return c == 2 ? 2 : -c;
+    }
+    if (b.kind == TV_FLOAT)
+        return compare_mixed(tv_integer(a), b.u.d);
+    int64_t x = tv_integer(a), y = tv_integer(b);
+    return x < y ? -1 : x > y;
+}
+
+static bool equal_lists(interp *in, const tv_list *a, const tv_list *b) {
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++)
+        if (!tv_equal(in, a->v[i], b->v[i]))
+            return false;
+    return true;
+}
+
+static bool equal_dicts(interp *in, const tv_dict *a, const tv_dict *b) {
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++) {
+        tv other;
+        if (!tv_dict_get(in, b, a->keys[i], &other) || !tv_equal(in, a->values[i], other))
+            return false;
+    }
+    return true;
+}
+
+static bool equal_ranges(const tv_range *a, const tv_range *b) {
+    return a->n == b->n && (a->n == 0 || (a->from == b->from && (a->n == 1 || a->step == b->step)));
+}
+
+static bool same_kind_equal(interp *in, tv a, tv b) {
+    switch (a.kind) {
+    case TV_MISSING:
+    case TV_UNDEFINED:
+    case TV_NONE: return true;
+    case TV_STRING:
+        interp_charge(in, a.n_str / TEMPLATE_STEP_BYTES);
+        return a.n_str == b.n_str && (a.u.s == b.u.s || memcmp(a.u.s, b.u.s, a.n_str) == 0);
+    case TV_LIST:
+    case TV_TUPLE: return a.u.list == b.u.list || equal_lists(in, a.u.list, b.u.list);
+    case TV_DICT: return a.u.dict == b.u.dict || equal_dicts(in, a.u.dict, b.u.dict);
+    case TV_RANGE: return equal_ranges(a.u.range, b.u.range);
+    case TV_FUNCTION: return a.u.function == b.u.function;
+    case TV_METHOD: return a.u.method == b.u.method;
+    case TV_VIEW: return a.form == b.form && a.u.dict == b.u.dict;
+    default: return a.u.list == b.u.list; /* themselves only: any pointer will do */
+    }
+}
+
+bool tv_equal(interp *in, tv a, tv b) {
+    if (!interp_charge(in, 1))
+        return false;
+    if (tv_is_number(a) && tv_is_number(b))
+        return compare_numbers(a, b) == 0;
+    if (a.kind != b.kind || !interp_enter(in))
+        return false;
+    bool equal = same_kind_equal(in, a, b);
+    in->depth--;
+    return equal && !interp_failed(in);
+}
+
+static int compare_texts(interp *in, tv a, tv b) {
+    interp_charge(in, MIN(a.n_str, b.n_str) / TEMPLATE_STEP_BYTES);
+    int c = memcmp(a.u.s, b.u.s, MIN(a.n_str, b.n_str)); /* UTF-8 keeps code point order */
+    return c ? (c < 0 ? -1 : 1) : a.n_str < b.n_str ? -1 : a.n_str > b.n_str;
+}
+
+static int compare_lists(interp *in, const tv_list *a, const tv_list *b, const char *op) {
+    size_t n = MIN(a->n, b->n);
+    for (size_t i = 0; i < n && !interp_failed(in); i++) {
+        if (tv_equal(in, a->v[i], b->v[i]))
+            continue;
+        if (!interp_enter(in))
+            return 0;
+        int c = tv_compare(in, a->v[i], b->v[i], op);
+        in->depth--;
+        return c;
+    }
+    return a->n < b->n ? -1 : a->n > b->n;
+}
+
+int tv_compare(interp *in, tv a, tv b, const char *op) {
     if (!interp_charge(in, 1))
         return 0;
-    if (tv_is_number(a) && tv_is_number(b)) {
-        if (a.kind == TV_FLOAT || b.kind == TV_FLOAT) {
-            double x = tv_number(a), y = tv_number(b);
-            return x < y ? -1 : x > y;
-        }
-        int64_t x = tv_integer(a), y = tv_integer(b);
-        return x < y ? -1 : x > y;
-    }
-    if (a.kind == TV_STRING && b.kind == TV_STRING) {
-        int c = memcmp(a.u.s, b.u.s, MIN(a.n_str, b.n_str)); /* UTF-8 keeps code point order */
-        return c ? (c < 0 ? -1 : 1) : a.n_str < b.n_str ? -1 : a.n_str > b.n_str;
-    }
-    if (a.kind == b.kind && (a.kind == TV_LIST || a.kind == TV_TUPLE)) {
-        size_t n = MIN(a.u.list->n, b.u.list->n);
-        for (size_t i = 0; i < n && !interp_failed(in); i++)
-            if (!tv_equal(in, a.u.list->v[i], b.u.list->v[i]))
-                return tv_compare(in, a.u.list->v[i], b.u.list->v[i]);
-        return a.u.list->n < b.u.list->n ? -1 : a.u.list->n > b.u.list->n;
-    }
-    interp_fail(in, MUGA_E_INPUT, "'<' not supported between '%s' and '%s'", tv_kind_name(a), tv_kind_name(b));
+    if (tv_is_number(a) && tv_is_number(b))
+        return compare_numbers(a, b);
+    if (a.kind == TV_STRING && b.kind == TV_STRING)
+        return compare_texts(in, a, b);
+    if (a.kind == b.kind && (a.kind == TV_LIST || a.kind == TV_TUPLE))
+        return compare_lists(in, a.u.list, b.u.list, op);
+    if (a.kind == TV_UNDEFINED || b.kind == TV_UNDEFINED)
+        interp_fail_undefined(in, a.kind == TV_UNDEFINED ? a : b);
+    else
+        interp_fail(in, MUGA_E_INPUT, "'%s' not supported between '%s' and '%s'", op, tv_kind_name(a), tv_kind_name(b));
     return 0;
-}
-
-const char *tv_kind_name(tv v) {
-    static const char *const names[] = {"Undefined", "NoneType", "bool",   "int",         "float",
-                                        "str",       "list",     "tuple",  "dict",        "Namespace",
-                                        "Macro",     "function", "method", "LoopContext", "generator"};
-    return names[v.kind];
-}
-
-/* repr(float): shortest digits, ".0" on integers, exponent from 1e16 and below 1e-4 with two digits at least. */
-static void tv_write_float(double d, str *out) {
-    if (d != d) {
-        str_append_s(out, "nan");
-        return;
-    }
-    if (d > 1.7976931348623157e308 || d < -1.7976931348623157e308) {
-        str_append_s(out, d < 0 ? "-inf" : "inf");
-        return;
-    }
-    char text[40];
-    for (int precision = 1; precision <= 17; precision++) {
-        snprintf(text, sizeof text, "%.*e", precision - 1, d);
-        if (strtod(text, NULL) == d)
-            break;
-    }
-    char *e = strchr(text, 'e');
-    int exponent = atoi(e + 1);
-    if (exponent >= -4 && exponent < 16) {
-        int digits = (int)(e - text) - (text[0] == '-') - (strchr(text, '.') ? 1 : 0);
-        int decimals = digits - 1 - exponent;
-        str_printf(out, "%.*f", decimals > 1 ? decimals : 1, d);
-        return;
-    }
-    *e = 0;
-    str_printf(out, "%se%c%02d", text, exponent < 0 ? '-' : '+', exponent < 0 ? -exponent : exponent);
-}
-
-static void tv_write_text_repr(tv v, str *out) {
-    bool single = memchr(v.u.s, '\'', v.n_str) != NULL, twice = memchr(v.u.s, '"', v.n_str) != NULL;
-    char quote = single && !twice ? '"' : '\'';
-    str_append_c(out, quote);
-    for (size_t i = 0; i < v.n_str; i++) {
-        char c = v.u.s[i];
-        if (c == '\n')
-            str_append_s(out, "\\n");
-        else if (c == '\r')
-            str_append_s(out, "\\r");
-        else if (c == '\t')
-            str_append_s(out, "\\t");
-        else if (c == '\\' || c == quote) {
-            str_append_c(out, '\\');
-            str_append_c(out, c);
-        } else if ((unsigned char)c < 0x20 || c == 0x7f)
-            str_printf(out, "\\x%02x", (unsigned char)c);
-        else
-            str_append_c(out, c);
-    }
-    str_append_c(out, quote);
-}
-
-void tv_write_repr(interp *in, tv v, str *out) {
-    if (!interp_charge(in, 1))
-        return;
-    switch (v.kind) {
-    case TV_STRING: tv_write_text_repr(v, out); break;
-    case TV_LIST:
-    case TV_TUPLE:
-        str_append_c(out, v.kind == TV_LIST ? '[' : '(');
-        for (size_t i = 0; i < v.u.list->n; i++) {
-            if (i)
-                str_append_s(out, ", ");
-            tv_write_repr(in, v.u.list->v[i], out);
-        }
-        if (v.kind == TV_TUPLE && v.u.list->n == 1)
-            str_append_c(out, ',');
-        str_append_c(out, v.kind == TV_LIST ? ']' : ')');
-        break;
-    case TV_DICT:
-        str_append_c(out, '{');
-        for (size_t i = 0; i < v.u.dict->n; i++) {
-            if (i)
-                str_append_s(out, ", ");
-            tv_write_repr(in, v.u.dict->keys[i], out);
-            str_append_s(out, ": ");
-            tv_write_repr(in, v.u.dict->values[i], out);
-        }
-        str_append_c(out, '}');
-        break;
-    case TV_UNDEFINED: str_append_s(out, "Undefined"); break;
-    default: tv_write(in, v, out);
-    }
-}
-
-void tv_write(interp *in, tv v, str *out) {
-    switch (v.kind) {
-    case TV_UNDEFINED: break;
-    case TV_NONE: str_append_s(out, "None"); break;
-    case TV_BOOL: str_append_s(out, v.u.b ? "True" : "False"); break;
-    case TV_INT: str_printf(out, "%" PRId64, v.u.i); break;
-    case TV_FLOAT: tv_write_float(v.u.d, out); break;
-    case TV_STRING:
-        interp_charge(in, v.n_str / 256);
-        str_append(out, v.u.s, v.n_str);
-        break;
-    case TV_LIST:
-    case TV_TUPLE:
-    case TV_DICT: tv_write_repr(in, v, out); break;
-    default: interp_fail(in, MUGA_E_INPUT, "a %s cannot be printed", tv_kind_name(v));
-    }
-}
-
-tv tv_to_text(interp *in, tv v) {
-    if (v.kind == TV_STRING)
-        return v;
-    str s;
-    str_init(&s, in->limits.memory_bytes);
-    tv_write(in, v, &s);
-    return tv_from_str(in, &s);
-}
-
-/* ---- strings by code point ---- */
-
-static bool tv_is_ascii(tv v) {
-    for (size_t i = 0; i < v.n_str; i++)
-        if ((unsigned char)v.u.s[i] >= 0x80)
-            return false;
-    return true;
-}
-
-size_t tv_text_length(tv v) {
-    return utf8_count(v.u.s, v.n_str);
-}
-
-static size_t tv_char_bytes(const char *p, size_t n) {
-    uint32_t cp;
-    size_t k = utf8_decode(p, n, &cp);
-    return k ? k : 1;
-}
-
-/* Byte offset of code point i (i <= length). */
-static size_t tv_offset(tv v, size_t i) {
-    size_t at = 0;
-    while (i-- > 0 && at < v.n_str)
-        at += tv_char_bytes(v.u.s + at, v.n_str - at);
-    return at;
-}
-
-tv tv_text_at(interp *in, tv v, int64_t i) {
-    bool ascii = tv_is_ascii(v);
-    int64_t n = ascii ? (int64_t)v.n_str : (int64_t)tv_text_length(v);
-    interp_charge(in, v.n_str / 64);
-    if (i < 0)
-        i += n;
-    if (i < 0 || i >= n)
-        return TV_UNDEF;
-    size_t at = ascii ? (size_t)i : tv_offset(v, (size_t)i);
-    return tv_borrow(v.u.s + at, tv_char_bytes(v.u.s + at, v.n_str - at));
-}
-
-bool tv_iterate(interp *in, tv v, tv_list *out) {
-    *out = (tv_list){0};
-    if (v.kind == TV_LIST || v.kind == TV_TUPLE || v.kind == TV_GENERATOR) {
-        *out = *v.u.list;
-    } else if (v.kind == TV_DICT) {
-        *out = (tv_list){v.u.dict->n, v.u.dict->keys};
-    } else if (v.kind == TV_STRING) {
-        tv list = tv_list_new(in, TV_LIST, tv_text_length(v));
-        if (interp_failed(in))
-            return false;
-        size_t at = 0;
-        for (size_t i = 0; i < list.u.list->n; i++) {
-            size_t k = tv_char_bytes(v.u.s + at, v.n_str - at);
-            list.u.list->v[i] = tv_borrow(v.u.s + at, k);
-            at += k;
-        }
-        *out = *list.u.list;
-    } else if (v.kind != TV_UNDEFINED) {
-        interp_fail(in, MUGA_E_INPUT, "'%s' object is not iterable", tv_kind_name(v));
-        return false;
-    }
-    return interp_charge(in, out->n / 16);
-}
-
-/* Python's slice.indices(): bounds for a sequence of length n. false when step is 0 or a part is not an integer. */
-static bool tv_slice_bounds(interp *in, int64_t n, tv start, tv stop, tv step, int64_t *from, int64_t *to,
-                            int64_t *by) {
-    tv parts[3] = {start, stop, step};
-    for (int i = 0; i < 3; i++)
-        if (parts[i].kind != TV_NONE && parts[i].kind != TV_INT && parts[i].kind != TV_BOOL) {
-            interp_fail(in, MUGA_E_INPUT, "slice indices must be integers, not %s", tv_kind_name(parts[i]));
-            return false;
-        }
-    *by = step.kind == TV_NONE ? 1 : tv_integer(step);
-    if (*by == 0) {
-        interp_fail(in, MUGA_E_INPUT, "slice step cannot be zero");
-        return false;
-    }
-    int64_t low = *by < 0 ? -1 : 0, high = *by < 0 ? n - 1 : n, bound[2] = {*by < 0 ? high : low, *by < 0 ? low : high};
-    for (int i = 0; i < 2; i++) {
-        if (parts[i].kind == TV_NONE)
-            continue;
-        int64_t x = tv_integer(parts[i]);
-        if (x < 0)
-            x = x < -n ? low : x + n;
-        bound[i] = x < low ? low : x > high ? high : x;
-    }
-    *from = bound[0];
-    *to = bound[1];
-    return true;
-}
-
-tv tv_slice(interp *in, tv v, tv start, tv stop, tv step) {
-    if (v.kind == TV_UNDEFINED)
-        return interp_fail(in, MUGA_E_INPUT, "'%s' is undefined", v.u.s ? v.u.s : "value");
-    if (v.kind != TV_STRING && v.kind != TV_LIST && v.kind != TV_TUPLE)
-        return interp_fail(in, MUGA_E_INPUT, "'%s' object cannot be sliced", tv_kind_name(v));
-    tv_list items = {0};
-    int64_t n = v.kind == TV_STRING ? (int64_t)tv_text_length(v) : (int64_t)v.u.list->n, from, to, by;
-    if (!tv_slice_bounds(in, n, start, stop, step, &from, &to, &by))
-        return TV_UNDEF;
-    if (v.kind == TV_STRING && by == 1) {
-        size_t a = tv_offset(v, (size_t)from), b = to > from ? tv_offset(v, (size_t)to) : a;
-        interp_charge(in, v.n_str / 64);
-        return tv_borrow(v.u.s + a, b - a);
-    }
-    if (!tv_iterate(in, v, &items))
-        return TV_UNDEF;
-    size_t count = 0;
-    for (int64_t i = from; by > 0 ? i < to : i > to; i = by > INT64_MAX - i ? to : i + by)
-        count++;
-    tv list = tv_list_new(in, v.kind == TV_TUPLE ? TV_TUPLE : TV_LIST, count);
-    if (interp_failed(in))
-        return TV_UNDEF;
-    for (size_t k = 0; k < count; k++)
-        list.u.list->v[k] = items.v[from + (int64_t)k * by];
-    if (v.kind != TV_STRING)
-        return list;
-    str s;
-    str_init(&s, in->limits.memory_bytes);
-    for (size_t k = 0; k < count; k++)
-        str_append(&s, list.u.list->v[k].u.s, list.u.list->v[k].n_str);
-    return tv_from_str(in, &s);
-}
-
-bool tv_contains(interp *in, tv container, tv item) {
-    if (container.kind == TV_STRING) {
-        if (item.kind != TV_STRING) {
-            interp_fail(in, MUGA_E_INPUT, "'in <string>' requires string as left operand, not %s", tv_kind_name(item));
-            return false;
-        }
-        interp_charge(in, container.n_str / 32);
-        return item.n_str == 0 || memmem(container.u.s, container.n_str, item.u.s, item.n_str) != NULL;
-    }
-    if (container.kind == TV_NONE || tv_is_number(container)) {
-        interp_fail(in, MUGA_E_INPUT, "argument of type '%s' is not iterable", tv_kind_name(container));
-        return false;
-    }
-    tv_list items;
-    if (!tv_iterate(in, container, &items))
-        return false;
-    for (size_t i = 0; i < items.n && !interp_failed(in); i++)
-        if (tv_equal(in, items.v[i], item))
-            return true;
-    return false;
 }

@@ -1,6 +1,7 @@
 /* Would break: the template language itself (white space, scopes, operators, filters), its budgets against hostile
  * templates, and the expressions of agent manifests. Expected texts are Jinja's. */
 #include "base/json.h"
+#include "base/mem.h"
 #include "model/template.h"
 #include "support/support.h"
 
@@ -107,52 +108,125 @@ static void test_errors_name_line_and_cause(void **state) {
     expect_error("\n\n{{ 'a }}", MUGA_E_INPUT, "line 3");
     expect_error("{% include 'x' %}", MUGA_E_INPUT, "'include' is not supported");
     expect_error("{{ raise_exception('no ' ~ s) }}", MUGA_E_INPUT, "raised: no text");
-    expect_error("{{ n.x.y }}", MUGA_E_INPUT, "undefined");
+    expect_error("{{ n.x.y }}", MUGA_E_INPUT, "'None' has no attribute 'x'");
     expect_error("{{ 1 + 'a' }}", MUGA_E_INPUT, "unsupported operand");
     expect_error("{{ 1 / 0 }}", MUGA_E_INPUT, "division by zero");
     expect_error("{{ 9223372036854775807 + 1 }}", MUGA_E_INPUT, "overflow");
     expect_error("{{ l.append(4) }}", MUGA_E_INPUT, "unsafe");
     expect_error("{{ s | nosuch }}", MUGA_E_INPUT, "no filter named 'nosuch'");
-    expect_error("{{ ''.__class__.__mro__ }}", MUGA_E_INPUT, "undefined");
+    expect_error("{{ ''.__class__.__mro__ }}", MUGA_E_INPUT, "unsafe");
     expect_error("{{ }}", MUGA_E_INPUT, "expected an expression");
     expect_error("{% break %}", MUGA_E_INPUT, "for loop");
     expect_error("{% set 1 = 2 %}", MUGA_E_INPUT, "cannot assign");
 }
 
-/* Budgets: each of these would run for hours or take gigabytes; all end by a counted limit. */
+/* Each would take minutes, or gigabytes, without the counted budgets: steps, bytes, depth. */
 static void test_hostile_templates_end_by_budget(void **state) {
     (void)state;
-    expect_error("{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}"
-                 "{% endfor %}{% endfor %}",
-                 MUGA_E_LIMIT, "");
-    expect_error("{% macro r(n) %}{{ r(n + 1) }}{% endmacro %}{{ r(0) }}", MUGA_E_LIMIT, "too deeply");
-    expect_error("{{ 'x' * 1000000000 }}", MUGA_E_LIMIT, "bytes");
-    expect_error("{{ range(1000000000) }}", MUGA_E_LIMIT, "range");
-    expect_error("{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-                 MUGA_E_LIMIT, "");
-    expect_error("{% for i in range(99999) %}{{ 'y' * 1000 }}{% endfor %}", MUGA_E_LIMIT, "");
+    static const char *const templates[] = {
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}{% endfor %}"
+        "{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro r(n) %}{{ r(n + 1) }}{% endmacro %}{{ r(0) }}",
+        "{% macro r(n) %}{% if n %}{{ r(n - 1) }}{{ r(n - 1) }}{% endif %}{% endmacro %}{{ r(60) }}",
+        "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{% macro m(n) %}{{ 'x' * 4000000 }}{{ m(n) }}{% endmacro %}{{ m(1) }}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ 'x' * 9223372036854775807 }}",
+        "{{ [1] * 1000000000 }}",
+        "{{ range(1000000000000) }}",
+        "{{ '%1000000000d' % 5 }}",
+        "{{ '%.1000000000f' % 5 }}",
+        "{{ '%*d' % (1000000000, 5) }}",
+        "{{ '%1000000000s' % 's' }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ '{:01000000000}'.format(1) }}",
+        "{{ '{:.1000000000f}'.format(1.5) }}",
+        "{{ 'a'.zfill(1000000000) }}",
+        "{{ 'a'.center(1000000000000) }}",
+        "{{ 'a'.ljust(1000000000, 'b') }}",
+        "{{ '\t'.expandtabs(1000000000) }}",
+        "{{ 'a'|indent(1000000000, true) }}",
+        "{{ [1]|batch(1000000000, 0)|list }}",
+        "{{ [1]|slice(1000000000)|list }}",
+        "{{ [[1]]|tojson(indent=1000000000) }}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}"
+        "{{ ns.s|tojson }}",
+        "{% set ns = namespace(s=[1], t=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}"
+        "{% set ns.t = [ns.t, ns.t] %}{% endfor %}{{ ns.s == ns.t }}",
+        "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+        "{% set ns = namespace(d={}) %}{% for i in range(999) %}{% set ns.d = dict(ns.d, **{'' ~ i: i}) %}{% endfor %}",
+        "{{ ('a' * 1000000).replace('a', 'b' * 100000) }}",
+        "{{ ('a' * 1000000).replace('', 'b' * 1000) }}",
+        "{{ (range(100000)|list)|join('x' * 100000) }}",
+        "{{ ('x' * 100000).join('y' * 100000) }}",
+        "{{ ('a' * 1000000).rfind('a' * 500000 ~ 'ba') }}",
+        "{{ ('a' * 1000000).strip('b' * 1000000 ~ 'a') }}",
+        "{% for i in range(99999) %}{{ 'y' * 1000 }}{% endfor %}",
+        "{% set s = 'a' * 10000000 %}{% for i in range(99999) %}{% set x = s|length %}{% endfor %}",
+        "{% set s = 'a' * 10000000 %}{% for i in range(99999) %}{% set x = s.startswith(s) %}{% endfor %}",
+        "{% set s = 'a' * 10000000 %}{% set t = s ~ '' %}{% for i in range(99999) %}{% set x = s == t %}{% endfor %}",
+        "{% set s = 'a' * 10000000 %}{% set t = s ~ '' %}{% for i in range(99999) %}{% set x = s < t %}{% endfor %}",
+        "{% set s = 'a' * 10000000 %}{% set d = {s: 1} %}{% for i in range(9999) %}{% set x = d[s ~ ''] %}{% endfor %}",
+        "{% set s = 'é' * 1000000 %}{% for i in range(99999) %}{% set x = s[i:] %}{{ s[i] }}{% endfor %}",
+        "{% set s = 'a' * 1000000 %}{% for i in range(1000) %}{% set x = s|upper %}{% endfor %}",
+        "{% set s = 'aΣ' ~ '.' * 1000000 %}{% for i in range(1000) %}{% set x = s.lower() %}{% endfor %}",
+        "{% set l = range(99999)|list %}{% for i in l %}{{ 'x' in l }}{% endfor %}",
+        "{{ range(99999)|unique|list }}"};
+    for (size_t i = 0; i < ARRAY_LEN(templates); i++)
+        expect_error(templates[i], MUGA_E_LIMIT, "");
+    expect_error("{% macro r(n) %}{{ r(n + 1) }}{% endmacro %}{{ r(0) }}", MUGA_E_LIMIT, "too deeply (limit 256)");
+    expect_error("{{ 'x' * 1000000000 }}", MUGA_E_LIMIT, "values take more than 67108864 bytes");
+    expect_error("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", MUGA_E_LIMIT,
+                 "more than 2000000 steps");
+    expect_error("{{ range(1000000000) }}", MUGA_E_LIMIT, "range of 1000000000 is longer than 100000");
+    expect_error("{% for i in range(9999) %}{{ 'y' * 1000 }}{% endfor %}", MUGA_E_LIMIT,
+                 "output is longer than 4194304 bytes");
     expect_error("{{ 2 ** 1000000000000 }}", MUGA_E_INPUT, "overflow");
-    expect_error("{{ ('a' * 1000000).replace('a', 'b' * 100000) }}", MUGA_E_LIMIT, "");
-    char *deep = malloc(200001);
-    memset(deep, '(', 100000);
-    memset(deep + 100000, ')', 100000);
-    deep[200000] = 0;
-    char *source = malloc(200010);
-    strcpy(source, "{{ ");
-    strcat(source, deep);
-    strcat(source, " }}");
-    expect_error(source, MUGA_E_LIMIT, "nested deeper");
-    for (size_t i = 0; i < 200000; i++)
-        deep[i] = i % 2 ? '-' : '1';
-    strcpy(source, "{{ ");
-    strcat(source, deep);
-    strcat(source, "1 }}");
-    expect_error(source, MUGA_E_LIMIT, "nested deeper");
-    free(deep);
-    free(source);
 }
 
-/* Every truncation and every byte changed of a template that uses all syntax: an error or a text, never a crash. */
+/* n times `part` between two ends. */
+static void expect_refusal(const char *before, const char *part, size_t n, const char *after, const char *message) {
+    str source = STR_INIT;
+    str_append_s(&source, before);
+    for (size_t i = 0; i < n; i++)
+        str_append_s(&source, part);
+    str_append_s(&source, after);
+    expect_error(str_get(&source), MUGA_E_LIMIT, message);
+    str_release(&source);
+}
+
+/* What nests as deeply as the source is long would overflow the stack. */
+static void test_deep_sources_are_refused(void **state) {
+    (void)state;
+    static const char deeper[] = "nested deeper than 256";
+    expect_refusal("{{ ", "(", 100000, " }}", deeper);
+    expect_refusal("{{ ", "[", 100000, " }}", deeper);
+    expect_refusal("{{ ", "-", 100000, "1 }}", deeper);
+    expect_refusal("{{ ", "not ", 100000, "1 }}", deeper);
+    expect_refusal("{{ 1", "+1", 100000, " }}", deeper);
+    expect_refusal("{{ a", ".b", 100000, " }}", deeper);
+    expect_refusal("{{ a", "|upper", 100000, " }}", deeper);
+    expect_refusal("{{ 1", " if 1 else 1", 50000, " }}", deeper);
+    expect_refusal("", "{% if 1 %}", 50000, "", deeper);
+    expect_refusal("", "{% for a in b %}", 50000, "", deeper);
+    expect_refusal("", "{% set a %}", 50000, "", deeper);
+    expect_refusal("", "x", 1100000, "", "longer than 1048576");
+    str source = STR_INIT; /* every macro is searched for the names it gets without declaring them */
+    for (int i = 0; i < 250; i++)
+        str_append_s(&source, "{% macro m() %}");
+    for (int i = 0; i < 60000; i++)
+        str_printf(&source, "{{a%d}}", i);
+    for (int i = 0; i < 250; i++)
+        str_append_s(&source, "{% endmacro %}");
+    expect_error(str_get(&source), MUGA_E_LIMIT, "too many names");
+    str_release(&source);
+}
+
 static void test_broken_sources_never_crash(void **state) {
     (void)state;
     const char *good =
@@ -211,6 +285,7 @@ int main(void) {
                                        cmocka_unit_test(test_filters),
                                        cmocka_unit_test(test_errors_name_line_and_cause),
                                        cmocka_unit_test(test_hostile_templates_end_by_budget),
+                                       cmocka_unit_test(test_deep_sources_are_refused),
                                        cmocka_unit_test(test_broken_sources_never_crash),
                                        cmocka_unit_test(test_manifest_expressions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
