@@ -154,6 +154,7 @@ int cmd_bench(int argc, char **argv) {
         {"--isa", 0, CMD_STRING, &b.d.isa, "NAME", "ref, avx2, avx512 or neon"},
         {"--kv", 0, CMD_STRING, &b.d.kv, "TYPE", "f16 (default) or f32"},
         {"--exact", 0, CMD_FLAG, &b.d.exact, NULL, "float activations instead of int8"},
+        OVERRIDE_OPTION(&b.d.overrides),
         {"--json", 0, CMD_FLAG, &json, NULL, "one JSON object instead of a table"}};
     cmd_positional p = {.min = 1, .max = 1};
     int code = cmd_parse("bench", options, ARRAY_LEN(options), argc, argv, &p);

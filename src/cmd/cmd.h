@@ -65,6 +65,9 @@ typedef struct cmd_values {
     size_t n;
 } cmd_values;
 
+#define OVERRIDE_OPTION(values)                                                                                        \
+    { "--override", 0, CMD_REPEAT, values, "KEY=VALUE", "a metadata key's value, in place of the file's" }
+
 typedef struct cmd_positional {
     const char *v[64];
     size_t n, min, max;

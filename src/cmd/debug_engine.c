@@ -28,6 +28,8 @@ int debug_engine_settings(const debug_engine *d, engine_options *o) {
     o->kv_f32 = d->kv && strcmp(d->kv, "f32") == 0;
     o->exact = d->exact;
     o->ids_only = true;
+    o->overrides = d->overrides.v;
+    o->n_overrides = d->overrides.n;
     if (d->threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
     o->n_threads = (int)d->threads;

@@ -9,6 +9,7 @@ typedef struct debug_engine {
     const char *ids_text, *kv, *isa; /* as given */
     uint32_t ctx, threads;
     bool exact;
+    cmd_values overrides;
     token_list ids;
     engine *engine;
     engine_session *session;
@@ -20,6 +21,7 @@ typedef struct debug_engine {
         {"--ctx", 0, CMD_U32, &(d)->ctx, "N", "context in tokens (default: the model's, at most 8192)"},               \
         {"--kv", 0, CMD_STRING, &(d)->kv, "TYPE", "f16 (default) or f32"},                                             \
         {"--exact", 0, CMD_FLAG, &(d)->exact, NULL, "float activations instead of int8"},                              \
+        OVERRIDE_OPTION(&(d)->overrides),                                                                              \
         {"--threads", 't', CMD_U32, &(d)->threads, "N", "threads (default: the cores there are)"}, {                   \
         "--isa", 0, CMD_STRING, &(d)->isa, "NAME", "ref, avx2, avx512 or neon (default: the best there is)"            \
     }

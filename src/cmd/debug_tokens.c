@@ -70,13 +70,13 @@ static muga_status handle(void *ctx, const json_t *in, json_t **out, muga_error 
     return st;
 }
 
-static muga_status open_tokenizer(const char *model, tokenizer **out, muga_error *err) {
+static muga_status open_tokenizer(const char *model, const cmd_values *overrides, tokenizer **out, muga_error *err) {
     char *path;
     gguf_file *file;
     muga_status st = cmd_resolve(model, &path, err);
     if (st)
         return st;
-    st = gguf_open(path, &file, err);
+    st = gguf_open_overridden(path, overrides->v, overrides->n, &file, err);
     if (!st) {
         st = tokenizer_open(file, out, err);
         gguf_close(file);
@@ -87,12 +87,14 @@ static muga_status open_tokenizer(const char *model, tokenizer **out, muga_error
 
 int cmd_debug_tokens(int argc, char **argv) {
     cmd_positional p = {.min = 1, .max = 1};
-    int code = cmd_parse("debug tokens", NULL, 0, argc, argv, &p);
+    cmd_values overrides = {.n = 0};
+    const cmd_option options[] = {OVERRIDE_OPTION(&overrides)};
+    int code = cmd_parse("debug tokens", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     tokenizer *tok;
     muga_error err = {0};
-    if (open_tokenizer(p.v[0], &tok, &err))
+    if (open_tokenizer(p.v[0], &overrides, &tok, &err))
         return cmd_fail(&err);
     code = cmd_jsonl(handle, tok);
     tokenizer_free(tok);

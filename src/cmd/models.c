@@ -156,11 +156,21 @@ static json_t *describe(const gguf_file *f, const char *path) {
     add_arch_key(out, "feed_forward_length", f, arch, "feed_forward_length");
     add_arch_key(out, "heads", f, arch, "attention.head_count");
     add_arch_key(out, "kv_heads", f, arch, "attention.head_count_kv");
+    add_arch_key(out, "key_length", f, arch, "attention.key_length");
+    add_arch_key(out, "sliding_window", f, arch, "attention.sliding_window");
     add_arch_key(out, "rope_base", f, arch, "rope.freq_base");
+    add_arch_key(out, "rope_scaling", f, arch, "rope.scaling.type");
+    add_arch_key(out, "rope_factor", f, arch, "rope.scaling.factor");
+    add_arch_key(out, "rope_original_context", f, arch, "rope.scaling.original_context_length");
+    add_arch_key(out, "pooling", f, arch, "pooling_type");
     add_key(out, "tokenizer", f, "tokenizer.ggml.model");
     add_key(out, "pre_tokenizer", f, "tokenizer.ggml.pre");
     add_key(out, "bos_token_id", f, "tokenizer.ggml.bos_token_id");
     add_key(out, "eos_token_id", f, "tokenizer.ggml.eos_token_id");
+    add_key(out, "eot_token_id", f, "tokenizer.ggml.eot_token_id");
+    add_key(out, "eom_token_id", f, "tokenizer.ggml.eom_token_id");
+    add_key(out, "add_bos_token", f, "tokenizer.ggml.add_bos_token");
+    add_key(out, "add_eos_token", f, "tokenizer.ggml.add_eos_token");
     span template;
     json_object_set_new(out, "chat_template",
                         json_boolean(!gguf_get_string(f, "tokenizer.chat_template", &template, &ignored)));
@@ -200,9 +210,11 @@ static void print_keys(const gguf_file *f) {
 
 int cmd_show(int argc, char **argv) {
     bool as_json = false, keys = false, template_only = false;
+    cmd_values overrides = {.n = 0};
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an object"},
                                   {"--keys", 0, CMD_FLAG, &keys, NULL, "every metadata key of the file"},
-                                  {"--template", 0, CMD_FLAG, &template_only, NULL, "the chat template's source"}};
+                                  {"--template", 0, CMD_FLAG, &template_only, NULL, "the chat template's source"},
+                                  OVERRIDE_OPTION(&overrides)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
     char *path = NULL;
@@ -213,7 +225,7 @@ int cmd_show(int argc, char **argv) {
         return code;
     muga_status st = cmd_resolve(p.v[0], &path, &err);
     if (!st)
-        st = gguf_open(path, &f, &err);
+        st = gguf_open_overridden(path, overrides.v, overrides.n, &f, &err);
     if (!st && template_only) {
         st = gguf_get_string(f, "tokenizer.chat_template", &text, &err);
         if (st == MUGA_E_NOT_FOUND)

@@ -91,6 +91,7 @@ int cmd_perplexity(int argc, char **argv) {
         {"--ctx", 0, CMD_U32, &d.ctx, "N", "tokens of a window (default 512)"},
         {"--chunks", 0, CMD_U32, &o.max_windows, "N", "windows that are read (default: all)"},
         {"--exact", 0, CMD_FLAG, &d.exact, NULL, "float activations instead of int8"},
+        OVERRIDE_OPTION(&d.overrides),
         {"--kv", 0, CMD_STRING, &d.kv, "TYPE", "f16 (default) or f32"},
         {"--threads", 't', CMD_U32, &d.threads, "N", "threads (default: the cores there are)"},
         {"--isa", 0, CMD_STRING, &d.isa, "NAME", "ref, avx2, avx512 or neon"},

@@ -207,6 +207,7 @@ int cmd_run(int argc, char **argv) {
     cmd_progress progress = {.what = "loading"};
     uint32_t threads = 0;
     bool verbose = false;
+    cmd_values overrides = {.n = 0};
     c.sampling.temperature = 0.7f;
     c.sampling.top_p = 0.95f;
     const cmd_option options[] = {
@@ -222,6 +223,7 @@ int cmd_run(int argc, char **argv) {
         {"--max-tokens", 'n', CMD_U32, &c.max_tokens, "N",
          "longest answer in tokens (default: what the context leaves)"},
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
+        OVERRIDE_OPTION(&overrides),
         {"--verbose", 0, CMD_FLAG, &verbose, NULL, "speeds after each answer"}};
     cmd_positional p = {.min = 1, .max = 64};
     muga_error err = {0};
@@ -237,6 +239,8 @@ int cmd_run(int argc, char **argv) {
     if (threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
     o.n_threads = (int)threads;
+    o.overrides = overrides.v;
+    o.n_overrides = overrides.n;
     if (cmd_is_terminal(STDERR_FILENO)) {
         o.on_progress = cmd_progress_show;
         o.on_progress_ctx = &progress;

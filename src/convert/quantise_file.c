@@ -238,12 +238,6 @@ static muga_status copy_tensor(file_job *f, const gguf_tensor *t, muga_error *er
     return st;
 }
 
-static void forget(const gguf_file *in, const gguf_tensor *t) {
-    const os_map *map = gguf_map(in);
-    if (map)
-        os_map_forget(map, (uint64_t)((const uint8_t *)t->data - map->data), t->bytes);
-}
-
 #define FILE_TYPE_KEY "general.file_type"
 #define VERSION_KEY "general.quantization_version"
 #define QUANTIZATION_VERSION 2u /* of the block layouts; files before version 2 held others */
@@ -256,6 +250,8 @@ static gguf_writer *make_head(const file_job *f) {
         bool is_type = !strcmp(name, FILE_TYPE_KEY), is_version = !strcmp(name, VERSION_KEY);
         if (is_type)
             gguf_writer_add_u32(w, name, f->o->kind->file_type);
+        else if (!strncmp(name, "split.", 6))
+            continue; /* what comes out is whole */
         else if (is_version)
             gguf_writer_add_u32(w, name, QUANTIZATION_VERSION);
         else
@@ -286,7 +282,7 @@ static muga_status write_tensors(file_job *f, const gguf_writer *w, muga_error *
             st = os_output_write(&f->out, zeros, (size_t)gguf_writer_pad_bytes(w, i), err);
         if (st)
             return st;
-        forget(f->in, t);
+        gguf_forget(f->in, t);
     }
     return MUGA_OK;
 }

@@ -91,7 +91,7 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
     muga_status st = choose_kernels(e, o, err);
     if (st)
         goto out;
-    if ((st = gguf_open(path, &e->file, err)))
+    if ((st = gguf_open_overridden(path, o->overrides, o->n_overrides, &e->file, err)))
         goto out;
     model_load_options load = {.pool = e->pool, .on_progress = o->on_progress, .on_progress_ctx = o->on_progress_ctx};
     if ((st = model_load(e->file, &load, &e->model, err))) {
@@ -102,7 +102,7 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
         goto out;
     if ((st = new_batch(e, err)))
         goto out;
-    st = os_map_check(gguf_map(e->file), path, err); /* what was packed is what was checked */
+    st = gguf_check_unchanged(e->file, path, err); /* what was packed is what was checked */
 out:
     if (st) {
         engine_free(e);

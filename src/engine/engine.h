@@ -24,6 +24,8 @@ typedef struct engine_options {
     bool kv_f32;      /* f32 KV instead of f16 */
     uint32_t n_batch; /* tokens of a step; 0 = 128 */
     bool ids_only;    /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
+    const char *const *overrides; /* of metadata, as gguf_override takes them; borrowed while the engine lives */
+    size_t n_overrides;
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
     /* Sees the input of every matrix product (model.h), while the step's lock is held; may be NULL. */

@@ -10,7 +10,7 @@
  *
  * Invariants: names are looked up by binary search over a sorted index (no hash: a hostile file can't make it
  * quadratic), and the same sort finds duplicates. Values stay in the mapping; a key remembers where. */
-#include "gguf/gguf.h"
+#include "gguf/internal.h"
 
 #include "base/cursor.h"
 #include "base/mem.h"
@@ -33,38 +33,7 @@
 #define MIN_KEY_INFO_BYTES 14u    /* length 8, one byte of name, type 4, one byte of value */
 #define MIN_TENSOR_INFO_BYTES 33u /* length 8, one byte of name, dims 4, one dim 8, type 4, offset 8 */
 
-#define MAX_SHOWN 80 /* of a path: a blob's name in the store fits */
-#define DAMAGED "the file is damaged or cut short: fetch it again"
-
-typedef struct gguf_key {
-    char *name; /* in names */
-    gguf_type type;
-    gguf_type element;    /* of an array */
-    uint64_t n;           /* elements of an array, bytes of a string */
-    uint64_t bytes;       /* of all elements of an array */
-    const uint8_t *value; /* into the mapping: first byte of scalar, text or first element */
-} gguf_key;
-
-typedef struct name_index {
-    const char *name;
-    uint32_t i;
-} name_index;
-
-struct gguf_file {
-    os_map map;
-    bool mapped;
-    char *path; /* for messages: at most MAX_SHOWN bytes */
-    uint32_t version;
-    uint64_t alignment, data_start;
-    gguf_key *keys;
-    gguf_tensor *tensors;
-    name_index *key_index, *tensor_index; /* sorted by name */
-    uint64_t n_keys, n_tensors;
-    uint64_t strings_bytes; /* of the arrays of strings walked so far */
-    arena names;
-};
-
-static uint32_t scalar_bytes(uint32_t type) {
+uint32_t gguf_scalar_bytes(uint32_t type) {
     switch (type) {
     case GGUF_U8:
     case GGUF_I8:
@@ -154,7 +123,7 @@ static muga_status take_array(gguf_file *f, cursor *c, gguf_key *k, muga_error *
         return take_strings(f, c, k, err);
     if (element == GGUF_ARRAY)
         return bad_name(f, "key", k->name, at, err, "an array of arrays is not supported");
-    uint32_t size = scalar_bytes(element);
+    uint32_t size = gguf_scalar_bytes(element);
     if (size == 0)
         return bad_name(f, "key", k->name, at, err, "undefined element type");
     if (!u64_mul(k->n, size, &k->bytes) || !cursor_take(c, k->bytes, &k->value))
@@ -180,7 +149,7 @@ static muga_status take_key(gguf_file *f, cursor *c, gguf_key *k, muga_error *er
         k->value = (const uint8_t *)s.p;
         return MUGA_OK;
     }
-    uint32_t size = scalar_bytes(type);
+    uint32_t size = gguf_scalar_bytes(type);
     if (size == 0)
         return bad_name(f, "key", k->name, at, err, "undefined value type");
     if (!cursor_take(c, size, &k->value))
@@ -240,7 +209,7 @@ static int compare_index(const void *a, const void *b) {
     return strcmp(((const name_index *)a)->name, ((const name_index *)b)->name);
 }
 
-static muga_status sort_index(gguf_file *f, name_index *index, uint64_t n, const char *kind, muga_error *err) {
+muga_status gguf_sort_index(gguf_file *f, name_index *index, uint64_t n, const char *kind, muga_error *err) {
     qsort(index, n, sizeof index[0], compare_index);
     for (uint64_t i = 1; i < n; i++) {
         if (strcmp(index[i - 1].name, index[i].name) == 0)
@@ -294,7 +263,7 @@ static muga_status take_keys(gguf_file *f, cursor *c, muga_error *err) {
             return st;
         f->key_index[i] = (name_index){f->keys[i].name, (uint32_t)i};
     }
-    muga_status st = sort_index(f, f->key_index, f->n_keys, "key", err);
+    muga_status st = gguf_sort_index(f, f->key_index, f->n_keys, "key", err);
     if (st)
         return st;
     uint32_t alignment = DEFAULT_ALIGNMENT;
@@ -361,7 +330,7 @@ static muga_status take_tensors(gguf_file *f, cursor *c, muga_error *err) {
             f->tensor_index[i] = (name_index){f->tensors[i].name, (uint32_t)i};
     }
     if (!st)
-        st = sort_index(f, f->tensor_index, f->n_tensors, "tensor", err);
+        st = gguf_sort_index(f, f->tensor_index, f->n_tensors, "tensor", err);
     if (!st)
         st = place_tensors(f, c, extents, err);
     free(extents);
@@ -369,7 +338,7 @@ static muga_status take_tensors(gguf_file *f, cursor *c, muga_error *err) {
 }
 
 /* Takes over the mapping, on failure too. */
-static muga_status open_map(const char *path, os_map map, bool mapped, gguf_file **out, muga_error *err) {
+muga_status gguf_open_map(const char *path, os_map map, bool mapped, gguf_file **out, muga_error *err) {
     muga_status st;
     gguf_file *f = calloc(1, sizeof *f);
     *out = NULL;
@@ -401,12 +370,18 @@ muga_status gguf_open(const char *path, gguf_file **out, muga_error *err) {
     os_map map;
     *out = NULL;
     muga_status st = os_map_open(path, &map, err);
-    return st ? st : open_map(path, map, true, out, err);
+    if (!st)
+        st = gguf_open_map(path, map, true, out, err);
+    if (!st && (st = parts_open(*out, path, err))) {
+        gguf_close(*out);
+        *out = NULL;
+    }
+    return st;
 }
 
 muga_status gguf_open_memory(const void *p, size_t n, gguf_file **out, muga_error *err) {
     os_map map = {.data = p, .size = n, .fd = -1};
-    return open_map("memory", map, false, out, err);
+    return gguf_open_map("memory", map, false, out, err);
 }
 
 void gguf_close(gguf_file *f) {
@@ -414,6 +389,9 @@ void gguf_close(gguf_file *f) {
         return;
     if (f->mapped)
         os_map_close(&f->map);
+    for (uint32_t i = 0; i < f->n_parts; i++)
+        gguf_close(f->parts[i]);
+    free(f->parts);
     arena_release(&f->names);
     free(f->keys);
     free(f->key_index);
@@ -427,13 +405,13 @@ uint32_t gguf_version(const gguf_file *f) {
     return f->version;
 }
 uint64_t gguf_file_bytes(const gguf_file *f) {
-    return f->map.size;
+    uint64_t bytes = f->map.size;
+    for (uint32_t i = 0; i < f->n_parts; i++)
+        bytes += f->parts[i]->map.size;
+    return bytes;
 }
 const char *gguf_path(const gguf_file *f) {
     return f->path;
-}
-const os_map *gguf_map(const gguf_file *f) {
-    return f->mapped ? &f->map : NULL;
 }
 
 /* ---- keys ---- */
@@ -441,7 +419,7 @@ const os_map *gguf_map(const gguf_file *f) {
 /* A number in the mapping, of any alignment. *is_negative tells how to read *bits. */
 static bool read_integer(gguf_type type, const uint8_t *p, uint64_t *bits, bool *is_negative) {
     uint64_t u = 0;
-    uint32_t size = scalar_bytes(type);
+    uint32_t size = gguf_scalar_bytes(type);
     for (uint32_t i = 0; i < size; i++)
         u |= (uint64_t)p[i] << (8 * i);
     int64_t s;
@@ -574,7 +552,7 @@ bool gguf_array_next_string(const gguf_array *a, uint64_t *at, span *out) {
 int64_t gguf_array_int(const gguf_array *a, uint64_t i) {
     uint64_t bits;
     bool negative;
-    if (i >= a->n || !read_integer(a->type, a->data + i * scalar_bytes(a->type), &bits, &negative))
+    if (i >= a->n || !read_integer(a->type, a->data + i * gguf_scalar_bytes(a->type), &bits, &negative))
         return 0;
     if (!negative && bits > INT64_MAX)
         return INT64_MAX;
@@ -582,7 +560,7 @@ int64_t gguf_array_int(const gguf_array *a, uint64_t i) {
 }
 
 double gguf_array_number(const gguf_array *a, uint64_t i) {
-    uint32_t size = scalar_bytes(a->type);
+    uint32_t size = gguf_scalar_bytes(a->type);
     if (i >= a->n || size == 0)
         return 0.0;
     const uint8_t *p = a->data + i * size;
@@ -615,7 +593,7 @@ span gguf_key_bytes(const gguf_file *f, uint64_t i) {
         return span_of(value - sizeof(uint64_t), (size_t)k->n + sizeof(uint64_t));
     if (k->type == GGUF_ARRAY)
         return span_of(value - ARRAY_HEADER_BYTES, (size_t)k->bytes + ARRAY_HEADER_BYTES);
-    return span_of(value, scalar_bytes(k->type));
+    return span_of(value, gguf_scalar_bytes(k->type));
 }
 
 void gguf_key_write(const gguf_file *f, uint64_t i, str *text) {

@@ -47,15 +47,31 @@ typedef struct gguf_array {
     uint64_t bytes; /* of all elements, lengths of strings included */
 } gguf_array;
 
+/* The first part of a split model (NAME-00001-of-00003.gguf) brings the others, which lie beside it: keys are the first
+ * part's, tensors those of all. Another part alone is refused. */
 MUGA_MUST_USE muga_status gguf_open(const char *path, gguf_file **out, muga_error *err);
 /* The same over bytes in memory (borrowed until close; aligned to 8 if tensors are read); for tests and fuzzing. */
 MUGA_MUST_USE muga_status gguf_open_memory(const void *p, size_t n, gguf_file **out, muga_error *err);
 void gguf_close(gguf_file *f);
 
 uint32_t gguf_version(const gguf_file *f);
-uint64_t gguf_file_bytes(const gguf_file *f);
-const char *gguf_path(const gguf_file *f);  /* for messages; "memory" where there is none */
-const os_map *gguf_map(const gguf_file *f); /* NULL for memory */
+uint64_t gguf_file_bytes(const gguf_file *f); /* all parts */
+const char *gguf_path(const gguf_file *f);    /* for messages; "memory" where there is none */
+/* The mappings, one a part; n 0 for memory. */
+uint32_t gguf_map_count(const gguf_file *f);
+const os_map *gguf_map_at(const gguf_file *f, uint32_t i);
+/* MUGA_E_ENV when a part was written to or cut short since it was opened. */
+MUGA_MUST_USE muga_status gguf_check_unchanged(const gguf_file *f, const char *path, muga_error *err);
+/* Give back a tensor's pages; they are read again when touched. */
+void gguf_forget(const gguf_file *f, const gguf_tensor *t);
+
+/* Put a value in a key's place, as if the file held it: "KEY=VALUE" where the file has the key, "KEY=TYPE:VALUE" (int,
+ * float, bool, str) for any key. At most 64; before the file is used. MUGA_E_USAGE says what is wrong with the text. */
+MUGA_MUST_USE muga_status gguf_override(gguf_file *f, const char *text, muga_error *err);
+#define GGUF_MAX_OVERRIDES 64
+/* gguf_open, then each override. */
+MUGA_MUST_USE muga_status gguf_open_overridden(const char *path, const char *const *overrides, size_t n,
+                                               gguf_file **out, muga_error *err);
 
 /* Keys. `get` forms: MUGA_OK and *out; MUGA_E_NOT_FOUND when absent (err untouched); MUGA_E_INPUT when of another type
  * or out of range (err names the key). Integers: any integer type whose value fits. Floats: F32 or F64. */

@@ -30,13 +30,16 @@ void local_digest_row(void *digest, uint32_t pos, const float *logits) {
 /* The file is read through once, unless the store vouches for its digest. */
 static void read_model_digest(local *l) {
     uint8_t bytes[SHA256_BYTES];
-    const os_map *map = gguf_map(engine_file(l->engine));
+    const gguf_file *f = engine_file(l->engine);
     sha256 h;
     sha256_init(&h);
-    for (uint64_t at = 0, step = (uint64_t)4 << 20; at < map->size; at += step) {
-        uint64_t n = MIN(step, map->size - at);
-        sha256_update(&h, map->data + at, n);
-        os_map_forget(map, at, n);
+    for (uint32_t i = 0; i < gguf_map_count(f); i++) { /* the parts of a split model one behind the other */
+        const os_map *map = gguf_map_at(f, i);
+        for (uint64_t at = 0, step = (uint64_t)4 << 20; at < map->size; at += step) {
+            uint64_t n = MIN(step, map->size - at);
+            sha256_update(&h, map->data + at, n);
+            os_map_forget(map, at, n);
+        }
     }
     sha256_final(&h, bytes);
     hex_write(bytes, sizeof bytes, l->model_sha256);
@@ -54,7 +57,7 @@ static muga_status identify(local *l, muga_error *err) {
         sha256_of(source.p, source.n, bytes);
         hex_write(bytes, sizeof bytes, l->template_sha256);
     }
-    muga_status st = os_map_check(gguf_map(engine_file(l->engine)), l->path, err);
+    muga_status st = gguf_check_unchanged(engine_file(l->engine), l->path, err);
     if (st)
         l->model_sha256[0] = 0;
     return st;
@@ -152,6 +155,12 @@ static bool add_labels(json_t *evidence, const local_evidence *e) {
     return ok;
 }
 
+/* Settings name the overrides of metadata where there are some. */
+static bool add_overrides(json_t *v, const engine_options *o) {
+    json_t *list = o->n_overrides ? strings(o->overrides, o->n_overrides) : NULL;
+    return !o->n_overrides || (list && json_object_set_new(json_object_get(v, "settings"), "overrides", list) == 0);
+}
+
 muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err) {
     muga_status st = identify(l, err);
     if (st)
@@ -175,10 +184,11 @@ muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, 
                     : NULL;
     json_decref(request);
     json_decref(prompt);
-    bool ok = v && (e->complete ? json_object_set_new(v, "output_ids", ids_of(e->output)) == 0 &&
-                                      json_object_set_new(v, "finish", json_string(finish_names[e->finish])) == 0 &&
-                                      json_object_set_new(v, "texts", json_integer(e->n_texts)) == 0
-                                : add_labels(v, e));
+    bool ok = v && add_overrides(v, o) &&
+              (e->complete ? json_object_set_new(v, "output_ids", ids_of(e->output)) == 0 &&
+                                 json_object_set_new(v, "finish", json_string(finish_names[e->finish])) == 0 &&
+                                 json_object_set_new(v, "texts", json_integer(e->n_texts)) == 0
+                           : add_labels(v, e));
     if (!ok) {
         json_decref(v);
         return error_set(err, MUGA_E_NOMEM, "out of memory for the evidence, or a source text is not UTF-8");
@@ -306,6 +316,13 @@ static muga_status check_origin(local *l, const json_t *evidence, muga_error *er
     if (!st)
         st = compare_text("kv", settings, now, err);
     json_decref(now);
+    json_t *overrides = o->n_overrides ? strings(o->overrides, o->n_overrides) : NULL;
+    const json_t *were = json_object_get(settings, "overrides");
+    if (!st && (were || overrides) && !json_equal(were, overrides))
+        st =
+            error_set(err, MUGA_E_USAGE,
+                      "the evidence was made with other overrides of metadata; open the model with the same to replay");
+    json_decref(overrides);
     if (!st && u32_of(settings, "n_ctx") != l->base.n_ctx)
         st = error_set(err, MUGA_E_USAGE,
                        "the evidence was made with a context of %u tokens; open the model with it to replay",

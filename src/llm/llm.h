@@ -106,6 +106,8 @@ typedef struct llm_local_options {
     int n_threads;  /* 0 = cores this process may use */
     int isa;        /* kernel_isa, or -1 = best */
     bool exact, kv_f32;
+    const char *const *overrides; /* of metadata (gguf.h); borrowed while the model lives; part of the evidence */
+    size_t n_overrides;
     const char *sha256; /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
                          * file is read through when evidence is first wanted */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */

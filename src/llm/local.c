@@ -320,6 +320,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     engine_options eo = {.n_threads = o->n_threads,
                          .isa = o->isa,
                          .exact = o->exact,
+                         .overrides = o->overrides,
+                         .n_overrides = o->n_overrides,
                          .kv_f32 = o->kv_f32,
                          .on_progress = o->on_progress,
                          .on_progress_ctx = o->on_progress_ctx};

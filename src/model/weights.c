@@ -41,9 +41,7 @@ static tensor_name name_of(const model_loader *l, const char *stem, const char *
 static void finish(model_loader *l, const gguf_tensor *t) {
     mark(l, t);
     l->done_bytes += t->bytes;
-    const os_map *map = gguf_map(l->file);
-    if (map)
-        os_map_forget(map, (uint64_t)((const uint8_t *)t->data - map->data), t->bytes);
+    gguf_forget(l->file, t);
     if (l->o->on_progress)
         l->o->on_progress(l->o->on_progress_ctx, (double)l->done_bytes / (double)gguf_file_bytes(l->file));
 }
