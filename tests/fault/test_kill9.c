@@ -1,15 +1,18 @@
-/* kill -9 at 200 random moments of a run. If this failed, a crash could lose a call that was acknowledged, run one
- * twice, run one that was not recorded, break the audit chain, or leave a store that does not open again at once.
+/* kill -9 at 200 random moments of a run, and before and behind each of its commits. If this failed, a crash could lose
+ * a call that was acknowledged, run one twice, run one that was not recorded, break the audit chain, or leave a store
+ * that does not open again at once.
  *
  * A child drives the executor with scripted decisions: reads, writes, writes that wait for a person, writes whose
- * database can't tell afterwards. The parent kills it, looks, and starts it again on the same store. */
+ * database can't tell afterwards. It is killed, the parent looks, and starts another on the same store. */
 #include "support/support.h"
 
 #include "agent/internal.h"
 #include "support/agent_fixture.h"
 
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,6 +126,27 @@ static void decide(agent_session *session, int64_t i) {
     call_result_release(&r);
 }
 
+static int64_t n_commits_left = -1; /* statements that make a change last, until this process dies at one; -1: never */
+
+static int at_statement(unsigned when, void *ctx, void *stmt, void *x) {
+    (void)when; /* before it runs, or behind it */
+    (void)ctx;
+    (void)x;
+    sqlite3 *db = sqlite3_db_handle(stmt);
+    bool lasts = strncasecmp(sqlite3_sql(stmt), "COMMIT", 6) == 0 ||
+                 (sqlite3_get_autocommit(db) && !sqlite3_stmt_readonly(stmt));
+    if (lasts && n_commits_left >= 0 && n_commits_left-- == 0) {
+        kill(getpid(), SIGKILL);
+    }
+    return 0;
+}
+
+static int watch(sqlite3 *db, char **message, const struct sqlite3_api_routines *api) {
+    (void)message;
+    (void)api;
+    return sqlite3_trace_v2(db, SQLITE_TRACE_STMT | SQLITE_TRACE_PROFILE, at_statement, NULL);
+}
+
 static void run_child(const char *dir, const char *store_path, int ready_fd, int64_t n_decisions) {
     muga_error err;
     agent_env env = agent_env_system();
@@ -134,7 +158,7 @@ static void run_child(const char *dir, const char *store_path, int ready_fd, int
     if (write(ready_fd, "r", 1) != 1) {
         _exit(4);
     }
-    for (int64_t i = 0; i < n_decisions; i++) {
+    for (int64_t i = count_calls(s), end = i + n_decisions; i < end; i++) {
         settle_waiting(&env, s, m, session);
         decide(session, count_calls(s));
     }
@@ -183,6 +207,8 @@ static int64_t wait_ready(const child *c) {
 
 static int finish(const child *c) {
     int status = 0;
+    char byte;
+    while (read(c->ready_fd, &byte, 1) > 0) {} /* till its end */
     close(c->ready_fd);
     assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
     return status;
@@ -199,15 +225,67 @@ static void check(const agent_fixture *f) {
     assert_int_equal(fixture_count(f->shop_path, "SELECT count(*) - count(DISTINCT i) FROM asked"), 0);
 }
 
+static void prepare(agent_fixture *f, const char *name, char *other, size_t n_other) {
+    fixture_prepare(f, name, kill_manifest);
+    fixture_sql(f->shop_path, "CREATE TABLE once(i INTEGER); CREATE TABLE asked(i INTEGER)");
+    snprintf(other, n_other, "%s/other.db", f->dir);
+    fixture_sql(other, "CREATE TABLE unsure(i INTEGER)");
+}
+
+/* One decision of each kind, by a child that dies at commit number `at` and by another that goes on. False: the first
+ * came to its end alive. */
+static bool die_at(int64_t at) {
+    agent_fixture f;
+    char name[32], other[1100];
+    snprintf(name, sizeof name, "commit-%lld", (long long)at);
+    prepare(&f, name, other, sizeof other);
+    n_commits_left = at;
+    child c = start(&f, 4);
+    n_commits_left = -1;
+    int status = finish(&c);
+    bool died = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    assert_true(died || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    if (died) {
+        int64_t n = access(f.store_path, F_OK) == 0
+                        ? fixture_count(f.store_path, "SELECT count(*) FROM sqlite_schema WHERE name = 'calls'")
+                        : 0;
+        n = n ? fixture_count(f.store_path, "SELECT count(*) FROM calls") : 0;
+        c = start(&f, 4 - n);
+        status = finish(&c);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    check(&f);
+    if (fixture_count(f.store_path, "SELECT count(*) FROM calls") != 4 ||
+        fixture_count(f.shop_path, "SELECT count(*) FROM once") != 1 ||
+        fixture_count(f.shop_path, "SELECT count(*) FROM asked") != 1 ||
+        fixture_count(other, "SELECT count(*) FROM unsure") > 1 ||
+        fixture_count(f.store_path, "SELECT count(*) FROM calls WHERE state NOT IN ('finished', 'denied')") != 0) {
+        fail_msg("died at commit %lld: see %s", (long long)at, f.dir);
+    }
+    fixture_close(&f);
+    return died;
+}
+
+static void a_death_before_or_behind_any_commit_changes_nothing(void **state) {
+    (void)state;
+    int64_t n = 0;
+    sqlite3_auto_extension((void (*)(void))watch);
+    while (die_at(n)) {
+        n++;
+    }
+    sqlite3_reset_auto_extension();
+    print_message("%lld places to die at\n", (long long)n);
+    assert_true(n > 40);
+}
+
 static void nothing_is_lost_and_nothing_runs_twice(void **state) {
     (void)state;
     agent_fixture f;
-    rng random = {20260914};
+    muga_error err;
+    rng random;
     char other[1100];
-    fixture_prepare(&f, "kill9", kill_manifest);
-    fixture_sql(f.shop_path, "CREATE TABLE once(i INTEGER); CREATE TABLE asked(i INTEGER)");
-    snprintf(other, sizeof other, "%s/other.db", f.dir);
-    fixture_sql(other, "CREATE TABLE unsure(i INTEGER)");
+    assert_ok(os_random(&random, sizeof random, &err), &err);
+    prepare(&f, "kill9", other, sizeof other);
     int64_t slowest_ms = 0;
     for (int i = 0; i < N_KILLS; i++) {
         child c = start(&f, 1000000);
@@ -250,6 +328,7 @@ static void nothing_is_lost_and_nothing_runs_twice(void **state) {
 
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost_and_nothing_runs_twice)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_death_before_or_behind_any_commit_changes_nothing),
+                                       cmocka_unit_test(nothing_is_lost_and_nothing_runs_twice)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
