@@ -131,6 +131,12 @@ MUGA_MUST_USE muga_status cmd_resolve(const char *model, char **path, muga_error
 /* MODEL opened for chat or agents, under the name that evidence gives it. */
 MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, llm_local_options *o, llm **out,
                                        muga_error *err);
+/* Says on stderr which chat form stands in for the template that a model's file doesn't have. NULL: nothing to say. */
+void cmd_say_fallback(const char *form);
+/* The source of the file's chat template; of the form that stands in for it where it has none, which is said. Borrowed.
+ */
+struct gguf_file;
+MUGA_MUST_USE muga_status cmd_template_source(const struct gguf_file *f, span *out, muga_error *err);
 /* NAME of an agent -> folder, malloc'ed: a path if it holds '/', else $MUGA_HOME/agents/NAME, else ./agents/NAME,
  * else beside the program (build tree, or share/ of the same prefix) or under the installed data folder. */
 MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err);

@@ -50,11 +50,8 @@ static muga_status load_source(const char *name, str *source, muga_error *err) {
     muga_status st = cmd_resolve(name, &path, err);
     if (!st)
         st = gguf_open(path, &f, err);
-    if (!st) {
-        st = gguf_get_string(f, "tokenizer.chat_template", &text, err);
-        if (st == MUGA_E_NOT_FOUND)
-            st = error_set(err, st, "%.120s has no chat template (tokenizer.chat_template)", name);
-    }
+    if (!st)
+        st = cmd_template_source(f, &text, err);
     if (!st) {
         str_append(source, text.p, text.n);
         st = str_status(source, err, "template");

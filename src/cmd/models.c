@@ -1,6 +1,7 @@
 /* muga list, show, rm: the models of the store. */
 #include "cmd/cmd.h"
 #include "gguf/gguf.h"
+#include "model/template_fallback.h"
 
 #include <time.h>
 
@@ -172,8 +173,10 @@ static json_t *describe(const gguf_file *f, const char *path) {
     add_key(out, "add_bos_token", f, "tokenizer.ggml.add_bos_token");
     add_key(out, "add_eos_token", f, "tokenizer.ggml.add_eos_token");
     span template;
-    json_object_set_new(out, "chat_template",
-                        json_boolean(!gguf_get_string(f, "tokenizer.chat_template", &template, &ignored)));
+    bool has_template = !gguf_get_string(f, "tokenizer.chat_template", &template, &ignored);
+    json_object_set_new(out, "chat_template", json_boolean(has_template));
+    if (!has_template && strcmp(arch, "bert") != 0)
+        json_object_set_new(out, "fallback_template", json_string(template_fallback_find(f)->name));
     return out;
 }
 
@@ -208,6 +211,22 @@ static void print_keys(const gguf_file *f) {
     }
 }
 
+void cmd_say_fallback(const char *form) {
+    if (form)
+        fprintf(stderr, "muga: the model's file has no chat template; the %s form is used instead, by its kind\n",
+                form);
+}
+
+muga_status cmd_template_source(const gguf_file *f, span *out, muga_error *err) {
+    muga_status st = gguf_get_string(f, "tokenizer.chat_template", out, err);
+    if (st != MUGA_E_NOT_FOUND)
+        return st;
+    const template_fallback *form = template_fallback_find(f);
+    *out = span_of_string(form->source);
+    cmd_say_fallback(form->name);
+    return MUGA_OK;
+}
+
 int cmd_show(int argc, char **argv) {
     bool as_json = false, keys = false, template_only = false;
     cmd_values overrides = {.n = 0};
@@ -227,9 +246,7 @@ int cmd_show(int argc, char **argv) {
     if (!st)
         st = gguf_open_overridden(path, overrides.v, overrides.n, &f, &err);
     if (!st && template_only) {
-        st = gguf_get_string(f, "tokenizer.chat_template", &text, &err);
-        if (st == MUGA_E_NOT_FOUND)
-            error_set(&err, st, "%.120s has no chat template", p.v[0]);
+        st = cmd_template_source(f, &text, &err);
     }
     if (st) {
         code = cmd_fail(&err);

@@ -253,6 +253,7 @@ int cmd_run(int argc, char **argv) {
     if (st) {
         code = cmd_fail(&err);
     } else {
+        cmd_say_fallback(c.model->template_fallback);
         cmd_catch_interrupt();
         code = interactive ? chat_loop(&c, verbose) : answer_prompt(&c, &p, verbose);
     }

@@ -5,13 +5,9 @@
  * chat. */
 #include "engine/internal.h"
 
-#include <stdio.h>
+#include "model/template_fallback.h"
 
-/* The common ChatML form, for files that carry no template of their own. */
-static const char chatml[] =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
-    "}}{% endif %}";
+#include <stdio.h>
 
 #define MAX_BATCH 4096u /* rows */
 
@@ -43,8 +39,9 @@ static muga_status open_text(engine *e, muga_error *err) {
     span source;
     st = gguf_get_string(e->file, "tokenizer.chat_template", &source, err);
     if (st == MUGA_E_NOT_FOUND) {
-        e->template_source = span_of_string(chatml);
-        e->template_fallback = true;
+        const template_fallback *form = template_fallback_find(e->file);
+        e->template_source = span_of_string(form->source);
+        e->template_fallback = form->name;
         return MUGA_OK;
     }
     if (st)
@@ -154,7 +151,7 @@ const engine_options *engine_get_options(const engine *e) {
     return &e->o;
 }
 
-span engine_template_source(const engine *e, bool *fallback) {
+span engine_template_source(const engine *e, const char **fallback) {
     *fallback = e->template_fallback;
     return e->template_source;
 }

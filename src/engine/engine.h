@@ -44,8 +44,9 @@ const kernel_table *engine_kernels(const engine *e);
 const tokenizer *engine_tokenizer(const engine *e); /* NULL when ids_only and not usable */
 const gguf_file *engine_file(const engine *e);
 const engine_options *engine_get_options(const engine *e); /* n_threads, isa and n_batch as chosen */
-/* The template's source: tokenizer.chat_template, or ChatML where the file has none (*fallback true). */
-span engine_template_source(const engine *e, bool *fallback);
+/* The template's source: tokenizer.chat_template (*fallback NULL), or where the file has none the form that its kind of
+ * model was trained on (*fallback its name, "gemma"). */
+span engine_template_source(const engine *e, const char **fallback);
 /* Compiled at first use and kept. A template that doesn't compile is an error here, not at load. */
 MUGA_MUST_USE muga_status engine_template(engine *e, const template **out, muga_error *err);
 /* The vocabulary as a trie for constraints; built at first use and kept. */

@@ -15,9 +15,9 @@ struct engine {
     const kernel_table *kernels;
     os_pool *pool;
     kernel_kv_type kv;
-    char *template_text;  /* the file's, copied: it is compiled later; NULL where there is none */
-    span template_source; /* that, or the fallback */
-    bool template_fallback;
+    char *template_text;           /* the file's, copied: it is compiled later; NULL where there is none */
+    span template_source;          /* that, or the fallback */
+    const char *template_fallback; /* its name, or NULL */
 
     pthread_mutex_t lazy_lock; /* guards the next two */
     template *template;

@@ -51,7 +51,7 @@ static muga_status identify(local *l, muga_error *err) {
     if (!l->model_sha256[0])
         read_model_digest(l);
     if (!l->template_sha256[0]) {
-        bool fallback;
+        const char *fallback;
         uint8_t bytes[SHA256_BYTES];
         span source = engine_template_source(l->engine, &fallback);
         sha256_of(source.p, source.n, bytes);

@@ -89,8 +89,9 @@ typedef struct llm_table {
 /* Every implementation begins with this. */
 struct llm { /* one thread at a time */
     const llm_table *table;
-    const char *name; /* model name as the user gave it */
-    uint32_t n_ctx;   /* tokens of context */
+    const char *name;              /* model name as the user gave it */
+    uint32_t n_ctx;                /* tokens of context */
+    const char *template_fallback; /* the chat form that stands in where the model's file has no template; or NULL */
 };
 
 MUGA_MUST_USE muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err);

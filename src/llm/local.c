@@ -333,6 +333,7 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
         local_free(&l->base);
         return st;
     }
+    (void)engine_template_source(l->engine, &l->base.template_fallback);
     uint32_t n_ctx_train = engine_params(l->engine)->n_ctx_train;
     l->base.n_ctx = o->n_ctx ? o->n_ctx : MIN(n_ctx_train, 8192u);
     if (l->base.n_ctx > n_ctx_train) {

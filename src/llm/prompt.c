@@ -197,7 +197,7 @@ static uint32_t noncharacters_of(const json_t *v) {
 }
 
 static muga_status choose_mark(marker *m, const local_prompt *p, muga_error *err) {
-    bool fallback;
+    const char *fallback;
     span source = engine_template_source(m->l->engine, &fallback);
     uint32_t seen = noncharacters_of(p->messages) | noncharacters_in(source.p, source.n);
     if (p->tools)

@@ -63,6 +63,10 @@ check "list --json" 0 '^\[\]$' "$muga" list --json
 check "show" 0 "architecture *llama" "$muga" show "./$tiny"
 check "show --json" 0 '"architecture":"llama"' "$muga" show "./$tiny" --json
 check "show --template" 0 "im_start" "$muga" show "./$tiny" --template
+LC_ALL=C sed 's/tokenizer\.chat_template/tokenizer.chat_templatX/' "$tiny" >"$work/plain.gguf"
+check "show without a template" 0 "fallback_template *chatml" "$muga" show "$work/plain.gguf"
+check "its form" 0 "im_start" "$muga" show "$work/plain.gguf" --template
+check "run without a template" 0 "no chat template; the chatml form" "$muga" run "$work/plain.gguf" hello -n 2
 mkdir -p "$MUGA_HOME/manifests/cut" && echo '{' >"$MUGA_HOME/manifests/cut/latest"
 check "list with a damaged manifest" 0 "cut:latest *damaged" "$muga" list
 check "run a damaged manifest" 4 "cut/latest names no blob; .*muga rm cut:latest" "$muga" run cut hello
