@@ -30,8 +30,8 @@ static const char phi4[] = FOR_EACH "{{ '<|' + m.role + '|>' + m.content + '<|en
 
 static const char nemotron[] =
     "{{ '<extra_id_0>System\n' }}" FOR_EACH "{% if m.role == 'system' %}{{ m.content + '\n' }}{% endif %}{% endfor %}"
-    "{{ '\n' }}{% for m in messages if m.role != 'system' %}{{ '<extra_id_1>' + ('Assistant' if m.role == 'assistant' else "
-    "'Tool' if m.role == 'tool' else 'User') + '\n' + m.content + '\n' }}{% endfor %}" IF_ASKED
+    "{{ '\n' }}{% for m in messages if m.role != 'system' %}{{ '<extra_id_1>' + ('Assistant' if m.role == 'assistant' "
+    "else 'Tool' if m.role == 'tool' else 'User') + '\n' + m.content + '\n' }}{% endfor %}" IF_ASKED
     "{{ '<extra_id_1>Assistant\n' }}{% endif %}";
 
 static const char granite[] = FOR_EACH
@@ -49,18 +49,19 @@ static const char deepseek[] =
     "{% elif m.role == 'system' %}{{ m.content }}{% else %}{{ '<｜User｜>' + m.content }}{% endif %}{% endfor %}" IF_ASKED
     "{{ '<｜Assistant｜>' }}{% endif %}";
 
-/* The system message goes into the user's first. */
+/* The system message goes into the user's next; alone, it is asked by itself. */
 static const char mistral[] =
     "{{ bos_token }}{% set ns = namespace(system='') %}" FOR_EACH
     "{% if m.role == 'system' %}{% set ns.system = m.content + '\n\n' %}{% elif m.role == 'assistant' %}"
     "{{ m.content + eos_token }}{% else %}{{ '[INST]' + ns.system + m.content + '[/INST]' }}{% set ns.system = '' %}"
-    "{% endif %}{% endfor %}";
+    "{% endif %}{% endfor %}{% if ns.system %}{{ '[INST]' + ns.system + '[/INST]' }}{% endif %}";
 
 static const char llama2[] =
     "{% set ns = namespace(system='') %}" FOR_EACH
     "{% if m.role == 'system' %}{% set ns.system = '<<SYS>>\n' + m.content + '\n<</SYS>>\n\n' %}"
     "{% elif m.role == 'assistant' %}{{ ' ' + m.content|trim + ' ' + eos_token }}{% else %}"
-    "{{ bos_token + '[INST] ' + ns.system + m.content|trim + ' [/INST]' }}{% set ns.system = '' %}{% endif %}{% endfor %}";
+    "{{ bos_token + '[INST] ' + ns.system + m.content|trim + ' [/INST]' }}{% set ns.system = '' %}{% endif %}{% endfor %}"
+    "{% if ns.system %}{{ bos_token + '[INST] ' + ns.system + ' [/INST]' }}{% endif %}";
 
 /* NULL fits all. */
 typedef struct fallback_row {
