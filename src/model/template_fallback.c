@@ -60,8 +60,8 @@ static const char llama2[] =
     "{% set ns = namespace(system='') %}" FOR_EACH
     "{% if m.role == 'system' %}{% set ns.system = '<<SYS>>\n' + m.content + '\n<</SYS>>\n\n' %}"
     "{% elif m.role == 'assistant' %}{{ ' ' + m.content|trim + ' ' + eos_token }}{% else %}"
-    "{{ bos_token + '[INST] ' + ns.system + m.content|trim + ' [/INST]' }}{% set ns.system = '' %}{% endif %}{% endfor %}"
-    "{% if ns.system %}{{ bos_token + '[INST] ' + ns.system + ' [/INST]' }}{% endif %}";
+    "{{ bos_token + '[INST] ' + ns.system + m.content|trim + ' [/INST]' }}{% set ns.system = '' %}{% endif %}"
+    "{% endfor %}{% if ns.system %}{{ bos_token + '[INST] ' + ns.system + ' [/INST]' }}{% endif %}";
 
 /* NULL fits all. */
 typedef struct fallback_row {
