@@ -22,6 +22,14 @@ static int unknown_type(const char *name) {
     return cmd_error(MUGA_E_USAGE, "'%.20s' is no type to quantise to; there are %s", name, list);
 }
 
+/* "-00001-of-00003.gguf": IN may be in parts, and OUT would take the place of one, or be taken for one. */
+static bool is_part_name(const char *path) {
+    size_t n = strlen(path), len = strlen("-00001-of-00003.gguf");
+    const char *end = n >= len ? path + n - len : "";
+    return *end == '-' && strspn(end + 1, "0123456789") == 5 && !strncmp(end + 6, "-of-", 4) &&
+           strspn(end + 10, "0123456789") == 5;
+}
+
 static muga_status check_folder(const char *path, muga_error *err) {
     const os_files *f = &os_system()->files;
     const char *slash = strrchr(path, '/');
@@ -200,6 +208,8 @@ int cmd_quantize(int argc, char **argv) {
     if (!hub_is_path(q.out))
         return cmd_error(MUGA_E_USAGE, "OUT is the path of a file, with '/' or ending in .gguf; '%.60s' is neither",
                          q.out);
+    if (is_part_name(q.out))
+        return cmd_error(MUGA_E_USAGE, "'%.100s' is the name of a part of a model; give OUT another", q.out);
     if (q.threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
     muga_error err = {0};

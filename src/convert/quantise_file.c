@@ -242,6 +242,11 @@ static muga_status copy_tensor(file_job *f, const gguf_tensor *t, muga_error *er
 #define VERSION_KEY "general.quantization_version"
 #define QUANTIZATION_VERSION 2u /* of the block layouts; files before version 2 held others */
 
+/* What says that a file is one of several: the output is one. */
+static bool is_of_parts(const char *key) {
+    return !strcmp(key, "split.count") || !strcmp(key, "split.no") || !strcmp(key, "split.tensors.count");
+}
+
 static gguf_writer *make_head(const file_job *f) {
     gguf_writer *w = gguf_writer_new();
     bool has_type = false, has_version = false;
@@ -254,7 +259,7 @@ static gguf_writer *make_head(const file_job *f) {
             continue; /* what comes out is whole */
         else if (is_version)
             gguf_writer_add_u32(w, name, QUANTIZATION_VERSION);
-        else
+        else if (!is_of_parts(name))
             gguf_writer_copy_key(w, f->in, i);
         has_type = has_type || is_type;
         has_version = has_version || is_version;

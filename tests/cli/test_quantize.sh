@@ -52,6 +52,7 @@ check "no type" 2 "missing" "$muga" quantize "./$tiny" "$out"
 check "OUT is no path" 2 "path of a file" "$muga" quantize "./$tiny" out Q8_0
 check "OUT is a folder" 2 "not a regular file" "$muga" quantize "./$tiny" "$work/d/" Q8_0
 check "OUT is a device" 2 "not a regular file" "$muga" quantize "./$tiny" /dev/null Q8_0
+check "OUT is named as a part" 2 "a part of a model" "$muga" quantize "./$tiny" "$work/d/x-00002-of-00003.gguf" Q8_0
 check "OUT in no folder" 3 "no such" "$muga" quantize "./$tiny" "$work/none/out.gguf" Q8_0
 check "IN is not there" 3 "no model" "$muga" quantize nosuch "$out" Q8_0
 check "IN is no model" 4 "GGUF" "$muga" quantize ./README.md "$out" Q8_0
