@@ -1,9 +1,9 @@
 /* A GGUF file with its matrices in another type.
  *
  * Matrices get the types of a mixture; one that has its type already is copied. Vectors are kept, in F32. Keys are
- * copied byte for byte but for general.file_type and general.quantization_version; a model in parts becomes one file. The file is written piece by piece:
- * memory is bounded by a few MB whatever the model, and `path` is whole or not there (os_output). The bytes depend on
- * the input and the options alone, not on threads. */
+ * copied byte for byte but for general.file_type and general.quantization_version; a model in parts becomes one file.
+ * The file is written piece by piece: memory is bounded by a few MB whatever the model, and `path` is whole or not
+ * there (os_output). The bytes depend on the input and the options alone, not on threads. */
 #ifndef MUGA_CONVERT_QUANTISE_FILE_H
 #define MUGA_CONVERT_QUANTISE_FILE_H
 
