@@ -106,6 +106,9 @@ muga_status audit_write(const agent_env *env, store *s, const char *session, con
     if (!store_in_transaction(s)) {
         return error_set(err, MUGA_E_INTERNAL, "an audit record outside a transaction");
     }
+    if (json_is_deeper(payload, JSON_MAX_DEPTH)) { /* could be written, and not be read again */
+        return error_set(err, MUGA_E_LIMIT, "an audit record nested deeper than %d", JSON_MAX_DEPTH);
+    }
     json_write_canonical(payload, &text);
     muga_status st = str_status(&text, err, "an audit record");
     if (st == MUGA_OK) {

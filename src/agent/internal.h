@@ -7,7 +7,8 @@
 #include "base/mem.h"
 
 #define AGENT_MAX_ARGUMENT_BYTES ((size_t)64 << 10) /* of one call, as canonical JSON */
-#define AGENT_MAX_MESSAGE_BYTES ((size_t)1 << 20)   /* of one message */
+#define AGENT_MAX_DEPTH 64 /* of arguments, results, session values: a record that wraps them can be read again */
+#define AGENT_MAX_MESSAGE_BYTES ((size_t)1 << 20) /* of one message */
 
 /* jansson has no const form of iteration and reference counting; neither changes the value. */
 json_t *json_borrow(const json_t *v);

@@ -165,6 +165,10 @@ static muga_status decode(agent_loop *l, const request *r, const constrain_sourc
         l->n_tokens += (int64_t)reply.n_prompt + reply.n_generated;
         st = json_parse(str_get(&reply.text), reply.text.len, "arguments", arguments, err);
     }
+    if (st == MUGA_OK && json_is_deeper(*arguments, AGENT_MAX_DEPTH)) {
+        st = error_set(err, MUGA_E_INPUT, "the model's arguments for %s are nested deeper than %d",
+                       r->label->tool->name, AGENT_MAX_DEPTH);
+    }
     if (st == MUGA_OK) {
         json_t *record = json_pack("{s:s, s:s, s:O, s:I, s:I, s:I}", "decided", "arguments", "tool",
                                    r->label->tool->name, "arguments", *arguments, "tokens_in",

@@ -62,6 +62,9 @@ static muga_status take_values(const manifest *m, const json_t *values, json_t *
     json_t *whole = values ? json_clone(values) : json_object(), *schema;
     const char *name;
     muga_status st = whole ? MUGA_OK : error_nomem(err, "a session");
+    if (st == MUGA_OK && json_is_deeper(whole, AGENT_MAX_DEPTH)) {
+        st = error_set(err, MUGA_E_INPUT, "session: nested deeper than %d", AGENT_MAX_DEPTH);
+    }
     json_object_foreach(json_object_get(m->session_schema, "properties"), name, schema) {
         json_t *value = json_object_get(schema, "default");
         if (st == MUGA_OK && value && !json_object_get(whole, name) && json_object_set(whole, name, value) != 0) {
@@ -338,6 +341,9 @@ muga_status session_set_state(agent_session *s, const json_t *state, muga_error 
     muga_status st = constrain_validate(s->m->state_schema, state, NULL, err);
     if (st != MUGA_OK) {
         return st == MUGA_E_NEGATIVE ? error_prefix(err, MUGA_E_INPUT, "state") : st;
+    }
+    if (json_is_deeper(state, AGENT_MAX_DEPTH)) {
+        return error_set(err, MUGA_E_INPUT, "state: nested deeper than %d", AGENT_MAX_DEPTH);
     }
     if (json_equal(json_borrow(state), s->state)) {
         return MUGA_OK;

@@ -85,6 +85,12 @@ static void read_answer(const manifest_tool *t, const os_child_result *r, tool_r
         fail(out, "out of memory");
         return;
     }
+    if (json_is_deeper(out->result, AGENT_MAX_DEPTH)) {
+        json_decref(out->result);
+        out->result = NULL;
+        fail(out, "the result is nested deeper than %d", AGENT_MAX_DEPTH);
+        return;
+    }
     str written = STR_INIT;
     json_write(out->result, &written);
     out->ok = !written.failed && written.len <= t->max_result_bytes;

@@ -344,6 +344,29 @@ json_t *json_clone(const json_t *v) {
 
 /* ---- members ---- */
 
+bool json_is_deeper(const json_t *v, int max) {
+    bool object = json_is_object(v), deeper = false;
+    if (!object && !json_is_array(v)) {
+        return false;
+    }
+    if (max <= 0) {
+        return true;
+    }
+    union { /* iteration knows no const */
+        const json_t *in;
+        json_t *out;
+    } at = {v};
+    const char *key;
+    json_t *sub;
+    json_object_foreach(at.out, key, sub) {
+        deeper = deeper || json_is_deeper(sub, max - 1);
+    }
+    for (size_t i = 0; !object && !deeper && i < json_array_size(v); i++) {
+        deeper = json_is_deeper(json_array_get(v, i), max - 1);
+    }
+    return deeper;
+}
+
 const char *json_get_string(const json_t *object, const char *key) {
     return json_string_value(json_object_get(object, key));
 }

@@ -32,6 +32,9 @@ void json_write_string(str *out, const char *p, size_t n);
  * becomes null. Independent of the locale. */
 void json_write_double(str *out, double v);
 
+/* Is anything in it nested deeper than `max` levels (a string has 0, an array of strings 1)? */
+bool json_is_deeper(const json_t *v, int max);
+
 /* Member access that never crashes on a wrong type; NULL/default when absent or of another type. */
 const char *json_get_string(const json_t *object, const char *key);
 int64_t json_get_int(const json_t *object, const char *key, int64_t otherwise);

@@ -395,8 +395,26 @@ static void members_of_a_wrong_type_are_absent(void **state) {
     json_decref(v);
 }
 
+static void depth_is_counted(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int depth;
+    } cases[] = {{"1", 0}, {"[]", 1}, {"{}", 1}, {"[1, [2]]", 2}, {"{\"a\": [{\"b\": 1}], \"c\": 2}", 3}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *v;
+        muga_error err;
+        assert_ok(json_parse(cases[i].text, strlen(cases[i].text), "test", &v, &err), &err);
+        assert_false(json_is_deeper(v, cases[i].depth));
+        assert_true(cases[i].depth == 0 || json_is_deeper(v, cases[i].depth - 1));
+        json_decref(v);
+    }
+    assert_false(json_is_deeper(NULL, 0));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(depth_is_counted),
         cmocka_unit_test(faults_are_refused_with_their_place),
         cmocka_unit_test(parsing_agrees_with_jansson),
         cmocka_unit_test(numbers_are_read_exactly),

@@ -262,6 +262,10 @@ static void programs_that_misbehave_are_failures(void **state) {
         {"while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done",
          "printed more than 500 bytes"},
         {"printf '\\377\\376'", "not text"},
+        {"i=0; while [ $i -lt 70 ]; do printf '['; i=$((i+1)); done;"
+         " while [ $i -gt 0 ]; do printf ']'; i=$((i-1)); done",
+         "nested deeper than 64"},
+        {"exec >&-; exec 2>&-; exec /bin/sleep 100", "stopped after 300 ms"},
         {"exec /bin/sleep 100", "stopped after 300 ms"},
         {"/bin/sleep 100 & /bin/sleep 100", "stopped after 300 ms"},
     };
