@@ -10,8 +10,8 @@
  *     again when the call starts; it must equal the stored one, and the id must be its beginning. So changing the
  *     arguments, the tool, the policy or the expiry in between voids the approval, and the id a person types names
  *     what they were shown.
- *  2. pending -> approved | denied | expired, approved -> used | expired: each one UPDATE that names the state it
- * leaves.
+ *  2. pending -> approved | denied | expired, approved -> used | expired: each is one UPDATE that names the state
+ *     it leaves.
  *  3. used happens in the transaction in which the call becomes started, so an approval starts one call, once.
  *  4. One approval per (call, attempt). */
 #include "agent/internal.h"

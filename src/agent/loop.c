@@ -1,14 +1,14 @@
 /* The goal loop as a state machine. Owns: the order of things in a turn, what is still to do over holds and restarts,
  * when to ask, hand over and stop. Refuses: to act on what it did not understand; to go on past its limits.
  *
- *   state       does                                              function    goes to
- *   1 PERCEIVE  guards the message, writes it into the session    perceive    2 | 6 when a guard refuses
- *   2 DECIDE    labels of the message; queue of requests          decide      3
- *   3 NEXT      takes a request; words go into the answer         next        4 when it needs a tool | 6 when none is
- * left 4 ARGUE     arguments under schema and grounding              argue       5 | 3 when a value is missing and is
- * asked for 5 CALL      hands the call to the executor, observes          call        3 | 7 when a person must agree 6
- * CONCLUDE  says the answer, keeps the state, checks the goal conclude    end of turn 7 HOLD      keeps what is left to
- * do                          hold        end of turn; loop_resume enters at 5
+ *   state       does                                               function   goes to
+ *   1 PERCEIVE  guards the message, writes it into the session     perceive   2, or 6 when a guard refuses
+ *   2 DECIDE    labels of the message; queue of requests           decide     3
+ *   3 NEXT      takes a request; words go into the answer          next       4 for a tool, 6 when none is left
+ *   4 ARGUE     arguments under schema and grounding               argue      5, or 3 when it must ask for a value
+ *   5 CALL      hands the call to the executor, observes           call       3, or 7 when a person must agree
+ *   6 CONCLUDE  says the answer, keeps the state, checks the goal  conclude   end of turn
+ *   7 HOLD      keeps what is left to do                           hold       end of turn; loop_resume enters at 5
  *
  * Invariants
  *   1. Nothing is called but by executor_call and executor_resume: policy, approval and the journal are theirs.

@@ -9,8 +9,8 @@
  *   6. temperature, softmax over what is left
  *   7. top-p                the smallest set of the most likely whose sum reaches p (at least one)
  *   8. min-p                those at least min_p times as likely as the first
- *   9. draw                 u from Philox, key (seed, choice, attempt), counter position; of what is left, by ascending
- * id, the first whose running sum passes u times the total
+ *   9. draw                 u from Philox, key (seed, choice, attempt), counter position; of what is left, by
+ *                           ascending id, the first whose running sum passes u times the total
  *
  * The same logits, settings and position give the same token on every machine. One thread at a time; picking doesn't
  * allocate. */

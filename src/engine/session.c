@@ -3,11 +3,11 @@
  * Invariants
  *   1. A page holds 64 positions of all layers. Its count of references is the number of sessions whose list names it.
  *   2. Only a page with one reference is written. A session that must write to a shared page copies it first
- * (own_page).
+ *      (own_page).
  *   3. When a step begins, every slot at or past a session's count is zero bytes in the pages it will write: pages are
- * born zero, a copy or a truncated page is cleared from the count on (own_page).
+ *      born zero, a copy or a truncated page is cleared from the count on (own_page).
  *   4. A session changes only after everything that can fail has been done: on an error its tokens are what they were
- * before the batch that failed. Reference counts and page lists change under the engine's step lock alone. */
+ *      before the batch that failed. Reference counts and page lists change under the engine's step lock alone. */
 #include "engine/internal.h"
 
 #define PAGE_HEADER 64 /* bytes for a page's head; also the alignment of its data */

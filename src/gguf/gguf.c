@@ -4,9 +4,11 @@
  * allow at open, so that nobody above checks an offset again. One idea: a single forward pass with one bounded cursor,
  * in which every count is held against the bytes that are left before anything is allocated for it.
  *
- * File: magic "GGUF" | u32 version | u64 tensors | u64 keys | key... | tensor info... | padding | data
- * key:    string name | u32 type | value          string: u64 length | bytes      array: u32 type | u64 count |
- * elements tensor: string name | u32 dims | u64 dim... | u32 type | u64 offset from the start of the data section
+ *   file:   magic "GGUF" | u32 version | u64 tensors | u64 keys | key... | tensor info... | padding | data
+ *   key:    string name | u32 type | value
+ *   string: u64 length | bytes
+ *   array:  u32 type | u64 count | elements
+ *   tensor: string name | u32 dims | u64 dim... | u32 type | u64 offset from the start of the data section
  *
  * Invariants: names are looked up by binary search over a sorted index (no hash: a hostile file can't make it
  * quadratic), and the same sort finds duplicates. Values stay in the mapping; a key remembers where. */

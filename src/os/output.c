@@ -1,7 +1,7 @@
 /* Files that are whole or not there, over any table. Owns: the order write, sync, name, sync the folder.
  *
- *   open -> unnamed or "path.tmp-<16 hex>" -> write... -> commit: sync, link if unnamed, rename to path, sync the
- * folder
+ *   open -> unnamed or "path.tmp-<16 hex>" -> write... -> commit: sync, link if unnamed, rename to path,
+ *                                                                 sync the folder
  *                                                      -> close before that: nothing is left
  *
  * A file can't be linked over one that exists, so an unnamed one gets the temporary name for the moment before the

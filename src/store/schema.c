@@ -4,10 +4,10 @@
  *   history        what was said and observed, in order
  *   calls          the executor's journal (src/agent/journal.c has the states and who moves them)
  *   approvals      a person's leave, bound to one attempt of one call
- *   audit          the chain: body is the canonical JSON that is hashed; at_ms, kind and session repeat its members, to
- * search by audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
- *   audit_head     the chain's last record, so that a cut tail shows
- */
+ *   audit          the chain: body is the canonical JSON that is hashed; at_ms, kind and session repeat its members,
+ *                  to search by
+ *   audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
+ *   audit_head     the chain's last record, so that a cut tail shows */
 #include "store/schema.h"
 
 static const char version_1[] =
