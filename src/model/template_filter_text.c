@@ -1,5 +1,8 @@
 /* Filters of the template language on text. Their input is made text first, as soft_str does.
  * Source: the Jinja template designer documentation ("List of Builtin Filters"). */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memrchr */
+#endif
 #include "base/utf8.h"
 #include "model/template_internal.h"
 
