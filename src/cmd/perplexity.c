@@ -47,12 +47,12 @@ static json_t *windows_json(const measure_result *r) {
     return a;
 }
 
-static int print_json(const perplexity *p, uint32_t window) {
+static int print_json(const perplexity *p) {
     const measure_result *r = &p->r;
     const engine_options *o = engine_get_options(p->e);
     json_t *v = json_pack("{s:s, s:f, s:f, s:f, s:I, s:i, s:i, s:b, s:s, s:s, s:o?}", "model", p->model, "perplexity",
                           r->perplexity, "error", r->error, "nll", r->nll, "tokens_scored", (json_int_t)r->n_scored,
-                          "windows", (int)r->n_windows, "window_tokens", (int)window, "bos", r->bos, "act",
+                          "windows", (int)r->n_windows, "window_tokens", (int)r->window, "bos", r->bos, "act",
                           o->exact ? "f32" : "int8", "kv", o->kv_f32 ? "f32" : "f16", "window_nll", windows_json(r));
     json_t *kl = !r->compared ? NULL
                               : json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "base", p->base_name,
@@ -66,11 +66,11 @@ static int print_json(const perplexity *p, uint32_t window) {
     return ok ? cmd_finish_output(0) : cmd_error(MUGA_E_NOMEM, "out of memory for the result");
 }
 
-static int print_text(const perplexity *p, uint32_t window) {
+static int print_text(const perplexity *p) {
     const measure_result *r = &p->r;
     printf("perplexity    %.4f +- %.4f\n", r->perplexity, r->error);
-    printf("scored        %llu tokens in %u windows of %u%s\n", (unsigned long long)r->n_scored, r->n_windows, window,
-           r->bos ? ", each after a beginning-of-text token" : "");
+    printf("scored        %llu tokens in %u windows of %u%s\n", (unsigned long long)r->n_scored, r->n_windows,
+           r->window, r->bos ? ", each after a beginning-of-text token" : "");
     if (r->compared) {
         printf("base          %.4f (%s)\n", r->base_perplexity, p->base_name);
         printf("KL            %.6f +- %.6f nats, median %.6f, 99 %% below %.6f, at most %.6f\n", r->kl_mean,
@@ -83,12 +83,12 @@ static int print_text(const perplexity *p, uint32_t window) {
 
 int cmd_perplexity(int argc, char **argv) {
     perplexity p = {0};
-    debug_engine d = {.ctx = 512};
+    debug_engine d = {0};
     measure_options o = {0};
     bool json = false;
     const cmd_option options[] = {
         {"--kl", 0, CMD_STRING, &p.base_name, "BASE", "compare with this model's predictions"},
-        {"--ctx", 0, CMD_U32, &d.ctx, "N", "tokens of a window (default 512)"},
+        {"--ctx", 0, CMD_U32, &d.ctx, "N", "tokens of a window (default 512, or the context where that is less)"},
         {"--chunks", 0, CMD_U32, &o.max_windows, "N", "windows that are read (default: all)"},
         {"--exact", 0, CMD_FLAG, &d.exact, NULL, "float activations instead of int8"},
         OVERRIDE_OPTION(&d.overrides),
@@ -109,7 +109,7 @@ int cmd_perplexity(int argc, char **argv) {
     o.window = d.ctx;
     muga_error err = {0};
     cmd_catch_interrupt();
-    code = measure(&p, &settings, &o, &err) ? cmd_fail(&err) : json ? print_json(&p, d.ctx) : print_text(&p, d.ctx);
+    code = measure(&p, &settings, &o, &err) ? cmd_fail(&err) : json ? print_json(&p) : print_text(&p);
     measure_result_release(&p.r);
     token_list_release(&p.ids);
     engine_free(p.e);

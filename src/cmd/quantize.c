@@ -187,12 +187,12 @@ static int print_json(const quantize *q) {
 }
 
 int cmd_quantize(int argc, char **argv) {
-    quantize q = {.window = 512};
+    quantize q = {0};
     bool json = false;
     const cmd_option options[] = {
         {"--calibrate", 0, CMD_STRING, &q.text, "TEXT", "weight errors by what flows through the model on this text"},
         {"--pure", 0, CMD_FLAG, &q.o.pure, NULL, "every matrix in TYPE itself, no mixture"},
-        {"--ctx", 0, CMD_U32, &q.window, "N", "tokens of a calibration window (default 512)"},
+        {"--ctx", 0, CMD_U32, &q.window, "N", "tokens of a calibration window (default 512, or the context)"},
         {"--chunks", 0, CMD_U32, &q.max_windows, "N", "windows that calibration reads (default: all)"},
         {"--threads", 't', CMD_U32, &q.threads, "N", "threads (default: the cores there are)"},
         {"--json", 0, CMD_FLAG, &json, NULL, "one JSON object"}};

@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#define DEFAULT_WINDOW 512u
 #define KEPT_BYTES ((size_t)32 << 20) /* of the base's logits */
 
 typedef struct measuring {
@@ -13,7 +14,7 @@ typedef struct measuring {
     const measure_options *o;
     measure_result *r;
     uint32_t n_vocab, chunk; /* chunk: rows computed at a time */
-    int32_t *window;         /* [o->window] ids of the current one */
+    int32_t *window;         /* [out->window] ids of the current one */
     uint32_t n, at;          /* its tokens; the first of the current chunk */
     float *work;             /* [n_vocab] */
     float *kept;             /* [chunk][n_vocab] the base's logits */
@@ -88,9 +89,9 @@ static muga_status run_rows(measuring *m, engine *e, engine_session *s, uint32_t
 
 static muga_status run_window(measuring *m, muga_error *err) {
     engine_session *s = NULL, *s_base = NULL;
-    muga_status st = engine_session_new(m->e, m->o->window, &s, err);
+    muga_status st = engine_session_new(m->e, m->r->window, &s, err);
     if (!st && m->base)
-        st = engine_session_new(m->base, m->o->window, &s_base, err);
+        st = engine_session_new(m->base, m->r->window, &s_base, err);
     m->window_nll = 0;
     for (m->at = 0; m->at < m->n && !st; m->at += m->chunk) {
         uint32_t n = MIN(m->chunk, m->n - m->at);
@@ -109,11 +110,11 @@ static muga_status run_window(measuring *m, muga_error *err) {
 }
 
 static void fill_window(measuring *m, const token_list *ids, size_t from) {
-    size_t left = MIN(ids->n - from, (size_t)m->o->window);
+    size_t left = MIN(ids->n - from, (size_t)m->r->window);
     m->n = 0;
     if (m->r->bos) {
         m->window[m->n++] = tokenizer_bos(engine_tokenizer(m->e));
-        left = MIN(left, (size_t)m->o->window - 1);
+        left = MIN(left, (size_t)m->r->window - 1);
     }
     memcpy(m->window + m->n, ids->ids + from, left * sizeof *ids->ids);
     m->n += (uint32_t)left;
@@ -149,24 +150,39 @@ static void conclude(measuring *m) {
     r->rms_change = sqrt(m->change_squares / n);
 }
 
+static muga_status choose_window(measuring *m, muga_error *err) {
+    uint32_t context = engine_params(m->e)->n_ctx_train;
+    if (m->base)
+        context = MIN(context, engine_params(m->base)->n_ctx_train);
+    m->r->window = m->o->window ? m->o->window : MIN(DEFAULT_WINDOW, context);
+    if (m->r->window < 2)
+        return error_set(err, MUGA_E_USAGE, "a window of %u tokens has nothing to predict; take 2 or more",
+                         m->r->window);
+    if (m->r->window > context)
+        return error_set(err, MUGA_E_LIMIT,
+                         "a window of %u tokens is more than the %u that were trained for; ask for less", m->r->window,
+                         context);
+    return MUGA_OK;
+}
+
 static muga_status prepare(measuring *m, const token_list *ids, muga_error *err) {
     uint32_t n_batch = engine_get_options(m->e)->n_batch;
-    if (m->o->window < 2)
-        return error_set(err, MUGA_E_USAGE, "a window of %u tokens has nothing to predict; take 2 or more",
-                         m->o->window);
+    muga_status st = choose_window(m, err);
+    if (st)
+        return st;
     if (!engine_tokenizer(m->e))
         return error_set(err, MUGA_E_INPUT, "this model's tokenizer is not supported, so it can't read a text");
     if (m->base && engine_params(m->base)->n_vocab != m->n_vocab)
         return error_set(err, MUGA_E_INPUT,
                          "the models have vocabularies of %u and %u tokens; compare models of one family", m->n_vocab,
                          engine_params(m->base)->n_vocab);
-    muga_status st = asks_for_bos(m->e, &m->r->bos, err);
+    st = asks_for_bos(m->e, &m->r->bos, err);
     if (st)
         return st;
     m->chunk = m->base ? (uint32_t)MIN(MAX(KEPT_BYTES / (m->n_vocab * sizeof(float)), (size_t)1), (size_t)n_batch)
-                       : m->o->window;
-    size_t n_windows = ids->n / m->o->window + 1;
-    m->window = mem_alloc_array(m->o->window, sizeof *m->window);
+                       : m->r->window;
+    size_t n_windows = ids->n / m->r->window + 1;
+    m->window = mem_alloc_array(m->r->window, sizeof *m->window);
     m->work = mem_alloc_aligned(m->n_vocab * sizeof *m->work, 64);
     m->base_prob = mem_alloc_aligned(m->n_vocab * sizeof *m->base_prob, 64);
     m->kept = mem_alloc_array((size_t)(m->base ? m->chunk : 0) * m->n_vocab, sizeof *m->kept);
@@ -181,13 +197,13 @@ muga_status measure_text(engine *e, engine *base, const token_list *ids, const m
     *out = (measure_result){0};
     measuring m = {.e = e, .base = base, .o = o, .r = out, .n_vocab = engine_params(e)->n_vocab};
     muga_status st = prepare(&m, ids, err);
-    size_t end = o->max_windows ? MIN((size_t)o->max_windows * o->window, ids->n) : ids->n;
-    for (size_t at = 0; at < end && !st; at += o->window) {
+    size_t end = o->max_windows ? MIN((size_t)o->max_windows * out->window, ids->n) : ids->n;
+    for (size_t at = 0; at < end && !st; at += out->window) {
         fill_window(&m, ids, at);
         if (m.n >= 2)
             st = run_window(&m, err);
         if (!st && o->on_progress &&
-            !o->on_progress(o->on_progress_ctx, (double)MIN(at + o->window, end) / (double)end))
+            !o->on_progress(o->on_progress_ctx, (double)MIN(at + out->window, end) / (double)end))
             st = error_set(err, MUGA_E_CANCELLED, "interrupted");
     }
     if (!st && out->n_scored == 0)

@@ -14,14 +14,14 @@
 #include "engine/engine.h"
 
 typedef struct measure_options {
-    uint32_t window;                             /* tokens, at least 2, at most the models' context */
+    uint32_t window;                             /* tokens, at least 2; 0 = 512, or the context where that is less */
     uint32_t max_windows;                        /* 0 = all */
     bool (*on_progress)(void *ctx, double done); /* 0..1; false cancels; may be NULL */
     void *on_progress_ctx;
 } measure_options;
 
 typedef struct measure_result {
-    uint32_t n_windows;
+    uint32_t window, n_windows; /* tokens of a window; windows */
     uint64_t n_scored;
     bool bos;   /* each window began with the beginning-of-text token */
     double nll; /* sum over scored tokens, nats */

@@ -142,6 +142,23 @@ static void a_model_is_at_no_distance_from_itself(void **state) {
     token_list_release(&ids);
 }
 
+static void a_window_is_512_tokens_by_default(void **state) {
+    (void)state;
+    engine *e = open_tiny(false, 0);
+    token_list ids = make_ids(600);
+    measure_options o = {0};
+    measure_result r;
+    muga_error err = {0};
+    assert_true(engine_params(e)->n_ctx_train > 512);
+    assert_ok(measure_text(e, NULL, &ids, &o, &r, &err), &err);
+    assert_int_equal(r.window, 512);
+    assert_int_equal(r.n_windows, 2);
+    assert_int_equal(r.n_scored, 600 - 2);
+    measure_result_release(&r);
+    engine_free(e);
+    token_list_release(&ids);
+}
+
 static bool stop_at_half(void *ctx, double done) {
     double *last = ctx;
     assert_true(done > *last && done <= 1);
@@ -175,6 +192,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_those_of_the_definition),
         cmocka_unit_test(a_model_is_at_no_distance_from_itself),
+        cmocka_unit_test(a_window_is_512_tokens_by_default),
         cmocka_unit_test(what_cannot_be_measured_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
