@@ -5,6 +5,8 @@
  * which is how ours is written. */
 #include "agent/internal.h"
 
+#include "base/utf8.h"
+
 #include <stdio.h>
 
 json_t *json_borrow(const json_t *v) {
@@ -54,26 +56,27 @@ muga_status check_fail(const check_place *at, muga_status status, const char *po
 
 /* ---- did you mean ---- */
 
+/* Letters changed, left out, put in, or exchanged with their neighbour. */
 static size_t edit_distance(const char *a, const char *b) {
     enum { MAX_KEY = 48 };
-    size_t n_a = strlen(a), n_b = strlen(b), row[MAX_KEY + 1];
+    size_t n_a = strlen(a), n_b = strlen(b), rows[3][MAX_KEY + 1]; /* row i lies at i % 3 */
     if (n_a > MAX_KEY || n_b > MAX_KEY) {
         return MAX_KEY;
     }
     for (size_t j = 0; j <= n_b; j++) {
-        row[j] = j;
+        rows[0][j] = j;
     }
     for (size_t i = 1; i <= n_a; i++) {
-        size_t diagonal = row[0];
+        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *two_above = rows[(i + 1) % 3];
         row[0] = i;
         for (size_t j = 1; j <= n_b; j++) {
-            size_t above = row[j];
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            row[j] = MIN(change, MIN(above, row[j - 1]) + 1);
-            diagonal = above;
+            row[j] = MIN(above[j - 1] + (a[i - 1] != b[j - 1]), MIN(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                row[j] = MIN(row[j], two_above[j - 2] + 1);
+            }
         }
     }
-    return row[n_b];
+    return rows[n_a % 3][n_b];
 }
 
 static void nearer(const char *typed, const char *candidate, const char **best, size_t *best_distance) {
@@ -94,7 +97,7 @@ static const char *nearest_key(const json_t *properties, const char *typed) {
     return best;
 }
 
-static const char *nearest_value(const json_t *values, const char *typed) {
+const char *check_nearest(const json_t *values, const char *typed) {
     const char *best = NULL;
     size_t distance = MAX(strlen(typed) / 3, 1) + 1, i;
     json_t *v;
@@ -148,12 +151,61 @@ static muga_status say_choice(const check_place *at, const json_t *values, const
         str_append_s(&list, i > 0 ? ", " : "");
         str_append_s(&list, json_is_string(choice) ? json_string_value(choice) : "...");
     }
-    const char *typed = json_string_value(v), *near = typed ? nearest_value(values, typed) : NULL;
+    const char *typed = json_string_value(v), *near = typed ? check_nearest(values, typed) : NULL;
     muga_status st = near ? check_fail(at, MUGA_E_INPUT, pointer, err, "'%.40s' is none of %.100s; did you mean '%s'?",
                                        typed, str_get(&list), near)
                           : check_fail(at, MUGA_E_INPUT, pointer, err, "%s%.40s%s is none of %.140s", typed ? "'" : "",
                                        typed ? typed : type_name(v), typed ? "'" : "", str_get(&list));
     str_release(&list);
+    return st;
+}
+
+/* "0 to 1", "at least 1", "at most 64" of a schema's bounds; false: it has none of these two. */
+static bool write_bounds(const json_t *schema, const char *low_key, const char *high_key, str *out) {
+    const json_t *low = json_object_get(schema, low_key), *high = json_object_get(schema, high_key);
+    if (!low && !high) {
+        return false;
+    }
+    str_append_s(out, low && high ? "" : low ? "at least " : "at most ");
+    if (low) {
+        json_write(low, out);
+    }
+    str_append_s(out, low && high ? " to " : "");
+    if (high) {
+        json_write(high, out);
+    }
+    return true;
+}
+
+static bool out_of_bounds(const json_t *schema, const char *low_key, const char *high_key, double size) {
+    return size < json_get_number(schema, low_key, size) || size > json_get_number(schema, high_key, size);
+}
+
+/* *said false: it is not the size that is wrong. */
+static muga_status say_size(const check_place *at, const json_t *schema, const json_t *v, const char *pointer,
+                            bool *said, muga_error *err) {
+    static const struct {
+        const char *low, *high, *unit;
+    } kinds[] = {{"minimum", "maximum", ""},
+                 {"minLength", "maxLength", " characters"},
+                 {"minItems", "maxItems", " entries"},
+                 {"minProperties", "maxProperties", " keys"}};
+    size_t kind = json_is_number(v) ? 0 : json_is_string(v) ? 1 : json_is_array(v) ? 2 : 3;
+    double size = json_is_number(v)   ? json_number_value(v)
+                  : json_is_string(v) ? (double)utf8_count(json_string_value(v), json_string_length(v))
+                  : json_is_array(v)  ? (double)json_array_size(v)
+                                      : (double)json_object_size(v);
+    str range = STR_INIT;
+    muga_status st = MUGA_OK;
+    *said = out_of_bounds(schema, kinds[kind].low, kinds[kind].high, size) &&
+            write_bounds(schema, kinds[kind].low, kinds[kind].high, &range);
+    if (*said) {
+        st = kind == 0
+                 ? check_fail(at, MUGA_E_INPUT, pointer, err, "%g is out of range; must be %s", size, str_get(&range))
+                 : check_fail(at, MUGA_E_INPUT, pointer, err, "%.0f%s; must be %s", size, kinds[kind].unit,
+                              str_get(&range));
+    }
+    str_release(&range);
     return st;
 }
 
@@ -168,10 +220,13 @@ static muga_status say(const check_place *at, const json_t *schema, const json_t
     if (type && !has_type(v, type)) {
         return check_fail(at, MUGA_E_INPUT, pointer, err, "%s; must be %s", type_name(v), wanted_name(type));
     }
-    if (hint) {
-        return check_fail(at, MUGA_E_INPUT, pointer, err, "does not fit: %s", hint);
+    bool said = false;
+    muga_status st = say_size(at, schema, v, pointer, &said, err);
+    if (said) {
+        return st;
     }
-    return check_fail(at, MUGA_E_INPUT, pointer, err, "%s", verdict);
+    return hint ? check_fail(at, MUGA_E_INPUT, pointer, err, "does not fit: %s", hint)
+                : check_fail(at, MUGA_E_INPUT, pointer, err, "%s", verdict);
 }
 
 /* ---- descent ---- */
@@ -183,7 +238,7 @@ static bool fits(const json_t *schema, const json_t *v, muga_status *st, muga_er
 
 static muga_status explain(const check_place *at, const json_t *schema, const json_t *v, str *pointer, muga_error *err);
 
-static void push_token(str *pointer, const char *token) {
+void check_push_token(str *pointer, const char *token) {
     str_append_c(pointer, '/');
     for (const char *c = token; *c; c++) {
         str_append_s(pointer, *c == '~' ? "~0" : *c == '/' ? "~1" : (const char[]){*c, '\0'});
@@ -201,7 +256,7 @@ static muga_status explain_member(const check_place *at, const json_t *schema, c
         return st;
     }
     size_t len = pointer->len;
-    push_token(pointer, token);
+    check_push_token(pointer, token);
     st = explain(at, schema, v, pointer, err);
     str_truncate(pointer, MIN(len, pointer->len));
     return st;
@@ -217,7 +272,7 @@ static muga_status explain_object(const check_place *at, const json_t *schema, c
         const json_t *sub = json_object_get(properties, key);
         if (!sub && json_is_false(others)) {
             const char *near = nearest_key(properties, key);
-            push_token(pointer, key);
+            check_push_token(pointer, key);
             return near ? check_fail(at, MUGA_E_INPUT, str_get(pointer), err, "unknown key; did you mean '%s'?", near)
                         : check_fail(at, MUGA_E_INPUT, str_get(pointer), err, "unknown key; remove it");
         }

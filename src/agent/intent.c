@@ -80,20 +80,38 @@ static muga_status check_config(const manifest *m, muga_error *err) {
 static muga_status label_fail(const intent *x, const char *name, const char *key, const char *text, muga_error *err) {
     const check_place at = {"agent.yaml", x->m->lines};
     str pointer = STR_INIT;
-    str_append_s(&pointer, "/intent/labels/");
-    for (const char *p = name; *p; p++) { /* RFC 6901 */
-        if (*p == '~' || *p == '/') {
-            str_append_s(&pointer, *p == '~' ? "~0" : "~1");
-        } else {
-            str_append_c(&pointer, *p);
-        }
-    }
+    str_append_s(&pointer, "/intent/labels");
+    check_push_token(&pointer, name);
     if (key) {
         str_printf(&pointer, "/%s", key);
     }
     muga_status st = check_fail(&at, MUGA_E_INPUT, str_get(&pointer), err, "%s", text);
     str_release(&pointer);
     return st;
+}
+
+/* One consequence, and beside it only what belongs to it: another key would be passed over without a word. */
+static muga_status check_label(const intent *x, const char *name, const json_t *spec, muga_error *err) {
+    static const char *const of_tool[] = {"answer", "ask", "held", "denied"}, *const alone[] = {"answer", "ask",
+                                                                                                "escalate", "refuse"};
+    bool tool = json_object_get(spec, "tool") != NULL;
+    const char *found = tool ? "tool" : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(alone); i++) {
+        bool belongs = tool && (strcmp(alone[i], of_tool[0]) == 0 || strcmp(alone[i], of_tool[1]) == 0);
+        if (!json_object_get(spec, alone[i]) || belongs) {
+            continue;
+        }
+        if (found) {
+            return label_fail(x, name, alone[i], "a label has one consequence, and this one has two; remove one", err);
+        }
+        found = alone[i];
+    }
+    for (size_t i = 2; i < ARRAY_LEN(of_tool); i++) {
+        if (!tool && json_object_get(spec, of_tool[i])) {
+            return label_fail(x, name, of_tool[i], "belongs to a label with a tool; remove it", err);
+        }
+    }
+    return MUGA_OK;
 }
 
 static muga_status read_label(intent *x, const char *name, const json_t *spec, intent_label *l, muga_error *err) {
@@ -108,6 +126,10 @@ static muga_status read_label(intent *x, const char *name, const json_t *spec, i
     *l =
         (intent_label){.name = name, .about = json_get_string(spec, "about"), .bias = json_get_number(spec, "bias", 0)};
     const char *words = NULL, *key = NULL;
+    muga_status st = check_label(x, name, spec, err);
+    if (st != MUGA_OK) {
+        return st;
+    }
     for (size_t i = 0; !words && i < ARRAY_LEN(acts); i++) {
         key = acts[i].key;
         words = json_get_string(spec, key);
@@ -133,7 +155,7 @@ static muga_status read_label(intent *x, const char *name, const json_t *spec, i
     }
     l->words = words;
     muga_error why;
-    muga_status st = template_compile(words, strlen(words), &l->answer, &why);
+    st = template_compile(words, strlen(words), &l->answer, &why);
     if (st == MUGA_E_NOMEM) {
         return error_nomem(err, "an answer");
     }
@@ -195,6 +217,10 @@ static muga_status read_examples(intent *x, const agent_env *env, muga_error *er
     muga_status st = str_status(&path, err, "a path");
     if (st == MUGA_OK) {
         st = os_read_file(env->files, str_get(&path), EXAMPLES_MAX_BYTES, &file, err);
+        if (st != MUGA_OK && st != MUGA_E_NOMEM) {
+            st = error_prefix(err, st, "agent.yaml:%lld: key intent.examples",
+                              (long long)json_get_int(x->m->lines, "/intent/examples", 1));
+        }
     }
     size_t i_line = 1;
     for (size_t at = 0; st == MUGA_OK && at < file.len; i_line++) {

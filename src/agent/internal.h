@@ -31,6 +31,13 @@ muga_status check_fail(const check_place *at, muga_status status, const char *po
 /* `value` against `schema`; the message names the deepest place that does not fit. */
 muga_status check_schema(const check_place *at, const json_t *schema, const json_t *value, muga_error *err);
 
+void check_push_token(str *pointer, const char *token); /* "/token", escaped as RFC 6901 says */
+/* The text of an array that `typed` was probably meant to be, or NULL. */
+const char *check_nearest(const json_t *values, const char *typed);
+/* Refuses a key that JSON Schema does not know, in a schema and all that it holds: there a misspelt `from` or
+ * `required` would say nothing. `pointer` is where the schema stands. */
+muga_status check_keywords(const check_place *at, const json_t *schema, const char *pointer, muga_error *err);
+
 /* ---- policy (policy.c) ---- */
 typedef enum { POLICY_ALLOW, POLICY_ASK, POLICY_DENY } policy_verdict;
 typedef struct policy_context {

@@ -93,7 +93,7 @@ static muga_status save_work(agent_loop *l, muga_error *err) {
 
 static muga_status new_work(agent_loop *l, muga_error *err) {
     const char *saved = json_get_string(session_state(l->p.session), "pending");
-    if (saved) {
+    if (saved && *saved) {
         return json_parse(saved, strlen(saved), "state.pending", &l->work, err);
     }
     l->work = json_pack("{s:[], s:[], s:i, s:i}", "queue", "parts", "kind", 0, "unsure", 0);

@@ -87,7 +87,8 @@ static muga_status check_enforceable(loader *l, const json_t *schema, const char
         return error_nomem(l->err, "a schema");
     }
     bool found = false;
-    muga_status st = strip_from(l, plain, pointer, true, 0, &found);
+    muga_status st = check_keywords(&l->at, schema, pointer, l->err);
+    st = st == MUGA_OK ? strip_from(l, plain, pointer, true, 0, &found) : st;
     if (st == MUGA_OK && found && !grounded_allowed) {
         st = fail_at(l, pointer, "from belongs to a tool's parameters");
     }

@@ -6,6 +6,7 @@
 #include "agent/internal.h"
 
 #include <pcre2.h>
+#include <stdio.h>
 
 #define MATCH_EFFORT 100000 /* PCRE2 match steps per search */
 #define MAX_VALUES 256      /* derived from one text */
@@ -21,11 +22,23 @@ struct normaliser {
     pcre2_match_context *limits;
 };
 
-static muga_status add_rule(normaliser *n, const json_t *spec, const char *tool, const char *name, muga_error *err) {
+/* "agent.yaml:LINE: key tools[0].parameters.properties.NAME.normalise: ..." */
+static muga_status rule_fail(const manifest *m, size_t i_tool, const char *name, muga_error *err, const char *text) {
+    const check_place at = {"agent.yaml", m->lines};
+    str pointer = STR_INIT;
+    str_printf(&pointer, "/tools/%zu/parameters/properties", i_tool);
+    check_push_token(&pointer, name);
+    check_push_token(&pointer, "normalise");
+    muga_status st = check_fail(&at, MUGA_E_INPUT, str_get(&pointer), err, "%s", text);
+    str_release(&pointer);
+    return st;
+}
+
+static muga_status add_rule(normaliser *n, const manifest *m, size_t i_tool, const char *name, const json_t *spec,
+                            muga_error *err) {
     const char *match = json_get_string(spec, "match"), *value = json_get_string(spec, "value");
     if (!match || !value || json_object_size(spec) != 2) {
-        return error_set(err, MUGA_E_INPUT, "tool %s, parameter %s: normalise needs match and value, both text", tool,
-                         name);
+        return rule_fail(m, i_tool, name, err, "needs match and value, both text, and nothing else");
     }
     rule *rules = mem_resize_array(n->rules, n->n + 1, sizeof *rules);
     if (!rules) {
@@ -36,10 +49,10 @@ static muga_status add_rule(normaliser *n, const json_t *spec, const char *tool,
     PCRE2_SIZE at = 0;
     pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)match, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at, NULL);
     if (!compiled) {
-        char text[120] = "";
-        pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
-        return error_set(err, MUGA_E_INPUT, "tool %s, parameter %s: normalise.match, byte %zu: %s", tool, name,
-                         (size_t)at, text);
+        char why[120] = "", text[200];
+        pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
+        snprintf(text, sizeof text, "match, byte %zu: %s", (size_t)at, why);
+        return rule_fail(m, i_tool, name, err, text);
     }
     rules[n->n++] = (rule){compiled, value};
     return MUGA_OK;
@@ -62,8 +75,12 @@ muga_status normaliser_new(const manifest *m, normaliser **out, muga_error *err)
         json_t *schema;
         json_object_foreach(json_object_get(m->tools[i].parameters, "properties"), name, schema) {
             const json_t *spec = json_object_get(schema, "normalise");
-            if (st == MUGA_OK && spec) {
-                st = add_rule(n, spec, m->tools[i].name, name, err);
+            const char *from = json_get_string(schema, "from");
+            if (st == MUGA_OK && spec && (!from || strcmp(from, "conversation") != 0)) {
+                st = rule_fail(m, i, name, err,
+                               "says what a person's words mean; it needs from: conversation beside it");
+            } else if (st == MUGA_OK && spec) {
+                st = add_rule(n, m, i, name, spec, err);
             }
         }
     }

@@ -1,6 +1,7 @@
 /* The goal loop on a scripted model. If this failed, an agent would act on what nobody asked for, make up what nobody
  * gave, lose what it still had to do when a person had to agree, or never hand over. */
 #include "agents/loop_fixture.h"
+#include "base/mem.h"
 
 #include <string.h>
 
@@ -246,6 +247,46 @@ static void every_decision_is_on_the_chain(void **state) {
     loop_close(&x);
 }
 
+/* A label has one consequence; a rule of values stands where it is read. Each fault with its line. */
+static void intentions_that_contradict_themselves_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *from, *to, *part;
+    } cases[] = {
+        {"escalate: A colleague takes over.", "escalate: a, refuse: b",
+         "key intent.labels.person.refuse: a label has one consequence"},
+        {"ask: What can I do?", "ask: a, held: b", "key intent.labels.hello.held: belongs to a label with a tool"},
+        {"tool: reset, answer", "tool: reset, escalate: x, answer",
+         "key intent.labels.reset.escalate: a label has one"},
+        {"value: 'A$1'", "values: 'A$1'",
+         "key tools[0].parameters.properties.order_id.normalise: needs match and value"},
+        {"match: '(?i)", "match: '((?i)", "order_id.normalise: match, byte"},
+        {"from: conversation, normalise", "normalise", "order_id.normalise: says what a person's words mean"},
+        {"margin: 0.05", "margin: 5", "key intent.margin: 5 is out of range; must be 0 to 1"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        agent_fixture f;
+        muga_error err;
+        intent *x = NULL;
+        str text = STR_INIT;
+        const char *at = strstr(loop_manifest, cases[i].from);
+        char name[24];
+        assert_non_null(at);
+        str_append(&text, loop_manifest, (size_t)(at - loop_manifest));
+        str_append_s(&text, cases[i].to);
+        str_append_s(&text, at + strlen(cases[i].from));
+        snprintf(name, sizeof name, "contradicts-%zu", i);
+        fixture_prepare(&f, name, str_get(&text));
+        fixture_write(&f, "examples.jsonl", loop_examples);
+        muga_status st = manifest_load(&f.env, f.dir, NULL, &f.m, &err);
+        st = st == MUGA_OK ? intent_new(&f.env, f.m, &x, &err) : st;
+        assert_status(st, MUGA_E_INPUT, &err, cases[i].part);
+        assert_non_null(strstr(err.message, "agent.yaml:"));
+        str_release(&text);
+        fixture_close(&f);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_order_is_looked_up_however_its_number_is_written),
@@ -264,6 +305,7 @@ int main(void) {
         cmocka_unit_test(an_answer_with_a_number_that_nobody_gave_is_not_said),
         cmocka_unit_test(after_an_escalation_nothing_more_is_done),
         cmocka_unit_test(a_message_past_the_limit_is_refused_unread),
-        cmocka_unit_test(every_decision_is_on_the_chain)};
+        cmocka_unit_test(every_decision_is_on_the_chain),
+        cmocka_unit_test(intentions_that_contradict_themselves_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

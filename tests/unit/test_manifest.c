@@ -191,7 +191,10 @@ static void faults_are_named_with_line_and_key(void **state) {
     refuse(&f, "tolls: []\n", "agent.yaml:7: key tolls: unknown key; did you mean 'tools'?");
     refuse(&f, "zebra: 1\n", "agent.yaml:7: key zebra: unknown key; remove it");
     refuse(&f, "limits: {steps: many}\n", "agent.yaml:7: key limits.steps: text; must be a whole number");
-    refuse(&f, "limits: {steps: 0}\n", "agent.yaml:7: key limits.steps");
+    refuse(&f, "limits: {steps: 0}\n", "agent.yaml:7: key limits.steps: 0 is out of range; must be 1 to");
+    refuse(&f, "description: ''\nguards: {input: {max_chars: 0}}\n",
+           "agent.yaml:8: key guards.input.max_chars: 0 is out of range; must be 1 to 1000000");
+    refuse(&f, "scope: {domain: ''}\n", "agent.yaml:7: key scope.domain: 0 characters; must be 1 to 2000");
     refuse(&f, "limits:\n  steps: 8\n  token: 5\n",
            "agent.yaml:9: key limits.token: unknown key; did you mean 'tokens'?");
     refuse(&f, "tools:\n  - description: d\n", "agent.yaml:8: key tools[0]: key 'name' is missing");
@@ -211,6 +214,41 @@ static void faults_are_named_with_line_and_key(void **state) {
     assert_refused(&f, "- 1\n", MUGA_E_INPUT, "agent.yaml:1: a list; must be a mapping");
     assert_refused(&f, "version: 1\nagent: a\nkind: goal\nmodel: m\ngoal: {statement: s, done: '1 +'}\n", MUGA_E_INPUT,
                    "agent.yaml:5: key goal.done");
+    fixture_close(&f);
+}
+
+/* JSON Schema passes over what it does not know; in a manifest a slip would be a rule that is not there. */
+static void a_misspelt_rule_of_a_schema_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema, *part;
+    } cases[] = {
+        {"{x: {type: string, form: conversation}}", "properties.x.form: unknown key; did you mean 'from'?"},
+        {"{x: {type: string, maxLenght: 5}}", "properties.x.maxLenght: unknown key; did you mean 'maxLength'?"},
+        {"{x: {anyOf: [{type: string}, {typ: integer}]}}",
+         "properties.x.anyOf[1].typ: unknown key; did you mean 'type'?"},
+        {"{x: {type: array, items: {enumm: [a]}}}", "properties.x.items.enumm: unknown key"},
+        {"{x: {type: string, sensitive: true}}", "no key of JSON Schema; remove it, or begin it with x-"},
+        {"{x: {type: array, items: {type: string, from: conversation, normalise: {match: a, value: b}}}}",
+         "items.normalise: is read on a tool's own parameters only"},
+    };
+    agent_fixture f;
+    char tool[600];
+    fixture_prepare(&f, "misspelt", NULL);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        snprintf(tool, sizeof tool,
+                 "parameters: {type: object, properties: %s, additionalProperties: false}\n    effect: read\n"
+                 "    sql: {database: shop.db, query: SELECT 1 AS a}",
+                 cases[i].schema);
+        refuse_tool(&f, tool, cases[i].part);
+    }
+    refuse_tool(&f,
+                "parameters: {type: object, properties: {}, require: [x], additionalProperties: false}\n"
+                "    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
+                "agent.yaml:10: key tools[0].parameters.require: unknown key; did you mean 'required'?");
+    refuse(&f, "state: {a: {type: integer, defualt: 1}}\n",
+           "key state.a.defualt: unknown key; did you mean 'default'?");
+    refuse(&f, "state: {a: {type: string, normalise: {match: a, value: b}}}\n", "key state.a.normalise: is read on");
     fixture_close(&f);
 }
 
@@ -426,6 +464,7 @@ int main(void) {
         cmocka_unit_test(a_manifest_is_read_whole),
         cmocka_unit_test(a_write_without_a_word_on_approval_asks),
         cmocka_unit_test(faults_are_named_with_line_and_key),
+        cmocka_unit_test(a_misspelt_rule_of_a_schema_is_refused),
         cmocka_unit_test(a_missing_folder_is_not_found),
         cmocka_unit_test(tools_that_could_not_run_are_refused),
         cmocka_unit_test(a_database_that_is_missing_is_not_found),
