@@ -21,12 +21,15 @@ enum {                /* what of a schema has already been dealt with */
        DONE_ONE = 4,
        DONE_IF = 8,
        DONE_NOT = 16,
-       ONLY_REF = 32,   /* draft 7: beside $ref nothing counts */
-       DONE_VALUES = 64 /* validate_candidate only: its own enum and const */
+       ONLY_REF = 32,    /* draft 7: beside $ref nothing counts */
+       DONE_VALUES = 64, /* validate_candidate only: its own enum and const */
+       DONE_DEPENDENT = 128
 };
-/* Keywords of the schemas that logic_negate makes; no draft has such names. */
-#define KEY_NOT_VALUES "\x01muga notValues"   /* array: none of these */
-#define KEY_NOT_PATTERN "\x01muga notPattern" /* string: the pattern must not be found */
+/* In a schema made here that says {"type": T, "not": {one keyword}}: the builder of the type T takes it as it stands.
+ */
+#define KEY_OPPOSITE "\x01muga opposite"
+/* A type name for numbers that are no integers. */
+#define TYPE_FRACTION "\x01muga fraction"
 
 typedef struct element {
     const json_t *schema;
@@ -55,10 +58,12 @@ typedef struct front {
     bool open_keys; /* some object takes keys that no schema lists */
     uint32_t string_rule, character_rule, number_rule, space_rule, any_key_rule;
     json_t *synthetic; /* array that owns schemas made here */
-    struct negation {
-        const json_t *of, *is; /* is NULL: it can't be said */
+    struct negation {  /* by address of `of`, open addressing */
+        const json_t *of;
+        const json_t *wrapped, *is; /* {"not": of}, and what that means; NULL: not made yet */
+        const json_t *dependencies; /* opposite_dependencies */
     } * negations;
-    size_t n_negations;
+    uint32_t n_negations, cap_negations;
     struct leaf {
         const json_t *schema;
         char *text;
@@ -116,14 +121,25 @@ MUGA_MUST_USE muga_status numbers_build(shape *s, uint32_t from, uint32_t to);
 /* schema_object.c, schema_array.c */
 MUGA_MUST_USE muga_status objects_build(shape *s, uint32_t from, uint32_t to);
 MUGA_MUST_USE muga_status arrays_build(shape *s, uint32_t from, uint32_t to);
+/* Keeps a schema made here (new reference, NULL: out of memory) until the front end is done; it reads as 2020-12. */
+MUGA_MUST_USE muga_status front_keep(front *f, json_t *made, const json_t **out);
+/* Where x's reference leads (*out NULL: it has none), refused where that depends on how one came to x. */
+MUGA_MUST_USE muga_status front_follow(front *f, const json_t *x, schema_ref_kind kind, const json_t **out);
+/* The `not` of element i where KEY_OPPOSITE stands beside it; NULL otherwise. */
+const json_t *shape_opposite(const shape *s, uint32_t i);
 /* schema_logic.c */
+uint32_t logic_types(const json_t *x);                /* T_*, by x's own `type` */
+bool logic_only_ref(const front *f, const json_t *x); /* draft 7 reads nothing beside $ref */
 /* oneOf alternatives that can't both hold. */
 bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth);
 bool logic_lists_disjoint(front *f, const json_t *alternatives); /* all of them, where each is an enum or const */
 /* One {enum} for alternatives that are all plain lists of values; *out NULL: they are not. Owned by the front. */
 MUGA_MUST_USE muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t **out);
-/* A schema for "not x"; NULL with *st MUGA_OK: it can't be said. Borrowed; owned by the front. */
-MUGA_MUST_USE muga_status logic_negate(front *f, const json_t *x, int depth, const json_t **out);
+/* schema_opposite.c: {"not": x}, the same each time; and what that means, as alternatives. Owned by the front. */
+MUGA_MUST_USE muga_status opposite_wrap(front *f, const json_t *x, const json_t **out);
+MUGA_MUST_USE muga_status opposite_cases(front *f, const json_t *x, const json_t **out);
+/* The dependencies of a schema as schemas without any; NULL: it has none that counts. */
+MUGA_MUST_USE muga_status opposite_dependencies(front *f, const json_t *x, const json_t **out);
 /* values.c: enum, const and grounded values */
 MUGA_MUST_USE muga_status values_collect(shape *s, json_t **out); /* new array, or NULL: the value is not a choice */
 MUGA_MUST_USE muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t to);

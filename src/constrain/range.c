@@ -1,11 +1,13 @@
-/* Numbers within bounds as digit automata. Owns nothing that lasts. Refuses by name: multipleOf of more than
- * MAX_MULTIPLE units, or that is no decimal fraction.
+/* Numbers within bounds as digit automata. Owns nothing that lasts. Refuses by name: divisors that together have more
+ * than MAX_MULTIPLE units, or that are no decimal fractions; more than MAX_EXCLUDED single numbers left out.
  *
  * Idea: for each length of the integer part, read digits from the left and remember only whether the digits so far
- * equal the lower bound's, equal the upper bound's, and what they leave modulo the divisor. Such a situation is one
- * node, made once. Numbers are written plainly (no exponent) where a bound or divisor is given; an integer may also
- * carry ".0", as JSON writers put it. An integer has at most MAX_INTEGER_DIGITS; with a point there are EXACT_DIGITS in
- * all, because so many survive the way through a double: what is written within the bounds is read within them. */
+ * equal the lower bound's, equal the upper bound's, and what they leave modulo the divisors' least common multiple.
+ * Such a situation is one node, made once. Numbers are written plainly (no exponent) where a bound or divisor is given;
+ * an integer may also carry ".0", as JSON writers put it. An integer has at most MAX_INTEGER_DIGITS; with a point there
+ * are EXACT_DIGITS in all, because so many survive the way through a double: what is written within the bounds is read
+ * within them. What isn't to be a multiple may go on past the divisors' last place: the first digit there that is no
+ * zero decides. Single numbers are left out by building the ranges between them. */
 #include "constrain/front.h"
 
 #define MAX_INTEGER_DIGITS 18
@@ -14,6 +16,8 @@
 #define N_TAGS 19
 #define MAX_MULTIPLE 1000u
 #define MAX_SCALE 10u /* decimal places of a divisor */
+#define MAX_DIVISORS 8
+#define MAX_EXCLUDED 64
 
 /* A magnitude: integer digits without leading zeros ("0" for none), fraction digits without trailing zeros. */
 typedef struct bound {
@@ -30,14 +34,27 @@ typedef struct situation { /* packed into the key of a node */
     uint32_t rest; /* value so far modulo m */
 } situation;
 
+typedef struct divisor {
+    uint32_t m; /* units of the last decimal place */
+    bool is_not;
+} divisor;
+
+typedef struct divisors {
+    divisor v[MAX_DIVISORS];
+    size_t n;
+    uint32_t m, n_scale; /* value * 10^n_scale modulo m is what they all look at; m 0: none */
+    bool any_yes;        /* so nothing stands behind the last place */
+} divisors;
+
 typedef struct digits {
     graph *g;
     bound lo, hi;
     bool whole_only; /* no fraction but ".0" */
-    bool scaled;     /* there is a divisor */
     bool unbounded;  /* any digits will do: no bound to be exact about */
     int max_part;
-    uint32_t m, n_scale; /* value * 10^n_scale is a multiple of m */
+    const divisors *by;
+    uint32_t m;     /* of `by`, 1 for none; a rest of m: finer than any divisor */
+    uint32_t radix; /* rests are below it */
     uint32_t to;
     uint32_t *nodes; /* by key, node + 1 */
     uint64_t *queue;
@@ -51,13 +68,13 @@ static size_t key_of(const digits *d, situation x) {
     k = k * 2 + x.low;
     k = k * 2 + x.high;
     k = k * d->n_tags + (size_t)x.tag;
-    return k * d->m + x.rest;
+    return k * d->radix + x.rest;
 }
 
 static situation situation_of(const digits *d, size_t k) {
     situation x;
-    x.rest = (uint32_t)(k % d->m);
-    k /= d->m;
+    x.rest = (uint32_t)(k % d->radix);
+    k /= d->radix;
     x.tag = (int)(k % d->n_tags);
     k /= d->n_tags;
     x.high = k & 1;
@@ -107,7 +124,11 @@ static bool after_digit(const digits *d, situation x, int j, int c, situation *o
             return false;
         out->high = c == b;
     }
-    out->rest = (uint32_t)(((uint64_t)x.rest * 10 + (uint32_t)c) % d->m);
+    bool finer = d->radix > d->m && (x.rest == d->m || (x.fraction && j >= (int)d->by->n_scale));
+    if (!finer)
+        out->rest = (uint32_t)(((uint64_t)x.rest * 10 + (uint32_t)c) % d->m);
+    else if (c != 0)
+        out->rest = d->m;
     out->position += x.fraction ? 1 : -1;
     return true;
 }
@@ -118,10 +139,15 @@ static bool may_end(const digits *d, situation x, int i) {
         return false;
     if (x.high && i >= d->hi.n_part && !d->hi.inclusive)
         return false;
+    if (d->radix > d->m && x.rest == d->m)
+        return true; /* finer than any divisor; only where all are of the kind "not a multiple" */
     uint64_t r = x.rest;
-    for (uint32_t k = (uint32_t)i; k < d->n_scale && r; k++)
+    for (uint32_t k = (uint32_t)i; k < d->by->n_scale && r; k++)
         r = r * 10 % d->m;
-    return r == 0;
+    for (size_t k = 0; k < d->by->n; k++)
+        if ((r % d->by->v[k].m == 0) == d->by->v[k].is_not)
+            return false;
+    return true;
 }
 
 static void digit_edges(digits *d, uint32_t from, situation x, int j, int first) {
@@ -141,13 +167,13 @@ static void digit_edges(digits *d, uint32_t from, situation x, int j, int first)
 static int tag_of(const digits *d, int n) {
     if (d->whole_only)
         return n > EXACT_DIGITS;
-    return d->scaled || d->unbounded ? 0 : n;
+    return d->by->any_yes || d->unbounded ? 0 : n;
 }
 
 static int fraction_room(const digits *d, int tag) {
     if (d->whole_only)
         return 0;
-    return d->scaled || d->unbounded ? d->max_part : MIN(d->max_part, EXACT_DIGITS - tag);
+    return d->by->any_yes || d->unbounded ? d->max_part : MIN(d->max_part, EXACT_DIGITS - tag);
 }
 
 static void expand_situation(digits *d, size_t key) {
@@ -177,10 +203,12 @@ static void expand_situation(digits *d, size_t key) {
 /* Magnitudes between d->lo and d->hi, from --> d->to. */
 static muga_status build_magnitudes(digits *d, uint32_t from, muga_error *err) {
     int top = MAX(MAX_INTEGER_DIGITS, d->lo.has ? d->lo.n_whole : 0);
-    d->n_tags = d->whole_only ? 2 : d->scaled || d->unbounded ? 1 : N_TAGS;
-    if (d->scaled && !d->whole_only)
-        top = MIN(top, EXACT_DIGITS - (int)d->n_scale);
-    d->n_keys = (size_t)(MAX(top, d->max_part) + 2) * 8 * d->n_tags * d->m;
+    d->m = d->by->m ? d->by->m : 1;
+    d->radix = d->m + (d->by->m && !d->by->any_yes);
+    d->n_tags = d->whole_only ? 2 : d->by->any_yes || d->unbounded ? 1 : N_TAGS;
+    if (d->by->any_yes && !d->whole_only)
+        top = MIN(top, EXACT_DIGITS - (int)d->by->n_scale);
+    d->n_keys = (size_t)(MAX(top, d->max_part) + 2) * 8 * d->n_tags * d->radix;
     d->nodes = mem_alloc_array(d->n_keys, sizeof *d->nodes);
     if (!d->nodes)
         return error_nomem(err, "a number");
@@ -245,7 +273,9 @@ typedef struct limits {
     const json_t *lo, *hi; /* tightest; NULL: none */
     bool lo_open, hi_open; /* exclusive */
     bool integer;
-    uint32_t m, n_scale;
+    divisors by;
+    const json_t *excluded[MAX_EXCLUDED];
+    size_t n_excluded;
 } limits;
 
 static void tighten(const json_t **have, bool *have_open, const json_t *v, bool is_open, int sign) {
@@ -265,30 +295,55 @@ static uint64_t greatest_divisor(uint64_t a, uint64_t b) {
     return a;
 }
 
-/* Several divisors: their least common multiple, at the finest scale. */
-static muga_status add_multiple(shape *s, const json_t *schema, const json_t *v, limits *l) {
-    decimal d;
+/* One more divisor: all are counted in units of the finest last place. false: together they are too fine or large. */
+static bool add_divisor(divisors *by, const decimal *x, bool is_not) {
+    uint32_t n_scale = x->exponent < 0 ? (uint32_t)-x->exponent : 0, scale = MAX(by->n_scale, n_scale);
+    uint64_t m = 0, all = by->m ? by->m : 1;
+    for (int i = 0; i < x->n && x->n <= 8; i++)
+        m = m * 10 + (uint64_t)(x->digits[i] - '0');
+    for (int i = x->exponent > 0 ? -x->exponent : 0; i < (int)(scale - n_scale) && m <= MAX_MULTIPLE; i++)
+        m *= 10;
+    if (scale > MAX_SCALE || by->n == MAX_DIVISORS || m == 0 || m > MAX_MULTIPLE)
+        return false;
+    for (uint32_t i = by->n_scale; i < scale && all <= MAX_MULTIPLE; i++) {
+        all *= by->m ? 10 : 1;
+        for (size_t k = 0; k < by->n; k++)
+            by->v[k].m *= 10;
+    }
+    all = all / greatest_divisor(all, m) * m;
+    if (all > MAX_MULTIPLE)
+        return false;
+    by->v[by->n++] = (divisor){(uint32_t)m, is_not};
+    by->m = (uint32_t)all;
+    by->n_scale = scale;
+    by->any_yes |= !is_not;
+    return true;
+}
+
+static muga_status add_multiple(shape *s, const json_t *schema, const json_t *v, bool is_not, limits *l) {
+    decimal x;
     if (!json_is_number(v) || json_number_value(v) <= 0)
         return front_refuse(s->f, schema, "multipleOf", "must be a number above 0");
-    decimal_from_json(v, &d);
-    uint32_t n_scale = d.exponent < 0 ? (uint32_t)-d.exponent : 0;
-    uint64_t m = 0;
-    for (int i = 0; i < d.n && d.n <= 8; i++)
-        m = m * 10 + (uint64_t)(d.digits[i] - '0');
-    for (int i = 0; i < d.exponent && m <= MAX_MULTIPLE; i++)
-        m *= 10;
-    uint64_t a = l->m, b = m, scale = MAX(l->n_scale, n_scale);
-    for (uint32_t i = l->n_scale; i < scale && a <= MAX_MULTIPLE; i++)
-        a *= 10;
-    for (uint32_t i = n_scale; i < scale && b <= MAX_MULTIPLE && b; i++)
-        b *= 10;
-    if (l->m == 0)
-        a = b;
-    uint64_t lcm = m && a && b ? a / greatest_divisor(a, b) * b : 0;
-    if (lcm == 0 || lcm > MAX_MULTIPLE || scale > MAX_SCALE)
-        return front_refuse(s->f, schema, "multipleOf", "is too fine or too large to be enforced while decoding");
-    l->m = (uint32_t)lcm;
-    l->n_scale = (uint32_t)scale;
+    decimal_from_json(v, &x);
+    return add_divisor(&l->by, &x, is_not)
+               ? MUGA_OK
+               : front_refuse(s->f, schema, "multipleOf", "is too fine or too large to be enforced while decoding");
+}
+
+/* Numbers of a list that are left out, in order. */
+static muga_status add_excluded(shape *s, const json_t *list, limits *l) {
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *v = json_array_get(list, k);
+        size_t i = l->n_excluded;
+        if (!json_is_number(v))
+            continue;
+        if (i == MAX_EXCLUDED)
+            return error_set(s->f->err, MUGA_E_LIMIT, "schema: \"not\" leaves out more than %d numbers", MAX_EXCLUDED);
+        for (; i > 0 && number_compare(l->excluded[i - 1], v) > 0; i--)
+            l->excluded[i] = l->excluded[i - 1];
+        l->excluded[i] = v;
+        l->n_excluded++;
+    }
     return MUGA_OK;
 }
 
@@ -314,10 +369,20 @@ static muga_status read_limits(shape *s, limits *l) {
             else if (v)
                 tighten(&l->lo, &l->lo_open, v, bounds[k].is_open, 1);
         }
-        const json_t *v = json_object_get(schema, "multipleOf");
-        muga_status st = v ? add_multiple(s, schema, v, l) : MUGA_OK;
+        const json_t *v = json_object_get(schema, "multipleOf"), *opposite = shape_opposite(s, i);
+        muga_status st = v ? add_multiple(s, schema, v, false, l) : MUGA_OK;
+        v = json_object_get(opposite, "multipleOf");
+        if (st == MUGA_OK && v)
+            st = add_multiple(s, schema, v, true, l);
+        if (st == MUGA_OK)
+            st = add_excluded(s, json_object_get(opposite, "enum"), l);
         if (st != MUGA_OK)
             return st;
+    }
+    if (!(s->types & T_INTEGER)) { /* fractions alone: not a multiple of 1 */
+        static const decimal one = {.digits = {'1'}, .n = 1};
+        if (!add_divisor(&l->by, &one, true))
+            return front_refuse(s->f, s->all.e[0].schema, "not", "leaves out integers too finely to be decoded");
     }
     return MUGA_OK;
 }
@@ -335,10 +400,9 @@ static void cap_at_int64(bound *hi) {
 static muga_status build_side(front *f, const limits *l, bool minus, uint32_t from, uint32_t to) {
     const json_t *near_zero = minus ? l->hi : l->lo, *far = minus ? l->lo : l->hi;
     bool near_open = minus ? l->hi_open : l->lo_open, far_open = minus ? l->lo_open : l->hi_open, beyond = false;
-    digits d = {.g = &f->g, .to = to, .m = l->m ? l->m : 1, .n_scale = l->n_scale};
-    d.scaled = l->m != 0;
-    d.whole_only = l->integer || (l->m && l->n_scale == 0);
-    d.max_part = l->m ? (int)l->n_scale : MAX_FRACTION_DIGITS;
+    digits d = {.g = &f->g, .to = to, .by = &l->by};
+    d.whole_only = l->integer || (l->by.any_yes && l->by.n_scale == 0);
+    d.max_part = l->by.any_yes ? (int)l->by.n_scale : MAX_FRACTION_DIGITS;
     if (far && negative(far) != minus)
         return MUGA_OK; /* the far bound lies on the other side of zero: nothing is left on this one */
     if (near_zero && negative(near_zero) == minus)
@@ -353,7 +417,7 @@ static muga_status build_side(front *f, const limits *l, bool minus, uint32_t fr
         d.lo = (bound){.has = true, .inclusive = false, .whole = "0", .n_whole = 1};
     if (d.lo.n_whole > MAX_INTEGER_DIGITS)
         cap_at_int64(&d.hi);
-    muga_status st = front_spend(f, 200 * (uint64_t)d.m);
+    muga_status st = front_spend(f, 200 + 400 * (uint64_t)l->by.m);
     if (st == MUGA_OK)
         st = build_magnitudes(&d, minus ? front_literal(f, from, "-") : from, f->err);
     return st;
@@ -372,7 +436,8 @@ static uint32_t plain_number_rule(front *f) {
     uint32_t whole = graph_node(g), mantissa = graph_node(g);
     graph_empty(g, r.start, whole);
     graph_bytes(g, r.start, '-', '-', whole);
-    digits d = {.g = g, .to = mantissa, .m = 1, .max_part = 17, .unbounded = true};
+    static const divisors none = {.n = 0};
+    digits d = {.g = g, .to = mantissa, .max_part = 17, .by = &none, .unbounded = true};
     muga_error ignored;
     if (build_magnitudes(&d, whole, &ignored) != MUGA_OK)
         g->nomem = true;
@@ -402,17 +467,25 @@ static uint32_t plain_number_rule(front *f) {
     return f->number_rule;
 }
 
+static muga_status build_range(front *f, const limits *l, uint32_t from, uint32_t to) {
+    muga_status st = build_side(f, l, false, from, to);
+    return st == MUGA_OK ? build_side(f, l, true, from, to) : st;
+}
+
 muga_status numbers_build(shape *s, uint32_t from, uint32_t to) {
     limits l;
     muga_status st = read_limits(s, &l);
     if (st != MUGA_OK)
         return st;
-    if (!l.integer && !(s->types & T_INTEGER))
-        return front_refuse(s->f, s->f->root, "not", "can't exclude integers while decoding");
-    if (!l.integer && !l.lo && !l.hi && !l.m) {
+    if (!l.integer && !l.lo && !l.hi && !l.by.n && !l.n_excluded) {
         graph_call(&s->f->g, from, plain_number_rule(s->f), 1, 1, to);
         return MUGA_OK;
     }
-    st = build_side(s->f, &l, false, from, to);
-    return st == MUGA_OK ? build_side(s->f, &l, true, from, to) : st;
+    for (size_t i = 0; i < l.n_excluded && st == MUGA_OK; i++) {
+        limits below = l;
+        tighten(&below.hi, &below.hi_open, l.excluded[i], true, -1);
+        st = build_range(s->f, &below, from, to);
+        tighten(&l.lo, &l.lo_open, l.excluded[i], true, 1);
+    }
+    return st == MUGA_OK ? build_range(s->f, &l, from, to) : st;
 }

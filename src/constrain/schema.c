@@ -243,20 +243,27 @@ static muga_status expand_one(front *f, shape *s, const json_t *target, int32_t 
     return goal_list_add(f, &s->all, target, 0, parent);
 }
 
+muga_status front_follow(front *f, const json_t *x, schema_ref_kind kind, const json_t **out) {
+    const char *anchor;
+    muga_status st = schema_index_follow(&f->index, x, kind, out, &anchor, f->err);
+    if (st != MUGA_OK || !*out || kind != SCHEMA_DYNAMIC_REF || !anchor)
+        return st;
+    for (uint32_t r = 0; r < f->index.n_resources; r++)
+        if (schema_index_dynamic(&f->index, r, anchor) && schema_index_dynamic(&f->index, r, anchor) != *out)
+            return front_refuse(f, x, "$dynamicRef", "has more than one meaning here");
+    return MUGA_OK;
+}
+
 static muga_status expand_refs(front *f, shape *s, uint32_t i) {
     const json_t *schema = s->all.e[i].schema;
     bool draft7 = schema_index_is_draft7(&f->index, schema_index_resource(&f->index, schema));
     for (schema_ref_kind k = SCHEMA_REF; k <= (draft7 ? SCHEMA_REF : SCHEMA_DYNAMIC_REF); k++) {
         const json_t *target;
-        const char *anchor;
-        muga_status st = schema_index_follow(&f->index, schema, k, &target, &anchor, f->err);
+        muga_status st = front_follow(f, schema, k, &target);
         if (st != MUGA_OK)
             return st;
         if (!target)
             continue;
-        for (uint32_t r = 0; k == SCHEMA_DYNAMIC_REF && anchor && r < f->index.n_resources; r++)
-            if (schema_index_dynamic(&f->index, r, anchor) && schema_index_dynamic(&f->index, r, anchor) != target)
-                return front_refuse(f, schema, "$dynamicRef", "has more than one meaning here");
         if (draft7)
             s->all.e[i].done |= ONLY_REF;
         st = expand_one(f, s, target, (int32_t)i);
@@ -302,7 +309,7 @@ static uint32_t type_bit(const char *name) {
         const char *name;
         uint32_t bits;
     } types[] = {{"null", T_NULL},     {"boolean", T_BOOLEAN}, {"integer", T_INTEGER}, {"number", T_NUMBER},
-                 {"string", T_STRING}, {"array", T_ARRAY},     {"object", T_OBJECT}};
+                 {"string", T_STRING}, {"array", T_ARRAY},     {"object", T_OBJECT},   {TYPE_FRACTION, T_FRACTION}};
     for (size_t i = 0; name && i < ARRAY_LEN(types); i++)
         if (strcmp(types[i].name, name) == 0)
             return types[i].bits;
@@ -341,19 +348,49 @@ muga_status shape_limit(const shape *s, const char *keyword, bool is_max, uint64
     return MUGA_OK;
 }
 
+const json_t *shape_opposite(const shape *s, uint32_t i) {
+    const json_t *schema = s->all.e[i].schema;
+    return json_object_get(schema, KEY_OPPOSITE) ? json_object_get(schema, "not") : NULL;
+}
+
+muga_status front_keep(front *f, json_t *made, const json_t **out) {
+    *out = NULL;
+    if (!made || json_array_append_new(f->synthetic, made) != 0)
+        return error_nomem(f->err, "a schema");
+    muga_status st = schema_index_adopt(&f->index, made, f->err);
+    const json_t *cases = json_object_get(made, "anyOf");
+    for (size_t i = 0; i < json_array_size(cases) && st == MUGA_OK; i++) {
+        const json_t *one = json_array_get(cases, i);
+        st = schema_index_adopt(&f->index, one, f->err);
+        if (st == MUGA_OK && json_object_get(one, KEY_OPPOSITE))
+            st = schema_index_adopt(&f->index, json_object_get(one, "not"), f->err);
+    }
+    if (st == MUGA_OK)
+        *out = made;
+    return st;
+}
+
 /* ---- splitting ---- */
 
-static muga_status split_into(shape *s, uint32_t i, uint32_t flag, const json_t *a, const json_t *b, uint32_t from,
+/* No value of the goal's types fits x, as its own `type` says. */
+static bool no_type_fits(const shape *s, const json_t *x) {
+    return json_is_false(x) || (!logic_only_ref(s->f, x) && (logic_types(x) & s->types) == 0);
+}
+
+/* from --a value of the goal for which x[0, n) hold too--> to. `flag`: what of element i this deals with. */
+static muga_status split_into(shape *s, uint32_t i, uint32_t flag, const json_t *const *x, size_t n, uint32_t from,
                               uint32_t to) {
     goal_list l = {0};
     uint32_t rule;
     muga_status st = MUGA_OK;
+    for (size_t k = 0; k < n; k++)
+        if (x[k] && no_type_fits(s, x[k]))
+            return MUGA_OK;
     for (uint32_t k = 0; k < s->all.n && st == MUGA_OK; k++)
         st = goal_list_add(s->f, &l, s->all.e[k].schema, s->all.e[k].done | (k == i ? flag : 0), -1);
-    if (st == MUGA_OK && a)
-        st = goal_list_add(s->f, &l, a, 0, -1);
-    if (st == MUGA_OK && b)
-        st = goal_list_add(s->f, &l, b, 0, -1);
+    for (size_t k = 0; k < n && st == MUGA_OK; k++)
+        if (x[k])
+            st = goal_list_add(s->f, &l, x[k], 0, -1);
     if (st != MUGA_OK) {
         goal_list_release(&l);
         return st;
@@ -364,60 +401,69 @@ static muga_status split_into(shape *s, uint32_t i, uint32_t flag, const json_t 
     return st;
 }
 
+/* Alternative a of a oneOf, and none of those that could hold with it. */
+static muga_status split_one(shape *s, uint32_t i, const json_t *v, size_t a, uint32_t from, uint32_t to) {
+    size_t n = json_array_size(v), w = 1;
+    const json_t **x = mem_alloc_array(n + 1, sizeof *x);
+    muga_status st = x ? MUGA_OK : error_nomem(s->f->err, "a schema");
+    for (size_t b = 0; b < n && st == MUGA_OK; b++) {
+        x[0] = json_array_get(v, a);
+        if (b == a || no_type_fits(s, json_array_get(v, b)))
+            continue;
+        st = front_spend(s->f, 40);
+        if (st == MUGA_OK && !logic_disjoint(s->f, x[0], json_array_get(v, b), 0))
+            st = opposite_wrap(s->f, json_array_get(v, b), &x[w++]);
+    }
+    if (st == MUGA_OK)
+        st = split_into(s, i, DONE_ONE, x, w, from, to);
+    free(x);
+    return st;
+}
+
 static muga_status split_alternatives(shape *s, uint32_t i, const char *keyword, uint32_t from, uint32_t to) {
-    const json_t *v = json_object_get(s->all.e[i].schema, keyword);
+    const json_t *v = json_object_get(s->all.e[i].schema, keyword), *merged = NULL;
     bool one = strcmp(keyword, "oneOf") == 0;
+    uint32_t flag = one ? DONE_ONE : DONE_ANY;
     if (!json_is_array(v))
         return front_refuse(s->f, s->all.e[i].schema, keyword, "must be an array");
-    size_t n = json_array_size(v);
-    bool pairs = one && !logic_lists_disjoint(s->f, v);
-    for (size_t a = 0; pairs && a < n; a++)
-        for (size_t b = a + 1; b < n; b++) {
-            muga_status st = front_spend(s->f, 80);
-            if (st != MUGA_OK)
-                return st;
-            if (!logic_disjoint(s->f, json_array_get(v, a), json_array_get(v, b), 0))
-                return front_refuse(s->f, s->all.e[i].schema, "oneOf",
-                                    "has alternatives that could hold together; say anyOf, or tell them apart");
-        }
-    const json_t *merged = NULL;
-    muga_status st = pairs ? MUGA_OK : logic_merge_lists(s->f, v, &merged);
+    bool overlap = one && !logic_lists_disjoint(s->f, v);
+    muga_status st = overlap ? MUGA_OK : logic_merge_lists(s->f, v, &merged);
     if (st == MUGA_OK && merged)
-        return split_into(s, i, one ? DONE_ONE : DONE_ANY, merged, NULL, from, to);
-    for (size_t k = 0; k < n && st == MUGA_OK; k++)
-        st = split_into(s, i, one ? DONE_ONE : DONE_ANY, json_array_get(v, k), NULL, from, to);
+        return split_into(s, i, flag, &merged, 1, from, to);
+    for (size_t k = 0; k < json_array_size(v) && st == MUGA_OK; k++) {
+        const json_t *x = json_array_get(v, k);
+        st = overlap ? split_one(s, i, v, k, from, to) : split_into(s, i, flag, &x, 1, from, to);
+    }
     return st;
 }
 
 /* if x then y else z: (x and y) or (not x and z). */
 static muga_status split_condition(shape *s, uint32_t i, uint32_t from, uint32_t to) {
-    const json_t *schema = s->all.e[i].schema, *negated;
+    const json_t *schema = s->all.e[i].schema, *otherwise;
     const json_t *cond = json_object_get(schema, "if");
-    muga_status st = logic_negate(s->f, cond, 0, &negated);
-    if (st == MUGA_OK && !negated)
-        return front_refuse(s->f, schema, "if", "can't be enforced while decoding: its opposite is no simple schema");
+    muga_status st = opposite_wrap(s->f, cond, &otherwise);
+    const json_t *yes[2] = {cond, json_object_get(schema, "then")},
+                 *no[2] = {otherwise, json_object_get(schema, "else")};
     if (st == MUGA_OK)
-        st = split_into(s, i, DONE_IF, cond, json_object_get(schema, "then"), from, to);
-    return st == MUGA_OK ? split_into(s, i, DONE_IF, negated, json_object_get(schema, "else"), from, to) : st;
+        st = split_into(s, i, DONE_IF, yes, 2, from, to);
+    return st == MUGA_OK ? split_into(s, i, DONE_IF, no, 2, from, to) : st;
 }
 
 static muga_status split_not(shape *s, uint32_t i, uint32_t from, uint32_t to) {
-    const json_t *schema = s->all.e[i].schema, *negated;
-    muga_status st = logic_negate(s->f, json_object_get(schema, "not"), 0, &negated);
-    if (st == MUGA_OK && !negated)
-        return front_refuse(s->f, schema, "not", "can't be enforced while decoding");
-    return st == MUGA_OK ? split_into(s, i, DONE_NOT, NULL, negated, from, to) : st;
+    const json_t *cases;
+    muga_status st = opposite_cases(s->f, json_object_get(s->all.e[i].schema, "not"), &cases);
+    return st == MUGA_OK ? split_into(s, i, DONE_NOT, &cases, 1, from, to) : st;
 }
 
 /* *split: the goal's rule is the union of other goals' rules. */
 static muga_status shape_split(shape *s, uint32_t from, uint32_t to, bool *split) {
     *split = true;
     for (uint32_t i = 0; i < s->all.n; i++) {
-        const json_t *schema = s->all.e[i].schema;
+        const json_t *schema = s->all.e[i].schema, *dependencies = NULL;
         uint32_t done = s->all.e[i].done;
         if (!shape_counts(s, i))
             continue;
-        if (json_object_get(schema, "not") && !(done & DONE_NOT))
+        if (json_object_get(schema, "not") && !(done & DONE_NOT) && !shape_opposite(s, i))
             return split_not(s, i, from, to);
         if (json_object_get(schema, "anyOf") && !(done & DONE_ANY))
             return split_alternatives(s, i, "anyOf", from, to);
@@ -426,6 +472,11 @@ static muga_status shape_split(shape *s, uint32_t from, uint32_t to, bool *split
         if (json_object_get(schema, "if") && !(done & DONE_IF) &&
             (json_object_get(schema, "then") || json_object_get(schema, "else")))
             return split_condition(s, i, from, to);
+        if (!(done & DONE_DEPENDENT) && s->types & T_OBJECT) {
+            muga_status st = opposite_dependencies(s->f, schema, &dependencies);
+            if (st != MUGA_OK || dependencies)
+                return st == MUGA_OK ? split_into(s, i, DONE_DEPENDENT, &dependencies, 1, from, to) : st;
+        }
     }
     *split = false;
     return MUGA_OK;
@@ -433,27 +484,23 @@ static muga_status shape_split(shape *s, uint32_t from, uint32_t to, bool *split
 
 /* ---- one goal ---- */
 
-static muga_status exclude_values(shape *s) {
+static void exclude_values(shape *s) {
     for (uint32_t i = 0; i < s->all.n; i++) {
-        const json_t *v = json_object_get(s->all.e[i].schema, KEY_NOT_VALUES);
+        const json_t *v = json_object_get(shape_opposite(s, i), "enum");
         for (size_t k = 0; k < json_array_size(v); k++) {
             const json_t *x = json_array_get(v, k);
-            uint32_t bits = json_is_number(x) ? T_NUMBER : json_is_array(x) ? T_ARRAY : T_OBJECT;
             if (json_is_null(x))
                 s->types &= ~(uint32_t)T_NULL;
-            else if (json_is_boolean(x))
-                s->no_true |= json_is_true(x), s->no_false |= json_is_false(x);
-            else if (!json_is_string(x) && s->types & bits)
-                return error_set(s->f->err, MUGA_E_INPUT,
-                                 "schema: \"not\" can't exclude a single number, array or object while decoding");
+            s->no_true |= json_is_true(x);
+            s->no_false |= json_is_false(x);
         }
     }
-    return MUGA_OK;
 }
 
 static muga_status build_types(shape *s, uint32_t from, uint32_t to) {
     graph *g = &s->f->g;
-    muga_status st = exclude_values(s);
+    muga_status st = MUGA_OK;
+    exclude_values(s);
     if (s->types & T_NULL)
         graph_empty(g, front_literal(s->f, from, "null"), to);
     if (s->types & T_BOOLEAN && !s->no_true)

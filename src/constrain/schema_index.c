@@ -338,6 +338,18 @@ muga_status schema_index_init(schema_index *x, const json_t *schema, constrain_d
     return st;
 }
 
+muga_status schema_index_adopt(schema_index *x, const json_t *schema, muga_error *err) {
+    if (!json_is_object(schema) || place_known(x, schema))
+        return MUGA_OK;
+    if (!x->adopted) {
+        muga_status st = resource_add(x, schema, "muga:made", "", 0, &x->adopted, err);
+        if (st != MUGA_OK)
+            return st;
+        x->resources[x->adopted].draft = CONSTRAIN_DRAFT_2020_12;
+    }
+    return place_add(x, schema, x->adopted, err);
+}
+
 void schema_index_release(schema_index *x) {
     free(x->resources);
     free(x->anchors);

@@ -59,6 +59,7 @@ typedef struct schema_index {
     schema_place *places; /* open addressing by pointer; schema NULL: free */
     uint32_t n_places, cap_places;
     constrain_draft draft;   /* of the whole document */
+    uint32_t adopted;        /* resource of schemas that no document holds; 0: none yet */
     bool unevaluated;        /* an unevaluated* keyword occurs */
     json_t *loaded;          /* array of the schemas of schemas that were referred to */
     const json_t *documents; /* address -> schema, borrowed; NULL: none */
@@ -76,6 +77,8 @@ uint32_t schema_index_resource(const schema_index *x, const json_t *schema);
  * NULL. A place that the walk had not reached is walked now. MUGA_E_INPUT: there is no such place. */
 MUGA_MUST_USE muga_status schema_index_follow(schema_index *x, const json_t *schema, schema_ref_kind kind,
                                               const json_t **out, const char **anchor, muga_error *err);
+/* A schema that no document holds reads as 2020-12; one that is known already stays what it is. */
+MUGA_MUST_USE muga_status schema_index_adopt(schema_index *x, const json_t *schema, muga_error *err);
 /* NULL: the resource has no such dynamic anchor. */
 const json_t *schema_index_dynamic(const schema_index *x, uint32_t resource, const char *name);
 /* A schema of schemas by its URI (without fragment), as JSON text; NULL: not one. */

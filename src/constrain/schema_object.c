@@ -46,18 +46,13 @@ typedef struct object {
 } object;
 
 static muga_status refuse_unenforceable(shape *s) {
-    static const char *const keywords[] = {"dependentRequired", "dependentSchemas", "dependencies",
-                                           "unevaluatedProperties"};
     for (uint32_t i = 0; i < s->all.n; i++) {
-        const json_t *schema = s->all.e[i].schema;
-        constrain_draft d = s->f->index.resources[schema_index_resource(&s->f->index, schema)].draft;
-        for (size_t k = 0; k < ARRAY_LEN(keywords) && shape_counts(s, i); k++) {
-            const json_t *v = json_object_get(schema, keywords[k]);
-            bool defined = k == 2 ? d != CONSTRAIN_DRAFT_2020_12 : d != CONSTRAIN_DRAFT_7;
-            bool empty = (json_is_object(v) && json_object_size(v) == 0) || json_is_true(v);
-            if (v && defined && !empty)
-                return front_refuse(s->f, schema, keywords[k], "can't be enforced while decoding");
-        }
+        const json_t *schema = s->all.e[i].schema, *v = json_object_get(schema, "unevaluatedProperties");
+        bool draft7 = schema_index_is_draft7(&s->f->index, schema_index_resource(&s->f->index, schema));
+        if (shape_counts(s, i) && v && !json_is_true(v) && !draft7)
+            return front_refuse(s->f, schema, "unevaluatedProperties", "can't be enforced while decoding");
+        if (shape_opposite(s, i) && !json_object_get(shape_opposite(s, i), "enum"))
+            return front_refuse(s->f, schema, "not", "can't be enforced while decoding for this object");
     }
     return MUGA_OK;
 }

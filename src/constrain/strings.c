@@ -65,11 +65,13 @@ static muga_status add_pattern(front *f, const json_t *schema, const char *keywo
     return conjoin(f, all, one, op);
 }
 
-static muga_status add_format(front *f, const json_t *schema, const char *name, dfa **all) {
+static muga_status add_format(front *f, const json_t *schema, const char *name, dfa_op op, dfa **all) {
     bool known;
     const char *pattern = format_pattern(name, &known);
-    if (!known)
+    if (!known && op == DFA_AND)
         return MUGA_OK; /* a name the drafts don't define */
+    if (!known)
+        pattern = "[^]*";
     if (!pattern) {
         char why[80];
         snprintf(why, sizeof why, "\"%.40s\" can't be enforced while decoding", name);
@@ -89,7 +91,7 @@ static muga_status add_format(front *f, const json_t *schema, const char *name, 
         one = limited;
     }
     if (st == MUGA_OK)
-        return conjoin(f, all, one, DFA_AND);
+        return conjoin(f, all, one, op);
     dfa_free(one);
     return st;
 }
@@ -110,24 +112,26 @@ static muga_status exclude_words(front *f, const json_t *values, dfa **all) {
     return st == MUGA_OK && n ? conjoin(f, all, one, DFA_AND_NOT) : st;
 }
 
-static muga_status add_conditions(shape *s, uint32_t i, dfa **all) {
-    front *f = s->f;
-    const json_t *schema = s->all.e[i].schema, *pattern = json_object_get(schema, "pattern");
+/* pattern and format of `schema`: they must hold, or (DFA_AND_NOT) must not. */
+static muga_status add_keywords(front *f, const json_t *schema, dfa_op op, dfa **all) {
+    const json_t *pattern = json_object_get(schema, "pattern");
     const char *format = json_get_string(schema, "format");
     muga_status st = MUGA_OK;
     if (pattern && !json_is_string(pattern))
         return front_refuse(f, schema, "pattern", "must be a string");
     if (pattern)
         st = add_pattern(f, schema, "pattern", json_string_value(pattern), json_string_length(pattern), REGEX_SEARCH,
-                         DFA_AND, all);
-    if (st == MUGA_OK && format)
-        st = add_format(f, schema, format, all);
-    pattern = json_object_get(schema, KEY_NOT_PATTERN);
-    if (st == MUGA_OK && json_is_string(pattern))
-        st = add_pattern(f, schema, "not", json_string_value(pattern), json_string_length(pattern), REGEX_SEARCH,
-                         DFA_AND_NOT, all);
-    if (st == MUGA_OK)
-        st = exclude_words(f, json_object_get(schema, KEY_NOT_VALUES), all);
+                         op, all);
+    return st == MUGA_OK && format ? add_format(f, schema, format, op, all) : st;
+}
+
+static muga_status add_conditions(shape *s, uint32_t i, dfa **all) {
+    const json_t *opposite = shape_opposite(s, i);
+    muga_status st = add_keywords(s->f, s->all.e[i].schema, DFA_AND, all);
+    if (st == MUGA_OK && opposite)
+        st = add_keywords(s->f, opposite, DFA_AND_NOT, all);
+    if (st == MUGA_OK && opposite)
+        st = exclude_words(s->f, json_object_get(opposite, "enum"), all);
     return st;
 }
 

@@ -163,6 +163,8 @@ static bool type_is(const json_t *data, const char *type, bool *known) {
         return json_is_array(data);
     if (strcmp(type, "object") == 0)
         return json_is_object(data);
+    if (strcmp(type, TYPE_FRACTION) == 0)
+        return json_is_number(data) && !number_is_integer(data);
     *known = false;
     return false;
 }
@@ -193,24 +195,9 @@ static muga_status check_type(validate_run *r, const validate_call *c) {
     return validate_invalid(r, c, "type", why);
 }
 
-/* The keywords of schemas that the front end made as the opposite of others; read for candidates only. */
-static muga_status check_opposites(validate_run *r, const validate_call *c) {
-    const json_t *none = json_object_get(c->schema, KEY_NOT_VALUES), *p = json_object_get(c->schema, KEY_NOT_PATTERN);
-    for (size_t i = 0; i < json_array_size(none); i++)
-        if (json_same(json_array_get(none, i), c->data))
-            return validate_invalid(r, c, "not", "an excluded value");
-    if (!json_is_string(p) || !json_is_string(c->data))
-        return MUGA_OK;
-    bool found;
-    span text = validate_span(c->data);
-    muga_status st = validate_pattern(r, validate_span(p), REGEX_SEARCH, text.p, text.n, &found);
-    return st == MUGA_OK && found ? validate_invalid(r, c, "not", "an excluded pattern") : st;
-}
-
 static muga_status check_values(validate_run *r, const validate_call *c) {
-    muga_status st = r->candidate ? check_opposites(r, c) : MUGA_OK;
-    if (st != MUGA_OK || dealt_with(r, DONE_VALUES))
-        return st;
+    if (dealt_with(r, DONE_VALUES))
+        return MUGA_OK;
     const json_t *v = json_object_get(c->schema, "enum");
     if (v && !json_is_array(v))
         return validate_unusable(r, "enum", "must be an array");
@@ -219,7 +206,7 @@ static muga_status check_values(validate_run *r, const validate_call *c) {
         any = json_same_within(json_array_get(v, i), c->data, &r->work);
     const json_t *constant = json_object_get(c->schema, "const");
     bool same = !constant || json_same_within(constant, c->data, &r->work);
-    st = validate_spend(r, 0);
+    muga_status st = validate_spend(r, 0);
     if (st == MUGA_OK && !any)
         return validate_invalid(r, c, "enum", "none of the allowed values");
     return st == MUGA_OK && !same ? validate_invalid(r, c, "const", "not the required value") : st;
@@ -314,7 +301,7 @@ static muga_status check_all(validate_run *r, const validate_call *c) {
         return st;
     if (has & HAS_TYPE && c->asserts)
         st = check_type(r, c);
-    if (st == MUGA_OK && (has & HAS_VALUES || r->candidate) && c->asserts)
+    if (st == MUGA_OK && has & HAS_VALUES && c->asserts)
         st = check_values(r, c);
     if (st == MUGA_OK)
         st = check_by_type(r, c, has);
@@ -388,7 +375,7 @@ muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t d
                       .work = *work,
                       .pattern_work = *work,
                       .match_work = *work,
-                      .candidate = true,
+
                       .done = done,
                       .err = err};
     validate_place root = {NULL, NULL, 0};

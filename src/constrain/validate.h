@@ -23,8 +23,7 @@ typedef struct validate_scope { /* resources entered, innermost first */
 
 typedef struct validate_run {
     schema_index *index;
-    bool candidate; /* the opposites that the front end made count */
-    uint32_t done;  /* what is dealt with of the outermost schema (front.h) */
+    uint32_t done; /* what is dealt with of the outermost schema (front.h) */
     bool formats;
     int quiet, depth;
     uint64_t work, pattern_work, match_work;

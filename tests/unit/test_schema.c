@@ -130,6 +130,76 @@ static void draft_7_reads_nothing_beside_a_reference(void **state) {
     }
 }
 
+static void alternatives_that_overlap_are_told_apart(void **state) {
+    (void)state;
+    assert_texts("{\"oneOf\": [{\"type\": \"integer\", \"minimum\": 2}, {\"type\": \"number\", \"maximum\": 5}]}",
+                 TEXTS("1", "6", "-2.5", "1.5", "4.25"), TEXTS("2", "3.0", "5", "5.5", "\"x\""));
+    assert_texts("{\"oneOf\": [{\"pattern\": \"a\"}, {\"maxLength\": 2}, {\"format\": \"date\"}], \"type\": "
+                 "\"string\"}",
+                 TEXTS("\"bc\"", "\"bcda\"", "\"2024-01-01\""), TEXTS("\"a\"", "\"bcd\""));
+    assert_texts("{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": {\"type\": "
+                 "\"integer\"}}, "
+                 "\"additionalProperties\": false, \"oneOf\": [{\"required\": [\"a\"]}, {\"required\": [\"b\"]}, "
+                 "{\"properties\": "
+                 "{\"a\": {\"const\": 5}}, \"required\": [\"a\"]}]}",
+                 TEXTS("{\"a\":1}", "{\"b\":2}"), TEXTS("{}", "{\"a\":1,\"b\":2}", "{\"a\":5}", "{\"a\":5,\"b\":1}"));
+}
+
+static void dependencies_hold(void **state) {
+    (void)state;
+    assert_texts("{\"type\": [\"object\", \"null\"], \"properties\": {\"a\": {}, \"b\": {}, \"c\": {}}, "
+                 "\"dependentRequired\": "
+                 "{\"a\": [\"b\"]}, \"dependentSchemas\": {\"b\": {\"properties\": {\"c\": {\"type\": \"null\"}}, "
+                 "\"required\": "
+                 "[\"c\"]}}, \"additionalProperties\": false}",
+                 TEXTS("{}", "null", "{\"c\":1}", "{\"a\":1,\"b\":2,\"c\":null}", "{\"b\":2,\"c\":null}"),
+                 TEXTS("{\"a\":1}", "{\"a\":1,\"b\":2}", "{\"b\":1,\"c\":2}", "1"));
+    assert_texts("{\"$schema\": \"http://json-schema.org/draft-07/schema#\", \"type\": \"object\", \"properties\": "
+                 "{\"a\": {}, "
+                 "\"b\": {}}, \"dependencies\": {\"a\": [\"b\"], \"b\": {\"maxProperties\": 1}}}",
+                 TEXTS("{}", "{\"b\":1}", "{\"x\":1,\"y\":2}"),
+                 TEXTS("{\"a\":1}", "{\"a\":1,\"b\":2}", "{\"b\":1,\"x\":2}"));
+}
+
+static void opposites_go_as_deep_as_the_schema(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"number\", \"not\": {\"type\": "
+                 "\"integer\"}}",
+                 TEXTS("1.5", "-0.25"), TEXTS("1", "1.0", "0"));
+    assert_texts("{\"type\": \"number\", \"not\": {\"multipleOf\": 0.5}, \"minimum\": 0, \"maximum\": 3}",
+                 TEXTS("0.25", "2.001", "0.000001"), TEXTS("0.50", "3", "1.5", "-0.1"));
+    assert_texts("{\"type\": \"integer\", \"multipleOf\": 2, \"not\": {\"anyOf\": [{\"multipleOf\": 3}, {\"enum\": "
+                 "[4, 10]}]}}",
+                 TEXTS("2", "8", "-4"), TEXTS("6", "4", "10.0", "3", "0"));
+    assert_texts("{\"type\": [\"array\", \"object\"], \"maxItems\": 2, \"maxProperties\": 1, \"not\": {\"enum\": [[1, "
+                 "{}], {\"a\": 1}, "
+                 "[]]}}",
+                 TEXTS("[1]", "[1,[]]", "[2,{}]", "{}", "{\"a\":2}", "{\"b\":1}"),
+                 TEXTS("[1,{}]", "[1.0,{}]", "{\"a\":1}", "[]"));
+    assert_texts("{\"$ref\": \"#/$defs/a\", \"$defs\": {\"a\": {\"type\": \"object\", \"properties\": {\"x\": "
+                 "{\"not\": {\"$ref\": "
+                 "\"#/$defs/a\"}}}, \"required\": [\"x\"]}}}",
+                 TEXTS("{\"x\":1}", "{\"x\":{}}", "{\"x\":{\"x\":{\"x\":1}}}"), TEXTS("{}", "{\"x\":{\"x\":1}}"));
+    assert_texts("{\"type\": \"string\", \"not\": {\"if\": {\"pattern\": \"^a\"}, \"then\": {\"maxLength\": 2}, "
+                 "\"else\": "
+                 "{\"format\": \"ipv4\"}}}",
+                 TEXTS("\"abc\"", "\"bc\""), TEXTS("\"ab\"", "\"1.2.3.4\""));
+}
+
+static void items_are_found_and_counted(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"array\", \"items\": {\"type\": \"integer\"}, \"contains\": {\"minimum\": 5}, "
+                 "\"maxItems\": 3}",
+                 TEXTS("[5]", "[1,7]", "[9,9,9]", "[1,2,5]"), TEXTS("[]", "[1]", "[1,2,3]", "[5,\"x\"]", "[5,1,1,1]"));
+    assert_texts("{\"type\": \"array\", \"prefixItems\": [{\"type\": \"null\"}], \"contains\": {\"type\": \"string\"}, "
+                 "\"minContains\": 2, \"maxContains\": 3, \"minItems\": 3}",
+                 TEXTS("[null,\"a\",\"b\"]", "[null,1,\"a\",2,\"b\",\"c\"]"),
+                 TEXTS("[null,\"a\",1]", "[null,\"a\",\"b\",\"c\",\"d\"]", "[\"a\",\"b\",\"c\"]"));
+    assert_texts("{\"type\": \"array\", \"contains\": {\"type\": \"string\"}, \"minContains\": 0, \"maxContains\": 1, "
+                 "\"not\": {\"prefixItems\": [{\"const\": 1}], \"items\": {\"type\": \"null\"}}}",
+                 TEXTS("[2]", "[1,null,3]", "[1,\"x\"]"), TEXTS("[]", "[1]", "[1,null]", "[1,\"x\",\"y\"]"));
+}
+
 static void free_white_space_is_an_option(void **state) {
     (void)state;
     muga_error err = {0};
@@ -149,14 +219,14 @@ static void what_cannot_be_enforced_is_refused_by_name(void **state) {
     (void)state;
     static const char *const cases[][2] = {
         {"{\"type\": \"array\", \"uniqueItems\": true}", "uniqueItems"},
-        {"{\"properties\": {\"a\": {\"type\": \"array\", \"contains\": {\"const\": 1}}}}",
-         "\"/properties/a\": \"contains\""},
-        {"{\"type\": \"object\", \"dependentRequired\": {\"a\": [\"b\"]}}", "dependentRequired"},
-        {"{\"oneOf\": [{\"minimum\": 1}, {\"maximum\": 5}]}", "oneOf"},
+        {"{\"properties\": {\"a\": {\"type\": \"array\", \"unevaluatedItems\": false}}}",
+         "\"/properties/a\": \"unevaluatedItems\""},
+        {"{\"type\": \"object\", \"not\": {\"unevaluatedProperties\": false}}", "unevaluatedProperties"},
+        {"{\"type\": \"array\", \"not\": {\"uniqueItems\": true}}", "not"},
         {"{\"type\": \"string\", \"pattern\": \"(?!a)\"}", "look-ahead"},
         {"{\"type\": \"string\", \"format\": \"idn-hostname\"}", "format"},
         {"{\"type\": \"number\", \"multipleOf\": 0.123456789}", "multipleOf"},
-        {"{\"not\": {\"multipleOf\": 2}}", "not"},
+        {"{\"not\": {\"multipleOf\": 0.123456789}, \"type\": \"number\"}", "multipleOf"},
         {"{\"type\": \"object\", \"patternProperties\": {\"^a$\": {}, \"^b$\": {}}, \"additionalProperties\": false, "
          "\"minProperties\": 2}",
          "minProperties"},
@@ -244,6 +314,10 @@ int main(void) {
         cmocka_unit_test(keys_of_alternatives_come_after_those_beside_them),
         cmocka_unit_test(a_list_of_values_hides_nothing_that_stands_beside_it),
         cmocka_unit_test(draft_7_reads_nothing_beside_a_reference),
+        cmocka_unit_test(alternatives_that_overlap_are_told_apart),
+        cmocka_unit_test(dependencies_hold),
+        cmocka_unit_test(opposites_go_as_deep_as_the_schema),
+        cmocka_unit_test(items_are_found_and_counted),
         cmocka_unit_test(free_white_space_is_an_option),
         cmocka_unit_test(what_cannot_be_enforced_is_refused_by_name),
         cmocka_unit_test(large_and_hostile_schemas_end_within_their_budget),
