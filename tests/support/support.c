@@ -56,6 +56,16 @@ const char *gemma_path(void) {
     return path;
 }
 
+const char *vocabulary_path(const char *file) {
+    const char *folder = getenv("MUGA_TEST_VOCABULARIES");
+    char *path = arena_printf(&paths, "%s/%s", folder ? folder : "", file);
+    assert_non_null(path);
+    if (folder && exists(path))
+        return path;
+    print_message("skipped: %s is not there; run scripts/test-vocabularies\n", file);
+    return NULL;
+}
+
 /* CTest runs tests in the project's root; by hand, some folder below it will do. */
 const char *source_path(const char *relative) {
     char dots[64] = ".";

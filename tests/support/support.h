@@ -22,6 +22,10 @@ const char *model_path(void);
  * skipped, visibly. */
 const char *gemma_path(void);
 
+/* Path of a vocabulary or its cases ("ggml-vocab-falcon.gguf.inp") that scripts/test-vocabularies unpacked; NULL where
+ * it is not there, and then a line says so. */
+const char *vocabulary_path(const char *file);
+
 /* Path of a file of the project's own ("tests/data/tiny.gguf"), which must be there. */
 const char *source_path(const char *relative);
 
