@@ -90,7 +90,7 @@ static const golden_row *exact_step(const golden_table *top5, size_t i_case, siz
 static double top5_distance(const golden_table *top5, const golden_row *r, const float *logits) {
     double most = 0;
     for (int i = 1; i <= 5; i++) {
-        char id[8], logit[8];
+        char id[16], logit[24];
         snprintf(id, sizeof id, "id%d", i);
         snprintf(logit, sizeof logit, "logit%d", i);
         double want = strtod(golden_cell(top5, r, logit), NULL);
