@@ -295,7 +295,7 @@ static muga_status set_intern(constrain_grammar *g, run_tables *r, bool complete
     for (; r->set_table[h & (r->n_set_table - 1)]; h++) {
         uint32_t i = r->set_table[h & (r->n_set_table - 1)] - 1;
         if (r->sets[i].n == n && r->sets[i].complete == complete &&
-            memcmp(r->configs + r->sets[i].at, g->found, n * sizeof *g->found) == 0) {
+            (n == 0 || memcmp(r->configs + r->sets[i].at, g->found, n * sizeof *g->found) == 0)) {
             *out = i;
             return MUGA_OK;
         }

@@ -29,9 +29,9 @@ def wrong(name, said):
 def on_terminal(name, code, steps, *arguments, columns=80):
     """Runs muga on a terminal of its own; steps: (what to wait for, what to type). Returns what the terminal shows."""
     pid, fd = pty.fork()
-    if pid == 0:
+    if pid == 0: # the size is set before the program can ask for it
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 5, columns, 0, 0))
         os.execve(MUGA, [MUGA, *arguments], {**os.environ, "TERM": "xterm", "NO_COLOR": "1"})
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 5, columns, 0, 0))
     shown, at, steps = "", 0, list(steps)
     end = time.monotonic() + PATIENCE_S
     while True:
