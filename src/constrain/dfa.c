@@ -179,6 +179,22 @@ static void refine_classes(const dfa *a, const dfa *b, dfa *d, uint8_t ca[256], 
     }
 }
 
+/* Can a text go on from this pair, DFA_DEAD where an automaton has given up? */
+static bool pair_lives(uint32_t p, uint32_t q, dfa_op op) {
+    if (op == DFA_OR)
+        return p != DFA_DEAD || q != DFA_DEAD;
+    return p != DFA_DEAD && (op == DFA_AND_NOT || q != DFA_DEAD);
+}
+
+static bool pair_accepts(const dfa *a, const dfa *b, uint32_t p, uint32_t q, dfa_op op) {
+    bool in_a = p != DFA_DEAD && a->accept[p], in_b = q != DFA_DEAD && b->accept[q];
+    return op == DFA_OR ? in_a || in_b : in_a && (op == DFA_AND ? in_b : !in_b);
+}
+
+static uint32_t next_of(const dfa *d, uint32_t state, uint8_t class) {
+    return state == DFA_DEAD ? DFA_DEAD : d->next[(size_t)state * d->n_classes + class];
+}
+
 muga_status dfa_combine(const dfa *a, const dfa *b, dfa_op op, uint64_t *work, dfa **out, muga_error *err) {
     *out = NULL;
     pair_map m = {0};
@@ -190,8 +206,7 @@ muga_status dfa_combine(const dfa *a, const dfa *b, dfa_op op, uint64_t *work, d
         return error_nomem(err, "an automaton");
     refine_classes(a, b, d, ca, cb);
     d->start = DFA_DEAD;
-    if (a->start != DFA_DEAD && (op == DFA_AND_NOT || b->start != DFA_DEAD) &&
-        !pair_number(&m, (uint64_t)a->start << 32 | b->start, &d->start))
+    if (pair_lives(a->start, b->start, op) && !pair_number(&m, (uint64_t)a->start << 32 | b->start, &d->start))
         goto nomem;
     for (uint32_t i = 0; i < m.n; i++) {
         uint32_t p = (uint32_t)(m.pairs[i] >> 32), q = (uint32_t)m.pairs[i];
@@ -202,14 +217,10 @@ muga_status dfa_combine(const dfa *a, const dfa *b, dfa_op op, uint64_t *work, d
             goto out;
         }
         *work -= 4u * d->n_classes; /* a pair looked up and a cell written */
-        bool in_b = q != DFA_DEAD && b->accept[q];
-        d->accept[i] = a->accept[p] && (op == DFA_AND ? in_b : !in_b);
+        d->accept[i] = pair_accepts(a, b, p, q, op);
         for (uint32_t k = 0; k < d->n_classes; k++) {
-            uint32_t np = a->next[(size_t)p * a->n_classes + ca[k]];
-            uint32_t nq = q == DFA_DEAD ? DFA_DEAD : b->next[(size_t)q * b->n_classes + cb[k]];
-            uint32_t to = DFA_DEAD;
-            if (np != DFA_DEAD && (op == DFA_AND_NOT || nq != DFA_DEAD) &&
-                !pair_number(&m, (uint64_t)np << 32 | nq, &to))
+            uint32_t np = next_of(a, p, ca[k]), nq = next_of(b, q, cb[k]), to = DFA_DEAD;
+            if (pair_lives(np, nq, op) && !pair_number(&m, (uint64_t)np << 32 | nq, &to))
                 goto nomem;
             d->next[(size_t)i * d->n_classes + k] = to;
         }

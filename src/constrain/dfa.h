@@ -50,7 +50,7 @@ bool dfa_match(const dfa *d, const char *s, size_t n);
 void dfa_free(dfa *d);
 MUGA_MUST_USE muga_status dfa_any(dfa **out, uint64_t *work, muga_error *err); /* every well-formed text */
 MUGA_MUST_USE muga_status dfa_of_literals(const span *words, size_t n, uint64_t *work, dfa **out, muga_error *err);
-typedef enum { DFA_AND, DFA_AND_NOT } dfa_op;
+typedef enum { DFA_AND, DFA_AND_NOT, DFA_OR } dfa_op;
 MUGA_MUST_USE muga_status dfa_combine(const dfa *a, const dfa *b, dfa_op op, uint64_t *work, dfa **out,
                                       muga_error *err);
 /* Only texts of lo..hi code points (hi UINT64_MAX: no maximum). */

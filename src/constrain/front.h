@@ -115,6 +115,12 @@ MUGA_MUST_USE muga_status shape_expand(front *f, const goal *x, shape *s);
 MUGA_MUST_USE muga_status strings_build(shape *s, uint32_t from, uint32_t to);
 /* The automaton of the decoded text; *plain: any string, *out is NULL. */
 MUGA_MUST_USE muga_status strings_dfa(shape *s, dfa **out, bool *plain);
+/* *all := *all and what pattern, format and the lengths of one schema say; NULL stands for any string. */
+MUGA_MUST_USE muga_status strings_add(front *f, const json_t *schema, dfa **all);
+/* *all := *all op one; `one` is consumed, *all too on failure (NULL). */
+MUGA_MUST_USE muga_status strings_combine(front *f, dfa **all, dfa *one, dfa_op op);
+/* schema_names.c: all strings that are valid under a schema, whatever it says. */
+MUGA_MUST_USE muga_status names_dfa(front *f, const json_t *schema, dfa **out);
 uint32_t strings_plain_rule(front *f);
 /* range.c */
 MUGA_MUST_USE muga_status numbers_build(shape *s, uint32_t from, uint32_t to);

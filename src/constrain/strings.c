@@ -32,8 +32,7 @@ static uint32_t character_rule(front *f) {
     return f->character_rule;
 }
 
-/* *all := *all op one, both consumed. */
-static muga_status conjoin(front *f, dfa **all, dfa *one, dfa_op op) {
+muga_status strings_combine(front *f, dfa **all, dfa *one, dfa_op op) {
     if (!*all && op == DFA_AND) {
         *all = one;
         return MUGA_OK;
@@ -62,7 +61,7 @@ static muga_status add_pattern(front *f, const json_t *schema, const char *keywo
         f->err->status = st;
         return st;
     }
-    return conjoin(f, all, one, op);
+    return strings_combine(f, all, one, op);
 }
 
 static muga_status add_format(front *f, const json_t *schema, const char *name, dfa_op op, dfa **all) {
@@ -83,7 +82,7 @@ static muga_status add_format(front *f, const json_t *schema, const char *name, 
     if (st == MUGA_OK && pattern) {
         st = regex_compile(pattern, strlen(pattern), REGEX_SEARCH, &f->work, &less, f->err);
         if (st == MUGA_OK)
-            st = conjoin(f, &one, less, DFA_AND_NOT);
+            st = strings_combine(f, &one, less, DFA_AND_NOT);
     }
     if (st == MUGA_OK && format_max_bytes(name) != SIZE_MAX) {
         st = dfa_limit_length(one, 0, format_max_bytes(name), &f->work, &limited, f->err);
@@ -91,7 +90,7 @@ static muga_status add_format(front *f, const json_t *schema, const char *name, 
         one = limited;
     }
     if (st == MUGA_OK)
-        return conjoin(f, all, one, op);
+        return strings_combine(f, all, one, op);
     dfa_free(one);
     return st;
 }
@@ -109,7 +108,7 @@ static muga_status exclude_words(front *f, const json_t *values, dfa **all) {
     dfa *one = NULL;
     muga_status st = n ? dfa_of_literals(words, n, &f->work, &one, f->err) : MUGA_OK;
     free(words);
-    return st == MUGA_OK && n ? conjoin(f, all, one, DFA_AND_NOT) : st;
+    return st == MUGA_OK && n ? strings_combine(f, all, one, DFA_AND_NOT) : st;
 }
 
 /* pattern and format of `schema`: they must hold, or (DFA_AND_NOT) must not. */
@@ -144,6 +143,20 @@ static muga_status limit_length(front *f, dfa **all, uint64_t min, uint64_t max)
     dfa_free(*all);
     *all = limited;
     return st;
+}
+
+muga_status strings_add(front *f, const json_t *schema, dfa **all) {
+    element one = {schema, 0, -1};
+    const shape s = {.f = f, .all = {&one, 1, 1}};
+    uint64_t min, max;
+    muga_status st = shape_limit(&s, "minLength", false, &min);
+    if (st == MUGA_OK)
+        st = shape_limit(&s, "maxLength", true, &max);
+    if (st == MUGA_OK)
+        st = add_keywords(f, schema, DFA_AND, all);
+    if (st == MUGA_OK && (min > 0 || max != UINT64_MAX) && !*all)
+        st = dfa_any(all, &f->work, f->err);
+    return st == MUGA_OK && (min > 0 || max != UINT64_MAX) ? limit_length(f, all, min, max) : st;
 }
 
 muga_status strings_dfa(shape *s, dfa **out, bool *plain) {

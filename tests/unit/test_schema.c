@@ -178,12 +178,51 @@ static void opposites_go_as_deep_as_the_schema(void **state) {
                  TEXTS("[1,{}]", "[1.0,{}]", "{\"a\":1}", "[]"));
     assert_texts("{\"$ref\": \"#/$defs/a\", \"$defs\": {\"a\": {\"type\": \"object\", \"properties\": {\"x\": "
                  "{\"not\": {\"$ref\": "
-                 "\"#/$defs/a\"}}}, \"required\": [\"x\"]}}}",
+                 "\"#/$defs/a\"}}}, \"required\": [\"x\"], \"additionalProperties\": {\"type\": \"integer\"}}}}",
                  TEXTS("{\"x\":1}", "{\"x\":{}}", "{\"x\":{\"x\":{\"x\":1}}}"), TEXTS("{}", "{\"x\":{\"x\":1}}"));
     assert_texts("{\"type\": \"string\", \"not\": {\"if\": {\"pattern\": \"^a\"}, \"then\": {\"maxLength\": 2}, "
                  "\"else\": "
                  "{\"format\": \"ipv4\"}}}",
                  TEXTS("\"abc\"", "\"bc\""), TEXTS("\"ab\"", "\"1.2.3.4\""));
+}
+
+static void undeclared_keys_come_in_any_order(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"object\", \"properties\": {\"d\": {}}, \"required\": [\"a\", \"b\"], "
+                 "\"maxProperties\": 3}",
+                 TEXTS("{\"a\":1,\"b\":2}", "{\"b\":1,\"a\":2}", "{\"b\":1,\"x\":3,\"a\":2}"),
+                 TEXTS("{\"a\":1}", "{\"a\":1,\"b\":2,\"d\":3}", "{\"a\":1,\"x\":2,\"y\":3,\"b\":4}",
+                       "{\"a\":1,\"b\":2,\"a\":3}"));
+    assert_texts("{\"type\": \"object\", \"propertyNames\": {\"enum\": [\"a\", \"ab\", \"b\"]}, \"minProperties\": 2}",
+                 TEXTS("{\"b\":1,\"a\":2}", "{\"ab\":1,\"a\":2,\"b\":3}"),
+                 TEXTS("{\"a\":1}", "{\"a\":1,\"a\":2}", "{\"a\":1,\"c\":2}"));
+    assert_texts("{\"type\": \"object\", \"propertyNames\": {\"oneOf\": [{\"pattern\": \"^a\"}, {\"maxLength\": 1, "
+                 "\"not\": {\"const\": "
+                 "\"c\"}}], \"if\": {\"minLength\": 3}, \"then\": {\"format\": \"date\"}}}",
+                 TEXTS("{}", "{\"ab\":1,\"d\":2}"), TEXTS("{\"a\":1}", "{\"c\":1}", "{\"abc\":1}"));
+}
+
+static void some_member_is_not_as_the_others(void **state) {
+    (void)state;
+    assert_texts("{\"type\": \"object\", \"not\": {\"properties\": {\"a\": {\"type\": \"integer\"}}, "
+                 "\"additionalProperties\": "
+                 "{\"type\": \"string\"}}}",
+                 TEXTS("{\"a\":\"x\"}", "{\"b\":1}", "{\"a\":1,\"c\":\"x\",\"b\":1}"),
+                 TEXTS("{}", "{\"a\":1}", "{\"a\":1,\"b\":\"x\"}"));
+    assert_texts("{\"type\": \"object\", \"properties\": {\"ab\": {}}, \"not\": {\"patternProperties\": {\"^a\": "
+                 "{\"type\": "
+                 "\"integer\"}}}}",
+                 TEXTS("{\"ab\":\"x\"}", "{\"x\":1,\"ac\":null}", "{\"ab\":1,\"ac\":null}"),
+                 TEXTS("{}", "{\"ab\":1}", "{\"x\":\"y\"}"));
+    assert_texts("{\"type\": \"object\", \"not\": {\"propertyNames\": {\"maxLength\": "
+                 "2}}}",
+                 TEXTS("{\"abc\":1}", "{\"a\":1,\"bcd\":2}"), TEXTS("{}", "{\"a\":1}", "{\"ab\":1,\"cd\":2}"));
+    assert_texts("{\"oneOf\": [{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}}, "
+                 "\"additionalProperties\": false}, "
+                 "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": {\"type\": "
+                 "\"integer\"}}, "
+                 "\"additionalProperties\": false}]}",
+                 TEXTS("{\"b\":1}", "{\"a\":1,\"b\":2}"), TEXTS("{}", "{\"a\":1}"));
 }
 
 static void items_are_found_and_counted(void **state) {
@@ -317,6 +356,8 @@ int main(void) {
         cmocka_unit_test(alternatives_that_overlap_are_told_apart),
         cmocka_unit_test(dependencies_hold),
         cmocka_unit_test(opposites_go_as_deep_as_the_schema),
+        cmocka_unit_test(undeclared_keys_come_in_any_order),
+        cmocka_unit_test(some_member_is_not_as_the_others),
         cmocka_unit_test(items_are_found_and_counted),
         cmocka_unit_test(free_white_space_is_an_option),
         cmocka_unit_test(what_cannot_be_enforced_is_refused_by_name),
