@@ -11,7 +11,8 @@
 #define JSON_MAX_BYTES ((size_t)64 << 20)
 
 /* New reference in *out. Any JSON value. Errors name line and column. Depth past JSON_MAX_DEPTH is E_INPUT.
- * `what` names the source in messages. */
+ * `what` names the source in messages. An integer past 64 bits is E_INPUT, unless json_write_double gives just its
+ * digits: then it is that double. */
 MUGA_MUST_USE muga_status json_parse(const char *p, size_t n, const char *what, json_t **out, muga_error *err);
 
 /* Deep copy: whole, or NULL when memory is out. (jansson's json_copy and json_deep_copy leave out what did not fit.)

@@ -153,13 +153,34 @@ static size_t skip_digits(parser *r) {
     return (size_t)(r->at - from);
 }
 
+/* Past 64 bits a double is taken where it is written with these very digits: so what json_write makes of 1e20 can be
+ * read, and no digit is lost. */
+static json_t *make_long_integer(parser *r, const char *from) {
+    str_clear(&r->scratch);
+    str_append(&r->scratch, from, (size_t)(r->at - from));
+    if (r->scratch.failed) {
+        return fail_nomem(r);
+    }
+    double v = strtod(str_get(&r->scratch), NULL);
+    str_clear(&r->scratch);
+    json_write_double(&r->scratch, v);
+    if (r->scratch.failed) {
+        return fail_nomem(r);
+    }
+    if (!span_equal(span_of(from, (size_t)(r->at - from)), span_of(str_get(&r->scratch), r->scratch.len))) {
+        return fail(r, "the integer before this does not fit 64 bits; write it as a string");
+    }
+    json_t *number = json_real(v);
+    return number ? number : fail_nomem(r);
+}
+
 static json_t *make_integer(parser *r, const char *from) {
     bool negative = *from == '-';
     json_int_t v = 0;
     for (const char *c = from + negative; c < r->at; c++) {
         json_int_t digit = *c - '0';
         if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, negative ? -digit : digit, &v)) {
-            return fail(r, "the integer before this does not fit 64 bits; write it as a string");
+            return make_long_integer(r, from);
         }
     }
     json_t *number = json_integer(v);

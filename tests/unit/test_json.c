@@ -229,6 +229,17 @@ static void integers_keep_their_digits(void **state) {
                      "[9007199254740993,-9223372036854775808,9223372036854775807,0]");
 }
 
+/* A double past 64 bits is written without point and exponent; were that refused, a journal could not be read again. */
+static void long_integers_are_read_where_a_double_says_them(void **state) {
+    (void)state;
+    assert_canonical("[1e20,-1e19,9.3e18,123456789012345680000]",
+                     "[100000000000000000000,-10000000000000000000,9300000000000000000,123456789012345680000]");
+    assert_canonical("[100000000000000000000,-10000000000000000000]", "[100000000000000000000,-10000000000000000000]");
+    assert_refused("100000000000000000001", 21, "64 bits");
+    assert_refused("9223372036854775808", 19, "64 bits");
+    assert_refused("1000000000000000000000", 22, "64 bits"); /* which is written 1e+21 */
+}
+
 static void assert_number(double v, const char *expected) {
     str out = STR_INIT;
     json_write_double(&out, v);
@@ -425,6 +436,7 @@ int main(void) {
         cmocka_unit_test(writing_keeps_the_order_of_keys),
         cmocka_unit_test(canonical_form_is_that_of_rfc_8785),
         cmocka_unit_test(integers_keep_their_digits),
+        cmocka_unit_test(long_integers_are_read_where_a_double_says_them),
         cmocka_unit_test(numbers_are_printed_as_ecmascript_does),
         cmocka_unit_test(numbers_read_back_and_are_shortest),
         cmocka_unit_test(numbers_do_not_depend_on_the_locale),
