@@ -1,6 +1,6 @@
 /* YAML 1.2, core schema, as JSON. Owns: the mapping of scalars, and the lines. Refuses by file and line: aliases,
- * anchors, tags, directives, merge keys, duplicate keys, keys that are not strings, several documents, more than
- * YAML_MAX_BYTES, nesting past YAML_MAX_DEPTH, numbers JSON can't hold.
+ * anchors, tags, directives, merge keys, duplicate keys, keys that are not strings or hold NUL, several documents, more
+ * than YAML_MAX_BYTES, nesting past YAML_MAX_DEPTH, numbers JSON can't hold.
  *
  * Idea: libyaml's events drive an explicit stack, so depth costs no recursion; a value's JSON pointer is kept as one
  * string that grows and shrinks with the stack, and is the key under which the line is noted. */
@@ -202,6 +202,8 @@ static muga_status take_key(yaml_reader *r, yaml_level *up, const yaml_event_t *
     const char *text = json_string_value(key);
     if (!text) {
         st = refuse(r, line, "a key must be text; quote it");
+    } else if (strlen(text) != json_string_length(key)) {
+        st = refuse(r, line, "NUL in a key; remove it");
     } else if (strcmp(text, "<<") == 0) {
         st = refuse(r, line, "merge keys (<<) are not taken; write the keys out");
     } else if (json_object_getn(up->node, text, json_string_length(key))) {

@@ -59,6 +59,7 @@ static void yaml_with_hidden_meaning_is_refused(void **state) {
     assert_yaml_refused("a: 1\nb: 2\na: 3\n", "t.yaml:3: key 'a' stands here twice");
     assert_yaml_refused("? [a]\n: 1\n", "a key must be text");
     assert_yaml_refused("1: x", "t.yaml:1: a key must be text; quote it");
+    assert_yaml_refused("a: 1\n\"b\\0c\": 2", "t.yaml:2: NUL in a key");
     assert_yaml_refused("a: 1\n---\nb: 2\n", "t.yaml:2: a second document");
     assert_yaml_refused("%YAML 1.1\n---\na: yes\n", "directives");
     assert_yaml_refused("", "empty");
