@@ -1,0 +1,154 @@
+"""Writes the corpora that are bytes and not text: corpus/gguf and corpus/tokenizer. The others are kept by hand.
+
+    python3 tests/fuzz/make_corpus.py
+"""
+import os
+import struct
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
+FORMAT = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
+BLOCK = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q8_0": (8, 32, 34),
+         "Q2_K": (10, 256, 84), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2), "I8": (24, 1, 1)}
+
+
+def save(corpus, name, data):
+    folder = os.path.join(HERE, corpus)
+    os.makedirs(folder, exist_ok=True)
+    assert len(data) <= 4096, (name, len(data))
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(data)
+
+
+# ---- GGUF ----
+
+
+def text(s):
+    s = s if isinstance(s, bytes) else s.encode()
+    return struct.pack("<Q", len(s)) + s
+
+
+def scalar(kind, value):
+    return text(value) if kind == STRING else struct.pack("<" + FORMAT[kind], value)
+
+
+def pair(name, kind, value):
+    if isinstance(value, list):
+        body = struct.pack("<IIQ", ARRAY, kind, len(value)) + b"".join(scalar(kind, v) for v in value)
+    else:
+        body = struct.pack("<I", kind) + scalar(kind, value)
+    return text(name) + body
+
+
+def gguf(keys, tensors=(), version=3, alignment=32):
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys)) + b"".join(pair(*k) for k in keys)
+    data = b""
+    for i, (name, kind, dims) in enumerate(tensors):
+        number, per_block, block_bytes = BLOCK[kind]
+        count = 1
+        for d in dims:
+            count *= d
+        n = count // per_block * block_bytes
+        head += text(name) + struct.pack("<I", len(dims)) + b"".join(struct.pack("<Q", d) for d in dims)
+        head += struct.pack("<IQ", number, len(data))
+        data += bytes((i * 37 + k * 11) & 0x3F for k in range(n))
+        data += bytes(-len(data) % alignment)
+    return head + bytes(-len(head) % alignment) + data
+
+
+def printable_bytes():
+    """GPT-2's spelling of the bytes."""
+    out, next_free = [], 0x100
+    for b in range(256):
+        itself = 0x21 <= b <= 0x7E or (b > 0xA0 and b != 0xAD)
+        out.append(chr(b if itself else next_free))
+        next_free += not itself
+    return out
+
+
+def vocabulary(kind, tokens, types, more=()):
+    return [("tokenizer.ggml.model", STRING, kind), ("tokenizer.ggml.tokens", STRING, tokens),
+            ("tokenizer.ggml.token_type", I32, types), *more]
+
+
+def charsmap():
+    """One replacement, "A" -> "a", as a double array of 256 words whose root has base 0x40."""
+    words = [0] * 256
+    words[0] = 0x40 << 10
+    words[0x40 ^ 0x41] = 0x20 << 10 | 1 << 8 | 0x41
+    words[0x40 ^ 0x41 ^ 0x20] = 1 << 31
+    blob = struct.pack("<256I", *words)
+    return list(struct.pack("<I", len(blob)) + blob + b"a\0")
+
+
+def make_gguf():
+    every = [("k.u8", U8, 200), ("k.i8", I8, -3), ("k.u16", U16, 60000), ("k.i16", I16, -300), ("k.u32", U32, 1 << 31),
+             ("k.i32", I32, -7), ("k.f32", F32, 0.5), ("k.bool", BOOL, True), ("k.string", STRING, "text \u00fc"),
+             ("k.u64", U64, 1 << 63), ("k.i64", I64, -1), ("k.f64", F64, 1e300)]
+    save("gguf", "empty", gguf([]))
+    save("gguf", "version-2", gguf(every[:2], version=2))
+    save("gguf", "version-1", gguf(every[:2], version=1))
+    save("gguf", "every-type", gguf(every))
+    save("gguf", "arrays", gguf([(n + "s", k, [v, v]) for n, k, v in every] + [("none", U32, []), ("no", STRING, [])]))
+    save("gguf", "alignment-8", gguf([("general.alignment", U32, 8)], [("a", "F32", [3]), ("b", "F16", [5])],
+                                     alignment=8))
+    save("gguf", "alignment-3", gguf([("general.alignment", U32, 3)], [("a", "F32", [3])]))
+    save("gguf", "tensors", gguf(every[:1], [(k.lower(), k, [256]) for k in BLOCK]))
+    save("gguf", "dims", gguf([], [("a", "F32", [2, 3, 2, 1]), ("b", "Q4_0", [32, 2]), ("c", "F16", [1])]))
+    save("gguf", "row-no-block", gguf([], [("a", "Q4_0", [33, 2])]))
+    save("gguf", "same-name", gguf([], [("a", "F32", [8]), ("a", "F32", [8])]))
+    save("gguf", "same-key", gguf([every[0], every[0]]))
+    whole = gguf(every[:4], [("a", "F32", [8])])
+    save("gguf", "cut-data", whole[:-40])
+    save("gguf", "cut-head", whole[:60])
+    save("gguf", "huge-counts", b"GGUF" + struct.pack("<IQQ", 3, 1 << 62, 1 << 62))
+    save("gguf", "huge-string", b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, (1 << 64) - 8) + b"key")
+    save("gguf", "huge-array", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("a") +
+         struct.pack("<IIQ", ARRAY, STRING, 1 << 61))
+    save("gguf", "huge-dims", b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("a") +
+         struct.pack("<IQQQQIQ", 4, 1 << 31, 1 << 31, 1 << 31, 4, 0, 0))
+    save("gguf", "array-in-array", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("a") +
+         struct.pack("<IIQIQ", ARRAY, ARRAY, 1, U8, 0))
+    special, few = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["t", "h", "th", "e", "the"]
+    letters = printable_bytes()
+    bpe = special + letters + ["th", "the", "\u0120the"]
+    save("gguf", "bpe", gguf(vocabulary("gpt2", bpe, [3] * 3 + [1] * (len(bpe) - 3), [
+        ("tokenizer.ggml.pre", STRING, "gpt-2"), ("tokenizer.ggml.eos_token_id", U32, 2),
+        ("tokenizer.ggml.merges", STRING, ["t h", "th e", "\u0120 the"])])))
+    save("gguf", "bpe-few", gguf(vocabulary("gpt2", special + few, [3] * 3 + [1] * 5, [
+        ("tokenizer.ggml.pre", STRING, "llama-bpe"), ("tokenizer.ggml.merges", STRING, ["t h", "th e"]),
+        ("tokenizer.ggml.add_bos_token", BOOL, True), ("tokenizer.ggml.bos_token_id", U32, 0)])))
+    spaced = ["<unk>", "<s>", "</s>"] + few + ["\u2581", "\u2581the", "<0x0A>"]
+    kinds = [2, 3, 3] + [1] * 7 + [6]
+    scores = ("tokenizer.ggml.scores", F32, [-i / 4 for i in range(len(spaced))])
+    save("gguf", "scores", gguf(vocabulary("llama", spaced, kinds, [scores])))
+    save("gguf", "short-scores", gguf(vocabulary("llama", spaced, kinds, [scores[:2] + (scores[2][:3],)])))
+    save("gguf", "unigram", gguf(vocabulary("t5", spaced, kinds, [
+        scores, ("tokenizer.ggml.unknown_token_id", U32, 0),
+        ("tokenizer.ggml.precompiled_charsmap", U8, charsmap())])))
+    words = ["[UNK]", "[CLS]", "[SEP]", "\u2581the", "\u2581t", "he", "\u2581<", "s"]
+    save("gguf", "wordpiece", gguf(vocabulary("bert", words, [2, 3, 3, 1, 1, 1, 1, 1], [
+        ("tokenizer.ggml.unknown_token_id", U32, 0)])))
+    save("gguf", "gemma4", gguf(vocabulary("gemma4", spaced, kinds, [
+        ("tokenizer.ggml.merges", STRING, ["t h", "th e"])])))
+
+
+# ---- texts for tokenizers: a byte that chooses the vocabulary, one of flags, the text ----
+
+
+def make_tokenizer():
+    texts = [("words", "The thing, they're IN the inn: 12345 th\n\n  the\n"),
+             ("spaces", " \t  the\r\n \n   \u00a0\u2003the "),
+             ("letters", "\u00fcber \u4e2d\u6587\u3042 \u0e01\u0e34 \u0915\u094d\u0937 "
+              "\U0001f600\U0001f1e9\U0001f1ea e\u0301 \u2581the"),
+             ("specials", "<s>[T]<|im_end|> </s>[T] the<unk>[T]]")]
+    for which in range(18):
+        name, one = texts[which % len(texts)]
+        save("tokenizer", "%02d-%s" % (which, name), bytes([which, which % 8]) + one.encode())
+    for which in (0, 2, 4, 11, 13, 14, 15, 16, 17):
+        save("tokenizer", "%02d-bytes" % which,
+             bytes([which, 0]) + b"\xff\xc3(\xf0\x9f\x98 \xed\xa0\x80\x00the\xe2\x96")
+
+
+make_gguf()
+make_tokenizer()
