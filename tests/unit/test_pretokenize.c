@@ -62,6 +62,11 @@ static const reference references[] = {
     {"qwen35", {WORDS("(?:" CONTRACTION ")|", "[\\p{L}\\p{M}]", "\\p{N}", "[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*")}},
     {"seed-coder", {WORDS("(?:" CONTRACTION ")|", "\\p{L}", "\\p{N}", "[^\\s\\p{L}\\p{N}\\r\\n]+")}},
     {"ufakzeka", {WORDS("", "\\p{L}", "\\p{N}", PUNCT)}},
+    {"minicpm5", {"\\p{N}{1,3}", WORDS("(?:" CONTRACTION ")|", "\\p{L}", "\\p{N}+", PUNCT)}},
+    {"bailingmoe",
+     {"(?:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|"
+      "\\s+(?!\\S)|\\s+"}},
+    {"laguna", {"[^\\n]+|[\\n]+", WORDS("(?:" CONTRACTION ")|", "\\p{L}", "\\p{N}", PUNCT)}},
     {"gpt-4o", {CASED("(?:" CONTRACTION ")?", "\\p{N}{1,3}")}},
     {"tekken", {CASED("", "\\p{N}")}},
     {"deepseek-llm", {"[\\r\\n]", DEEPSEEK_LETTERS, "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$", CJK_HANGUL, "\\p{N}+"}},
