@@ -335,37 +335,39 @@ typedef struct encoding {
     const char *text;
     tokenizer_flags flags;
     token_list *out;
+    uint64_t work;
     muga_error *err;
 } encoding;
 
 /* In the kinds whose pieces write a space as U+2581 the two are the same character to the model; and a stretch begins
  * the text or follows a special token, where the prefix is due. */
-static muga_status encode_spaced(const tokenizer *t, const char *text, size_t n, size_t offset, token_list *out,
-                                 bool lossy, muga_error *err) {
+static muga_status encode_spaced(encoding *e, const char *text, size_t n, size_t offset) {
+    const tokenizer *t = e->t;
     char *spaced = malloc(n + 1);
     if (!spaced)
-        return error_nomem(err, "text");
+        return error_nomem(e->err, "text");
     size_t prefix = t->space_prefix, n_spaced = 0;
     spaced[0] = ' ';
     (void)vocab_spell(VOCAB_SPELLING_SPACE, text, n, spaced + prefix, &n_spaced);
-    muga_status st = bpe_encode(t, span_of(spaced, prefix + n_spaced), offset, lossy, out, err);
+    muga_status st =
+        bpe_encode(t, span_of(spaced, prefix + n_spaced), offset, e->flags.lossy, e->out, &e->work, e->err);
     free(spaced);
     return st;
 }
 
-static muga_status encode_stretch(const encoding *e, size_t from, size_t to) {
+static muga_status encode_stretch(encoding *e, size_t from, size_t to) {
     const tokenizer *t = e->t;
     const char *p = e->text + from;
     size_t n = to - from;
     if (n == 0)
         return MUGA_OK;
     if (t->kind == TOKENIZER_WPM)
-        return wpm_encode(t, p, n, e->out, e->err);
+        return wpm_encode(t, p, n, e->out, &e->work, e->err);
     if (t->kind == TOKENIZER_UNIGRAM)
-        return unigram_encode(t, span_of(p, n), e->out, e->err);
+        return unigram_encode(t, span_of(p, n), e->out, &e->work, e->err);
     if (t->vocab.spelling == VOCAB_SPELLING_SPACE && (t->space_prefix || memmem(p, n, "\xE2\x96\x81", 3)))
-        return encode_spaced(t, p, n, from, e->out, e->flags.lossy, e->err);
-    return bpe_encode(t, span_of(p, n), from, e->flags.lossy, e->out, e->err);
+        return encode_spaced(e, p, n, from);
+    return bpe_encode(t, span_of(p, n), from, e->flags.lossy, e->out, &e->work, e->err);
 }
 
 static bool strips_after(const tokenizer *t, int32_t id) {
@@ -378,7 +380,7 @@ static bool is_ascii_space(char c) {
 }
 
 /* The text between special tokens goes through the encoder of the kind. */
-static muga_status encode_text(const encoding *e, size_t n) {
+static muga_status encode_text(encoding *e, size_t n) {
     const tokenizer *t = e->t;
     const char *text = e->text;
     const vocab_names *names = e->flags.parse_special ? &t->vocab.special : &t->vocab.user;
@@ -386,7 +388,7 @@ static muga_status encode_text(const encoding *e, size_t n) {
     for (size_t at = 0; at < n && names->n > 0;) {
         int32_t id;
         bool possible = names->first[(uint8_t)text[at]];
-        size_t len = possible ? vocab_match_name(&t->vocab, names, text + at, n - at, &id) : 0;
+        size_t len = possible ? vocab_match_name(&t->vocab, names, text + at, n - at, &id, &e->work) : 0;
         if (len == 0) {
             at++;
             continue;
@@ -412,7 +414,7 @@ muga_status tokenizer_encode(const tokenizer *t, const char *text, size_t n, tok
     if (n > MAX_TEXT_BYTES)
         return error_set(err, MUGA_E_LIMIT, "the text has %zu bytes; at most %zu are tokenized at once", n,
                          MAX_TEXT_BYTES);
-    encoding e = {t, text, flags, out, err};
+    encoding e = {t, text, flags, out, 0, err};
     size_t n_before = out->n;
     muga_status st = MUGA_OK;
     if (flags.add_special && t->first >= 0 && !token_list_push(out, t->first))
@@ -423,6 +425,8 @@ muga_status tokenizer_encode(const tokenizer *t, const char *text, size_t n, tok
         st = error_nomem(err, "token ids");
     if (st)
         out->n = n_before;
+    if (flags.work)
+        *flags.work += e.work;
     return st;
 }
 

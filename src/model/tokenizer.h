@@ -32,15 +32,17 @@ typedef struct tokenizer_flags {
     bool add_special;   /* beginning-of-text and end-of-text tokens, where the model's file asks for them */
     bool parse_special; /* text of control tokens ("<|im_end|>") becomes that token; else it is plain text.
                          * User-defined tokens are matched in both cases. */
-    bool lossy; /* bytes that the vocabulary has no token for are left out instead of refused: what reference run
+    bool lossy;     /* bytes that the vocabulary has no token for are left out instead of refused: what reference run
                  * times do. For comparing with them only (`muga debug tokens`). */
+    uint64_t *work; /* where not NULL: elementary steps are added to it (look-ups, moves in the heap of merges, nodes of
+                     * tries): O(n log n) of them for any text, at most 256 a byte where pieces are tried by length */
 } tokenizer_flags;
 
 /* Whether the file's kind and pre-tokenizer are among ours; err says which is not. A model whose tokenizer is not
  * supported may be loaded without; one that is supported but damaged may not. */
 bool tokenizer_is_supported(const gguf_file *file, muga_error *err);
 
-/* Limits: 2^20 tokens, pieces of at most 64 KiB, 2^22 merges. */
+/* Limits: 2^20 tokens, pieces of at most 64 KiB, names of special tokens of at most 256 bytes, 2^22 merges. */
 MUGA_MUST_USE muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err);
 void tokenizer_free(tokenizer *t);
 

@@ -162,6 +162,7 @@ typedef struct merger {
     symbol *symbols;
     uint64_t *heap;     /* rank << 32 | place, smallest first */
     size_t cap, n_heap; /* room for cap symbols and 3 * cap heap entries */
+    uint64_t work;
     muga_status status;
     muga_error *err;
 } merger;
@@ -186,7 +187,7 @@ static bool reserve(merger *m, size_t n) {
 
 static void heap_push(merger *m, uint64_t entry) {
     size_t i = m->n_heap++;
-    while (i > 0 && m->heap[(i - 1) / 2] > entry) {
+    for (; i > 0 && m->heap[(i - 1) / 2] > entry; m->work++) {
         m->heap[i] = m->heap[(i - 1) / 2];
         i = (i - 1) / 2;
     }
@@ -196,7 +197,7 @@ static void heap_push(merger *m, uint64_t entry) {
 static uint64_t heap_pop(merger *m) {
     uint64_t top = m->heap[0], last = m->heap[--m->n_heap];
     size_t i = 0;
-    for (;;) {
+    for (;; m->work++) {
         size_t child = 2 * i + 1;
         if (child >= m->n_heap)
             break;
@@ -249,6 +250,7 @@ static uint32_t find_merge(const merger *m, const symbol *s, int32_t *merged) {
  */
 static void offer_pair(merger *m, uint32_t place) {
     symbol *s = &m->symbols[place];
+    m->work++;
     s->rank = NO_RANK;
     if (s->next == NO_SYMBOL)
         return;
@@ -360,6 +362,7 @@ static bool encode_word(void *ctx, const char *p, size_t n) {
     merger *m = ctx;
     const tokenizer *t = m->t;
     int32_t id = find_symbol(m, p, n);
+    m->work++;
     bool is_token = id >= 0 && (uint32_t)id < t->vocab.n;
     if (is_token) {
         if ((t->pre && t->pre->ignore_merges) || (t->kind == TOKENIZER_GEMMA4 && is_newlines(p, n)))
@@ -417,13 +420,15 @@ static bool mark_spaces(merger *m, span text, char **out) {
     return true;
 }
 
-muga_status bpe_encode(const tokenizer *t, span text, size_t offset, bool lossy, token_list *out, muga_error *err) {
+muga_status bpe_encode(const tokenizer *t, span text, size_t offset, bool lossy, token_list *out, uint64_t *work,
+                       muga_error *err) {
     merger m = {.t = t, .text = text.p, .word = text, .offset = offset, .lossy = lossy, .out = out, .err = err};
     char *marked = NULL;
     if (t->pre)
         pretokenize_run(t->pre, text.p, text.n, t->kind == TOKENIZER_BPE ? encode_word : encode_line, &m);
     else if (utf8_valid(text.p, text.n) || mark_spaces(&m, m.word, &marked))
         encode_line(&m, m.word.p, m.word.n);
+    *work += m.work;
     free(marked);
     free(m.symbols);
     free(m.heap);

@@ -83,11 +83,13 @@ MUGA_MUST_USE muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_err
 void bpe_release(tokenizer *t);
 
 /* Each encode appends the ids of one stretch of text without special tokens. `offset` is where it stands in the whole
- * text, for messages; lossy as in tokenizer_flags. */
+ * text, for messages; lossy as in tokenizer_flags; *work grows by what it took. */
 MUGA_MUST_USE muga_status bpe_encode(const tokenizer *t, span text, size_t offset, bool lossy, token_list *out,
-                                     muga_error *err);
+                                     uint64_t *work, muga_error *err);
 MUGA_MUST_USE muga_status unigram_init(tokenizer *t, const gguf_file *file, muga_error *err);
 void unigram_release(tokenizer *t);
-MUGA_MUST_USE muga_status unigram_encode(const tokenizer *t, span text, token_list *out, muga_error *err);
-MUGA_MUST_USE muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, muga_error *err);
+MUGA_MUST_USE muga_status unigram_encode(const tokenizer *t, span text, token_list *out, uint64_t *work,
+                                         muga_error *err);
+MUGA_MUST_USE muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, uint64_t *work,
+                                     muga_error *err);
 #endif

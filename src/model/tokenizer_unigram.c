@@ -225,7 +225,7 @@ static size_t find_replacement(const unigram *u, const char *p, size_t n, span *
     if (u->n_map == 0)
         return 0;
     uint32_t place = (u->map[0] >> 10) << ((u->map[0] & 512u) >> 6);
-    for (size_t i = 0; i < n && p[i] != 0; i++) {
+    for (size_t i = 0; i < MIN(n, (size_t)TOKENIZER_MAX_MATCH_BYTES) && p[i] != 0; i++) {
         uint8_t byte = (uint8_t)p[i];
         place ^= byte;
         if (place >= u->n_map)
@@ -270,7 +270,7 @@ static void add_normalised(normaliser *z, span s) {
     }
 }
 
-static void normalise(const tokenizer *t, span text, str *out) {
+static void normalise(const tokenizer *t, span text, str *out, uint64_t *work) {
     normaliser z = {.t = t, .out = out};
     for (size_t at = 0; at < text.n;) {
         const char *p = text.p + at;
@@ -278,7 +278,7 @@ static void normalise(const tokenizer *t, span text, str *out) {
         int32_t id;
         uint32_t cp;
         span s;
-        size_t len = vocab_match_name(&t->vocab, &t->vocab.user, p, left, &id);
+        size_t len = vocab_match_name(&t->vocab, &t->vocab.user, p, left, &id, work);
         if (len) {
             s = span_of(p, len);
         } else if (!(len = find_replacement(&t->unigram, p, left, &s))) {
@@ -307,13 +307,15 @@ static void offer(best *at, double score, size_t from, int32_t id) {
 }
 
 /* Every piece that begins at `at`, then the unknown token where no piece is just the character there. */
-static void extend(const tokenizer *t, const char *p, size_t n, size_t at, size_t character, best *table) {
+static void extend(const tokenizer *t, const char *p, size_t n, size_t at, size_t character, best *table,
+                   uint64_t *work) {
     const vocab *v = &t->vocab;
     const unigram *u = &t->unigram;
     const unigram_node *node = u->nodes;
     bool single = false;
     for (size_t len = 1; len <= n - at; len++) {
         node = find_child(u, node, (uint8_t)p[at + len - 1]);
+        ++*work;
         if (!node)
             break;
         size_t end = len;
@@ -354,10 +356,10 @@ static bool push_best(const tokenizer *t, const best *table, size_t n, token_lis
     return true;
 }
 
-muga_status unigram_encode(const tokenizer *t, span text, token_list *out, muga_error *err) {
+muga_status unigram_encode(const tokenizer *t, span text, token_list *out, uint64_t *work, muga_error *err) {
     str normal;
     str_init(&normal, (size_t)UINT32_MAX - 1);
-    normalise(t, text, &normal);
+    normalise(t, text, &normal, work);
     muga_status st = str_status(&normal, err, "normalised text");
     size_t n = normal.len;
     const char *p = str_get(&normal);
@@ -371,7 +373,7 @@ muga_status unigram_encode(const tokenizer *t, span text, token_list *out, muga_
     for (size_t at = 0; at < n;) {
         uint32_t cp;
         size_t character = MAX(utf8_decode(p + at, n - at, &cp), (size_t)1);
-        extend(t, p, n, at, character, table);
+        extend(t, p, n, at, character, table, work);
         at += character;
     }
     if (!push_best(t, table, n, out))

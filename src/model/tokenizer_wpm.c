@@ -16,6 +16,7 @@ typedef struct wpm {
     const tokenizer *t;
     str word; /* the word so far, a space before it */
     token_list *out;
+    uint64_t work;
     bool failed;
 } wpm;
 
@@ -33,6 +34,7 @@ static void end_word(wpm *w) {
         int32_t id = VOCAB_NONE;
         while (len > 0 && (id = vocab_find(v, p + at, len)) < 0)
             len--;
+        w->work += MIN(w->word.len - at, (size_t)v->longest) - len + 1;
         if (len == 0) {
             w->out->n = n_before;
             push(w, w->t->unknown);
@@ -78,7 +80,8 @@ static uint32_t base_of(uint32_t cp) {
     return n > 0 && n <= 32 ? (uint32_t)parts[0] : cp;
 }
 
-muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, muga_error *err) {
+muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, uint64_t *work,
+                       muga_error *err) {
     wpm w = {.t = t, .out = out};
     str_append_c(&w.word, ' ');
     for (size_t at = 0; at < n && !w.failed;) {
@@ -93,5 +96,6 @@ muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_lis
     }
     end_word(&w);
     str_release(&w.word);
+    *work += w.work;
     return w.failed ? error_nomem(err, "token ids") : MUGA_OK;
 }

@@ -375,6 +375,10 @@ static bool make_names(vocab *v) {
 }
 
 muga_status vocab_finish(vocab *v, muga_error *err) {
+    for (uint32_t id = 0; id < v->n; id++)
+        if (is_special(v, id) && vocab_piece(v, id).n > VOCAB_MAX_NAME_BYTES)
+            return error_set(err, MUGA_E_INPUT, "token %u, a special one, has a name of %zu bytes (at most %d allowed)",
+                             id, vocab_piece(v, id).n, VOCAB_MAX_NAME_BYTES);
     v->text_pieces = mem_alloc_array(v->n, sizeof v->text_pieces[0]);
     if (!v->text_pieces || !make_names(v))
         return error_nomem(err, "vocabulary");
@@ -411,13 +415,15 @@ static uint32_t lower_bound(const vocab *v, const vocab_names *names, uint32_t f
     return from;
 }
 
-size_t vocab_match_name(const vocab *v, const vocab_names *names, const char *p, size_t n, int32_t *id) {
+size_t vocab_match_name(const vocab *v, const vocab_names *names, const char *p, size_t n, int32_t *id,
+                        uint64_t *work) {
     if (n == 0 || !names->first[(uint8_t)p[0]])
         return 0;
     uint32_t from = 0, to = names->n;
     size_t longest = 0;
     for (size_t at = 0; at < n && from < to; at++) {
         int byte = (uint8_t)p[at];
+        ++*work;
         from = lower_bound(v, names, from, to, at, byte);
         to = lower_bound(v, names, from, to, at, byte + 1);
         if (from == to)

@@ -9,6 +9,7 @@
 
 #define VOCAB_MAX_TOKENS (1u << 20)
 #define VOCAB_MAX_PIECE_BYTES (1u << 16)
+#define VOCAB_MAX_NAME_BYTES 256 /* of special tokens: every place of a text is compared with them */
 #define VOCAB_NONE (-1)
 
 /* tokenizer.ggml.token_type */
@@ -71,8 +72,8 @@ int32_t vocab_intern(vocab *v, const char *p, size_t n);
 /* The bytes of a token's text in the file. false: it has a character that the spelling doesn't know. `out` has room for
  * n. */
 bool vocab_spell(vocab_spelling spelling, const char *p, size_t n, char *out, size_t *n_out);
-/* Length of the longest name that begins at p, 0 for none; *id is its token. */
-size_t vocab_match_name(const vocab *v, const vocab_names *names, const char *p, size_t n, int32_t *id);
+/* Length of the longest name that begins at p, 0 for none; *id is its token. *work grows by the bytes looked at. */
+size_t vocab_match_name(const vocab *v, const vocab_names *names, const char *p, size_t n, int32_t *id, uint64_t *work);
 /* The token named exactly p[0, n) among `names`, or VOCAB_NONE. */
 int32_t vocab_find_name(const vocab *v, const vocab_names *names, const char *p, size_t n);
 

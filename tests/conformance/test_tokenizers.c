@@ -172,6 +172,44 @@ static void check_listed(const char *set, const tokenizer *t, const char *inp, c
     str_release(&ids);
 }
 
+/* ---- work ---- */
+
+/* One thing over and over, and things that share long beginnings: what a careless encoder takes the square of. */
+static const char *const runs[] = {
+    "a",   " ",  "\n",        "\r\n",      "\t",   "7",   "!",    "\xF0\x9F\x91\x8D", "中",      "ab", "Aa", "'s",
+    " \n", " A", "e\xCC\x81", "<|im_star", "\x01", "abc", "0123", "\xE2\x96\x81",     "\xC2\xA0"};
+
+static uint64_t work_of(const tokenizer *t, const char *unit, size_t n) {
+    muga_error err;
+    str text = STR_INIT;
+    token_list ids = TOKEN_LIST_INIT;
+    uint64_t work = 0;
+    while (text.len + strlen(unit) <= n)
+        str_append_s(&text, unit);
+    tokenizer_flags flags = {.parse_special = true, .lossy = true, .work = &work};
+    assert_ok(tokenizer_encode(t, str_get(&text), text.len, flags, &ids, &err), &err);
+    token_list_release(&ids);
+    str_release(&text);
+    return work;
+}
+
+/* Counted, not timed: sixteen times the text takes at most sixteen times the steps, and the logarithm's share. */
+static void check_work(const char *set, const tokenizer *t) {
+    enum { SMALL = 1 << 16, LARGE = 1 << 20 };
+    double most = 0, growth = 0;
+    for (size_t i = 0; i < ARRAY_LEN(runs); i++) {
+        uint64_t small = work_of(t, runs[i], SMALL), large = work_of(t, runs[i], LARGE);
+        most = MAX(most, (double)large / LARGE);
+        growth = MAX(growth, (double)large / ((double)small + 1));
+        if (large > (uint64_t)LARGE * 64 || large > 22 * (small + 1))
+            print_message("%s: \"%s\" takes %llu steps for 64 KiB, %llu for 1 MiB\n", set, runs[i],
+                          (unsigned long long)small, (unsigned long long)large);
+    }
+    print_message("%s: at most %.1f steps a byte of 1 MiB; 16 times the text, %.1f times the steps\n", set, most,
+                  growth);
+    assert_true(most <= 64 && growth <= 22);
+}
+
 /* ---- sets ---- */
 
 static void check_set(void **state) {
@@ -184,6 +222,7 @@ static void check_set(void **state) {
     if (!t)
         skip();
     check_cases(set, t);
+    check_work(set, t);
     if (strcmp(set, "smollm2") != 0) /* has none */
         check_listed(set, t, shared_path(format_path(file, "conformance/tokenizers/%s/vocab.inp", set)),
                      shared_path(format_path(out, "conformance/tokenizers/%s/vocab.out", set)));
