@@ -38,15 +38,44 @@ static muga_status accept_bytes(const constrain_grammar *g, const char *p, size_
     return st;
 }
 
-/* Every token of the text's own segmentation must be in the mask where it comes, with just enough tokens left for the
- * whole of it and the shortest completion. */
+/* The text's own segmentation; where that has other bytes (a tokenizer that puts a space in front), the longest pieces
+ * from the left. MUGA_E_INPUT: the vocabulary can't spell it. */
+static muga_status segment(const accept_job *job, const char *p, size_t n, token_list *ids, muga_error *err) {
+    size_t at = 0;
+    bool same = true;
+    muga_status st = tokenizer_encode(job->tok, p, n, (tokenizer_flags){0}, ids, err);
+    for (size_t i = 0; i < ids->n && same; i++) {
+        span piece = tokenizer_piece(job->tok, ids->ids[i]);
+        same = piece.n <= n - at && memcmp(piece.p, p + at, piece.n) == 0;
+        at += same ? piece.n : 0;
+    }
+    if (st != MUGA_OK || (same && at == n))
+        return st;
+    const span *pieces = tokenizer_text_pieces(job->tok);
+    ids->n = 0;
+    for (at = 0; at < n;) {
+        int32_t longest = -1;
+        for (int32_t i = 0; i < tokenizer_count(job->tok); i++)
+            if (pieces[i].n > (longest < 0 ? 0 : pieces[longest].n) && pieces[i].n <= n - at &&
+                memcmp(pieces[i].p, p + at, pieces[i].n) == 0)
+                longest = i;
+        if (longest < 0)
+            return error_set(err, MUGA_E_INPUT, "the vocabulary can't spell byte %zu of the text", at);
+        if (!token_list_push(ids, longest))
+            return error_nomem(err, "ids");
+        at += pieces[longest].n;
+    }
+    return MUGA_OK;
+}
+
+/* Every token of the segmentation must be in the mask where it comes. */
 static muga_status accept_tokens(accept_job *job, const constrain_grammar *g, const char *p, size_t n, bool *yes,
                                  muga_error *err) {
     token_list ids = TOKEN_LIST_INIT;
     constrain_state *s = NULL;
     bool may_end = false;
     *yes = false;
-    muga_status st = tokenizer_encode(job->tok, p, n, (tokenizer_flags){0}, &ids, err);
+    muga_status st = segment(job, p, n, &ids, err);
     if (st == MUGA_OK)
         st = constrain_state_new(g, &s, err);
     bool fits = true;
@@ -97,18 +126,9 @@ static muga_status open_model(const char *name, accept_job *job, muga_error *err
     free(path);
     if (st != MUGA_OK)
         return st;
-    uint32_t n = (uint32_t)tokenizer_count(job->tok);
-    span *pieces = mem_alloc_array(n, sizeof *pieces);
-    job->mask = mem_alloc_array(n / 64 + 1, sizeof *job->mask);
-    if (!pieces || !job->mask)
-        st = error_nomem(err, "a vocabulary");
-    for (uint32_t i = 0; st == MUGA_OK && i < n; i++)
-        if (tokenizer_is_text(job->tok, (int32_t)i))
-            pieces[i] = tokenizer_piece(job->tok, (int32_t)i);
-    if (st == MUGA_OK)
-        st = constrain_trie_new(&(constrain_vocab){n, pieces}, &job->trie, err);
-    free(pieces);
-    return st;
+    constrain_vocab vocab = {(uint32_t)tokenizer_count(job->tok), tokenizer_text_pieces(job->tok)};
+    job->mask = mem_alloc_array(vocab.n / 64 + 1, sizeof *job->mask);
+    return job->mask ? constrain_trie_new(&vocab, &job->trie, err) : error_nomem(err, "a vocabulary");
 }
 
 int cmd_debug_accepts(int argc, char **argv) {
