@@ -39,6 +39,8 @@ int cmd_audit_replay(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
+int cmd_embed(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_debug_tokens(int argc, char **argv);
 int cmd_debug_logits(int argc, char **argv);
@@ -143,6 +145,10 @@ MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error
 /* Every folder above that exists, in that order, for `agent list`. visit gets each agent's name and folder once. */
 MUGA_MUST_USE muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx,
                                           muga_error *err);
+
+/* OUT must be a file or nothing, in a folder that is there, and not `in` (NULL = no file is read): renaming over it
+ * would put the result in the place of its own source. */
+MUGA_MUST_USE muga_status cmd_check_out(const char *path, const char *in, muga_error *err);
 
 /* ---- input (input.c) ---- */
 /* All that is left of f, at most max bytes, appended; what names it in errors. */

@@ -67,6 +67,13 @@ static const char quantize_details[] =
     "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
     "IQ4_NL IQ4_XS.\n"
     "IN is a name in the store or a path, OUT a path; OUT is whole or not there. Keys are kept as they are.";
+static const char convert_details[] =
+    "DIR holds config.json, model.safetensors (or shards and their index) and the tokenizer's files; OUT ends in\n"
+    ".gguf and is whole or not there. Architectures: llama (Mistral too), qwen2, qwen3, phi3, nemotron, gemma2,\n"
+    "gemma3, granite, smollm3, bert. --type quantises on the way, in the mixtures of `muga quantize`.";
+static const char embed_details[] =
+    "Prints one line a text: the vector's numbers, or with --json an object. Without TEXT each line of standard input\n"
+    "is a text. The model must be one for embeddings; texts longer than it takes are refused.";
 static const char perplexity_details[] =
     "The text is read in windows, each with an empty context; scored is every token but a window's first.\n"
     "With --kl the predictions are compared with another model's, position by position: what quantising cost.";
@@ -80,6 +87,8 @@ static const cmd_verb verbs[] = {
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
+    {"convert", "DIR OUT", "a Hugging Face folder as a GGUF file", convert_details, cmd_convert},
+    {"embed", "MODEL [TEXT...]", "texts to vectors", embed_details, cmd_embed},
     {"perplexity", "MODEL FILE", "how well a model predicts a text", perplexity_details, cmd_perplexity},
     {"bench", "MODEL", "measure a model's speed here", NULL, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},

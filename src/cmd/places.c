@@ -192,3 +192,45 @@ muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, co
     places_close(&p);
     return st;
 }
+
+/* ---- results ---- */
+
+static muga_status check_folder(const char *path, muga_error *err) {
+    const os_files *f = &os_system()->files;
+    const char *slash = strrchr(path, '/');
+    os_stat at = {.type = OS_TYPE_DIR};
+    char *dir = slash && slash > path ? mem_copy_bytes(path, (size_t)(slash - path)) : mem_copy_string(".");
+    muga_status st = dir ? f->stat(f->self, dir, &at, err) : error_nomem(err, path);
+    if (!st && at.type != OS_TYPE_DIR)
+        st = error_set(err, MUGA_E_NOT_FOUND, "no such folder as '%.150s' to write to; make it, or give OUT another",
+                       dir);
+    free(dir);
+    return st;
+}
+
+/* "-00001-of-00003.gguf": a model may be in parts, and OUT would take the place of one, or be taken for one. */
+static bool is_part_name(const char *path) {
+    size_t n = strlen(path), len = strlen("-00001-of-00003.gguf");
+    const char *end = n >= len ? path + n - len : "";
+    return *end == '-' && strspn(end + 1, "0123456789") == 5 && !strncmp(end + 6, "-of-", 4) &&
+           strspn(end + 10, "0123456789") == 5;
+}
+
+muga_status cmd_check_out(const char *path, const char *in, muga_error *err) {
+    const os_files *f = &os_system()->files;
+    os_stat from = {.type = OS_TYPE_NONE}, out;
+    if (is_part_name(path))
+        return error_set(err, MUGA_E_USAGE, "'%.100s' is the name of a part of a model; give OUT another", path);
+    muga_status st = in ? f->stat(f->self, in, &from, err) : MUGA_OK;
+    if (!st)
+        st = check_folder(path, err);
+    if (!st)
+        st = f->stat(f->self, path, &out, err);
+    if (st || out.type == OS_TYPE_NONE)
+        return st;
+    if (out.type != OS_TYPE_FILE)
+        return error_set(err, MUGA_E_USAGE, "'%.150s' is there and is not a regular file; give OUT another name", path);
+    if (in && from.device == out.device && from.inode == out.inode)
+        return error_set(err, MUGA_E_USAGE, "'%.150s' is the model that is read; give OUT another name", path);
+    return MUGA_OK;
+}

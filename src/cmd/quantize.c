@@ -22,47 +22,6 @@ static int unknown_type(const char *name) {
     return cmd_error(MUGA_E_USAGE, "'%.20s' is no type to quantise to; there are %s", name, list);
 }
 
-/* "-00001-of-00003.gguf": IN may be in parts, and OUT would take the place of one, or be taken for one. */
-static bool is_part_name(const char *path) {
-    size_t n = strlen(path), len = strlen("-00001-of-00003.gguf");
-    const char *end = n >= len ? path + n - len : "";
-    return *end == '-' && strspn(end + 1, "0123456789") == 5 && !strncmp(end + 6, "-of-", 4) &&
-           strspn(end + 10, "0123456789") == 5;
-}
-
-static muga_status check_folder(const char *path, muga_error *err) {
-    const os_files *f = &os_system()->files;
-    const char *slash = strrchr(path, '/');
-    os_stat at = {.type = OS_TYPE_DIR};
-    char *dir = slash && slash > path ? mem_copy_bytes(path, (size_t)(slash - path)) : mem_copy_string(".");
-    muga_status st = dir ? f->stat(f->self, dir, &at, err) : error_nomem(err, path);
-    if (!st && at.type != OS_TYPE_DIR)
-        st = error_set(err, MUGA_E_NOT_FOUND, "no such folder as '%.150s' to write to; make it, or give OUT another",
-                       dir);
-    free(dir);
-    return st;
-}
-
-/* OUT must be a file or nothing, and not IN: renaming over it would put the result in the place of its own source. All
- * of it is looked at before the work begins. */
-static muga_status check_out(const quantize *q, muga_error *err) {
-    const os_files *f = &os_system()->files;
-    os_stat in, out;
-    muga_status st = f->stat(f->self, q->in, &in, err);
-    if (!st)
-        st = check_folder(q->out, err);
-    if (!st)
-        st = f->stat(f->self, q->out, &out, err);
-    if (st || out.type == OS_TYPE_NONE)
-        return st;
-    if (out.type != OS_TYPE_FILE)
-        return error_set(err, MUGA_E_USAGE, "'%.150s' is there and is not a regular file; give OUT another name",
-                         q->out);
-    if (in.device == out.device && in.inode == out.inode)
-        return error_set(err, MUGA_E_USAGE, "'%.150s' is the model that is read; give OUT another name", q->out);
-    return MUGA_OK;
-}
-
 static void on_input(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols) {
     importance_add(ctx, tensor, x, x_stride, n_tok, cols);
 }
@@ -114,7 +73,7 @@ static muga_status run(quantize *q, muga_error *err) {
     cmd_progress quantising = {.what = "quantising"};
     muga_status st = cmd_resolve(q->in_name, &q->in, err);
     if (!st)
-        st = check_out(q, err);
+        st = cmd_check_out(q->out, q->in, err);
     if (!st)
         st = gguf_open(q->in, &in, err);
     if (!st)
@@ -208,8 +167,6 @@ int cmd_quantize(int argc, char **argv) {
     if (!hub_is_path(q.out))
         return cmd_error(MUGA_E_USAGE, "OUT is the path of a file, with '/' or ending in .gguf; '%.60s' is neither",
                          q.out);
-    if (is_part_name(q.out))
-        return cmd_error(MUGA_E_USAGE, "'%.100s' is the name of a part of a model; give OUT another", q.out);
     if (q.threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
     muga_error err = {0};
