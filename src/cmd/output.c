@@ -163,7 +163,8 @@ static void on_interrupt(int signal) {
 }
 
 static void handle_interrupt(void) {
-    struct sigaction action = {.sa_handler = on_interrupt};
+    /* Waits for input are polls, which no flag restarts; a write that is cut off would count as lost output. */
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
 }
