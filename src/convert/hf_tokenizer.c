@@ -102,9 +102,17 @@ static void read_added(hf_vocab *v, const json_t *config) {
 
 /* ---- ids ---- */
 
+/* A word's piece in WordPiece has U+2581 before it, a special token among them where no file calls it added. */
+static bool is_piece(const hf_vocab *v, span piece, const char *text) {
+    if (!piece.p || span_equal_string(piece, text))
+        return piece.p != NULL;
+    return !strcmp(v->kind, "bert") && piece.n > 3 && !memcmp(piece.p, SPACE, 3) &&
+           span_equal_string(span_of(piece.p + 3, piece.n - 3), text);
+}
+
 static int64_t find_text(const hf_vocab *v, const char *text) {
     for (uint32_t i = 0; text && i < v->n; i++)
-        if (v->tokens[i].p && span_equal_string(v->tokens[i], text))
+        if (is_piece(v, v->tokens[i], text))
             return i;
     return NONE;
 }
@@ -329,7 +337,12 @@ static void put_templates(hf_model *m) {
     for (size_t i = 0; i < json_array_size(t) && !m->st; i++) {
         const char *name = json_get_string(json_array_get(t, i), "name");
         const char *named = json_get_string(json_array_get(t, i), "template");
-        if (!name || !named || strlen(name) > 60)
+        for (size_t k = 0; k < i && name; k++)
+            if (!strcmp(json_get_string(json_array_get(t, k), "name"), name))
+                hf_fail(m, "tokenizer_config.json: two chat templates are called \"%.60s\"", name);
+        if (m->st)
+            return;
+        if (!name || !named || !*name || strlen(name) > 60)
             hf_fail(m, "tokenizer_config.json: chat template %zu has no name or no text", i);
         else if (strcmp(name, "default") != 0)
             put_named_template(m, name, named);

@@ -1,7 +1,9 @@
-"""Writes the corpora that are bytes and not text: corpus/gguf and corpus/tokenizer. The others are kept by hand.
+"""Writes the corpora that are bytes and not text: corpus/gguf, tokenizer, safetensors and folder. The others are kept
+by hand.
 
     python3 tests/fuzz/make_corpus.py
 """
+import json
 import os
 import struct
 
@@ -150,5 +152,115 @@ def make_tokenizer():
              bytes([which, 0]) + b"\xff\xc3(\xf0\x9f\x98 \xed\xa0\x80\x00the\xe2\x96")
 
 
+# ---- weights files ----
+
+
+def tensors(header, n_data, length=None):
+    head = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(head) if length is None else length) + head + bytes(range(1, n_data + 1))
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def make_safetensors():
+    good = {"__metadata__": {"format": "pt"}, "b": entry("F16", [2, 3], 8, 20), "a": entry("F32", [2], 0, 8),
+            "e": entry("BF16", [0, 7], 20, 20), "n": entry("I64", [], 20, 28)}
+    save("safetensors", "good", tensors(good, 28))
+    save("safetensors", "empty", tensors({}, 0))
+    save("safetensors", "cut", tensors(good, 27))
+    save("safetensors", "tail", tensors(good, 29))
+    save("safetensors", "length", tensors(good, 28, 2**63))
+    save("safetensors", "overlap", tensors({"a": entry("U8", [4], 0, 4), "b": entry("U8", [4], 2, 6)}, 6))
+    save("safetensors", "hole", tensors({"a": entry("U8", [4], 0, 4), "b": entry("U8", [1], 5, 6)}, 6))
+    save("safetensors", "large", tensors({"a": entry("F32", [2**62, 4], 0, 0)}, 0))
+    save("safetensors", "dtype", tensors({"a": entry("F4", [2], 0, 1)}, 1))
+    save("safetensors", "duplicate", tensors(b'{"a":{},"a":{}}', 0))
+
+
+# ---- texts of a model's folder: a byte that says which, the text ----
+
+
+def varint(v):
+    out = b""
+    while v >= 128:
+        out += bytes([v & 127 | 128])
+        v >>= 7
+    return out + bytes([v])
+
+
+def field(number, value):
+    if isinstance(value, float):
+        return varint(number << 3 | 5) + struct.pack("<f", value)
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def pieces(kind, extra=b""):
+    listed = [(b"<unk>", 2, 0.0), (b"<s>", 3, 0.0), (b"<0x41>", 6, 0.0), ("\u2581t".encode(), 1, -1.0),
+              (b"he", 1, -2.0), (b"t", 1, -9.0), (b"h", 1, -9.0), (b"e", 1, -9.0), ("\u2581".encode(), 4, -9.0)]
+    out = b"".join(field(1, field(1, text) + field(2, score) + field(3, kind_of)) for text, kind_of, score in listed)
+    normaliser = field(1, b"nmt") + field(2, bytes(charsmap())) + field(4, 0) + extra
+    return out + field(2, field(3, kind)) + field(3, normaliser)
+
+
+def make_folder():
+    def part(which, name, value):
+        text = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
+        save("folder", "%d-%s" % (which, name), bytes([which]) + text)
+
+    shape = {"hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "intermediate_size": 96, "max_position_embeddings": 4096, "vocab_size": 32, "rope_theta": 1e4}
+    ropes = {"linear": {"type": "linear", "factor": 8.0}, "yarn": {"rope_type": "yarn", "factor": 4.0},
+             "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                        "original_max_position_embeddings": 1024},
+             "longrope": {"type": "longrope", "original_max_position_embeddings": 1024, "short_factor": [1.0] * 8,
+                          "long_factor": [1.5] * 8}}
+    for name, rope in ropes.items():
+        part(0, name, dict(shape, architectures=["Phi3ForCausalLM"], rope_scaling=rope))
+    part(0, "gemma3", {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": dict(
+        shape, head_dim=16, rope_parameters={"full_attention": ropes["linear"], "sliding_attention": {}},
+        layer_types=["sliding_attention"] * 5 + ["full_attention"], query_pre_attn_scalar=8)})
+    part(0, "granite", dict(shape, architectures=["GraniteForCausalLM"], logits_scaling=4.0, head_dim=None))
+    part(0, "window", dict(shape, architectures=["Qwen2ForCausalLM"], use_sliding_window=True, sliding_window=64))
+    part(0, "quantised", dict(shape, architectures=["LlamaForCausalLM"], quantization_config={}))
+    added = [{"id": 3, "content": "<s>", "special": True}, {"id": 9, "content": "\u2581\u2581", "special": False}]
+    frame = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]}
+    split = {"type": "Split", "pattern": {"Regex": "\\p{N}"}, "behavior": "Isolated", "invert": False}
+    bytes_level = {"type": "ByteLevel", "add_prefix_space": False}
+    vocab = {"a": 0, "b": 1, "ab": 2}
+    part(1, "bpe", {"added_tokens": added, "normalizer": {"type": "NFC"}, "post_processor": frame,
+                    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytes_level]},
+                    "model": {"type": "BPE", "vocab": vocab, "merges": [["a", "b"]]}})
+    part(1, "pieces", {"added_tokens": added, "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "\u2581"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+        "model": {"type": "BPE", "byte_fallback": True, "vocab": vocab, "merges": ["a b"], "unk_token": "a"}})
+    part(1, "unigram", {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "pre_tokenizer": {
+        "type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"},
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.5]]}})
+    part(1, "wordpiece", {"normalizer": {"type": "BertNormalizer", "lowercase": True, "strip_accents": None},
+                          "pre_tokenizer": {"type": "BertPreTokenizer"},
+                          "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
+                          "model": {"type": "WordPiece", "unk_token": "[UNK]",
+                                    "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##b": 4}}})
+    part(1, "two-ids", {"model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}})
+    part(1, "far-id", {"model": {"type": "BPE", "vocab": {"a": 2**40}, "merges": []}})
+    part(2, "templates", {"bos_token": {"content": "<s>"}, "eos_token": "ab", "add_bos_token": True,
+                          "tokenizer_class": "LlamaTokenizer", "chat_template": [
+                              {"name": "default", "template": "{{ x }}"}, {"name": "tool_use", "template": "t"}],
+                          "added_tokens_decoder": {"4": {"content": "<x>", "special": False}}})
+    part(2, "twice", {"chat_template": [{"name": "a", "template": "1"}, {"name": "a", "template": "2"}]})
+    part(3, "bpe", pieces(2, field(3, 1)))
+    part(3, "unigram", pieces(1))
+    part(3, "words", pieces(3))
+    part(3, "cut", pieces(2)[:-3])
+    part(3, "varint", b"\x0a" + b"\xff" * 10 + b"\x01")
+
+
 make_gguf()
 make_tokenizer()
+make_safetensors()
+make_folder()
