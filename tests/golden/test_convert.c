@@ -2,7 +2,7 @@
  * its rows in another order, a key wrong or missing, a vocabulary that cuts text otherwise.
  *
  * The reference models are written as Hugging Face folders (support/hf_folder.c) and converted back; logits are those
- * of the reference file bit for bit where a folder can hold the same norms, and all are within a thousandth of what was
+ * of the reference file bit for bit (its norms rounded as a folder holds them), and within a thousandth of what was
  * computed elsewhere in double precision; token ids are those of the reference implementations. */
 #include "golden.h"
 
@@ -22,8 +22,32 @@ static const char *golden_path(const char *model_name, char *out, size_t size) {
     return out;
 }
 
-/* The converted file's path, scratch. *exact: the folder holds the very weights of the reference file. */
-static const char *convert(const char *model_name, const hf_folder_options *how, bool *exact) {
+/* The reference file with norms as a folder can hold them, where they multiply by 1 + weight there: scratch. */
+static const char *rounded_path(const char *model_name, char *out, size_t size) {
+    str bytes = STR_INIT;
+    gguf_file *f = NULL;
+    muga_error err = {0};
+    bool plus_1 = !strncmp(model_name, "gemma", 5) || !strcmp(model_name, "nemotron");
+    assert_ok(os_read_file(&os_system()->files, golden_path(model_name, out, size), (size_t)1 << 28, &bytes, &err),
+              &err);
+    assert_ok(gguf_open_memory(bytes.data, bytes.len, &f, &err), &err);
+    for (uint64_t i = 0; plus_1 && i < gguf_tensor_count(f); i++) {
+        const gguf_tensor *t = gguf_tensor_at(f, i);
+        float *v = (float *)(void *)(bytes.data + ((const char *)t->data - bytes.data));
+        for (uint64_t k = 0; strstr(t->name, "norm.weight") && k < t->dims[0]; k++) {
+            float less = v[k] - 1;
+            v[k] = less + 1;
+        }
+    }
+    gguf_close(f);
+    snprintf(out, size, "%s", scratch_path("rounded.gguf"));
+    assert_ok(os_write_file_atomic(&os_system()->files, out, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    return out;
+}
+
+/* The converted file's path, scratch. */
+static const char *convert(const char *model_name, const hf_folder_options *how) {
     static char dir[512], out[512];
     char path[512];
     muga_error err = {0};
@@ -31,7 +55,7 @@ static const char *convert(const char *model_name, const hf_folder_options *how,
     convert_options o = {.files = &os_system()->files};
     snprintf(dir, sizeof dir, "%s", scratch_path(model_name));
     snprintf(out, sizeof out, "%s", scratch_path("converted.gguf"));
-    *exact = hf_folder_write(golden_path(model_name, path, sizeof path), dir, how);
+    hf_folder_write(golden_path(model_name, path, sizeof path), dir, how);
     assert_ok(convert_folder(dir, out, &o, &report, &err), &err);
     return out;
 }
@@ -56,7 +80,7 @@ static void compare_with_exact(const golden_rows *rows, const char *model_name, 
     free(exact);
 }
 
-static void compare_logits(const char *model_name, engine *ours, engine *theirs, bool exact) {
+static void compare_logits(const char *model_name, engine *ours, engine *theirs) {
     golden_table t = golden_table_read("golden/prompts.tsv");
     char full[64];
     size_t n_compared = 0;
@@ -71,7 +95,7 @@ static void compare_logits(const char *model_name, engine *ours, engine *theirs,
         golden_rows a = golden_logits(ours, (uint32_t)strtoul(n_ctx, NULL, 10), &ids, all);
         golden_rows b = golden_logits(theirs, (uint32_t)strtoul(n_ctx, NULL, 10), &ids, all);
         assert_int_equal(a.n, b.n);
-        if (exact && memcmp(a.v, b.v, a.n * a.n_vocab * sizeof *a.v) != 0)
+        if (memcmp(a.v, b.v, a.n * a.n_vocab * sizeof *a.v) != 0)
             fail_msg("%s at %s: other bits than the reference file gives", model_name, n_ctx);
         compare_with_exact(&a, model_name, n_ctx, golden_cell(&t, r, "prompt"));
         free(a.v);
@@ -126,25 +150,20 @@ static void compare_tokens(const char *model_name, const engine *e) {
 }
 
 static void check(const hf_folder_options *how) {
-    size_t n_exact = 0;
     for (size_t i = 0; i < ARRAY_LEN(models); i++) {
         char path[512];
-        bool exact;
-        engine *ours = open_path(convert(models[i], how, &exact)),
-               *theirs = open_path(golden_path(models[i], path, sizeof path));
+        engine *ours = open_path(convert(models[i], how)),
+               *theirs = open_path(rounded_path(models[i], path, sizeof path));
         assert_int_equal(tokenizer_bos(engine_tokenizer(ours)), tokenizer_bos(engine_tokenizer(theirs)));
         assert_int_equal(tokenizer_eos(engine_tokenizer(ours)), tokenizer_eos(engine_tokenizer(theirs)));
         assert_int_equal(tokenizer_eot(engine_tokenizer(ours)), tokenizer_eot(engine_tokenizer(theirs)));
         const char *a, *b;
         assert_true(span_equal(engine_template_source(ours, &a), engine_template_source(theirs, &b)));
-        compare_logits(models[i], ours, theirs, exact);
-        n_exact += exact;
+        compare_logits(models[i], ours, theirs);
         compare_tokens(models[i], ours);
         engine_free(ours);
         engine_free(theirs);
     }
-    print_message("%zu of %zu models bit for bit\n", n_exact, ARRAY_LEN(models));
-    assert_true(n_exact >= 7);
 }
 
 static void a_folder_gives_the_model_that_is_in_it(void **state) {

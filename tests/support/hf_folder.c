@@ -17,7 +17,6 @@ typedef struct folder {
     const char *dir;
     const hf_folder_options *o;
     char arch[32];
-    bool *exact; /* every norm less 1 is a float */
 } folder;
 
 static bool is(const folder *w, const char *arch) {
@@ -259,9 +258,7 @@ static void less_1(const folder *w, const gguf_tensor *t, uint8_t *data) {
     for (uint64_t i = 0; i < t->dims[0]; i++) {
         float v;
         memcpy(&v, data + i * sizeof v, sizeof v);
-        float less = v - 1;
-        *w->exact = *w->exact && less + 1 == v;
-        v = less;
+        v -= 1;
         memcpy(data + i * sizeof v, &v, sizeof v);
     }
 }
@@ -546,7 +543,7 @@ static void write_tokenizer(const folder *w) {
     free(v.text);
 }
 
-bool hf_folder_write(const char *gguf_path, const char *dir, const hf_folder_options *o) {
+void hf_folder_write(const char *gguf_path, const char *dir, const hf_folder_options *o) {
     gguf_file *f = NULL;
     span arch;
     muga_error err = {0};
@@ -554,12 +551,10 @@ bool hf_folder_write(const char *gguf_path, const char *dir, const hf_folder_opt
     assert_ok(gguf_open(gguf_path, &f, &err), &err);
     assert_ok(gguf_get_string(f, "general.architecture", &arch, &err), &err);
     assert_ok(files->mkdirs(files->self, dir, &err), &err);
-    bool exact = true;
-    folder w = {.f = f, .dir = dir, .o = o, .exact = &exact};
+    folder w = {.f = f, .dir = dir, .o = o};
     snprintf(w.arch, sizeof w.arch, "%.*s", (int)arch.n, arch.p);
     write_config(&w);
     write_weights(&w);
     write_tokenizer(&w);
     gguf_close(f);
-    return exact;
 }
