@@ -3,9 +3,10 @@
  * Idea: a value stands between non-alphanumerics, so it can begin only where a word may begin; from each such place
  * the automaton of the whole value runs until it dies, and wherever it accepts at the end of a word is a value. A
  * number is read as long as it goes (sign, point and thousands' separators included) and counts only if the whole of
- * it is JSON: the 3 of 3.14 and the 1 of 1,000 are not numbers that anybody wrote. */
+ * it is JSON: the 3 of 3.14, the 5 of .5 and the 1 of 1,000 are not numbers that anybody wrote. */
 #include "constrain/grounded.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "constrain/front.h"
@@ -38,80 +39,95 @@ static bool is_character_start(span t, size_t at) {
     return at >= t.n || ((uint8_t)t.p[at] & 0xC0) != 0x80;
 }
 
-static muga_status add_value(json_t *out, json_t *value, muga_error *err) {
-    if (!value)
-        return error_nomem(err, "a grounded value");
-    bool have = false;
-    for (size_t i = 0; i < json_array_size(out) && !have; i++)
-        have = json_equal(json_array_get(out, i), value);
-    if (have || json_array_size(out) < GROUNDED_MAX_VALUES) {
-        if (!have && json_array_append(out, value) != 0) {
-            json_decref(value);
-            return error_nomem(err, "a grounded value");
-        }
-        json_decref(value);
-        return MUGA_OK;
+/* ---- what was found, once each ---- */
+
+typedef struct finds {
+    json_t *list;
+    uint32_t *table, n_table; /* of list by hash: index + 1 */
+    bool *seen;               /* [list]: only these are looked for; NULL: whatever there is */
+    uint64_t *work;
+    muga_error *err;
+} finds;
+
+static uint64_t value_hash(const json_t *v) {
+    if (json_is_string(v))
+        return hash64(json_string_value(v), json_string_length(v), 1);
+    decimal d;
+    decimal_from_json(v, &d);
+    return hash64(d.digits, (size_t)d.n, (uint64_t)(d.exponent * 2 + d.negative) + 2);
+}
+
+static muga_status grow_finds(finds *f) {
+    uint32_t n = 64;
+    while (n / 2 <= json_array_size(f->list))
+        n *= 2;
+    uint32_t *t = mem_alloc_array(n, sizeof *t);
+    if (!t)
+        return error_nomem(f->err, "a grounded value");
+    for (size_t i = 0; i < json_array_size(f->list); i++) {
+        uint64_t h = value_hash(json_array_get(f->list, i));
+        while (t[h & (n - 1)])
+            h++;
+        t[h & (n - 1)] = (uint32_t)i + 1;
     }
+    free(f->table);
+    f->table = t;
+    f->n_table = n;
+    return MUGA_OK;
+}
+
+/* The place of a string or number in the table. */
+static uint32_t *find_slot(const finds *f, const json_t *v) {
+    uint64_t h = value_hash(v);
+    for (; f->table[h & (f->n_table - 1)]; h++)
+        if (json_same(json_array_get(f->list, f->table[h & (f->n_table - 1)] - 1), v))
+            break;
+    return &f->table[h & (f->n_table - 1)];
+}
+
+/* Takes `value`; NULL is out of memory. */
+static muga_status add_value(finds *f, json_t *value) {
+    size_t n = json_array_size(f->list);
+    muga_status st = MUGA_OK;
+    if (!value)
+        return error_nomem(f->err, "a grounded value");
+    if (n * 2 >= f->n_table && !f->seen)
+        st = grow_finds(f);
+    uint32_t *slot = st == MUGA_OK ? find_slot(f, value) : NULL;
+    if (f->seen) {
+        if (*slot)
+            f->seen[*slot - 1] = true;
+    } else if (slot && !*slot && n == GROUNDED_MAX_VALUES)
+        st = error_set(f->err, MUGA_E_LIMIT, "grounded: more than %d values occur in the texts; narrow the pattern",
+                       GROUNDED_MAX_VALUES);
+    else if (slot && !*slot && json_array_append(f->list, value) != 0)
+        st = error_nomem(f->err, "a grounded value");
+    else if (slot && !*slot)
+        *slot = (uint32_t)n + 1;
     json_decref(value);
-    return error_set(err, MUGA_E_LIMIT, "grounded: more than %d values occur in the texts; narrow the pattern",
-                     GROUNDED_MAX_VALUES);
+    return st;
 }
 
 /* ---- strings ---- */
 
-static muga_status find_strings(const dfa *d, span t, uint64_t *work, json_t *out, muga_error *err) {
+static muga_status find_strings(const dfa *d, span t, finds *f) {
     for (size_t i = 0; i < t.n && d->start != DFA_DEAD; i++) {
         if (!is_character_start(t, i) || alphanumeric_before(t, i))
             continue;
         uint32_t at = d->start;
         for (size_t k = i; k < t.n && k - i < GROUNDED_MAX_BYTES; k++) {
             at = d->next[(size_t)at * d->n_classes + d->class_of[(uint8_t)t.p[k]]];
-            if (*work == 0)
-                return error_set(err, MUGA_E_LIMIT, "grounded: the pattern fits too much of the texts; narrow it");
-            --*work;
+            if (*f->work == 0)
+                return error_set(f->err, MUGA_E_LIMIT, "grounded: the pattern fits too much of the texts; narrow it");
+            --*f->work;
             if (at == DFA_DEAD)
                 break;
             if (!d->accept[at] || !is_character_start(t, k + 1) || (k + 1 < t.n && alphanumeric_at(t, k + 1)))
                 continue;
-            muga_status st = add_value(out, json_stringn(t.p + i, k + 1 - i), err);
+            muga_status st = add_value(f, json_stringn(t.p + i, k + 1 - i));
             if (st != MUGA_OK)
                 return st;
         }
-    }
-    return MUGA_OK;
-}
-
-/* ---- words of an enum ---- */
-
-static muga_status find_words(const json_t *words, span t, uint64_t *work, json_t *out, muga_error *err) {
-    for (size_t w = 0; w < json_array_size(words); w++) {
-        const json_t *v = json_array_get(words, w);
-        str text = STR_INIT;
-        if (json_is_string(v))
-            str_append(&text, json_string_value(v), json_string_length(v));
-        else
-            json_write(v, &text);
-        bool found = false;
-        size_t n = text.len;
-        if (*work < t.n + 1 || text.failed) {
-            muga_status st = text.failed ? error_nomem(err, "a grounded value")
-                                         : error_set(err, MUGA_E_LIMIT, "grounded: too many values and too much text");
-            str_release(&text);
-            return st;
-        }
-        *work -= t.n + 1;
-        for (size_t i = 0; n > 0 && i + n <= t.n && !found; i++) {
-            const char *hit = memchr(t.p + i, text.data[0], t.n - n - i + 1);
-            if (!hit)
-                break;
-            i = (size_t)(hit - t.p);
-            found = memcmp(hit, text.data, n) == 0 && !alphanumeric_before(t, i) &&
-                    (i + n == t.n || !alphanumeric_at(t, i + n));
-        }
-        str_release(&text);
-        muga_status st = found ? add_value(out, json_incref((json_t *)(uintptr_t)v), err) : MUGA_OK;
-        if (st != MUGA_OK)
-            return st;
     }
     return MUGA_OK;
 }
@@ -122,11 +138,30 @@ static bool digit_at(span t, size_t i) {
     return i < t.n && t.p[i] >= '0' && t.p[i] <= '9';
 }
 
-/* The end of everything at i that is written like one number: digits, points and commas between digits. */
+/* Bytes of a mark that groups thousands: an apostrophe, or a space that doesn't break. 0: none there. */
+static size_t group_mark(span t, size_t i) {
+    static const char *const marks[] = {"'", "\xE2\x80\x99", "\xC2\xA0", "\xE2\x80\xAF", "\xE2\x80\x89"};
+    for (size_t k = 0; k < ARRAY_LEN(marks); k++) {
+        size_t n = strlen(marks[k]);
+        if (t.n - i >= n && memcmp(t.p + i, marks[k], n) == 0)
+            return n;
+    }
+    return 0;
+}
+
+/* The end of everything at i that is written like one number: digits; points and commas between digits; marks between
+ * groups of three. */
 static size_t number_end(span t, size_t i, size_t *n_marks, size_t *mark) {
     *n_marks = 0;
     *mark = 0;
     for (; i < t.n; i++) {
+        size_t group = i > 0 && digit_at(t, i - 1) ? group_mark(t, i) : 0;
+        if (group && digit_at(t, i + group) && digit_at(t, i + group + 1) && digit_at(t, i + group + 2) &&
+            !digit_at(t, i + group + 3)) {
+            *n_marks += 2; /* a number, but not written as JSON has it */
+            i += group - 1;
+            continue;
+        }
         bool between = (t.p[i] == '.' || t.p[i] == ',') && digit_at(t, i + 1) && i > 0 && digit_at(t, i - 1);
         if (between) {
             ++*n_marks;
@@ -142,12 +177,23 @@ static bool thousands(span t, size_t mark, size_t end) { /* "," and groups of th
     return t.p[mark] == ',' && end - mark == 4;
 }
 
-static muga_status find_numbers(const grounded_query *q, span t, json_t *out, muga_error *err) {
+/* A minus, ASCII's or Unicode's, directly before i, that doesn't hang on a word: "-5", but not "A-5". */
+static bool minus_before(span t, size_t i) {
+    if (i > 0 && t.p[i - 1] == '-')
+        return !alphanumeric_before(t, i - 1);
+    return i > 2 && memcmp(t.p + i - 3, "\xE2\x88\x92", 3) == 0 && !alphanumeric_before(t, i - 3);
+}
+
+/* ".5" is half, and no five. */
+static bool point_before(span t, size_t i) {
+    return i > 0 && t.p[i - 1] == '.' && !alphanumeric_before(t, i - 1);
+}
+
+static muga_status find_numbers(bool integers, bool fractions, span t, finds *f) {
     for (size_t i = 0; i < t.n; i++) {
         if (!digit_at(t, i) || (i > 0 && (digit_at(t, i - 1) || alphanumeric_before(t, i))))
             continue;
         size_t n_marks, mark, end = number_end(t, i, &n_marks, &mark), first = i;
-        bool sign = i > 0 && t.p[i - 1] == '-' && !alphanumeric_before(t, i - 1);
         bool list = n_marks > 0 && t.p[mark] == ',' && !thousands(t, mark, end);
         if (list) { /* 7,12: the comma separates; read up to it, and the rest in its turn */
             end = i;
@@ -159,18 +205,17 @@ static muga_status find_numbers(const grounded_query *q, span t, json_t *out, mu
                 continue;
             }
         }
-        bool fraction = n_marks == 1 && t.p[mark] == '.';
-        bool whole = n_marks == 0;
+        bool fraction = n_marks == 1 && t.p[mark] == '.', whole = n_marks == 0;
         bool leading_zero = t.p[first] == '0' && digit_at(t, first + 1);
-        bool bounded = end >= t.n || !alphanumeric_at(t, end);
+        bool bounded = (end >= t.n || !alphanumeric_at(t, end)) && !point_before(t, first);
         if ((whole || fraction) && !leading_zero && bounded && end - first <= 18 &&
-            (fraction ? q->fractions : q->integers || q->fractions)) {
+            (fraction ? fractions : integers || fractions)) {
             char text[32];
             json_t *v = NULL;
-            snprintf(text, sizeof text, "%s%.*s", sign ? "-" : "", (int)(end - first), t.p + first);
-            muga_status st = json_parse(text, strlen(text), "number", &v, err);
+            snprintf(text, sizeof text, "%s%.*s", minus_before(t, first) ? "-" : "", (int)(end - first), t.p + first);
+            muga_status st = json_parse(text, strlen(text), "number", &v, f->err);
             if (st == MUGA_OK)
-                st = add_value(out, v, err);
+                st = add_value(f, v);
             if (st != MUGA_OK)
                 return st;
         }
@@ -179,19 +224,73 @@ static muga_status find_numbers(const grounded_query *q, span t, json_t *out, mu
     return MUGA_OK;
 }
 
+/* ---- words of an enum ---- */
+
+/* How a value of a list is written: a string; numbers are looked for as numbers. */
+static json_t *spell(const json_t *v) {
+    if (json_is_string(v) || json_is_number(v))
+        return json_incref((json_t *)(uintptr_t)v);
+    str text = STR_INIT;
+    json_write(v, &text);
+    json_t *spelt = text.failed ? NULL : json_stringn(str_get(&text), text.len);
+    str_release(&text);
+    return spelt;
+}
+
+static muga_status spell_all(const json_t *words, finds *f, dfa **out) {
+    size_t n = json_array_size(words), w = 0;
+    span *v = mem_alloc_array(n, sizeof *v);
+    f->list = json_array();
+    f->seen = mem_alloc_array(n, sizeof *f->seen);
+    bool ok = v && f->list && f->seen;
+    for (size_t i = 0; i < n && ok; i++) {
+        json_t *spelt = spell(json_array_get(words, i));
+        ok = spelt && json_array_append_new(f->list, spelt) == 0;
+        if (ok && json_string_length(spelt) > 0)
+            v[w++] = span_of(json_string_value(spelt), json_string_length(spelt));
+    }
+    muga_status st = ok ? dfa_of_literals(v, w, f->work, out, f->err) : error_nomem(f->err, "a grounded value");
+    if (st == MUGA_OK)
+        st = grow_finds(f);
+    free(v);
+    return st;
+}
+
+/* All words at once: one automaton finds the strings among them, and numbers are read as ever. */
+static muga_status find_words(const json_t *words, const constrain_source *source, uint64_t *work, json_t *out,
+                              muga_error *err) {
+    finds f = {.work = work, .err = err};
+    dfa *d = NULL;
+    muga_status st = spell_all(words, &f, &d);
+    for (size_t i = 0; i < source->n_texts && st == MUGA_OK; i++) {
+        st = find_strings(d, source->texts[i], &f);
+        if (st == MUGA_OK)
+            st = find_numbers(true, true, source->texts[i], &f);
+    }
+    for (size_t i = 0; i < json_array_size(words) && st == MUGA_OK; i++)
+        if (f.seen[*find_slot(&f, json_array_get(f.list, i)) - 1] &&
+            json_array_append(out, json_array_get(words, i)) != 0)
+            st = error_nomem(err, "a grounded value");
+    dfa_free(d);
+    free(f.seen);
+    free(f.table);
+    json_decref(f.list);
+    return st;
+}
+
 muga_status grounded_find(const grounded_query *q, const constrain_source *source, uint64_t *work, json_t *out,
                           muga_error *err) {
+    if (q->words)
+        return find_words(q->words, source, work, out, err);
+    finds f = {.list = out, .work = work, .err = err};
     muga_status st = MUGA_OK;
     for (size_t i = 0; i < source->n_texts && st == MUGA_OK; i++) {
         span t = source->texts[i];
-        if (q->words) {
-            st = find_words(q->words, t, work, out, err);
-            continue;
-        }
         if (q->text)
-            st = find_strings(q->text, t, work, out, err);
+            st = find_strings(q->text, t, &f);
         if (st == MUGA_OK && (q->integers || q->fractions))
-            st = find_numbers(q, t, out, err);
+            st = find_numbers(q->integers, q->fractions, t, &f);
     }
+    free(f.table);
     return st;
 }

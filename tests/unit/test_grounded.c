@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "constrain/constrain.h"
 
+#include <stdio.h>
+
 static json_t *parse(const char *text) {
     muga_error err = {0};
     json_t *v = NULL;
@@ -77,6 +79,15 @@ static void numbers_count_as_written(void **state) {
     assert_values(INTEGER, "3rd, x4, 5e", "[]");
     assert_values(NUMBER, "2.50 or -3.5 or 4 or -200", "[2.5,-3.5,4]");
     assert_values(NUMBER, "1.2.3", "[]");
+    assert_values(INTEGER,
+                  "\xE2\x88\x92"
+                  "5 degrees, a\xE2\x88\x92"
+                  "6, 1'000, 2\xC2\xA0"
+                  "500, 3\xE2\x80\xAF"
+                  "500 "
+                  "000",
+                  "[-5,6]");
+    assert_values(NUMBER, ".5 and x.7, but 0.25.", "[7,0.25]");
     assert_values("{\"type\": \"integer\", \"minimum\": 10, \"from\": \"conversation\"}", "7 or 70", "[70]");
 }
 
@@ -85,6 +96,14 @@ static void enums_must_have_been_said(void **state) {
     assert_values("{\"enum\": [\"red\", \"green\", 5, true], \"from\": \"conversation\"}",
                   "a redder one, green, 5 pieces", "[\"green\",5]");
     assert_values("{\"const\": \"yes\", \"from\": \"conversation\"}", "yes!", "[\"yes\"]");
+    assert_values("{\"enum\": [5, 3, 2.5, -4, \"7\", null], \"from\": \"conversation\"}",
+                  "3.5 and 2.50, -4 of 15; "
+                  "null 1,005",
+                  "[2.5,-4,null]");
+    assert_values("{\"enum\": [\"New York\", \"York\", \"new york\", \"\"], \"from\": \"conversation\"}",
+                  "to New "
+                  "York",
+                  "[\"New York\",\"York\"]");
 }
 
 static void a_source_that_is_not_given_holds_nothing(void **state) {
@@ -98,6 +117,39 @@ static void a_source_that_is_not_given_holds_nothing(void **state) {
     assert_status(constrain_grounded_values(s, NULL, 0, out, &err), MUGA_E_INPUT, &err, "name of a source");
     json_decref(s);
     json_decref(out);
+}
+
+static void texts_are_searched_one_by_one(void **state) {
+    (void)state;
+    muga_error err = {0};
+    span texts[] = {span_of_string("A123"),
+                    span_of_string("45 and "
+                                   "A00007"),
+                    span_of_string(""), span_of_string("A00007")};
+    constrain_source sources[] = {{"tools", texts, 1}, {"conversation", texts, 4}, {"conversation", texts, 0}};
+    json_t *s = parse(ORDER), *out = json_array(), *none = json_array();
+    assert_ok(constrain_grounded_values(s, sources, 2, out, &err), &err);
+    assert_int_equal(json_array_size(out), 1); /* nothing is put together from two texts, and nothing is found twice */
+    assert_string_equal(json_string_value(json_array_get(out, 0)), "A00007");
+    assert_ok(constrain_grounded_values(s, &sources[2], 1, none, &err), &err);
+    assert_int_equal(json_array_size(none), 0);
+    json_decref(none);
+    json_decref(out);
+    json_decref(s);
+}
+
+static void anchors_stand_at_the_ends_of_a_value(void **state) {
+    (void)state;
+    static const char *const patterns[] = {"^A[0-9]{5}$", "A[0-9]{5}", "^(?:A[0-9]{5})", "(^A|^B)[0-9]{5}$",
+                                           "\\\\bA\\\\d{5}\\\\b"};
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+        char schema[160];
+        snprintf(schema, sizeof schema,
+                 "{\"type\": \"string\", \"pattern\": \"%s\", \"from\": "
+                 "\"conversation\"}",
+                 patterns[i]);
+        assert_values(schema, "A123456 xA12345 A12345-A54321", "[\"A12345\",\"A54321\"]");
+    }
 }
 
 static muga_status compile(const char *schema, const char *text, constrain_grammar **g, muga_error *err) {
@@ -151,6 +203,32 @@ static void without_a_value_the_call_is_impossible(void **state) {
     constrain_grammar_free(g);
 }
 
+static void many_values_are_told_apart_quickly(void **state) {
+    (void)state;
+    muga_error err = {0};
+    str text = STR_INIT, words = STR_INIT;
+    for (int i = 0; i < 60000; i++)
+        str_printf(&text, "w%d %d ", i % 4000, i % 90);
+    str_append_s(&words, "{\"from\": \"conversation\", \"enum\": [0");
+    for (int i = 1; i < 3000; i++)
+        str_printf(&words, ",\"w%d\",%d", i * 2, i);
+    str_append_s(&words, "]}");
+    span t = span_of(str_get(&text), text.len);
+    constrain_source source = {"conversation", &t, 1};
+    json_t *free_words = parse("{\"type\": \"string\", \"pattern\": \"^w[0-9]+$\", \"from\": \"conversation\"}");
+    json_t *listed = parse(str_get(&words)), *out = json_array(), *both = json_array();
+    assert_ok(constrain_grounded_values(free_words, &source, 1, out, &err), &err);
+    assert_int_equal(json_array_size(out), 4000);
+    assert_ok(constrain_grounded_values(listed, &source, 1, both, &err), &err);
+    assert_int_equal(json_array_size(both), 1999 + 90);
+    json_decref(free_words);
+    json_decref(listed);
+    json_decref(out);
+    json_decref(both);
+    str_release(&text);
+    str_release(&words);
+}
+
 static void much_text_is_searched_within_a_budget(void **state) {
     (void)state;
     muga_error err = {0};
@@ -172,6 +250,9 @@ int main(void) {
         cmocka_unit_test(one_pattern_may_find_longer_and_shorter),
         cmocka_unit_test(numbers_count_as_written),
         cmocka_unit_test(enums_must_have_been_said),
+        cmocka_unit_test(texts_are_searched_one_by_one),
+        cmocka_unit_test(anchors_stand_at_the_ends_of_a_value),
+        cmocka_unit_test(many_values_are_told_apart_quickly),
         cmocka_unit_test(a_source_that_is_not_given_holds_nothing),
         cmocka_unit_test(a_call_can_only_carry_what_was_written),
         cmocka_unit_test(without_a_value_the_call_is_impossible),
