@@ -456,7 +456,7 @@ static double read_float(gguf_type type, const uint8_t *p) {
     return d;
 }
 
-static const gguf_key *find_key(const gguf_file *f, const char *key) {
+gguf_key *gguf_find_key(const gguf_file *f, const char *key) {
     const name_index *e = find_index(f->key_index, f->n_keys, key);
     return e ? &f->keys[e->i] : NULL;
 }
@@ -468,7 +468,7 @@ static muga_status wrong_type(const gguf_file *f, const gguf_key *k, const char 
 }
 
 muga_status gguf_get_u64(const gguf_file *f, const char *key, uint64_t *out, muga_error *err) {
-    const gguf_key *k = find_key(f, key);
+    const gguf_key *k = gguf_find_key(f, key);
     uint64_t bits;
     bool negative;
     if (!k)
@@ -494,7 +494,7 @@ muga_status gguf_get_u32(const gguf_file *f, const char *key, uint32_t *out, mug
 }
 
 muga_status gguf_get_f32(const gguf_file *f, const char *key, float *out, muga_error *err) {
-    const gguf_key *k = find_key(f, key);
+    const gguf_key *k = gguf_find_key(f, key);
     if (!k)
         return MUGA_E_NOT_FOUND;
     if (k->type != GGUF_F32 && k->type != GGUF_F64)
@@ -507,7 +507,7 @@ muga_status gguf_get_f32(const gguf_file *f, const char *key, float *out, muga_e
 }
 
 muga_status gguf_get_bool(const gguf_file *f, const char *key, bool *out, muga_error *err) {
-    const gguf_key *k = find_key(f, key);
+    const gguf_key *k = gguf_find_key(f, key);
     if (!k)
         return MUGA_E_NOT_FOUND;
     if (k->type != GGUF_BOOL)
@@ -517,7 +517,7 @@ muga_status gguf_get_bool(const gguf_file *f, const char *key, bool *out, muga_e
 }
 
 muga_status gguf_get_string(const gguf_file *f, const char *key, span *out, muga_error *err) {
-    const gguf_key *k = find_key(f, key);
+    const gguf_key *k = gguf_find_key(f, key);
     if (!k)
         return MUGA_E_NOT_FOUND;
     if (k->type != GGUF_STRING)
@@ -527,7 +527,7 @@ muga_status gguf_get_string(const gguf_file *f, const char *key, span *out, muga
 }
 
 muga_status gguf_get_array(const gguf_file *f, const char *key, gguf_type element, gguf_array *out, muga_error *err) {
-    const gguf_key *k = find_key(f, key);
+    const gguf_key *k = gguf_find_key(f, key);
     if (!k)
         return MUGA_E_NOT_FOUND;
     if (k->type != GGUF_ARRAY)

@@ -40,7 +40,8 @@ struct gguf_file {
     uint32_t n_parts, n_overrides;
 };
 
-uint32_t gguf_scalar_bytes(uint32_t type); /* 0 for strings, arrays and what is not defined */
+gguf_key *gguf_find_key(const gguf_file *f, const char *key); /* NULL when absent */
+uint32_t gguf_scalar_bytes(uint32_t type);                    /* 0 for strings, arrays and what is not defined */
 /* By name; MUGA_E_INPUT naming the first that is there twice. */
 muga_status gguf_sort_index(gguf_file *f, name_index *index, uint64_t n, const char *kind, muga_error *err);
 /* Takes over the mapping, on failure too. */

@@ -100,7 +100,7 @@ static muga_status encode(gguf_file *f, const override *o, const uint8_t **out, 
 }
 
 /* Room for one more key, at the end of the table. */
-static gguf_key *add_key(gguf_file *f, const char *name, muga_error *err) {
+static muga_status add_key(gguf_file *f, const char *name, gguf_key **out, muga_error *err) {
     gguf_key *keys = realloc(f->keys, (size_t)(f->n_keys + 1) * sizeof *keys);
     if (keys)
         f->keys = keys;
@@ -108,21 +108,17 @@ static gguf_key *add_key(gguf_file *f, const char *name, muga_error *err) {
     if (index)
         f->key_index = index;
     char *copy = index ? arena_copy_bytes(&f->names, name, strlen(name)) : NULL;
-    if (!copy) {
-        (void)error_nomem(err, "an override");
-        return NULL;
-    }
+    if (!copy)
+        return error_nomem(err, "an override");
     keys[f->n_keys] = (gguf_key){.name = copy};
     index[f->n_keys] = (name_index){copy, (uint32_t)f->n_keys};
     f->n_keys++;
-    if (gguf_sort_index(f, index, f->n_keys, "key", err))
-        return NULL;
-    return &keys[f->n_keys - 1];
+    *out = &keys[f->n_keys - 1];
+    return gguf_sort_index(f, index, f->n_keys, "key", err);
 }
 
 muga_status gguf_override(gguf_file *f, const char *text, muga_error *err) {
     override o;
-    gguf_key *k = NULL;
     const uint8_t *value = NULL;
     uint64_t n = 0;
     muga_status st = split(text, &o, err);
@@ -130,9 +126,7 @@ muga_status gguf_override(gguf_file *f, const char *text, muga_error *err) {
         return st;
     if (f->n_overrides >= GGUF_MAX_OVERRIDES)
         return wrong(&o, err, "at most 64 overrides are taken");
-    for (uint64_t i = 0; i < f->n_keys && !k; i++)
-        if (strcmp(f->keys[i].name, o.key) == 0)
-            k = &f->keys[i];
+    gguf_key *k = gguf_find_key(f, o.key);
     if (!k && o.type == GGUF_ARRAY)
         return wrong(&o, err,
                      "the file has no such key; to add it, say its type: KEY=TYPE:VALUE (int, float, bool, str)");
@@ -143,8 +137,8 @@ muga_status gguf_override(gguf_file *f, const char *text, muga_error *err) {
     o.type = k ? k->type : o.type;
     if ((st = encode(f, &o, &value, &n, err)))
         return st;
-    if (!k && !(k = add_key(f, o.key, err)))
-        return err ? err->status : MUGA_E_NOMEM;
+    if (!k && (st = add_key(f, o.key, &k, err)))
+        return st;
     k->type = o.type;
     k->value = value;
     k->n = n;
