@@ -13,7 +13,6 @@
 #include "hub/hub.h"
 #include "llm/llm.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,16 +73,6 @@ static muga_status run(outcome *out, muga_error *err) {
     free(path);
     hub_close(&h);
     return st;
-}
-
-static size_t count_entries(const char *folder) {
-    size_t n = 0;
-    DIR *d = opendir(folder);
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
 }
 
 static void empty_store(void) {

@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "convert/quantise_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -25,16 +24,6 @@ static muga_status run(muga_error *err) {
         st = quantise_file(in, out, &o, &report, err);
     gguf_close(in);
     return st;
-}
-
-static size_t count_entries(const char *dir) {
-    size_t n = 0;
-    DIR *d = opendir(dir);
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
 }
 
 static void write_old(void) {

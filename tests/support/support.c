@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -125,4 +126,14 @@ void support_assert_status(muga_status status, muga_status expected, const muga_
                     part);
         _fail(file, line);
     }
+}
+
+size_t count_entries(const char *folder) {
+    size_t n = 0;
+    DIR *d = opendir(folder);
+    while (d && readdir(d))
+        n++;
+    if (d)
+        closedir(d);
+    return n;
 }

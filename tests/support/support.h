@@ -33,6 +33,9 @@ const char *source_path(const char *relative);
  * file may not. */
 const char *scratch_path(const char *relative);
 
+/* How many names a folder holds, "." and ".." included; 0 when it can't be read. */
+size_t count_entries(const char *folder);
+
 /* Fails the test with the error's message unless status is MUGA_OK. */
 #define assert_ok(status, err) support_assert_ok((status), (err), #status, __FILE__, __LINE__)
 void support_assert_ok(muga_status status, const muga_error *err, const char *text, const char *file, int line);
