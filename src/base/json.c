@@ -259,6 +259,16 @@ static void write_array(const json_t *v, str *out, bool canonical, int depth) {
     str_append_c(out, ']');
 }
 
+/* A real that is a whole number of 64 bits stands there as that integer, digit by digit. The shortest digits would do
+ * up to 2^53; past it they may be those of another integer: 2^60 would read 1152921504606847000. */
+static void write_real(double v, str *out) {
+    if (v >= -0x1p63 && v < 0x1p63 && v == (double)(int64_t)v) {
+        str_printf(out, "%" PRId64, (int64_t)v);
+    } else {
+        json_write_double(out, v);
+    }
+}
+
 /* Deeper than what json_parse lets in only when built in memory; then it is past a maximum like any other. */
 static void write_value(const json_t *v, str *out, bool canonical, int depth) {
     if (depth > 2 * JSON_MAX_DEPTH) {
@@ -272,7 +282,7 @@ static void write_value(const json_t *v, str *out, bool canonical, int depth) {
     case JSON_ARRAY: write_array(v, out, canonical, depth + 1); break;
     case JSON_STRING: json_write_string(out, json_string_value(v), json_string_length(v)); break;
     case JSON_INTEGER: str_printf(out, "%" PRId64, (int64_t)json_integer_value(v)); break;
-    case JSON_REAL: json_write_double(out, json_real_value(v)); break;
+    case JSON_REAL: write_real(json_real_value(v), out); break;
     case JSON_TRUE: str_append_s(out, "true"); break;
     case JSON_FALSE: str_append_s(out, "false"); break;
     case JSON_NULL: str_append_s(out, "null"); break;

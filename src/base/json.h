@@ -19,10 +19,13 @@ MUGA_MUST_USE muga_status json_parse(const char *p, size_t n, const char *what, 
  * New reference; NULL of NULL. */
 json_t *json_clone(const json_t *v);
 
-/* Compact, keys in insertion order, UTF-8 unescaped, "/" not escaped. Appends to out; check str_status. */
+/* Compact, keys in insertion order, UTF-8 unescaped, "/" not escaped. Appends to out; check str_status. What is written
+ * reads back as the same numbers, exactly: a whole number that fits 64 bits has all its digits, integer or real. */
 void json_write(const json_t *v, str *out);
-/* RFC 8785: keys sorted by UTF-16 code units, numbers as ECMAScript prints them. One deviation: an integer past
- * 2^53 keeps its exact digits, so that two different arguments never share a digest. */
+/* RFC 8785: keys sorted by UTF-16 code units, numbers as ECMAScript prints them. One deviation, and only past +-2^53,
+ * where I-JSON (RFC 7493, 2.2) promises nothing: a whole number that fits 64 bits keeps its exact digits. So numbers
+ * have one form exactly when they are equal (1, 1.0 and 1e0; 2^60 as integer and as double), and two different
+ * arguments never share a digest. Strings are taken to be UTF-8, as json_parse lets in nothing else. */
 void json_write_canonical(const json_t *v, str *out);
 /* SHA-256 over the canonical form. */
 MUGA_MUST_USE muga_status json_digest(const json_t *v, uint8_t out[32], muga_error *err);

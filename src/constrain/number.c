@@ -1,6 +1,6 @@
 /* Exact decimal view of JSON numbers. Owns nothing. Refuses nothing.
- * Idea: an int64 or a double has a shortest decimal; comparing and dividing those gives the answer a person expects
- * of 0.07 and 0.01, on every machine. */
+ * Idea: what json_write writes of a number, all digits of a whole one and the shortest of another; comparing and
+ * dividing those gives the answer a person expects of 0.07 and 0.01, on every machine. */
 #include "constrain/number.h"
 
 #include "base/mem.h"
@@ -9,13 +9,9 @@ void decimal_from_json(const json_t *v, decimal *out) {
     char text[400];
     str s = STR_INIT;
     memset(out, 0, sizeof *out);
-    if (json_is_integer(v))
-        snprintf(text, sizeof text, "%lld", (long long)json_integer_value(v));
-    else {
-        json_write_double(&s, json_real_value(v));
-        snprintf(text, sizeof text, "%s", str_get(&s));
-        str_release(&s);
-    }
+    json_write(v, &s);
+    snprintf(text, sizeof text, "%s", str_get(&s));
+    str_release(&s);
     const char *p = text;
     out->negative = *p == '-';
     p += out->negative;

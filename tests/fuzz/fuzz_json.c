@@ -1,5 +1,6 @@
-/* JSON: what is read and written is read as the same value, canonical JSON is its own canonical form, blanks and the
- * order of keys don't change the digest, and a refusal names line and column. */
+/* JSON: what is read and written is read as the same value, canonical JSON is its own canonical form, two values have
+ * one form exactly when they are the same, blanks and the order of keys don't change the digest, and a refusal names
+ * line and column. */
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -7,13 +8,21 @@
 
 #include <math.h>
 
-/* Numbers by their value: JSON doesn't tell 1.0 from 1. */
+/* By the exact value: not as doubles, where 2^60 and 2^60 + 24 would be one. */
+static bool same_number(const json_t *x, const json_t *y) {
+    if (json_is_integer(x) && json_is_integer(y))
+        return json_integer_value(x) == json_integer_value(y);
+    if (json_is_real(x) && json_is_real(y))
+        return json_real_value(x) == json_real_value(y);
+    double real = json_real_value(json_is_real(x) ? x : y);
+    json_int_t whole = json_integer_value(json_is_real(x) ? y : x);
+    return real >= -0x1p63 && real < 0x1p63 && real == trunc(real) && (json_int_t)real == whole;
+}
+
+/* JSON doesn't tell 1.0 from 1. */
 static bool same_value(const json_t *x, const json_t *y) {
-    if (json_is_number(x) && json_is_number(y)) {
-        if (json_is_integer(x) && json_is_integer(y))
-            return json_integer_value(x) == json_integer_value(y);
-        return json_number_value(x) == json_number_value(y);
-    }
+    if (json_is_number(x) && json_is_number(y))
+        return same_number(x, y);
     if (json_typeof(x) != json_typeof(y))
         return false;
     if (json_is_array(x)) {
@@ -90,6 +99,23 @@ static void check_digest(const json_t *v) {
     json_decref(other);
 }
 
+/* An array's values two by two: one form if and only if they are the same value. */
+static void check_forms_apart(const json_t *v) {
+    size_t n = json_is_array(v) ? MIN(json_array_size(v), 16) : 0;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            const json_t *x = json_array_get(v, i), *y = json_array_get(v, k);
+            str form_x = STR_INIT, form_y = STR_INIT;
+            json_write_canonical(x, &form_x);
+            json_write_canonical(y, &form_y);
+            bool one = form_x.len == form_y.len && memcmp(str_get(&form_x), str_get(&form_y), form_x.len) == 0;
+            fuzz_need(one == same_value(x, y));
+            str_release(&form_x);
+            str_release(&form_y);
+        }
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     json_t *v = NULL;
     muga_error err = {0};
@@ -104,6 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_form(v, json_write);
     check_form(v, json_write_canonical);
     check_digest(v);
+    check_forms_apart(v);
     json_decref(v);
     return 0;
 }

@@ -229,6 +229,28 @@ static void integers_keep_their_digits(void **state) {
                      "[9007199254740993,-9223372036854775808,9223372036854775807,0]");
 }
 
+/* 2^60's shortest digits are those of another integer: with them, an approval of the one would be one of the other. */
+static void a_whole_real_past_2_53_keeps_its_digits(void **state) {
+    (void)state;
+    assert_canonical("[1152921504606846976.0,1152921504606847000,1152921504606847000.0,-1152921504606846976e0]",
+                     "[1152921504606846976,1152921504606847000,1152921504606846976,-1152921504606846976]");
+    assert_canonical("[9007199254740992.0,9007199254740993.0,9007199254740994e0,1e18,1.0,-0.0]",
+                     "[9007199254740992,9007199254740992,9007199254740994,1000000000000000000,1,0]");
+    assert_canonical("[9223372036854774784.0,9223372036854775807.0,-9223372036854775808.0]",
+                     "[9223372036854774784,9223372036854776000,-9223372036854775808]");
+    uint8_t a[32], b[32];
+    muga_error err;
+    json_t *real = json_real(0x1p60), *whole = json_integer(1152921504606847000), *same = json_integer(1LL << 60);
+    assert_ok(json_digest(real, a, &err), &err);
+    assert_ok(json_digest(whole, b, &err), &err);
+    assert_memory_not_equal(a, b, 32);
+    assert_ok(json_digest(same, b, &err), &err);
+    assert_memory_equal(a, b, 32);
+    json_decref(real);
+    json_decref(whole);
+    json_decref(same);
+}
+
 /* A double past 64 bits is written without point and exponent; were that refused, a journal could not be read again. */
 static void long_integers_are_read_where_a_double_says_them(void **state) {
     (void)state;
@@ -436,6 +458,7 @@ int main(void) {
         cmocka_unit_test(writing_keeps_the_order_of_keys),
         cmocka_unit_test(canonical_form_is_that_of_rfc_8785),
         cmocka_unit_test(integers_keep_their_digits),
+        cmocka_unit_test(a_whole_real_past_2_53_keeps_its_digits),
         cmocka_unit_test(long_integers_are_read_where_a_double_says_them),
         cmocka_unit_test(numbers_are_printed_as_ecmascript_does),
         cmocka_unit_test(numbers_read_back_and_are_shortest),
