@@ -6,7 +6,7 @@
  *
  *   bench_kernel [-t THREADS] [-i ISA] [-n PREFILL_TOKENS] [-y TYPE]
  */
-#include "kernel/kernel.h"
+#include "kernel/probe.h"
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -15,10 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 enum { REPEATS = 7, MODEL_BYTES = 100 << 20 };
 
@@ -44,112 +40,6 @@ static double median_time(void (*fn)(void *), void *ctx) {
     }
     qsort(s, REPEATS, sizeof *s, compare_doubles);
     return s[REPEATS / 2];
-}
-
-/* ---- the machine's limits ---- */
-
-typedef struct limits {
-    const uint8_t *bytes;
-    size_t n;
-    int n_thread;
-    os_pool *pool;
-    volatile uint64_t sink;
-} limits;
-
-enum { READ_PARTS = 512 };
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static void read_part_avx2(void *ctx, int i) {
-    limits *l = ctx;
-    size_t part = l->n / READ_PARTS / 256 * 8;
-    const __m256i *p = (const __m256i *)(const void *)l->bytes + (size_t)i * part;
-    __m256i s[8] = {{0}};
-    for (size_t k = 0; k < part; k += 8)
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-            s[j] = _mm256_or_si256(s[j], _mm256_load_si256(p + k + j));
-    for (int j = 1; j < 8; j++)
-        s[0] = _mm256_or_si256(s[0], s[j]);
-    l->sink += (uint64_t)_mm256_extract_epi64(s[0], 0);
-}
-#endif
-
-static void read_part(void *ctx, int i) {
-    limits *l = ctx;
-    size_t part = l->n / READ_PARTS / 64 * 8;
-    const uint64_t *p = (const uint64_t *)(const void *)l->bytes + (size_t)i * part;
-    uint64_t s[8] = {0};
-    for (size_t k = 0; k < part; k += 8)
-        for (int j = 0; j < 8; j++)
-            s[j] |= p[k + (size_t)j];
-    l->sink += s[0] | s[1] | s[2] | s[3] | s[4] | s[5] | s[6] | s[7];
-}
-
-static void read_all(void *ctx) {
-    limits *l = ctx;
-    void (*fn)(void *, int) = read_part;
-#if defined(__x86_64__)
-    if (kernel_isa_available(KERNEL_ISA_AVX2))
-        fn = read_part_avx2;
-#endif
-    os_pool_run(l->pool, READ_PARTS, fn, l);
-}
-
-enum { PEAK_ROUNDS = 20000, PEAK_CHAINS = 12 };
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f,avx512vnni"))) static void peak_avx512(void *ctx, int i) {
-    limits *l = ctx;
-    __m512i s[PEAK_CHAINS], a = _mm512_set1_epi8((char)(i + 1)), b = _mm512_set1_epi8((char)(i + 2));
-    for (int c = 0; c < PEAK_CHAINS; c++)
-        s[c] = _mm512_set1_epi32(c);
-    for (int r = 0; r < PEAK_ROUNDS; r++)
-#pragma GCC unroll 16
-        for (int c = 0; c < PEAK_CHAINS; c++)
-            s[c] = _mm512_dpbusd_epi32(s[c], a, b);
-    for (int c = 1; c < PEAK_CHAINS; c++)
-        s[0] = _mm512_add_epi32(s[0], s[c]);
-    l->sink += (uint64_t)_mm512_reduce_add_epi32(s[0]);
-}
-
-__attribute__((target("avx2"))) static void peak_avx2(void *ctx, int i) {
-    limits *l = ctx;
-    __m256i s[PEAK_CHAINS], a = _mm256_set1_epi8((char)(i + 1)), b = _mm256_set1_epi8((char)(i + 2));
-    for (int c = 0; c < PEAK_CHAINS; c++)
-        s[c] = _mm256_set1_epi16((short)c);
-    for (int r = 0; r < PEAK_ROUNDS; r++)
-#pragma GCC unroll 16
-        for (int c = 0; c < PEAK_CHAINS; c++) {
-            __asm__ volatile("" : "+x"(a)); /* every product is computed anew */
-            s[c] = _mm256_add_epi16(s[c], _mm256_maddubs_epi16(a, b));
-        }
-    for (int c = 1; c < PEAK_CHAINS; c++)
-        s[0] = _mm256_add_epi16(s[0], s[c]);
-    l->sink += (uint64_t)_mm256_extract_epi16(s[0], 0);
-}
-#endif
-
-/* Multiply-adds a second of the instruction set's int8 instruction on every thread; 0 where it has none. */
-static double integer_peak(kernel_isa isa, limits *l) {
-    void (*fn)(void *, int) = NULL;
-    double per_chunk = 0;
-#if defined(__x86_64__)
-    if (isa == KERNEL_ISA_AVX512) {
-        fn = peak_avx512;
-        per_chunk = 64.0 * PEAK_CHAINS * PEAK_ROUNDS;
-    } else if (isa == KERNEL_ISA_AVX2) {
-        fn = peak_avx2;
-        per_chunk = 32.0 * PEAK_CHAINS * PEAK_ROUNDS;
-    }
-#endif
-    double best = 0;
-    for (int i = 0; fn && i < REPEATS; i++) {
-        double t = now_s();
-        os_pool_run(l->pool, 8 * l->n_thread, fn, l);
-        double rate = per_chunk * 8 * l->n_thread / (now_s() - t);
-        best = MAX(best, rate);
-    }
-    return best;
 }
 
 /* ---- products ---- */
@@ -214,13 +104,13 @@ static void run_product(void *ctx) {
     }
 }
 
-static void bench_shape(const kernel_table *table, limits *l, tensor_type type, uint64_t rows, uint64_t cols,
+static void bench_shape(const kernel_table *table, os_pool *pool, tensor_type type, uint64_t rows, uint64_t cols,
                         uint64_t n_prefill, double bandwidth, double peak) {
     const tensor_traits *traits = tensor_type_traits((uint32_t)type);
     if (cols % traits->block_elems != 0)
         return;
     double bytes = (double)rows * (double)cols / traits->block_elems * traits->block_bytes;
-    product p = {.table = table, .pool = l->pool, .n_copy = (uint64_t)MAX(MODEL_BYTES / bytes, 1)};
+    product p = {.table = table, .pool = pool, .n_copy = (uint64_t)MAX(MODEL_BYTES / bytes, 1)};
     p.w = mem_alloc_array(p.n_copy, sizeof *p.w);
     p.x = mem_alloc_aligned(n_prefill * cols * sizeof *p.x, 64);
     p.y = mem_alloc_aligned(n_prefill * rows * sizeof *p.y, 64);
@@ -231,7 +121,7 @@ static void bench_shape(const kernel_table *table, limits *l, tensor_type type, 
     for (uint64_t i = 0; i < n_prefill * cols; i++)
         p.x[i] = (float)((double)rng_next(&r) / 0x1p64 - 0.5);
     for (uint64_t i = 0; i < p.n_copy; i++)
-        make_weights(type, rows, cols, l->pool, &p.w[i]);
+        make_weights(type, rows, cols, pool, &p.w[i]);
 
     p.n_tok = 1;
     double decode = median_time(run_product, &p) / (double)p.n_copy;
@@ -261,12 +151,12 @@ int main(int argc, char **argv) {
     kernel_isa isa = kernel_isa_best();
     uint64_t n_prefill = 512;
     const char *only = NULL;
-    limits l = {.n_thread = 1, .n = MODEL_BYTES};
+    int n_thread = 1;
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 >= argc)
             return usage();
         if (!strcmp(argv[i], "-t"))
-            l.n_thread = atoi(argv[i + 1]);
+            n_thread = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "-n"))
             n_prefill = (uint64_t)atoll(argv[i + 1]);
         else if (!strcmp(argv[i], "-y"))
@@ -275,21 +165,21 @@ int main(int argc, char **argv) {
             return usage();
     }
     const kernel_table *table = kernel_table_get(isa);
+    os_pool *pool;
     muga_error err;
-    if (!table || l.n_thread < 1 || n_prefill < 1)
+    if (!table || n_thread < 1 || n_prefill < 1)
         return usage();
-    if (os_pool_new(l.n_thread, &l.pool, &err) != MUGA_OK) {
+    if (os_pool_new(n_thread, &pool, &err) != MUGA_OK) {
         fprintf(stderr, "bench_kernel: %s\n", err.message);
         return 6;
     }
-    uint8_t *bytes = mem_alloc_aligned(l.n, 64);
-    if (!bytes)
+    double bandwidth, peak = kernel_probe_integer_peak(isa, pool);
+    if (kernel_probe_bandwidth(MODEL_BYTES, pool, &bandwidth, &err) != MUGA_OK) {
+        fprintf(stderr, "bench_kernel: %s\n", err.message);
         return 6;
-    memset(bytes, 1, l.n);
-    l.bytes = bytes;
-    double bandwidth = (double)l.n / median_time(read_all, &l), peak = integer_peak(isa, &l);
+    }
     printf("%s, %d threads; read bandwidth over %d MB: %.1f GB/s; int8 peak: %.0f G multiply-adds/s; prefill of %llu\n",
-           kernel_isa_name(isa), l.n_thread, MODEL_BYTES >> 20, bandwidth * 1e-9, peak * 1e-9,
+           kernel_isa_name(isa), n_thread, MODEL_BYTES >> 20, bandwidth * 1e-9, peak * 1e-9,
            (unsigned long long)n_prefill);
 
     static const uint64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {2048, 2048}};
@@ -302,9 +192,8 @@ int main(int argc, char **argv) {
         if (only && strcmp(only, tensor_type_traits((uint32_t)types[t])->name))
             continue;
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
-            bench_shape(table, &l, types[t], shapes[s][0], shapes[s][1], n_prefill, bandwidth, peak);
+            bench_shape(table, pool, types[t], shapes[s][0], shapes[s][1], n_prefill, bandwidth, peak);
     }
-    free(bytes);
-    os_pool_free(l.pool);
+    os_pool_free(pool);
     return 0;
 }

@@ -4,7 +4,8 @@
  * count and batch. A table of functions is chosen once (kernel_table_get); nothing here knows a model.
  *
  * Weights are packed once into panels of 16 output rows (kernel_pack). Threads split panels (output rows), query heads
- * or tokens, never a sum. No function allocates except kernel_pack.
+ * or tokens, never a sum. No function allocates except kernel_pack and kernel_probe_bandwidth
+ * (kernel/probe.h).
  */
 #ifndef MUGA_KERNEL_H
 #define MUGA_KERNEL_H
