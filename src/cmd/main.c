@@ -78,6 +78,14 @@ static const char perplexity_details[] =
     "The text is read in windows, each with an empty context; scored is every token but a window's first.\n"
     "With --kl the predictions are compared with another model's, position by position: what quantising cost.";
 
+static const char bench_details[] =
+    "Prefill is measured for each prompt at each depth, decode for each batch at each depth, both with each number of\n"
+    "threads; default lengths that the model has no room for are left out. Beside each speed stands the share of the\n"
+    "machine's limit that it reaches, measured with the same threads: reading what is read for one token (packed\n"
+    "weights, keys and values), or multiplying 8-bit integers (the matrix products; attention isn't counted).\n"
+    "Sequences of a batch share the tokens of the depth. Other work on the machine shows as spread. Ctrl-C shows what\n"
+    "is there.";
+
 static const cmd_verb verbs[] = {
     {"run", "MODEL [PROMPT]", "chat with a model, or answer one prompt", run_details, cmd_run},
     {"list", "", "models in the store", NULL, cmd_list},
@@ -90,7 +98,7 @@ static const cmd_verb verbs[] = {
     {"convert", "DIR OUT", "a Hugging Face folder as a GGUF file", convert_details, cmd_convert},
     {"embed", "MODEL [TEXT...]", "texts to vectors", embed_details, cmd_embed},
     {"perplexity", "MODEL FILE", "how well a model predicts a text", perplexity_details, cmd_perplexity},
-    {"bench", "MODEL", "measure a model's speed here", NULL, cmd_bench},
+    {"bench", "MODEL", "measure a model's speed here", bench_details, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},
     {"debug", "tokens|logits|greedy|template|accepts|validate", "for comparing engines", NULL, run_group},
     {"help", "[VERB]", "what a verb does", NULL, cmd_help},
