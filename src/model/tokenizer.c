@@ -295,7 +295,9 @@ static muga_status open_kind(tokenizer *t, const gguf_file *file, muga_error *er
                          t->vocab.longest, t->kind_name, TOKENIZER_MAX_MATCH_BYTES);
     if (t->kind == TOKENIZER_UNIGRAM)
         st = unigram_init(t, file, err);
-    else if (t->kind != TOKENIZER_WPM)
+    else if (t->kind == TOKENIZER_WPM)
+        st = wpm_init(t, err);
+    else
         st = bpe_init(t, file, err);
     if (st)
         return st;
@@ -323,6 +325,7 @@ void tokenizer_free(tokenizer *t) {
         return;
     bpe_release(t);
     unigram_release(t);
+    free(t->wpm_reach);
     vocab_release(&t->vocab);
     free(t);
 }

@@ -37,16 +37,20 @@ typedef struct bpe {
 } bpe;
 
 #define TOKENIZER_MAX_ENDS 32
+#define WPM_REACH_BITS 13
 #define TOKENIZER_MAX_MATCH_BYTES 256 /* of a piece in the kinds that try every length: WPM and UNIGRAM */
 
-/* Trie over the pieces. Siblings stand together, in order of their bytes; where is_dense without gaps, empty nodes
- * between them, so that a byte is an index. */
+/* Trie over the pieces, 16 bytes a node, the piece's score beside it: a search reads nodes and little else. Siblings
+ * stand together, in order of their bytes; where is_dense without gaps, empty nodes between them, so that a byte is an
+ * index. A tail has no children: only one piece goes on from there, and its other bytes are compared at once. */
 typedef struct unigram_node {
-    uint32_t children; /* index of the first */
-    int32_t id; /* the piece that ends here, VOCAB_NONE = none; where is_tail: the only one that goes on from here */
-    uint16_t n_children;
+    uint32_t next; /* index of the first child; of a tail: where in the vocabulary's bytes its other bytes stand */
+    int32_t id;    /* the piece that ends here (tail: that goes on from here); VOCAB_NONE = none */
+    float score;   /* of that piece; 0 where it is user-defined */
     uint8_t byte;
-    bool is_tail, is_dense;
+    uint8_t first; /* byte of the first child; of a tail: the first of its other bytes */
+    uint8_t n;     /* children, less one; of a tail: how many other bytes */
+    bool has_children : 1, is_tail : 1, is_dense : 1;
 } unigram_node;
 
 typedef struct unigram {
@@ -54,6 +58,7 @@ typedef struct unigram {
     size_t n_map;
     char *replacements;    /* and the strings it points to, each ending in NUL */
     size_t n_replacements; /* bytes */
+    bool is_kept[128];     /* the character map has nothing for this byte where an ASCII one or the end follows */
     unigram_node *nodes;   /* [0] is the root */
     uint32_t n_nodes, cap_nodes;
     double unknown_score;
@@ -72,7 +77,8 @@ struct tokenizer {
     int32_t keeps_after[3];
     int32_t strips_before;         /* white space before this token belongs to it; VOCAB_NONE = no such token */
     bool lowercase, strip_accents; /* WPM */
-    bool merge_spaces;             /* UNIGRAM */
+    uint16_t *wpm_reach; /* [1 << WPM_REACH_BITS] by a piece's first three bytes: how long such a piece can be */
+    bool merge_spaces;   /* UNIGRAM */
     int32_t bos, eos, eot, unknown;
     int32_t first, last; /* what add_special puts around the text; VOCAB_NONE = nothing */
     int32_t ends[TOKENIZER_MAX_ENDS];
@@ -90,6 +96,7 @@ MUGA_MUST_USE muga_status unigram_init(tokenizer *t, const gguf_file *file, muga
 void unigram_release(tokenizer *t);
 MUGA_MUST_USE muga_status unigram_encode(const tokenizer *t, span text, token_list *out, uint64_t *work,
                                          muga_error *err);
+MUGA_MUST_USE muga_status wpm_init(tokenizer *t, muga_error *err);
 MUGA_MUST_USE muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_list *out, uint64_t *work,
                                      muga_error *err);
 #endif

@@ -126,10 +126,18 @@ static bool add_children(trie_builder *b, uint32_t i, pending range) {
             return false;
         next = byte + 1;
     }
-    b->u->nodes[i].children = first;
-    b->u->nodes[i].n_children = (uint16_t)(b->u->n_nodes - first);
-    b->u->nodes[i].is_dense = dense;
+    unigram_node *node = &b->u->nodes[i];
+    node->next = first;
+    node->first = (uint8_t)low;
+    node->n = (uint8_t)(b->u->n_nodes - first - 1); /* 256 at most */
+    node->has_children = true;
+    node->is_dense = dense;
     return true;
+}
+
+static void set_piece(const trie_builder *b, unigram_node *node, uint32_t id) {
+    node->id = (int32_t)id;
+    node->score = b->v->types[id] == VOCAB_USER_DEFINED ? 0.0f : b->v->scores[id];
 }
 
 /* Gives a node its piece and its children. */
@@ -138,15 +146,19 @@ static bool finish_node(trie_builder *b, uint32_t i) {
     uint32_t from = range.from, w = range.from;
     unigram_node *node = &b->u->nodes[i];
     if (i > 0 && range.to - from == 1) {
-        node->id = (int32_t)b->order[from];
+        span piece = vocab_piece(b->v, b->order[from]);
+        set_piece(b, node, b->order[from]);
         node->is_tail = true;
+        node->n = (uint8_t)(piece.n - range.depth); /* pieces have 256 bytes at most, and this is not the root */
+        node->next = b->v->begin[b->order[from]] + range.depth;
+        node->first = node->n ? (uint8_t)piece.p[range.depth] : 0;
         return true;
     }
     /* Pieces that end here leave the range; of equal ones the later counts. */
     for (uint32_t k = from; k < range.to; k++) {
         uint32_t id = b->order[k];
         if (vocab_piece(b->v, id).n == range.depth)
-            node->id = (int32_t)id;
+            set_piece(b, node, id);
         else
             b->order[w++] = id;
     }
@@ -176,11 +188,13 @@ static muga_status build_trie(unigram *u, const vocab *v, muga_error *err) {
     return st;
 }
 
-static const unigram_node *find_child(const unigram *u, const unigram_node *node, uint8_t byte) {
-    const unigram_node *children = u->nodes + node->children;
-    uint32_t from = 0, to = node->n_children;
+static inline const unigram_node *find_child(const unigram *u, const unigram_node *node, uint8_t byte) {
+    if (!node->has_children)
+        return NULL;
+    const unigram_node *children = u->nodes + node->next;
+    uint32_t from = 0, to = node->n + 1u;
     if (node->is_dense) {
-        uint32_t i = (uint32_t)byte - children[0].byte;
+        uint32_t i = (uint32_t)byte - node->first;
         return i < to ? &children[i] : NULL;
     }
     while (from < to) {
@@ -193,6 +207,71 @@ static const unigram_node *find_child(const unigram *u, const unigram_node *node
             to = mid;
     }
     return NULL;
+}
+
+/* ---- normalising ---- */
+
+/* A step of the character map's trie; false: no string goes on so. */
+static bool step_map(const unigram *u, uint32_t *place, uint8_t byte, uint32_t *node) {
+    *place ^= byte;
+    if (*place >= u->n_map)
+        return false;
+    *node = u->map[*place];
+    *place ^= (*node >> 10) << ((*node & 512u) >> 6);
+    return (*node & 0x800000FFu) == byte;
+}
+
+static uint32_t map_root(const unigram *u) {
+    return (u->map[0] >> 10) << ((u->map[0] & 512u) >> 6);
+}
+
+/* The replacement of the longest string that begins at p; its length, 0 for none. */
+static size_t find_replacement(const unigram *u, const char *p, size_t n, span *out) {
+    size_t longest = 0;
+    if (u->n_map == 0)
+        return 0;
+    uint32_t place = map_root(u), node;
+    for (size_t i = 0; i < MIN(n, (size_t)TOKENIZER_MAX_MATCH_BYTES) && p[i] != 0; i++) {
+        if (!step_map(u, &place, (uint8_t)p[i], &node))
+            break;
+        if (!(node & 256u))
+            continue;
+        uint32_t from = place < u->n_map ? u->map[place] & 0x7FFFFFFFu : UINT32_MAX;
+        if (from >= u->n_replacements)
+            break;
+        const char *text = u->replacements + from; /* a NUL follows the last */
+        *out = span_of(text, strnlen(text, u->n_replacements - from));
+        longest = i + 1;
+    }
+    return longest;
+}
+
+/* Most of a text is letters that the character map has only with accents after them. */
+static void find_kept(unigram *u) {
+    u->is_kept[0] = true;
+    for (uint32_t c = 1; c < 128; c++) {
+        uint32_t place = u->n_map ? map_root(u) : 0, node = 0;
+        u->is_kept[c] = u->n_map == 0 || !step_map(u, &place, (uint8_t)c, &node);
+        if (u->is_kept[c] || (node & 256u))
+            continue;
+        u->is_kept[c] = true;
+        for (uint32_t d = 1; d < 128 && u->is_kept[c]; d++) {
+            uint32_t further = place, ignored;
+            u->is_kept[c] = !step_map(u, &further, (uint8_t)d, &ignored);
+        }
+    }
+}
+
+/* How many characters from p on go through as they are. */
+static size_t run_kept(const tokenizer *t, const char *p, size_t n) {
+    size_t i = 0;
+    while (i < n) {
+        uint8_t c = (uint8_t)p[i];
+        if (c >= 128 || !t->unigram.is_kept[c] || t->vocab.user.first[c] || (i + 1 < n && (uint8_t)p[i + 1] >= 128))
+            break;
+        i++;
+    }
+    return i;
 }
 
 muga_status unigram_init(tokenizer *t, const gguf_file *file, muga_error *err) {
@@ -208,42 +287,17 @@ muga_status unigram_init(tokenizer *t, const gguf_file *file, muga_error *err) {
     }
     u->unknown_score = lowest - UNKNOWN_PENALTY;
     muga_status st = build_trie(u, v, err);
-    return st ? st : read_charsmap(u, file, err);
+    if (!st)
+        st = read_charsmap(u, file, err);
+    if (!st)
+        find_kept(u);
+    return st;
 }
 
 void unigram_release(tokenizer *t) {
     free(t->unigram.map);
     free(t->unigram.replacements);
     free(t->unigram.nodes);
-}
-
-/* ---- normalising ---- */
-
-/* The replacement of the longest string that begins at p; its length, 0 for none. */
-static size_t find_replacement(const unigram *u, const char *p, size_t n, span *out) {
-    size_t longest = 0;
-    if (u->n_map == 0)
-        return 0;
-    uint32_t place = (u->map[0] >> 10) << ((u->map[0] & 512u) >> 6);
-    for (size_t i = 0; i < MIN(n, (size_t)TOKENIZER_MAX_MATCH_BYTES) && p[i] != 0; i++) {
-        uint8_t byte = (uint8_t)p[i];
-        place ^= byte;
-        if (place >= u->n_map)
-            break;
-        uint32_t node = u->map[place];
-        if ((node & 0x800000FFu) != byte)
-            break;
-        place ^= (node >> 10) << ((node & 512u) >> 6);
-        if (!(node & 256u))
-            continue;
-        uint32_t from = place < u->n_map ? u->map[place] & 0x7FFFFFFFu : UINT32_MAX;
-        if (from >= u->n_replacements)
-            break;
-        const char *text = u->replacements + from; /* a NUL follows the last */
-        *out = span_of(text, strnlen(text, u->n_replacements - from));
-        longest = i + 1;
-    }
-    return longest;
 }
 
 typedef struct normaliser {
@@ -254,11 +308,12 @@ typedef struct normaliser {
 
 static void add_normalised(normaliser *z, span s) {
     bool merge = z->t->merge_spaces;
-    for (size_t i = 0; i < s.n; i++) {
+    for (size_t i = 0; i < s.n;) {
         if (s.p[i] == ' ') {
             z->in_word = false;
             if (!merge)
                 str_append_c(z->out, ' ');
+            i++;
             continue;
         }
         if (!z->in_word && ((z->t->space_prefix && !z->prefixed) || merge)) {
@@ -266,7 +321,10 @@ static void add_normalised(normaliser *z, span s) {
             z->prefixed = true;
         }
         z->in_word = true;
-        str_append_c(z->out, s.p[i]);
+        const char *gap = memchr(s.p + i, ' ', s.n - i);
+        size_t end = gap ? (size_t)(gap - s.p) : s.n;
+        str_append(z->out, s.p + i, end - i);
+        i = end;
     }
 }
 
@@ -278,6 +336,12 @@ static void normalise(const tokenizer *t, span text, str *out, uint64_t *work) {
         int32_t id;
         uint32_t cp;
         span s;
+        size_t kept = run_kept(t, p, left);
+        if (kept) {
+            add_normalised(&z, span_of(p, kept));
+            at += kept;
+            continue;
+        }
         size_t len = vocab_match_name(&t->vocab, &t->vocab.user, p, left, &id, work);
         if (len) {
             s = span_of(p, len);
@@ -295,55 +359,65 @@ static void normalise(const tokenizer *t, span text, str *out, uint64_t *work) {
 
 /* ---- searching ---- */
 
-typedef struct best {
-    double score;
-    uint32_t from; /* where the piece that ends here begins */
-    int32_t id;
-} best;
+/* How the best cut of the first i bytes ends: with which piece, of how many bytes. Its score is kept only as far ahead
+ * as a piece can reach. */
+#define SCORES 512u /* > TOKENIZER_MAX_MATCH_BYTES, a power of two */
+#define LENGTH_BITS 9
+_Static_assert(SCORES > TOKENIZER_MAX_MATCH_BYTES && TOKENIZER_MAX_MATCH_BYTES < 1 << LENGTH_BITS, "pieces fit");
+_Static_assert(VOCAB_MAX_TOKENS <= 1u << (32 - LENGTH_BITS), "ids fit");
 
-static void offer(best *at, double score, size_t from, int32_t id) {
-    if (score > at->score)
-        *at = (best){score, (uint32_t)from, id};
+typedef struct lattice {
+    uint32_t *last;        /* [bytes + 1] id << LENGTH_BITS | length */
+    double scores[SCORES]; /* of the cut that ends at i: [i % SCORES] */
+} lattice;
+
+static inline void offer(lattice *l, double score, size_t from, size_t to, int32_t id) {
+    if (score > l->scores[to % SCORES]) {
+        l->scores[to % SCORES] = score;
+        l->last[to] = (uint32_t)id << LENGTH_BITS | (uint32_t)(to - from);
+    }
 }
 
-/* Every piece that begins at `at`, then the unknown token where no piece is just the character there. */
-static void extend(const tokenizer *t, const char *p, size_t n, size_t at, size_t character, best *table,
-                   uint64_t *work) {
-    const vocab *v = &t->vocab;
+/* Every piece that begins at `at`, then the unknown token where no piece is just the character there. Nodes looked at.
+ */
+static uint32_t extend(const tokenizer *t, const char *p, size_t n, size_t at, size_t character, lattice *l) {
     const unigram *u = &t->unigram;
     const unigram_node *node = u->nodes;
+    double score = l->scores[at % SCORES];
+    uint32_t work = 0;
     bool single = false;
-    for (size_t len = 1; len <= n - at; len++) {
-        node = find_child(u, node, (uint8_t)p[at + len - 1]);
-        ++*work;
+    for (size_t end = at + 1; end <= n; end++) {
+        node = find_child(u, node, (uint8_t)p[end - 1]);
+        work++;
         if (!node)
             break;
-        size_t end = len;
-        if (node->is_tail) {
-            span piece = vocab_piece(v, (uint32_t)node->id);
-            if (piece.n > n - at || memcmp(piece.p + len, p + at + len, piece.n - len) != 0)
+        if (node->is_tail && node->n) {
+            if (node->n > n - end || (uint8_t)p[end] != node->first ||
+                memcmp(t->vocab.bytes + node->next, p + end, node->n) != 0)
                 break;
-            end = piece.n;
+            end += node->n;
         }
         if (node->id >= 0) {
-            double score = v->types[node->id] == VOCAB_USER_DEFINED ? 0.0 : (double)v->scores[node->id];
-            single |= end == character;
-            offer(&table[at + end], table[at].score + score, at, node->id);
+            single |= end == at + character;
+            offer(l, score + (double)node->score, at, end, node->id);
         }
         if (node->is_tail)
             break;
     }
     if (!single)
-        offer(&table[at + character], table[at].score + u->unknown_score, at, t->unknown);
+        offer(l, score + u->unknown_score, at, at + character, t->unknown);
+    return work;
 }
 
 /* From the end to the beginning, then turned round. */
-static bool push_best(const tokenizer *t, const best *table, size_t n, token_list *out) {
+static bool push_best(const tokenizer *t, const lattice *l, size_t n, token_list *out) {
     size_t first = out->n;
     bool was_unknown = false;
-    for (size_t at = n; at > 0; at = table[at].from) {
-        bool is_unknown = table[at].id == t->unknown;
-        if (!(is_unknown && was_unknown) && !token_list_push(out, table[at].id))
+    for (size_t at = n; at > 0;) {
+        int32_t id = (int32_t)(l->last[at] >> LENGTH_BITS);
+        at -= l->last[at] & ((1u << LENGTH_BITS) - 1);
+        bool is_unknown = id == t->unknown;
+        if (!(is_unknown && was_unknown) && !token_list_push(out, id))
             return false;
         was_unknown = is_unknown;
     }
@@ -363,23 +437,25 @@ muga_status unigram_encode(const tokenizer *t, span text, token_list *out, uint6
     muga_status st = str_status(&normal, err, "normalised text");
     size_t n = normal.len;
     const char *p = str_get(&normal);
-    best *table = st || n == 0 ? NULL : mem_alloc_array(n + 1, sizeof table[0]);
-    if (!st && n > 0 && !table)
+    lattice l;
+    l.last = st || n == 0 ? NULL : mem_alloc_array(n + 1, sizeof l.last[0]);
+    if (!st && n > 0 && !l.last)
         st = error_nomem(err, "text");
     if (st || n == 0)
         goto out;
-    for (size_t i = 1; i <= n; i++)
-        table[i].score = -DBL_MAX;
+    for (size_t i = 0; i < SCORES; i++)
+        l.scores[i] = i ? -DBL_MAX : 0.0;
     for (size_t at = 0; at < n;) {
         uint32_t cp;
-        size_t character = MAX(utf8_decode(p + at, n - at, &cp), (size_t)1);
-        extend(t, p, n, at, character, table, work);
-        at += character;
+        size_t character = (uint8_t)p[at] < 128 ? 1 : MAX(utf8_decode(p + at, n - at, &cp), (size_t)1);
+        *work += extend(t, p, n, at, character, &l);
+        for (size_t end = at + character; at < end; at++)
+            l.scores[at % SCORES] = -DBL_MAX;
     }
-    if (!push_best(t, table, n, out))
+    if (!push_best(t, &l, n, out))
         st = error_nomem(err, "token ids");
 out:
-    free(table);
+    free(l.last);
     str_release(&normal);
     return st;
 }

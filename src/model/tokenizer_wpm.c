@@ -24,17 +24,45 @@ static void push(wpm *w, int32_t id) {
     w->failed |= !token_list_push(w->out, id);
 }
 
+/* ---- how long a piece can be ---- */
+
+static uint32_t reach_of(const char *p) {
+    uint32_t three = (uint32_t)(uint8_t)p[0] << 16 | (uint32_t)(uint8_t)p[1] << 8 | (uint8_t)p[2];
+    return three * 2654435761u >> (32 - WPM_REACH_BITS); /* Knuth's multiplicative hash */
+}
+
+muga_status wpm_init(tokenizer *t, muga_error *err) {
+    const vocab *v = &t->vocab;
+    t->wpm_reach = calloc((size_t)1 << WPM_REACH_BITS, sizeof t->wpm_reach[0]);
+    if (!t->wpm_reach)
+        return error_nomem(err, "vocabulary");
+    for (uint32_t i = 0; i < v->n_symbols; i++) {
+        span piece = vocab_piece(v, i);
+        if (piece.n < 3 || piece.n > TOKENIZER_MAX_MATCH_BYTES)
+            continue; /* a special token's name may be longer; it isn't found as a piece */
+        uint16_t *reach = &t->wpm_reach[reach_of(piece.p)];
+        *reach = (uint16_t)MAX(*reach, piece.n);
+    }
+    return MUGA_OK;
+}
+
+/* Bytes of the longest piece that may begin at p, n bytes before the word's end. */
+static size_t longest_at(const tokenizer *t, const char *p, size_t n) {
+    size_t reach = n < 3 ? n : MAX((size_t)t->wpm_reach[reach_of(p)], (size_t)2);
+    return MIN(MIN(n, reach), (size_t)t->vocab.longest);
+}
+
 /* Longest piece first, to the end of the word; all of it, or the unknown token. */
 static void end_word(wpm *w) {
     const vocab *v = &w->t->vocab;
     size_t n_before = w->out->n;
     const char *p = str_get(&w->word);
     for (size_t at = 0; at < w->word.len && w->word.len > 1;) {
-        size_t len = MIN(w->word.len - at, (size_t)v->longest);
+        size_t longest = longest_at(w->t, p + at, w->word.len - at), len = longest;
         int32_t id = VOCAB_NONE;
         while (len > 0 && (id = vocab_find(v, p + at, len)) < 0)
             len--;
-        w->work += MIN(w->word.len - at, (size_t)v->longest) - len + 1;
+        w->work += longest - len + 1;
         if (len == 0) {
             w->out->n = n_before;
             push(w, w->t->unknown);
@@ -45,6 +73,22 @@ static void end_word(wpm *w) {
     }
     w->failed |= w->word.failed;
     str_truncate(&w->word, 1);
+}
+
+/* Letters and digits of ASCII, which are their own decomposition and the most of most texts: the run that begins here.
+ */
+static size_t add_plain(wpm *w, const char *p, size_t n) {
+    size_t i = 0;
+    while (i < n && (uint8_t)p[i] < 128 && (class_of_ascii[(uint8_t)p[i]] & (CLASS_LETTER | CLASS_NUMBER)))
+        i++;
+    if (i == 0)
+        return 0;
+    str_append(&w->word, p, i);
+    if (w->t->lowercase && !w->word.failed) {
+        for (char *c = w->word.data + w->word.len - i; c < w->word.data + w->word.len; c++)
+            *c = *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c;
+    }
+    return i;
 }
 
 static bool is_chinese(uint32_t cp) {
@@ -76,6 +120,8 @@ static void add_character(wpm *w, uint32_t cp) {
  * lose their vowels so: they do in the run times these files are made for, and the ids are theirs.) */
 static uint32_t base_of(uint32_t cp) {
     utf8proc_int32_t parts[32];
+    if (cp < 128)
+        return cp;
     utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, parts, 32, UTF8PROC_DECOMPOSE, NULL);
     return n > 0 && n <= 32 ? (uint32_t)parts[0] : cp;
 }
@@ -86,7 +132,12 @@ muga_status wpm_encode(const tokenizer *t, const char *text, size_t n, token_lis
     str_append_c(&w.word, ' ');
     for (size_t at = 0; at < n && !w.failed;) {
         uint32_t cp;
-        size_t len = utf8_decode(text + at, n - at, &cp);
+        size_t len = add_plain(&w, text + at, n - at);
+        if (len > 0) {
+            at += len;
+            continue;
+        }
+        len = utf8_decode(text + at, n - at, &cp);
         if (len == 0) {
             str_append_c(&w.word, text[at++]); /* no piece has it, so the word becomes the unknown token */
             continue;
