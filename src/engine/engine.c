@@ -71,10 +71,10 @@ static muga_status new_batch(engine *e, muga_error *err) {
     e->pos = mem_alloc_array(n, sizeof *e->pos);
     e->i_seq = mem_alloc_array(n, sizeof *e->i_seq);
     e->wanted = mem_alloc_array(n, sizeof *e->wanted);
-    e->pages = mem_alloc_array(n, sizeof *e->pages);
+    e->lists = mem_alloc_array(n, sizeof *e->lists);
     e->n_ctx = mem_alloc_array(n, sizeof *e->n_ctx);
     e->i_item = mem_alloc_array(n, sizeof *e->i_item);
-    bool ok = e->ids && e->pos && e->i_seq && e->wanted && e->pages && e->n_ctx && e->i_item;
+    bool ok = e->ids && e->pos && e->i_seq && e->wanted && e->lists && e->n_ctx && e->i_item;
     return ok ? MUGA_OK : error_nomem(err, "the engine's batch");
 }
 
@@ -84,6 +84,7 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
         return error_nomem(err, "the engine");
     pthread_mutex_init(&e->lazy_lock, NULL);
     pthread_mutex_init(&e->step_lock, NULL);
+    pages_init(&e->pages);
     e->o = *o;
     muga_status st = choose_kernels(e, o, err);
     if (st)
@@ -95,6 +96,9 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
         st = error_prefix(err, st, "%s", path);
         goto out;
     }
+    if (e->o.kv_bytes == 0)
+        e->o.kv_bytes = os_memory_bytes() / 2;
+    pages_set_size(&e->pages, model_page_bytes(e->model, e->kv), e->o.kv_bytes);
     if ((st = open_text(e, err)))
         goto out;
     if ((st = new_batch(e, err)))
@@ -112,12 +116,13 @@ out:
 void engine_free(engine *e) {
     if (!e)
         return;
+    pages_release(&e->pages);
     model_run_free(e->run);
     free(e->ids);
     free(e->pos);
     free(e->i_seq);
     free(e->wanted);
-    free(e->pages);
+    free(e->lists);
     free(e->n_ctx);
     free(e->i_item);
     template_free(e->template);
@@ -149,6 +154,13 @@ const gguf_file *engine_file(const engine *e) {
 }
 const engine_options *engine_get_options(const engine *e) {
     return &e->o;
+}
+
+engine_kv_counts engine_get_kv_counts(engine *e) {
+    pthread_mutex_lock(&e->pages.lock);
+    engine_kv_counts n = e->pages.n;
+    pthread_mutex_unlock(&e->pages.lock);
+    return n;
 }
 
 span engine_template_source(const engine *e, const char **fallback) {

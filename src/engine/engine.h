@@ -23,7 +23,10 @@ typedef struct engine_options {
     bool exact;       /* f32 activations instead of int8 */
     bool kv_f32;      /* f32 KV instead of f16 */
     uint32_t n_batch; /* tokens of a step; 0 = 128 */
-    bool ids_only;    /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
+    /* Most bytes of keys and values of all sessions and the prefix cache together, at least one page of 64 positions;
+     * 0 = half of os_memory_bytes. Past it the cache gives up what no session uses; then MUGA_E_LIMIT. */
+    uint64_t kv_bytes;
+    bool ids_only; /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
     const char *const *overrides; /* of metadata, as gguf_override takes them; borrowed while the engine lives */
     size_t n_overrides;
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
@@ -52,6 +55,23 @@ MUGA_MUST_USE muga_status engine_template(engine *e, const template **out, muga_
 /* The vocabulary as a trie for constraints; built at first use and kept. */
 MUGA_MUST_USE muga_status engine_trie(engine *e, const constrain_trie **out, muga_error *err);
 
+/* ---- keys and values ---- */
+/* Of the engine's pages, each 64 positions of all layers. */
+typedef struct engine_kv_counts {
+    uint64_t in_use;     /* pages that sessions hold */
+    uint64_t shared;     /* of them: held by more than one session */
+    uint64_t cached;     /* pages the prefix cache holds, in use or idle */
+    uint64_t idle;       /* held by the cache alone: given up when room is needed */
+    uint64_t free;       /* held by nobody, kept for the next taker */
+    uint64_t high_water; /* most pages there were at once */
+    uint64_t max;        /* so many fit into kv_bytes */
+    uint64_t page_bytes;
+    uint64_t n_copied;  /* since the start: shared pages copied in order to be written */
+    uint64_t n_evicted; /* idle pages given up for room */
+    uint64_t n_refused; /* times there was no room */
+} engine_kv_counts;
+engine_kv_counts engine_get_kv_counts(engine *e); /* from any thread */
+
 /* ---- sessions ---- */
 /* n_ctx: positions it can hold, at least 1; 0 = min(n_ctx_train, 8192). Beyond n_ctx_train: MUGA_E_LIMIT with both
  * numbers. */
@@ -67,7 +87,8 @@ const int32_t *engine_session_ids(const engine_session *s);  /* [count] */
 void engine_session_truncate(engine_session *s, uint32_t n); /* keep the first n; n <= count */
 /* How many of its tokens are also the first of ids[0, n). */
 uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint32_t n);
-/* Pages for n positions in all exist afterwards, so that feeding up to there allocates nothing. */
+/* Pages for n positions in all exist afterwards, so that feeding up to there allocates nothing. MUGA_E_LIMIT with the
+ * numbers where kv_bytes leaves no room, as in all that makes pages. */
 MUGA_MUST_USE muga_status engine_session_reserve(engine_session *s, uint32_t n, muga_error *err);
 
 /* Append ids and compute them, in steps of n_batch tokens; afterwards logits of the last position are there.

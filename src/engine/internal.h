@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "engine/pages.h"
 
 #include <pthread.h>
 
@@ -23,13 +24,15 @@ struct engine {
     template *template;
     constrain_trie *trie;
 
-    /* Guards the run, the pool, the arrays below, and the reference counts of all pages. */
+    page_pool pages; /* has a lock of its own */
+
+    /* Guards the run, the pool of threads and the arrays below: one step at a time. */
     pthread_mutex_t step_lock;
     model_run *run;
     int32_t *ids;          /* [n_batch] of the batch being built */
     uint32_t *pos, *i_seq; /* [n_batch] */
     bool *wanted;          /* [n_batch] */
-    void *const **pages;   /* [n_batch] */
+    void *const **lists;   /* [n_batch] page lists */
     uint32_t *n_ctx;       /* [n_batch] */
     uint32_t *i_item;      /* [n_batch] item that each sequence of the batch belongs to */
 };

@@ -1,51 +1,37 @@
-/* Sessions over KV pages, and the step that computes them.
+/* Sessions over KV pages (pages.h), and the step that computes them.
  *
  * Invariants
- *   1. A page holds 64 positions of all layers. Its count of references is the number of sessions whose list names it.
- *   2. Only a page with one reference is written. A session that must write to a shared page copies it first
+ *   1. A session holds one reference of every page in its list. A list changes by its session's own thread, with the
+ *      lock of the pages held.
+ *   2. Only a page that is this session's alone is written. A session that must write to one it shares copies it first
  *      (own_page).
  *   3. When a step begins, every slot at or past a session's count is zero bytes in the pages it will write: pages are
  *      born zero, a copy or a truncated page is cleared from the count on (own_page).
  *   4. A session changes only after everything that can fail has been done: on an error its tokens are what they were
- *      before the batch that failed. Reference counts and page lists change under the engine's step lock alone. */
+ *      before the batch that failed. */
 #include "engine/internal.h"
-
-#define PAGE_HEADER 64 /* bytes for a page's head; also the alignment of its data */
 
 struct engine_session {
     engine *e;
     uint32_t n_ctx, n; /* positions it may hold; tokens it holds */
     int32_t *ids;      /* [n_ctx] */
-    void **pages;      /* [page_cap] data pointers, the first n_pages valid */
-    uint32_t n_pages, page_cap;
+    void **pages;      /* [pages_for(n_ctx)], the first n_pages valid */
+    uint32_t n_pages;
     bool dirty; /* slots at or past n may hold what a truncated or failed step wrote */
     bool has_logits;
     float *logits; /* [n_vocab] */
 };
 
-/* Before a page's data, which is aligned to PAGE_HEADER bytes. */
-typedef struct page_head {
-    uint32_t refs;
-    void *block; /* as allocated */
-} page_head;
-
-static page_head *head_of(void *page) {
-    return (page_head *)(void *)((uint8_t *)page - PAGE_HEADER);
+static uint32_t pages_for(uint32_t n) {
+    return n / KERNEL_KV_BLOCK + (n % KERNEL_KV_BLOCK != 0);
 }
 
-/* calloc rather than an aligned allocation and memset: what is reserved and not written yet then costs no memory. */
-static void *page_new(const engine *e) {
-    uint8_t *block = mem_alloc_array(1, 2 * PAGE_HEADER + model_page_bytes(e->model, e->kv));
-    if (!block)
-        return NULL;
-    void *page = block + 2 * PAGE_HEADER - (uintptr_t)block % PAGE_HEADER;
-    *head_of(page) = (page_head){1, block};
-    return page;
-}
-
-static void page_drop(void *page) {
-    if (--head_of(page)->refs == 0)
-        free(head_of(page)->block);
+/* Keep the first n pages. */
+static void drop_pages(engine_session *s, uint32_t n) {
+    pthread_mutex_lock(&s->e->pages.lock);
+    while (s->n_pages > n)
+        pages_unref(&s->e->pages, s->pages[--s->n_pages]);
+    pthread_mutex_unlock(&s->e->pages.lock);
 }
 
 muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err) {
@@ -68,9 +54,8 @@ muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out,
         return error_nomem(err, "a session");
     s->e = e;
     s->n_ctx = n_ctx;
-    s->page_cap = n_ctx / KERNEL_KV_BLOCK + (n_ctx % KERNEL_KV_BLOCK != 0);
     s->ids = mem_alloc_array(n_ctx, sizeof *s->ids);
-    s->pages = mem_alloc_array(s->page_cap, sizeof *s->pages);
+    s->pages = mem_alloc_array(pages_for(n_ctx), sizeof *s->pages);
     s->logits = mem_alloc_array(p->n_vocab, sizeof *s->logits);
     if (!s->ids || !s->pages || !s->logits) {
         engine_session_free(s);
@@ -91,13 +76,13 @@ muga_status engine_session_fork(engine_session *s, engine_session **out, muga_er
     memcpy(t->ids, s->ids, s->n * sizeof *s->ids);
     if (s->has_logits)
         memcpy(t->logits, s->logits, engine_params(s->e)->n_vocab * sizeof *s->logits);
-    pthread_mutex_lock(&s->e->step_lock);
-    t->n_pages = (s->n + KERNEL_KV_BLOCK - 1) / KERNEL_KV_BLOCK;
+    pthread_mutex_lock(&s->e->pages.lock);
+    t->n_pages = pages_for(s->n);
     for (uint32_t i = 0; i < t->n_pages; i++) {
         t->pages[i] = s->pages[i];
-        head_of(s->pages[i])->refs++;
+        pages_ref(&s->e->pages, s->pages[i]);
     }
-    pthread_mutex_unlock(&s->e->step_lock);
+    pthread_mutex_unlock(&s->e->pages.lock);
     *out = t;
     return MUGA_OK;
 }
@@ -105,10 +90,7 @@ muga_status engine_session_fork(engine_session *s, engine_session **out, muga_er
 void engine_session_free(engine_session *s) {
     if (!s)
         return;
-    pthread_mutex_lock(&s->e->step_lock);
-    for (uint32_t i = 0; i < s->n_pages; i++)
-        page_drop(s->pages[i]);
-    pthread_mutex_unlock(&s->e->step_lock);
+    drop_pages(s, 0);
     free(s->pages);
     free(s->ids);
     free(s->logits);
@@ -137,11 +119,7 @@ void engine_session_truncate(engine_session *s, uint32_t n) {
     s->n = n;
     s->has_logits = false;
     s->dirty = true;
-    uint32_t keep = (n + KERNEL_KV_BLOCK - 1) / KERNEL_KV_BLOCK;
-    pthread_mutex_lock(&s->e->step_lock);
-    while (s->n_pages > keep)
-        page_drop(s->pages[--s->n_pages]);
-    pthread_mutex_unlock(&s->e->step_lock);
+    drop_pages(s, pages_for(n));
 }
 
 uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint32_t n) {
@@ -152,46 +130,31 @@ uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint
 }
 
 /* Invariants 2 and 3 for the page the session writes next: a partly filled one. */
-static bool own_page(engine_session *s) {
+static muga_status own_page(engine_session *s, muga_error *err) {
     uint32_t i = s->n / KERNEL_KV_BLOCK, from = s->n % KERNEL_KV_BLOCK;
     if (from == 0 || i >= s->n_pages)
-        return true;
-    bool shared = head_of(s->pages[i])->refs > 1;
-    if (shared) {
-        void *copy = page_new(s->e);
-        if (!copy)
-            return false;
-        memcpy(copy, s->pages[i], model_page_bytes(s->e->model, s->e->kv));
-        page_drop(s->pages[i]);
-        s->pages[i] = copy;
-    }
-    if (shared || s->dirty)
+        return MUGA_OK;
+    bool shared = !pages_is_private(s->pages[i]);
+    muga_status st = shared ? pages_copy(&s->e->pages, &s->pages[i], err) : MUGA_OK;
+    if (!st && (shared || s->dirty))
         model_page_clear_from(s->e->model, s->e->kv, s->pages[i], from);
-    return true;
-}
-
-/* Pages for n positions; with the lock held. */
-static muga_status make_pages(engine_session *s, uint32_t n, muga_error *err) {
-    uint32_t want = (n + KERNEL_KV_BLOCK - 1) / KERNEL_KV_BLOCK, keep = (s->n + KERNEL_KV_BLOCK - 1) / KERNEL_KV_BLOCK;
-    if (s->dirty) /* reserved pages that a failed step may have written to */
-        while (s->n_pages > keep)
-            page_drop(s->pages[--s->n_pages]);
-    bool ok = own_page(s);
-    if (ok)
-        s->dirty = false;
-    while (ok && s->n_pages < want) {
-        void *page = page_new(s->e);
-        ok = page != NULL;
-        if (ok)
-            s->pages[s->n_pages++] = page;
-    }
-    return ok ? MUGA_OK : error_nomem(err, "the pages of a session (a shorter context needs less)");
+    return st;
 }
 
 muga_status engine_session_reserve(engine_session *s, uint32_t n, muga_error *err) {
-    pthread_mutex_lock(&s->e->step_lock);
-    muga_status st = make_pages(s, MIN(n, s->n_ctx), err);
-    pthread_mutex_unlock(&s->e->step_lock);
+    page_pool *pool = &s->e->pages;
+    uint32_t want = pages_for(MIN(n, s->n_ctx));
+    if (s->dirty) /* reserved pages that a failed step may have written to */
+        drop_pages(s, pages_for(s->n));
+    pthread_mutex_lock(&pool->lock);
+    muga_status st = own_page(s, err);
+    if (!st)
+        s->dirty = false;
+    while (!st && s->n_pages < want) {
+        st = pages_take(pool, &s->pages[s->n_pages], err);
+        s->n_pages += st == MUGA_OK;
+    }
+    pthread_mutex_unlock(&pool->lock);
     return st;
 }
 
@@ -268,9 +231,11 @@ static void build_batch(step *t) {
         uint32_t n = MIN(it->n - t->at_next, e->o.n_batch - t->n_tok);
         if (n < it->n && engine_params(e)->encoder)
             break;
-        e->pages[t->n_seq] = s->pages;
+        e->lists[t->n_seq] = s->pages;
         e->n_ctx[t->n_seq] = s->n_ctx;
         e->i_item[t->n_seq] = t->i_next;
+        for (uint32_t i = s->n / KERNEL_KV_BLOCK; i < pages_for(s->n + n); i++)
+            pages_mark_written(s->pages[i]);
         for (uint32_t i = 0; i < n; i++, t->n_tok++) {
             e->ids[t->n_tok] = it->ids[t->at_next + i];
             e->pos[t->n_tok] = s->n + i;
@@ -308,14 +273,14 @@ static muga_status run_step(step t, muga_error *err) {
         return st;
     pthread_mutex_lock(&e->step_lock);
     for (uint32_t i = 0; i < n_items && !st; i++)
-        st = make_pages(items[i].session, items[i].session->n + items[i].n, err);
+        st = engine_session_reserve(items[i].session, items[i].session->n + items[i].n, err);
     while (!st && t.i_next < n_items) {
         build_batch(&t);
         model_batch b = {.n_tok = t.n_tok,
                          .ids = e->ids,
                          .pos = e->pos,
                          .i_seq = e->i_seq,
-                         .pages = (void *const *const *)e->pages,
+                         .pages = (void *const *const *)e->lists,
                          .n_ctx = e->n_ctx,
                          .n_seq = t.n_seq,
                          .wanted = e->wanted,

@@ -36,31 +36,41 @@ static int quota_cores(long long quota, long long period) {
     return (int)((quota + period - 1) / period);
 }
 
-/* cgroup v2: the tightest cpu.max from this process's group up to the root. */
-static int quota_v2(void) {
+/* cgroup v2: `each` sees the file `name` of this process's group and of those above it, up to the root. */
+static void read_groups_v2(const char *name, void (*each)(void *ctx, const char *text), void *ctx) {
     char groups[1024], path[1200], text[64];
     read_kernel_file("/proc/self/cgroup", groups, sizeof groups);
     char *group = strstr(groups, "0::/");
     if (!group) {
-        return NO_QUOTA;
+        return;
     }
     group += 3;
     group[strcspn(group, "\n")] = '\0';
-    int cores = NO_QUOTA;
-    for (;;) {
-        long long quota, period;
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
+    for (char *slash = group; slash; *slash = '\0') {
+        snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", group, name);
         read_kernel_file(path, text, sizeof text);
-        if (sscanf(text, "%lld %lld", &quota, &period) == 2) { /* "max 100000" has no number first */
-            int here = quota_cores(quota, period);
-            cores = here < cores ? here : cores;
-        }
-        char *slash = strrchr(group, '/');
+        each(ctx, text);
+        slash = strrchr(group, '/');
         if (!slash) {
-            return cores;
+            return;
         }
-        *slash = '\0';
     }
+}
+
+static void see_quota(void *ctx, const char *text) {
+    int *cores = ctx;
+    long long quota, period;
+    if (sscanf(text, "%lld %lld", &quota, &period) == 2) { /* "max 100000" has no number first */
+        int here = quota_cores(quota, period);
+        *cores = here < *cores ? here : *cores;
+    }
+}
+
+/* The tightest cpu.max. */
+static int quota_v2(void) {
+    int cores = NO_QUOTA;
+    read_groups_v2("cpu.max", see_quota, &cores);
+    return cores;
 }
 
 static int quota_v1(void) {
@@ -77,6 +87,20 @@ int os_cpu_count(void) {
     cores = v1 < cores ? v1 : cores;
     cores = v2 < cores ? v2 : cores;
     return cores > 0 ? cores : 1;
+}
+
+static void see_memory(void *ctx, const char *text) {
+    uint64_t *bytes = ctx, here = strtoull(text, NULL, 10); /* "max" has no number */
+    *bytes = here > 0 && here < *bytes ? here : *bytes;
+}
+
+uint64_t os_memory_bytes(void) {
+    char text[64];
+    uint64_t bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    read_kernel_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", text, sizeof text); /* cgroup v1 */
+    see_memory(&bytes, text);
+    read_groups_v2("memory.max", see_memory, &bytes);
+    return bytes;
 }
 
 #if defined(__x86_64__)

@@ -1,0 +1,62 @@
+/* Private to engine/: the pages of keys and values, with a limit in bytes.
+ *
+ * A page holds 64 positions of all layers (model_page_bytes); it is named by the address of its data. Two kinds of
+ * holder: sessions, counted in `refs`, and the prefix cache, which holds a page once (`cached`).
+ *
+ *   state    refs  cached  may be written   becomes
+ *   private  1     no      yes              shared (pages_ref), idle or private+cached (pages_set_cached), free
+ *   shared   2..   any     no               ... (pages_unref)
+ *   kept     1     yes     no               idle (pages_unref), private (pages_clear_cached)
+ *   idle     0     yes     no               kept (pages_ref), free (pages_clear_cached)
+ *   free     0     no      -                private (pages_take)
+ *
+ * Invariants (pages_check; the tests call it after every step)
+ *   1. in_use + idle + free = made <= max, and made * block_bytes is what the pool has allocated.
+ *   2. A page that pages_take gives is zero bytes: memory from calloc that nobody touched is not touched here either.
+ *   3. Only a page whose holder is one session, and not the cache, is written (pages_is_private).
+ *   4. Everything here happens under `lock`, which is never held while the model computes: nobody waits for a step in
+ *      order to fork, free or look something up. Order of locks: the engine's step_lock, then this.
+ *
+ * A window of attention: pages that lie wholly below what any layer still sees may be given back while the session goes
+ * on. Whoever does that calls pages_unref for each and puts NULL into the session's list, which pages_ref and
+ * pages_unref take; and cuts such a session back (engine_session_truncate) to nothing where its new end would see a
+ * page that is gone. */
+#ifndef MUGA_ENGINE_PAGES_H
+#define MUGA_ENGINE_PAGES_H
+
+#include "engine/engine.h"
+
+#include <pthread.h>
+
+typedef struct page_pool {
+    pthread_mutex_t lock;
+    size_t data_bytes;
+    uint64_t max_free; /* more free pages than that go back to the system */
+    struct page_head *free;
+    engine_kv_counts n;
+    /* Gives up one idle page; false when there is none. Called with the lock held. */
+    bool (*evict)(void *ctx);
+    void *evict_ctx;
+} page_pool;
+
+void pages_init(page_pool *p);
+void pages_set_size(page_pool *p, size_t data_bytes, uint64_t limit_bytes); /* once, before the first page */
+void pages_release(page_pool *p);                                           /* no page is held any more */
+
+/* ---- with the lock held ---- */
+/* A private page of zero bytes. MUGA_E_LIMIT with the numbers when the limit leaves no room; MUGA_E_NOMEM. */
+MUGA_MUST_USE muga_status pages_take(page_pool *p, void **out, muga_error *err);
+/* A private copy of a shared page; the caller's reference moves to it. */
+MUGA_MUST_USE muga_status pages_copy(page_pool *p, void **page, muga_error *err);
+void pages_ref(page_pool *p, void *page); /* one more session holds it; NULL is fine */
+void pages_unref(page_pool *p, void *page);
+bool pages_is_private(const void *page);
+bool pages_is_idle(const void *page);
+void pages_mark_written(void *page); /* it is going to be: its bytes aren't zero any more */
+void pages_set_cached(page_pool *p, void *page);
+void pages_clear_cached(page_pool *p, void *page);
+/* Pages that could be taken now without anybody losing one in use. */
+uint64_t pages_room(const page_pool *p);
+bool pages_check(const page_pool *p); /* the invariants that can be seen from here */
+
+#endif

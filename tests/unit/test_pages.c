@@ -1,0 +1,219 @@
+/* If this fails, keys and values cost more memory than their limit, a page leaks, is given out with another sequence's
+ * bytes in it, or is written while two sequences read it. */
+#include "support/engine_fixture.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "engine/pages.h"
+
+enum { BYTES = 1000, N_PAGES = 12 };
+
+/* What a random test believes: page i of `page` is held refs[i] times, cached or not, and filled with byte `fill`. */
+typedef struct shadow {
+    page_pool pool;
+    void *page[N_PAGES];
+    uint32_t refs[N_PAGES];
+    bool cached[N_PAGES];
+    uint8_t fill[N_PAGES];
+} shadow;
+
+static bool evict_one(void *ctx) {
+    shadow *s = ctx;
+    for (int i = 0; i < N_PAGES; i++)
+        if (s->page[i] && s->refs[i] == 0) {
+            assert_true(pages_is_idle(s->page[i]));
+            pages_clear_cached(&s->pool, s->page[i]);
+            s->page[i] = NULL;
+            s->cached[i] = false;
+            return true;
+        }
+    return false;
+}
+
+static int find(const shadow *s, bool used) {
+    for (int i = 0; i < N_PAGES; i++)
+        if ((s->page[i] != NULL) == used)
+            return i;
+    return -1;
+}
+
+static void assert_filled(const void *page, uint8_t with) {
+    const uint8_t *p = page;
+    for (size_t i = 0; i < BYTES; i++)
+        assert_int_equal(p[i], with);
+}
+
+static void take(shadow *s, rng *r) {
+    void *page = NULL;
+    muga_error err = {0};
+    uint64_t room = pages_room(&s->pool);
+    muga_status st = pages_take(&s->pool, &page, &err);
+    if (room == 0) {
+        assert_status(st, MUGA_E_LIMIT, &err, "MiB");
+        return;
+    }
+    assert_ok(st, &err);
+    assert_filled(page, 0);
+    int i = find(s, false);
+    assert_true(i >= 0 && pages_is_private(page) && (uintptr_t)page % 64 == 0);
+    s->page[i] = page;
+    s->refs[i] = 1;
+    s->fill[i] = 0;
+    if (rng_below(r, 2)) {
+        pages_mark_written(page);
+        s->fill[i] = (uint8_t)(1 + rng_below(r, 255));
+        memset(page, s->fill[i], BYTES);
+    }
+}
+
+static void drop(shadow *s, int i) {
+    pages_unref(&s->pool, s->page[i]);
+    if (--s->refs[i] == 0 && !s->cached[i])
+        s->page[i] = NULL;
+}
+
+static void copy(shadow *s, int i) {
+    muga_error err = {0};
+    void *page = s->page[i];
+    if (pages_room(&s->pool) == 0)
+        return;
+    assert_ok(pages_copy(&s->pool, &page, &err), &err);
+    assert_true(page != s->page[i] && pages_is_private(page));
+    assert_filled(page, s->fill[i]);
+    if (--s->refs[i] == 0)
+        pages_unref(&s->pool, page); /* the copy of one that was the cache's: nothing to keep */
+    else {
+        int k = find(s, false);
+        assert_true(k >= 0);
+        s->page[k] = page;
+        s->refs[k] = 1;
+        s->fill[k] = s->fill[i];
+    }
+}
+
+static void the_pool_is_what_a_list_of_its_pages_says(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        shadow s = {0};
+        rng r = {seed};
+        pages_init(&s.pool);
+        pages_set_size(&s.pool, BYTES, 10 * (BYTES + 128) + 5);
+        s.pool.evict = evict_one;
+        s.pool.evict_ctx = &s;
+        assert_int_equal(s.pool.n.max, 10);
+        for (int step = 0; step < 2000; step++) {
+            int i = (int)rng_below(&r, N_PAGES);
+            uint32_t what = rng_below(&r, 6);
+            if (what == 0)
+                take(&s, &r);
+            else if (s.page[i] && what == 1) {
+                pages_ref(&s.pool, s.page[i]);
+                s.refs[i]++;
+            } else if (s.page[i] && what <= 3 && s.refs[i] > 0)
+                drop(&s, i);
+            else if (s.page[i] && what == 4 && s.refs[i] > 0 && !s.cached[i]) {
+                pages_set_cached(&s.pool, s.page[i]);
+                s.cached[i] = true;
+            } else if (s.page[i] && what == 5 && (s.refs[i] > 1 || (s.refs[i] > 0 && s.cached[i])))
+                copy(&s, i);
+            uint64_t in_use = 0, shared = 0, cached = 0, idle = 0;
+            for (int k = 0; k < N_PAGES; k++) {
+                in_use += s.refs[k] > 0;
+                shared += s.refs[k] > 1;
+                cached += s.cached[k];
+                idle += s.page[k] && s.refs[k] == 0;
+                if (s.page[k])
+                    assert_int_equal(pages_is_private(s.page[k]), s.refs[k] == 1 && !s.cached[k]);
+            }
+            assert_int_equal(s.pool.n.in_use, in_use);
+            assert_int_equal(s.pool.n.shared, shared);
+            assert_int_equal(s.pool.n.cached, cached);
+            assert_int_equal(s.pool.n.idle, idle);
+            assert_true(pages_check(&s.pool));
+        }
+        for (int i = 0; i < N_PAGES; i++)
+            while (s.page[i] && s.refs[i] > 0)
+                drop(&s, i);
+        while (evict_one(&s)) {}
+        assert_int_equal(s.pool.n.in_use + s.pool.n.idle + s.pool.n.cached, 0);
+        assert_true(s.pool.n.n_copied > 0 && s.pool.n.n_evicted > 0 && s.pool.n.n_refused > 0);
+        assert_true(s.pool.n.high_water == 10);
+        pages_release(&s.pool);
+    }
+}
+
+static int32_t ids[1024];
+
+static int make_ids(void **state) {
+    (void)state;
+    rng r = {9};
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        ids[i] = (int32_t)rng_below(&r, 400);
+    return 0;
+}
+
+/* A limit of five pages: what fits is the same as without one, what doesn't is refused with the numbers and changes
+ * nothing, and room that was given back is there again. */
+static void sessions_keep_to_the_limit(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    uint64_t page = engine_get_kv_counts(e).page_bytes;
+    assert_int_equal(engine_get_options(e)->kv_bytes, os_memory_bytes() / 2);
+    engine_free(e);
+    e = open_with((engine_options){.isa = -1, .n_threads = 1, .kv_bytes = 5 * page});
+    muga_error err = {0};
+    engine_session *a = session_of(e, 1024), *b = session_of(e, 1024), *c;
+    feed(a, ids, 200); /* four pages */
+    feed(b, ids, 64);
+    assert_int_equal(engine_get_kv_counts(e).in_use, 5);
+    assert_status(engine_session_feed(b, ids, 1, &err), MUGA_E_LIMIT, &err, "raise the limit");
+    assert_int_equal(engine_session_count(b), 64);
+    feed(a, ids + 200, 56);
+    assert_ok(engine_session_fork(a, &c, &err), &err);
+    engine_session_truncate(a, 250); /* its last page is shared, so going on needs a copy, and there is no room */
+    assert_status(engine_session_feed(a, ids, 1, &err), MUGA_E_LIMIT, &err, "MiB");
+    assert_int_equal(engine_session_count(a), 250);
+    assert_int_equal(engine_get_kv_counts(e).shared, 4);
+    engine_session_free(b);
+    feed(a, ids, 1);
+    engine_kv_counts n = engine_get_kv_counts(e);
+    assert_int_equal(n.n_copied, 1);
+    assert_int_equal(n.n_refused, 2);
+    assert_int_equal(n.high_water, 5);
+    engine_session_free(a);
+    engine_session_free(c);
+    n = engine_get_kv_counts(e);
+    assert_int_equal(n.in_use + n.shared + n.cached + n.idle, 0);
+    engine_free(e);
+}
+
+/* Pages that were another session's are as good as new ones. */
+static void a_page_that_was_used_before_changes_no_logit(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    size_t row = engine_params(e)->n_vocab * sizeof(float);
+    float *want = malloc(row);
+    engine_session *s = session_of(e, 512);
+    feed(s, ids, 300);
+    memcpy(want, engine_session_logits(s), row);
+    engine_session_free(s);
+    assert_true(engine_get_kv_counts(e).free > 0);
+    s = session_of(e, 512);
+    feed(s, ids + 64, 500);
+    engine_session_free(s);
+    s = session_of(e, 512);
+    feed(s, ids, 300);
+    assert_memory_equal(engine_session_logits(s), want, row);
+    engine_session_free(s);
+    engine_free(e);
+    free(want);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_pool_is_what_a_list_of_its_pages_says),
+        cmocka_unit_test(sessions_keep_to_the_limit),
+        cmocka_unit_test(a_page_that_was_used_before_changes_no_logit),
+    };
+    return cmocka_run_group_tests(tests, make_ids, NULL);
+}
