@@ -74,7 +74,7 @@ span keys_finished(const keys *k, uint32_t i) {
 }
 span keys_current(const keys *k) {
     uint32_t start = key_start(k, k->n_keys);
-    return span_of(k->bytes + start, k->n_bytes - start);
+    return k->bytes ? span_of(k->bytes + start, k->n_bytes - start) : span_of("", 0);
 }
 
 static bool any_key(const keys *k, span p, bool whole) {
