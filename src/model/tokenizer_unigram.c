@@ -3,8 +3,8 @@
  *
  * A text is cut so that the sum of its pieces' scores (log probabilities) is greatest: best[i] is the best cut of the
  * first i bytes, and every piece that begins there may improve a later one (Viterbi). A character that no piece begins
- * with alone is the unknown token at a price; neighbours of that kind become one. Source: Kudo 2018, "Subword
- * regularization".
+ * with alone is the unknown token at a price; neighbours of that kind become one. Where the vocabulary has the bytes of
+ * such a character, those go out instead. Source: Kudo 2018, "Subword regularization"; SentencePiece, for the bytes.
  *
  * The character map is a trie in a double array, XOR-compressed (Kanda et al. 2017), from byte strings to their
  * replacements: a word of 32 bits a node, bits 10-30 the base (shifted by 8 where bit 9 is set), bit 8 "ends here",
@@ -303,46 +303,60 @@ void unigram_release(tokenizer *t) {
 typedef struct normaliser {
     const tokenizer *t;
     str *out;
-    bool prefixed, in_word;
+    bool after_space; /* and a further one is left out */
 } normaliser;
 
-static void add_normalised(normaliser *z, span s) {
-    bool merge = z->t->merge_spaces;
-    for (size_t i = 0; i < s.n;) {
-        if (s.p[i] == ' ') {
-            z->in_word = false;
-            if (!merge)
-                str_append_c(z->out, ' ');
-            i++;
+/* Characters that stand for themselves. */
+static void add_kept(normaliser *z, const char *p, size_t n) {
+    for (size_t i = 0; i < n;) {
+        const char *gap = memchr(p + i, ' ', n - i);
+        size_t end = gap ? (size_t)(gap - p) : n;
+        if (end > i) {
+            str_append(z->out, p + i, end - i);
+            z->after_space = false;
+            i = end;
             continue;
         }
-        if (!z->in_word && ((z->t->space_prefix && !z->prefixed) || merge)) {
+        if (!z->after_space)
             str_append_c(z->out, ' ');
-            z->prefixed = true;
-        }
-        z->in_word = true;
-        const char *gap = memchr(s.p + i, ' ', s.n - i);
-        size_t end = gap ? (size_t)(gap - s.p) : s.n;
-        str_append(z->out, s.p + i, end - i);
-        i = end;
+        z->after_space = z->t->merge_spaces;
+        i++;
     }
 }
 
+/* What a character, or several, became. */
+static void add_replacement(normaliser *z, span s) {
+    while (z->after_space && s.n > 0 && s.p[0] == ' ') {
+        s.p++;
+        s.n--;
+    }
+    if (s.n == 0)
+        return;
+    z->after_space = z->t->merge_spaces && s.p[s.n - 1] == ' ';
+    if (s.n == 3 && memcmp(s.p, "\xE2\x96\x81", 3) == 0)
+        s = span_of(" ", 1); /* pieces write a space so; in a text it is one that is kept */
+    str_append(z->out, s.p, s.n);
+}
+
+/* SentencePiece's: a space before the text, each string by the character map, and where spaces are merged one of
+ * several, none at the ends. */
 static void normalise(const tokenizer *t, span text, str *out, uint64_t *work) {
-    normaliser z = {.t = t, .out = out};
+    normaliser z = {t, out, t->merge_spaces};
+    if (t->space_prefix)
+        str_append_c(out, ' ');
     for (size_t at = 0; at < text.n;) {
         const char *p = text.p + at;
         size_t left = text.n - at;
         int32_t id;
         uint32_t cp;
         span s;
-        size_t kept = run_kept(t, p, left);
-        if (kept) {
-            add_normalised(&z, span_of(p, kept));
-            at += kept;
+        size_t len = run_kept(t, p, left);
+        if (len > 0) {
+            add_kept(&z, p, len);
+            at += len;
             continue;
         }
-        size_t len = vocab_match_name(&t->vocab, &t->vocab.user, p, left, &id, work);
+        len = vocab_match_name(&t->vocab, &t->vocab.user, p, left, &id, work);
         if (len) {
             s = span_of(p, len);
         } else if (!(len = find_replacement(&t->unigram, p, left, &s))) {
@@ -350,11 +364,11 @@ static void normalise(const tokenizer *t, span text, str *out, uint64_t *work) {
             s = len ? span_of(p, len) : span_of("\xEF\xBF\xBD", 3);
             len = MAX(len, (size_t)1);
         }
-        if (s.n == 3 && memcmp(s.p, "\xE2\x96\x81", 3) == 0) /* pieces write a space so */
-            s = span_of(" ", 1);
-        add_normalised(&z, s);
+        add_replacement(&z, s);
         at += len;
     }
+    while (t->merge_spaces && out->len > 0 && out->data[out->len - 1] == ' ')
+        str_truncate(out, out->len - 1);
 }
 
 /* ---- searching ---- */
@@ -409,14 +423,42 @@ static uint32_t extend(const tokenizer *t, const char *p, size_t n, size_t at, s
     return work;
 }
 
+static int32_t byte_token(const tokenizer *t, char byte) {
+    int32_t id = t->vocab.byte_ids[(uint8_t)byte];
+    bool is_token = id >= 0 && (uint32_t)id < t->vocab.n && t->vocab.types[id] == VOCAB_BYTE;
+    return is_token ? id : VOCAB_NONE;
+}
+
+static bool has_bytes(const tokenizer *t, const char *p, size_t n) {
+    while (n > 0 && byte_token(t, p[n - 1]) != VOCAB_NONE)
+        n--;
+    return n == 0;
+}
+
+/* An unknown character in a vocabulary with byte tokens; the last byte first, as all here. */
+static bool push_bytes(const tokenizer *t, const char *p, size_t n, token_list *out) {
+    while (n > 0) {
+        if (!token_list_push(out, byte_token(t, p[--n])))
+            return false;
+    }
+    return true;
+}
+
 /* From the end to the beginning, then turned round. */
-static bool push_best(const tokenizer *t, const lattice *l, size_t n, token_list *out) {
+static bool push_best(const tokenizer *t, const char *p, size_t n, const lattice *l, token_list *out) {
     size_t first = out->n;
     bool was_unknown = false;
     for (size_t at = n; at > 0;) {
         int32_t id = (int32_t)(l->last[at] >> LENGTH_BITS);
-        at -= l->last[at] & ((1u << LENGTH_BITS) - 1);
+        size_t length = l->last[at] & ((1u << LENGTH_BITS) - 1);
+        at -= length;
         bool is_unknown = id == t->unknown;
+        if (is_unknown && has_bytes(t, p + at, length)) {
+            if (!push_bytes(t, p + at, length, out))
+                return false;
+            was_unknown = false;
+            continue;
+        }
         if (!(is_unknown && was_unknown) && !token_list_push(out, id))
             return false;
         was_unknown = is_unknown;
@@ -452,7 +494,7 @@ muga_status unigram_encode(const tokenizer *t, span text, token_list *out, uint6
         for (size_t end = at + character; at < end; at++)
             l.scores[at % SCORES] = -DBL_MAX;
     }
-    if (!push_best(t, &l, n, out))
+    if (!push_best(t, p, n, &l, out))
         st = error_nomem(err, "token ids");
 out:
     free(l.last);
