@@ -4,7 +4,7 @@
 #   make demo         set everything up and run the customer-service agent on a real small model
 #   make check        set up what tests need, build, pass every test
 #   make check-long   the same with the tests that take hours
-#   make bench        measure against llama.cpp (see docs/SPEED.md)
+#   make bench        measure against llama.cpp, shortly (docs/SPEED.md has the long way)
 #   make install      PREFIX=/usr/local, DESTDIR honoured
 #   make format       lay out the source as .clang-format says
 #   make clean        remove what was built
@@ -29,8 +29,8 @@ check-long:
 	@MUGA_LONG=1 scripts/check
 
 bench: all
-	@scripts/setup --model
-	@bench/run
+	@scripts/build release make_model
+	@bench/peers --rounds 1
 
 install: all
 	@cmake --install build

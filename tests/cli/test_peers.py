@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""bench/peers over the tiny model and a llama.cpp of two scripts. Would break: the table in docs/SPEED.md - a figure
+measured twice or not at all, a run that doesn't go on where it was stopped, the peer held to its worse setting, a ratio
+upside down, a page written outside of its marks."""
+
+import csv
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path.cwd()
+PAGE = "before\n<!-- peers -->\nold\n<!-- end of peers -->\nafter\n"
+# Twice as fast with flash attention; counts its calls in a file beside it.
+LLAMA_BENCH = """#!/bin/sh
+echo "$@" >>"$0.calls"
+case "$*" in *"-fa 1"*) speed=200 ;; *) speed=100 ;; esac
+echo "[{\\"samples_ts\\": [$speed.0, $speed.5]}]"
+"""
+bad = 0
+
+
+def fail(text):
+    global bad
+    bad += 1
+    print(f"not ok: {text}")
+
+
+def peers(work, *arguments, code=0):
+    env = dict(os.environ, LLAMA_CPP_BIN=str(work / "bin"))
+    got = subprocess.run([sys.executable, ROOT / "bench" / "peers", "--folder", work / "models", "--out",
+                          work / "out.csv", *arguments], capture_output=True, text=True, env=env)
+    if got.returncode != code:
+        fail(f"exit {got.returncode}, not {code}: peers {arguments}: {got.stderr}")
+    return got.stdout
+
+
+def rows(work):
+    with (work / "out.csv").open(newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def main(work):
+    (work / "bin").mkdir()
+    for name, text in ("llama-bench", LLAMA_BENCH), ("llama-completion", "#!/bin/sh\necho x\n"):
+        (work / "bin" / name).write_text(text)
+        (work / "bin" / name).chmod(stat.S_IRWXU)
+    page = work / "page.md"
+    page.write_text(PAGE)
+    tiny = ["--models", "tiny"]
+
+    peers(work, *tiny, "--rounds", "1", "--minutes", "0")
+    if (work / "out.csv").exists():
+        fail("measures although its time is over")
+    out = peers(work, *tiny, "--rounds", "1", "--write", page)
+    first = rows(work)
+    key = [tuple(r[k] for k in ("engine", "model", "threads", "figure", "setting", "round")) for r in first]
+    if len(set(key)) != len(key):
+        fail("a figure of one round is there twice")
+    wanted = {("muga", t, f) for t in "12" for f in ("prefill 64 @ 0", "decode 8 @ 0", "decode 8 @ 64", "start ms")}
+    wanted |= {("llama.cpp", t, f) for _, t, f in wanted}
+    if not wanted <= {(r["engine"], r["threads"], r["figure"]) for r in first}:
+        fail(f"not everything was measured: {first}")
+    for r in first:
+        if r["figure"] == "decode 8 @ 0" and r["engine"] == "llama.cpp" and r["value"] not in ("100.25", "200.25"):
+            fail(f"not the median of the peer's runs: {r}")
+    if out.strip() not in page.read_text() or not page.read_text().startswith("before\n<!-- peers -->\n"):
+        fail(f"the page: {page.read_text()}")
+    if not page.read_text().endswith("<!-- end of peers -->\nafter\n") or "old" in page.read_text():
+        fail(f"what stood outside of the marks: {page.read_text()}")
+    line = next(row for row in out.splitlines() if row.startswith("| tiny shape Q4_0 | 8 | 0 | 1 |"))
+    mine, theirs, ratio = [cell.strip() for cell in line.split("|")][5:8]
+    if theirs != "200" or abs(float(ratio.rstrip("x")) - float(mine) / 200.25) > 0.02 * float(mine) / 200.25:
+        fail(f"the peer's better setting, and muga over it: {line}")
+
+    calls = (work / "bin" / "llama-bench.calls").read_text().count("\n")
+    peers(work, *tiny, "--rounds", "1")
+    if rows(work) != first or (work / "bin" / "llama-bench.calls").read_text().count("\n") != calls:
+        fail("what is there is measured again")
+    peers(work, *tiny, "--rounds", "2")
+    second = [r for r in rows(work) if r["round"] == "2" and r["engine"] == "llama.cpp" and "@" in r["figure"]]
+    if {r["setting"] for r in second} != {"fa 1"} or len(second) != 6:
+        fail(f"the second round is the better setting's alone: {second}")
+    if not peers(work, "--tables").startswith(first[0]["machine"]):
+        fail("tables without measuring")
+
+    peers(work, "--models", "nosuch", code=1)
+    peers(work, *tiny, "--peer", str(work), code=1)
+    peers(work, *tiny, "--threads", "0", code=2)
+    peers(work, "--tables", "--write", str(work / "out.csv"), code=1)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    main(pathlib.Path(folder))
+sys.exit(1 if bad else 0)
