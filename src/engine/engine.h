@@ -100,14 +100,15 @@ MUGA_MUST_USE muga_status engine_session_feed(engine_session *s, const int32_t *
 const float *engine_session_logits(const engine_session *s);
 
 /* Several sessions in common steps. Every session at most once; all of one engine. */
-typedef enum { ENGINE_LOGITS_LAST, ENGINE_LOGITS_ALL, ENGINE_LOGITS_NONE } engine_logits;
+typedef enum { ENGINE_LOGITS_LAST, ENGINE_LOGITS_ALL, ENGINE_LOGITS_NONE, ENGINE_LOGITS_TAIL } engine_logits;
 typedef struct engine_item {
     engine_session *session;
     const int32_t *ids;
     uint32_t n; /* at least 1 */
     engine_logits want;
-    /* Each wanted row, ascending positions; logits [n_vocab] borrowed for the call. NULL: only the last row is kept,
-     * in the session. */
+    uint32_t n_tail; /* of TAIL: how many of the last rows. They go to on_logits alone, the session keeps none */
+    /* Each wanted row, ascending positions; logits [n_vocab] borrowed for the call. Called inside the step: it may not
+     * use the engine. NULL: only the last row is kept, in the session. */
     void (*on_logits)(void *ctx, uint32_t pos, const float *logits);
     void *on_logits_ctx;
 } engine_item;
@@ -116,7 +117,9 @@ MUGA_MUST_USE muga_status engine_step(engine *e, engine_item *items, uint32_t n_
 /* ---- generating ---- */
 typedef enum { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED } engine_finish;
 typedef struct engine_generate_args {
-    engine_session *session; /* with logits: the prompt was fed */
+    engine_session *session; /* with logits: the prompt was fed; or holding a beginning of `prompt` */
+    const int32_t *prompt;   /* NULL: what the session holds */
+    uint32_t n_prompt;
     const sampler_settings *sampling;
     uint32_t max_tokens;         /* 0 = what the context leaves */
     const char *const *stop;     /* stop strings; not part of the text */
@@ -126,7 +129,7 @@ typedef struct engine_generate_args {
     /* Whole UTF-8 characters, ill-formed bytes as U+FFFD, never a part of a stop string. false cancels. May be NULL. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
-    /* Each row a choice was made from, ascending positions; may be NULL. */
+    /* Each row a choice was made from, ascending positions; may not use the engine; may be NULL. */
     void (*on_choice)(void *ctx, uint32_t pos, const float *logits);
     void *on_choice_ctx;
 } engine_generate_args;

@@ -1,4 +1,8 @@
-/* Generating text: constraint mask, sampler, stop strings, whole characters; and scoring of continuations.
+/* Generating text: constraint mask, sampler, stop strings, whole characters.
+ *
+ * A choice is made from the row while the step still holds it, so that no row is copied; everything else (the token
+ * joins the text, the constraint advances, callers hear of it) waits until the step is over. A choice once made stands
+ * even where its step fails because of another answer: the same row would come again.
  *
  * Forced stretches. Where the constraint leaves one possible byte after another, those bytes are given to the tokenizer
  * and its tokens stand without being computed one by one: they are fed together and no logits are asked of them. The
@@ -9,6 +13,7 @@
  * Text goes out only when it can't be part of a stop string or of an unfinished character any more; so what was
  * streamed is always a beginning of the final text. */
 #include "base/utf8.h"
+#include "engine/generation.h"
 #include "engine/internal.h"
 
 #define MAX_STOPS 64
@@ -16,20 +21,27 @@
 #define MAX_FORCED_BYTES 1024
 #define MAX_TEXT_BYTES ((size_t)64 << 20)
 
-typedef struct generator {
-    const engine_generate_args *a;
+struct generation {
+    engine_generate_args a;
     engine *e;
-    engine_generated *out;
     sampler *sampler;
     const constrain_trie *trie;
-    uint64_t *mask;    /* NULL without a constraint */
+    uint64_t *mask; /* NULL without a constraint */
+    int32_t *seq;   /* [end] prompt, then the tokens taken */
+    uint32_t n_prompt, n, end;
+    uint32_t n_forced;
+    bool prepared;          /* the mask of the next choice is made */
+    bool has_choice;        /* the token at n is chosen and not taken yet */
+    int32_t choice;         /* that token */
+    muga_status row_status; /* of choosing */
+    muga_error row_error;
     str raw;           /* bytes of the tokens so far */
+    str text;          /* what went out */
     size_t n_searched; /* raw[0, n_searched) begins no stop string that is complete */
     size_t n_given;    /* raw[0, n_given) went out */
-    uint32_t limit;    /* tokens in all */
-    uint32_t n_fed;    /* of out->ids, the first n_fed are in the session */
+    engine_finish finish;
     bool done;
-} generator;
+};
 
 void engine_generated_release(engine_generated *g) {
     str_release(&g->text);
@@ -53,44 +65,44 @@ static muga_status check_stops(const engine_generate_args *a, muga_error *err) {
 /* ---- text ---- */
 
 /* First occurrence of any stop string in raw, or raw.len. */
-static size_t find_stop(const generator *g) {
+static size_t find_stop(const generation *g) {
     size_t best = g->raw.len;
-    for (size_t i = 0; i < g->a->n_stop; i++) {
-        size_t n = strlen(g->a->stop[i]), from = g->n_searched > n - 1 ? g->n_searched - (n - 1) : 0;
+    for (size_t i = 0; i < g->a.n_stop; i++) {
+        size_t n = strlen(g->a.stop[i]), from = g->n_searched > n - 1 ? g->n_searched - (n - 1) : 0;
         for (size_t at = from; at + n <= g->raw.len && at < best; at++)
-            if (memcmp(g->raw.data + at, g->a->stop[i], n) == 0)
+            if (memcmp(g->raw.data + at, g->a.stop[i], n) == 0)
                 best = at;
     }
     return best;
 }
 
 /* How many bytes at the end of raw may be the beginning of a stop string. */
-static size_t stop_tail(const generator *g) {
+static size_t stop_tail(const generation *g) {
     size_t longest = 0;
-    for (size_t i = 0; i < g->a->n_stop; i++) {
-        size_t n = MIN(strlen(g->a->stop[i]) - 1, g->raw.len);
+    for (size_t i = 0; i < g->a.n_stop; i++) {
+        size_t n = MIN(strlen(g->a.stop[i]) - 1, g->raw.len);
         for (; n > longest; n--)
-            if (memcmp(g->raw.data + g->raw.len - n, g->a->stop[i], n) == 0)
+            if (memcmp(g->raw.data + g->raw.len - n, g->a.stop[i], n) == 0)
                 longest = n;
     }
     return longest;
 }
 
 /* raw[n_given, end) goes out. */
-static void give_text(generator *g, size_t end) {
+static void give_text(generation *g, size_t end) {
     if (end <= g->n_given)
         return;
-    size_t before = g->out->text.len;
-    utf8_append_replaced(&g->out->text, g->raw.data + g->n_given, end - g->n_given);
+    size_t before = g->text.len;
+    utf8_append_replaced(&g->text, g->raw.data + g->n_given, end - g->n_given);
     g->n_given = end;
-    if (g->a->on_text && !g->out->text.failed &&
-        !g->a->on_text(g->a->on_text_ctx, g->out->text.data + before, g->out->text.len - before)) {
-        g->out->finish = ENGINE_CANCELLED;
+    if (g->a.on_text && !g->text.failed &&
+        !g->a.on_text(g->a.on_text_ctx, g->text.data + before, g->text.len - before)) {
+        g->finish = ENGINE_CANCELLED;
         g->done = true;
     }
 }
 
-static void take_text(generator *g, int32_t id) {
+static void take_text(generation *g, int32_t id) {
     if (!tokenizer_is_text(g->e->tok, id))
         return;
     span piece = tokenizer_piece(g->e->tok, id);
@@ -100,7 +112,7 @@ static void take_text(generator *g, int32_t id) {
     size_t stop = find_stop(g);
     if (stop < g->raw.len) {
         str_truncate(&g->raw, stop);
-        g->out->finish = ENGINE_STOP;
+        g->finish = ENGINE_STOP;
         g->done = true;
         return;
     }
@@ -111,19 +123,18 @@ static void take_text(generator *g, int32_t id) {
 
 /* ---- tokens ---- */
 
-static muga_status take_token(generator *g, int32_t id, muga_error *err) {
-    if (!token_list_push(&g->out->ids, id))
-        return error_nomem(err, "the generated tokens");
+static muga_status take_token(generation *g, int32_t id, muga_error *err) {
+    g->seq[g->n++] = id;
     sampler_accept(g->sampler, id);
-    if (!g->a->ignore_end && g->e->tok && tokenizer_is_end(g->e->tok, id)) {
-        g->out->finish = ENGINE_STOP;
+    if (!g->a.ignore_end && g->e->tok && tokenizer_is_end(g->e->tok, id)) {
+        g->finish = ENGINE_STOP;
         g->done = true;
         return MUGA_OK;
     }
-    if (g->a->constraint) {
+    if (g->a.constraint) {
         span piece = tokenizer_piece(g->e->tok, id);
         bool accepted = false;
-        muga_status st = constrain_advance(g->a->constraint, piece.p, piece.n, &accepted, err);
+        muga_status st = constrain_advance(g->a.constraint, piece.p, piece.n, &accepted, err);
         if (st)
             return st;
         if (!accepted)
@@ -131,27 +142,16 @@ static muga_status take_token(generator *g, int32_t id, muga_error *err) {
     }
     if (g->e->tok)
         take_text(g, id);
-    if (g->raw.failed || g->out->text.failed)
-        return str_status(g->raw.failed ? &g->raw : &g->out->text, err, "the generated text");
+    if (g->raw.failed || g->text.failed)
+        return str_status(g->raw.failed ? &g->raw : &g->text, err, "the generated text");
     return MUGA_OK;
 }
 
-/* The tokens taken since the last feed enter the session; logits follow. */
-static muga_status feed_taken(generator *g, muga_error *err) {
-    uint32_t n = (uint32_t)g->out->ids.n - g->n_fed;
-    if (n == 0)
-        return MUGA_OK;
-    muga_status st = engine_session_feed(g->a->session, g->out->ids.ids + g->n_fed, n, err);
-    if (!st)
-        g->n_fed += n;
-    return st;
-}
-
 /* Whether the first n of ids can stand, and the value still be closed within `left` tokens; *ends: it is closed. */
-static muga_status try_forced(generator *g, const token_list *ids, size_t n, uint32_t left, bool *stand, bool *ends,
+static muga_status try_forced(generation *g, const token_list *ids, size_t n, uint32_t left, bool *stand, bool *ends,
                               muga_error *err) {
     constrain_state *copy;
-    muga_status st = constrain_state_copy(g->a->constraint, &copy, err);
+    muga_status st = constrain_state_copy(g->a.constraint, &copy, err);
     if (st)
         return st;
     bool accepted = true;
@@ -167,11 +167,11 @@ static muga_status try_forced(generator *g, const token_list *ids, size_t n, uin
     return st;
 }
 
-static muga_status take_forced(generator *g, uint32_t left, muga_error *err) {
+static muga_status take_forced(generation *g, uint32_t left, muga_error *err) {
     str bytes = STR_INIT;
     token_list ids = TOKEN_LIST_INIT;
     muga_status st = MUGA_OK;
-    constrain_forced(g->a->constraint, MAX_FORCED_BYTES, &bytes);
+    constrain_forced(g->a.constraint, MAX_FORCED_BYTES, &bytes);
     if (bytes.failed)
         st = error_nomem(err, "a forced stretch");
     if (st || bytes.len == 0)
@@ -185,7 +185,7 @@ static muga_status take_forced(generator *g, uint32_t left, muga_error *err) {
         st = --n > 0 ? try_forced(g, &ids, n, left, &stand, &ends, err) : MUGA_OK;
     for (size_t i = 0; i < n && stand && !st && !g->done; i++) {
         st = take_token(g, ids.ids[i], err);
-        g->out->n_forced++;
+        g->n_forced++;
     }
 out:
     token_list_release(&ids);
@@ -194,9 +194,9 @@ out:
 }
 
 /* The constraint's mask for the next token, end tokens included where the value may end. */
-static muga_status next_mask(generator *g, uint32_t left, muga_error *err) {
+static muga_status next_mask(generation *g, uint32_t left, muga_error *err) {
     bool may_end = false;
-    muga_status st = constrain_mask(g->a->constraint, g->trie, left, g->mask, &may_end, err);
+    muga_status st = constrain_mask(g->a.constraint, g->trie, left, g->mask, &may_end, err);
     if (st || !may_end)
         return st;
     const tokenizer *t = g->e->tok;
@@ -213,77 +213,196 @@ static muga_status next_mask(generator *g, uint32_t left, muga_error *err) {
     return MUGA_OK;
 }
 
-static muga_status next_token(generator *g, muga_error *err) {
-    uint32_t left = g->limit - (uint32_t)g->out->ids.n;
+/* Up to the next choice: forced tokens, the end of a value, the mask. */
+static muga_status prepare(generation *g, muga_error *err) {
     muga_status st;
-    if (g->a->constraint) {
-        if ((st = take_forced(g, left, err)) || g->done)
+    if (g->done || g->prepared)
+        return MUGA_OK;
+    if (g->n == g->end) {
+        g->done = true;
+        return MUGA_OK;
+    }
+    if (g->a.constraint) {
+        if ((st = take_forced(g, g->end - g->n, err)) || g->done)
             return st;
-        left = g->limit - (uint32_t)g->out->ids.n;
-        if (constrain_is_complete(g->a->constraint) && (!constrain_can_continue(g->a->constraint) || left == 0)) {
-            g->out->finish = ENGINE_STOP;
+        uint32_t left = g->end - g->n;
+        if (constrain_is_complete(g->a.constraint) && (!constrain_can_continue(g->a.constraint) || left == 0)) {
+            g->finish = ENGINE_STOP;
             g->done = true;
             return MUGA_OK;
         }
         if ((st = next_mask(g, left, err)) || g->done)
             return st;
     }
-    if ((st = feed_taken(g, err)))
-        return st;
-    const float *logits = engine_session_logits(g->a->session);
-    uint32_t position = engine_session_count(g->a->session);
-    if (g->a->on_choice)
-        g->a->on_choice(g->a->on_choice_ctx, position - 1, logits);
-    int32_t id;
-    st = sampler_pick(g->sampler, logits, g->mask, position, &id, err);
-    return st ? st : take_token(g, id, err);
+    g->prepared = true;
+    return MUGA_OK;
 }
 
-static muga_status begin(generator *g, muga_error *err) {
-    const engine_generate_args *a = g->a;
-    uint32_t n = engine_session_count(a->session), n_ctx = engine_session_ctx(a->session);
-    uint32_t n_vocab = engine_params(g->e)->n_vocab;
-    muga_status st = check_stops(a, err);
-    if (st)
+static void choose(generation *g, const float *logits) {
+    if (g->a.on_choice)
+        g->a.on_choice(g->a.on_choice_ctx, g->n - 1, logits);
+    g->row_status = sampler_pick(g->sampler, logits, g->mask, g->n, &g->choice, &g->row_error);
+    g->has_choice = g->row_status == MUGA_OK;
+}
+
+static void on_row(void *ctx, uint32_t pos, const float *logits) {
+    generation *g = ctx;
+    if (pos + 1 == g->n && !g->has_choice)
+        choose(g, logits);
+}
+
+static muga_status take_choice(generation *g, muga_error *err) {
+    muga_status st = g->row_status;
+    if (st && err)
+        *err = g->row_error;
+    if (st || !g->has_choice)
         return st;
-    if (!engine_session_logits(a->session))
+    g->has_choice = g->prepared = false;
+    return take_token(g, g->choice, err);
+}
+
+/* ---- the answer ---- */
+
+static muga_status check_prompt(const engine_generate_args *a, uint32_t n_prompt, muga_error *err) {
+    uint32_t n_ctx = engine_session_ctx(a->session), n = engine_session_count(a->session);
+    if (n_prompt == 0 || (!a->prompt && !engine_session_logits(a->session)))
         return error_set(err, MUGA_E_USAGE, "nothing was fed to this session, so there is nothing to go on from");
-    if (n == n_ctx)
-        return error_set(err, MUGA_E_LIMIT, "the prompt's %u tokens fill the context of %u; nothing can follow", n,
-                         n_ctx);
-    g->limit = a->max_tokens ? MIN(a->max_tokens, n_ctx - n) : n_ctx - n;
+    if (a->prompt && engine_session_common(a->session, a->prompt, n_prompt) < n)
+        return error_set(err, MUGA_E_USAGE, "the session holds tokens that aren't the beginning of the prompt");
+    if (n_prompt >= n_ctx)
+        return error_set(err, MUGA_E_LIMIT, "the prompt's %u tokens fill the context of %u; nothing can follow",
+                         n_prompt, n_ctx);
+    return MUGA_OK;
+}
+
+static muga_status begin(generation *g, muga_error *err) {
+    const engine_generate_args *a = &g->a;
+    uint32_t n_ctx = engine_session_ctx(a->session), n_vocab = engine_params(g->e)->n_vocab;
+    uint32_t n = a->prompt ? a->n_prompt : engine_session_count(a->session);
+    muga_status st = check_stops(a, err);
+    if (st || (st = check_prompt(a, n, err)))
+        return st;
+    g->n = g->n_prompt = n;
+    g->end = n + (a->max_tokens ? MIN(a->max_tokens, n_ctx - n) : n_ctx - n);
     if ((st = sampler_new(a->sampling, g->e->kernels, n_vocab, &g->sampler, err)))
         return st;
-    const int32_t *ids = engine_session_ids(a->session);
+    g->seq = mem_alloc_array(g->end, sizeof *g->seq);
+    if (!g->seq)
+        return error_nomem(err, "the generated tokens");
+    memcpy(g->seq, a->prompt ? a->prompt : engine_session_ids(a->session), n * sizeof *g->seq);
     for (uint32_t i = n > a->sampling->penalty_last_n ? n - a->sampling->penalty_last_n : 0; i < n; i++)
-        sampler_accept(g->sampler, ids[i]);
-    if (a->constraint) {
-        if ((st = engine_trie(g->e, &g->trie, err)))
+        if (g->seq[i] >= 0 && (uint32_t)g->seq[i] < n_vocab) /* else the step refuses the prompt */
+            sampler_accept(g->sampler, g->seq[i]);
+    if (!a->constraint)
+        return MUGA_OK;
+    if ((st = engine_trie(g->e, &g->trie, err)))
+        return st;
+    g->mask = mem_alloc_array((n_vocab + 63) / 64, sizeof *g->mask);
+    return g->mask ? MUGA_OK : error_nomem(err, "a token mask");
+}
+
+muga_status generation_new(const engine_generate_args *a, generation **out, muga_error *err) {
+    generation *g = mem_alloc_array(1, sizeof *g);
+    if (!g)
+        return error_nomem(err, "an answer");
+    g->a = *a;
+    g->e = engine_session_engine(a->session);
+    g->finish = ENGINE_LENGTH;
+    str_init(&g->raw, MAX_TEXT_BYTES);
+    muga_status st = begin(g, err);
+    if (st)
+        generation_free(g);
+    else
+        *out = g;
+    return st;
+}
+
+void generation_free(generation *g) {
+    if (!g)
+        return;
+    str_release(&g->raw);
+    str_release(&g->text);
+    sampler_free(g->sampler);
+    free(g->mask);
+    free(g->seq);
+    free(g);
+}
+
+muga_status generation_plan(generation *g, engine_item *item, muga_error *err) {
+    engine_session *s = g->a.session;
+    *item = (engine_item){.session = s};
+    for (;;) {
+        muga_status st = prepare(g, err);
+        if (st || g->done)
             return st;
-        g->mask = mem_alloc_array((n_vocab + 63) / 64, sizeof *g->mask);
-        if (!g->mask)
-            return error_nomem(err, "a token mask");
+        uint32_t held = engine_session_count(s);
+        const float *logits = engine_session_logits(s);
+        if (held == g->n && !logits) /* cut back to just here: the last token's row is wanted again */
+            engine_session_truncate(s, --held);
+        if (held < g->n) {
+            *item = (engine_item){.session = s,
+                                  .ids = g->seq + held,
+                                  .n = g->n - held,
+                                  .want = ENGINE_LOGITS_TAIL,
+                                  .n_tail = 1,
+                                  .on_logits = on_row,
+                                  .on_logits_ctx = g};
+            return MUGA_OK;
+        }
+        choose(g, logits); /* the prompt was fed by others, who left its logits */
+        if ((st = take_choice(g, err)))
+            return st;
     }
-    return engine_session_reserve(a->session, MIN(n_ctx, n + MIN(g->limit, 1024u)), err);
+}
+
+muga_status generation_take(generation *g, muga_error *err) {
+    return take_choice(g, err);
+}
+
+bool generation_done(const generation *g) {
+    return g->done;
+}
+
+void generation_cancel(generation *g) {
+    g->finish = ENGINE_CANCELLED;
+    g->done = true;
+}
+
+muga_status generation_finish(generation *g, engine_generated *out, muga_error *err) {
+    if (g->finish == ENGINE_LENGTH && g->a.constraint && constrain_is_complete(g->a.constraint))
+        g->finish = ENGINE_STOP;
+    if (g->finish != ENGINE_CANCELLED)
+        give_text(g, g->raw.len);
+    if (g->text.failed)
+        return str_status(&g->text, err, "the generated text");
+    *out = (engine_generated){.n_forced = g->n_forced, .finish = g->finish};
+    for (uint32_t i = g->n_prompt; i < g->n; i++)
+        if (!token_list_push(&out->ids, g->seq[i])) {
+            engine_generated_release(out);
+            return error_nomem(err, "the generated tokens");
+        }
+    out->text = g->text;
+    g->text = (str){0};
+    return MUGA_OK;
 }
 
 muga_status engine_generate(const engine_generate_args *a, engine_generated *out, muga_error *err) {
-    *out = (engine_generated){.finish = ENGINE_LENGTH};
-    generator g = {.a = a, .e = engine_session_engine(a->session), .out = out};
-    str_init(&g.raw, MAX_TEXT_BYTES);
-    muga_status st = begin(&g, err);
-    while (!st && !g.done && out->ids.n < g.limit)
-        st = next_token(&g, err);
-    if (!st && out->finish == ENGINE_LENGTH && a->constraint && constrain_is_complete(a->constraint))
-        out->finish = ENGINE_STOP;
-    if (!st && out->finish != ENGINE_CANCELLED) {
-        give_text(&g, g.raw.len);
-        st = out->text.failed ? str_status(&out->text, err, "the generated text") : MUGA_OK;
+    generation *g = NULL;
+    *out = (engine_generated){0};
+    muga_status st = generation_new(a, &g, err);
+    if (!st)
+        st = engine_session_reserve(a->session, MIN(g->end, g->n_prompt + 1024u), err);
+    while (!st && !g->done) {
+        engine_item item;
+        st = generation_plan(g, &item, err);
+        if (st || item.n == 0)
+            break;
+        st = engine_step(g->e, &item, 1, err);
+        if (!st)
+            st = generation_take(g, err);
     }
-    str_release(&g.raw);
-    sampler_free(g.sampler);
-    free(g.mask);
-    if (st)
-        engine_generated_release(out);
+    if (!st)
+        st = generation_finish(g, out, err);
+    generation_free(g);
     return st;
 }

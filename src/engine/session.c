@@ -215,9 +215,22 @@ static void on_logits(void *ctx, uint32_t i_tok, const float *logits) {
         return;
     if (it->on_logits)
         it->on_logits(it->on_logits_ctx, e->pos[i_tok], logits);
+    if (it->want == ENGINE_LOGITS_TAIL)
+        return;
     bool last = i_tok + 1 == t->n_tok || e->i_seq[i_tok + 1] != e->i_seq[i_tok];
     if (last)
         memcpy(s->logits, logits, n_vocab * sizeof *logits);
+}
+
+/* How many of the item's last rows are wanted. */
+static uint32_t wanted_tail(const engine_item *it) {
+    switch (it->want) {
+    case ENGINE_LOGITS_LAST: return 1;
+    case ENGINE_LOGITS_ALL: return it->n;
+    case ENGINE_LOGITS_TAIL: return it->n_tail;
+    case ENGINE_LOGITS_NONE: break;
+    }
+    return 0;
 }
 
 /* Fill the batch with the next tokens of the items, in order. An encoder's sequence is never cut: it fits into a batch
@@ -228,7 +241,7 @@ static void build_batch(step *t) {
     while (t->i_next < t->n_items && t->n_tok < e->o.n_batch) {
         const engine_item *it = &t->items[t->i_next];
         const engine_session *s = it->session;
-        uint32_t n = MIN(it->n - t->at_next, e->o.n_batch - t->n_tok);
+        uint32_t n = MIN(it->n - t->at_next, e->o.n_batch - t->n_tok), n_tail = wanted_tail(it);
         if (n < it->n && engine_params(e)->encoder)
             break;
         e->lists[t->n_seq] = s->pages;
@@ -240,8 +253,7 @@ static void build_batch(step *t) {
             e->ids[t->n_tok] = it->ids[t->at_next + i];
             e->pos[t->n_tok] = s->n + i;
             e->i_seq[t->n_tok] = t->n_seq;
-            e->wanted[t->n_tok] = it->want == ENGINE_LOGITS_ALL ||
-                                  (it->want == ENGINE_LOGITS_LAST && t->at_next + i + 1 == it->n);
+            e->wanted[t->n_tok] = it->n - (t->at_next + i) <= n_tail;
         }
         t->n_seq++;
         t->at_next += n;
@@ -256,9 +268,10 @@ static void build_batch(step *t) {
 static void commit_batch(step *t) {
     engine *e = t->e;
     for (uint32_t i = 0; i < t->n_tok; i++) {
-        engine_session *s = t->items[e->i_item[e->i_seq[i]]].session;
+        const engine_item *it = &t->items[e->i_item[e->i_seq[i]]];
+        engine_session *s = it->session;
         s->ids[s->n++] = e->ids[i];
-        s->has_logits = e->wanted[i] && !t->on_hidden;
+        s->has_logits = e->wanted[i] && it->want != ENGINE_LOGITS_TAIL && !t->on_hidden;
     }
 }
 

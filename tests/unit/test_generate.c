@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "engine/generation.h"
 
 #include <stdio.h>
 
@@ -324,6 +325,77 @@ static void stop_strings_and_constraints_exclude_each_other(void **state) {
     engine_free(e);
 }
 
+/* Feeds the plan in pieces of at most three tokens and cuts the session back now and then, as a scheduler that is short
+ * of room does. */
+static muga_status generate_in_pieces(const engine_generate_args *a, uint64_t seed, engine_generated *out,
+                                      muga_error *err) {
+    generation *g;
+    rng r = {seed};
+    muga_status st = generation_new(a, &g, err);
+    while (!st && !generation_done(g)) {
+        engine_item item;
+        if ((st = generation_plan(g, &item, err)) || item.n == 0)
+            break;
+        uint32_t n = 1 + rng_below(&r, 3);
+        if (n < item.n) {
+            item.n = n;
+            item.want = ENGINE_LOGITS_NONE;
+        }
+        st = engine_step(engine_session_engine(a->session), &item, 1, err);
+        if (!st)
+            st = generation_take(g, err);
+        if (rng_below(&r, 8) == 0)
+            engine_session_truncate(a->session, rng_below(&r, engine_session_count(a->session)));
+    }
+    if (!st)
+        st = generation_finish(g, out, err);
+    generation_free(g);
+    return st;
+}
+
+static void count_row(void *ctx, uint32_t pos, const float *logits) {
+    (void)logits;
+    uint32_t *last = ctx;
+    assert_true(pos > *last);
+    *last = pos;
+}
+
+static void an_answer_is_the_same_computed_in_pieces_and_again(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    muga_error err = {0};
+    for (uint64_t seed = 0; seed < 30; seed++) {
+        engine_session *s = prompted(e, "where is my order"), *t;
+        uint32_t n_prompt = engine_session_count(s), last = 0;
+        sampler_settings set = warm(seed);
+        set.repeat_penalty = 1.2f;
+        set.penalty_last_n = 20;
+        engine_generate_args a = {.session = s, .sampling = &set, .max_tokens = 60, .ignore_end = true};
+        engine_generated whole, pieces;
+        int32_t prompt[64];
+        assert_true(n_prompt <= ARRAY_LEN(prompt));
+        memcpy(prompt, engine_session_ids(s), n_prompt * sizeof *prompt);
+        assert_ok(engine_generate(&a, &whole, &err), &err);
+        assert_ok(engine_session_new(e, engine_session_ctx(s), &t, &err), &err);
+        a.session = t;
+        a.prompt = prompt;
+        a.n_prompt = n_prompt;
+        a.on_choice = count_row;
+        a.on_choice_ctx = &last;
+        assert_ok(generate_in_pieces(&a, seed, &pieces, &err), &err);
+        assert_int_equal(pieces.ids.n, whole.ids.n);
+        assert_memory_equal(pieces.ids.ids, whole.ids.ids, whole.ids.n * sizeof *whole.ids.ids);
+        assert_string_equal(str_get(&pieces.text), str_get(&whole.text));
+        a.session = s;
+        assert_status(engine_generate(&a, &pieces, &err), MUGA_E_USAGE, &err, "beginning of the prompt");
+        engine_generated_release(&whole);
+        engine_generated_release(&pieces);
+        engine_session_free(s);
+        engine_session_free(t);
+    }
+    engine_free(e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_streams_in_whole_characters_up_to_the_limit),
@@ -333,6 +405,7 @@ int main(void) {
         cmocka_unit_test(constrained_text_is_valid_at_every_token_limit),
         cmocka_unit_test(forced_tokens_are_the_tokenizers_own),
         cmocka_unit_test(stop_strings_and_constraints_exclude_each_other),
+        cmocka_unit_test(an_answer_is_the_same_computed_in_pieces_and_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
