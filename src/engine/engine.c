@@ -98,7 +98,13 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
     }
     if (e->o.kv_bytes == 0)
         e->o.kv_bytes = os_memory_bytes() / 2;
+    if (e->o.cache_bytes == 0)
+        e->o.cache_bytes = e->o.kv_bytes / 4;
     pages_set_size(&e->pages, model_page_bytes(e->model, e->kv), e->o.kv_bytes);
+    if ((st = prefix_new(&e->pages, e->o.cache_bytes / e->pages.n.page_bytes, &e->prefix, err)))
+        goto out;
+    e->pages.evict = prefix_evict;
+    e->pages.evict_ctx = e->prefix;
     if ((st = open_text(e, err)))
         goto out;
     if ((st = new_batch(e, err)))
@@ -116,6 +122,7 @@ out:
 void engine_free(engine *e) {
     if (!e)
         return;
+    prefix_free(e->prefix);
     pages_release(&e->pages);
     model_run_free(e->run);
     free(e->ids);

@@ -26,7 +26,8 @@ typedef struct engine_options {
     /* Most bytes of keys and values of all sessions and the prefix cache together, at least one page of 64 positions;
      * 0 = half of os_memory_bytes. Past it the cache gives up what no session uses; then MUGA_E_LIMIT. */
     uint64_t kv_bytes;
-    bool ids_only; /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
+    uint64_t cache_bytes; /* of it, what the prefix cache may keep that no session uses; 0 = a quarter */
+    bool ids_only;        /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
     const char *const *overrides; /* of metadata, as gguf_override takes them; borrowed while the engine lives */
     size_t n_overrides;
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
@@ -69,6 +70,7 @@ typedef struct engine_kv_counts {
     uint64_t n_copied;  /* since the start: shared pages copied in order to be written */
     uint64_t n_evicted; /* idle pages given up for room */
     uint64_t n_refused; /* times there was no room */
+    uint64_t n_adopted; /* positions taken from the prefix cache instead of computed */
 } engine_kv_counts;
 engine_kv_counts engine_get_kv_counts(engine *e); /* from any thread */
 
@@ -90,6 +92,15 @@ uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint
 /* Pages for n positions in all exist afterwards, so that feeding up to there allocates nothing. MUGA_E_LIMIT with the
  * numbers where kv_bytes leaves no room, as in all that makes pages. */
 MUGA_MUST_USE muga_status engine_session_reserve(engine_session *s, uint32_t n, muga_error *err);
+
+/* Sharing. From now on the session gives its pages to the engine's prefix cache as they become full, and
+ * engine_session_adopt takes from it what sessions of the same tenant (and adapter) have computed. What is taken
+ * changes no logit. Only while the session is empty (MUGA_E_USAGE); tenant: up to 255 bytes, "" is one as any other.
+ * Nothing is shared across tenants. Forks share as well. */
+MUGA_MUST_USE muga_status engine_session_share(engine_session *s, const char *tenant, muga_error *err);
+/* Take what the cache holds of ids[0, n), the tokens that are to follow: never the last, whose logits are to be
+ * computed. How many were taken; 0 for a session that doesn't share or that stands inside a page. */
+uint32_t engine_session_adopt(engine_session *s, const int32_t *ids, uint32_t n);
 
 /* Append ids and compute them, in steps of n_batch tokens; afterwards logits of the last position are there.
  * MUGA_E_LIMIT past n_ctx (both numbers), E_INPUT for an id out of range: the session is unchanged. MUGA_E_NONFINITE

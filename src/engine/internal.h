@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "engine/engine.h"
-#include "engine/pages.h"
+#include "engine/prefix.h"
 
 #include <pthread.h>
 
@@ -24,7 +24,8 @@ struct engine {
     template *template;
     constrain_trie *trie;
 
-    page_pool pages; /* has a lock of its own */
+    page_pool pages; /* has a lock of its own, which guards the cache as well */
+    prefix_cache *prefix;
 
     /* Guards the run, the pool of threads and the arrays below: one step at a time. */
     pthread_mutex_t step_lock;

@@ -164,6 +164,10 @@ bool pages_is_idle(const void *page) {
     return head_of(page)->refs == 0;
 }
 
+bool pages_is_cached(const void *page) {
+    return head_of(page)->cached;
+}
+
 void pages_mark_written(void *page) {
     head_of(page)->written = true;
 }

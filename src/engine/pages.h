@@ -52,6 +52,7 @@ void pages_ref(page_pool *p, void *page); /* one more session holds it; NULL is 
 void pages_unref(page_pool *p, void *page);
 bool pages_is_private(const void *page);
 bool pages_is_idle(const void *page);
+bool pages_is_cached(const void *page);
 void pages_mark_written(void *page); /* it is going to be: its bytes aren't zero any more */
 void pages_set_cached(page_pool *p, void *page);
 void pages_clear_cached(page_pool *p, void *page);

@@ -7,9 +7,14 @@
  *      (own_page).
  *   3. When a step begins, every slot at or past a session's count is zero bytes in the pages it will write: pages are
  *      born zero, a copy or a truncated page is cleared from the count on (own_page).
- *   4. A session changes only after everything that can fail has been done: on an error its tokens are what they were
+ *   4. A session that shares stands at an entry of the prefix cache (prefix.h), its cursor `at`, no deeper than its
+ *      full pages; the pages up to there are the path's. Full pages join it when computed (publish), the last, partly
+ *      filled one when the session ends (publish_tail).
+ *   5. A session changes only after everything that can fail has been done: on an error its tokens are what they were
  *      before the batch that failed. */
 #include "engine/internal.h"
+
+#define WORTH_KEEPING 8u /* tokens of a page from which copying it is cheaper than computing them */
 
 struct engine_session {
     engine *e;
@@ -19,19 +24,26 @@ struct engine_session {
     uint32_t n_pages;
     bool dirty; /* slots at or past n may hold what a truncated or failed step wrote */
     bool has_logits;
-    float *logits; /* [n_vocab] */
+    float *logits;           /* [n_vocab] */
+    prefix_entry *root, *at; /* NULL: it doesn't share */
 };
 
 static uint32_t pages_for(uint32_t n) {
     return n / KERNEL_KV_BLOCK + (n % KERNEL_KV_BLOCK != 0);
 }
 
-/* Keep the first n pages. */
+/* Keep the first n pages; the session's count is already what they hold. */
 static void drop_pages(engine_session *s, uint32_t n) {
-    pthread_mutex_lock(&s->e->pages.lock);
+    engine *e = s->e;
+    pthread_mutex_lock(&e->pages.lock);
+    if (s->at)
+        prefix_touch(e->prefix, s->at);
+    while (s->at && prefix_depth(s->at) > s->n / PREFIX_BLOCK)
+        s->at = prefix_parent(s->at);
     while (s->n_pages > n)
-        pages_unref(&s->e->pages, s->pages[--s->n_pages]);
-    pthread_mutex_unlock(&s->e->pages.lock);
+        pages_unref(&e->pages, s->pages[--s->n_pages]);
+    prefix_trim(e->prefix);
+    pthread_mutex_unlock(&e->pages.lock);
 }
 
 muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err) {
@@ -82,14 +94,113 @@ muga_status engine_session_fork(engine_session *s, engine_session **out, muga_er
         t->pages[i] = s->pages[i];
         pages_ref(&s->e->pages, s->pages[i]);
     }
+    t->at = s->at;
+    t->root = s->root ? prefix_hold(s->root) : NULL;
     pthread_mutex_unlock(&s->e->pages.lock);
     *out = t;
     return MUGA_OK;
 }
 
+/* ---- sharing ---- */
+
+muga_status engine_session_share(engine_session *s, const char *tenant, muga_error *err) {
+    if (s->n > 0 || s->root)
+        return error_set(err, MUGA_E_USAGE, "a session begins to share while it is empty, and once");
+    if (strlen(tenant) > PREFIX_MAX_TENANT)
+        return error_set(err, MUGA_E_USAGE, "a tenant's name of %zu bytes; at most %u are taken", strlen(tenant),
+                         PREFIX_MAX_TENANT);
+    prefix_scope scope = {
+        .tenant = tenant, .adapter_sha256 = "", .is_long = model_context_is_long(s->e->model, s->n_ctx)};
+    pthread_mutex_lock(&s->e->pages.lock);
+    s->root = s->at = prefix_enter(s->e->prefix, &scope);
+    pthread_mutex_unlock(&s->e->pages.lock);
+    return s->root ? MUGA_OK : error_nomem(err, "a session");
+}
+
+/* Page i becomes another, which this session holds from now on, too. */
+static void put_page(engine_session *s, uint32_t i, void *page) {
+    pages_ref(&s->e->pages, page);
+    if (i < s->n_pages)
+        pages_unref(&s->e->pages, s->pages[i]);
+    else
+        s->n_pages++;
+    s->pages[i] = page;
+}
+
+/* Full pages that the cache doesn't know yet; where it has one of the same tokens, that one's bits are the same. */
+static void publish(engine_session *s) {
+    engine *e = s->e;
+    if (!s->at)
+        return;
+    pthread_mutex_lock(&e->pages.lock);
+    for (uint32_t i = prefix_depth(s->at); (i + 1) * PREFIX_BLOCK <= s->n && s->pages[i]; i++) {
+        const int32_t *ids = s->ids + (size_t)i * PREFIX_BLOCK;
+        prefix_entry *there = prefix_find(e->prefix, s->at, ids);
+        if (!there)
+            there = prefix_add(e->prefix, s->at, ids, PREFIX_BLOCK, s->pages[i]);
+        else if (prefix_page(there) != s->pages[i])
+            put_page(s, i, prefix_page(there));
+        if (!there) /* out of memory: the next step tries again */
+            break;
+        s->at = there;
+    }
+    pthread_mutex_unlock(&e->pages.lock);
+}
+
+/* The partly filled last page, worth keeping because a conversation goes on right there. */
+static void publish_tail(engine_session *s) {
+    uint32_t i = s->n / PREFIX_BLOCK, n = s->n % PREFIX_BLOCK, n_known;
+    const int32_t *ids = s->ids + (size_t)i * PREFIX_BLOCK;
+    if (n < WORTH_KEEPING || prefix_depth(s->at) != i || pages_is_cached(s->pages[i]))
+        return;
+    (void)prefix_find_part(s->at, ids, n, &n_known);
+    if (n_known < n)
+        (void)prefix_add(s->e->prefix, s->at, ids, n, s->pages[i]); /* out of memory: it isn't kept */
+}
+
+/* The session ends: all it leaves is its pages. */
+static void leave_cache(engine_session *s) {
+    if (!s->root)
+        return;
+    pthread_mutex_lock(&s->e->pages.lock);
+    publish_tail(s);
+    prefix_touch(s->e->prefix, s->at);
+    prefix_leave(s->e->prefix, s->root);
+    s->root = s->at = NULL;
+    pthread_mutex_unlock(&s->e->pages.lock);
+}
+
+uint32_t engine_session_adopt(engine_session *s, const int32_t *ids, uint32_t n) {
+    engine *e = s->e;
+    if (!s->at || n == 0 || s->n != prefix_depth(s->at) * PREFIX_BLOCK)
+        return 0;
+    uint32_t end = MIN(n - 1, s->n_ctx - s->n), got = 0, part = 0;
+    pthread_mutex_lock(&e->pages.lock);
+    prefix_entry *there;
+    while (end - got >= PREFIX_BLOCK && (there = prefix_find(e->prefix, s->at, ids + got))) {
+        put_page(s, prefix_depth(s->at), prefix_page(there));
+        s->at = there;
+        got += PREFIX_BLOCK;
+    }
+    there = prefix_find_part(s->at, ids + got, MIN(end - got, PREFIX_BLOCK), &part);
+    if (part >= WORTH_KEEPING) {
+        put_page(s, prefix_depth(s->at), prefix_page(there));
+        prefix_touch(e->prefix, there);
+        got += part;
+    } else
+        prefix_touch(e->prefix, s->at);
+    e->pages.n.n_adopted += got;
+    pthread_mutex_unlock(&e->pages.lock);
+    memcpy(s->ids + s->n, ids, got * sizeof *ids);
+    s->n += got;
+    s->has_logits = s->has_logits && got == 0;
+    return got;
+}
+
 void engine_session_free(engine_session *s) {
     if (!s)
         return;
+    leave_cache(s);
     drop_pages(s, 0);
     free(s->pages);
     free(s->ids);
@@ -273,6 +384,8 @@ static void commit_batch(step *t) {
         s->ids[s->n++] = e->ids[i];
         s->has_logits = e->wanted[i] && it->want != ENGINE_LOGITS_TAIL && !t->on_hidden;
     }
+    for (uint32_t i = 0; i < t->n_seq; i++)
+        publish(t->items[e->i_item[i]].session);
 }
 
 static muga_status run_step(step t, muga_error *err) {

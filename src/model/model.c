@@ -190,6 +190,13 @@ uint64_t model_step_macs(const model *m) {
     return macs;
 }
 
+bool model_context_is_long(const model *m, uint32_t n_ctx) {
+    for (uint32_t i = 0; i < m->n_ropes; i++)
+        if (m->ropes[i].freq_long && n_ctx > m->ropes[i].n_ctx_short)
+            return true;
+    return false;
+}
+
 size_t model_page_bytes(const model *m, kernel_kv_type kv) {
     return m->p.n_layer * kernel_kv_page_bytes(kv, m->p.n_head_kv, m->p.head_dim);
 }

@@ -58,6 +58,9 @@ const model_params *model_get_params(const model *m);
 const char *model_arch_name(const model *m); /* "llama" */
 size_t model_weight_bytes(const model *m);   /* packed, resident; what one decode step reads */
 uint64_t model_step_macs(const model *m);    /* multiply-adds of a token's matrix products, projection included */
+/* Whether positions turn by the factors for long contexts where a sequence may hold n_ctx of them: keys computed with
+ * them aren't those computed without. The same for every n_ctx with most models. */
+bool model_context_is_long(const model *m, uint32_t n_ctx);
 size_t model_page_bytes(const model *m, kernel_kv_type kv); /* one KV page: 64 positions of all layers */
 
 /* Zero positions [from, 64) of a page: slots that hold nothing must be zero bytes (kernel.h). */

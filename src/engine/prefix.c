@@ -1,0 +1,270 @@
+/* The prefix cache: a tree of pages by what they hold. prefix.h has the picture and the invariants. */
+#include "engine/prefix.h"
+#include "base/hash.h"
+#include "base/mem.h"
+
+#define FIRST_BUCKETS 64u
+#define MAX_LOOKED_AT 64u /* children that a search for a part goes through, latest first */
+
+struct prefix_entry {
+    prefix_entry *parent;        /* NULL of a root */
+    prefix_entry *child;         /* latest first */
+    prefix_entry *next, *before; /* among the children of the parent; of roots: next alone */
+    prefix_entry *newer, *older; /* by use; not of roots */
+    prefix_entry *in_bucket;     /* next of the same bucket; full entries */
+    void *page;
+    uint64_t serial; /* never used twice: what hashes are seeded with */
+    uint32_t depth, n_ids;
+    uint32_t n_sessions; /* of a root: sessions that stand there */
+    union {
+        int32_t ids[PREFIX_BLOCK];
+        struct { /* of a root */
+            char tenant[PREFIX_MAX_TENANT + 1], adapter_sha256[SHA256_HEX];
+            float adapter_scale;
+            bool is_long;
+        };
+    };
+};
+
+struct prefix_cache {
+    page_pool *pool;
+    uint64_t max_idle, n_entries, last_serial;
+    prefix_entry *roots, *newest, *oldest;
+    prefix_entry **buckets; /* [n_buckets], a power of two */
+    uint64_t n_buckets;
+};
+
+muga_status prefix_new(page_pool *pool, uint64_t max_idle, prefix_cache **out, muga_error *err) {
+    prefix_cache *c = mem_alloc_array(1, sizeof *c);
+    if (c)
+        c->buckets = mem_alloc_array(FIRST_BUCKETS, sizeof(prefix_entry *));
+    if (!c || !c->buckets) {
+        free(c);
+        return error_nomem(err, "the prefix cache");
+    }
+    c->pool = pool;
+    c->max_idle = max_idle;
+    c->n_buckets = FIRST_BUCKETS;
+    *out = c;
+    return MUGA_OK;
+}
+
+void prefix_free(prefix_cache *c) {
+    if (!c)
+        return;
+    while (prefix_evict(c)) {}
+    free(c->buckets);
+    free(c);
+}
+
+/* ---- lists ---- */
+
+static prefix_entry **bucket_of(const prefix_cache *c, const prefix_entry *parent, const int32_t *ids) {
+    return &c->buckets[hash64(ids, PREFIX_BLOCK * sizeof *ids, parent->serial) & (c->n_buckets - 1)];
+}
+
+static void put_in_bucket(const prefix_cache *c, prefix_entry *e) {
+    prefix_entry **b = bucket_of(c, e->parent, e->ids);
+    e->in_bucket = *b;
+    *b = e;
+}
+
+/* Twice the buckets; where memory is out the chains grow instead. */
+static void grow(prefix_cache *c) {
+    prefix_entry **more = mem_alloc_array(2 * c->n_buckets, sizeof(prefix_entry *));
+    if (!more)
+        return;
+    free(c->buckets);
+    c->buckets = more;
+    c->n_buckets *= 2;
+    for (prefix_entry *e = c->oldest; e; e = e->newer)
+        if (e->n_ids == PREFIX_BLOCK)
+            put_in_bucket(c, e);
+}
+
+static void use_list_remove(prefix_cache *c, prefix_entry *e) {
+    *(e->newer ? &e->newer->older : &c->newest) = e->older;
+    *(e->older ? &e->older->newer : &c->oldest) = e->newer;
+}
+
+static void use_list_put(prefix_cache *c, prefix_entry *e) {
+    e->newer = NULL;
+    e->older = c->newest;
+    *(c->newest ? &c->newest->newer : &c->oldest) = e;
+    c->newest = e;
+}
+
+/* ---- roots ---- */
+
+static bool is_scope(const prefix_entry *root, const prefix_scope *s) {
+    return strcmp(root->tenant, s->tenant) == 0 && strcmp(root->adapter_sha256, s->adapter_sha256) == 0 &&
+           memcmp(&root->adapter_scale, &s->adapter_scale, sizeof s->adapter_scale) == 0 && root->is_long == s->is_long;
+}
+
+prefix_entry *prefix_hold(prefix_entry *root) {
+    root->n_sessions++;
+    return root;
+}
+
+prefix_entry *prefix_enter(prefix_cache *c, const prefix_scope *scope) {
+    prefix_entry *root = c->roots;
+    while (root && !is_scope(root, scope))
+        root = root->next;
+    if (!root) {
+        root = mem_alloc_array(1, sizeof *root);
+        if (!root)
+            return NULL;
+        memcpy(root->tenant, scope->tenant, strlen(scope->tenant));
+        memcpy(root->adapter_sha256, scope->adapter_sha256, strlen(scope->adapter_sha256));
+        root->adapter_scale = scope->adapter_scale;
+        root->is_long = scope->is_long;
+        root->serial = ++c->last_serial;
+        root->next = c->roots;
+        c->roots = root;
+    }
+    return prefix_hold(root);
+}
+
+static void drop_root_if_unused(prefix_cache *c, prefix_entry *root) {
+    if (root->parent || root->child || root->n_sessions > 0)
+        return;
+    prefix_entry **p = &c->roots;
+    while (*p != root)
+        p = &(*p)->next;
+    *p = root->next;
+    free(root);
+}
+
+void prefix_leave(prefix_cache *c, prefix_entry *root) {
+    root->n_sessions--;
+    drop_root_if_unused(c, root);
+}
+
+uint32_t prefix_depth(const prefix_entry *e) {
+    return e->depth;
+}
+prefix_entry *prefix_parent(const prefix_entry *e) {
+    return e->parent;
+}
+void *prefix_page(const prefix_entry *e) {
+    return e->page;
+}
+
+/* ---- entries ---- */
+
+prefix_entry *prefix_find(const prefix_cache *c, const prefix_entry *at, const int32_t *ids) {
+    prefix_entry *e = *bucket_of(c, at, ids);
+    while (e && (e->parent != at || memcmp(e->ids, ids, sizeof e->ids) != 0))
+        e = e->in_bucket;
+    return e;
+}
+
+static uint32_t common(const prefix_entry *e, const int32_t *ids, uint32_t n) {
+    uint32_t i = 0, end = MIN(e->n_ids, n);
+    while (i < end && e->ids[i] == ids[i])
+        i++;
+    return i;
+}
+
+prefix_entry *prefix_find_part(const prefix_entry *at, const int32_t *ids, uint32_t n, uint32_t *n_common) {
+    prefix_entry *best = NULL, *e = at->child;
+    *n_common = 0;
+    for (uint32_t k = 0; e && k < MAX_LOOKED_AT; k++, e = e->next) {
+        uint32_t here = common(e, ids, n);
+        if (here > *n_common) {
+            *n_common = here;
+            best = e;
+        }
+    }
+    return best;
+}
+
+static bool may_go(const prefix_entry *e) {
+    return !e->child && pages_is_idle(e->page);
+}
+
+static void remove_entry(prefix_cache *c, prefix_entry *e) {
+    prefix_entry *parent = e->parent;
+    if (e->n_ids == PREFIX_BLOCK) {
+        prefix_entry **b = bucket_of(c, parent, e->ids);
+        while (*b != e)
+            b = &(*b)->in_bucket;
+        *b = e->in_bucket;
+    }
+    *(e->before ? &e->before->next : &parent->child) = e->next;
+    if (e->next)
+        e->next->before = e->before;
+    use_list_remove(c, e);
+    pages_clear_cached(c->pool, e->page);
+    c->n_entries--;
+    free(e);
+    drop_root_if_unused(c, parent);
+}
+
+/* What ended where this goes on has nothing that this hasn't. */
+static void drop_part_of(prefix_cache *c, const prefix_entry *whole) {
+    prefix_entry *e = whole->next;
+    for (uint32_t k = 0; e && k < MAX_LOOKED_AT; k++) {
+        prefix_entry *next = e->next;
+        if (may_go(e) && e->n_ids <= whole->n_ids && common(e, whole->ids, whole->n_ids) == e->n_ids)
+            remove_entry(c, e);
+        e = next;
+    }
+}
+
+prefix_entry *prefix_add(prefix_cache *c, prefix_entry *at, const int32_t *ids, uint32_t n, void *page) {
+    prefix_entry *e = mem_alloc_array(1, sizeof *e);
+    if (!e)
+        return NULL;
+    if (c->n_entries >= c->n_buckets)
+        grow(c);
+    e->parent = at;
+    e->page = page;
+    e->serial = ++c->last_serial;
+    e->depth = at->depth + 1;
+    e->n_ids = n;
+    memcpy(e->ids, ids, n * sizeof *ids);
+    e->next = at->child;
+    if (e->next)
+        e->next->before = e;
+    at->child = e;
+    if (n == PREFIX_BLOCK)
+        put_in_bucket(c, e);
+    use_list_put(c, e);
+    pages_set_cached(c->pool, page);
+    c->n_entries++;
+    drop_part_of(c, e);
+    return e;
+}
+
+void prefix_touch(prefix_cache *c, prefix_entry *e) {
+    for (; e->parent; e = e->parent) {
+        use_list_remove(c, e);
+        use_list_put(c, e);
+    }
+}
+
+bool prefix_evict(void *ctx) {
+    prefix_cache *c = ctx;
+    prefix_entry *e = c->oldest;
+    while (e && !may_go(e))
+        e = e->newer;
+    if (e)
+        remove_entry(c, e);
+    return e != NULL;
+}
+
+void prefix_trim(prefix_cache *c) {
+    while (c->pool->n.idle > c->max_idle && prefix_evict(c)) {}
+}
+
+bool prefix_check(const prefix_cache *c) {
+    uint64_t n = 0;
+    for (const prefix_entry *e = c->oldest; e; e = e->newer, n++) {
+        bool linked = e->newer ? e->newer->older == e : c->newest == e;
+        bool found = e->n_ids < PREFIX_BLOCK || prefix_find(c, e->parent, e->ids) == e;
+        if (!linked || !found || e->depth != e->parent->depth + 1 || (e->n_ids < PREFIX_BLOCK && e->child))
+            return false;
+    }
+    return n == c->n_entries && n == c->pool->n.cached;
+}
