@@ -220,8 +220,11 @@ INLINE void block_halves(const panel_shape f, const uint8_t *w, const int half, 
 }
 
 /* All blocks of a stretch of `n_half` halves of a panel, from `half` on; the second half's sums follow the first's. */
-INLINE void walk_blocks(const panel_shape f, const tensor_levels *l, const uint8_t *w, const int half, const int n_half,
-                        const uint8_t *block, uint64_t n_block, __m256 *acc, const int width) {
+INLINE void walk_blocks(const matmul_stretch *s, const panel_shape f, const tensor_levels *l, const uint8_t *w,
+                        const int half, const int n_half, __m256 *acc, const int width) {
+    const uint8_t *block = s->tile;
+    const uint64_t n_block = s->n_k / KERNEL_BLOCK;
+    const bool stream = s->stream && half == 0;
     const size_t head = panel_head_bytes(f), bytes = panel_block_bytes(f), step = (size_t)(TILE_BLOCK_BYTES * width);
     __m256 d[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, dmin[2] = {d[0], d[0]};
     __m256i levels = _mm256_setzero_si256();
@@ -240,6 +243,8 @@ INLINE void walk_blocks(const panel_shape f, const tensor_levels *l, const uint8
             }
             w += head;
         }
+        if (stream)
+            matmul_fetch_ahead(w, bytes);
         half_sums of;
         if (f.halves)
             sums_of_halves(f, block, &of, width);
@@ -264,8 +269,7 @@ INLINE void int8_panels(const matmul_stretch *s, const panel_shape f, const int 
             UNROLL
             for (int h = 0; h < n_half; h++)
                 sums_load(s, y + h * HALF, rows_mask(n_row, half + h), acc + h * width, width);
-            walk_blocks(f, l, s->weights + p * s->panel_stride, half * 32, n_half, s->tile, s->n_k / KERNEL_BLOCK, acc,
-                        width);
+            walk_blocks(s, f, l, s->weights + p * s->panel_stride, half * 32, n_half, acc, width);
             UNROLL
             for (int h = 0; h < n_half; h++)
                 sums_store(s, y + h * HALF, rows_mask(n_row, half + h), acc + h * width, width);

@@ -167,8 +167,11 @@ INLINE void block_any(const panel_shape f, const uint8_t *w, __m512 d, __m512 dm
 }
 
 /* All blocks of a stretch of one panel. */
-INLINE void walk_blocks(const panel_shape f, const tensor_levels *l, const uint8_t *w, const uint8_t *block,
-                        uint64_t n_block, __m512 *acc, const int width) {
+INLINE void walk_blocks(const matmul_stretch *s, const panel_shape f, const tensor_levels *l, const uint8_t *w,
+                        __m512 *acc, const int width) {
+    const uint8_t *block = s->tile;
+    uint64_t n_block = s->n_k / KERNEL_BLOCK;
+    const bool stream = s->stream;
     const size_t step = (size_t)(TILE_BLOCK_BYTES * width), bytes = panel_block_bytes(f), head = panel_head_bytes(f);
     __m512 d = _mm512_setzero_ps(), dmin = d;
     __m512i levels = _mm512_setzero_si512();
@@ -176,8 +179,11 @@ INLINE void walk_blocks(const panel_shape f, const tensor_levels *l, const uint8
         levels = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)l->level)),
                                   _mm512_set1_epi8((char)LEVEL_BIAS));
     if (head == 0) {
-        for (; n_block > 0; n_block--, w += bytes, block += step)
+        for (; n_block > 0; n_block--, w += bytes, block += step) {
+            if (stream)
+                matmul_fetch_ahead(w, bytes);
             block_any(f, w, d, dmin, levels, block, acc, width);
+        }
         return;
     }
     for (; n_block > 0; n_block -= PANEL_SUPER_BLOCKS) {
@@ -187,8 +193,11 @@ INLINE void walk_blocks(const panel_shape f, const tensor_levels *l, const uint8
         if (f.min)
             dmin = _mm512_xor_ps(load_f16(w + 2 * PANEL_ROWS), _mm512_set1_ps(-0.0f));
         w += head;
-        for (int i = 0; i < PANEL_SUPER_BLOCKS; i++, w += bytes, block += step)
+        for (int i = 0; i < PANEL_SUPER_BLOCKS; i++, w += bytes, block += step) {
+            if (stream)
+                matmul_fetch_ahead(w, bytes);
             block_any(f, w, d, dmin, levels, block, acc, width);
+        }
     }
 }
 
@@ -199,7 +208,7 @@ INLINE void int8_panels(const matmul_stretch *s, const panel_shape f, const int 
         float *y = s->y + p * PANEL_ROWS;
         __m512 acc[TILE];
         sums_load(s, y, mask, acc, width);
-        walk_blocks(f, l, s->weights + p * s->panel_stride, s->tile, s->n_k / KERNEL_BLOCK, acc, width);
+        walk_blocks(s, f, l, s->weights + p * s->panel_stride, acc, width);
         sums_store(s, y, mask, acc, width);
     }
 }

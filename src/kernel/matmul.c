@@ -60,7 +60,8 @@ static void chunk_int8(const matmul_job *job, uint64_t panel0, uint64_t panel_en
     matmul_stretch s = {.type = a->w->type,
                         .panel_stride = panel_bytes(a->w->type, cols),
                         .n_panel = panel_end - panel0,
-                        .y_stride = a->y_stride};
+                        .y_stride = a->y_stride,
+                        .stream = job->n_tile == 1};
     for (uint64_t i_tile = tile0; i_tile < tile_end; i_tile++) {
         uint64_t i_tok;
         tile_span(a->n_tok, job->n_tile, i_tile, &i_tok, &s.width);

@@ -20,9 +20,20 @@ typedef struct matmul_stretch {
     size_t y_stride;
     uint64_t n_row;   /* rows that exist from the first panel on; at least 16 (n_panel - 1) + 1 */
     bool first, last; /* stretch of the columns: sums begin at 0; NaN becomes the canonical one */
+    bool stream;      /* weights are read once, so from memory: worth fetching ahead */
 } matmul_stretch;
 
 #define MATMUL_MAX_TILE 16
+
+/* Bytes: about what one core reads in the time that memory takes to answer, and past the 4 KB page at which the
+ * processor's own prefetch stops. */
+#define MATMUL_AHEAD 8192
+
+/* Ask for what lies MATMUL_AHEAD behind a block of a panel; past the last panel nothing comes of it. */
+static inline __attribute__((always_inline)) void matmul_fetch_ahead(const uint8_t *w, const size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const void *)((uintptr_t)w + MATMUL_AHEAD + i));
+}
 
 typedef void matmul_product(const matmul_stretch *s);
 

@@ -12,7 +12,7 @@ enum {
     PIECE_MAX = 2 << 20, /* bytes that one thread reads in a row */
     PIECES_PER_THREAD = 4,
     PASSES = 7,
-    AT_LEAST = 64 << 20 /* bytes a pass reads, or the clock is too coarse */
+    AT_LEAST = 16 << 20 /* bytes a pass reads, or the clock is too coarse */
 };
 
 static double seconds(void) {

@@ -9,7 +9,7 @@
 
 static void any_number_of_bytes_is_read(void **state) {
     (void)state;
-    static const size_t sizes[] = {0, 1, 255, 256, 257, 100000, ((size_t)5 << 20) + 77};
+    static const size_t sizes[] = {0, 257, ((size_t)5 << 20) + 77};
     os_pool *pool;
     muga_error err;
     assert_ok(os_pool_new(2, &pool, &err), &err);
