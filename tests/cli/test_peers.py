@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""bench/peers over the tiny model and a llama.cpp of two scripts. Would break: the table in docs/SPEED.md - a figure
-measured twice or not at all, a run that doesn't go on where it was stopped, the peer held to its worse setting, a ratio
-upside down, a page written outside of its marks."""
+"""bench/peers, bench/scale and bench/plot over the tiny model and a llama.cpp of two scripts. Would break: the tables
+and plots in docs/SPEED.md - a figure measured twice or not at all, a run that doesn't go on where it was stopped, the
+peer held to its worse setting, a ratio upside down, a page written outside of its marks, a plot that is no picture."""
 
 import csv
 import os
@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 ROOT = pathlib.Path.cwd()
 PAGE = "before\n<!-- peers -->\nold\n<!-- end of peers -->\nafter\n"
@@ -92,6 +93,28 @@ def main(work):
     peers(work, "--tables", "--write", str(work / "out.csv"), code=1)
 
 
+def scale_and_plots(work):
+    command = [sys.executable, ROOT / "bench" / "scale", "--brief", "--folder", work / "models", "--out",
+               work / "scale.csv", "--peer", work / "bin"]
+    for arguments in ["--minutes", "0"], [], []:
+        got = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        if got.returncode:
+            fail(f"scale: exit {got.returncode}: {got.stderr}")
+    with (work / "scale.csv").open(newline="") as f:
+        figures = [(r["engine"], r["model"], r["figure"]) for r in csv.DictReader(f)]
+    if len(set(figures)) != len(figures) or ("llama.cpp", "tiny shape Q4_0", "decode 32 @ 512") not in figures:
+        fail(f"scale measures something twice or not at all: {figures}")
+    plots = subprocess.run([sys.executable, ROOT / "bench" / "plot", "--peers", work / "out.csv", "--scale",
+                            work / "scale.csv", "--to", work / "img"], capture_output=True, text=True)
+    if plots.returncode:
+        fail(f"plot: {plots.stderr}")
+    for name in "context", "streams", "sizes":
+        picture = xml.etree.ElementTree.parse(work / "img" / f"{name}.svg").getroot()
+        if len(picture.findall(".//{http://www.w3.org/2000/svg}polyline")) < 4:
+            fail(f"{name}.svg has no lines")
+
+
 with tempfile.TemporaryDirectory() as folder:
     main(pathlib.Path(folder))
+    scale_and_plots(pathlib.Path(folder))
 sys.exit(1 if bad else 0)
