@@ -2,7 +2,9 @@
  * the read bandwidth that the same threads measure over as many bytes in the same run, and prefill in multiply-adds a
  * second.
  *
- *   bench_attention [isa] [threads] [n_head] [n_head_kv] [head_dim] [n_layer]
+ *   cc -std=gnu11 -O2 -Iinclude -Isrc bench/bench_attention.c build/libmuga.a -lpthread -lm -o bench_attention
+ *
+ *   bench_attention [isa] [threads] [n_head] [n_head_kv] [head_dim] [n_layer] [f16 | f32 | q8]
  *
  * Each figure is the median of several passes over all layers; each layer has keys and values of its own, so that what
  * is read comes from as far away as it does in a model. */
@@ -13,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_PASS = 7, MAX_PAGE = 256 };
+enum { N_PASS = 7, MAX_PAGE = 1024 };
 
 typedef struct bench {
     const kernel_table *table;
@@ -45,7 +47,7 @@ static uint64_t next_random(uint64_t *seed) {
     return *seed >> 33;
 }
 
-/* Pages of all layers for n_pos positions; small values that are valid in either type. */
+/* Pages of all layers for n_pos positions, every slot written. */
 static bool bench_fill(bench *b, uint32_t n_pos) {
     size_t layer = kernel_kv_page_bytes(b->args.type, b->args.n_head_kv, b->args.head_dim), page = layer * b->n_layer;
     uint32_t n_page = (n_pos + KERNEL_KV_BLOCK - 1) / KERNEL_KV_BLOCK;
@@ -53,15 +55,22 @@ static bool bench_fill(bench *b, uint32_t n_pos) {
     b->memory = aligned_alloc(64, (b->memory_bytes + 63) / 64 * 64);
     if (b->memory == NULL || n_page > MAX_PAGE)
         return false;
-    uint64_t seed = 1;
-    if (b->args.type == KERNEL_KV_F16)
-        for (size_t i = 0; i < b->memory_bytes / 2; i++)
-            ((uint16_t *)(void *)b->memory)[i] = (uint16_t)(0x3000 + next_random(&seed) % 0x800); /* 1/8 .. 1/2 */
-    else
-        for (size_t i = 0; i < b->memory_bytes / 4; i++)
-            ((float *)(void *)b->memory)[i] = (float)(next_random(&seed) % 1000) * 1e-3f;
     for (uint32_t i = 0; i < n_page; i++)
         b->pages[i] = b->memory + i * page;
+    uint64_t seed = 1;
+    size_t n = (size_t)b->args.n_head_kv * b->args.head_dim;
+    float *row = malloc(2 * n * sizeof *row);
+    if (row == NULL)
+        return false;
+    for (uint32_t l = 0; l < b->n_layer; l++) {
+        kernel_kv kv = {.pages = b->pages, .layer_offset = l * layer};
+        for (uint32_t pos = 0; pos < n_page * KERNEL_KV_BLOCK; pos++) {
+            for (size_t i = 0; i < 2 * n && pos % 8 == 0; i++)
+                row[i] = (float)(next_random(&seed) % 1000) * 1e-3f - 0.5f;
+            b->table->kv_store(b->args.type, b->args.n_head_kv, b->args.head_dim, &kv, pos, row, row + n);
+        }
+    }
+    free(row);
     return true;
 }
 
@@ -145,8 +154,8 @@ static void report(bench *b, kernel_kv_type type, uint32_t n_tok, uint32_t depth
     double t = time_attention(b), read = time_read(b), fma = 2 * n_key * (double)row * b->n_layer;
     printf("%-7s %u   %s  %4u tokens at %5u  %9.3f ms  %7.2f Gfma/s  KV %7.2f GB/s  read %7.2f GB/s  share %3.0f %%\n",
            kernel_isa_name(b->table->isa), b->pool != NULL ? (unsigned)os_pool_threads(b->pool) : 1,
-           type == KERNEL_KV_F16 ? "f16" : "f32", n_tok, depth, t * 1e3, fma / t * 1e-9,
-           (double)b->memory_bytes / t * 1e-9, (double)b->memory_bytes / read * 1e-9, 100 * read / t);
+           kernel_kv_name(type), n_tok, depth, t * 1e3, fma / t * 1e-9, (double)b->memory_bytes / t * 1e-9,
+           (double)b->memory_bytes / read * 1e-9, 100 * read / t);
     free(b->memory);
     free(q);
     free(out);
@@ -155,14 +164,17 @@ static void report(bench *b, kernel_kv_type type, uint32_t n_tok, uint32_t depth
 int main(int argc, char **argv) {
     kernel_isa isa = kernel_isa_best();
     bench b = {.n_layer = argc > 6 ? (uint32_t)atoi(argv[6]) : 30};
+    kernel_kv_type only = KERNEL_KV_COUNT;
     int n_thread = argc > 2 ? atoi(argv[2]) : 1;
     b.args.n_head = argc > 3 ? (uint32_t)atoi(argv[3]) : 9;
     b.args.n_head_kv = argc > 4 ? (uint32_t)atoi(argv[4]) : 3;
     b.args.head_dim = argc > 5 ? (uint32_t)atoi(argv[5]) : 64;
-    if ((argc > 1 && !kernel_isa_parse(argv[1], &isa)) || (b.table = kernel_table_get(isa)) == NULL || n_thread < 1 ||
-        b.args.n_head == 0 || b.args.n_head_kv == 0 || b.args.n_head % b.args.n_head_kv != 0 || b.args.head_dim == 0) {
-        fprintf(stderr,
-                "bench_attention [isa] [threads] [n_head] [n_head_kv] [head_dim] [n_layer]: not on this machine\n");
+    if ((argc > 1 && !kernel_isa_parse(argv[1], &isa)) || (argc > 7 && !kernel_kv_parse(argv[7], &only)) ||
+        (b.table = kernel_table_get(isa)) == NULL || n_thread < 1 || b.args.n_head == 0 || b.args.n_head_kv == 0 ||
+        b.args.n_head % b.args.n_head_kv != 0 || b.args.head_dim == 0) {
+        fprintf(
+            stderr,
+            "bench_attention [isa] [threads] [n_head] [n_head_kv] [head_dim] [n_layer] [kv]: not on this machine\n");
         return 2;
     }
     b.args.scale = 1.0f / sqrtf((float)b.args.head_dim);
@@ -171,7 +183,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_attention: %s\n", err.message);
         return 6;
     }
-    for (int type = KERNEL_KV_F32; type <= KERNEL_KV_F16; type++) {
+    for (int type = 0; type < KERNEL_KV_COUNT; type++) {
+        if (only != KERNEL_KV_COUNT && type != (int)only)
+            continue;
         report(&b, (kernel_kv_type)type, 512, 0);
         report(&b, (kernel_kv_type)type, 128, 2048);
         for (uint32_t depth = 0; depth <= 4096; depth = depth == 0 ? 1024 : depth * 2)

@@ -152,7 +152,8 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
     const char *name = json_get_string(json_object_get(evidence, "model"), "name");
     const char *act = json_get_string(settings, "act"), *kv = json_get_string(settings, "kv");
     int64_t n_ctx = json_get_int(settings, "n_ctx", 0);
-    if (!name || !act || !kv || n_ctx <= 0 || n_ctx > UINT32_MAX)
+    kernel_kv_type kv_type;
+    if (!name || !act || !kv || !kernel_kv_parse(kv, &kv_type) || n_ctx <= 0 || n_ctx > UINT32_MAX)
         return error_set(err, MUGA_E_INPUT, "evidence that names no local model; this version can't recompute it");
     str key = STR_INIT;
     str_printf(&key, "%s\n%lld\n%s\n%s", name, (long long)n_ctx, act, kv);
@@ -169,7 +170,7 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
                            .n_threads = (int)r->n_threads,
                            .isa = r->isa,
                            .exact = !strcmp(act, "f32"),
-                           .kv_f32 = !strcmp(kv, "f32")};
+                           .kv = (int)kv_type};
     muga_status st = cmd_open_llm(r->model_path ? r->model_path : name, name, &o, &r->model, err);
     if (!st)
         r->key = str_take(&key);

@@ -105,7 +105,7 @@ static muga_status run_decode(const bench *b, const bench_row *r, double *speed,
 /* Bytes of keys and values that a token at position pos reads: layers with a window see no more than that. */
 static double cache_bytes(const engine *e, double pos) {
     const model_params *p = engine_params(e);
-    kernel_kv_type kv = engine_get_options(e)->kv_f32 ? KERNEL_KV_F32 : KERNEL_KV_F16;
+    kernel_kv_type kv = engine_get_options(e)->kv;
     double layer = (double)model_page_bytes(engine_model(e), kv) / KERNEL_KV_BLOCK / p->n_layer, sum = 0;
     for (uint32_t i = 0; i < p->n_layer; i++) {
         bool windowed = p->window && (!p->window_period || i % p->window_period != p->window_period - 1);
@@ -211,7 +211,7 @@ static void describe_engine(bench *b) {
     snprintf(b->r.architecture, sizeof b->r.architecture, "%s", model_arch_name(engine_model(b->d.engine)));
     snprintf(b->r.isa, sizeof b->r.isa, "%s", kernel_isa_name((kernel_isa)o->isa));
     snprintf(b->r.act, sizeof b->r.act, "%s", o->exact ? "f32" : "int8");
-    snprintf(b->r.kv, sizeof b->r.kv, "%s", o->kv_f32 ? "f32" : "f16");
+    snprintf(b->r.kv, sizeof b->r.kv, "%s", kernel_kv_name(o->kv));
     b->r.weight_bytes = model_weight_bytes(engine_model(b->d.engine));
 }
 
@@ -351,7 +351,7 @@ int cmd_bench(int argc, char **argv) {
         {"--threads", 't', CMD_STRING, &b.threads.text, "LIST", "threads (default: the cores there are)"},
         {"--runs", 'r', CMD_U32, &b.n_runs, "N", "runs of each (default 5; 3 where those take 10 seconds)"},
         {"--isa", 0, CMD_STRING, &b.d.isa, "NAME", "ref, avx2, avx512 or neon"},
-        {"--kv", 0, CMD_STRING, &b.d.kv, "TYPE", "f16 (default) or f32"},
+        KV_OPTION(&b.d.kv),
         {"--exact", 0, CMD_FLAG, &b.d.exact, NULL, "float activations instead of int8"},
         {"--no-limits", 0, CMD_FLAG, &no_limits, NULL, "don't measure the machine's limits"},
         OVERRIDE_OPTION(&b.d.overrides),

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "hub/hub.h"
+#include "kernel/kernel.h"
 #include "llm/llm.h"
 #include "os/os.h"
 #include "store/store.h"
@@ -69,6 +70,8 @@ typedef struct cmd_values {
 
 #define OVERRIDE_OPTION(values)                                                                                        \
     { "--override", 0, CMD_REPEAT, values, "KEY=VALUE", "a metadata key's value, in place of the file's" }
+#define KV_OPTION(text)                                                                                                \
+    { "--kv", 0, CMD_STRING, text, "TYPE", "how keys and values are kept: f16 (default), f32, or q8: half of f16" }
 
 typedef struct cmd_positional {
     const char *v[64];
@@ -78,6 +81,8 @@ typedef struct cmd_positional {
 /* Parse argv[1..]. --name value, --name=value, -n value, -nVALUE; "--" ends options; -h and --help print help.
  * Returns -1 to go on, or the exit code to return at once (0 after help, 2 after a usage error, said on stderr). */
 int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int argc, char **argv, cmd_positional *p);
+/* What KV_OPTION was given; NULL leaves *out. -1 to go on, or the exit code. */
+int cmd_parse_kv(const char *text, kernel_kv_type *out);
 
 /* ---- results (output.c) ---- */
 int cmd_exit_code(muga_status status);

@@ -23,9 +23,9 @@ static int parse_ids(debug_engine *d, const char *verb) {
 }
 
 int debug_engine_settings(const debug_engine *d, engine_options *o) {
-    if (d->kv && strcmp(d->kv, "f16") != 0 && strcmp(d->kv, "f32") != 0)
-        return cmd_error(MUGA_E_USAGE, "--kv is f16 or f32, not \"%.40s\"", d->kv);
-    o->kv_f32 = d->kv && strcmp(d->kv, "f32") == 0;
+    int code = cmd_parse_kv(d->kv, &o->kv);
+    if (code >= 0)
+        return code;
     o->exact = d->exact;
     o->ids_only = true;
     o->overrides = d->overrides.v;

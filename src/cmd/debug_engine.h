@@ -19,8 +19,7 @@ typedef struct debug_engine {
 #define DEBUG_ENGINE_OPTIONS(d)                                                                                        \
     {"--ids", 0, CMD_STRING, &(d)->ids_text, "LIST", "token ids, comma-separated"},                                    \
         {"--ctx", 0, CMD_U32, &(d)->ctx, "N", "context in tokens (default: the model's, at most 8192)"},               \
-        {"--kv", 0, CMD_STRING, &(d)->kv, "TYPE", "f16 (default) or f32"},                                             \
-        {"--exact", 0, CMD_FLAG, &(d)->exact, NULL, "float activations instead of int8"},                              \
+        KV_OPTION(&(d)->kv), {"--exact", 0, CMD_FLAG, &(d)->exact, NULL, "float activations instead of int8"},         \
         OVERRIDE_OPTION(&(d)->overrides),                                                                              \
         {"--threads", 't', CMD_U32, &(d)->threads, "N", "threads (default: the cores there are)"}, {                   \
         "--isa", 0, CMD_STRING, &(d)->isa, "NAME", "ref, avx2, avx512 or neon (default: the best there is)"            \

@@ -134,3 +134,9 @@ int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int
         return usage_error(verb, "%s%s", p->n ? "an argument is missing" : "arguments are missing", "");
     return -1;
 }
+
+int cmd_parse_kv(const char *text, kernel_kv_type *out) {
+    if (!text || kernel_kv_parse(text, out))
+        return -1;
+    return cmd_error(MUGA_E_USAGE, "--kv is f16, f32 or q8, not \"%.40s\"", text);
+}

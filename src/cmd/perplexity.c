@@ -53,7 +53,7 @@ static int print_json(const perplexity *p) {
     json_t *v = json_pack("{s:s, s:f, s:f, s:f, s:I, s:i, s:i, s:b, s:s, s:s, s:o?}", "model", p->model, "perplexity",
                           r->perplexity, "error", r->error, "nll", r->nll, "tokens_scored", (json_int_t)r->n_scored,
                           "windows", (int)r->n_windows, "window_tokens", (int)r->window, "bos", r->bos, "act",
-                          o->exact ? "f32" : "int8", "kv", o->kv_f32 ? "f32" : "f16", "window_nll", windows_json(r));
+                          o->exact ? "f32" : "int8", "kv", kernel_kv_name(o->kv), "window_nll", windows_json(r));
     json_t *kl = !r->compared ? NULL
                               : json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "base", p->base_name,
                                           "base_perplexity", r->base_perplexity, "mean", r->kl_mean, "error",
@@ -92,7 +92,7 @@ int cmd_perplexity(int argc, char **argv) {
         {"--chunks", 0, CMD_U32, &o.max_windows, "N", "windows that are read (default: all)"},
         {"--exact", 0, CMD_FLAG, &d.exact, NULL, "float activations instead of int8"},
         OVERRIDE_OPTION(&d.overrides),
-        {"--kv", 0, CMD_STRING, &d.kv, "TYPE", "f16 (default) or f32"},
+        KV_OPTION(&d.kv),
         {"--threads", 't', CMD_U32, &d.threads, "N", "threads (default: the cores there are)"},
         {"--isa", 0, CMD_STRING, &d.isa, "NAME", "ref, avx2, avx512 or neon"},
         {"--json", 0, CMD_FLAG, &json, NULL, "one JSON object"}};

@@ -207,6 +207,8 @@ int cmd_run(int argc, char **argv) {
     cmd_progress progress = {.what = "loading"};
     uint32_t threads = 0;
     bool verbose = false;
+    const char *kv = NULL;
+    kernel_kv_type kv_type = KERNEL_KV_F16;
     cmd_values overrides = {.n = 0};
     c.sampling.temperature = 0.7f;
     c.sampling.top_p = 0.95f;
@@ -223,6 +225,7 @@ int cmd_run(int argc, char **argv) {
         {"--max-tokens", 'n', CMD_U32, &c.max_tokens, "N",
          "longest answer in tokens (default: what the context leaves)"},
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
+        KV_OPTION(&kv),
         OVERRIDE_OPTION(&overrides),
         {"--verbose", 0, CMD_FLAG, &verbose, NULL, "speeds after each answer"}};
     cmd_positional p = {.min = 1, .max = 64};
@@ -238,6 +241,10 @@ int cmd_run(int argc, char **argv) {
             "out of range: --temp is 0 or more, --top-p in (0, 1], --min-p in [0, 1], --repeat-penalty above 0");
     if (threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
+    code = cmd_parse_kv(kv, &kv_type);
+    if (code >= 0)
+        return code;
+    o.kv = (int)kv_type;
     o.n_threads = (int)threads;
     o.overrides = overrides.v;
     o.n_overrides = overrides.n;

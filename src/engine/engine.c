@@ -21,7 +21,7 @@ static muga_status choose_kernels(engine *e, const engine_options *o, muga_error
     e->o.isa = (int)isa;
     e->o.n_threads = o->n_threads > 0 ? o->n_threads : os_cpu_count();
     e->o.n_batch = o->n_batch > 0 ? MIN(o->n_batch, MAX_BATCH) : 128;
-    e->kv = o->kv_f32 ? KERNEL_KV_F32 : KERNEL_KV_F16;
+    e->kv = o->kv;
     return os_pool_new(e->o.n_threads, &e->pool, err);
 }
 

@@ -18,11 +18,11 @@ typedef struct engine engine;
 typedef struct engine_session engine_session;
 
 typedef struct engine_options {
-    int n_threads;    /* 0 = os_cpu_count() */
-    int isa;          /* kernel_isa, or -1 = the best here */
-    bool exact;       /* f32 activations instead of int8 */
-    bool kv_f32;      /* f32 KV instead of f16 */
-    uint32_t n_batch; /* tokens of a step; 0 = 128 */
+    int n_threads;     /* 0 = os_cpu_count() */
+    int isa;           /* kernel_isa, or -1 = the best here */
+    bool exact;        /* f32 activations instead of int8 */
+    kernel_kv_type kv; /* how keys and values are kept; f16 unless set */
+    uint32_t n_batch;  /* tokens of a step; 0 = 128 */
     /* Most bytes of keys and values of all sessions and the prefix cache together, at least one page of 64 positions;
      * 0 = half of os_memory_bytes. Past it the cache gives up what no session uses; then MUGA_E_LIMIT. */
     uint64_t kv_bytes;

@@ -1,4 +1,5 @@
-/* The choice of an instruction set, in one place: names, availability, and the table of functions of each.
+/* The choice of an instruction set, in one place: names, availability, and the table of functions of each; the names of
+ * settings.
  * AVX-512 is offered only where VNNI is there too (its integer products are the point of it). */
 #include "kernel/internal.h"
 
@@ -35,6 +36,21 @@ bool kernel_isa_parse(const char *name, kernel_isa *out) {
     for (int i = 0; i < KERNEL_ISA_COUNT; i++)
         if (strcmp(name, isa_names[i]) == 0) {
             *out = (kernel_isa)i;
+            return true;
+        }
+    return false;
+}
+
+static const char *const kv_names[KERNEL_KV_COUNT] = {"f16", "f32", "q8"};
+
+const char *kernel_kv_name(kernel_kv_type type) {
+    return (unsigned)type < KERNEL_KV_COUNT ? kv_names[type] : "unknown";
+}
+
+bool kernel_kv_parse(const char *name, kernel_kv_type *out) {
+    for (int i = 0; i < KERNEL_KV_COUNT; i++)
+        if (strcmp(name, kv_names[i]) == 0) {
+            *out = (kernel_kv_type)i;
             return true;
         }
     return false;

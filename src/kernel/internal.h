@@ -8,6 +8,8 @@
 
 #include "kernel/kernel.h"
 
+#include <string.h>
+
 #if defined(__x86_64__)
 #define KERNEL_HAVE_X86 1
 #else
@@ -18,6 +20,32 @@
 #else
 #define KERNEL_HAVE_NEON 0
 #endif
+
+/* ---- pages of keys and values (layout: kernel.h) ---- */
+#define KV_SCALE_BLOCK 32 /* elements of a key or value that share a scale */
+
+static inline size_t kv_element_bytes(kernel_kv_type type) {
+    return type == KERNEL_KV_F32 ? 4 : type == KERNEL_KV_F16 ? 2 : 1;
+}
+/* Where a head's scales begin, in its K or V: behind its elements. */
+static inline size_t kv_scale_offset(kernel_kv_type type, size_t head_dim) {
+    return kv_element_bytes(type) * KERNEL_KV_BLOCK * head_dim;
+}
+/* K of one head; V takes as much. */
+static inline size_t kv_head_bytes(kernel_kv_type type, size_t head_dim) {
+    size_t n_scale = type == KERNEL_KV_Q8 ? (head_dim + KV_SCALE_BLOCK - 1) / KV_SCALE_BLOCK * KERNEL_KV_BLOCK : 0;
+    return kv_scale_offset(type, head_dim) + n_scale * sizeof(uint16_t);
+}
+
+#define KV_SCALE_NAN 0x7FC0 /* of a block that holds a value that is not finite */
+/* The scale of a block whose largest absolute value is `largest`, which is finite: a 127th of it as bf16, rounded up so
+ * that no code passes 127. */
+static inline uint16_t kv_scale_of(float largest) {
+    float step = largest / 127.0f;
+    uint32_t bits;
+    memcpy(&bits, &step, sizeof bits);
+    return (uint16_t)((bits + 0xFFFF) >> 16);
+}
 
 #define KERNEL_DECLARE(isa)                                                                                            \
     void isa##_matmul(const kernel_matmul_args *a, os_pool *pool);                                                     \

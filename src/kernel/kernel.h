@@ -79,12 +79,19 @@ typedef struct kernel_matmul_args {
 } kernel_matmul_args;
 
 /* ---- attention ---- */
-typedef enum { KERNEL_KV_F32, KERNEL_KV_F16 } kernel_kv_type;
+/* How keys and values are kept: a setting that results depend on. Q8: an int8 code an element, and a scale for each
+ * block of 32 elements of one key or value of one head, which is quantised by itself. */
+typedef enum { KERNEL_KV_F16, KERNEL_KV_F32, KERNEL_KV_Q8, KERNEL_KV_COUNT } kernel_kv_type;
+const char *kernel_kv_name(kernel_kv_type type); /* "f16", "f32", "q8" */
+bool kernel_kv_parse(const char *name, kernel_kv_type *out);
 /* One page holds KERNEL_KV_BLOCK positions of one layer:
  *   K: [n_head_kv][head_dim][64 positions]   lanes are positions: each score is one fma chain over ascending d
  *   V: [n_head_kv][64 positions][head_dim]   lanes are d: each output is one fma chain over ascending position
- * elements f32 or f16. Unwritten slots must be zero bytes. */
+ * elements f32, f16 or int8; with int8 each head's are followed by its scales, [blocks of 32 d][64 positions] bf16, in
+ * K and V alike. Unwritten slots must be zero bytes. */
 size_t kernel_kv_page_bytes(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim); /* K and V of one layer */
+/* Zero the slots of positions [from, 64) of one layer's part of a page. */
+void kernel_kv_clear_from(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, void *layer, uint32_t from);
 
 typedef struct kernel_kv { /* one sequence, one layer */
     void *const *pages;    /* pages[i] holds positions 64 i .. 64 i + 63; each page_stride bytes into its block */
@@ -112,7 +119,8 @@ typedef struct kernel_table {
     kernel_isa isa;
     void (*matmul)(const kernel_matmul_args *a, os_pool *pool);
     void (*attention)(const kernel_attn_args *a, os_pool *pool);
-    /* Store one token's k and v rows ([n_head_kv][head_dim] f32 each) at position pos; f16 rounds to nearest even. */
+    /* Store one token's k and v rows ([n_head_kv][head_dim] f32 each) at position pos, as the type keeps them
+     * (docs/arithmetic-attention.md). */
     void (*kv_store)(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, const kernel_kv *kv, uint32_t pos,
                      const float *k, const float *v);
     /* out = x / sqrt(mean(x^2) + eps) * w; w NULL = 1. Sum over 16 virtual lanes, fixed tree. out may alias x. */

@@ -13,14 +13,13 @@
 #define MUGA_KERNEL_LANES_ATTENTION_H
 
 #include "kernel/internal.h"
+#include "kernel/lanes_kv.h"
 #include "kernel/lanes_math.h"
 
 #include <assert.h>
 #include <string.h>
 
 enum {
-    BLOCK = KERNEL_KV_BLOCK,
-    BLOCK_VECS = BLOCK / 16,
     GROUP_ROWS = 6, /* 6 x 4 sums of 16 lanes fill 32 registers, 6 x 1 fill 8 */
     TILE_ROWS = 48  /* a block is read once for so many rows */
 };
@@ -38,65 +37,64 @@ typedef struct attn_row {
  * of the next one, since hardware prefetch stops where a head's stretch of a page ends. */
 typedef struct attn_block {
     const uint8_t *k, *v, *next_k, *next_v;
-    size_t dim, bytes; /* of k, and of v */
+    size_t dim, bytes;                   /* of k, and of v */
+    const uint16_t *k_scales, *v_scales; /* [blocks of 32 d][64], of q8 */
 } attn_block;
 
-/* The cache lines that begin in elements [i, i + n). */
-LANES_INLINE void element_prefetch(const uint8_t *base, size_t i, size_t n, bool half) {
-    size_t element = half ? 2 : 4;
+/* For d in [d, d_end) sum[r] = chain of q_r[d] K[d][j ..]: s[r][j ..] becomes it, or with scales fma(it, scale, s[r][j
+ * ..]). Lanes are positions. */
+LANES_INLINE void scores_chunk(const attn_row *rows, const int n_row, const int n_vec, const kernel_kv_type type,
+                               const attn_block *b, size_t d, size_t d_end, const size_t j, float s[][BLOCK]) {
+    v16 sum[GROUP_ROWS][BLOCK_VECS];
+    const uint16_t *scales = b->k_scales + d / KV_SCALE_BLOCK * BLOCK + j;
+    bool more = d != 0;
 #pragma GCC unroll 8
-    for (size_t at = 0; at < n * element; at += 64)
-        __builtin_prefetch(base + i * element + at, 0, 3);
-}
-
-LANES_INLINE v16 element_load(const uint8_t *base, size_t i, bool half) {
-    return half ? v_load_f16((const uint16_t *)(const void *)base + i) : v_load((const float *)(const void *)base + i);
-}
-LANES_INLINE v16 element_load_n(const uint8_t *base, size_t i, size_t n, bool half) {
-    return half ? v_load_f16_n((const uint16_t *)(const void *)base + i, n)
-                : v_load_n((const float *)(const void *)base + i, n);
-}
-
-/* s[r][j] = q_r K[.][j] for all 64 positions; lanes are positions. n_row and n_vec are constants where this is inlined.
- */
-LANES_INLINE void scores_rows(const attn_row *rows, const int n_row, const int n_vec, const bool half,
-                              const attn_block *b, float s[][BLOCK]) {
-    for (int j = 0; j < BLOCK; j += 16 * n_vec) {
-        const float *q[GROUP_ROWS];
-        v16 sum[GROUP_ROWS][BLOCK_VECS];
+    for (int r = 0; r < n_row; r++)
+#pragma GCC unroll 8
+        for (int i = 0; i < n_vec; i++)
+            sum[r][i] = v_zero();
+    for (; d < d_end; d++) {
+        v16 k[BLOCK_VECS];
+#pragma GCC unroll 8
+        for (int i = 0; i < n_vec; i++)
+            k[i] = element_load(b->k, d * BLOCK + j + 16 * (size_t)i, type);
+        element_prefetch(b->next_k, d * BLOCK + j, 16 * (size_t)n_vec, type);
 #pragma GCC unroll 8
         for (int r = 0; r < n_row; r++) {
-            q[r] = rows[r].q;
+            v16 x = v_set(rows[r].q[d]);
 #pragma GCC unroll 8
             for (int i = 0; i < n_vec; i++)
-                sum[r][i] = v_zero();
+                sum[r][i] = v_fma(x, k[i], sum[r][i]);
         }
-        for (size_t d = 0; d < b->dim; d++) {
-            v16 k[BLOCK_VECS];
+    }
 #pragma GCC unroll 8
-            for (int i = 0; i < n_vec; i++)
-                k[i] = element_load(b->k, d * BLOCK + (size_t)j + 16 * (size_t)i, half);
-            element_prefetch(b->next_k, d * BLOCK + (size_t)j, 16 * (size_t)n_vec, half);
+    for (int i = 0; i < n_vec; i++) {
+        v16 scale = type == KERNEL_KV_Q8 ? v_load_bf16(scales + 16 * i) : v_zero();
 #pragma GCC unroll 8
-            for (int r = 0; r < n_row; r++) {
-                v16 x = v_set(q[r][d]);
-#pragma GCC unroll 8
-                for (int i = 0; i < n_vec; i++)
-                    sum[r][i] = v_fma(x, k[i], sum[r][i]);
-            }
+        for (int r = 0; r < n_row; r++) {
+            float *to = &s[r][j + 16 * (size_t)i];
+            v_store(to, type == KERNEL_KV_Q8 ? v_fma(sum[r][i], scale, more ? v_load(to) : v_zero()) : sum[r][i]);
         }
-#pragma GCC unroll 8
-        for (int r = 0; r < n_row; r++)
-#pragma GCC unroll 8
-            for (int i = 0; i < n_vec; i++)
-                v_store(&s[r][j + 16 * i], sum[r][i]);
+    }
+}
+
+/* s[r][j] = q_r K[.][j] for all 64 positions. n_row, n_vec and type are constants where this is inlined. */
+LANES_INLINE void scores_rows(const attn_row *rows, const int n_row, const int n_vec, const kernel_kv_type type,
+                              const attn_block *b, float s[][BLOCK]) {
+    for (size_t j = 0; j < BLOCK; j += 16 * (size_t)n_vec) {
+        if (type != KERNEL_KV_Q8)
+            scores_chunk(rows, n_row, n_vec, type, b, 0, b->dim, j, s);
+        for (size_t d = 0; type == KERNEL_KV_Q8 && d < b->dim; d += KV_SCALE_BLOCK)
+            scores_chunk(rows, n_row, n_vec, type, b, d, d + KV_SCALE_BLOCK < b->dim ? d + KV_SCALE_BLOCK : b->dim, j,
+                         s);
     }
 }
 
 /* out_r[d ..] = out_r[d ..] rescale[r], then += p[r][j] V[j][d ..] for j in [from, to), ascending; lanes are d. `left`
- * < 16 is the width of a last, partial vector (n_vec 1); 0 = whole vectors. */
-LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int n_vec, const bool half, size_t left,
-                               const attn_block *b, size_t d, const float p[][BLOCK], const float *rescale,
+ * < 16 is the width of a last, partial vector (n_vec 1); 0 = whole vectors. With scales p is p times scale, and behind
+ * it, in rows GROUP_ROWS on, that of the next 32 d. */
+LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int n_vec, const kernel_kv_type type,
+                               size_t left, const attn_block *b, size_t d, const float p[][BLOCK], const float *rescale,
                                uint32_t from, uint32_t to) {
     v16 sum[GROUP_ROWS][BLOCK_VECS];
 #pragma GCC unroll 8
@@ -111,15 +109,15 @@ LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int 
 #pragma GCC unroll 8
         for (int i = 0; i < n_vec; i++) {
             size_t at = j * b->dim + d + 16 * (size_t)i;
-            v[i] = left != 0 ? element_load_n(b->v, at, left, half) : element_load(b->v, at, half);
+            v[i] = left != 0 ? element_load_n(b->v, at, left, type) : element_load(b->v, at, type);
         }
-        element_prefetch(b->next_v, j * b->dim + d, 16 * (size_t)n_vec, half);
+        element_prefetch(b->next_v, j * b->dim + d, 16 * (size_t)n_vec, type);
 #pragma GCC unroll 8
         for (int r = 0; r < n_row; r++) {
-            v16 x = v_set(p[r][j]);
+            v16 x[2] = {v_set(p[r][j]), type == KERNEL_KV_Q8 && n_vec > 2 ? v_set(p[GROUP_ROWS + r][j]) : v_zero()};
 #pragma GCC unroll 8
             for (int i = 0; i < n_vec; i++)
-                sum[r][i] = v_fma(x, v[i], sum[r][i]);
+                sum[r][i] = v_fma(x[type == KERNEL_KV_Q8 ? i / 2 : 0], v[i], sum[r][i]);
         }
     }
 #pragma GCC unroll 8
@@ -134,50 +132,64 @@ LANES_INLINE void values_chunk(const attn_row *rows, const int n_row, const int 
         }
 }
 
-LANES_INLINE void values_rows(const attn_row *rows, const int n_row, const int n_vec, const bool half,
+/* p times the scales of values at [d, d + 16 n_vec), as values_chunk takes them; p itself where there are none. */
+LANES_INLINE const float (*p_scaled(const int n_row, const int n_vec, const kernel_kv_type type, const attn_block *b,
+                                    size_t d, const float p[][BLOCK], float to[][BLOCK]))[BLOCK] {
+    if (type != KERNEL_KV_Q8)
+        return p;
+    for (size_t half = 0; half < (n_vec > 2 ? 2 : 1); half++)
+#pragma GCC unroll 8
+        for (int i = 0; i < BLOCK; i += 16) {
+            v16 scale = v_load_bf16(b->v_scales + (d / KV_SCALE_BLOCK + half) * BLOCK + i);
+#pragma GCC unroll 8
+            for (int r = 0; r < n_row; r++)
+                v_store(&to[half * GROUP_ROWS + (size_t)r][i], v_mul(v_load(&p[r][i]), scale));
+        }
+    return (const float(*)[BLOCK])to;
+}
+
+LANES_INLINE void values_rows(const attn_row *rows, const int n_row, const int n_vec, const kernel_kv_type type,
                               const attn_block *b, const float p[][BLOCK], const float *rescale, uint32_t from,
                               uint32_t to) {
+    float scaled[2 * GROUP_ROWS][BLOCK];
     size_t d = 0, wide = 16 * (size_t)n_vec;
     for (; d + wide <= b->dim; d += wide)
-        values_chunk(rows, n_row, n_vec, half, 0, b, d, p, rescale, from, to);
+        values_chunk(rows, n_row, n_vec, type, 0, b, d, p_scaled(n_row, n_vec, type, b, d, p, scaled), rescale, from,
+                     to);
     for (; n_vec > 1 && d + 16 <= b->dim; d += 16)
-        values_chunk(rows, n_row, 1, half, 0, b, d, p, rescale, from, to);
+        values_chunk(rows, n_row, 1, type, 0, b, d, p_scaled(n_row, 1, type, b, d, p, scaled), rescale, from, to);
     if (d < b->dim)
-        values_chunk(rows, n_row, 1, half, b->dim - d, b, d, p, rescale, from, to);
+        values_chunk(rows, n_row, 1, type, b->dim - d, b, d, p_scaled(n_row, 1, type, b, d, p, scaled), rescale, from,
+                     to);
 }
 
 /* Vectors of sums a row, so that rows x vectors fill the registers and leave room for K or V and one broadcast. */
 #define VECS(n_row) (LANES_REGISTERS == 32 || (n_row) == 1 ? 4 : (n_row) == 2 ? 2 : 1)
-#define EACH_ROW_COUNT(call) /* call(n) for n = n_row, a constant */                                                   \
+#define EACH_ROW_COUNT(call, type) /* call(n, type) for n = n_row, a constant */                                       \
     switch (n_row) {                                                                                                   \
-    case 1: call(1); break;                                                                                            \
-    case 2: call(2); break;                                                                                            \
-    case 3: call(3); break;                                                                                            \
-    case 4: call(4); break;                                                                                            \
-    case 5: call(5); break;                                                                                            \
-    default: call(6); break;                                                                                           \
+    case 1: call(1, type); break;                                                                                      \
+    case 2: call(2, type); break;                                                                                      \
+    case 3: call(3, type); break;                                                                                      \
+    case 4: call(4, type); break;                                                                                      \
+    case 5: call(5, type); break;                                                                                      \
+    default: call(6, type); break;                                                                                     \
+    }
+#define EACH_TYPE(call)                                                                                                \
+    switch (type) {                                                                                                    \
+    case KERNEL_KV_F16: EACH_ROW_COUNT(call, KERNEL_KV_F16) break;                                                     \
+    case KERNEL_KV_Q8: EACH_ROW_COUNT(call, KERNEL_KV_Q8) break;                                                       \
+    default: EACH_ROW_COUNT(call, KERNEL_KV_F32) break;                                                                \
     }
 
 static void scores(kernel_kv_type type, const attn_row *rows, int n_row, const attn_block *b, float s[][BLOCK]) {
-#define SCORES_F16(n) scores_rows(rows, n, VECS(n), true, b, s)
-#define SCORES_F32(n) scores_rows(rows, n, VECS(n), false, b, s)
-    if (type == KERNEL_KV_F16) {
-        EACH_ROW_COUNT(SCORES_F16)
-    } else {
-        EACH_ROW_COUNT(SCORES_F32)
-    }
+#define SCORES(n, type) scores_rows(rows, n, VECS(n), type, b, s)
+    EACH_TYPE(SCORES)
 }
 
 static void values(kernel_kv_type type, const attn_row *rows, int n_row, const attn_block *b, const float p[][BLOCK],
-                   const float *rescale, uint32_t from, uint32_t to) {
-#define VALUES_F16(n) values_rows(rows, n, VECS(n), true, b, p, rescale, from, to)
-#define VALUES_F32(n) values_rows(rows, n, VECS(n), false, b, p, rescale, from, to)
-    if (type == KERNEL_KV_F16) {
-        EACH_ROW_COUNT(VALUES_F16)
-    } else {
-        EACH_ROW_COUNT(VALUES_F32)
-    }
-}
+                   const float *rescale, uint32_t from, uint32_t to){
+#define VALUES(n, type) values_rows(rows, n, VECS(n), type, b, p, rescale, from, to)
+    EACH_TYPE(VALUES)}
 
 /* Scores of one row, scaled and capped, -infinity outside [from, to); returns the largest of them and m. */
 LANES_INLINE float row_scale(const kernel_attn_args *a, float *s, uint32_t from, uint32_t to, float m) {
@@ -206,7 +218,7 @@ LANES_INLINE float row_exp(float *s, float m, const uint8_t *ahead) {
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK_VECS; i++) {
         v16 p = v_exp_falling(v_sub(v_load(s + 16 * i), max));
-        element_prefetch(ahead, AHEAD_BYTES / BLOCK_VECS / 4 * (size_t)i, AHEAD_BYTES / BLOCK_VECS / 4, false);
+        element_prefetch(ahead, AHEAD_BYTES / BLOCK_VECS / 4 * (size_t)i, AHEAD_BYTES / BLOCK_VECS / 4, KERNEL_KV_F32);
         lanes = v_add(lanes, p);
         v_store(s + 16 * i, p);
     }
@@ -270,8 +282,8 @@ static void group_block(const kernel_attn_args *a, attn_row *rows, int n_row, co
 
 /* Rows of one sequence and one KV head, from the first visible block to the last. */
 static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t head_kv, attn_row *rows, int n_row) {
-    size_t element = a->type == KERNEL_KV_F16 ? 2 : 4, dim = a->head_dim;
-    size_t head_bytes = element * BLOCK * dim, v_offset = head_bytes * a->n_head_kv;
+    size_t dim = a->head_dim, head_bytes = kv_head_bytes(a->type, dim), v_offset = head_bytes * a->n_head_kv;
+    size_t scales = kv_scale_offset(a->type, dim);
     int n_group = (n_row + GROUP_ROWS - 1) / GROUP_ROWS, n_each = (n_row + n_group - 1) / n_group;
     uint32_t low = UINT32_MAX, high = 0;
     for (int r = 0; r < n_row; r++) {
@@ -282,8 +294,14 @@ static void attend_rows(const kernel_attn_args *a, const kernel_kv *kv, uint32_t
         size_t offset = kv->layer_offset + head_bytes * head_kv;
         const uint8_t *k = (const uint8_t *)kv->pages[i] + offset;
         const uint8_t *next = (const uint8_t *)kv->pages[i < high ? i + 1 : i] + offset;
-        attn_block b = {
-            .k = k, .v = k + v_offset, .next_k = next, .next_v = next + v_offset, .dim = dim, .bytes = head_bytes};
+        attn_block b = {.k = k,
+                        .v = k + v_offset,
+                        .next_k = next,
+                        .next_v = next + v_offset,
+                        .dim = dim,
+                        .bytes = head_bytes,
+                        .k_scales = (const uint16_t *)(const void *)(k + scales),
+                        .v_scales = (const uint16_t *)(const void *)(k + v_offset + scales)};
         for (int r = 0; r < n_row; r += n_each) /* 7 rows as 4 and 3: a row alone waits for its own sums */
             group_block(a, rows + r, n_row - r < n_each ? n_row - r : n_each, &b, i * BLOCK);
     }
@@ -381,45 +399,6 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
     }
     assert(n_chunk <= INT32_MAX);
     os_pool_run(n_thread > 1 ? pool : NULL, (int)n_chunk, attend_chunk, &plan);
-}
-
-/* 16 values, one to each row of a K page. Read back four at a time: single ones would wait for the vector's store. */
-LANES_INLINE void store_apart(uint16_t *to, const uint16_t x[16]) {
-    uint64_t four[4];
-    memcpy(four, x, sizeof four);
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++)
-        to[i * BLOCK] = (uint16_t)(four[i / 4] >> (16 * (i % 4)));
-}
-
-void LANES_NAME(kv_store)(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, const kernel_kv *kv, uint32_t pos,
-                          const float *k, const float *v) {
-    size_t dim = head_dim, element = type == KERNEL_KV_F16 ? 2 : 4, slot = pos % BLOCK;
-    uint8_t *page_k = (uint8_t *)kv->pages[pos / BLOCK] + kv->layer_offset;
-    uint8_t *page_v = page_k + element * BLOCK * dim * n_head_kv;
-    if (type == KERNEL_KV_F32) {
-        float *to_k = (float *)(void *)page_k + slot, *to_v = (float *)(void *)page_v + slot * dim;
-        for (size_t h = 0; h < n_head_kv; h++, k += dim, v += dim, to_k += BLOCK * dim, to_v += BLOCK * dim) {
-            for (size_t d = 0; d < dim; d++)
-                to_k[d * BLOCK] = k[d];
-            memcpy(to_v, v, dim * sizeof *v);
-        }
-        return;
-    }
-    uint16_t *to_k = (uint16_t *)(void *)page_k + slot, *to_v = (uint16_t *)(void *)page_v + slot * dim;
-    for (size_t h = 0; h < n_head_kv; h++, k += dim, v += dim, to_k += BLOCK * dim, to_v += BLOCK * dim)
-        for (size_t d = 0; d < dim; d += 16) {
-            uint16_t of_k[16], of_v[16];
-            size_t n = dim - d < 16 ? dim - d : 16;
-            v_store_f16(of_k, n == 16 ? v_load(k + d) : v_load_n(k + d, n));
-            v_store_f16(of_v, n == 16 ? v_load(v + d) : v_load_n(v + d, n));
-            memcpy(to_v + d, of_v, n * sizeof *of_v);
-            if (n == 16)
-                store_apart(to_k + d * BLOCK, of_k);
-            else
-                for (size_t i = 0; i < n; i++)
-                    to_k[(d + i) * BLOCK] = of_k[i];
-        }
 }
 
 #endif

@@ -115,6 +115,31 @@ LANES_INLINE void v_store_f16(uint16_t *p, v16 x) {
     _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+/* int8, exact one way, to nearest even the other (of -127.5 .. 127.5); bf16, exact */
+LANES_INLINE __m256 v8_load_i8(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+LANES_INLINE v16 v_load_i8(const int8_t *p) {
+    return (v16){v8_load_i8(p), v8_load_i8(p + 8)};
+}
+LANES_INLINE v16 v_load_i8_n(const int8_t *p, size_t n) {
+    int8_t whole[16] = {0};
+    memcpy(whole, p, n);
+    return v_load_i8(whole);
+}
+LANES_INLINE void v_store_i8(int8_t *p, v16 x) {
+    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)); /* a0-3 b0-3 a4-7 b4-7 */
+    words = _mm256_permute4x64_epi64(words, 0xD8);
+    _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+LANES_INLINE __m256 v8_load_bf16(const uint16_t *p) {
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+LANES_INLINE v16 v_load_bf16(const uint16_t *p) {
+    return (v16){v8_load_bf16(p), v8_load_bf16(p + 8)};
+}
+
 /* p * 2^n as 2p * 2^(n - 1), since 2^128 is no f32; t = n + 1.5 * 2^23 (see kernel_expf) */
 LANES_INLINE __m256 v8_scale_exp(__m256 p, __m256 t) {
     __m256i e = _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(0x3F000000));

@@ -94,6 +94,21 @@ LANES_INLINE void v_store_f16(uint16_t *p, v16 a) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+/* int8, exact one way, to nearest even the other (of -127.5 .. 127.5); bf16, exact */
+LANES_INLINE v16 v_load_i8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+LANES_INLINE v16 v_load_i8_n(const int8_t *p, size_t n) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8((__mmask16)(0xFFFFu >> (16 - n)), p)));
+}
+LANES_INLINE void v_store_i8(int8_t *p, v16 a) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+LANES_INLINE v16 v_load_bf16(const uint16_t *p) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
 /* p * 2^n, which is no subnormal; t = n + 1.5 * 2^23 (see kernel_expf) */
 LANES_INLINE v16 v_scale_exp(v16 p, v16 t, v16 n) {
     (void)t;

@@ -153,6 +153,32 @@ LANES_INLINE void v_store_f16(uint16_t *p, v16 x) {
         vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.r[i])));
 }
 
+/* int8, exact one way, to nearest even the other (of -127.5 .. 127.5); bf16, exact */
+LANES_INLINE v16 v_load_i8(const int8_t *p) {
+    int8x16_t x = vld1q_s8(p);
+    int16x8_t half[2] = {vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x)};
+#define ONE(i) vcvtq_f32_s32((i) % 2 ? vmovl_high_s16(half[(i) / 2]) : vmovl_s16(vget_low_s16(half[(i) / 2])))
+    return LANES_4(v16, ONE);
+#undef ONE
+}
+LANES_INLINE v16 v_load_i8_n(const int8_t *p, size_t n) {
+    int8_t whole[16] = {0};
+    memcpy(whole, p, n);
+    return v_load_i8(whole);
+}
+LANES_INLINE void v_store_i8(int8_t *p, v16 x) {
+    int16x4_t w[4];
+    for (int i = 0; i < 4; i++)
+        w[i] = vmovn_s32(vcvtnq_s32_f32(x.r[i]));
+    vst1_s8(p, vmovn_s16(vcombine_s16(w[0], w[1])));
+    vst1_s8(p + 8, vmovn_s16(vcombine_s16(w[2], w[3])));
+}
+LANES_INLINE v16 v_load_bf16(const uint16_t *p) {
+#define ONE(i) vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * (i)), 16))
+    return LANES_4(v16, ONE);
+#undef ONE
+}
+
 /* p * 2^n as 2p * 2^(n - 1), since 2^128 is no f32; t = n + 1.5 * 2^23 (see kernel_expf) */
 LANES_INLINE float32x4_t v4_scale_exp(float32x4_t p, float32x4_t t) {
     uint32x4_t e = vaddq_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23), vdupq_n_u32(0x3F000000u));

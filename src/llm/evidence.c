@@ -178,7 +178,7 @@ muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, 
                                 e->complete ? "complete" : "score", "request", request, "model", "name", l->name,
                                 "bytes", (json_int_t)gguf_file_bytes(engine_file(l->engine)), "sha256", l->model_sha256,
                                 "template_sha256", l->template_sha256, "arithmetic", KERNEL_ARITHMETIC, "settings",
-                                "act", o->exact ? "f32" : "int8", "kv", o->kv_f32 ? "f32" : "f16", "n_ctx",
+                                "act", o->exact ? "f32" : "int8", "kv", kernel_kv_name(o->kv), "n_ctx",
                                 (json_int_t)l->base.n_ctx, "prompt_ids", prompt, "logits_rows",
                                 (json_int_t)e->digest->n_rows, "logits_sha256", logits)
                     : NULL;
@@ -303,7 +303,7 @@ static muga_status check_origin(local *l, const json_t *evidence, muga_error *er
     const json_t *settings = json_object_get(evidence, "settings"), *origin = json_object_get(evidence, "model");
     json_t *now = json_pack("{s:s, s:s, s:s, s:s, s:s}", "arithmetic", KERNEL_ARITHMETIC, "template_sha256",
                             l->template_sha256, "sha256", l->model_sha256, "act", o->exact ? "f32" : "int8", "kv",
-                            o->kv_f32 ? "f32" : "f16");
+                            kernel_kv_name(o->kv));
     if (!now)
         return error_nomem(err, "the replay");
     st = compare_text("arithmetic", evidence, now, err);

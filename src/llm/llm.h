@@ -103,10 +103,11 @@ void llm_free(llm *m);
 
 /* ---- local engine (llm/local.c) ---- */
 typedef struct llm_local_options {
-    uint32_t n_ctx; /* 0 = the model's own, at most 8192 */
-    int n_threads;  /* 0 = cores this process may use */
-    int isa;        /* kernel_isa, or -1 = best */
-    bool exact, kv_f32;
+    uint32_t n_ctx;               /* 0 = the model's own, at most 8192 */
+    int n_threads;                /* 0 = cores this process may use */
+    int isa;                      /* kernel_isa, or -1 = best */
+    bool exact;                   /* f32 activations instead of int8 */
+    int kv;                       /* kernel_kv_type: how keys and values are kept; 0 = f16 */
     const char *const *overrides; /* of metadata (gguf.h); borrowed while the model lives; part of the evidence */
     size_t n_overrides;
     const char *sha256; /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the

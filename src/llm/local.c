@@ -322,7 +322,7 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
                          .exact = o->exact,
                          .overrides = o->overrides,
                          .n_overrides = o->n_overrides,
-                         .kv_f32 = o->kv_f32,
+                         .kv = (kernel_kv_type)o->kv,
                          .on_progress = o->on_progress,
                          .on_progress_ctx = o->on_progress_ctx};
     if (!st)

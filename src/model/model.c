@@ -203,13 +203,7 @@ size_t model_page_bytes(const model *m, kernel_kv_type kv) {
 
 void model_page_clear_from(const model *m, kernel_kv_type kv, void *page, uint32_t from) {
     const model_params *p = &m->p;
-    size_t elem = kv == KERNEL_KV_F16 ? 2 : 4, layer = kernel_kv_page_bytes(kv, p->n_head_kv, p->head_dim);
-    size_t n_lane = (size_t)p->n_head_kv * p->head_dim, tail = (KERNEL_KV_BLOCK - from) * elem;
-    for (uint32_t i = 0; i < p->n_layer; i++) {
-        uint8_t *k = (uint8_t *)page + i * layer, *v = k + n_lane * KERNEL_KV_BLOCK * elem;
-        for (size_t j = 0; j < n_lane; j++) /* K: [head][d][64 positions] */
-            memset(k + (j * KERNEL_KV_BLOCK + from) * elem, 0, tail);
-        for (size_t h = 0; h < p->n_head_kv; h++) /* V: [head][64 positions][d] */
-            memset(v + (h * KERNEL_KV_BLOCK + from) * p->head_dim * elem, 0, tail * p->head_dim);
-    }
+    size_t layer = kernel_kv_page_bytes(kv, p->n_head_kv, p->head_dim);
+    for (uint32_t i = 0; i < p->n_layer; i++)
+        kernel_kv_clear_from(kv, p->n_head_kv, p->head_dim, (uint8_t *)page + i * layer, from);
 }

@@ -36,7 +36,7 @@ for isa in ref avx2 avx512 neon; do
         *) fail "$isa: exit $got: $(cat "$work/err")" ;;
     esac
 done
-for mode in "--exact" "--kv f32" "--exact --kv f32"; do
+for mode in "--exact" "--kv f32" "--kv q8" "--exact --kv f32"; do
     # shellcheck disable=SC2086  # two words
     code 0 "$muga" debug logits "$tiny" --ids 1,2,3 --all $mode -o "$work/mode"
     cmp -s "$work/mode" "$work/all" && fail "$mode changes nothing"
@@ -45,7 +45,7 @@ code 2 "$muga" debug logits "$tiny" --ids 1,2,3
 code 2 "$muga" debug logits "$tiny" -o "$work/x"
 code 2 "$muga" debug logits "$tiny" --ids 1,x -o "$work/x"
 code 2 "$muga" debug logits "$tiny" --ids 1, -o "$work/x"
-code 2 "$muga" debug logits "$tiny" --ids 1 --kv q8 -o "$work/x"
+code 2 "$muga" debug logits "$tiny" --ids 1 --kv q4 -o "$work/x"
 code 2 "$muga" debug logits "$tiny" --ids 1 --isa mmx -o "$work/x"
 code 4 "$muga" debug logits "$tiny" --ids 1,416 -o "$work/x"
 code 4 "$muga" debug logits "$tiny" --ids 1,-1 -o "$work/x"

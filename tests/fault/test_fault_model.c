@@ -158,7 +158,7 @@ static bool take_text(void *ctx, const char *p, size_t n) {
 static muga_status chat(const inputs *in, outcome *out, muga_error *err) {
     static const char *const stops[] = {"zq", "never"};
     llm *m = NULL;
-    llm_local_options o = {.n_ctx = 512, .n_threads = 2, .isa = -1, .exact = true, .kv_f32 = true};
+    llm_local_options o = {.n_ctx = 512, .n_threads = 2, .isa = -1, .exact = true, .kv = KERNEL_KV_F32};
     muga_status st = llm_local_open(in->model, "tiny", &o, &m, err);
     for (int turn = 0; turn < 2 && !st; turn++) {
         streamed stream = {.n = 0};

@@ -123,7 +123,8 @@ static inline float *golden_floats(const char *relative, size_t n) {
 static inline engine *golden_open(const char *model_name, bool exact, bool kv_f32, int isa) {
     char path[128];
     snprintf(path, sizeof path, "golden/models/%s.gguf", model_name);
-    engine_options o = {.isa = isa, .exact = exact, .kv_f32 = kv_f32, .n_threads = 2, .ids_only = true};
+    engine_options o = {
+        .isa = isa, .exact = exact, .kv = kv_f32 ? KERNEL_KV_F32 : KERNEL_KV_F16, .n_threads = 2, .ids_only = true};
     engine *e = NULL;
     muga_error err = {0};
     assert_ok(engine_open(shared_path(path), &o, &e, &err), &err);

@@ -61,7 +61,8 @@ static void check_model(const char *model_name, const char *n_ctx) {
     for (int i = 0; i < N_IDS; i++)
         ids[i] = (int32_t)rng_below(&r, 256); /* no reference vocabulary is smaller */
     for (int exact = 0; exact < 2; exact++) {
-        engine_options o = {.isa = KERNEL_ISA_REF, .exact = exact, .kv_f32 = exact, .ids_only = true};
+        engine_options o = {
+            .isa = KERNEL_ISA_REF, .exact = exact, .kv = exact ? KERNEL_KV_F32 : KERNEL_KV_F16, .ids_only = true};
         golden_rows want = compute(path, o, &plain, n_ctx, ids);
         for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
             o.isa = isa;

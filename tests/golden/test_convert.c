@@ -61,7 +61,7 @@ static const char *convert(const char *model_name, const hf_folder_options *how)
 }
 
 static engine *open_path(const char *path) {
-    engine_options o = {.isa = -1, .exact = true, .kv_f32 = true, .n_threads = 1, .ids_only = true};
+    engine_options o = {.isa = -1, .exact = true, .kv = KERNEL_KV_F32, .n_threads = 1, .ids_only = true};
     engine *e = NULL;
     muga_error err = {0};
     assert_ok(engine_open(path, &o, &e, &err), &err);

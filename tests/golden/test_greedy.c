@@ -107,7 +107,7 @@ static void follow_exact(const char *model_name, const char *path, bool exact, d
     golden_table chat = golden_table_read(file);
     snprintf(file, sizeof file, "golden/real/%s.top5.tsv", model_name);
     golden_table top5 = golden_table_read(file);
-    engine_options o = {.isa = -1, .exact = exact, .kv_f32 = exact, .n_threads = 2};
+    engine_options o = {.isa = -1, .exact = exact, .kv = exact ? KERNEL_KV_F32 : KERNEL_KV_F16, .n_threads = 2};
     engine *e = NULL;
     muga_error err = {0};
     assert_ok(engine_open(path, &o, &e, &err), &err);

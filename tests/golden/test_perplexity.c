@@ -1,6 +1,6 @@
 /* If this fails, the default arithmetic (int8 activations, f16 KV) has become worse on real text than it may be: the
- * perplexity of a real model must be within 0.5 % of that computed in float from its dequantised weights; or float
- * activations (--exact) no longer give what float arithmetic gives.
+ * perplexity of a real model must be within 0.5 % of that computed in float from its dequantised weights, with int8
+ * keys and values (--kv q8) too; or float activations (--exact) no longer give what float arithmetic gives.
  *
  * The text, its tokens and the windows are those of ../shared/golden/real/MODEL.json: the first 4096 tokens of Debian's
  * common-licenses/GPL-3 in windows of 512, each with an empty cache and the model's start token, scored from the second
@@ -57,9 +57,9 @@ static facts read_facts(const char *model_name, const char *path) {
     return f;
 }
 
-static measure_result measure(const facts *f, bool exact, uint32_t n_windows) {
+static measure_result measure(const facts *f, bool exact, kernel_kv_type kv, uint32_t n_windows) {
     muga_error err = {0};
-    engine_options o = {.isa = -1, .exact = exact, .kv_f32 = exact};
+    engine_options o = {.isa = -1, .exact = exact, .kv = kv};
     engine *e = NULL;
     measure_options m = {.window = WINDOW, .max_windows = n_windows};
     measure_result r;
@@ -72,12 +72,12 @@ static measure_result measure(const facts *f, bool exact, uint32_t n_windows) {
     return r;
 }
 
-static void check_default(const char *model_name, const char *path) {
+static void check_default(const char *model_name, const char *path, kernel_kv_type kv) {
     facts f = read_facts(model_name, path);
-    measure_result r = measure(&f, false, 0);
+    measure_result r = measure(&f, false, kv, 0);
     double exact = json_get_number(f.ppl, "exact", 0);
-    print_message("perplexity %.6f, exact %.6f (%+.3f %%), %u tokens scored\n", r.perplexity, exact,
-                  100 * (r.perplexity / exact - 1), (unsigned)r.n_scored);
+    print_message("%s: perplexity %.6f, exact %.6f (%+.3f %%), %u tokens scored\n", kernel_kv_name(kv), r.perplexity,
+                  exact, 100 * (r.perplexity / exact - 1), (unsigned)r.n_scored);
     assert_int_equal(r.n_scored, json_get_int(f.ppl, "tokens_scored", 0));
     assert_int_equal(r.bos, json_is_true(json_object_get(f.ppl, "bos_prepended")));
     assert_true(fabs(r.perplexity / exact - 1) < 0.005);
@@ -87,7 +87,7 @@ static void check_default(const char *model_name, const char *path) {
 
 static void check_exact(const char *model_name, const char *path) {
     facts f = read_facts(model_name, path);
-    measure_result r = measure(&f, true, 2);
+    measure_result r = measure(&f, true, KERNEL_KV_F32, 2);
     for (uint32_t i = 0; i < r.n_windows; i++) {
         double exact = json_number_value(json_array_get(json_object_get(f.ppl, "window_nll_exact"), i));
         print_message("window %u: %.5f, exact %.5f\n", i, r.window_nll[i], exact);
@@ -99,7 +99,12 @@ static void check_exact(const char *model_name, const char *path) {
 
 static void smollm2_is_within_half_a_percent(void **state) {
     (void)state;
-    check_default("smollm2-135m-instruct-q4_1", model_path());
+    check_default("smollm2-135m-instruct-q4_1", model_path(), KERNEL_KV_F16);
+}
+
+static void smollm2_with_int8_keys_is_too(void **state) {
+    (void)state;
+    check_default("smollm2-135m-instruct-q4_1", model_path(), KERNEL_KV_Q8);
 }
 
 static void smollm2_in_float_mode_gives_the_exact_figures(void **state) {
@@ -109,7 +114,12 @@ static void smollm2_in_float_mode_gives_the_exact_figures(void **state) {
 
 static void gemma3_is_within_half_a_percent(void **state) {
     (void)state;
-    check_default("gemma3-270m-q4_k_m", gemma_path());
+    check_default("gemma3-270m-q4_k_m", gemma_path(), KERNEL_KV_F16);
+}
+
+static void gemma3_with_int8_keys_is_too(void **state) {
+    (void)state;
+    check_default("gemma3-270m-q4_k_m", gemma_path(), KERNEL_KV_Q8);
 }
 
 static void gemma3_in_float_mode_gives_the_exact_figures(void **state) {
@@ -119,8 +129,10 @@ static void gemma3_in_float_mode_gives_the_exact_figures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(smollm2_is_within_half_a_percent),
+                                       cmocka_unit_test(smollm2_with_int8_keys_is_too),
                                        cmocka_unit_test(smollm2_in_float_mode_gives_the_exact_figures),
                                        cmocka_unit_test(gemma3_is_within_half_a_percent),
+                                       cmocka_unit_test(gemma3_with_int8_keys_is_too),
                                        cmocka_unit_test(gemma3_in_float_mode_gives_the_exact_figures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,7 @@ static double mean_kl(engine *e, const golden_rows *exact, const token_list *ids
 }
 
 static engine *open_exact(const char *path) {
-    engine_options o = {.isa = -1, .exact = true, .kv_f32 = true, .n_threads = 1, .ids_only = true};
+    engine_options o = {.isa = -1, .exact = true, .kv = KERNEL_KV_F32, .n_threads = 1, .ids_only = true};
     engine *e = NULL;
     muga_error err = {0};
     assert_ok(engine_open(path, &o, &e, &err), &err);

@@ -1,6 +1,6 @@
 /* Were this broken, a token's answer would depend on the processor, the threads, the other requests in the batch, the
  * way a prompt was cut, or on what an earlier sequence left in a page. Attention of every instruction set is compared
- * with the reference bit by bit over head sizes, groups, windows, soft caps and both types of keys and values; the
+ * with the reference bit by bit over head sizes, groups, windows, soft caps and all types of keys and values; the
  * reference is compared with the plain formula in f64. Pages are filled with NaN before a key is stored, so that a read
  * of a position that is not visible shows. */
 #include "kernel/kernel.h"
@@ -55,12 +55,20 @@ typedef struct shape {
     kernel_kv_type type;
 } shape;
 
+/* As the header says: q8 takes a byte an element and two for every 32 of a head, begun ones too. */
+static size_t page_bytes(kernel_kv_type type, size_t n_head_kv, size_t head_dim) {
+    size_t row = type == KERNEL_KV_F32   ? 4 * head_dim
+                 : type == KERNEL_KV_F16 ? 2 * head_dim
+                                         : head_dim + (head_dim + 31) / 32 * 2;
+    return 2 * 64 * n_head_kv * row;
+}
+
 /* Sequences of n_pos[s] keys; the pages hold exactly what they need, all NaN before the keys are stored. */
 static void batch_make(batch *b, const shape *s, const uint32_t *n_pos, uint32_t n_seq, const kernel_table *t,
                        uint64_t seed) {
     memset(b, 0, sizeof *b);
     size_t row = (size_t)s->n_head_kv * s->head_dim, bytes = kernel_kv_page_bytes(s->type, s->n_head_kv, s->head_dim);
-    assert_int_equal(bytes, 2 * row * 64 * (s->type == KERNEL_KV_F16 ? 2 : 4));
+    assert_int_equal(bytes, page_bytes(s->type, s->n_head_kv, s->head_dim));
     b->args = (kernel_attn_args){.type = s->type,
                                  .n_head = s->n_head,
                                  .n_head_kv = s->n_head_kv,
@@ -157,14 +165,14 @@ static void every_instruction_set_gives_the_reference_bits(void **state) {
     unsigned turn = 0;
     for (size_t i_dim = 0; i_dim < sizeof dims / sizeof *dims; i_dim++)
         for (size_t i_head = 0; i_head < sizeof heads / sizeof *heads; i_head++)
-            for (int type = KERNEL_KV_F32; type <= KERNEL_KV_F16; type++, turn++) {
+            for (int type = 0; type < KERNEL_KV_COUNT; type++, turn++) {
                 if (dims[i_dim] > 64 && i_head > 2)
                     continue; /* the reference is slow */
                 shape s = {.n_head = heads[i_head][0],
                            .n_head_kv = heads[i_head][1],
                            .head_dim = dims[i_dim],
-                           .window = windows[turn / 2 % 5],
-                           .softcap = turn % 3 == 0 ? 15.0f : 0,
+                           .window = windows[turn / 3 % 5],
+                           .softcap = turn % 4 == 0 ? 15.0f : 0,
                            .type = (kernel_kv_type)type};
                 batch b;
                 batch_make(&b, &s, lengths[turn % 5], MAX_SEQ, ref, turn);
@@ -189,7 +197,7 @@ static void keys_and_values_are_stored_alike(void **state) {
     for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
         const kernel_table *t = kernel_table_get((kernel_isa)isa);
         for (size_t i = 0; t != NULL && i < sizeof dims / sizeof *dims; i++)
-            for (int type = KERNEL_KV_F32; type <= KERNEL_KV_F16; type++) {
+            for (int type = 0; type < KERNEL_KV_COUNT; type++) {
                 enum { N_KV = 2 };
                 size_t row = (size_t)N_KV * dims[i], bytes = kernel_kv_page_bytes((kernel_kv_type)type, N_KV, dims[i]);
                 uint64_t seed = i;
@@ -201,8 +209,13 @@ static void keys_and_values_are_stored_alike(void **state) {
                     for (size_t j = 0; j < row; j++) {
                         k[j] =
                             ldexpf(random_float(&seed, 1), (int)(random_u32(&seed) % 44) - 26); /* f16: 0 .. infinity */
-                        v[j] = ldexpf(random_float(&seed, 1), (int)(random_u32(&seed) % 44) - 26);
+                        v[j] = ldexpf(random_float(&seed, 1), (int)(random_u32(&seed) % 280) - 151);
                     }
+                    if (pos % 4 == 0) /* an empty block, tiny ones, and what is not finite */
+                        for (size_t j = 0; j < row; j++)
+                            k[j] = pos % 16 == 0 ? 0.0f : ldexpf(random_float(&seed, 1), -140 - (int)pos % 16);
+                    if (pos % 5 == 0)
+                        k[pos % row] = pos % 2 ? NAN : -INFINITY;
                     ref->kv_store((kernel_kv_type)type, N_KV, dims[i], &kv_want, pos, k, v);
                     t->kv_store((kernel_kv_type)type, N_KV, dims[i], &kv_got, pos, k, v);
                 }
@@ -218,11 +231,15 @@ static void keys_and_values_are_stored_alike(void **state) {
 /* Each token alone gives the bits it has in the batch. */
 static void batch_and_order_change_nothing(void **state) {
     os_pool *const *pools = *state;
-    const shape s = {.n_head = 6, .n_head_kv = 2, .head_dim = 32, .window = 90, .type = KERNEL_KV_F16};
-    for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
-        const kernel_table *t = kernel_table_get((kernel_isa)isa);
+    for (int i_isa = 0; i_isa < KERNEL_ISA_COUNT * KERNEL_KV_COUNT; i_isa++) {
+        const kernel_table *t = kernel_table_get((kernel_isa)(i_isa / KERNEL_KV_COUNT));
         if (t == NULL)
             continue;
+        const shape s = {.n_head = 6,
+                         .n_head_kv = 2,
+                         .head_dim = 32,
+                         .window = 90,
+                         .type = (kernel_kv_type)(i_isa % KERNEL_KV_COUNT)};
         batch b;
         batch_make(&b, &s, lengths[4], MAX_SEQ, t, 11);
         batch_fill(&b, MAX_SEQ);
@@ -248,11 +265,15 @@ static void batch_and_order_change_nothing(void **state) {
 /* What a page holds outside the visible positions: other numbers than NaN, other signs. */
 static void other_slots_change_nothing(void **state) {
     (void)state;
-    const shape s = {.n_head = 3, .n_head_kv = 1, .head_dim = 40, .window = 30, .type = KERNEL_KV_F32};
-    for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
-        const kernel_table *t = kernel_table_get((kernel_isa)isa);
+    for (int i_isa = 0; i_isa < KERNEL_ISA_COUNT * KERNEL_KV_COUNT; i_isa++) {
+        const kernel_table *t = kernel_table_get((kernel_isa)(i_isa / KERNEL_KV_COUNT));
         if (t == NULL)
             continue;
+        const shape s = {.n_head = 3,
+                         .n_head_kv = 1,
+                         .head_dim = 40,
+                         .window = 30,
+                         .type = (kernel_kv_type)(i_isa % KERNEL_KV_COUNT)};
         const uint32_t n_pos = 100;
         batch b, c;
         batch_make(&b, &s, &n_pos, 1, t, 5);
@@ -280,24 +301,25 @@ static void other_slots_change_nothing(void **state) {
 
 static void what_is_not_finite_shows(void **state) {
     (void)state;
-    const shape s = {.n_head = 2, .n_head_kv = 1, .head_dim = 24, .type = KERNEL_KV_F32};
     const uint32_t n_pos = 80;
     const kernel_table *ref = kernel_table_get(KERNEL_ISA_REF);
-    for (int bad = 0; bad < 6; bad++) {
+    for (int bad = 0; bad < 6 * KERNEL_KV_COUNT; bad++) {
+        const shape s = {.n_head = 2, .n_head_kv = 1, .head_dim = 24, .type = (kernel_kv_type)(bad / 6)};
         batch b;
         batch_make(&b, &s, &n_pos, 1, ref, 6);
         float k[24], v[24];
         memcpy(k, b.k + kv_row(&b, 0, 10), sizeof k);
         memcpy(v, b.v + kv_row(&b, 0, 10), sizeof v);
         float what = bad % 3 == 0 ? NAN : bad % 3 == 1 ? INFINITY : -INFINITY;
-        (bad < 3 ? k : v)[3] = what;
+        (bad % 6 < 3 ? k : v)[3] = what;
         ref->kv_store(s.type, 1, 24, &b.kv[0], 10, k, v);
         batch_add(&b, 0, 9);
         batch_add(&b, 0, 10);
         batch_add(&b, 0, 79);
         float *want = batch_run(&b, ref, NULL);
         assert_true(isfinite(want[3]));
-        if (bad != 1 && bad != 2) /* an infinite key may give a score of minus infinity: probability 0 */
+        /* An infinite key may give a score of minus infinity, probability 0; in q8 it makes its block NaN. */
+        if (s.type == KERNEL_KV_Q8 || (bad % 6 != 1 && bad % 6 != 2))
             assert_false(isfinite(want[b.args.out_stride + 3]));
         for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
             const kernel_table *t = kernel_table_get((kernel_isa)isa);
@@ -315,18 +337,19 @@ static void what_is_not_finite_shows(void **state) {
 static void reference_follows_the_formula(void **state) {
     (void)state;
     const kernel_table *ref = kernel_table_get(KERNEL_ISA_REF);
-    for (int variant = 0; variant < 8; variant++) {
+    static const double bars[KERNEL_KV_COUNT] = {3e-3, 5e-6, 3e-2};
+    for (int variant = 0; variant < 4 * KERNEL_KV_COUNT; variant++) {
         shape s = {.n_head = 6,
                    .n_head_kv = 2,
                    .head_dim = 32,
                    .window = variant & 1 ? 70 : 0,
                    .softcap = variant & 2 ? 2.0f : 0,
-                   .type = variant & 4 ? KERNEL_KV_F16 : KERNEL_KV_F32};
+                   .type = (kernel_kv_type)(variant / 4)};
         batch b;
         batch_make(&b, &s, lengths[4], MAX_SEQ, ref, 7);
         batch_fill(&b, MAX_SEQ);
         float *got = batch_run(&b, ref, NULL);
-        double bar = s.type == KERNEL_KV_F16 ? 3e-3 : 5e-6;
+        double bar = bars[s.type];
         for (uint64_t t = 0; t < b.args.n_tok; t++)
             for (uint32_t h = 0; h < s.n_head; h++) {
                 double p[MAX_POS], sum = 0, o[32] = {0};
@@ -353,6 +376,65 @@ static void reference_follows_the_formula(void **state) {
     }
 }
 
+/* What q8 keeps of a row is off by half a step at most, the step being a 127th of the block's largest value and no more
+ * than 2^-7 above; no block knows of another. */
+static void codes_are_near(void **state) {
+    (void)state;
+    enum { DIM = 80, N_BLOCK = 3 }; /* the last block is half one */
+    uint64_t seed = 3;
+    const kernel_table *ref = kernel_table_get(KERNEL_ISA_REF);
+    size_t bytes = kernel_kv_page_bytes(KERNEL_KV_Q8, 1, DIM);
+    uint8_t *page = calloc(1, bytes);
+    assert_non_null(page);
+    kernel_kv kv = {.pages = (void *[]){page}};
+    for (uint32_t pos = 0; pos < 64; pos++) {
+        float k[DIM], largest[N_BLOCK] = {0};
+        for (size_t d = 0; d < DIM; d++) {
+            k[d] = ldexpf(random_float(&seed, 1), (int)(pos + 40 * (d / 32)) - 90);
+            largest[d / 32] = fmaxf(largest[d / 32], fabsf(k[d]));
+        }
+        ref->kv_store(KERNEL_KV_Q8, 1, DIM, &kv, pos, k, k);
+        const uint8_t *k_scales = page + 64 * DIM, *v_scales = page + bytes / 2 + 64 * DIM;
+        for (size_t d = 0; d < DIM; d++) {
+            uint16_t of_k, of_v;
+            memcpy(&of_k, k_scales + 2 * (d / 32 * 64 + pos), sizeof of_k);
+            memcpy(&of_v, v_scales + 2 * (d / 32 * 64 + pos), sizeof of_v);
+            double step = (double)bf16_to_f32(of_k), exact = (double)largest[d / 32] / 127;
+            int8_t code = (int8_t)page[d * 64 + pos];
+            assert_true(of_k == of_v && code == (int8_t)page[bytes / 2 + pos * DIM + d]);
+            assert_true(step >= exact * (1 - 1e-7) && step <= exact * (1 + 1.0 / 127));
+            assert_true(code >= -127 && fabs(code * step - (double)k[d]) <= step * 0.5000001);
+        }
+    }
+    free(page);
+}
+
+static void cleared_slots_are_zero(void **state) {
+    (void)state;
+    for (int type = 0; type < KERNEL_KV_COUNT; type++)
+        for (uint32_t from = 0; from <= 64; from += 13) {
+            enum { N_KV = 2, DIM = 40 };
+            size_t bytes = kernel_kv_page_bytes((kernel_kv_type)type, N_KV, DIM);
+            uint8_t *want = calloc(1, bytes), *got = allocate(bytes);
+            assert_non_null(want);
+            kernel_kv kv_want = {.pages = (void *[]){want}}, kv_got = {.pages = (void *[]){got}};
+            const kernel_table *ref = kernel_table_get(KERNEL_ISA_REF);
+            float x[N_KV * DIM];
+            uint64_t seed = 9;
+            for (uint32_t pos = 0; pos < 64; pos++) {
+                for (size_t j = 0; j < N_KV * DIM; j++)
+                    x[j] = random_float(&seed, 1);
+                ref->kv_store((kernel_kv_type)type, N_KV, DIM, &kv_got, pos, x, x);
+                if (pos < from)
+                    ref->kv_store((kernel_kv_type)type, N_KV, DIM, &kv_want, pos, x, x);
+            }
+            kernel_kv_clear_from((kernel_kv_type)type, N_KV, DIM, got, from);
+            assert_memory_equal(want, got, bytes);
+            free(want);
+            free(got);
+        }
+}
+
 static int pools_open(void **state) {
     static os_pool *pools[3]; /* none, two threads, three threads */
     muga_error err;
@@ -377,6 +459,8 @@ int main(void) {
         cmocka_unit_test(other_slots_change_nothing),
         cmocka_unit_test(what_is_not_finite_shows),
         cmocka_unit_test(reference_follows_the_formula),
+        cmocka_unit_test(codes_are_near),
+        cmocka_unit_test(cleared_slots_are_zero),
     };
     return cmocka_run_group_tests(tests, pools_open, pools_close);
 }

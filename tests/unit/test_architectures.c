@@ -130,7 +130,8 @@ static void logits_do_not_depend_on_chunks_threads_or_instruction_set(void **sta
     const uint32_t batches[] = {1, 7, 128};
     for (size_t k = 0; k < ARRAY_LEN(variants); k++)
         for (int exact = 0; exact < 2; exact++) {
-            engine_options o = {.isa = KERNEL_ISA_REF, .n_threads = 1, .exact = exact, .kv_f32 = exact};
+            engine_options o = {
+                .isa = KERNEL_ISA_REF, .n_threads = 1, .exact = exact, .kv = exact ? KERNEL_KV_F32 : KERNEL_KV_F16};
             rows want = run_variant(&variants[k], o, N_IDS);
             for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++)
                 for (size_t i = 0; i < ARRAY_LEN(batches); i++) {
@@ -152,7 +153,9 @@ static void logits_do_not_depend_on_chunks_threads_or_instruction_set(void **sta
 static void digest_lines(str *out) {
     for (size_t k = 0; k < ARRAY_LEN(variants); k++)
         for (int exact = 0; exact < 2; exact++) {
-            rows r = run_variant(&variants[k], (engine_options){.isa = -1, .exact = exact, .kv_f32 = exact}, N_IDS);
+            rows r = run_variant(
+                &variants[k], (engine_options){.isa = -1, .exact = exact, .kv = exact ? KERNEL_KV_F32 : KERNEL_KV_F16},
+                N_IDS);
             uint8_t digest[SHA256_BYTES];
             char hex[SHA256_HEX];
             sha256_of(r.v, (size_t)r.n * MAKE_ARCH_VOCAB * sizeof(float), digest);
@@ -192,7 +195,8 @@ static void variants_differ_from_one_another(void **state) {
 static engine *open_exact(const char *arch, const make_change *changes) {
     engine *e = NULL;
     muga_error err = {0};
-    assert_ok(open_arch(arch, changes, (engine_options){.isa = -1, .exact = true, .kv_f32 = true}, &e, &err), &err);
+    assert_ok(open_arch(arch, changes, (engine_options){.isa = -1, .exact = true, .kv = KERNEL_KV_F32}, &e, &err),
+              &err);
     return e;
 }
 

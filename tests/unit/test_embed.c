@@ -188,7 +188,7 @@ static void the_encoder_is_that_of_the_paper(void **state) {
     muga_error err = {0};
     for (int how = MODEL_POOL_MEAN; how <= MODEL_POOL_LAST; how++) {
         const make_change pooling[] = {{MAKE_U32, "pooling_type", how, NULL}, {0}};
-        engine *e = open_arch("bert", pooling, (engine_options){.isa = -1, .exact = true, .kv_f32 = true});
+        engine *e = open_arch("bert", pooling, (engine_options){.isa = -1, .exact = true, .kv = KERNEL_KV_F32});
         engine *fast = open_arch("bert", pooling, (engine_options){.isa = -1});
         float *ours = embed(e, texts, N_TEXTS), *rounded = embed(fast, texts, N_TEXTS);
         assert_ok(gguf_open(make("bert", pooling), &p.file, &err), &err);

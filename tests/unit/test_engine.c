@@ -69,8 +69,8 @@ static void logits_do_not_depend_on_chunks_threads_or_instruction_set(void **sta
     (void)state;
     const uint32_t batches[] = {1, 3, 7, 40, 128};
     const int threads[] = {1, 2, 3, 5, 8};
-    for (int mode = 0; mode < 4; mode++) {
-        engine_options o = {.isa = KERNEL_ISA_REF, .n_threads = 1, .exact = mode & 1, .kv_f32 = mode & 2};
+    for (int mode = 0; mode < 2 * KERNEL_KV_COUNT; mode++) {
+        engine_options o = {.isa = KERNEL_ISA_REF, .n_threads = 1, .exact = mode & 1, .kv = (kernel_kv_type)(mode / 2)};
         engine *e = open_with(o);
         rows want = all_rows(e, ids, N_IDS, N_IDS);
         engine_free(e);
@@ -218,17 +218,19 @@ static void the_numbers_of_the_arithmetic_are_unchanged(void **state) {
     muga_error err = {0};
     assert_string_equal(KERNEL_ARITHMETIC, "arithmetic 1");
     assert_ok(os_read_file(&os_system()->files, source_path("tests/data/tiny.logits"), 4096, &text, &err), &err);
-    for (int mode = 0; mode < 4; mode++)
+    for (int mode = 0; mode < 2 * KERNEL_KV_COUNT; mode++)
         for (int isa = 0; isa < KERNEL_ISA_COUNT; isa++) {
             if (!kernel_isa_available((kernel_isa)isa))
                 continue;
-            engine *e = open_with((engine_options){.isa = isa, .n_threads = 2, .exact = mode & 1, .kv_f32 = mode & 2});
+            engine *e = open_with(
+                (engine_options){.isa = isa, .n_threads = 2, .exact = mode & 1, .kv = (kernel_kv_type)(mode / 2)});
             rows r = all_rows(e, ids, N_IDS, N_IDS);
             uint8_t digest[SHA256_BYTES];
             char hex[SHA256_HEX], line[128];
             sha256_of(r.v, (size_t)r.n * r.n_vocab * sizeof(float), digest);
             hex_write(digest, sizeof digest, hex);
-            snprintf(line, sizeof line, "%s %s %s\n", mode & 1 ? "f32" : "int8", mode & 2 ? "f32" : "f16", hex);
+            snprintf(line, sizeof line, "%s %s %s\n", mode & 1 ? "f32" : "int8",
+                     kernel_kv_name((kernel_kv_type)(mode / 2)), hex);
             if (!strstr(str_get(&text), line))
                 fail_msg("%s: not in tests/data/tiny.logits: %s", kernel_isa_name((kernel_isa)isa), line);
             free(r.v);

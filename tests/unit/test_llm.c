@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "kernel/kernel.h"
 #include "llm/llm.h"
 #include "model/tokenizer.h"
 #include "os/os.h"
@@ -319,6 +320,33 @@ static bool cancel_third(void *ctx, const char *p, size_t n) {
     return ++*(int *)ctx < 3;
 }
 
+/* How keys and values are kept changes results: evidence names it, and only the same replays. */
+static void evidence_names_how_keys_are_kept(void **state) {
+    (void)state;
+    llm *by_kv[KERNEL_KV_COUNT];
+    muga_error err = {0};
+    for (int kv = 0; kv < KERNEL_KV_COUNT; kv++) {
+        llm_local_options o = {.isa = kv ? -1 : KERNEL_ISA_REF, .n_threads = 1, .n_ctx = 1024, .kv = kv};
+        assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &by_kv[kv], &err), &err);
+    }
+    json_t *messages = one_message("hello");
+    llm_request q = request_of(messages);
+    for (int kv = 0; kv < KERNEL_KV_COUNT; kv++) {
+        llm_reply r = complete(by_kv[kv], &q);
+        assert_string_equal(json_get_string(json_object_get(r.evidence, "settings"), "kv"),
+                            kernel_kv_name((kernel_kv_type)kv));
+        for (int other = 0; other < KERNEL_KV_COUNT; other++)
+            if (other == kv)
+                assert_ok(llm_replay(by_kv[other], r.evidence, &err), &err);
+            else
+                assert_status(llm_replay(by_kv[other], r.evidence, &err), MUGA_E_NEGATIVE, &err, "kv is");
+        llm_reply_release(&r);
+    }
+    json_decref(messages);
+    for (int kv = 0; kv < KERNEL_KV_COUNT; kv++)
+        llm_free(by_kv[kv]);
+}
+
 static void a_cancelled_answer_replays_too(void **state) {
     (void)state;
     llm *m = open_tiny();
@@ -476,6 +504,7 @@ int main(void) {
         cmocka_unit_test(what_was_asked_before_changes_no_answer),
         cmocka_unit_test(evidence_replays_and_forged_evidence_does_not),
         cmocka_unit_test(evidence_names_the_bytes_that_were_loaded),
+        cmocka_unit_test(evidence_names_how_keys_are_kept),
         cmocka_unit_test(a_cancelled_answer_replays_too),
         cmocka_unit_test(a_long_prompt_can_be_stopped_and_changes_nothing),
         cmocka_unit_test(grounded_answers_and_their_evidence),
