@@ -119,7 +119,9 @@ static void count_work(const engine *e, bench_row *r) {
     double weights = (double)model_weight_bytes(engine_model(e)), step = (double)model_step_macs(engine_model(e));
     double projection = (double)p->n_vocab * p->n_embd;
     if (r->decode) {
-        r->bytes = r->tokens * (weights + r->batch * cache_bytes(e, r->depth + r->tokens / 2.0));
+        /* The depth's pages are one sequence's, however many share them. */
+        double depth = cache_bytes(e, r->depth), own = cache_bytes(e, r->depth + r->tokens / 2.0) - depth;
+        r->bytes = r->tokens * (weights + depth + r->batch * own);
         r->macs = step * r->tokens * r->batch;
     } else {
         r->bytes = weights;
