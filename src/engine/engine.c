@@ -74,7 +74,8 @@ static muga_status new_batch(engine *e, muga_error *err) {
     e->lists = mem_alloc_array(n, sizeof *e->lists);
     e->n_ctx = mem_alloc_array(n, sizeof *e->n_ctx);
     e->i_item = mem_alloc_array(n, sizeof *e->i_item);
-    bool ok = e->ids && e->pos && e->i_seq && e->wanted && e->lists && e->n_ctx && e->i_item;
+    e->adapters = mem_alloc_array(n, sizeof *e->adapters);
+    bool ok = e->ids && e->pos && e->i_seq && e->wanted && e->lists && e->n_ctx && e->i_item && e->adapters;
     return ok ? MUGA_OK : error_nomem(err, "the engine's batch");
 }
 
@@ -132,6 +133,7 @@ void engine_free(engine *e) {
     free(e->lists);
     free(e->n_ctx);
     free(e->i_item);
+    free(e->adapters);
     template_free(e->template);
     free(e->template_text);
     constrain_trie_free(e->trie);

@@ -3,8 +3,10 @@
  *
  *   engine          immutable to its users; may be shared by threads (steps take turns on one lock)
  *   engine_session  one growing list of tokens over reference-counted KV pages; one thread at a time
+ *   engine_adapter  a LoRA adapter for the model; immutable, reference-counted, shared by threads
  *
- * A logit depends on the model's bytes, the ids before it, and the engine's act and kv settings alone. */
+ * A logit depends on the model's bytes, the session's adapter and its scale, the ids before it, and the engine's act
+ * and kv settings alone. */
 #ifndef MUGA_ENGINE_H
 #define MUGA_ENGINE_H
 
@@ -16,6 +18,7 @@
 
 typedef struct engine engine;
 typedef struct engine_session engine_session;
+typedef struct engine_adapter engine_adapter;
 
 typedef struct engine_options {
     int n_threads;     /* 0 = os_cpu_count() */
@@ -109,6 +112,23 @@ MUGA_MUST_USE muga_status engine_session_feed(engine_session *s, const int32_t *
 /* [n_vocab] after the last fed token; NULL when it has none (new, truncated, fed without logits). Valid until the next
  * feed. */
 const float *engine_session_logits(const engine_session *s);
+
+/* ---- adapters ---- */
+/* Read a LoRA adapter (docs/adapters.md), at any time, while others step. MUGA_E_INPUT names the key or tensor that is
+ * wrong; encoders take none. */
+MUGA_MUST_USE muga_status engine_adapter_load(engine *e, const char *path, engine_adapter **out, muga_error *err);
+/* Give the loader's reference back, at any time: sessions that have the adapter keep it until they end or take another.
+ * Before engine_free. NULL is fine. */
+void engine_adapter_drop(engine_adapter *a);
+const char *engine_adapter_sha256(const engine_adapter *a); /* 64 hex digits, of the file */
+size_t engine_adapter_bytes(const engine_adapter *a);       /* resident */
+/* The session's tokens from now on are computed with this adapter; NULL: with none, as at first. Only while it holds no
+ * tokens and doesn't share yet, or MUGA_E_USAGE: those tokens would be another model's. The effect is multiplied by
+ * scale, usually 1. Forks have the same. */
+MUGA_MUST_USE muga_status engine_session_set_adapter(engine_session *s, engine_adapter *a, float scale,
+                                                     muga_error *err);
+/* NULL = none. Borrowed while the session has it. */
+const engine_adapter *engine_session_adapter(const engine_session *s, float *scale);
 
 /* Several sessions in common steps. Every session at most once; all of one engine. */
 typedef enum { ENGINE_LOGITS_LAST, ENGINE_LOGITS_ALL, ENGINE_LOGITS_NONE, ENGINE_LOGITS_TAIL } engine_logits;

@@ -30,13 +30,26 @@ struct engine {
     /* Guards the run, the pool of threads and the arrays below: one step at a time. */
     pthread_mutex_t step_lock;
     model_run *run;
-    int32_t *ids;          /* [n_batch] of the batch being built */
-    uint32_t *pos, *i_seq; /* [n_batch] */
-    bool *wanted;          /* [n_batch] */
-    void *const **lists;   /* [n_batch] page lists */
-    uint32_t *n_ctx;       /* [n_batch] */
-    uint32_t *i_item;      /* [n_batch] item that each sequence of the batch belongs to */
+    int32_t *ids;                /* [n_batch] of the batch being built */
+    uint32_t *pos, *i_seq;       /* [n_batch] */
+    bool *wanted;                /* [n_batch] */
+    void *const **lists;         /* [n_batch] page lists */
+    uint32_t *n_ctx;             /* [n_batch] */
+    uint32_t *i_item;            /* [n_batch] item that each sequence of the batch belongs to */
+    model_adapter_use *adapters; /* [n_batch] of each sequence of the batch */
 };
+
+/* A session's adapter: a counted reference and a scale (adapter.c). All zero = none. */
+typedef struct adapter_choice {
+    engine_adapter *adapter;
+    float scale;
+} adapter_choice;
+adapter_choice adapter_choice_copy(adapter_choice c); /* one more reference */
+void adapter_choice_release(adapter_choice *c);
+/* What was chosen before goes; on an error it stays. a NULL = none. */
+MUGA_MUST_USE muga_status adapter_choice_set(adapter_choice *c, const engine *e, engine_adapter *a, float scale,
+                                             muga_error *err);
+model_adapter_use adapter_choice_use(adapter_choice c);
 
 /* engine_session_new for any model, encoders too. */
 MUGA_MUST_USE muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err);

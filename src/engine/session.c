@@ -24,7 +24,8 @@ struct engine_session {
     uint32_t n_pages;
     bool dirty; /* slots at or past n may hold what a truncated or failed step wrote */
     bool has_logits;
-    float *logits;           /* [n_vocab] */
+    float *logits; /* [n_vocab] */
+    adapter_choice adapter;
     prefix_entry *root, *at; /* NULL: it doesn't share */
 };
 
@@ -85,6 +86,7 @@ muga_status engine_session_fork(engine_session *s, engine_session **out, muga_er
     t->n = s->n;
     t->dirty = s->dirty;
     t->has_logits = s->has_logits;
+    t->adapter = adapter_choice_copy(s->adapter);
     memcpy(t->ids, s->ids, s->n * sizeof *s->ids);
     if (s->has_logits)
         memcpy(t->logits, s->logits, engine_params(s->e)->n_vocab * sizeof *s->logits);
@@ -109,8 +111,10 @@ muga_status engine_session_share(engine_session *s, const char *tenant, muga_err
     if (strlen(tenant) > PREFIX_MAX_TENANT)
         return error_set(err, MUGA_E_USAGE, "a tenant's name of %zu bytes; at most %u are taken", strlen(tenant),
                          PREFIX_MAX_TENANT);
-    prefix_scope scope = {
-        .tenant = tenant, .adapter_sha256 = "", .is_long = model_context_is_long(s->e->model, s->n_ctx)};
+    prefix_scope scope = {.tenant = tenant,
+                          .adapter_sha256 = s->adapter.adapter ? engine_adapter_sha256(s->adapter.adapter) : "",
+                          .adapter_scale = s->adapter.scale,
+                          .is_long = model_context_is_long(s->e->model, s->n_ctx)};
     pthread_mutex_lock(&s->e->pages.lock);
     s->root = s->at = prefix_enter(s->e->prefix, &scope);
     pthread_mutex_unlock(&s->e->pages.lock);
@@ -202,6 +206,7 @@ void engine_session_free(engine_session *s) {
         return;
     leave_cache(s);
     drop_pages(s, 0);
+    adapter_choice_release(&s->adapter);
     free(s->pages);
     free(s->ids);
     free(s->logits);
@@ -222,6 +227,21 @@ const int32_t *engine_session_ids(const engine_session *s) {
 }
 const float *engine_session_logits(const engine_session *s) {
     return s->has_logits ? s->logits : NULL;
+}
+
+muga_status engine_session_set_adapter(engine_session *s, engine_adapter *a, float scale, muga_error *err) {
+    if (s->n > 0)
+        return error_set(err, MUGA_E_USAGE,
+                         "the session holds %u tokens that were computed as they are; an adapter is chosen while it is "
+                         "empty (truncate it to 0, or make another)",
+                         s->n);
+    if (s->root)
+        return error_set(err, MUGA_E_USAGE, "a session that shares its pages has chosen its adapter; choose it first");
+    return adapter_choice_set(&s->adapter, s->e, a, scale, err);
+}
+const engine_adapter *engine_session_adapter(const engine_session *s, float *scale) {
+    *scale = s->adapter.scale;
+    return s->adapter.adapter;
 }
 
 void engine_session_truncate(engine_session *s, uint32_t n) {
@@ -357,6 +377,7 @@ static void build_batch(step *t) {
             break;
         e->lists[t->n_seq] = s->pages;
         e->n_ctx[t->n_seq] = s->n_ctx;
+        e->adapters[t->n_seq] = adapter_choice_use(s->adapter);
         e->i_item[t->n_seq] = t->i_next;
         for (uint32_t i = s->n / KERNEL_KV_BLOCK; i < pages_for(s->n + n); i++)
             pages_mark_written(s->pages[i]);
@@ -409,6 +430,7 @@ static muga_status run_step(step t, muga_error *err) {
                          .pages = (void *const *const *)e->lists,
                          .n_ctx = e->n_ctx,
                          .n_seq = t.n_seq,
+                         .adapters = e->adapters,
                          .wanted = e->wanted,
                          .on_logits = on_logits,
                          .on_logits_ctx = &t,

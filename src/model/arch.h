@@ -14,12 +14,14 @@
  * waits for the threads once. Parts of the same type are packed as one matrix; each output row is computed by itself,
  * so that changes no bit. */
 #define MODEL_MAX_PARTS 3
+#define MODEL_LINEARS 4 /* of a layer: qkv, o, gate_up, down */
 typedef struct model_linear {
     kernel_weights w[MODEL_MAX_PARTS]; /* [outputs][inputs], the first n_w */
     uint32_t n_w;
     const gguf_tensor *parts[MODEL_MAX_PARTS]; /* the matrices in the file, the first n_parts */
     uint32_t n_parts;
-    float *bias; /* [all outputs]; NULL = none */
+    float *bias;       /* [all outputs]; NULL = none */
+    uint32_t i_linear; /* MODEL_LINEARS * layer + its place in the layer */
 } model_linear;
 
 typedef struct model_norm {
@@ -153,6 +155,36 @@ void weights_gated(model_loader *l, model_layer *y);
 /* ffn_up and ffn_down, no gate. */
 void weights_ungated(model_loader *l, model_layer *y);
 
+/* ---- adapters ---- */
+/* The low-rank pair of one matrix. */
+typedef struct adapter_part {
+    kernel_weights b; /* [rows][rank]; rows 0 = the adapter leaves the matrix alone */
+    uint32_t i_inner; /* where its rank values begin in a row of A x */
+    uint64_t row0;    /* its first output among those of the model_linear */
+} adapter_part;
+
+/* What an adapter has for one model_linear: the As over the same input are packed as one where types agree. */
+typedef struct adapter_linear {
+    kernel_weights a[MODEL_MAX_PARTS];
+    uint32_t n_a;
+    adapter_part parts[MODEL_MAX_PARTS];
+    uint32_t n_parts;
+} adapter_linear;
+
+struct model_adapter {
+    float alpha;             /* 0: the user's scale stands as it is */
+    adapter_linear *linears; /* [n_linears] by i_linear; the last is the output matrix's */
+    uint32_t n_linears;
+    kernel_weights embd_a; /* [n_vocab][rank]: row id is A's column of that token */
+    adapter_part embd;     /* B of the embedding */
+    uint32_t widest_inner; /* most values of a row of A x */
+    uint32_t widest_in;    /* most columns of a matrix it has a pair for */
+    uint64_t widest_out;   /* most values that one step adds, of all rows together */
+};
+
+/* Rows an adapter is applied to at a time: bounds its working memory, changes no result. */
+#define MODEL_ADAPTED_ROWS 64
+
 /* ---- graph ---- */
 /* Row strides are widths rounded up to 16 floats, so that every row is 64-byte aligned. */
 struct model_run {
@@ -171,10 +203,30 @@ struct model_run {
     uint32_t *pos, *i_seq, *i_tok;              /* [max_tok] of the rows still alive */
     uint32_t *last;                             /* [max_tok] the last position each sees: its own, unless an encoder */
     uint32_t n;                                 /* rows alive */
-    const model_batch *batch;                   /* being computed */
-    bool adding;                                /* a block's output in xn waits for the next norm (graph_add) */
-    const model_norm *adding_norm;              /* normed by it first; NULL = not */
+    const model_adapter **adapters;             /* [n_adapters] the different ones of the batch */
+    uint32_t n_adapters;
+    uint32_t *i_adapter;           /* [max_seq] index into adapters, or MODEL_NO_ADAPTER */
+    float *adapted[3];             /* rows of an adapter: x gathered, A x, B (A x) */
+    size_t adapted_n[3];           /* floats they have room for */
+    const model_batch *batch;      /* being computed */
+    bool adding;                   /* a block's output in xn waits for the next norm (graph_add) */
+    const model_norm *adding_norm; /* normed by it first; NULL = not */
 };
+
+/* adapt.c: what the adapters of a batch add. */
+#define MODEL_NO_ADAPTER UINT32_MAX
+void adapt_begin(model_run *r); /* which adapters the batch has */
+/* y += scale B (A x) for the outputs of one model_linear; x and y are rows i_row .. i_row + n of those alive. */
+typedef struct adapt_args {
+    uint32_t i_linear;
+    uint32_t i_row, n;
+    const float *x;
+    uint32_t x_stride;
+    float *y;
+    uint32_t y_stride;
+} adapt_args;
+void adapt_linear(model_run *r, const adapt_args *a);
+void adapt_embedding(model_run *r); /* x += scale B A[id], right after the look-up */
 
 /* xn = norm(x) */
 void graph_norm(model_run *r, const model_norm *w);

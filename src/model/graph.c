@@ -51,7 +51,10 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
     r->i_seq = mem_alloc_array(n, sizeof *r->i_seq);
     r->i_tok = mem_alloc_array(n, sizeof *r->i_tok);
     r->last = mem_alloc_array(n, sizeof *r->last);
-    if (!ok || !r->act || !r->kv || !r->pos || !r->i_seq || !r->i_tok || !r->last) {
+    r->adapters = mem_alloc_array(o->max_seq, sizeof *r->adapters);
+    r->i_adapter = mem_alloc_array(o->max_seq, sizeof *r->i_adapter);
+    ok = ok && r->act && r->kv && r->pos && r->i_seq && r->i_tok && r->last && r->adapters && r->i_adapter;
+    if (!ok) {
         model_run_free(r);
         return error_nomem(err, "the working memory of a batch");
     }
@@ -65,8 +68,10 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
 void model_run_free(model_run *r) {
     if (!r)
         return;
-    void *owned[] = {r->x,      r->xn,  r->q,  r->att, r->gate,  r->cos,   r->sin,
-                     r->logits, r->act, r->kv, r->pos, r->i_seq, r->i_tok, r->last};
+    void *owned[] = {r->x,         r->xn,         r->q,          r->att,       r->gate,
+                     r->cos,       r->sin,        r->logits,     r->act,       r->kv,
+                     r->pos,       r->i_seq,      r->i_tok,      r->last,      (void *)r->adapters,
+                     r->i_adapter, r->adapted[0], r->adapted[1], r->adapted[2]};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
     free(r);
@@ -108,16 +113,23 @@ static void norm(const model_run *r, const float *x, const model_norm *w, uint32
         r->o.kernels->rms_norm(x, w->w, r->m->p.norm_eps, n, out);
 }
 
-static void begin_row(const rows_job *j, uint32_t i) {
+static void look_up_row(const rows_job *j, uint32_t i) {
     model_run *r = j->r;
     const model *m = r->m;
-    const model_params *p = &m->p;
     uint32_t id = (uint32_t)r->batch->ids[i];
-    float *x = r->x + (size_t)i * r->s_embd, *xn = r->xn + (size_t)i * r->s_embd;
+    float *x = r->x + (size_t)i * r->s_embd;
     if (m->tied)
         kernel_weights_row(&m->output, id, x);
     else
         table_row(m->embd, id, x);
+}
+
+/* From a token's embedding to what the first layer takes. */
+static void begin_row(const rows_job *j, uint32_t i) {
+    model_run *r = j->r;
+    const model *m = r->m;
+    const model_params *p = &m->p;
+    float *x = r->x + (size_t)i * r->s_embd, *xn = r->xn + (size_t)i * r->s_embd;
     if (m->type_embd) {
         table_row(m->type_embd, 0, xn);
         r->o.kernels->add(x, xn, p->n_embd, x);
@@ -155,6 +167,9 @@ static void begin(model_run *r, const model_batch *b) {
             r->last[i] = r->last[i + 1];
     for (uint32_t i = 0; i < b->n_seq; i++)
         r->kv[i].pages = b->pages[i];
+    adapt_begin(r);
+    rows_run((rows_job){.r = r, .row = look_up_row});
+    adapt_embedding(r);
     rows_run((rows_job){.r = r, .row = begin_row});
 }
 
@@ -230,6 +245,7 @@ static void linear(model_run *r, const model_linear *l, const float *x, uint32_t
         r->o.kernels->matmul(&a, r->o.pool);
         quantised = quantised || (r->o.act == KERNEL_ACT_INT8 && !is_plain(l->w[i].type));
     }
+    adapt_linear(r, &(adapt_args){l->i_linear, 0, r->n, x, x_stride, y, y_stride});
     for (uint32_t i = 0; l->bias && i < r->n; i++)
         r->o.kernels->add(y + (size_t)i * y_stride, l->bias, n_out, y + (size_t)i * y_stride);
 }
@@ -376,6 +392,7 @@ static void project(model_run *r) {
                                 .act = r->o.act};
         show_input(r, m->tied ? "token_embd.weight" : "output.weight", &m->output, a.x, r->s_embd, rows);
         r->o.kernels->matmul(&a, r->o.pool);
+        adapt_linear(r, &(adapt_args){MODEL_LINEARS * m->p.n_layer, at, rows, a.x, r->s_embd, r->logits, stride});
         for (uint32_t i = 0; i < rows; i++) {
             finish_logits(r, r->logits + (size_t)i * stride);
             b->on_logits(b->on_logits_ctx, r->i_tok[at + i], r->logits + (size_t)i * stride);

@@ -91,6 +91,9 @@ static void load_tensors(model_loader *l) {
         model_layer *y = &m->layers[l->i_layer];
         y->window = p->window_period > 0 && l->i_layer % p->window_period == p->window_period - 1 ? 0 : p->window;
         m->arch->load(l, y);
+        model_linear *linears[MODEL_LINEARS] = {&y->qkv, &y->o, &y->gate_up, &y->down};
+        for (uint32_t i = 0; i < MODEL_LINEARS; i++)
+            linears[i]->i_linear = MODEL_LINEARS * l->i_layer + i;
     }
     weights_check_all_used(l);
 }

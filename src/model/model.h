@@ -66,6 +66,20 @@ size_t model_page_bytes(const model *m, kernel_kv_type kv); /* one KV page: 64 p
 /* Zero positions [from, 64) of a page: slots that hold nothing must be zero bytes (kernel.h). */
 void model_page_clear_from(const model *m, kernel_kv_type kv, void *page, uint32_t from);
 
+/* ---- adapters: LoRA (Hu et al. 2021), docs/adapters.md ----
+ * Low-rank pairs A [rank][cols], B [rows][rank] for some of a model's matrices: y = W x + scale * B (A x). Immutable,
+ * shared between threads, and without a pointer into the model. */
+typedef struct model_adapter model_adapter;
+
+/* Everything in the file is checked against the model: kind, architecture, each name, each shape, that values are
+ * finite and that nothing is left over. MUGA_E_INPUT names the key or tensor. The file may be closed afterwards. */
+MUGA_MUST_USE muga_status model_adapter_load(const model *m, const gguf_file *file, os_pool *pool, model_adapter **out,
+                                             muga_error *err);
+void model_adapter_free(model_adapter *a);
+/* Whether a user's scale, times alpha / rank, is a finite number. */
+bool model_adapter_scale_fits(const model_adapter *a, float scale);
+size_t model_adapter_bytes(const model_adapter *a); /* packed, resident */
+
 /* ---- running ---- */
 typedef struct model_run model_run;
 typedef struct model_run_options {
@@ -81,19 +95,28 @@ typedef struct model_run_options {
     void *on_input_ctx;
 } model_run_options;
 MUGA_MUST_USE muga_status model_run_new(const model *m, const model_run_options *o, model_run **out, muga_error *err);
+/* Working memory for an adapter, before the first batch that uses it. What there is serves smaller ones too. */
+MUGA_MUST_USE muga_status model_run_prepare(model_run *r, const model_adapter *a, muga_error *err);
 void model_run_free(model_run *r);
+
+/* The adapter of a sequence. */
+typedef struct model_adapter_use {
+    const model_adapter *adapter; /* NULL = none */
+    float scale;                  /* as the user gives it, times the file's alpha / rank; finite */
+} model_adapter_use;
 
 /* One batch. Tokens of one sequence stand in ascending position; a sequence's earlier positions were run before or come
  * earlier in this batch. Pages up to every position exist, unwritten slots zero. */
 typedef struct model_batch {
-    uint32_t n_tok;            /* 1..max_tok */
-    const int32_t *ids;        /* [n_tok], each in [0, n_vocab) */
-    const uint32_t *pos;       /* [n_tok] absolute position in its sequence */
-    const uint32_t *i_seq;     /* [n_tok] index into pages */
-    void *const *const *pages; /* [n_seq] page lists, model_page_bytes each */
-    const uint32_t *n_ctx;     /* [n_seq] context limit of each: some models' positions depend on it */
-    uint32_t n_seq;            /* 1..max_seq */
-    const bool *wanted;        /* [n_tok] rows whose logits are computed; NULL = none */
+    uint32_t n_tok;                    /* 1..max_tok */
+    const int32_t *ids;                /* [n_tok], each in [0, n_vocab) */
+    const uint32_t *pos;               /* [n_tok] absolute position in its sequence */
+    const uint32_t *i_seq;             /* [n_tok] index into pages */
+    void *const *const *pages;         /* [n_seq] page lists, model_page_bytes each */
+    const uint32_t *n_ctx;             /* [n_seq] context limit of each: some models' positions depend on it */
+    uint32_t n_seq;                    /* 1..max_seq */
+    const model_adapter_use *adapters; /* [n_seq] of each; prepared for. NULL = none has one */
+    const bool *wanted;                /* [n_tok] rows whose logits are computed; NULL = none */
     /* Called in ascending i_tok for each wanted row, from the calling thread. logits [n_vocab], borrowed for the call.
      */
     void (*on_logits)(void *ctx, uint32_t i_tok, const float *logits);
