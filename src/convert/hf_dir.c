@@ -5,6 +5,7 @@
 #include "convert/hf_dir.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 
@@ -257,6 +258,26 @@ static muga_status open_weights(hf_dir *d, muga_error *err) {
 
 /* ---- the folder ---- */
 
+/* What folders have that are older than tokenizer.json. */
+static muga_status read_vocab_files(hf_dir *d, muga_error *err) {
+    json_t *vocab = NULL, *added = NULL;
+    str merges = STR_INIT;
+    bool there = false;
+    muga_status st = read_json(d, "vocab.json", &vocab, err);
+    if (!st && vocab)
+        st = read_optional(d, "merges.txt", MAX_JSON_BYTES, &merges, &there, err);
+    if (!st && there && !utf8_valid(str_get(&merges), merges.len))
+        st = error_set(err, MUGA_E_INPUT, "merges.txt: it is no UTF-8; fetch it again");
+    if (!st && there)
+        st = read_json(d, "added_tokens.json", &added, err);
+    if (!st && there)
+        st = hf_tokenizer_of_files(d, vocab, &merges, added, &d->tokenizer, err);
+    json_decref(vocab);
+    json_decref(added);
+    str_release(&merges);
+    return st;
+}
+
 static muga_status read_texts(hf_dir *d, muga_error *err) {
     str text = STR_INIT;
     bool there;
@@ -273,6 +294,8 @@ static muga_status read_texts(hf_dir *d, muga_error *err) {
         st = read_json(d, "tokenizer.json", &d->tokenizer, err);
     if (!st)
         st = read_optional(d, "tokenizer.model", MAX_MODEL_BYTES, &d->sentencepiece, &there, err);
+    if (!st && !d->tokenizer && !there)
+        st = read_vocab_files(d, err);
     if (!st)
         st = read_optional(d, "chat_template.jinja", MAX_TEMPLATE_BYTES, &text, &there, err);
     if (!st && there && memchr(str_get(&text), 0, text.len))

@@ -28,6 +28,10 @@ typedef struct hf_dir {
  * failure, too. */
 MUGA_MUST_USE muga_status hf_dir_open(const os_files *files, const char *path, hf_dir *out, muga_error *err);
 void hf_dir_release(hf_dir *d);
+/* hf_vocab_files.c: vocab.json and merges.txt, and added_tokens.json (NULL: none), as a tokenizer.json; a new reference
+ * in *out. E_INPUT where tokenizer_config.json's class doesn't fix the rest. */
+MUGA_MUST_USE muga_status hf_tokenizer_of_files(const hf_dir *d, json_t *vocab, const str *merges, const json_t *more,
+                                                json_t **out, muga_error *err);
 /* Index into weights, or -1. */
 int64_t hf_dir_find(const hf_dir *d, const char *name);
 

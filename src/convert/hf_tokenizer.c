@@ -361,8 +361,9 @@ static void read_pieces(hf_vocab *v) {
     if (d->tokenizer)
         hf_read_tokenizer_json(v, d->tokenizer, !from_model);
     if (!d->tokenizer && !from_model && !v->m->st)
-        v->m->st =
-            error_set(v->m->err, MUGA_E_NOT_FOUND, "%.120s: neither tokenizer.json nor tokenizer.model in it", d->path);
+        v->m->st = error_set(v->m->err, MUGA_E_NOT_FOUND,
+                             "%.120s: no tokenizer.json, no tokenizer.model, no vocab.json with merges.txt in it",
+                             d->path);
     if (!v->m->st)
         read_added(v, d->tokenizer_config);
 }

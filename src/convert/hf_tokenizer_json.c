@@ -263,7 +263,7 @@ static void read_bpe(hf_vocab *v, const json_t *tokenizer, const json_t *model) 
     } else {
         each_step(v, json_object_get(tokenizer, "normalizer"), "normalizers", need_nothing);
         if (!v->m->st)
-            v->pre = hf_find_pretokenizer(v->m, json_object_get(tokenizer, "pre_tokenizer"),
+            v->pre = hf_find_pretokenizer(v->m, json_object_get(tokenizer, "pre_tokenizer"), vocab,
                                           json_get_bool(model, "ignore_merges", false));
         take_merges(v, merges);
     }

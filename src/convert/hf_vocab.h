@@ -40,8 +40,8 @@ void hf_read_tokenizer_json(hf_vocab *v, const json_t *tokenizer, bool with_mode
 /* Do its words come from SentencePiece, so that tokenizer.model says more than it? */
 bool hf_is_sentencepiece(const json_t *tokenizer);
 /* hf_pretokenizer.c: the name under which the engine knows a byte-level pre-tokenizer; NULL and an error where it
- * doesn't. */
-const char *hf_find_pretokenizer(hf_model *m, const json_t *pre_tokenizer, bool ignore_merges);
+ * doesn't. vocab: the pieces, as keys. */
+const char *hf_find_pretokenizer(hf_model *m, const json_t *pre_tokenizer, const json_t *vocab, bool ignore_merges);
 /* hf_sentencepiece.c: tokenizer.model. */
 void hf_read_sentencepiece(hf_vocab *v, const void *p, size_t n);
 

@@ -227,7 +227,7 @@ def test_damaged(work):
     cases = [
         ("config.json is missing", 3, "config.json", gone("config.json")),
         ("weights are missing", 3, "neither model.safetensors nor", gone("model.safetensors")),
-        ("the tokenizer is missing", 3, "neither tokenizer.json nor", gone("tokenizer.json")),
+        ("the tokenizer is missing", 3, "no tokenizer.json, no tokenizer.model", gone("tokenizer.json")),
         ("config.json is no JSON", 4, "config.json: line 1", edited("config.json", b"{", b"[")),
         ("an unknown architecture", 4, 'architecture "MambaForCausalLM"',
          edited("config.json", b"LlamaFor", b"MambaFor")),

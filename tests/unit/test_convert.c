@@ -239,7 +239,7 @@ static void what_is_missing_is_named(void **state) {
     static const change list[] = {
         {"config.json", NULL, NULL, MUGA_E_NOT_FOUND, "config.json"},
         {"model.safetensors", NULL, NULL, MUGA_E_NOT_FOUND, "neither model.safetensors nor"},
-        {"tokenizer.json", NULL, NULL, MUGA_E_NOT_FOUND, "neither tokenizer.json nor"},
+        {"tokenizer.json", NULL, NULL, MUGA_E_NOT_FOUND, "no tokenizer.json, no tokenizer.model"},
         {"config.json", NULL, "[]", MUGA_E_INPUT, "config.json: it is no JSON object"},
         {"config.json", NULL, "{", MUGA_E_INPUT, "config.json: line 1"},
         {"model.safetensors", NULL, "", MUGA_E_INPUT, "model.safetensors"},
