@@ -46,11 +46,11 @@ static muga_status make_data_dir(opened *o, muga_error *err) {
     return st ? st : dataset_prepare(&o->env, o->dir, o->data_dir, err);
 }
 
-static muga_status open_model(opened *o, const char *name, uint32_t n_threads, muga_error *err) {
+static muga_status open_model(opened *o, const char *name, bool cache, uint32_t n_threads, muga_error *err) {
     cmd_progress progress = {.what = "loading"};
     llm_local_options options = {
         .isa = -1, .n_threads = (int)n_threads, .on_progress = cmd_progress_show, .on_progress_ctx = &progress};
-    muga_status st = cmd_open_llm(name, name, &options, &o->model, err);
+    muga_status st = cmd_open_llm(name, name, cache, &options, &o->model, err);
     cmd_progress_finish(&progress);
     return st;
 }
@@ -309,6 +309,7 @@ int cmd_agent_run(int argc, char **argv) {
     const char *model = NULL, *resume = NULL, *approve = NULL;
     cmd_values messages = {.n = 0}, values = {.n = 0};
     uint32_t threads = 0;
+    bool no_cache = false;
     const cmd_option options[] = {
         {"--message", 'm', CMD_REPEAT, &messages, "TEXT",
          "what the customer writes; may be given again for the next turn"},
@@ -316,6 +317,7 @@ int cmd_agent_run(int argc, char **argv) {
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
         {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a held session after it was decided"},
         {"--model", 0, CMD_STRING, &model, "MODEL", "another model than the manifest's"},
+        NO_CACHE_OPTION(&no_cache),
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"}};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
@@ -333,7 +335,7 @@ int cmd_agent_run(int argc, char **argv) {
     if (!st)
         st = open_agent(&v.o, p.v[0], &err);
     if (!st)
-        st = open_model(&v.o, model ? model : v.o.m->model, threads, &err);
+        st = open_model(&v.o, model ? model : v.o.m->model, !no_cache, threads, &err);
     if (!st)
         st = cmd_open_store(false, &v.store, &err);
     if (!st)
@@ -502,7 +504,7 @@ static muga_status print_report(const opened *o, const json_t *tasks, shown *s, 
 int cmd_agent_test(int argc, char **argv) {
     const char *file = NULL, *model = NULL;
     uint32_t threads = 0;
-    bool as_json = false;
+    bool as_json = false, no_cache = false;
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
         {"--tasks", 0, CMD_STRING, &file, "FILE",
@@ -511,6 +513,7 @@ int cmd_agent_test(int argc, char **argv) {
          "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
         {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},
         {"--model", 0, CMD_STRING, &model, "MODEL", "another model than the manifest's"},
+        NO_CACHE_OPTION(&no_cache),
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"}};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
@@ -528,7 +531,7 @@ int cmd_agent_test(int argc, char **argv) {
     if (!st)
         st = read_tasks(o.dir, file, tasks, &err);
     if (!st)
-        st = open_model(&o, model ? model : o.m->model, threads, &err);
+        st = open_model(&o, model ? model : o.m->model, !no_cache, threads, &err);
     if (!st)
         st = evaluate(&o, EVAL_AGENT, tasks, &s, &report, &err);
     cmd_progress_finish(&s.progress);

@@ -171,7 +171,7 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
                            .isa = r->isa,
                            .exact = !strcmp(act, "f32"),
                            .kv = (int)kv_type};
-    muga_status st = cmd_open_llm(r->model_path ? r->model_path : name, name, &o, &r->model, err);
+    muga_status st = cmd_open_llm(r->model_path ? r->model_path : name, name, false, &o, &r->model, err);
     if (!st)
         r->key = str_take(&key);
     str_release(&key);

@@ -135,8 +135,17 @@ MUGA_MUST_USE muga_status cmd_hub(hub *out, muga_error *err);
 MUGA_MUST_USE muga_status cmd_open_store(bool must_exist, store **out, muga_error *err);
 /* MODEL (path or store name) -> file path, malloc'ed. */
 MUGA_MUST_USE muga_status cmd_resolve(const char *model, char **path, muga_error *err);
-/* MODEL opened for chat or agents, under the name that evidence gives it. */
-MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, llm_local_options *o, llm **out,
+/* Where the packed file of the model at `path` is or is to be, and the model's absolute path, both NULL where there is
+ * no place for one. Release both with free. */
+typedef struct cmd_packed {
+    char *path, *source;
+} cmd_packed;
+cmd_packed cmd_packed_of(const char *path);
+void cmd_packed_release(cmd_packed *p);
+#define NO_CACHE_OPTION(target)                                                                                        \
+    { "--no-cache", 0, CMD_FLAG, target, NULL, "neither use nor write the packed copy of the weights" }
+/* MODEL opened for chat or agents, under the name that evidence gives it. cache: with its packed file. */
+MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_local_options *o, llm **out,
                                        muga_error *err);
 /* Says on stderr which chat form stands in for the template that a model's file doesn't have. NULL: nothing to say. */
 void cmd_say_fallback(const char *form);

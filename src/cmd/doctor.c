@@ -120,6 +120,27 @@ static void check_model(checks *c, const hub *h, const json_t *m) {
     free(path);
 }
 
+static void report_packed(void *ctx, const char *name, hub_packed_state state, uint64_t bytes, const char *why) {
+    char size[16];
+    cmd_format_bytes(bytes, size);
+    if (state == HUB_PACKED_WHOLE)
+        report(ctx, true, "packed", "%.20s...: %s, content is its digest", name, size);
+    else
+        report(ctx, state == HUB_PACKED_STALE, "packed", "%s; %s removed, the next start makes it again", why, size);
+}
+
+static void check_packed(checks *c) {
+    hub h;
+    muga_error err = {0};
+    muga_status st = cmd_hub(&h, &err);
+    if (!st) {
+        st = hub_packed_check(&h, report_packed, c, &err);
+        hub_close(&h);
+    }
+    if (st)
+        report(c, false, "packed", "%s", err.message);
+}
+
 static void check_models(checks *c) {
     hub h;
     json_t *list = NULL, *m;
@@ -153,6 +174,7 @@ int cmd_doctor(int argc, char **argv) {
     if (check_home(&c, &home)) {
         check_database(&c, home);
         check_models(&c);
+        check_packed(&c);
     }
     if (c.as_json)
         cmd_print_json(c.list);

@@ -8,7 +8,7 @@ typedef struct embed {
     engine *e;
     float *vector; /* [n_dims] */
     uint32_t n_dims;
-    bool json;
+    bool json, no_cache;
 } embed;
 
 static void print_vector(const embed *c, const char *text, size_t n) {
@@ -54,7 +54,7 @@ static muga_status embed_lines(embed *c, muga_error *err) {
 
 static muga_status run(embed *c, const cmd_positional *p, engine_options o, muga_error *err) {
     o.n_batch = MAX_BATCH; /* a text goes through whole */
-    muga_status st = cmd_open_engine(p->v[0], o, &c->e, err);
+    muga_status st = cmd_open_engine(p->v[0], !c->no_cache, o, &c->e, err);
     if (st)
         return st;
     c->n_dims = engine_embed_dims(c->e);
@@ -74,6 +74,7 @@ int cmd_embed(int argc, char **argv) {
     uint32_t threads = 0;
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &c.json, NULL, "an object a text"},
                                   {"--exact", 0, CMD_FLAG, &o.exact, NULL, "float activations instead of int8"},
+                                  NO_CACHE_OPTION(&c.no_cache),
                                   {"--threads", 't', CMD_U32, &threads, "N", "threads (default: the cores there are)"}};
     cmd_positional p = {.min = 1, .max = 64};
     int code = cmd_parse("embed", options, ARRAY_LEN(options), argc, argv, &p);

@@ -15,7 +15,9 @@ static int run_group(int argc, char **argv);
 static const char run_details[] =
     "With a PROMPT, or text on standard input, the answer is streamed and the program ends. Without one, on a\n"
     "terminal, it is a chat: /clear forgets it, /bye or Ctrl-D ends it, Ctrl-C stops an answer.\n"
-    "Nothing is cut silently: a chat that outgrows its context is told so. With a PROMPT, standard input is not read.";
+    "Nothing is cut silently: a chat that outgrows its context is told so. With a PROMPT, standard input is not read.\n"
+    "The first run of a model leaves a packed copy of its weights under $MUGA_HOME/packed, so that later ones start\n"
+    "at once; --no-cache goes without. `muga doctor` checks such copies, and removes those whose model is gone.";
 static const char agent_run_details[] =
     "Messages are what the customer of a session writes: --message TEXT, lines on standard input, or a terminal.\n"
     "A call that must be approved is asked about on a terminal; without one the run ends with exit code 5, and the\n"

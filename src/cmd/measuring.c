@@ -19,14 +19,20 @@ bool cmd_progress_go_on(void *progress, double done) {
     return !cmd_interrupted();
 }
 
-muga_status cmd_open_engine(const char *name, engine_options o, engine **out, muga_error *err) {
+muga_status cmd_open_engine(const char *name, bool cache, engine_options o, engine **out, muga_error *err) {
     char *path = NULL;
+    cmd_packed packed = {0};
     cmd_progress loading = {.what = "loading"};
     o.on_progress = cmd_progress_show;
     o.on_progress_ctx = &loading;
     muga_status st = cmd_resolve(name, &path, err);
+    if (!st && cache)
+        packed = cmd_packed_of(path);
+    o.packed = packed.path;
+    o.packed_source = packed.source;
     if (!st)
         st = engine_open(path, &o, out, err);
+    cmd_packed_release(&packed);
     cmd_progress_finish(&loading);
     free(path);
     return st;

@@ -24,9 +24,9 @@ static muga_status check_same_ids(const perplexity *p, muga_error *err) {
 
 static muga_status measure(perplexity *p, const engine_options *settings, measure_options *o, muga_error *err) {
     cmd_progress reading = {.what = "reading"};
-    muga_status st = cmd_open_engine(p->model, *settings, &p->e, err);
+    muga_status st = cmd_open_engine(p->model, false, *settings, &p->e, err);
     if (!st && p->base_name)
-        st = cmd_open_engine(p->base_name, *settings, &p->base, err);
+        st = cmd_open_engine(p->base_name, false, *settings, &p->base, err);
     if (!st)
         st = cmd_read_text(p->e, p->file, &p->ids, err);
     if (!st && p->base)

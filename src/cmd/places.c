@@ -57,17 +57,41 @@ muga_status cmd_resolve(const char *model, char **path, muga_error *err) {
     return st;
 }
 
-muga_status cmd_open_llm(const char *model, const char *name, llm_local_options *o, llm **out, muga_error *err) {
+/* Without a home, or memory, a start is slower and nothing else. */
+cmd_packed cmd_packed_of(const char *path) {
+    cmd_packed p = {0};
+    hub h;
+    if (cmd_hub(&h, NULL))
+        return p;
+    if (!absolute(path, &p.source, NULL) && hub_packed_path(&h, p.source, &p.path, NULL))
+        p.path = NULL;
+    hub_close(&h);
+    return p;
+}
+
+void cmd_packed_release(cmd_packed *p) {
+    free(p->path);
+    free(p->source);
+}
+
+muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_local_options *o, llm **out,
+                         muga_error *err) {
     hub h = {.files = &os_system()->files};
     char *path = NULL;
+    cmd_packed packed = {0};
     bool in_store = !hub_is_path(model);
     muga_status st = in_store ? cmd_hub(&h, err) : MUGA_OK;
     if (!st)
         st = hub_resolve(&h, model, &path, err);
     if (!st) {
+        if (cache)
+            packed = cmd_packed_of(path);
         o->sha256 = in_store ? hub_vouched_sha256(&h, path) : NULL;
+        o->packed = packed.path;
+        o->packed_source = packed.source;
         st = llm_local_open(path, name, o, out, err);
     }
+    cmd_packed_release(&packed);
     free(path);
     hub_close(&h);
     return st;

@@ -43,7 +43,7 @@ static muga_status calibrate(quantize *q, muga_error *err) {
     settings.n_threads = (int)q->threads;
     settings.on_input = on_input;
     settings.on_input_ctx = q->importance;
-    muga_status st = cmd_open_engine(q->in_name, settings, &e, err);
+    muga_status st = cmd_open_engine(q->in_name, false, settings, &e, err);
     if (!st)
         st = cmd_read_text(e, q->text, &ids, err);
     if (!st)

@@ -206,7 +206,7 @@ int cmd_run(int argc, char **argv) {
     llm_local_options o = {.isa = -1};
     cmd_progress progress = {.what = "loading"};
     uint32_t threads = 0;
-    bool verbose = false;
+    bool verbose = false, no_cache = false;
     const char *kv = NULL;
     kernel_kv_type kv_type = KERNEL_KV_F16;
     cmd_values overrides = {.n = 0};
@@ -227,7 +227,8 @@ int cmd_run(int argc, char **argv) {
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
         KV_OPTION(&kv),
         OVERRIDE_OPTION(&overrides),
-        {"--verbose", 0, CMD_FLAG, &verbose, NULL, "speeds after each answer"}};
+        NO_CACHE_OPTION(&no_cache),
+        {"--verbose", 0, CMD_FLAG, &verbose, NULL, "where the weights came from, and speeds after each answer"}};
     cmd_positional p = {.min = 1, .max = 64};
     muga_error err = {0};
     c.visible_only = cmd_is_terminal(STDOUT_FILENO);
@@ -253,7 +254,7 @@ int cmd_run(int argc, char **argv) {
         o.on_progress_ctx = &progress;
     }
     bool interactive = p.n == 1 && cmd_is_terminal(STDIN_FILENO);
-    muga_status st = cmd_open_llm(p.v[0], p.v[0], &o, &c.model, &err);
+    muga_status st = cmd_open_llm(p.v[0], p.v[0], !no_cache, &o, &c.model, &err);
     cmd_progress_finish(&progress);
     if (!st)
         st = chat_reset(&c, &err);
@@ -261,6 +262,8 @@ int cmd_run(int argc, char **argv) {
         code = cmd_fail(&err);
     } else {
         cmd_say_fallback(c.model->template_fallback);
+        if (verbose && c.model->packed && *c.model->packed)
+            fprintf(stderr, "[weights: %s]\n", c.model->packed);
         cmd_catch_interrupt();
         code = interactive ? chat_loop(&c, verbose) : answer_prompt(&c, &p, verbose);
     }

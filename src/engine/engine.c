@@ -25,10 +25,18 @@ static muga_status choose_kernels(engine *e, const engine_options *o, muga_error
     return os_pool_new(e->o.n_threads, &e->pool, err);
 }
 
+/* An override changes what the tokenizer's tables are made of; panels and vectors depend on tensors alone. */
+static bool tokenizer_is_overridden(const engine *e) {
+    for (size_t i = 0; i < e->o.n_overrides; i++)
+        if (strncmp(e->o.overrides[i], "tokenizer.", 10) == 0)
+            return true;
+    return false;
+}
+
 static muga_status open_text(engine *e, muga_error *err) {
     if (e->o.ids_only && !tokenizer_is_supported(e->file, NULL))
         return MUGA_OK;
-    muga_status st = tokenizer_open(e->file, &e->tok, err); /* names the file itself */
+    muga_status st = tokenizer_open_packed(e->file, tokenizer_is_overridden(e) ? NULL : e->packed, &e->tok, err);
     if (st)
         return st;
     uint32_t n_vocab = model_get_params(e->model)->n_vocab;
@@ -79,6 +87,84 @@ static muga_status new_batch(engine *e, muga_error *err) {
     return ok ? MUGA_OK : error_nomem(err, "the engine's batch");
 }
 
+/* Model and tokenizer, from the packed file where one is mapped. */
+static muga_status load(engine *e, const char *path, muga_error *err) {
+    model_load_options o = {
+        .pool = e->pool, .packed = e->packed, .on_progress = e->o.on_progress, .on_progress_ctx = e->o.on_progress_ctx};
+    muga_status st = model_load(e->file, &o, &e->model, err);
+    return st ? error_prefix(err, st, "%s", path) : open_text(e, err); /* the tokenizer names the file itself */
+}
+
+static void unload(engine *e) {
+    free(e->template_text);
+    e->template_text = NULL;
+    tokenizer_free(e->tok);
+    e->tok = NULL;
+    model_free(e->model);
+    e->model = NULL;
+    packed_free(e->packed);
+    e->packed = NULL;
+}
+
+__attribute__((format(printf, 2, 3))) static void note(engine *e, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e->packed_note, sizeof e->packed_note, format, args);
+    va_end(args);
+}
+
+/* What is made is kept for the next start; where it can't be, nobody is worse off. */
+static void keep_packed(engine *e, const char *why) {
+    muga_error err = {0};
+    const os_files *files = e->o.files ? e->o.files : &os_system()->files;
+    if (e->o.n_overrides > 0)
+        note(e, "packed in memory: metadata is overridden");
+    else if (packed_write(e->packed, files, e->o.packed, e->o.packed_source, &err))
+        note(e, "packed in memory: %s", err.message);
+    else
+        note(e, "packed now and kept (%s)", why);
+}
+
+/* Mapped, or made and kept. A file that turns out not to be what it should is given up as a whole. */
+static muga_status load_packed(engine *e, const char *path, muga_error *err) {
+    muga_error why = {0};
+    muga_status st = packed_new(e->file, &e->packed, err);
+    if (!st && !packed_map(e->packed, e->o.packed, &why)) {
+        st = load(e, path, err);
+        if (!packed_in_doubt(e->packed)) {
+            note(e, "mapped from %.250s", e->o.packed);
+            return st;
+        }
+        why = *err;
+        unload(e);
+        st = packed_new(e->file, &e->packed, err);
+    }
+    if (!st)
+        st = load(e, path, err);
+    if (!st)
+        st = gguf_check_unchanged(e->file, path, err); /* nothing is kept of a file that changed */
+    if (!st)
+        keep_packed(e, why.message);
+    packed_free(e->packed);
+    e->packed = NULL;
+    return st;
+}
+
+/* Pages, their limit, and the cache of prefixes over them. */
+static muga_status open_pages(engine *e, muga_error *err) {
+    if (e->o.kv_bytes == 0)
+        e->o.kv_bytes = os_memory_bytes() / 2;
+    if (e->o.cache_bytes == 0)
+        e->o.cache_bytes = e->o.kv_bytes / 4;
+    pages_set_size(&e->pages, model_page_bytes(e->model, e->kv), e->o.kv_bytes);
+    muga_status st = prefix_new(&e->pages, e->o.cache_bytes / e->pages.n.page_bytes, &e->prefix, err);
+    if (st)
+        return st;
+    e->pages.evict = prefix_evict;
+    e->pages.evict_ctx = e->prefix;
+    return MUGA_OK;
+}
+
 muga_status engine_open(const char *path, const engine_options *o, engine **out, muga_error *err) {
     engine *e = mem_alloc_array(1, sizeof *e);
     if (!e)
@@ -88,30 +174,17 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
     pages_init(&e->pages);
     e->o = *o;
     muga_status st = choose_kernels(e, o, err);
-    if (st)
-        goto out;
-    if ((st = gguf_open_overridden(path, o->overrides, o->n_overrides, &e->file, err)))
-        goto out;
-    model_load_options load = {.pool = e->pool, .on_progress = o->on_progress, .on_progress_ctx = o->on_progress_ctx};
-    if ((st = model_load(e->file, &load, &e->model, err))) {
-        st = error_prefix(err, st, "%s", path);
-        goto out;
-    }
-    if (e->o.kv_bytes == 0)
-        e->o.kv_bytes = os_memory_bytes() / 2;
-    if (e->o.cache_bytes == 0)
-        e->o.cache_bytes = e->o.kv_bytes / 4;
-    pages_set_size(&e->pages, model_page_bytes(e->model, e->kv), e->o.kv_bytes);
-    if ((st = prefix_new(&e->pages, e->o.cache_bytes / e->pages.n.page_bytes, &e->prefix, err)))
-        goto out;
-    e->pages.evict = prefix_evict;
-    e->pages.evict_ctx = e->prefix;
-    if ((st = open_text(e, err)))
-        goto out;
-    if ((st = new_batch(e, err)))
-        goto out;
-    st = gguf_check_unchanged(e->file, path, err); /* what was packed is what was checked */
-out:
+    if (!st)
+        st = gguf_open_overridden(path, o->overrides, o->n_overrides, &e->file, err);
+    if (!st)
+        st = o->packed ? load_packed(e, path, err) : load(e, path, err);
+    e->o.packed = e->o.packed_source = NULL;
+    if (!st)
+        st = open_pages(e, err);
+    if (!st)
+        st = new_batch(e, err);
+    if (!st)
+        st = gguf_check_unchanged(e->file, path, err); /* what was packed is what was checked */
     if (st) {
         engine_free(e);
         return st;
@@ -139,6 +212,7 @@ void engine_free(engine *e) {
     constrain_trie_free(e->trie);
     tokenizer_free(e->tok);
     model_free(e->model);
+    packed_free(e->packed);
     gguf_close(e->file);
     os_pool_free(e->pool);
     pthread_mutex_destroy(&e->lazy_lock);
@@ -170,6 +244,10 @@ engine_kv_counts engine_get_kv_counts(engine *e) {
     engine_kv_counts n = e->pages.n;
     pthread_mutex_unlock(&e->pages.lock);
     return n;
+}
+
+const char *engine_packed(const engine *e) {
+    return e->packed_note;
 }
 
 span engine_template_source(const engine *e, const char **fallback) {

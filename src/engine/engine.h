@@ -33,6 +33,11 @@ typedef struct engine_options {
     bool ids_only;        /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
     const char *const *overrides; /* of metadata, as gguf_override takes them; borrowed while the engine lives */
     size_t n_overrides;
+    /* Where this model's packed file is, or is to be (model/packed.h): what is not there is made and, without
+     * overrides, kept. NULL = nothing is kept. And where the model is, as an absolute path, for who cleans up. Both
+     * borrowed for engine_open. */
+    const char *packed, *packed_source;
+    const os_files *files;                       /* to write it; NULL = the system's */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
     /* Sees the input of every matrix product (model.h), while the step's lock is held; may be NULL. */
@@ -51,6 +56,8 @@ const kernel_table *engine_kernels(const engine *e);
 const tokenizer *engine_tokenizer(const engine *e); /* NULL when ids_only and not usable */
 const gguf_file *engine_file(const engine *e);
 const engine_options *engine_get_options(const engine *e); /* n_threads, isa and n_batch as chosen */
+/* What became of the packed file, in words: "mapped from ...", "packed in memory: ..."; "" where none was asked for. */
+const char *engine_packed(const engine *e);
 /* The template's source: tokenizer.chat_template (*fallback NULL), or where the file has none the form that its kind of
  * model was trained on (*fallback its name, "gemma"). */
 span engine_template_source(const engine *e, const char **fallback);

@@ -10,6 +10,8 @@
 
 struct engine {
     gguf_file *file;
+    packed_file *packed; /* mapped; NULL: model and tokenizer own what they have */
+    char packed_note[320];
     model *model;
     tokenizer *tok;   /* NULL: works on ids only */
     engine_options o; /* as chosen */

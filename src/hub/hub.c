@@ -348,6 +348,8 @@ muga_status hub_remove(const hub *h, const char *model, muga_error *err) {
         st = h->files->stat(h->files->self, str_get(&blob), &info, err);
         if (!st && info.type == OS_TYPE_FILE)
             st = h->files->remove(h->files->self, str_get(&blob), err);
+        if (!st)
+            st = hub_packed_remove(h, json_get_string(m, "blob") + 7, err);
     }
     json_decref(m);
     json_decref(list);

@@ -38,9 +38,16 @@ kernel_isa kernel_isa_best(void);
 typedef struct kernel_weights {
     tensor_type type;
     uint64_t rows, cols; /* output rows, input columns (a multiple of the type's block) */
-    void *panels;        /* owned, 64-byte aligned; rows padded up to 16 with zero weights */
+    const void *panels;  /* 64-byte aligned; rows padded up to 16 with zero weights */
     size_t bytes;
+    void *owned; /* the panels' memory; NULL where they are borrowed */
 } kernel_weights;
+
+/* Rises with every change of a layout: panels kept in a file are read again only by the layout that wrote them. */
+uint32_t kernel_panel_layout(void);
+/* What the panels of a matrix take; MUGA_E_INPUT says why it can't be packed. */
+MUGA_MUST_USE muga_status kernel_panel_bytes(tensor_type type, uint64_t rows, uint64_t cols, size_t *bytes,
+                                             muga_error *err);
 
 /* true for every float and quantised type of GGUF; false for I8 to I64 and F64. */
 bool kernel_type_supported(tensor_type type);

@@ -380,6 +380,30 @@ static void pack_chunk(void *ctx, int i_chunk) {
         pack_panel(job, i);
 }
 
+uint32_t kernel_panel_layout(void) {
+    return PANEL_LAYOUT;
+}
+
+muga_status kernel_panel_bytes(tensor_type type, uint64_t rows, uint64_t cols, size_t *bytes, muga_error *err) {
+    const tensor_traits *traits = tensor_type_traits((uint32_t)type);
+    if (!traits || !kernel_type_supported(type))
+        return error_set(err, MUGA_E_INPUT,
+                         "a matrix can't have tensor type %s (id %d); convert the model, for example to Q8_0",
+                         traits ? traits->name : "unknown", (int)type);
+    if (cols == 0 || rows == 0 || cols % traits->block_elems != 0)
+        return error_set(err, MUGA_E_INPUT,
+                         "a %s matrix of %llu rows and %llu columns: columns must be a positive multiple "
+                         "of %u; the file is damaged or was quantised wrongly",
+                         traits->name, (unsigned long long)rows, (unsigned long long)cols, traits->block_elems);
+    if (rows > UINT64_MAX / 2 || cols > UINT32_MAX ||
+        !size_mul((size_t)((rows + PANEL_ROWS - 1) / PANEL_ROWS), panel_bytes(type, cols), bytes) ||
+        *bytes > SIZE_MAX - PANEL_VECTOR)
+        return error_set(err, MUGA_E_INPUT, "a matrix of %llu rows and %llu columns is too large",
+                         (unsigned long long)rows, (unsigned long long)cols);
+    *bytes = (*bytes + PANEL_VECTOR - 1) / PANEL_VECTOR * PANEL_VECTOR;
+    return MUGA_OK;
+}
+
 muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out, muga_error *err) {
     return kernel_pack_parts(w, 1, pool, out, err);
 }
@@ -387,36 +411,25 @@ muga_status kernel_pack(const tensor_view *w, os_pool *pool, kernel_weights *out
 muga_status kernel_pack_parts(const tensor_view *parts, uint32_t n_parts, os_pool *pool, kernel_weights *out,
                               muga_error *err) {
     tensor_view whole = parts[0], *w = &whole;
+    size_t bytes;
     memset(out, 0, sizeof *out);
     for (uint32_t i = 1; i < n_parts; i++) {
         assert(parts[i].type == w->type && parts[i].cols == w->cols);
         if (!u64_add(w->rows, parts[i].rows, &w->rows))
             w->rows = UINT64_MAX; /* refused below */
     }
-    const tensor_traits *traits = tensor_type_traits((uint32_t)w->type);
-    if (!traits || !kernel_type_supported(w->type))
-        return error_set(err, MUGA_E_INPUT,
-                         "a matrix can't have tensor type %s (id %d); convert the model, for example to Q8_0",
-                         traits ? traits->name : "unknown", (int)w->type);
-    if (w->cols == 0 || w->rows == 0 || w->cols % traits->block_elems != 0)
-        return error_set(err, MUGA_E_INPUT,
-                         "a %s matrix of %llu rows and %llu columns: columns must be a positive multiple "
-                         "of %u; the file is damaged or was quantised wrongly",
-                         traits->name, (unsigned long long)w->rows, (unsigned long long)w->cols, traits->block_elems);
-    if (w->rows > UINT64_MAX / 2 || w->cols > UINT32_MAX)
-        return error_set(err, MUGA_E_INPUT, "a matrix of %llu rows and %llu columns is too large",
-                         (unsigned long long)w->rows, (unsigned long long)w->cols);
+    muga_status st = kernel_panel_bytes(w->type, w->rows, w->cols, &bytes, err);
+    if (st)
+        return st;
 
+    const tensor_traits *traits = tensor_type_traits((uint32_t)w->type);
     pack_job job = {.parts = parts, .n_parts = n_parts, .n_panel = (w->rows + PANEL_ROWS - 1) / PANEL_ROWS};
     job.row_bytes = (size_t)(w->cols / traits->block_elems * traits->block_bytes);
-    size_t one = panel_bytes(w->type, w->cols), bytes;
-    if (!size_mul((size_t)job.n_panel, one, &bytes) || bytes > SIZE_MAX - PANEL_VECTOR)
-        return error_set(err, MUGA_E_INPUT, "a matrix of %llu rows and %llu columns is too large",
-                         (unsigned long long)w->rows, (unsigned long long)w->cols);
-    bytes = (bytes + PANEL_VECTOR - 1) / PANEL_VECTOR * PANEL_VECTOR;
-    job.panels = aligned_alloc(PANEL_VECTOR, bytes); /* not zeroed: every byte a product reads is written below */
+    size_t one = panel_bytes(w->type, w->cols), used = (size_t)job.n_panel * one;
+    job.panels = aligned_alloc(PANEL_VECTOR, bytes); /* not zeroed: every byte but these is written below */
     if (!job.panels)
         return error_nomem(err, "packed weights");
+    memset(job.panels + used, 0, bytes - used);
 
     job.panels_per_chunk = MAX(PACK_CHUNK_BYTES / one, 1);
     uint64_t n_chunk = (job.n_panel + job.panels_per_chunk - 1) / job.panels_per_chunk;
@@ -426,11 +439,12 @@ muga_status kernel_pack_parts(const tensor_view *parts, uint32_t n_parts, os_poo
     }
     os_pool_run(pool, (int)n_chunk, pack_chunk, &job);
 
-    *out = (kernel_weights){.type = w->type, .rows = w->rows, .cols = w->cols, .panels = job.panels, .bytes = bytes};
+    *out = (kernel_weights){
+        .type = w->type, .rows = w->rows, .cols = w->cols, .panels = job.panels, .bytes = bytes, .owned = job.panels};
     return MUGA_OK;
 }
 
 void kernel_weights_release(kernel_weights *w) {
-    free(w->panels);
+    free(w->owned);
     memset(w, 0, sizeof *w);
 }

@@ -61,6 +61,7 @@
 #include <string.h>
 
 enum {
+    PANEL_LAYOUT = 1, /* raised by every change of what panels look like: files keep them (kernel/test_layout) */
     PANEL_ROWS = KERNEL_PANEL_ROWS,
     PANEL_VECTOR = 64,      /* bytes: 16 rows x 4 k */
     PANEL_SUPER_BLOCKS = 8, /* blocks of 32 in a super-block of 256 */

@@ -92,6 +92,7 @@ struct llm { /* one thread at a time */
     const char *name;              /* model name as the user gave it */
     uint32_t n_ctx;                /* tokens of context */
     const char *template_fallback; /* the chat form that stands in where the model's file has no template; or NULL */
+    const char *packed;            /* what became of the packed file (engine_packed); NULL or "": nothing to say */
 };
 
 MUGA_MUST_USE muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
@@ -112,6 +113,7 @@ typedef struct llm_local_options {
     size_t n_overrides;
     const char *sha256; /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
                          * file is read through when evidence is first wanted */
+    const char *packed, *packed_source;          /* as the engine's options have it; borrowed for the call */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
 } llm_local_options;

@@ -323,6 +323,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
                          .overrides = o->overrides,
                          .n_overrides = o->n_overrides,
                          .kv = (kernel_kv_type)o->kv,
+                         .packed = o->packed,
+                         .packed_source = o->packed_source,
                          .on_progress = o->on_progress,
                          .on_progress_ctx = o->on_progress_ctx};
     if (!st)
@@ -334,6 +336,7 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
         return st;
     }
     (void)engine_template_source(l->engine, &l->base.template_fallback);
+    l->base.packed = engine_packed(l->engine);
     uint32_t n_ctx_train = engine_params(l->engine)->n_ctx_train;
     l->base.n_ctx = o->n_ctx ? o->n_ctx : MIN(n_ctx_train, 8192u);
     if (l->base.n_ctx > n_ctx_train) {

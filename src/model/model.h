@@ -14,6 +14,7 @@
 
 #include "gguf/gguf.h"
 #include "kernel/kernel.h"
+#include "model/packed.h"
 
 /* Hyperparameters, every one checked: type, range, and against the shapes of the tensors. */
 /* How the rows of a text become one vector; by "<arch>.pooling_type". */
@@ -43,7 +44,10 @@ typedef struct model_params {
 typedef struct model model;
 
 typedef struct model_load_options {
-    os_pool *pool;                               /* packing is spread over it; NULL = inline */
+    os_pool *pool; /* packing is spread over it; NULL = inline */
+    /* Where it is mapped, panels and vectors come from there, and it must outlive the model; a file in doubt is a
+     * failure. Else it gets to know what was made. May be NULL. */
+    packed_file *packed;
     void (*on_progress)(void *ctx, double done); /* 0..1, from the calling thread; may be NULL */
     void *on_progress_ctx;
 } model_load_options;

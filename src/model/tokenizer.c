@@ -280,14 +280,33 @@ static muga_status read_specials(tokenizer *t, const gguf_file *file, const kind
     return read_bool(file, "tokenizer.ggml.normalizer.strip_accents", &t->strip_accents, err);
 }
 
-static muga_status open_kind(tokenizer *t, const gguf_file *file, muga_error *err) {
+/* Pieces, their table and the merges: from the packed file, or made and told to it. */
+static muga_status read_tables(tokenizer *t, const gguf_file *file, packed_file *p, muga_error *err) {
+    bool merges = t->kind != TOKENIZER_WPM && t->kind != TOKENIZER_UNIGRAM;
+    muga_status st = merges ? bpe_init(t, file, err) : MUGA_OK;
+    if (!st && merges && p && packed_is_mapped(p)) {
+        if (tokenizer_packed_find(t, p))
+            return MUGA_OK;
+        packed_doubt(p);
+        return error_set(err, MUGA_E_INPUT, "the packed file's tables are not this vocabulary's");
+    }
+    if (!st)
+        st = vocab_read(&t->vocab, file, err);
+    if (!st && merges)
+        st = bpe_read(t, file, err);
+    if (!st && merges && p)
+        tokenizer_packed_add(t, p);
+    return st;
+}
+
+static muga_status open_kind(tokenizer *t, const gguf_file *file, packed_file *p, muga_error *err) {
     const kind_row *kind;
     muga_status st = choose_kind(file, &kind, &t->pre, err);
     if (st)
         return st;
     t->kind = kind->kind;
     t->kind_name = kind->name;
-    if ((st = vocab_init(&t->vocab, file, kind->spelling, err)))
+    if ((st = vocab_init(&t->vocab, file, kind->spelling, err)) || (st = read_tables(t, file, p, err)))
         return st;
     bool tries_lengths = t->kind == TOKENIZER_WPM || t->kind == TOKENIZER_UNIGRAM;
     if (tries_lengths && t->vocab.longest > TOKENIZER_MAX_MATCH_BYTES)
@@ -297,8 +316,6 @@ static muga_status open_kind(tokenizer *t, const gguf_file *file, muga_error *er
         st = unigram_init(t, file, err);
     else if (t->kind == TOKENIZER_WPM)
         st = wpm_init(t, err);
-    else
-        st = bpe_init(t, file, err);
     if (st)
         return st;
     if ((st = read_specials(t, file, kind, err)))
@@ -307,11 +324,15 @@ static muga_status open_kind(tokenizer *t, const gguf_file *file, muga_error *er
 }
 
 muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err) {
+    return tokenizer_open_packed(file, NULL, out, err);
+}
+
+muga_status tokenizer_open_packed(const gguf_file *file, packed_file *p, tokenizer **out, muga_error *err) {
     *out = NULL;
     tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_nomem(err, "tokenizer");
-    muga_status st = open_kind(t, file, err);
+    muga_status st = open_kind(t, file, p, err);
     if (st) {
         tokenizer_free(t);
         return name_file(file, st, err);

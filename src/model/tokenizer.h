@@ -4,8 +4,8 @@
  * BPE over characters with byte fallback; "llama" = SentencePiece BPE by scores, with byte fallback; "t5" =
  * SentencePiece Unigram; "bert" = WordPiece. Any other kind or pre-tokenizer is refused by name at open (MUGA_E_INPUT).
  *
- * Ownership: self-contained. Nothing points into the file after tokenizer_open returns; spans given out are
- * borrowed from the tokenizer and live as long as it does.
+ * Ownership: self-contained, but for a packed file. Nothing points into the model after tokenizer_open returns; spans
+ * given out are borrowed from the tokenizer and live as long as it does.
  * Threads: immutable after open; any number may encode and decode at once.
  * Bytes: text is any bytes. Ill-formed UTF-8 is never replaced or dropped: each such byte is one character of no
  * class to the pre-tokenizer and goes through the byte's own token. A byte that the vocabulary has no token for (the
@@ -15,6 +15,7 @@
 
 #include "base/str.h"
 #include "gguf/gguf.h"
+#include "model/packed.h"
 
 typedef struct tokenizer tokenizer;
 
@@ -44,6 +45,10 @@ bool tokenizer_is_supported(const gguf_file *file, muga_error *err);
 
 /* Limits: 2^20 tokens, pieces of at most 64 KiB, names of special tokens of at most 256 bytes, 2^22 merges. */
 MUGA_MUST_USE muga_status tokenizer_open(const gguf_file *file, tokenizer **out, muga_error *err);
+/* The same with the tables of a packed file, where one is mapped: it must outlive the tokenizer, and is in doubt after
+ * a failure that is its own. Else it gets to know what was made, borrowed from the tokenizer. */
+MUGA_MUST_USE muga_status tokenizer_open_packed(const gguf_file *file, packed_file *p, tokenizer **out,
+                                                muga_error *err);
 void tokenizer_free(tokenizer *t);
 
 /* Appends the ids of text[0, n) to out. On failure out holds what it held before. O(n log n) for any input.

@@ -17,20 +17,22 @@
 
 #include <inttypes.h>
 
-#define MAX_MERGES (1u << 22)
 #define NO_RANK UINT32_MAX
 #define NO_SYMBOL UINT32_MAX
 
 /* ---- merges ---- */
 
+/* The pair's slot, or the free one where it belongs; in a full table, which only a file can bring, any. */
 static uint32_t find_merge_slot(const tokenizer *t, int32_t left, int32_t right) {
     const bpe *b = &t->bpe;
     uint64_t hash = vocab_mix(t->vocab.seed, (uint64_t)(uint32_t)left << 32 | (uint32_t)right);
-    for (uint32_t at = (uint32_t)hash & b->slot_mask;; at = (at + 1) & b->slot_mask) {
+    uint32_t at = (uint32_t)hash & b->slot_mask;
+    for (uint32_t i = 0; i <= b->slot_mask; i++, at = (at + 1) & b->slot_mask) {
         const bpe_merge *m = &b->slots[at];
         if (m->rank == 0 || (m->left == left && m->right == right))
-            return at;
+            break;
     }
+    return at;
 }
 
 static muga_status bad_merge(uint64_t i, muga_error *err) {
@@ -111,32 +113,44 @@ static muga_status intern_bytes(vocab *v, muga_error *err) {
     return MUGA_OK;
 }
 
-muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err) {
-    gguf_array merges = {.type = GGUF_STRING};
+static muga_status get_merges(const tokenizer *t, const gguf_file *file, gguf_array *out, muga_error *err) {
     bool scored = t->kind == TOKENIZER_SPM;
-    muga_status st = scored ? MUGA_OK : gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err);
+    *out = (gguf_array){.type = GGUF_STRING};
+    muga_status st = scored ? MUGA_OK : gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, out, err);
     if (st == MUGA_E_NOT_FOUND || (scored && !t->vocab.scores))
         return error_set(err, MUGA_E_INPUT,
                          "key \"tokenizer.ggml.%s\" is missing; the vocabulary is not whole: use another file",
                          scored ? "scores" : "merges");
+    if (!st && out->n > TOKENIZER_MAX_MERGES)
+        return error_set(err, MUGA_E_INPUT, "key \"tokenizer.ggml.merges\" has %" PRIu64 " merges (at most %u allowed)",
+                         out->n, TOKENIZER_MAX_MERGES);
+    return st;
+}
+
+muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err) {
+    gguf_array merges;
+    muga_status st = get_merges(t, file, &merges, err);
     if (st)
         return st;
-    if (merges.n > MAX_MERGES)
-        return error_set(err, MUGA_E_INPUT, "key \"tokenizer.ggml.merges\" has %" PRIu64 " merges (at most %u allowed)",
-                         merges.n, MAX_MERGES);
     t->bpe.whole = mem_alloc_array(t->vocab.n, sizeof t->bpe.whole[0]);
-    if (!t->bpe.whole)
-        return error_nomem(err, "merges");
-    if (t->kind == TOKENIZER_BPE && (st = intern_bytes(&t->vocab, err)))
-        return st;
-    if (!scored && (st = read_merges(t, &merges, err)))
-        return st;
-    t->cuts_at_spaces = t->kind != TOKENIZER_BPE && no_piece_spans_words(&t->vocab);
-    return MUGA_OK;
+    return t->bpe.whole ? MUGA_OK : error_nomem(err, "merges");
+}
+
+muga_status bpe_read(tokenizer *t, const gguf_file *file, muga_error *err) {
+    gguf_array merges;
+    muga_status st = get_merges(t, file, &merges, err);
+    if (!st && t->kind == TOKENIZER_BPE)
+        st = intern_bytes(&t->vocab, err);
+    if (!st && t->kind != TOKENIZER_SPM)
+        st = read_merges(t, &merges, err);
+    if (!st)
+        t->cuts_at_spaces = t->kind != TOKENIZER_BPE && no_piece_spans_words(&t->vocab);
+    return st;
 }
 
 void bpe_release(tokenizer *t) {
-    free(t->bpe.slots);
+    if (!t->vocab.borrowed)
+        free(t->bpe.slots);
     free(t->bpe.whole);
 }
 
@@ -232,7 +246,8 @@ static uint32_t find_merge(const merger *m, const symbol *s, int32_t *merged) {
             return 0;
         const bpe_merge *found = &t->bpe.slots[find_merge_slot(t, s->id, next->id)];
         *merged = found->result;
-        return found->rank;
+        bool sound = found->rank <= TOKENIZER_MAX_MERGES && (uint32_t)found->result < t->vocab.n_symbols;
+        return sound ? found->rank : 0; /* the table may be a file's */
     }
     size_t end = next->next == NO_SYMBOL ? m->word.n : m->symbols[next->next].from;
     int32_t id = find_symbol(m, m->word.p + s->from, end - s->from);

@@ -29,8 +29,9 @@ typedef struct bpe_merge {
     int32_t result;
 } bpe_merge;
 
+#define TOKENIZER_MAX_MERGES (1u << 22)
 typedef struct bpe {
-    bpe_merge *slots; /* open addressing by (left, right) */
+    bpe_merge *slots; /* open addressing by (left, right); in a packed file where the vocabulary's tables are */
     uint32_t slot_mask;
     atomic_uchar *whole; /* [n] is the token's own spelling encoded as that token? 0 not known yet, 1 yes, 2 no.
                           * A memory of pure results: any thread may fill it in, with the same value. */
@@ -64,6 +65,12 @@ typedef struct unigram {
     double unknown_score;
 } unigram;
 
+/* What the tables of a packed file don't say themselves. */
+typedef struct tokenizer_facts {
+    uint32_t kind, n, n_symbols, longest, cuts_at_spaces, seed[2];
+    int32_t byte_ids[256];
+} tokenizer_facts;
+
 struct tokenizer {
     tokenizer_kind_id kind;
     const char *kind_name;
@@ -83,9 +90,17 @@ struct tokenizer {
     int32_t first, last; /* what add_special puts around the text; VOCAB_NONE = nothing */
     int32_t ends[TOKENIZER_MAX_ENDS];
     int n_ends;
+    tokenizer_facts facts; /* as they go to a packed file */
 };
 
+/* The tables of a packed file in place of vocab_read and bpe_read: false where they are not what they should be. The
+ * kinds that merge have them; the tables of the others are made anew. */
+bool tokenizer_packed_find(tokenizer *t, packed_file *p);
+void tokenizer_packed_add(tokenizer *t, packed_file *p);
+
 MUGA_MUST_USE muga_status bpe_init(tokenizer *t, const gguf_file *file, muga_error *err);
+/* Second step: the symbols and the merges. Left out where they come from a packed file. */
+MUGA_MUST_USE muga_status bpe_read(tokenizer *t, const gguf_file *file, muga_error *err);
 void bpe_release(tokenizer *t);
 
 /* Each encode appends the ids of one stretch of text without special tokens. `offset` is where it stands in the whole

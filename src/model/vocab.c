@@ -111,19 +111,21 @@ static uint64_t hash_piece(uint64_t seed, const char *p, size_t n) {
     return vocab_mix(h, rest);
 }
 
-/* The slot that holds p[0, n), or the free one where it belongs. */
+/* The slot that holds p[0, n), or the free one where it belongs. A table of our making has free ones; one from a file
+ * may be full of anything, so the search ends, and symbols are held against their number. */
 static uint32_t find_slot(const vocab *v, const char *p, size_t n, uint64_t hash) {
     uint32_t tag = (uint32_t)(hash >> 32), at = (uint32_t)hash & v->slot_mask;
-    for (;; at = (at + 1) & v->slot_mask) {
+    for (uint32_t i = 0; i <= v->slot_mask; i++, at = (at + 1) & v->slot_mask) {
         uint64_t slot = v->slots[at];
         if (slot == 0)
             return at;
-        if ((uint32_t)(slot >> 32) != tag)
+        if ((uint32_t)(slot >> 32) != tag || (uint32_t)slot - 1 >= v->n_symbols)
             continue;
         span piece = vocab_piece(v, (uint32_t)slot - 1);
         if (piece.n == n && memcmp(piece.p, p, n) == 0)
             return at;
     }
+    return at;
 }
 
 static bool make_slots(vocab *v, uint32_t n_entries) {
@@ -151,7 +153,7 @@ int32_t vocab_find(const vocab *v, const char *p, size_t n) {
     if (n > v->longest)
         return VOCAB_NONE;
     uint64_t slot = v->slots[find_slot(v, p, n, hash_piece(v->seed, p, n))];
-    return (int32_t)((uint32_t)slot - 1); /* a free slot gives -1 */
+    return (uint32_t)slot - 1 < v->n_symbols ? (int32_t)((uint32_t)slot - 1) : VOCAB_NONE; /* free: 2^32 - 1 */
 }
 
 /* Of two tokens with the same bytes the later one is found. */
@@ -275,34 +277,47 @@ static void add_piece(vocab *v, uint32_t id, span text) {
         enter(v, id);
 }
 
-muga_status vocab_init(vocab *v, const gguf_file *file, vocab_spelling spelling, muga_error *err) {
-    gguf_array tokens;
-    muga_status st = gguf_get_array(file, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err);
+static muga_status get_tokens(const gguf_file *file, gguf_array *out, muga_error *err) {
+    muga_status st = gguf_get_array(file, "tokenizer.ggml.tokens", GGUF_STRING, out, err);
     if (st == MUGA_E_NOT_FOUND)
         return error_set(err, MUGA_E_INPUT,
                          "key \"tokenizer.ggml.tokens\" is missing; the file has no vocabulary: use another");
+    if (!st && (out->n == 0 || out->n > VOCAB_MAX_TOKENS))
+        return error_set(err, MUGA_E_INPUT, "key \"tokenizer.ggml.tokens\" has %" PRIu64 " tokens (1 to %u allowed)",
+                         out->n, VOCAB_MAX_TOKENS);
+    return st;
+}
+
+muga_status vocab_init(vocab *v, const gguf_file *file, vocab_spelling spelling, muga_error *err) {
+    gguf_array tokens;
+    muga_status st = get_tokens(file, &tokens, err);
     if (st)
         return st;
-    if (tokens.n == 0 || tokens.n > VOCAB_MAX_TOKENS)
-        return error_set(err, MUGA_E_INPUT, "key \"tokenizer.ggml.tokens\" has %" PRIu64 " tokens (1 to %u allowed)",
-                         tokens.n, VOCAB_MAX_TOKENS);
     v->spelling = spelling;
     v->n = (uint32_t)tokens.n;
+    v->types = mem_alloc_array(v->n, sizeof v->types[0]);
+    if (!v->types)
+        return error_nomem(err, "vocabulary");
+    for (int b = 0; b < 256; b++)
+        v->byte_ids[b] = VOCAB_NONE;
+    return read_types(v, file, err);
+}
+
+muga_status vocab_read(vocab *v, const gguf_file *file, muga_error *err) {
+    gguf_array tokens;
+    muga_status st = get_tokens(file, &tokens, err);
+    if (st)
+        return st;
     v->cap_symbols = v->n + 512;
     v->cap_bytes = tokens.bytes + 512; /* a spelled piece is never longer than its text */
     if (v->cap_bytes > UINT32_MAX)
         return error_set(err, MUGA_E_LIMIT, "the vocabulary has more than 4 GiB of text");
     if ((st = os_random(&v->seed, sizeof v->seed, err)))
         return st;
-    v->types = mem_alloc_array(v->n, sizeof v->types[0]);
     v->begin = mem_alloc_array((size_t)v->cap_symbols + 1, sizeof v->begin[0]);
     v->bytes = mem_alloc_array(v->cap_bytes, 1);
-    if (!v->types || !v->begin || !v->bytes || !make_slots(v, v->n + 256))
+    if (!v->begin || !v->bytes || !make_slots(v, v->n + 256))
         return error_nomem(err, "vocabulary");
-    if ((st = read_types(v, file, err)))
-        return st;
-    for (int b = 0; b < 256; b++)
-        v->byte_ids[b] = VOCAB_NONE;
     uint64_t at = 0;
     span text;
     for (uint32_t id = 0; id < v->n; id++) {
@@ -338,7 +353,7 @@ static int compare_names(const void *a, const void *b) {
 static bool is_special(const vocab *v, uint32_t id) {
     uint8_t type = v->types[id];
     bool special = type == VOCAB_USER_DEFINED || type == VOCAB_CONTROL || type == VOCAB_UNKNOWN;
-    return special && v->begin[id + 1] > v->begin[id];
+    return special && vocab_piece(v, id).n > 0;
 }
 
 static void add_name(vocab_names *out, const name *n) {
@@ -392,10 +407,12 @@ muga_status vocab_finish(vocab *v, muga_error *err) {
 void vocab_release(vocab *v) {
     free(v->types);
     free(v->scores);
-    free(v->bytes);
-    free(v->begin);
+    if (!v->borrowed) {
+        free(v->bytes);
+        free(v->begin);
+        free(v->slots);
+    }
     free(v->text_pieces);
-    free(v->slots);
     free(v->special.ids);
     free(v->user.ids);
     memset(v, 0, sizeof *v);

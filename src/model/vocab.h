@@ -44,11 +44,12 @@ typedef struct vocab {
     float *scores;  /* [n], NULL where the file has none */
     char *bytes;    /* all pieces, in order of id */
     size_t n_bytes, cap_bytes;
+    bool borrowed;     /* bytes, begin and slots lie in a packed file, and are never written to */
     uint32_t *begin;   /* [n_symbols + 1] into bytes */
     span *text_pieces; /* [n] pieces; empty for tokens that carry no text */
     uint64_t *slots;   /* open addressing: hash (high 32 bits) and symbol + 1; 0 = free */
     uint32_t slot_mask, n_used;
-    uint64_t seed;    /* of the hash, fresh for each tokenizer: a file can't aim at collisions */
+    uint64_t seed;    /* of the hash, fresh for each tokenizer that is made: a file can't aim at collisions */
     uint32_t longest; /* bytes of the longest piece */
     vocab_spelling spelling;
     vocab_names special;   /* control, unknown and user-defined */
@@ -56,14 +57,18 @@ typedef struct vocab {
     int32_t byte_ids[256]; /* symbol of each single byte; always valid after open for byte-level kinds */
 } vocab;
 
-/* Reads tokens, types and scores. Zero-initialised v; vocab_release also after failure. */
+/* Counts the tokens, reads their types and scores. Zero-initialised v; vocab_release also after failure. */
 MUGA_MUST_USE muga_status vocab_init(vocab *v, const gguf_file *file, vocab_spelling spelling, muga_error *err);
-/* Second step, when nothing is interned any more: spans and tables of names. */
+/* Second step: the pieces, and the table over them. Left out where they come from a packed file. */
+MUGA_MUST_USE muga_status vocab_read(vocab *v, const gguf_file *file, muga_error *err);
+/* Last step, when nothing is interned any more: spans and tables of names. */
 MUGA_MUST_USE muga_status vocab_finish(vocab *v, muga_error *err);
 void vocab_release(vocab *v);
 
+/* Bounded, since a file that begin lies in may be anything, at any time. */
 static inline span vocab_piece(const vocab *v, uint32_t symbol) {
-    return span_of(v->bytes + v->begin[symbol], v->begin[symbol + 1] - v->begin[symbol]);
+    uint32_t from = v->begin[symbol], to = v->begin[symbol + 1];
+    return from <= to && to <= v->n_bytes ? span_of(v->bytes + from, to - from) : span_of(v->bytes, 0);
 }
 /* The symbol spelled p[0, n), or VOCAB_NONE. */
 int32_t vocab_find(const vocab *v, const char *p, size_t n);

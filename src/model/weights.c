@@ -2,7 +2,8 @@
  *
  * Refuses what is missing, of another shape, or of a type without a kernel, each by the tensor's name. Every tensor
  * taken is marked, so that a file with weights this version would leave out (a bias, an expert) is refused rather than
- * run wrongly. Pages of the mapping are given back as soon as a tensor is packed. */
+ * run wrongly. Where a packed file is mapped, what it holds is used in place, and the tensors' own pages are not
+ * touched; else they are given back as soon as a tensor is packed. */
 #include "model/arch.h"
 
 #include <stdio.h>
@@ -37,11 +38,30 @@ static tensor_name name_of(const model_loader *l, const char *stem, const char *
     return n;
 }
 
+static bool is_mapped(const model_loader *l) {
+    return l->o->packed && packed_is_mapped(l->o->packed);
+}
+
+/* The next item of the packed file; the loader fails where it isn't this one, and everything is to be made anew. */
+static bool find_packed(model_loader *l, packed_item *item) {
+    if (packed_find(l->o->packed, item))
+        return true;
+    loader_fail(l, "the packed file has no \"%s\" where it should be", item->name);
+    return false;
+}
+
+static packed_item item_of(packed_kind kind, const char *name) {
+    packed_item item = {.kind = kind, .n_parts = 1, .rows = 1};
+    snprintf(item.name, sizeof item.name, "%s", name);
+    return item;
+}
+
 /* The tensor is done with: progress, and its pages back to the system. */
 static void finish(model_loader *l, const gguf_tensor *t) {
     mark(l, t);
     l->done_bytes += t->bytes;
-    gguf_forget(l->file, t);
+    if (!is_mapped(l))
+        gguf_forget(l->file, t);
     if (l->o->on_progress)
         l->o->on_progress(l->o->on_progress_ctx, (double)l->done_bytes / (double)gguf_file_bytes(l->file));
 }
@@ -70,7 +90,8 @@ static const gguf_tensor *take(model_loader *l, const char *name, uint64_t cols,
     return NULL;
 }
 
-void weights_vector(model_loader *l, const char *name, uint32_t n, float **out) {
+/* A vector to out [n], which lives as long as the model. */
+static void read_vector(model_loader *l, const char *name, uint32_t n, float *out) {
     const gguf_tensor *t = take(l, name, n, 1);
     if (!t)
         return;
@@ -80,12 +101,22 @@ void weights_vector(model_loader *l, const char *name, uint32_t n, float **out) 
                     traits ? traits->name : "unknown");
         return;
     }
-    float *v = mem_alloc_aligned((size_t)n * sizeof *v, 64);
-    if (loader_failed_nomem(l, v, name))
-        return;
-    traits->dequantise(t->data, v, n);
-    *out = v;
+    packed_item item = item_of(PACKED_VECTOR, name);
+    item.cols = n;
+    item.bytes = n * sizeof *out;
+    if (!is_mapped(l))
+        traits->dequantise(t->data, out, n);
+    else if (find_packed(l, &item))
+        memcpy(out, item.data, item.bytes);
+    item.data = out;
+    if (l->o->packed && !is_mapped(l))
+        packed_add(l->o->packed, &item);
     finish(l, t);
+}
+
+void weights_vector(model_loader *l, const char *name, uint32_t n, float **out) {
+    if (!l->st && !loader_failed_nomem(l, *out = mem_alloc_aligned((size_t)n * sizeof **out, 64), name))
+        read_vector(l, name, n, *out);
 }
 
 void weights_rows(model_loader *l, const char *name, uint32_t rows, uint32_t cols, const gguf_tensor **out) {
@@ -124,14 +155,31 @@ static const gguf_tensor *take_matrix(model_loader *l, const char *name, uint32_
     return NULL;
 }
 
-/* Pack matrices of one type and row length as one; n at most MODEL_MAX_PARTS. */
+/* Matrices of one type and row length as one, from the packed file or packed now; n at most MODEL_MAX_PARTS. */
 static void pack(model_loader *l, const gguf_tensor *const *t, uint32_t n, kernel_weights *out) {
     tensor_view parts[MODEL_MAX_PARTS] = {{0}};
-    for (uint32_t i = 0; i < n; i++)
+    packed_item item = item_of(PACKED_MATRIX, t[0]->name);
+    item.type = (uint32_t)t[0]->type;
+    item.n_parts = n;
+    item.rows = 0;
+    item.cols = t[0]->dims[0];
+    for (uint32_t i = 0; i < n; i++) {
         parts[i] = (tensor_view){t[i]->type, t[i]->dims[0], t[i]->dims[1], t[i]->data};
-    muga_status st = kernel_pack_parts(parts, n, l->o->pool, out, l->err);
+        item.rows += t[i]->dims[1];
+    }
+    size_t bytes = 0;
+    muga_status st = kernel_panel_bytes(t[0]->type, item.rows, item.cols, &bytes, l->err);
+    item.bytes = bytes;
+    if (!st && !is_mapped(l))
+        st = kernel_pack_parts(parts, n, l->o->pool, out, l->err);
+    else if (!st && find_packed(l, &item))
+        *out = (kernel_weights){
+            .type = t[0]->type, .rows = item.rows, .cols = item.cols, .panels = item.data, .bytes = bytes};
+    item.data = out->panels;
     if (st)
         l->st = error_prefix(l->err, st, "tensor \"%s\"", t[0]->name);
+    else if (l->o->packed && !is_mapped(l))
+        packed_add(l->o->packed, &item);
     for (uint32_t i = 0; i < n && !l->st; i++)
         finish(l, t[i]);
 }
@@ -150,15 +198,11 @@ static void load_biases(model_loader *l, const weights_part *parts, uint32_t n_p
         total += parts[i].rows;
     for (uint32_t i = 0; i < n_parts && !l->st; at += parts[i++].rows) {
         tensor_name name = name_of(l, parts[i].stem, "bias");
-        float *one = NULL;
         if (!weights_present(l, name.text))
             continue;
         if (!*out && loader_failed_nomem(l, *out = mem_alloc_aligned(total * sizeof(float), 64), name.text))
             return;
-        weights_vector(l, name.text, parts[i].rows, &one);
-        if (one)
-            memcpy(*out + at, one, parts[i].rows * sizeof *one);
-        free(one);
+        read_vector(l, name.text, parts[i].rows, *out + at);
     }
 }
 

@@ -22,6 +22,19 @@ static os_file_type type_of(mode_t mode) {
     return S_ISREG(mode) ? OS_TYPE_FILE : S_ISDIR(mode) ? OS_TYPE_DIR : OS_TYPE_OTHER;
 }
 
+static int64_t ns_of(struct timespec t) {
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+os_stat os_stat_of(const struct stat *info) {
+    return (os_stat){.type = type_of(info->st_mode),
+                     .size = (uint64_t)info->st_size,
+                     .mtime_ns = ns_of(info->st_mtim),
+                     .ctime_ns = ns_of(info->st_ctim),
+                     .device = info->st_dev,
+                     .inode = info->st_ino};
+}
+
 /* The path under which an open file can be linked to a name. */
 static void path_of_descriptor(int fd, char out[32]) {
     snprintf(out, 32, "/proc/self/fd/%d", fd);
@@ -133,11 +146,7 @@ muga_status os_files_stat(void *self, const char *path, os_stat *out, muga_error
     if (stat(path, &info) != 0) {
         return errno == ENOENT || errno == ENOTDIR ? MUGA_OK : os_error(err, errno, "look at", path);
     }
-    *out = (os_stat){.type = type_of(info.st_mode),
-                     .size = (uint64_t)info.st_size,
-                     .mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec,
-                     .device = info.st_dev,
-                     .inode = info.st_ino};
+    *out = os_stat_of(&info);
     return MUGA_OK;
 }
 

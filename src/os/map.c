@@ -13,10 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int64_t mtime_of(const struct stat *info) {
-    return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
-}
-
 static muga_status map_descriptor(int fd, const char *path, os_map *out, muga_error *err) {
     struct stat info;
     if (fstat(fd, &info) != 0) {
@@ -25,7 +21,7 @@ static muga_status map_descriptor(int fd, const char *path, os_map *out, muga_er
     if (!S_ISREG(info.st_mode)) {
         return error_set(err, MUGA_E_INPUT, "open '%s': not a regular file; give the path of a file", path);
     }
-    out->mtime_ns = mtime_of(&info);
+    out->info = os_stat_of(&info);
     if (info.st_size == 0) {
         return MUGA_OK;
     }
@@ -61,7 +57,7 @@ muga_status os_map_check(const os_map *m, const char *path, muga_error *err) {
     if (fstat(m->fd, &info) != 0) {
         return os_error(err, errno, "look at", path);
     }
-    if ((uint64_t)info.st_size != m->size || mtime_of(&info) != m->mtime_ns) {
+    if ((uint64_t)info.st_size != m->size || os_stat_of(&info).mtime_ns != m->info.mtime_ns) {
         return error_set(err, MUGA_E_ENV,
                          "'%s' was written to while it was in use; start again, and put a new file in its place by "
                          "renaming",
@@ -83,6 +79,11 @@ void os_map_close(os_map *m) {
         close(m->fd);
     }
     *m = (os_map){.fd = -1};
+}
+
+void os_map_will_need(const os_map *m) {
+    if (m->data)
+        madvise(address_of(m->data), (size_t)m->size, MADV_WILLNEED);
 }
 
 void os_map_forget(const os_map *m, uint64_t from, uint64_t n) {

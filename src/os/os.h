@@ -26,7 +26,7 @@ typedef enum { OS_TYPE_NONE, OS_TYPE_FILE, OS_TYPE_DIR, OS_TYPE_OTHER } os_file_
 typedef struct os_stat {
     os_file_type type;
     uint64_t size;
-    int64_t mtime_ns;
+    int64_t mtime_ns, ctime_ns; /* ctime: the last change of content or name, which nobody can set back */
     uint64_t device, inode;
 } os_stat;
 typedef struct os_files {
@@ -76,8 +76,8 @@ MUGA_MUST_USE muga_status os_sync_parent(const os_files *f, const char *path, mu
 typedef struct os_map {
     const uint8_t *data;
     uint64_t size;
-    int fd;           /* private to os/, as is mtime_ns */
-    int64_t mtime_ns; /* of the file when it was mapped */
+    int fd;       /* private to os/ */
+    os_stat info; /* of the file when it was mapped */
 } os_map;
 /* Read-only private mapping of a regular file; anything else (folder, device, FIFO) is E_INPUT. Size 0: data NULL.
  * Whoever writes to the file changes the bytes, and whoever cuts it short makes the lost pages a SIGBUS at the next
@@ -86,6 +86,8 @@ MUGA_MUST_USE muga_status os_map_open(const char *path, os_map *out, muga_error 
 void os_map_close(os_map *m);
 /* MUGA_E_ENV when the mapped file was written to or cut short since os_map_open; `path` is for the message. */
 MUGA_MUST_USE muga_status os_map_check(const os_map *m, const char *path, muga_error *err);
+/* Hint that all of it is read soon. */
+void os_map_will_need(const os_map *m);
 /* Hint that [from, from+n) will not be read again soon: resident pages may go (page cache keeps them). */
 void os_map_forget(const os_map *m, uint64_t from, uint64_t n);
 

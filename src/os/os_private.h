@@ -4,6 +4,8 @@
 
 #include "os/os.h"
 
+#include <sys/stat.h>
+
 /* "VERB 'path': REASON; REMEDY" with the status that fits errno (not found, bad input, memory, environment). */
 muga_status os_error(muga_error *err, int number, const char *verb, const char *path);
 
@@ -16,6 +18,7 @@ uint64_t os_clock_monotonic_us(void *self);
 void os_clock_sleep_ms(void *self, int64_t ms);
 
 /* files.c */
+os_stat os_stat_of(const struct stat *info);
 muga_status os_files_open(void *self, const char *path, os_mode mode, os_file **out, muga_error *err);
 muga_status os_files_read(void *self, os_file *f, void *p, size_t n, size_t *n_read, muga_error *err);
 muga_status os_files_write(void *self, os_file *f, const void *p, size_t n, muga_error *err);

@@ -64,8 +64,8 @@ static void every_kind_of_value_has_refs_bits(void **state) {
 static void fill_codes(kernel_weights *w, panel_shape s, int code) {
     size_t head = panel_head_bytes(s), block = panel_block_bytes(s), scales = panel_scale_bytes(s);
     int n_twos = s.code_bits == 6 || s.code_bits < 4 ? 2 : 0, n_whole = s.code_bits == 8 ? 8 : s.code_bits < 4 ? 0 : 4;
-    uint8_t *super = w->panels;
-    for (; super < (uint8_t *)w->panels + 2 * panel_bytes(w->type, w->cols); super += head + 8 * block)
+    uint8_t *super = w->owned;
+    for (; super < (uint8_t *)w->owned + 2 * panel_bytes(w->type, w->cols); super += head + 8 * block)
         for (uint8_t *b = super + head; b < super + head + 8 * block; b += block) {
             uint8_t *v = b + scales;
             memset(v, s.code_bits == 8 ? code : (code & 15) * 0x11, (size_t)n_whole * PANEL_VECTOR);
