@@ -72,6 +72,18 @@ def start_table(reader, models):
     return table(head, lines) if lines else ""
 
 
+def shared_table(reader, models):
+    lines = []
+    for m in models:
+        for threads in reader.threads(m.name):
+            for figure, smaller in ("shared prefix tokens/s", False), ("shared prefix first ms", True):
+                mine, theirs, ratio = reader.pair(m.name, threads, figure, smaller)
+                if mine is not None:
+                    what = "first token, ms (median client)" if smaller else "tokens/s, all clients"
+                    lines.append([m.name, str(threads), what, shown(mine), shown(theirs), times(ratio)])
+    return table(["model", "threads", "", "muga's library", "llama-server", "ratio"], lines) if lines else ""
+
+
 # ---- bars ----
 
 def ratio_bar(model, figure):
@@ -123,6 +135,10 @@ def bars_table(reader, models):
                 starts.append((reader.pair(m.name, threads, "start ms")[0], who))
             mb = reader.pair(m.name, threads, "start peak MB")[0]
             memory.append((100 * mb / bar if mb and bar else None, who))
+    for figure, smaller, what, bar in (("shared prefix tokens/s", False, "tokens/s", 20),
+                                       ("shared prefix first ms", True, "first token", 50)):
+        values = [(reader.pair(m.name, t, figure, smaller)[2], m.name) for m in models for t in reader.threads(m.name)]
+        lines.append(judge(f"32 clients, shared prefix, {what} against llama-server", values, bar, True, "x"))
     lines.append(judge("start to first token, 135M, ms", starts, 50, False, ""))
     lines.append(judge("peak memory, of weights + cache + 10 % + 24 MB", memory, 100, False, " %"))
     lines = [line for line in lines if line]
@@ -147,9 +163,12 @@ def draw(rows, models):
     if not rows.has(engine="muga"):
         return "Nothing has been measured yet.\n"
     parts = [describe(rows)]
-    for title, text in (("Prefill", speed_table(reader, models, "prefill")),
-                        ("Decode, one stream", speed_table(reader, models, "decode")),
-                        ("Start and memory", start_table(reader, models)), ("Bars", bars_table(reader, models))):
+    sections = {"Prefill": speed_table(reader, models, "prefill"),
+                "Decode, one stream": speed_table(reader, models, "decode"),
+                "32 clients behind one prompt of 1,024 tokens": shared_table(reader, models),
+                "Start and memory": start_table(reader, models),
+                "Bars": bars_table(reader, models)}
+    for title, text in sections.items():
         if text:
             parts.append(f"### {title}\n\n{text}")
     return "\n".join(parts)

@@ -4,6 +4,7 @@ and plots in docs/SPEED.md - a figure measured twice or not at all, a run that d
 peer held to its worse setting, a ratio upside down, a page written outside of its marks, a plot that is no picture."""
 
 import csv
+import json
 import os
 import pathlib
 import stat
@@ -114,7 +115,19 @@ def scale_and_plots(work):
             fail(f"{name}.svg has no lines")
 
 
+def shared():
+    program = pathlib.Path(os.environ["MUGA_BUILD_DIR"]) / "bench" / "bench_shared"
+    sizes = ["-c", "4", "-p", "128", "-q", "8", "-n", "3"]
+    got = subprocess.run([program, "tests/data/tiny.gguf", *sizes], capture_output=True, text=True)
+    if got.returncode or json.loads(got.stdout)["adopted"] != 3 * 128:
+        fail(f"three of four clients take the prompt from the first: {got.stdout}{got.stderr}")
+    for wrong in ["tests/data/tiny.gguf", "-c", "0"], ["tests/data/tiny.gguf", "-c"], []:
+        if subprocess.run([program, *wrong], capture_output=True).returncode != 2:
+            fail(f"not refused: bench_shared {wrong}")
+
+
 with tempfile.TemporaryDirectory() as folder:
     main(pathlib.Path(folder))
     scale_and_plots(pathlib.Path(folder))
+shared()
 sys.exit(1 if bad else 0)
