@@ -1,45 +1,60 @@
 /* The thread pool. Owns: handing out chunks of one job, sleeping, waking. Refuses: two jobs at once, cancelling.
  *
- * Idea: one 64-bit ticket holds the job's number and how many of its chunks are still to be taken. Taking a chunk is a
- * compare-and-swap of the ticket, so a worker that slept through any number of jobs can't take a chunk of one job with
- * the parameters of another, and nobody waits for a worker that the system has put aside: a job is over when its
- * chunks are done, not when every worker has said so.
+ * Idea: every thread has a share, a run of chunks beside each other, in a cache line of its own; it takes chunks from
+ * its share and, when that is empty, from the others'. So as long as all are equally fast nobody disturbs anybody, and
+ * whoever is put aside by the system is relieved chunk by chunk. A share's 64-bit ticket holds the job's number and how
+ * many of its chunks are still to be taken. Taking a chunk is a compare-and-swap of the ticket, so a worker that slept
+ * through any number of jobs can't take a chunk of one job with the parameters of another, and nobody waits for a
+ * worker that is put aside between two chunks: a job is over when its chunks are done, not when every worker has said
+ * so. Only a worker that is put aside within a chunk makes others wait; so one that has had its core for a while offers
+ * it between two chunks, and where somebody else wants the core the system takes it there.
  *
  * Invariants:
- *  1. fn, ctx and n_chunk are written only while ticket says 0 left, after the job before is over.
- *  2. A worker reads them before its swap. The swap succeeds only if the ticket still had chunks left, so the job was
+ *  1. A share's fn, ctx and end are written only while its ticket says 0 left, after the job before is over.
+ *  2. A thread reads them before its swap. The swap succeeds only if the ticket still had chunks left, so the job was
  *     not over, so by 1 they belong to it.
- *  3. Sleeping: a worker counts itself into n_asleep and then looks at the ticket again; the caller writes the ticket
+ *  3. Sleeping: a worker counts itself into n_asleep and then looks at its ticket again; the caller writes the tickets
  *     and then looks at n_asleep. Both sequentially consistent, so one of them sees the other; the same for the caller
- *     waiting for n_open.
+ *     waiting for n_open. A worker whose share begins empty needn't wake.
  *  4. What a chunk wrote is visible to the caller after the job (release on n_open) and to every chunk of the next job
- *     (release on ticket; the swaps of other workers continue that release sequence). */
+ *     (release on the tickets; the swaps of other threads continue that release sequence). */
 #include "base/mem.h"
 #include "os/os_private.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 
-#define SPIN_US 50 /* before sleeping: a few times what waking costs */
+#define SPIN_US 50    /* before sleeping: a few times what waking costs */
+#define KEEP_US 4     /* of that without offering the core to others */
+#define OFFER_US 1800 /* a worker keeps its core before it offers it: less than the system lets it run undisturbed */
+#define CHUNKS_PER_LOOK 4
 #define MAX_THREADS 1024
 
 typedef void chunk_fn(void *ctx, int i_chunk);
 
-struct os_pool {
+typedef struct share {
     _Alignas(64) _Atomic uint64_t ticket; /* job number << 32 | chunks not yet taken */
-    _Alignas(64) _Atomic int n_open;      /* chunks of the job not yet done */
-    _Alignas(64) _Atomic(chunk_fn *) fn;
+    _Atomic(chunk_fn *) fn;
     _Atomic(void *) ctx;
-    _Atomic int n_chunk;
-    _Atomic int n_asleep; /* workers in cond_wait on work, or about to be */
+    _Atomic int end; /* the chunk behind its last one */
+} share;
+
+struct os_pool {
+    _Alignas(64) _Atomic int n_open;   /* chunks of the job not yet done */
+    _Alignas(64) _Atomic int n_asleep; /* workers in cond_wait on work, or about to be */
+    _Atomic int n_started;             /* workers that know their number */
     _Atomic bool caller_waits, stop;
     int n_thread; /* with the caller */
+    int n_share;
+    uint64_t job; /* the caller's */
     uint64_t spin_us;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
-    pthread_t threads[]; /* n_thread - 1 */
+    pthread_t *threads; /* n_thread - 1, behind the shares */
+    share shares[];     /* the caller's is the first */
 };
 
 static inline void pause_briefly(void) {
@@ -50,59 +65,88 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-static inline uint32_t chunks_left(os_pool *p) {
-    return (uint32_t)atomic_load(&p->ticket);
+static inline uint32_t chunks_left(share *s) {
+    return (uint32_t)atomic_load(&s->ticket);
 }
 
-static void chunk_done(os_pool *p) {
-    if (atomic_fetch_sub(&p->n_open, 1) == 1 && atomic_load(&p->caller_waits)) {
+static void chunks_done(os_pool *p, int n) {
+    if (atomic_fetch_sub(&p->n_open, n) == n && atomic_load(&p->caller_waits)) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_signal(&p->done);
         pthread_mutex_unlock(&p->lock);
     }
 }
 
-/* Take and run chunks until there is none left. */
-static void work_off(os_pool *p) {
-    uint64_t ticket = atomic_load(&p->ticket);
-    while ((uint32_t)ticket > 0) {
-        chunk_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
-        void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
-        int n_chunk = atomic_load_explicit(&p->n_chunk, memory_order_relaxed);
-        if (atomic_compare_exchange_weak(&p->ticket, &ticket, ticket - 1)) {
-            fn(ctx, n_chunk - (int)(uint32_t)ticket);
-            chunk_done(p);
-            ticket = atomic_load(&p->ticket);
-        }
+/* Let others have the core, where there are some, if this worker has had it for a while; it holds no chunk. */
+static void offer_core(uint64_t *since_us) {
+    uint64_t now_us = os_clock_monotonic_us(NULL);
+    if (now_us - *since_us >= OFFER_US) {
+        sched_yield();
+        *since_us = os_clock_monotonic_us(NULL);
     }
 }
 
-static bool worker_has_news(os_pool *p) {
-    return chunks_left(p) > 0 || atomic_load(&p->stop);
+/* Take and run chunks of a share until there is none left; how many. since_us: of a worker, NULL of the caller. */
+static int take_from(share *s, uint64_t *since_us) {
+    int n = 0;
+    uint64_t ticket = atomic_load(&s->ticket);
+    while ((uint32_t)ticket > 0) {
+        chunk_fn *fn = atomic_load_explicit(&s->fn, memory_order_relaxed);
+        void *ctx = atomic_load_explicit(&s->ctx, memory_order_relaxed);
+        int end = atomic_load_explicit(&s->end, memory_order_relaxed);
+        if (atomic_compare_exchange_weak(&s->ticket, &ticket, ticket - 1)) {
+            fn(ctx, end - (int)(uint32_t)ticket);
+            if (++n % CHUNKS_PER_LOOK == 0 && since_us)
+                offer_core(since_us);
+            ticket = atomic_load(&s->ticket);
+        }
+    }
+    return n;
 }
 
-static bool job_is_over(os_pool *p) {
+/* Chunks of the own share, then of the others' in turn. */
+static void work_off(os_pool *p, int i_self, uint64_t *since_us) {
+    int n = 0;
+    for (int i = 0; i < p->n_share; i++) {
+        int at = i_self + i;
+        n += take_from(&p->shares[at < p->n_share ? at : at - p->n_share], since_us);
+    }
+    if (n > 0)
+        chunks_done(p, n);
+}
+
+static bool worker_has_news(os_pool *p, int i_self) {
+    return chunks_left(&p->shares[i_self]) > 0 || atomic_load(&p->stop);
+}
+
+static bool job_is_over(os_pool *p, int i_self) {
+    (void)i_self;
     return atomic_load(&p->n_open) == 0;
 }
 
-/* Look for a while; true when it came. */
-static bool spin_until(os_pool *p, bool (*condition)(os_pool *)) {
-    uint64_t end_us = p->spin_us > 0 ? os_clock_monotonic_us(NULL) + p->spin_us : 0;
+/* Look for a while; true when it came. Soon between looks the core is offered to others: where threads share one, the
+ * one that is waited for may be waiting for this very core. */
+static inline bool spin_until(os_pool *p, int i_self, bool (*condition)(os_pool *, int)) {
+    uint64_t begin_us = p->spin_us > 0 ? os_clock_monotonic_us(NULL) : 0, spent_us = 0;
     do {
         for (int i = 0; i < 32; i++) {
-            if (condition(p)) {
+            if (condition(p, i_self)) {
                 return true;
             }
             pause_briefly();
         }
-    } while (end_us > 0 && os_clock_monotonic_us(NULL) < end_us);
+        if (spent_us >= KEEP_US) {
+            sched_yield();
+        }
+        spent_us = p->spin_us > 0 ? os_clock_monotonic_us(NULL) - begin_us : 0;
+    } while (spent_us < p->spin_us);
     return false;
 }
 
-static void sleep_until_news(os_pool *p) {
+static void sleep_until_news(os_pool *p, int i_self) {
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->n_asleep, 1);
-    while (!worker_has_news(p)) {
+    while (!worker_has_news(p, i_self)) {
         pthread_cond_wait(&p->work, &p->lock);
     }
     atomic_fetch_sub(&p->n_asleep, 1);
@@ -111,10 +155,14 @@ static void sleep_until_news(os_pool *p) {
 
 static void *worker(void *argument) {
     os_pool *p = argument;
+    int i_self = atomic_fetch_add(&p->n_started, 1) + 1;
+    uint64_t since_us = os_clock_monotonic_us(NULL);
     while (!atomic_load(&p->stop)) {
-        work_off(p);
-        if (!spin_until(p, worker_has_news)) {
-            sleep_until_news(p);
+        work_off(p, i_self, &since_us);
+        offer_core(&since_us);
+        if (!spin_until(p, i_self, worker_has_news)) {
+            sleep_until_news(p, i_self);
+            since_us = os_clock_monotonic_us(NULL);
         }
     }
     return NULL;
@@ -129,12 +177,12 @@ static void wake_workers(os_pool *p) {
 }
 
 static void wait_for_job(os_pool *p) {
-    if (spin_until(p, job_is_over)) {
+    if (spin_until(p, 0, job_is_over)) {
         return;
     }
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_waits, true);
-    while (!job_is_over(p)) {
+    while (!job_is_over(p, 0)) {
         pthread_cond_wait(&p->done, &p->lock);
     }
     atomic_store(&p->caller_waits, false);
@@ -148,14 +196,20 @@ void os_pool_run(os_pool *p, int n_chunk, void (*fn)(void *ctx, int i_chunk), vo
         }
         return;
     }
-    atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
-    atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
-    atomic_store_explicit(&p->n_chunk, n_chunk, memory_order_relaxed);
     atomic_store(&p->n_open, n_chunk);
-    uint64_t job = (atomic_load(&p->ticket) >> 32) + 1;
-    atomic_store(&p->ticket, job << 32 | (uint32_t)n_chunk);
+    p->job++;
+    int from = 0;
+    for (int i = 0; i < p->n_share; i++) {
+        share *s = &p->shares[i];
+        int end = (int)((int64_t)n_chunk * (i + 1) / p->n_share);
+        atomic_store_explicit(&s->fn, fn, memory_order_relaxed);
+        atomic_store_explicit(&s->ctx, ctx, memory_order_relaxed);
+        atomic_store_explicit(&s->end, end, memory_order_relaxed);
+        atomic_store(&s->ticket, p->job << 32 | (uint32_t)(end - from));
+        from = end;
+    }
     wake_workers(p);
-    work_off(p);
+    work_off(p, 0, NULL);
     wait_for_job(p);
 }
 
@@ -178,10 +232,13 @@ muga_status os_pool_new(int n_thread, os_pool **out, muga_error *err) {
     if (n_thread < 1 || n_thread > MAX_THREADS) {
         return error_set(err, MUGA_E_USAGE, "%d threads: choose 1 to %d", n_thread, MAX_THREADS);
     }
-    os_pool *p = mem_alloc_aligned(sizeof *p + (size_t)(n_thread - 1) * sizeof p->threads[0], 64);
+    size_t shares = (size_t)n_thread * sizeof(share), threads = (size_t)(n_thread - 1) * sizeof(pthread_t);
+    os_pool *p = mem_alloc_aligned(sizeof *p + shares + threads, 64);
     if (!p) {
         return error_nomem(err, "the thread pool");
     }
+    p->threads = (pthread_t *)(void *)((uint8_t *)(p->shares) + shares);
+    p->n_share = n_thread;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
