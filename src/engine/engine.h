@@ -154,6 +154,21 @@ MUGA_MUST_USE muga_status engine_step(engine *e, engine_item *items, uint32_t n_
 
 /* ---- generating ---- */
 typedef enum { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED } engine_finish;
+/* Drafts: guesses at the next tokens, computed in one step with the last one, standing where the model chooses the
+ * same. Ids, text, rows of choices are the same with and without. Tokens that a constraint makes likely are guessed
+ * with either kind. */
+typedef enum { ENGINE_DRAFTS_OFF, ENGINE_DRAFTS_NGRAM, ENGINE_DRAFTS_MODEL } engine_draft_kind;
+typedef struct engine_drafts {
+    engine_draft_kind kind;
+    uint32_t max; /* guesses in one step, at most 16; 0 = 8 */
+    bool eager;   /* as many as there are, whether they pay or not: to test and to measure with */
+    /* Of MODEL: a session of an engine that passed engine_draft_check, fed and cut back as needed. Guesses end where
+     * its context does, or where it fails. Used by one answer at a time. */
+    engine_session *session;
+} engine_drafts;
+/* MUGA_E_INPUT where the two vocabularies differ, naming the first token that does. */
+MUGA_MUST_USE muga_status engine_draft_check(const engine *target, const engine *draft, muga_error *err);
+
 typedef struct engine_generate_args {
     engine_session *session; /* with logits: the prompt was fed; or holding a beginning of `prompt` */
     const int32_t *prompt;   /* NULL: what the session holds */
@@ -164,6 +179,7 @@ typedef struct engine_generate_args {
     size_t n_stop;               /* at most 64, each 1..1024 bytes */
     constrain_state *constraint; /* borrowed and advanced; NULL = free text */
     bool ignore_end;             /* end tokens don't stop it (debug greedy) */
+    engine_drafts drafts;
     /* Whole UTF-8 characters, ill-formed bytes as U+FFFD, never a part of a stop string. false cancels. May be NULL. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
@@ -172,13 +188,14 @@ typedef struct engine_generate_args {
     void *on_choice_ctx;
 } engine_generate_args;
 typedef struct engine_generated {
-    str text;          /* all of it, valid UTF-8 */
-    token_list ids;    /* chosen and forced tokens, the end token included */
-    uint32_t n_forced; /* of them: bytes the constraint left no choice about, never projected */
+    str text;                       /* all of it, valid UTF-8 */
+    token_list ids;                 /* chosen and forced tokens, the end token included */
+    uint32_t n_forced;              /* of them: bytes the constraint left no choice about, never projected */
+    uint32_t n_drafted, n_accepted; /* guesses computed, and those that stood */
     engine_finish finish;
 } engine_generated;
 void engine_generated_release(engine_generated *g);
-/* The session afterwards holds the prompt and all ids but possibly the last. */
+/* The session afterwards holds the prompt and all ids but possibly the last ones. */
 MUGA_MUST_USE muga_status engine_generate(const engine_generate_args *a, engine_generated *out, muga_error *err);
 
 /* log P(continuation | session) for several continuations, computed over forks in common steps. The session is

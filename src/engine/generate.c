@@ -1,4 +1,4 @@
-/* Generating text: constraint mask, sampler, stop strings, whole characters.
+/* Generating text: constraint mask, sampler, drafts, stop strings, whole characters.
  *
  * A choice is made from the row while the step still holds it, so that no row is copied; everything else (the token
  * joins the text, the constraint advances, callers hear of it) waits until the step is over. A choice once made stands
@@ -10,9 +10,16 @@
  * same token. A stretch that the token budget can't hold in the tokenizer's own segmentation is left to the mask as
  * well.
  *
+ * Drafts. Guesses (draft.h) are computed behind the last token taken, each with a row of its own. The first choice says
+ * whether the first guess was right; then the second row is the row that a step of its own would have given, and so on
+ * up to the first guess that was wrong, which is cut off the session again with all behind it. Masks, penalties, random
+ * numbers, callers: everything sees one choice after another as without drafts. A step with drafts that fails is done
+ * again without: a row that nobody would have asked for must not end an answer.
+ *
  * Text goes out only when it can't be part of a stop string or of an unfinished character any more; so what was
  * streamed is always a beginning of the final text. */
 #include "base/utf8.h"
+#include "engine/draft.h"
 #include "engine/generation.h"
 #include "engine/internal.h"
 
@@ -20,6 +27,10 @@
 #define MAX_STOP_BYTES 1024
 #define MAX_FORCED_BYTES 1024
 #define MAX_TEXT_BYTES ((size_t)64 << 20)
+#define DRAFT_TOKENS 8   /* of one draft, where the caller has no wish */
+#define ROW_COST 0.2     /* of one more row in a step, in steps of one row: docs/SPEED.md */
+#define DRAFT_BEHIND 64u /* tokens to feed from which a step has enough to do without drafts */
+#define TRY_AGAIN 32u    /* tokens after which a draft model that guessed badly may try again */
 
 struct generation {
     engine_generate_args a;
@@ -35,6 +46,18 @@ struct generation {
     int32_t choice;         /* that token */
     muga_status row_status; /* of choosing */
     muga_error row_error;
+
+    ngram *ngram; /* at most one of these two */
+    draft_model *model;
+    uint32_t most_drafts, n_drafts, n_since; /* allowed, in this plan, tokens since the model last guessed */
+    int32_t drafts[DRAFT_MAX];
+    draft_odds *made_by[DRAFT_MAX]; /* whom the outcome teaches; NULL = nobody */
+    draft_odds grammar_odds, model_odds;
+    int32_t left_open; /* the token that ends a forced stretch and is left to the mask; -1 = none */
+    float *rows;       /* [most_drafts][n_vocab] after each guess */
+    uint32_t n_rows;   /* of them there */
+    uint32_t n_drafted, n_accepted;
+
     str raw;           /* bytes of the tokens so far */
     str text;          /* what went out */
     size_t n_searched; /* raw[0, n_searched) begins no stop string that is complete */
@@ -125,6 +148,9 @@ static void take_text(generation *g, int32_t id) {
 
 static muga_status take_token(generation *g, int32_t id, muga_error *err) {
     g->seq[g->n++] = id;
+    g->n_since++;
+    if (g->ngram)
+        ngram_push(g->ngram, true);
     sampler_accept(g->sampler, id);
     if (!g->a.ignore_end && g->e->tok && tokenizer_is_end(g->e->tok, id)) {
         g->finish = ENGINE_STOP;
@@ -171,6 +197,7 @@ static muga_status take_forced(generation *g, uint32_t left, muga_error *err) {
     str bytes = STR_INIT;
     token_list ids = TOKEN_LIST_INIT;
     muga_status st = MUGA_OK;
+    g->left_open = -1;
     constrain_forced(g->a.constraint, MAX_FORCED_BYTES, &bytes);
     if (bytes.failed)
         st = error_nomem(err, "a forced stretch");
@@ -187,6 +214,8 @@ static muga_status take_forced(generation *g, uint32_t left, muga_error *err) {
         st = take_token(g, ids.ids[i], err);
         g->n_forced++;
     }
+    if (n < ids.n && (n == 0 || stand))
+        g->left_open = ids.ids[n];
 out:
     token_list_release(&ids);
     str_release(&bytes);
@@ -247,8 +276,13 @@ static void choose(generation *g, const float *logits) {
 
 static void on_row(void *ctx, uint32_t pos, const float *logits) {
     generation *g = ctx;
+    size_t n_vocab = engine_params(g->e)->n_vocab;
     if (pos + 1 == g->n && !g->has_choice)
         choose(g, logits);
+    else if (pos >= g->n && g->has_choice && g->choice == g->drafts[0]) { /* it counts; but its mask comes later */
+        memcpy(g->rows + (pos - g->n) * n_vocab, logits, n_vocab * sizeof *logits);
+        g->n_rows = pos - g->n + 1;
+    }
 }
 
 static muga_status take_choice(generation *g, muga_error *err) {
@@ -259,6 +293,114 @@ static muga_status take_choice(generation *g, muga_error *err) {
         return st;
     g->has_choice = g->prepared = false;
     return take_token(g, g->choice, err);
+}
+
+/* ---- drafts ---- */
+
+/* Whether the constraint can take the guess after the ones before it. *after: a copy of the state that has taken the
+ * first *n_taken guesses; made when needed. */
+static bool fits(generation *g, int32_t id, constrain_state **after, uint32_t *n_taken) {
+    muga_error ignored;
+    bool accepted = true;
+    if (!g->a.constraint || g->n_drafts == 0)
+        return !g->mask || (g->mask[id / 64] >> (id % 64) & 1);
+    if (!*after && constrain_state_copy(g->a.constraint, after, &ignored))
+        return false;
+    g->drafts[g->n_drafts] = id;
+    while (*n_taken <= g->n_drafts && accepted) {
+        span piece = tokenizer_piece(g->e->tok, g->drafts[*n_taken]);
+        accepted = tokenizer_is_text(g->e->tok, g->drafts[*n_taken]) && piece.n > 0;
+        if (accepted && constrain_advance(*after, piece.p, piece.n, &accepted, &ignored))
+            return false;
+        ++*n_taken;
+    }
+    return accepted;
+}
+
+/* The next guess, if it is worth a row. *p: how likely all guesses up to this one are right. */
+static bool next_guess(generation *g, double *p, int32_t *id, draft_odds **made_by) {
+    uint32_t n = g->n + g->n_drafts;
+    double one;
+    bool eager = g->a.drafts.eager;
+    *made_by = NULL;
+    if (g->n_drafts == 0 && g->left_open >= 0) {
+        *id = g->left_open;
+        *made_by = &g->grammar_odds;
+        *p *= draft_odds_get(&g->grammar_odds);
+        return eager || *p >= ROW_COST;
+    }
+    if (g->ngram) {
+        if (!ngram_guess(g->ngram, n, id, &one))
+            return false;
+        *p *= one;
+        return eager || *p >= ROW_COST;
+    }
+    *made_by = &g->model_odds;
+    *p *= draft_odds_get(&g->model_odds);
+    bool pays = *p >= ROW_COST + draft_model_cost(g->model);
+    if (!eager && !pays && (g->n_drafts > 0 || g->n_since < TRY_AGAIN))
+        return false;
+    g->n_since = 0;
+    return draft_model_guess(g->model, g->seq, n, g->n_drafts == 0 ? g->mask : NULL, id);
+}
+
+static void propose(generation *g) {
+    uint32_t most = MIN(g->most_drafts, g->end - 1 - g->n), n_taken = 0;
+    constrain_state *after = NULL;
+    double p = 1.0;
+    int32_t id;
+    draft_odds *made_by;
+    while (g->n_drafts < most && next_guess(g, &p, &id, &made_by) && fits(g, id, &after, &n_taken) &&
+           (g->a.ignore_end || !g->e->tok || !tokenizer_is_end(g->e->tok, id))) {
+        g->made_by[g->n_drafts] = made_by;
+        g->drafts[g->n_drafts] = id;
+        g->seq[g->n + g->n_drafts] = id;
+        g->n_drafts++;
+    }
+    constrain_state_free(after);
+}
+
+/* Of the guesses made when there were `base` tokens, how many the sequence has now. */
+static uint32_t count_right(const generation *g, uint32_t base) {
+    uint32_t n = 0;
+    while (n < g->n_drafts && base + n < g->n && g->seq[base + n] == g->drafts[n])
+        n++;
+    return n;
+}
+
+/* The step is over: what was guessed wrong leaves the session. */
+static void settle_drafts(generation *g, uint32_t base, uint32_t n_right) {
+    for (uint32_t i = 0; i < g->n_drafts && base + i < g->n && i <= n_right; i++)
+        if (g->made_by[i])
+            draft_odds_add(g->made_by[i], i < n_right);
+    g->n_drafted += g->n_drafts;
+    g->n_accepted += n_right;
+    g->n_drafts = g->n_rows = 0;
+    session_take_back(g->a.session, base + n_right);
+}
+
+static muga_status begin_drafts(generation *g, muga_error *err) {
+    const engine_drafts *o = &g->a.drafts;
+    muga_status st = MUGA_OK;
+    g->left_open = -1;
+    g->grammar_odds = (draft_odds){14, 16};
+    g->model_odds = (draft_odds){12, 16};
+    if (o->kind == ENGINE_DRAFTS_OFF)
+        return MUGA_OK;
+    if (o->max > DRAFT_MAX)
+        return error_set(err, MUGA_E_USAGE, "drafts of %u tokens; at most %d are made", o->max, DRAFT_MAX);
+    if (o->kind == ENGINE_DRAFTS_MODEL && (!o->session || o->session == g->a.session))
+        return error_set(err, MUGA_E_USAGE, "drafts by a draft model need a session of its own");
+    g->most_drafts = o->max ? o->max : DRAFT_TOKENS;
+    g->rows = mem_alloc_array((size_t)g->most_drafts * engine_params(g->e)->n_vocab, sizeof *g->rows);
+    if (!g->rows)
+        return error_nomem(err, "the rows of drafts");
+    if (o->kind == ENGINE_DRAFTS_MODEL)
+        return draft_model_new(&g->a, &g->model, err);
+    st = ngram_new(g->seq, g->end, &g->ngram, err);
+    for (uint32_t i = 0; !st && i < g->n_prompt; i++)
+        ngram_push(g->ngram, false);
+    return st;
 }
 
 /* ---- the answer ---- */
@@ -293,8 +435,8 @@ static muga_status begin(generation *g, muga_error *err) {
     for (uint32_t i = n > a->sampling->penalty_last_n ? n - a->sampling->penalty_last_n : 0; i < n; i++)
         if (g->seq[i] >= 0 && (uint32_t)g->seq[i] < n_vocab) /* else the step refuses the prompt */
             sampler_accept(g->sampler, g->seq[i]);
-    if (!a->constraint)
-        return MUGA_OK;
+    if ((st = begin_drafts(g, err)) || !a->constraint)
+        return st;
     if ((st = engine_trie(g->e, &g->trie, err)))
         return st;
     g->mask = mem_alloc_array((n_vocab + 63) / 64, sizeof *g->mask);
@@ -323,6 +465,9 @@ void generation_free(generation *g) {
     str_release(&g->raw);
     str_release(&g->text);
     sampler_free(g->sampler);
+    ngram_free(g->ngram);
+    draft_model_free(g->model);
+    free(g->rows);
     free(g->mask);
     free(g->seq);
     free(g);
@@ -331,20 +476,25 @@ void generation_free(generation *g) {
 muga_status generation_plan(generation *g, engine_item *item, muga_error *err) {
     engine_session *s = g->a.session;
     *item = (engine_item){.session = s};
+    g->n_drafts = g->n_rows = 0;
+    session_take_back(s, g->n); /* drafts of a step that failed half-way */
     for (;;) {
         muga_status st = prepare(g, err);
         if (st || g->done)
             return st;
         uint32_t held = engine_session_count(s);
         const float *logits = engine_session_logits(s);
-        if (held == g->n && !logits) /* cut back to just here: the last token's row is wanted again */
-            engine_session_truncate(s, --held);
+        if (held == g->n && !logits) { /* cut back to just here: the last token's row is wanted again */
+            session_take_back(s, --held);
+        }
         if (held < g->n) {
+            if (g->most_drafts > 0 && !g->has_choice && g->n - held <= DRAFT_BEHIND)
+                propose(g);
             *item = (engine_item){.session = s,
                                   .ids = g->seq + held,
-                                  .n = g->n - held,
+                                  .n = g->n - held + g->n_drafts,
                                   .want = ENGINE_LOGITS_TAIL,
-                                  .n_tail = 1,
+                                  .n_tail = 1 + g->n_drafts,
                                   .on_logits = on_row,
                                   .on_logits_ctx = g};
             return MUGA_OK;
@@ -356,7 +506,31 @@ muga_status generation_plan(generation *g, engine_item *item, muga_error *err) {
 }
 
 muga_status generation_take(generation *g, muga_error *err) {
-    return take_choice(g, err);
+    uint32_t base = g->n, n_right = 0, n_vocab = engine_params(g->e)->n_vocab;
+    muga_status st = take_choice(g, err);
+    while (!st && g->n > base) {
+        if ((st = prepare(g, err)) || g->done)
+            break;
+        n_right = count_right(g, base);
+        if (n_right != g->n - base || n_right > g->n_rows)
+            break;
+        choose(g, g->rows + (size_t)(n_right - 1) * n_vocab);
+        st = take_choice(g, err);
+    }
+    if (g->n > base)
+        settle_drafts(g, base, count_right(g, base));
+    return st;
+}
+
+bool generation_retry(generation *g) {
+    bool drafted = g->n_drafts > 0;
+    g->most_drafts = drafted ? 0 : g->most_drafts;
+    return drafted;
+}
+
+void generation_limit_drafts(generation *g, uint32_t most) {
+    if (g->rows)
+        g->most_drafts = MIN(most, g->a.drafts.max ? g->a.drafts.max : DRAFT_TOKENS);
 }
 
 bool generation_done(const generation *g) {
@@ -375,7 +549,8 @@ muga_status generation_finish(generation *g, engine_generated *out, muga_error *
         give_text(g, g->raw.len);
     if (g->text.failed)
         return str_status(&g->text, err, "the generated text");
-    *out = (engine_generated){.n_forced = g->n_forced, .finish = g->finish};
+    *out = (engine_generated){
+        .n_forced = g->n_forced, .n_drafted = g->n_drafted, .n_accepted = g->n_accepted, .finish = g->finish};
     for (uint32_t i = g->n_prompt; i < g->n; i++)
         if (!token_list_push(&out->ids, g->seq[i])) {
             engine_generated_release(out);
@@ -400,6 +575,8 @@ muga_status engine_generate(const engine_generate_args *a, engine_generated *out
         st = engine_step(g->e, &item, 1, err);
         if (!st)
             st = generation_take(g, err);
+        else if (generation_retry(g))
+            st = MUGA_OK;
     }
     if (!st)
         st = generation_finish(g, out, err);

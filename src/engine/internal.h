@@ -55,6 +55,8 @@ model_adapter_use adapter_choice_use(adapter_choice c);
 
 /* engine_session_new for any model, encoders too. */
 MUGA_MUST_USE muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err);
+/* engine_session_truncate for the last few tokens: pages stay, their slots are cleared. */
+void session_take_back(engine_session *s, uint32_t n);
 /* engine_step without logits: hidden [n_embd], the row after the last norm, of each wanted token. The items' own
  * callbacks are not called. */
 typedef void (*engine_on_row)(void *ctx, uint32_t i_item, uint32_t pos, const float *hidden);

@@ -253,6 +253,26 @@ void engine_session_truncate(engine_session *s, uint32_t n) {
     drop_pages(s, pages_for(n));
 }
 
+void session_take_back(engine_session *s, uint32_t n) {
+    if (n >= s->n)
+        return;
+    if (s->n - n > KERNEL_KV_BLOCK) {
+        engine_session_truncate(s, n);
+        return;
+    }
+    pthread_mutex_lock(&s->e->pages.lock);
+    for (uint32_t i = n / KERNEL_KV_BLOCK; i < pages_for(s->n); i++) {
+        uint32_t first = i * KERNEL_KV_BLOCK, from = n > first ? n - first : 0;
+        if (pages_is_private(s->pages[i]))
+            model_page_clear(s->e->model, s->e->kv, s->pages[i], from, MIN(s->n - first, (uint32_t)KERNEL_KV_BLOCK));
+        else
+            s->dirty = true;
+    }
+    pthread_mutex_unlock(&s->e->pages.lock);
+    s->n = n;
+    s->has_logits = false;
+}
+
 uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint32_t n) {
     uint32_t i = 0, end = MIN(s->n, n);
     while (i < end && s->ids[i] == ids[i])
@@ -268,7 +288,7 @@ static muga_status own_page(engine_session *s, muga_error *err) {
     bool shared = !pages_is_private(s->pages[i]);
     muga_status st = shared ? pages_copy(&s->e->pages, &s->pages[i], err) : MUGA_OK;
     if (!st && (shared || s->dirty))
-        model_page_clear_from(s->e->model, s->e->kv, s->pages[i], from);
+        model_page_clear(s->e->model, s->e->kv, s->pages[i], from, KERNEL_KV_BLOCK);
     return st;
 }
 

@@ -97,8 +97,9 @@ bool kernel_kv_parse(const char *name, kernel_kv_type *out);
  * elements f32, f16 or int8; with int8 each head's are followed by its scales, [blocks of 32 d][64 positions] bf16, in
  * K and V alike. Unwritten slots must be zero bytes. */
 size_t kernel_kv_page_bytes(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim); /* K and V of one layer */
-/* Zero the slots of positions [from, 64) of one layer's part of a page. */
-void kernel_kv_clear_from(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, void *layer, uint32_t from);
+/* Zero the slots of positions [from, to) of one layer's part of a page. */
+void kernel_kv_clear(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, void *layer, uint32_t from,
+                     uint32_t to);
 
 typedef struct kernel_kv { /* one sequence, one layer */
     void *const *pages;    /* pages[i] holds positions 64 i .. 64 i + 63; each page_stride bytes into its block */

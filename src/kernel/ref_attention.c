@@ -22,18 +22,19 @@ size_t kernel_kv_page_bytes(kernel_kv_type type, uint32_t n_head_kv, uint32_t he
     return 2 * kv_head_bytes(type, head_dim) * n_head_kv;
 }
 
-void kernel_kv_clear_from(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, void *layer, uint32_t from) {
+void kernel_kv_clear(kernel_kv_type type, uint32_t n_head_kv, uint32_t head_dim, void *layer, uint32_t from,
+                     uint32_t to) {
     size_t dim = head_dim, element = kv_element_bytes(type), head_bytes = kv_head_bytes(type, dim);
-    size_t n_scale = (head_bytes - kv_scale_offset(type, dim)) / (BLOCK * sizeof(uint16_t)), left = BLOCK - from;
+    size_t n_scale = (head_bytes - kv_scale_offset(type, dim)) / (BLOCK * sizeof(uint16_t)), n = to - from;
     for (size_t h = 0; h < 2 * (size_t)n_head_kv; h++) { /* K of all heads, then V of all */
         uint8_t *base = (uint8_t *)layer + h * head_bytes, *scales = base + kv_scale_offset(type, dim);
         if (h >= n_head_kv)
-            memset(base + from * dim * element, 0, left * dim * element);
+            memset(base + from * dim * element, 0, n * dim * element);
         else
             for (size_t d = 0; d < dim; d++)
-                memset(base + (d * BLOCK + from) * element, 0, left * element);
+                memset(base + (d * BLOCK + from) * element, 0, n * element);
         for (size_t i = 0; i < n_scale; i++)
-            memset(scales + (i * BLOCK + from) * sizeof(uint16_t), 0, left * sizeof(uint16_t));
+            memset(scales + (i * BLOCK + from) * sizeof(uint16_t), 0, n * sizeof(uint16_t));
     }
 }
 

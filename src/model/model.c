@@ -204,9 +204,9 @@ size_t model_page_bytes(const model *m, kernel_kv_type kv) {
     return m->p.n_layer * kernel_kv_page_bytes(kv, m->p.n_head_kv, m->p.head_dim);
 }
 
-void model_page_clear_from(const model *m, kernel_kv_type kv, void *page, uint32_t from) {
+void model_page_clear(const model *m, kernel_kv_type kv, void *page, uint32_t from, uint32_t to) {
     const model_params *p = &m->p;
     size_t layer = kernel_kv_page_bytes(kv, p->n_head_kv, p->head_dim);
     for (uint32_t i = 0; i < p->n_layer; i++)
-        kernel_kv_clear_from(kv, p->n_head_kv, p->head_dim, (uint8_t *)page + i * layer, from);
+        kernel_kv_clear(kv, p->n_head_kv, p->head_dim, (uint8_t *)page + i * layer, from, to);
 }

@@ -67,8 +67,8 @@ uint64_t model_step_macs(const model *m);    /* multiply-adds of a token's matri
 bool model_context_is_long(const model *m, uint32_t n_ctx);
 size_t model_page_bytes(const model *m, kernel_kv_type kv); /* one KV page: 64 positions of all layers */
 
-/* Zero positions [from, 64) of a page: slots that hold nothing must be zero bytes (kernel.h). */
-void model_page_clear_from(const model *m, kernel_kv_type kv, void *page, uint32_t from);
+/* Zero positions [from, to) of a page: slots that hold nothing must be zero bytes (kernel.h). */
+void model_page_clear(const model *m, kernel_kv_type kv, void *page, uint32_t from, uint32_t to);
 
 /* ---- adapters: LoRA (Hu et al. 2021), docs/adapters.md ----
  * Low-rank pairs A [rank][cols], B [rows][rank] for some of a model's matrices: y = W x + scale * B (A x). Immutable,

@@ -412,7 +412,7 @@ static void codes_are_near(void **state) {
 static void cleared_slots_are_zero(void **state) {
     (void)state;
     for (int type = 0; type < KERNEL_KV_COUNT; type++)
-        for (uint32_t from = 0; from <= 64; from += 13) {
+        for (uint32_t from = 0, to = 64; from <= 64; from += 13, to = from + (64 - from) / 2) {
             enum { N_KV = 2, DIM = 40 };
             size_t bytes = kernel_kv_page_bytes((kernel_kv_type)type, N_KV, DIM);
             uint8_t *want = calloc(1, bytes), *got = allocate(bytes);
@@ -425,10 +425,10 @@ static void cleared_slots_are_zero(void **state) {
                 for (size_t j = 0; j < N_KV * DIM; j++)
                     x[j] = random_float(&seed, 1);
                 ref->kv_store((kernel_kv_type)type, N_KV, DIM, &kv_got, pos, x, x);
-                if (pos < from)
+                if (pos < from || pos >= to)
                     ref->kv_store((kernel_kv_type)type, N_KV, DIM, &kv_want, pos, x, x);
             }
-            kernel_kv_clear_from((kernel_kv_type)type, N_KV, DIM, got, from);
+            kernel_kv_clear((kernel_kv_type)type, N_KV, DIM, got, from, to);
             assert_memory_equal(want, got, bytes);
             free(want);
             free(got);
