@@ -1,4 +1,4 @@
-"""Writes the corpora that are bytes and not text: corpus/gguf, tokenizer, safetensors and folder. The others are kept
+"""Writes the corpora that are bytes and not text: corpus/gguf, packed, tokenizer, safetensors and folder. The others are kept
 by hand.
 
     python3 tests/fuzz/make_corpus.py
@@ -260,7 +260,28 @@ def make_folder():
     part(3, "varint", b"\x0a" + b"\xff" * 10 + b"\x01")
 
 
+# ---- packed files: changes of a good one, (place, 0 put / 1 add / 2 fill 64 bytes, byte) ----
+
+
+def make_packed():
+    def edit(name, *changes):
+        save("packed", name, b"".join(struct.pack("<IBB", *c) for c in changes))
+
+    head, item = 36, 112
+    for name, place, how, byte in [
+            ("unchanged", 0, 1, 0), ("magic", 0, 0, 0x4E), ("version", 8, 1, 1), ("layout", 12, 1, 1), ("size", 16, 1, 1),
+            ("sources", 24, 0, 1), ("items", 28, 1, 1), ("items-huge", 31, 0, 255), ("path", 32, 1, 8),
+            ("name", head, 0, 0x78), ("name-without-end", head, 2, 0x41), ("kind", head + 64, 0, 9),
+            ("offset-high", head + 102, 0, 1), ("offset-odd", head + 96, 1, 1), ("bytes-huge", head + 110, 0, 255)]:
+        edit(name, (place, how, byte))
+    for i, name in enumerate(("facts", "bytes", "begin", "slots", "merges"), 1):
+        edit(name + "-shorter", (head + item * i + 88, 1, 255), (head + item * i + 104, 1, 255))
+    edit("data-ones", *[(1000 + 64 * k, 2, 255) for k in range(40)])
+    edit("data-end-ones", *[(4000000000 - 64 * k, 2, 1) for k in range(20)])
+
+
 make_gguf()
+make_packed()
 make_tokenizer()
 make_safetensors()
 make_folder()
