@@ -88,8 +88,9 @@ static json_t *added_of(const hf_dir *d, const json_t *vocab, const json_t *more
     json_t *id;
     bool ok = added != NULL;
     json_object_foreach((json_t *)(uintptr_t)more, text, id) {
-        json_t *token = json_pack("{s:O, s:s, s:b}", "id", id, "content", text, "special", 0);
-        ok = ok && json_array_append_new(added, token) == 0;
+        if (ok)
+            ok = json_array_append_new(added, json_pack("{s:O, s:s, s:b}", "id", id, "content", text, "special", 0)) ==
+                 0;
     }
     ok = ok && add_special(added, vocab, more, END_OF_TEXT) && add_specials(added, vocab, more, d->special_tokens) &&
          add_specials(added, vocab, more, d->tokenizer_config);
@@ -115,14 +116,14 @@ muga_status hf_tokenizer_of_files(const hf_dir *d, json_t *vocab, const str *mer
     muga_status st = MUGA_OK;
     json_t *words = words_of(d, err, &st);
     json_t *list = st ? NULL : merges_of(merges), *added = st ? NULL : added_of(d, vocab, more);
+    json_t *frame = st ? NULL : frame_of(d);
     *out = NULL;
-    if (!st && list && added) /* takes words, list and added also where it fails */
-        *out = json_pack("{s:o, s:o, s:o, s:{s:s, s:O, s:o}}", "pre_tokenizer", words, "post_processor", frame_of(d),
+    if (!st && list && added && frame) /* "O" counts each up; "o" would lose those after the one that failed */
+        *out = json_pack("{s:O, s:O, s:O, s:{s:s, s:O, s:O}}", "pre_tokenizer", words, "post_processor", frame,
                          "added_tokens", added, "model", "type", "BPE", "vocab", vocab, "merges", list);
-    else {
-        json_decref(words);
-        json_decref(list);
-        json_decref(added);
-    }
+    json_decref(words);
+    json_decref(frame);
+    json_decref(list);
+    json_decref(added);
     return st || *out ? st : error_nomem(err, "the tokenizer");
 }

@@ -2,7 +2,7 @@
  * leak, or write a model with a part of its vocabulary, keys or tensors. */
 #include "support/support.h"
 
-#include "support/faultmalloc.h"
+#include "support/faultrun.h"
 #include "support/hf_folder.h"
 
 #include "base/mem.h"
@@ -14,17 +14,11 @@
 
 static char dir[400], out[400], source[400];
 
-static muga_status run(muga_error *err) {
+static muga_status run(void *ctx, muga_error *err) {
+    (void)ctx;
     convert_report report;
     convert_options o = {.type = "Q8_0", .files = &os_system()->files};
     return convert_folder(dir, out, &o, &report, err);
-}
-
-static str read_out(void) {
-    str s = STR_INIT;
-    muga_error err;
-    assert_ok(os_read_file(&os_system()->files, out, 1 << 28, &s, &err), &err);
-    return s;
 }
 
 static void make_folder(void) {
@@ -43,42 +37,22 @@ static void make_folder(void) {
 
 static void every_allocation_may_fail(void **state) {
     (void)state;
-    muga_error err = {0};
     make_folder();
-    assert_ok(run(&err), &err); /* what libraries allocate once is no leak */
-    str whole = read_out();
-    long live = fault_live();
-    fault_fail_at(0);
-    assert_ok(run(&err), &err);
-    size_t n_allocations = fault_count();
-    assert_int_equal(fault_live(), live);
-    print_message("a run makes %zu allocations\n", n_allocations);
-    assert_in_range(n_allocations, 500, 100000);
-    for (size_t n = 1; n <= n_allocations; n++) {
-        remove(out);
-        live = fault_live();
-        fault_fail_at(n);
-        muga_status st = run(&err);
-        bool reached = fault_hit();
-        fault_fail_at(0);
-        if (fault_live() != live)
-            fail_msg("allocation %zu (status %d): %ld blocks leaked", n, st, fault_live() - live);
-        if (st != MUGA_OK && (!reached || st != MUGA_E_NOMEM || !*err.message))
-            fail_msg("allocation %zu: status %d: %s", n, st, err.message);
-        if (st != MUGA_OK && access(out, F_OK) != 0)
-            continue;
-        /* It is there, even if its folder could not be synced any more: then it is whole. */
-        str now = read_out();
-        if (now.len != whole.len || memcmp(now.data, whole.data, now.len) != 0)
-            fail_msg("allocation %zu: status %d, and another file", n, st);
-        str_release(&now);
-    }
-    str_release(&whole);
+    fault_every_allocation(&(fault_run){.out = out, .run = run, .least = 500});
+}
+
+static void also_with_vocab_and_merges(void **state) {
+    (void)state;
+    make_folder();
+    hf_folder_write(source, dir, &(hf_folder_options){0});
+    hf_folder_split_tokenizer(dir, "GPT2Tokenizer");
+    fault_every_allocation(&(fault_run){.out = out, .run = run, .least = 500});
 }
 
 int main(void) {
     if (access("/dev/shm", W_OK) == 0) /* thousands of runs, each with a synced file */
         setenv("TMPDIR", "/dev/shm", 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(also_with_vocab_and_merges)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

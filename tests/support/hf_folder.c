@@ -558,3 +558,50 @@ void hf_folder_write(const char *gguf_path, const char *dir, const hf_folder_opt
     write_tokenizer(&w);
     gguf_close(f);
 }
+
+/* ---- older files ---- */
+
+static json_t *read_json(const folder *w, const char *name) {
+    char path[512];
+    str text = STR_INIT;
+    json_t *v = NULL;
+    muga_error err = {0};
+    snprintf(path, sizeof path, "%s/%s", w->dir, name);
+    assert_ok(os_read_file(&os_system()->files, path, (size_t)1 << 26, &text, &err), &err);
+    assert_ok(json_parse(str_get(&text), text.len, name, &v, &err), &err);
+    str_release(&text);
+    return v;
+}
+
+static void write_merges(const folder *w, const json_t *merges) {
+    str text = STR_INIT;
+    str_append_s(&text, "#version: 0.2\n");
+    for (size_t i = 0; i < json_array_size(merges); i++)
+        str_printf(&text, "%s%s", json_string_value(json_array_get(merges, i)), i % 2 ? "\r\n" : "\n");
+    write_text(w, "merges.txt", str_get(&text), text.len);
+    str_release(&text);
+}
+
+void hf_folder_split_tokenizer(const char *dir, const char *class) {
+    folder w = {.dir = dir};
+    char path[512];
+    json_t *tokenizer = read_json(&w, "tokenizer.json"), *config = read_json(&w, "tokenizer_config.json");
+    json_t *model = json_object_get(tokenizer, "model"), *more = json_object(), *specials = json_array(), *item;
+    size_t i;
+    json_array_foreach(json_object_get(tokenizer, "added_tokens"), i, item) {
+        json_object_set(more, json_get_string(item, "content"), json_object_get(item, "id"));
+        if (json_get_bool(item, "special", false))
+            json_array_append(specials, json_object_get(item, "content"));
+    }
+    json_object_set_new(config, "tokenizer_class", class ? json_string(class) : json_null());
+    json_object_set_new(config, "additional_special_tokens", specials);
+    if (json_object_get(tokenizer, "post_processor"))
+        json_object_set_new(config, "add_bos_token", json_true());
+    write_json(&w, "vocab.json", json_incref(json_object_get(model, "vocab")));
+    write_merges(&w, json_object_get(model, "merges"));
+    write_json(&w, "added_tokens.json", more);
+    write_json(&w, "tokenizer_config.json", config);
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    assert_int_equal(remove(path), 0);
+    json_decref(tokenizer);
+}

@@ -15,5 +15,8 @@ typedef struct hf_folder_options {
 /* Fails the test where the file can't be told as a folder. `dir` exists or is made. Norms that multiply by 1 + weight
  * are rounded: an F32 below 1/2 less 1 isn't always an F32. */
 void hf_folder_write(const char *gguf_path, const char *dir, const hf_folder_options *o);
+/* tokenizer.json told as folders older than it do: vocab.json, merges.txt, added_tokens.json, and this class (NULL:
+ * none) in tokenizer_config.json. */
+void hf_folder_split_tokenizer(const char *dir, const char *class);
 
 #endif

@@ -207,36 +207,6 @@ static void others_are_refused(void **state) {
 
 /* ---- vocab.json and merges.txt ---- */
 
-/* tokenizer.json told as the older files, with this class in tokenizer_config.json. */
-static void split_tokenizer(const char *class) {
-    json_t *tokenizer = read_json("tokenizer.json"), *config = read_json("tokenizer_config.json");
-    json_t *model = json_object_get(tokenizer, "model"), *more = json_object(), *specials = json_array();
-    str merges = STR_INIT;
-    size_t i;
-    json_t *item;
-    str_append_s(&merges, "#version: 0.2\n");
-    json_array_foreach(json_object_get(model, "merges"), i, item)
-        str_printf(&merges, "%s%s", json_string_value(item), i % 2 ? "\r\n" : "\n");
-    json_array_foreach(json_object_get(tokenizer, "added_tokens"), i, item) {
-        json_object_set(more, json_get_string(item, "content"), json_object_get(item, "id"));
-        if (json_get_bool(item, "special", false))
-            json_array_append(specials, json_object_get(item, "content"));
-    }
-    json_object_set_new(config, "tokenizer_class", class ? json_string(class) : json_null());
-    json_object_set_new(config, "additional_special_tokens", specials);
-    if (json_object_get(tokenizer, "post_processor"))
-        json_object_set_new(config, "add_bos_token", json_true());
-    write_json("vocab.json", json_object_get(model, "vocab"));
-    write_json("added_tokens.json", more);
-    write_json("tokenizer_config.json", config);
-    write_path(in_dir("merges.txt"), &merges);
-    assert_int_equal(remove(in_dir("tokenizer.json")), 0);
-    str_release(&merges);
-    json_decref(more);
-    json_decref(config);
-    json_decref(tokenizer);
-}
-
 static void vocab_and_merges_are_a_tokenizer(void **state) {
     (void)state;
     static const char *const gpt2[] = {"@Bytes regex", NULL}, *const qwen2[] = {CONTRACTION WORDS("\\p{N}"), "@Bytes",
@@ -247,7 +217,7 @@ static void vocab_and_merges_are_a_tokenizer(void **state) {
         set_words(qwen ? qwen2 : gpt2, false, NULL);
         assert_ok(run(&err), &err);
         str whole = read_path(out);
-        split_tokenizer(qwen ? "Qwen2TokenizerFast" : "GPT2Tokenizer");
+        hf_folder_split_tokenizer(dir, qwen ? "Qwen2TokenizerFast" : "GPT2Tokenizer");
         assert_ok(run(&err), &err);
         str parts = read_path(out);
         assert_int_equal(whole.len, parts.len);
@@ -263,13 +233,13 @@ static void vocab_and_merges_alone_need_a_class_that_is_known(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
         muga_error err = {0};
         fresh();
-        split_tokenizer(classes[i]);
+        hf_folder_split_tokenizer(dir, classes[i]);
         assert_status(run(&err), MUGA_E_INPUT, &err, classes[i] ? classes[i] : "(none)");
     }
     muga_error err = {0};
     str bad = STR_INIT;
     fresh();
-    split_tokenizer("GPT2Tokenizer");
+    hf_folder_split_tokenizer(dir, "GPT2Tokenizer");
     str_append_s(&bad, "a b\n\xFF c\n");
     write_path(in_dir("merges.txt"), &bad);
     assert_status(run(&err), MUGA_E_INPUT, &err, "merges.txt");
