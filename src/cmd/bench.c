@@ -179,6 +179,8 @@ static muga_status measure_depth(bench *b, bench_row row, muga_error *err) {
                          (unsigned long long)need);
     muga_status st = engine_session_new(b->d.engine, (uint32_t)(row.depth + need), &b->base, err);
     if (!st)
+        st = engine_session_set_adapter(b->base, b->d.adapter, b->d.adapter_scale, err);
+    if (!st)
         st = feed(b, b->base, row.depth, ENGINE_LOGITS_LAST, err);
     for (uint32_t i = 0; i < b->prompts.n && !st; i++) {
         row.tokens = b->prompts.v[i];
@@ -242,6 +244,7 @@ static int measure_threads(bench *b, const char *name, uint32_t threads) {
     debug_engine_close(&b->d);
     b->d.session = NULL;
     b->d.engine = NULL;
+    b->d.adapter = NULL;
     return code;
 }
 
@@ -357,6 +360,7 @@ int cmd_bench(int argc, char **argv) {
         {"--exact", 0, CMD_FLAG, &b.d.exact, NULL, "float activations instead of int8"},
         {"--no-limits", 0, CMD_FLAG, &no_limits, NULL, "don't measure the machine's limits"},
         OVERRIDE_OPTION(&b.d.overrides),
+        ADAPTER_OPTION(&b.d.adapter_text),
         {"--csv", 0, CMD_FLAG, &csv, NULL, "comma-separated lines instead of a table"},
         {"--json", 0, CMD_FLAG, &json, NULL, "one JSON object instead of a table"}};
     cmd_positional p = {.min = 1, .max = 1};

@@ -73,6 +73,9 @@ typedef struct cmd_values {
 #define KV_OPTION(text)                                                                                                \
     { "--kv", 0, CMD_STRING, text, "TYPE", "how keys and values are kept: f16 (default), f32, or q8: half of f16" }
 
+#define ADAPTER_OPTION(text)                                                                                           \
+    { "--adapter", 0, CMD_STRING, text, "FILE[:SCALE]", "a LoRA adapter for the model, and how strong (default 1)" }
+
 typedef struct cmd_positional {
     const char *v[64];
     size_t n, min, max;
@@ -83,6 +86,8 @@ typedef struct cmd_positional {
 int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int argc, char **argv, cmd_positional *p);
 /* What KV_OPTION was given; NULL leaves *out. -1 to go on, or the exit code. */
 int cmd_parse_kv(const char *text, kernel_kv_type *out);
+/* What ADAPTER_OPTION was given: path, malloc'ed, and scale; NULL leaves both. -1 to go on, or the exit code. */
+int cmd_parse_adapter(const char *text, char **path, float *scale);
 
 /* ---- results (output.c) ---- */
 int cmd_exit_code(muga_status status);

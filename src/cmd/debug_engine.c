@@ -44,6 +44,16 @@ int debug_engine_settings(const debug_engine *d, engine_options *o) {
     return -1;
 }
 
+int debug_engine_load_adapter(debug_engine *d) {
+    char *path = NULL;
+    muga_error err = {0};
+    int code = cmd_parse_adapter(d->adapter_text, &path, &d->adapter_scale);
+    if (code < 0 && path && engine_adapter_load(d->engine, path, &d->adapter, &err))
+        code = cmd_fail(&err);
+    free(path);
+    return code;
+}
+
 int debug_engine_open(debug_engine *d, const char *verb, const char *name, bool with_ids) {
     muga_error err = {0};
     engine_options o = ENGINE_OPTIONS_DEFAULT;
@@ -59,11 +69,15 @@ int debug_engine_open(debug_engine *d, const char *verb, const char *name, bool 
     if (!st)
         st = engine_session_new(d->engine, d->ctx, &d->session, &err);
     free(path);
-    return st ? cmd_fail(&err) : -1;
+    code = st ? cmd_fail(&err) : debug_engine_load_adapter(d);
+    if (code < 0 && engine_session_set_adapter(d->session, d->adapter, d->adapter_scale, &err))
+        code = cmd_fail(&err);
+    return code;
 }
 
 void debug_engine_close(debug_engine *d) {
     engine_session_free(d->session);
+    engine_adapter_drop(d->adapter);
     engine_free(d->engine);
     token_list_release(&d->ids);
 }

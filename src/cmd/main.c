@@ -91,7 +91,7 @@ static const char bench_details[] =
 static const cmd_verb verbs[] = {
     {"run", "MODEL [PROMPT]", "chat with a model, or answer one prompt", run_details, cmd_run},
     {"list", "", "models in the store", NULL, cmd_list},
-    {"show", "MODEL", "what a model is", NULL, cmd_show},
+    {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
     {"rm", "MODEL", "remove a model from the store", NULL, cmd_rm},
     {"agent", "run|test|list", "run an agent, or measure it", NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},

@@ -137,6 +137,35 @@ static void add_tensors(json_t *out, const gguf_file *f) {
     json_object_set_new(out, "tensor_types", types);
 }
 
+static bool is_adapter(const gguf_file *f) {
+    span type;
+    muga_error ignored;
+    return !gguf_get_string(f, "general.type", &type, &ignored) && span_equal_string(type, "adapter");
+}
+
+/* What an adapter's file says of itself, and the ranks of its pairs. */
+static void add_adapter(json_t *out, const gguf_file *f) {
+    uint64_t least = UINT64_MAX, most = 0;
+    add_key(out, "type", f, "general.type");
+    add_key(out, "adapter", f, "adapter.type");
+    add_key(out, "alpha", f, "adapter.lora.alpha");
+    add_key(out, "task", f, "adapter.lora.task_name");
+    add_key(out, "prompt_prefix", f, "adapter.lora.prompt_prefix");
+    add_key(out, "invocation_tokens", f, "adapter.alora.invocation_tokens");
+    for (uint64_t i = 0; i < gguf_tensor_count(f); i++) {
+        const gguf_tensor *t = gguf_tensor_at(f, i);
+        size_t n = strlen(t->name);
+        if (n < 7 || strcmp(t->name + n - 7, ".lora_b") != 0)
+            continue;
+        least = MIN(least, t->dims[0]);
+        most = MAX(most, t->dims[0]);
+    }
+    if (most > 0)
+        json_object_set_new(out, "rank", json_integer((json_int_t)least));
+    if (most > least && least != UINT64_MAX)
+        json_object_set_new(out, "largest_rank", json_integer((json_int_t)most));
+}
+
 static json_t *describe(const gguf_file *f, const char *path) {
     json_t *out = json_object();
     span arch_text = {0};
@@ -150,6 +179,8 @@ static json_t *describe(const gguf_file *f, const char *path) {
     add_key(out, "name", f, "general.name");
     add_key(out, "architecture", f, "general.architecture");
     add_key(out, "license", f, "general.license");
+    if (is_adapter(f))
+        add_adapter(out, f);
     add_tensors(out, f);
     add_arch_key(out, "context_length", f, arch, "context_length");
     add_arch_key(out, "layers", f, arch, "block_count");
@@ -172,6 +203,8 @@ static json_t *describe(const gguf_file *f, const char *path) {
     add_key(out, "eom_token_id", f, "tokenizer.ggml.eom_token_id");
     add_key(out, "add_bos_token", f, "tokenizer.ggml.add_bos_token");
     add_key(out, "add_eos_token", f, "tokenizer.ggml.add_eos_token");
+    if (is_adapter(f)) /* no text of its own */
+        return out;
     span template;
     bool has_template = !gguf_get_string(f, "tokenizer.chat_template", &template, &ignored);
     json_object_set_new(out, "chat_template", json_boolean(has_template));

@@ -140,3 +140,22 @@ int cmd_parse_kv(const char *text, kernel_kv_type *out) {
         return -1;
     return cmd_error(MUGA_E_USAGE, "--kv is f16, f32 or q8, not \"%.40s\"", text);
 }
+
+int cmd_parse_adapter(const char *text, char **path, float *scale) {
+    if (!text)
+        return -1;
+    const char *colon = strrchr(text, ':');
+    size_t n = strlen(text);
+    *scale = 1;
+    if (colon && strchr("+-.0123456789", colon[1])) { /* a number follows, or nothing */
+        char *end;
+        *scale = strtof(colon + 1, &end);
+        if (end == colon + 1 || *end || !isfinite(*scale))
+            return cmd_error(MUGA_E_USAGE, "--adapter takes FILE or FILE:SCALE, a finite number; not \"%.80s\"", text);
+        n = (size_t)(colon - text);
+    }
+    if (n == 0)
+        return cmd_error(MUGA_E_USAGE, "--adapter takes FILE or FILE:SCALE; the file's name is empty");
+    *path = mem_copy_bytes(text, n);
+    return *path ? -1 : cmd_error(MUGA_E_NOMEM, "out of memory for the adapter's name");
+}

@@ -22,9 +22,12 @@ static muga_status check_same_ids(const perplexity *p, muga_error *err) {
     return st;
 }
 
-static muga_status measure(perplexity *p, const engine_options *settings, measure_options *o, muga_error *err) {
+static muga_status measure(perplexity *p, const engine_options *settings, const char *adapter, measure_options *o,
+                           muga_error *err) {
     cmd_progress reading = {.what = "reading"};
     muga_status st = cmd_open_engine(p->model, false, *settings, &p->e, err);
+    if (!st && adapter)
+        st = engine_adapter_load(p->e, adapter, &o->adapter, err);
     if (!st && p->base_name)
         st = cmd_open_engine(p->base_name, false, *settings, &p->base, err);
     if (!st)
@@ -92,6 +95,7 @@ int cmd_perplexity(int argc, char **argv) {
         {"--chunks", 0, CMD_U32, &o.max_windows, "N", "windows that are read (default: all)"},
         {"--exact", 0, CMD_FLAG, &d.exact, NULL, "float activations instead of int8"},
         OVERRIDE_OPTION(&d.overrides),
+        ADAPTER_OPTION(&d.adapter_text),
         KV_OPTION(&d.kv),
         {"--threads", 't', CMD_U32, &d.threads, "N", "threads (default: the cores there are)"},
         {"--isa", 0, CMD_STRING, &d.isa, "NAME", "ref, avx2, avx512 or neon"},
@@ -101,6 +105,9 @@ int cmd_perplexity(int argc, char **argv) {
     int code = cmd_parse("perplexity", options, ARRAY_LEN(options), argc, argv, &args);
     if (code < 0)
         code = debug_engine_settings(&d, &settings);
+    char *adapter = NULL;
+    if (code < 0)
+        code = cmd_parse_adapter(d.adapter_text, &adapter, &o.adapter_scale);
     if (code >= 0)
         return code;
     settings.ids_only = false;
@@ -109,9 +116,11 @@ int cmd_perplexity(int argc, char **argv) {
     o.window = d.ctx;
     muga_error err = {0};
     cmd_catch_interrupt();
-    code = measure(&p, &settings, &o, &err) ? cmd_fail(&err) : json ? print_json(&p) : print_text(&p);
+    code = measure(&p, &settings, adapter, &o, &err) ? cmd_fail(&err) : json ? print_json(&p) : print_text(&p);
     measure_result_release(&p.r);
     token_list_release(&p.ids);
+    free(adapter);
+    engine_adapter_drop(o.adapter);
     engine_free(p.e);
     engine_free(p.base);
     return code;

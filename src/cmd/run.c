@@ -210,6 +210,8 @@ int cmd_run(int argc, char **argv) {
     const char *kv = NULL;
     kernel_kv_type kv_type = KERNEL_KV_F16;
     cmd_values overrides = {.n = 0};
+    const char *adapter_text = NULL;
+    char *adapter = NULL;
     c.sampling.temperature = 0.7f;
     c.sampling.top_p = 0.95f;
     const cmd_option options[] = {
@@ -227,6 +229,7 @@ int cmd_run(int argc, char **argv) {
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
         KV_OPTION(&kv),
         OVERRIDE_OPTION(&overrides),
+        ADAPTER_OPTION(&adapter_text),
         NO_CACHE_OPTION(&no_cache),
         {"--verbose", 0, CMD_FLAG, &verbose, NULL, "where the weights came from, and speeds after each answer"}};
     cmd_positional p = {.min = 1, .max = 64};
@@ -253,6 +256,10 @@ int cmd_run(int argc, char **argv) {
         o.on_progress = cmd_progress_show;
         o.on_progress_ctx = &progress;
     }
+    code = cmd_parse_adapter(adapter_text, &adapter, &o.adapter_scale);
+    if (code >= 0)
+        return code;
+    o.adapter = adapter;
     bool interactive = p.n == 1 && cmd_is_terminal(STDIN_FILENO);
     muga_status st = cmd_open_llm(p.v[0], p.v[0], !no_cache, &o, &c.model, &err);
     cmd_progress_finish(&progress);
@@ -269,5 +276,6 @@ int cmd_run(int argc, char **argv) {
     }
     json_decref(c.messages);
     llm_free(c.model);
+    free(adapter);
     return code;
 }

@@ -90,6 +90,8 @@ static muga_status run_rows(measuring *m, engine *e, engine_session *s, uint32_t
 static muga_status run_window(measuring *m, muga_error *err) {
     engine_session *s = NULL, *s_base = NULL;
     muga_status st = engine_session_new(m->e, m->r->window, &s, err);
+    if (!st)
+        st = engine_session_set_adapter(s, m->o->adapter, m->o->adapter_scale, err);
     if (!st && m->base)
         st = engine_session_new(m->base, m->r->window, &s_base, err);
     m->window_nll = 0;

@@ -14,8 +14,10 @@
 #include "engine/engine.h"
 
 typedef struct measure_options {
-    uint32_t window;                             /* tokens, at least 2; 0 = 512, or the context where that is less */
-    uint32_t max_windows;                        /* 0 = all */
+    uint32_t window;         /* tokens, at least 2; 0 = 512, or the context where that is less */
+    uint32_t max_windows;    /* 0 = all */
+    engine_adapter *adapter; /* of the model, not of the base; NULL = none */
+    float adapter_scale;
     bool (*on_progress)(void *ctx, double done); /* 0..1; false cancels; may be NULL */
     void *on_progress_ctx;
 } measure_options;

@@ -2,9 +2,9 @@
  * logits' bits; and replay, which asks the same again and compares.
  *
  *   {"kind": "complete" | "score", "request": {...}, "model": {"name", "bytes", "sha256"}, "template_sha256",
- * "arithmetic", "settings": {"act", "kv", "n_ctx"}, "prompt_ids": [...], "output_ids": [...] (score: one array a
- * label), "logits_rows", "logits_sha256", "finish", "texts" (complete: pieces given out) | "scores" (score: the bits of
- * each f64, hex)}
+ *    "arithmetic", "settings": {"act", "kv", "n_ctx", "overrides" and "adapter": {"sha256", "scale"} where there are
+ *    some}, "prompt_ids": [...], "output_ids": [...] (score: one array a label), "logits_rows", "logits_sha256",
+ *    "finish", "texts" (complete: pieces given out) | "scores" (score: the bits of each f64, hex)}
  *
  * Floats that decide (scores) stand as bits; 64-bit integers (seed) as decimal strings: no JSON reader can change them.
  */
@@ -161,6 +161,14 @@ static bool add_overrides(json_t *v, const engine_options *o) {
     return !o->n_overrides || (list && json_object_set_new(json_object_get(v, "settings"), "overrides", list) == 0);
 }
 
+/* Settings name the adapter where there is one. */
+static bool add_adapter(json_t *v, const local *l) {
+    json_t *adapter = l->adapter ? json_pack("{s:s, s:f}", "sha256", engine_adapter_sha256(l->adapter), "scale",
+                                             (double)l->adapter_scale)
+                                 : NULL;
+    return !l->adapter || (adapter && !json_object_set_new(json_object_get(v, "settings"), "adapter", adapter));
+}
+
 muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err) {
     muga_status st = identify(l, err);
     if (st)
@@ -184,7 +192,7 @@ muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, 
                     : NULL;
     json_decref(request);
     json_decref(prompt);
-    bool ok = v && add_overrides(v, o) &&
+    bool ok = v && add_overrides(v, o) && add_adapter(v, l) &&
               (e->complete ? json_object_set_new(v, "output_ids", ids_of(e->output)) == 0 &&
                                  json_object_set_new(v, "finish", json_string(finish_names[e->finish])) == 0 &&
                                  json_object_set_new(v, "texts", json_integer(e->n_texts)) == 0
@@ -330,6 +338,30 @@ static muga_status check_origin(local *l, const json_t *evidence, muga_error *er
     return st;
 }
 
+/* The adapter must be the recorded one, at its scale; or none, where none was. */
+static muga_status check_adapter(const local *l, const json_t *settings, muga_error *err) {
+    const json_t *was = json_object_get(settings, "adapter");
+    const char *recorded = json_get_string(was, "sha256");
+    float scale = (float)json_number_value(json_object_get(was, "scale"));
+    if (was && !recorded)
+        return malformed(err, "adapter");
+    if (was && !l->adapter)
+        return error_set(err, MUGA_E_USAGE,
+                         "the evidence was made with the adapter of SHA-256 %.64s; open the model with it to replay",
+                         recorded);
+    if (!was && l->adapter)
+        return error_set(err, MUGA_E_USAGE,
+                         "the evidence was made without an adapter; open the model without one to replay");
+    if (was && strcmp(recorded, engine_adapter_sha256(l->adapter)) != 0)
+        return error_set(err, MUGA_E_NEGATIVE,
+                         "replay differs: the adapter's SHA-256 is \"%.70s\" in the evidence, \"%s\" now", recorded,
+                         engine_adapter_sha256(l->adapter));
+    if (was && scale != l->adapter_scale)
+        return error_set(err, MUGA_E_USAGE, "the evidence was made with the adapter at scale %g, not %g; open it so",
+                         (double)scale, (double)l->adapter_scale);
+    return MUGA_OK;
+}
+
 static muga_status compare(const json_t *was, const json_t *is, muga_error *err) {
     muga_status st =
         compare_ids("prompt_ids", json_object_get(was, "prompt_ids"), json_object_get(is, "prompt_ids"), err);
@@ -409,6 +441,8 @@ muga_status local_replay(llm *m, const json_t *evidence, muga_error *err) {
     if (!kind || !json_is_object(request))
         return malformed(err, kind ? "request" : "kind");
     muga_status st = check_origin((local *)m, evidence, err);
+    if (!st)
+        st = check_adapter((local *)m, json_object_get(evidence, "settings"), err);
     if (st)
         return st;
     json_t *now = NULL;

@@ -111,7 +111,9 @@ typedef struct llm_local_options {
     int kv;                       /* kernel_kv_type: how keys and values are kept; 0 = f16 */
     const char *const *overrides; /* of metadata (gguf.h); borrowed while the model lives; part of the evidence */
     size_t n_overrides;
-    const char *sha256; /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
+    const char *adapter; /* path of a LoRA adapter (docs/adapters.md), for all that the model computes; NULL = none */
+    float adapter_scale; /* its strength, usually 1; adapter and scale are part of the evidence */
+    const char *sha256;  /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
                          * file is read through when evidence is first wanted */
     const char *packed, *packed_source;          /* as the engine's options have it; borrowed for the call */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */

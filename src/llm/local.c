@@ -54,6 +54,16 @@ static void make_room(local *l, uint32_t n, const local_slot *keep) {
     }
 }
 
+static muga_status new_session(const local *l, engine_session **out, muga_error *err) {
+    muga_status st = engine_session_new(l->engine, l->base.n_ctx, out, err);
+    if (st)
+        return st;
+    st = engine_session_set_adapter(*out, l->adapter, l->adapter_scale, err);
+    if (st)
+        engine_session_free(*out);
+    return st;
+}
+
 /* A session that holds exactly the tokens it has in common with ids, all but the last at most. */
 static muga_status take_session(local *l, const token_list *ids, engine_session **out, muga_error *err) {
     uint32_t n = (uint32_t)ids->n, best_common = 0;
@@ -72,8 +82,7 @@ static muga_status take_session(local *l, const token_list *ids, engine_session 
     if (!best || (best_common < engine_session_count(best->session) / 2 && best_common >= WORTH_SHARING)) {
         s = oldest_slot(l, best, true);
         engine_session *fresh;
-        st = best ? engine_session_fork(best->session, &fresh, err)
-                  : engine_session_new(l->engine, l->base.n_ctx, &fresh, err);
+        st = best ? engine_session_fork(best->session, &fresh, err) : new_session(l, &fresh, err);
         if (st)
             return st;
         drop_slot(s);
@@ -297,6 +306,7 @@ static void local_free(llm *m) {
     local *l = (local *)m;
     for (size_t i = 0; i < LOCAL_SLOTS; i++)
         drop_slot(&l->slots[i]);
+    engine_adapter_drop(l->adapter);
     engine_free(l->engine);
     free(l->controls);
     free(l->name);
@@ -331,6 +341,9 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
         st = engine_open(path, &eo, &l->engine, err);
     if (!st)
         st = local_prompt_prepare(l, err);
+    l->adapter_scale = o->adapter_scale;
+    if (!st && o->adapter)
+        st = engine_adapter_load(l->engine, o->adapter, &l->adapter, err);
     if (st) {
         local_free(&l->base);
         return st;

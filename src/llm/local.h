@@ -16,6 +16,8 @@ typedef struct local_slot {
 typedef struct local {
     llm base;
     engine *engine;
+    engine_adapter *adapter; /* of every session; NULL = none */
+    float adapter_scale;
     char *name, *path;
     local_slot slots[LOCAL_SLOTS];
     uint64_t tick;

@@ -11,7 +11,11 @@ static const model_arch *const archs[] = {
     &model_arch_nemotron, &model_arch_phi3,   &model_arch_qwen2,  &model_arch_qwen3,   &model_arch_smollm3};
 
 static muga_status find_arch(const gguf_file *f, const model_arch **out, muga_error *err) {
-    span name;
+    span name, type;
+    muga_error ignored;
+    if (!gguf_get_string(f, "general.type", &type, &ignored) && span_equal_string(type, "adapter"))
+        return error_set(err, MUGA_E_INPUT,
+                         "this file is an adapter, not a model; give it to the model it was made for (--adapter)");
     muga_status st = gguf_get_string(f, "general.architecture", &name, err);
     if (st == MUGA_E_NOT_FOUND)
         return error_set(err, MUGA_E_INPUT, "key \"general.architecture\" is missing; this is not a language model");

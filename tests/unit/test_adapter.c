@@ -3,7 +3,7 @@
  * step; or a file that can't be computed rightly is run all the same.
  *
  * The reference is a model with the adapter merged into F32 weights (tests/support/make_adapter.c), for every
- * architecture that writes. */
+ * architecture that writes. `test_adapter --write tests/data/tiny-adapter.gguf` makes the adapter in the tree anew. */
 #include "support/make_adapter.h"
 #include "support/support.h"
 
@@ -571,7 +571,42 @@ static void damaged_values_and_other_files_are_refused(void **state) {
     engine_free(e);
 }
 
-int main(void) {
+/* ---- the adapter in the tree ---- */
+
+static void make_tiny_adapter(str *out) {
+    gguf_file *base = open_file(source_path("tests/data/tiny.gguf"));
+    make_adapter_options o = {.rank = 2, .alpha = 4, .seed = 71, .type = TENSOR_F16, .embedding = true};
+    assert_true(make_adapter(base, &o, out));
+    gguf_close(base);
+}
+
+static void the_adapter_in_the_tree_is_the_one_made_here(void **state) {
+    (void)state;
+    str stored = STR_INIT, ours = STR_INIT;
+    muga_error err = {0};
+    make_tiny_adapter(&ours);
+    const char *path = source_path("tests/data/tiny-adapter.gguf");
+    assert_ok(os_read_file(&os_system()->files, path, 1 << 20, &stored, &err), &err);
+    assert_int_equal(stored.len, ours.len);
+    assert_memory_equal(stored.data, ours.data, ours.len);
+    str_release(&stored);
+    str_release(&ours);
+}
+
+static int write_tiny_adapter(const char *path) {
+    muga_error err = {0};
+    str bytes = STR_INIT;
+    make_tiny_adapter(&bytes);
+    muga_status st = os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err);
+    if (st)
+        (void)fprintf(stderr, "%s\n", err.message);
+    str_release(&bytes);
+    return st;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "--write") == 0)
+        return write_tiny_adapter(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_adapter_computes_what_merged_weights_do),
         cmocka_unit_test(every_type_rank_and_scale_means_what_it_says),
@@ -582,6 +617,7 @@ int main(void) {
         cmocka_unit_test(an_adapter_of_another_engine_is_refused),
         cmocka_unit_test(adapters_come_and_go_while_others_step),
         cmocka_unit_test(files_that_would_be_computed_wrongly_are_refused_by_name),
+        cmocka_unit_test(the_adapter_in_the_tree_is_the_one_made_here),
         cmocka_unit_test(damaged_values_and_other_files_are_refused),
     };
     return cmocka_run_group_tests(tests, make_ids, NULL);

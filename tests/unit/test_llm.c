@@ -1,6 +1,7 @@
 /* If this fails, what agents and servers build on is broken: a message can speak with the template's voice, a cached
  * prefix changes an answer, evidence can't be recomputed or a forged one passes, or a scripted model breaks a promise
  * of the interface. */
+#include "support/make_adapter.h"
 #include "support/support.h"
 
 #include "base/hash.h"
@@ -347,6 +348,55 @@ static void evidence_names_how_keys_are_kept(void **state) {
         llm_free(by_kv[kv]);
 }
 
+/* An adapter and its scale change results: evidence names both, and only the same replays. */
+static void evidence_names_the_adapter_and_its_scale(void **state) {
+    (void)state;
+    muga_error err = {0};
+    const char *model = source_path("tests/data/tiny.gguf"), *path = scratch_path("other-adapter.gguf");
+    gguf_file *base;
+    str bytes = STR_INIT;
+    assert_ok(gguf_open(model, &base, &err), &err);
+    assert_true(make_adapter(base, &(make_adapter_options){.rank = 3, .alpha = 3, .seed = 7}, &bytes));
+    gguf_close(base);
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    const struct {
+        const char *adapter;
+        float scale;
+    } with[] = {{NULL, 0}, {source_path("tests/data/tiny-adapter.gguf"), 1}, {path, 1}, {path, 0.5f}};
+    const muga_status refused[4][4] = {
+        {MUGA_OK, MUGA_E_USAGE, MUGA_E_USAGE, MUGA_E_USAGE},
+        {MUGA_E_USAGE, MUGA_OK, MUGA_E_NEGATIVE, MUGA_E_NEGATIVE},
+        {MUGA_E_USAGE, MUGA_E_NEGATIVE, MUGA_OK, MUGA_E_USAGE},
+        {MUGA_E_USAGE, MUGA_E_NEGATIVE, MUGA_E_USAGE, MUGA_OK},
+    };
+    llm *m[4];
+    json_t *messages = one_message("hello there"), *evidence[4];
+    for (int i = 0; i < 4; i++) {
+        llm_local_options o = {
+            .isa = -1, .n_threads = 1, .n_ctx = 1024, .adapter = with[i].adapter, .adapter_scale = with[i].scale};
+        assert_ok(llm_local_open(model, "tiny", &o, &m[i], &err), &err);
+        llm_request q = request_of(messages);
+        llm_reply r = complete(m[i], &q);
+        evidence[i] = json_incref(r.evidence);
+        llm_reply_release(&r);
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(json_get_string(evidence[k], "logits_sha256"),
+                                    json_get_string(evidence[i], "logits_sha256"));
+    }
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 4; k++) {
+            muga_status st = llm_replay(m[k], evidence[i], &err);
+            if (st != refused[i][k] || (st && !strstr(err.message, "adapter")))
+                fail_msg("evidence %d on model %d: status %d: %s", i, k, st, err.message);
+        }
+    for (int i = 0; i < 4; i++) {
+        json_decref(evidence[i]);
+        llm_free(m[i]);
+    }
+    json_decref(messages);
+}
+
 static void a_cancelled_answer_replays_too(void **state) {
     (void)state;
     llm *m = open_tiny();
@@ -505,6 +555,7 @@ int main(void) {
         cmocka_unit_test(evidence_replays_and_forged_evidence_does_not),
         cmocka_unit_test(evidence_names_the_bytes_that_were_loaded),
         cmocka_unit_test(evidence_names_how_keys_are_kept),
+        cmocka_unit_test(evidence_names_the_adapter_and_its_scale),
         cmocka_unit_test(a_cancelled_answer_replays_too),
         cmocka_unit_test(a_long_prompt_can_be_stopped_and_changes_nothing),
         cmocka_unit_test(grounded_answers_and_their_evidence),
