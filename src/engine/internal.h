@@ -53,6 +53,8 @@ MUGA_MUST_USE muga_status adapter_choice_set(adapter_choice *c, const engine *e,
                                              muga_error *err);
 model_adapter_use adapter_choice_use(adapter_choice c);
 
+/* Where the session's next page follows in the prefix cache; NULL: it doesn't share, or stands inside a page. */
+const prefix_entry *session_cursor(const engine_session *s);
 /* engine_session_new for any model, encoders too. */
 MUGA_MUST_USE muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err);
 /* engine_session_truncate for the last few tokens: pages stay, their slots are cleared. */

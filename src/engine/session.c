@@ -174,6 +174,10 @@ static void leave_cache(engine_session *s) {
     pthread_mutex_unlock(&s->e->pages.lock);
 }
 
+const prefix_entry *session_cursor(const engine_session *s) {
+    return s->at && s->n == prefix_depth(s->at) * PREFIX_BLOCK ? s->at : NULL;
+}
+
 uint32_t engine_session_adopt(engine_session *s, const int32_t *ids, uint32_t n) {
     engine *e = s->e;
     if (!s->at || n == 0 || s->n != prefix_depth(s->at) * PREFIX_BLOCK)

@@ -1,0 +1,532 @@
+/* Which requests a step computes, and what happens when pages run out. sched.h has the order.
+ *
+ *   state      function      becomes
+ *   incoming   collect       waiting
+ *   waiting    admit         running (first its prompt, then its answer)
+ *   running    preempt       waiting: its pages go, its tokens stay and are computed again
+ *   any        end           over: its session is freed; sweep tells its owner
+ *
+ * Invariants
+ *   1. `v` is sorted by rank, highest first. The pumping thread alone changes it, with `lock` held, so that it may read
+ *      it without; everybody else takes `lock`.
+ *   2. Only running requests hold pages.
+ *   3. A request is pre-empted for one of higher rank, or because it is the lowest that wants a page. So the highest
+ *      always goes on, and each step makes progress or ends a request.
+ *   4. Within a step two sequences don't compute the same block: the later one waits and takes it from the cache in
+ *      the next step (is_claimed). Prompts are cut where pages end, so that a step leaves whole blocks.
+ *   5. No callback is called with `lock` held. */
+#include "engine/sched.h"
+#include "engine/generation.h"
+#include "engine/internal.h"
+
+#define DECODE_ROWS                                                                                                    \
+    16u /* an answer that lacks more than this (a forced stretch, one computed again) is read like a
+                           prompt */
+
+typedef struct request {
+    sched_request r;
+    uint64_t id;
+    int64_t rank;
+    bool cancelled; /* guarded by the lock */
+    bool running, over;
+    bool is_answer; /* it lacks few rows, so it doesn't wait for others */
+    bool in_step;   /* item holds the piece that the step computes */
+    bool is_whole;  /* and that is all it lacks */
+    engine_session *session;
+    generation *g;
+    engine_item item; /* what it lacks, then the piece */
+    uint32_t n_tok;   /* of the sequence, as last planned */
+    uint32_t n_adopted, n_preempted;
+    muga_status status;
+    muga_error error;
+    struct request *next; /* incoming */
+} request;
+
+struct sched {
+    engine *e;
+    sched_options o;
+    pthread_mutex_t pump; /* one step at a time */
+    pthread_mutex_t lock; /* guards what follows; see invariant 1 */
+    pthread_cond_t wake;
+    request *incoming, **last_incoming;
+    uint32_t n_incoming;
+    request **v; /* [max_running + max_waiting] */
+    uint32_t n;
+    uint64_t last_id;
+    sched_counts counts;
+    bool stop, started;
+    pthread_t thread;
+    /* of the step; the pump's own */
+    engine_item *items; /* [max_running] */
+};
+
+/* ---- life ---- */
+
+muga_status sched_new(engine *e, const sched_options *o, sched **out, muga_error *err) {
+    sched *s = mem_alloc_array(1, sizeof *s);
+    if (!s)
+        return error_nomem(err, "the scheduler");
+    s->e = e;
+    s->o = o ? *o : (sched_options){0};
+    s->o.max_running = s->o.max_running ? s->o.max_running : 64;
+    s->o.max_waiting = s->o.max_waiting ? s->o.max_waiting : 1024;
+    s->o.prefill_rows = s->o.prefill_rows ? s->o.prefill_rows : e->o.n_batch;
+    pthread_mutex_init(&s->pump, NULL);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->wake, NULL);
+    s->last_incoming = &s->incoming;
+    s->v = mem_alloc_array((size_t)s->o.max_running + s->o.max_waiting, sizeof *s->v);
+    s->items = mem_alloc_array(s->o.max_running, sizeof *s->items);
+    if (!s->v || !s->items) {
+        sched_free(s);
+        return error_nomem(err, "the scheduler");
+    }
+    *out = s;
+    return MUGA_OK;
+}
+
+muga_status sched_submit(sched *s, const sched_request *r, uint64_t *id, muga_error *err) {
+    if (!r->generate.prompt || r->generate.n_prompt == 0 || r->generate.session)
+        return error_set(err, MUGA_E_USAGE, "a request has a prompt, and no session yet");
+    if (r->priority > SCHED_MAX_PRIORITY || r->priority < -SCHED_MAX_PRIORITY)
+        return error_set(err, MUGA_E_USAGE, "priority %d; it goes from %d to %d", r->priority, -SCHED_MAX_PRIORITY,
+                         SCHED_MAX_PRIORITY);
+    request *q = mem_alloc_array(1, sizeof *q);
+    if (!q)
+        return error_nomem(err, "a request");
+    q->r = *r;
+    q->n_tok = r->generate.n_prompt;
+    pthread_mutex_lock(&s->lock);
+    uint32_t n_waiting = s->counts.n_waiting + s->n_incoming;
+    if (n_waiting < s->o.max_waiting) {
+        q->id = ++s->last_id;
+        q->rank = (int64_t)r->priority * SCHED_AGE - (int64_t)s->counts.n_steps;
+        *s->last_incoming = q;
+        s->last_incoming = &q->next;
+        s->n_incoming++;
+        pthread_cond_signal(&s->wake);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (q->id == 0) {
+        free(q);
+        return error_set(err, MUGA_E_LIMIT, "%u requests are waiting, which is the most; try again later", n_waiting);
+    }
+    if (id)
+        *id = q->id;
+    return MUGA_OK;
+}
+
+bool sched_cancel(sched *s, uint64_t id) {
+    request *found = NULL;
+    pthread_mutex_lock(&s->lock);
+    for (request *q = s->incoming; q && !found; q = q->next)
+        found = q->id == id ? q : NULL;
+    for (uint32_t i = 0; i < s->n && !found; i++)
+        found = s->v[i]->id == id && !s->v[i]->over ? s->v[i] : NULL;
+    if (found)
+        found->cancelled = true;
+    pthread_mutex_unlock(&s->lock);
+    return found != NULL;
+}
+
+sched_counts sched_get_counts(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    sched_counts n = s->counts;
+    n.n_waiting += s->n_incoming;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* ---- from state to state ---- */
+
+static void set_running(sched *s, request *q, bool running) {
+    pthread_mutex_lock(&s->lock);
+    q->running = running;
+    s->counts.n_running += running ? 1 : -1;
+    s->counts.n_waiting += running ? -1 : 1;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* err: of the status; the request is told in sweep. */
+static void end(sched *s, request *q, muga_status st, const muga_error *err) {
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_running -= q->running;
+    s->counts.n_waiting -= !q->running;
+    q->running = q->in_step = false;
+    q->over = true;
+    pthread_mutex_unlock(&s->lock);
+    q->status = st;
+    if (st && err)
+        q->error = *err;
+    engine_session_free(q->session);
+    q->session = NULL;
+}
+
+static void preempt(sched *s, request *q) {
+    engine_session_truncate(q->session, 0);
+    q->in_step = false;
+    q->n_preempted++;
+    set_running(s, q, false);
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_preempted++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* The answer, or why there is none, to its owner. */
+static void tell(sched *s, request *q) {
+    engine_generated answer = {.finish = ENGINE_CANCELLED};
+    if (!q->status && q->g)
+        q->status = generation_finish(q->g, &answer, &q->error);
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_done++;
+    s->counts.n_failed += q->status != MUGA_OK;
+    s->counts.n_cancelled += !q->status && answer.finish == ENGINE_CANCELLED;
+    pthread_mutex_unlock(&s->lock);
+    generation_free(q->g);
+    sched_result r = {.status = q->status,
+                      .message = q->status ? q->error.message : "",
+                      .answer = &answer,
+                      .n_adopted = q->n_adopted,
+                      .n_preempted = q->n_preempted};
+    if (q->r.on_done)
+        q->r.on_done(q->r.on_done_ctx, &r);
+    engine_generated_release(&answer);
+    free(q);
+}
+
+static void sweep(sched *s) {
+    for (uint32_t i = 0; i < s->n;) {
+        request *q = s->v[i];
+        if (!q->over) {
+            i++;
+            continue;
+        }
+        pthread_mutex_lock(&s->lock);
+        memmove(&s->v[i], &s->v[i + 1], (--s->n - i) * sizeof *s->v);
+        pthread_mutex_unlock(&s->lock);
+        tell(s, q);
+    }
+}
+
+/* Incoming requests take their places; cancelled ones end. */
+static void collect(sched *s) {
+    pthread_mutex_lock(&s->lock);
+    while (s->incoming) {
+        request *q = s->incoming;
+        s->incoming = q->next;
+        uint32_t i = s->n++;
+        for (; i > 0 && s->v[i - 1]->rank < q->rank; i--)
+            s->v[i] = s->v[i - 1];
+        s->v[i] = q;
+    }
+    s->last_incoming = &s->incoming;
+    s->counts.n_waiting += s->n_incoming;
+    s->n_incoming = 0;
+    pthread_mutex_unlock(&s->lock);
+    for (uint32_t i = 0; i < s->n; i++) {
+        request *q = s->v[i];
+        pthread_mutex_lock(&s->lock);
+        bool cancelled = q->cancelled;
+        pthread_mutex_unlock(&s->lock);
+        if (!cancelled)
+            continue;
+        if (q->g)
+            generation_cancel(q->g);
+        end(s, q, MUGA_OK, NULL);
+    }
+}
+
+/* ---- admission ---- */
+
+static uint64_t pages_of(uint32_t n_tok) {
+    return n_tok / PREFIX_BLOCK + (n_tok % PREFIX_BLOCK != 0);
+}
+
+/* Pages nobody needs: not in use, and not those that running requests are going to take for what they have to read. */
+static int64_t free_pages(sched *s) {
+    pthread_mutex_lock(&s->e->pages.lock);
+    int64_t n = (int64_t)pages_room(&s->e->pages);
+    pthread_mutex_unlock(&s->e->pages.lock);
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->v[i]->running)
+            n -= (int64_t)pages_of(s->v[i]->n_tok + 1) - (int64_t)pages_of(engine_session_count(s->v[i]->session));
+    return n;
+}
+
+/* With one page for each running request to grow by. What runs alone is tried. */
+static bool fits(sched *s, const request *q) {
+    uint32_t n_running = s->counts.n_running;
+    return n_running == 0 ||
+           (n_running < s->o.max_running && (int64_t)(pages_of(q->n_tok + 1) + n_running) <= free_pages(s));
+}
+
+/* The lowest in rank below `than` that runs (and holds pages, where that is asked for); NULL = none. */
+static request *lowest(const sched *s, const request *than, bool with_pages) {
+    for (uint32_t i = s->n; i > 0 && s->v[i - 1] != than; i--)
+        if (s->v[i - 1]->running && (!with_pages || engine_session_count(s->v[i - 1]->session) > 0))
+            return s->v[i - 1];
+    return NULL;
+}
+
+static muga_status begin(sched *s, request *q, muga_error *err) {
+    muga_status st = q->session ? MUGA_OK : engine_session_new(s->e, q->r.n_ctx, &q->session, err);
+    if (!st && !q->g) {
+        if (q->r.adapter)
+            st = engine_session_set_adapter(q->session, q->r.adapter, q->r.adapter_scale, err);
+        if (!st && q->r.tenant)
+            st = engine_session_share(q->session, q->r.tenant, err);
+        q->r.generate.session = q->session;
+        if (!st)
+            st = generation_new(&q->r.generate, &q->g, err);
+    }
+    return st;
+}
+
+static void admit(sched *s) {
+    muga_error err;
+    for (uint32_t i = 0; i < s->n; i++) {
+        request *q = s->v[i];
+        if (q->running || q->over)
+            continue;
+        while (!fits(s, q)) {
+            request *victim = lowest(s, q, false);
+            if (!victim)
+                return;
+            preempt(s, victim);
+        }
+        muga_status st = begin(s, q, &err);
+        if (st)
+            end(s, q, st, &err);
+        else
+            set_running(s, q, true);
+    }
+}
+
+/* ---- the step ---- */
+
+/* What it lacks; ends it when that is nothing. */
+static bool plan(sched *s, request *q) {
+    muga_error err;
+    muga_status st = generation_plan(q->g, &q->item, &err);
+    if (st || q->item.n == 0) {
+        end(s, q, st, &err);
+        return false;
+    }
+    q->n_tok = engine_session_count(q->session) + q->item.n;
+    return true;
+}
+
+/* Its next n rows belong to the step, if there are pages for them. */
+static void add(sched *s, request *q, uint32_t n) {
+    muga_error err;
+    muga_status st;
+    while ((st = engine_session_reserve(q->session, engine_session_count(q->session) + n, &err)) == MUGA_E_LIMIT) {
+        request *victim = lowest(s, q, true);
+        if (!victim)
+            break;
+        preempt(s, victim);
+    }
+    if (st == MUGA_E_LIMIT && s->counts.n_running > 1) {
+        preempt(s, q);
+        return;
+    }
+    if (st) {
+        end(s, q, st, &err);
+        return;
+    }
+    q->in_step = true;
+    q->is_whole = n == q->item.n;
+    if (!q->is_whole) {
+        q->item.n = n;
+        q->item.want = ENGINE_LOGITS_NONE;
+    }
+}
+
+/* Whether another sequence of this step computes the block that comes next in this one. */
+static bool is_claimed(const sched *s, const request *q) {
+    const prefix_entry *at = session_cursor(q->session);
+    if (!at || q->item.n < PREFIX_BLOCK)
+        return false;
+    for (uint32_t i = 0; i < s->n; i++) {
+        const request *o = s->v[i];
+        if (o != q && o->in_step && o->item.n >= PREFIX_BLOCK && session_cursor(o->session) == at &&
+            memcmp(o->item.ids, q->item.ids, PREFIX_BLOCK * sizeof *q->item.ids) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A piece of at most `budget` that ends where a page ends, or all. */
+static uint32_t piece_of(const request *q, uint32_t budget) {
+    uint32_t held = engine_session_count(q->session);
+    if (q->item.n <= budget)
+        return q->item.n;
+    uint32_t to = (held + budget) / PREFIX_BLOCK * PREFIX_BLOCK;
+    return to > held ? to - held : 0;
+}
+
+static uint32_t add_answers(sched *s) {
+    uint32_t n_rows = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        request *q = s->v[i];
+        if (!q->running || !plan(s, q))
+            continue;
+        q->is_answer = q->item.n <= DECODE_ROWS;
+        if (!q->is_answer)
+            continue;
+        add(s, q, q->item.n);
+        n_rows += q->in_step ? q->item.n : 0;
+    }
+    return n_rows;
+}
+
+/* What the cache has of what it lacks. False: it ended. */
+static bool adopt(sched *s, request *q) {
+    uint32_t got = engine_session_adopt(q->session, q->item.ids, q->item.n);
+    if (got == 0)
+        return true;
+    q->n_adopted += q->n_preempted ? 0 : got;
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_adopted += got;
+    pthread_mutex_unlock(&s->lock);
+    return plan(s, q);
+}
+
+static void add_prompts(sched *s, uint32_t budget) {
+    uint32_t n_rows = 0;
+    for (uint32_t i = 0; i < s->n && n_rows < budget; i++) {
+        request *q = s->v[i];
+        if (!q->running || q->in_step || !adopt(s, q) || is_claimed(s, q))
+            continue;
+        uint32_t n = piece_of(q, budget - n_rows);
+        if (n > 0)
+            add(s, q, n);
+        n_rows += q->in_step ? q->item.n : 0;
+    }
+}
+
+static uint32_t list_items(sched *s) {
+    uint32_t n = 0, n_rows[2] = {0, 0};
+    for (uint32_t i = 0; i < s->n; i++) {
+        const request *q = s->v[i];
+        if (!q->in_step)
+            continue;
+        s->items[n++] = q->item;
+        n_rows[q->is_answer] += q->item.n;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_steps++;
+    s->counts.n_prefill_rows += n_rows[false];
+    s->counts.n_decode_rows += n_rows[true];
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* A step that failed because of one of them: each by itself, so that the others don't notice. What was computed of a
+ * piece already is left out. */
+static void run_each(sched *s) {
+    muga_error err;
+    for (uint32_t i = 0; i < s->n; i++) {
+        request *q = s->v[i];
+        uint32_t piece = q->item.n;
+        bool whole = q->is_whole;
+        if (!q->in_step || !plan(s, q))
+            continue;
+        if (!whole && q->item.n > piece) {
+            q->item.n = piece;
+            q->item.want = ENGINE_LOGITS_NONE;
+        }
+        muga_status st = engine_step(s->e, &q->item, 1, &err);
+        if (st)
+            end(s, q, st, &err);
+    }
+}
+
+static void take(sched *s) {
+    muga_error err;
+    for (uint32_t i = 0; i < s->n; i++) {
+        request *q = s->v[i];
+        if (!q->in_step)
+            continue;
+        q->in_step = false;
+        muga_status st = generation_take(q->g, &err);
+        if (st)
+            end(s, q, st, &err);
+        else if (q->is_whole)
+            (void)plan(s, q); /* ends it as soon as it is done */
+    }
+}
+
+bool sched_step(sched *s) {
+    pthread_mutex_lock(&s->pump);
+    collect(s);
+    sweep(s);
+    admit(s);
+    uint32_t n_decode = add_answers(s), chunk = s->o.prefill_rows;
+    add_prompts(s, MAX(PREFIX_BLOCK, chunk > n_decode ? chunk - n_decode : 0));
+    uint32_t n_items = list_items(s);
+    if (n_items > 0) {
+        muga_error err;
+        if (engine_step(s->e, s->items, n_items, &err))
+            run_each(s);
+        take(s);
+    }
+    sweep(s);
+    pthread_mutex_lock(&s->lock);
+    bool more = s->n > 0 || s->incoming;
+    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->pump);
+    return more;
+}
+
+/* ---- a thread of its own ---- */
+
+static void *drive(void *ctx) {
+    sched *s = ctx;
+    for (bool stop = false; !stop;) {
+        bool more = sched_step(s);
+        pthread_mutex_lock(&s->lock);
+        while (!more && !s->stop && !s->incoming)
+            pthread_cond_wait(&s->wake, &s->lock);
+        stop = s->stop;
+        pthread_mutex_unlock(&s->lock);
+    }
+    return NULL;
+}
+
+muga_status sched_start(sched *s, muga_error *err) {
+    s->stop = false;
+    s->started = pthread_create(&s->thread, NULL, drive, s) == 0;
+    return s->started ? MUGA_OK : error_set(err, MUGA_E_ENV, "no thread for the scheduler can be made");
+}
+
+void sched_stop(sched *s) {
+    if (!s->started)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    s->started = false;
+}
+
+void sched_free(sched *s) {
+    if (!s)
+        return;
+    sched_stop(s);
+    while (s->n > 0 || s->incoming) {
+        for (request *q = s->incoming; q; q = q->next)
+            q->cancelled = true;
+        for (uint32_t i = 0; i < s->n; i++)
+            s->v[i]->cancelled = true;
+        collect(s);
+        sweep(s);
+    }
+    pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->pump);
+    free(s->items);
+    free(s->v);
+    free(s);
+}

@@ -1,0 +1,547 @@
+/* If this fails, what comes out of a request depends on who else asked and when; or a request is lost, starves, holds
+ * pages it was to give back, or stops the others.
+ *
+ * Everything runs on tests/data/tiny.gguf. A request's answer is compared with engine_generate's alone: ids, text, and
+ * a digest of every row that a choice was made from. */
+#include "support/engine_fixture.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "engine/internal.h"
+#include "engine/sched.h"
+
+#include <pthread.h>
+#include <stdio.h>
+
+enum { MAX_PROMPT = 400, N_CTX = 640 };
+
+/* One request and what came of it. */
+typedef struct ask {
+    int32_t prompt[MAX_PROMPT];
+    uint32_t n_prompt;
+    sampler_settings sampling;
+    uint32_t max_tokens;
+    int priority;
+    const char *tenant, *regex;
+    const char *stop[1];
+    sched *cancel_in; /* cancels itself after so many texts */
+    uint32_t cancel_after;
+
+    uint64_t id;
+    uint32_t n_done, n_texts, n_rows;
+    constrain_grammar *grammar;
+    constrain_state *state;
+    sha256 rows;
+    size_t n_vocab;
+    muga_status status;
+    char message[256];
+    str text;
+    token_list ids;
+    engine_finish finish;
+    uint32_t n_adopted, n_preempted;
+} ask;
+
+static void on_choice(void *ctx, uint32_t pos, const float *logits) {
+    ask *a = ctx;
+    sha256_update(&a->rows, &pos, sizeof pos);
+    sha256_update(&a->rows, logits, a->n_vocab * sizeof *logits);
+    a->n_rows++;
+}
+
+static bool on_text(void *ctx, const char *p, size_t n) {
+    ask *a = ctx;
+    (void)p;
+    (void)n;
+    a->n_texts++;
+    if (a->cancel_in && a->n_texts == a->cancel_after)
+        assert_true(sched_cancel(a->cancel_in, a->id));
+    return a->cancel_in || a->n_texts != a->cancel_after;
+}
+
+static void on_done(void *ctx, const sched_result *r) {
+    ask *a = ctx;
+    a->n_done++;
+    a->status = r->status;
+    snprintf(a->message, sizeof a->message, "%s", r->message);
+    a->text = r->answer->text;
+    a->ids = r->answer->ids;
+    a->finish = r->answer->finish;
+    a->n_adopted = r->n_adopted;
+    a->n_preempted = r->n_preempted;
+    r->answer->text = (str){0};
+    r->answer->ids = (token_list){0};
+}
+
+static void release(ask *a) {
+    str_release(&a->text);
+    token_list_release(&a->ids);
+    constrain_state_free(a->state);
+    constrain_grammar_free(a->grammar);
+    a->state = NULL;
+    a->grammar = NULL;
+}
+
+static engine_generate_args args_of(engine *e, ask *a) {
+    muga_error err = {0};
+    sha256_init(&a->rows);
+    a->n_vocab = engine_params(e)->n_vocab;
+    if (a->regex) {
+        assert_ok(constrain_compile_regex(a->regex, &a->grammar, &err), &err);
+        assert_ok(constrain_state_new(a->grammar, &a->state, &err), &err);
+    }
+    return (engine_generate_args){.prompt = a->prompt,
+                                  .n_prompt = a->n_prompt,
+                                  .sampling = &a->sampling,
+                                  .max_tokens = a->max_tokens,
+                                  .stop = a->stop,
+                                  .n_stop = a->stop[0] ? 1 : 0,
+                                  .constraint = a->state,
+                                  .on_text = on_text,
+                                  .on_text_ctx = a,
+                                  .on_choice = on_choice,
+                                  .on_choice_ctx = a};
+}
+
+static muga_status submit(sched *s, engine *e, ask *a, muga_error *err) {
+    sched_request r = {.generate = args_of(e, a),
+                       .n_ctx = N_CTX,
+                       .tenant = a->tenant,
+                       .priority = a->priority,
+                       .on_done = on_done,
+                       .on_done_ctx = a};
+    return sched_submit(s, &r, &a->id, err);
+}
+
+/* The same request by itself, into a copy of it. */
+static ask alone(engine *e, const ask *a) {
+    ask copy = *a;
+    copy.cancel_in = NULL;
+    copy.n_texts = copy.n_rows = 0;
+    copy.state = NULL;
+    copy.grammar = NULL;
+    engine_session *s = session_of(e, N_CTX);
+    engine_generate_args g = args_of(e, &copy);
+    engine_generated out;
+    muga_error err = {0};
+    g.on_choice_ctx = g.on_text_ctx = &copy;
+    g.prompt = copy.prompt;
+    g.sampling = &copy.sampling;
+    g.session = s;
+    copy.status = engine_generate(&g, &out, &err);
+    copy.text = out.text;
+    copy.ids = out.ids;
+    copy.finish = out.finish;
+    engine_session_free(s);
+    return copy;
+}
+
+static void assert_as_alone(engine *e, ask *a) {
+    ask want = alone(e, a);
+    uint8_t x[SHA256_BYTES], y[SHA256_BYTES];
+    assert_int_equal(a->n_done, 1);
+    assert_int_equal(a->status, want.status);
+    assert_int_equal(a->finish, want.finish);
+    assert_int_equal(a->ids.n, want.ids.n);
+    if (a->ids.n)
+        assert_memory_equal(a->ids.ids, want.ids.ids, a->ids.n * sizeof *a->ids.ids);
+    assert_string_equal(str_get(&a->text), str_get(&want.text));
+    assert_int_equal(a->n_rows, want.n_rows);
+    sha256_final(&a->rows, x);
+    sha256_final(&want.rows, y);
+    assert_memory_equal(x, y, sizeof x);
+    release(&want);
+}
+
+static void fill(int32_t *ids, uint32_t n, uint64_t seed) {
+    rng r = {seed};
+    for (uint32_t i = 0; i < n; i++)
+        ids[i] = (int32_t)rng_below(&r, 400);
+}
+
+/* A request by chance: prompts that begin alike now and then, every kind of ending. */
+static void make_ask(ask *a, rng *r, uint32_t longest) {
+    static const char *const regexes[] = {"[a-z]{3,9}", "yes|no|perhaps not today", "[0-9]{1,4}(-[0-9]{2}){2}"};
+    *a = (ask){.sampling = SAMPLER_GREEDY, .tenant = "t"};
+    uint32_t n_common = rng_below(r, 3) * 90;
+    a->n_prompt = n_common + 1 + rng_below(r, longest);
+    fill(a->prompt, n_common, 1 + rng_below(r, 2));
+    fill(a->prompt + n_common, a->n_prompt - n_common, rng_next(r));
+    a->max_tokens = 1 + rng_below(r, 40);
+    a->priority = (int)rng_below(r, 5) - 2;
+    if (rng_below(r, 2)) {
+        a->sampling.temperature = 1.0f;
+        a->sampling.seed = rng_next(r);
+    }
+    uint32_t what = rng_below(r, 8);
+    if (what < 3)
+        a->regex = regexes[what];
+    else if (what == 3)
+        a->stop[0] = "e";
+    else if (what == 4)
+        a->cancel_after = 1 + rng_below(r, 9);
+    else if (what == 5)
+        a->tenant = rng_below(r, 2) ? "other" : NULL;
+    if (a->regex)
+        a->max_tokens = 40;
+}
+
+static engine *open_pages(uint64_t n_pages, uint32_t n_batch) {
+    engine *e = open_plain();
+    uint64_t page = engine_get_kv_counts(e).page_bytes;
+    engine_free(e);
+    return open_with((engine_options){.isa = -1, .n_threads = 1, .kv_bytes = n_pages * page, .n_batch = n_batch});
+}
+
+static void assert_nothing_left(engine *e, sched *s) {
+    engine_kv_counts n = engine_get_kv_counts(e);
+    sched_counts c = sched_get_counts(s);
+    assert_int_equal(c.n_running + c.n_waiting, 0);
+    assert_int_equal(n.in_use, 0);
+    assert_int_equal(n.cached, n.idle);
+    assert_true(pages_check(&e->pages) && prefix_check(e->prefix));
+}
+
+/* ---- the same bits ---- */
+
+enum { N_ASKS = 150 };
+
+static void requests_in_any_company_answer_as_alone(void **state) {
+    (void)state;
+    const struct {
+        uint64_t n_pages;
+        uint32_t n_batch, max_running;
+    } shapes[] = {{2000, 128, 16}, {18, 64, 8}, {12, 7, 4}, {30, 128, 40}};
+    engine *plain = open_plain();
+    ask *asks = mem_alloc_array(N_ASKS, sizeof *asks);
+    uint64_t n_steps = 0, n_preempted = 0;
+    for (size_t seed = 0; seed < 16; seed++) {
+        size_t k = seed % ARRAY_LEN(shapes);
+        engine *e = open_pages(shapes[k].n_pages, shapes[k].n_batch);
+        sched *s = NULL;
+        muga_error err = {0};
+        rng r = {seed};
+        sched_options o = {.max_running = shapes[k].max_running};
+        assert_ok(sched_new(e, &o, &s, &err), &err);
+        for (uint32_t n = 0; n < N_ASKS;) {
+            for (uint32_t more = rng_below(&r, 4) ? 0 : rng_below(&r, 12); more > 0 && n < N_ASKS; more--, n++) {
+                make_ask(&asks[n], &r, 200);
+                assert_ok(submit(s, e, &asks[n], &err), &err);
+            }
+            (void)sched_step(s);
+            assert_true(pages_check(&e->pages) && prefix_check(e->prefix));
+        }
+        while (sched_step(s)) {}
+        sched_counts c = sched_get_counts(s);
+        n_steps += c.n_steps;
+        n_preempted += c.n_preempted;
+        assert_int_equal(c.n_done, N_ASKS);
+        assert_int_equal(c.n_failed, 0);
+        for (uint32_t i = 0; i < N_ASKS; i++) {
+            assert_as_alone(plain, &asks[i]);
+            release(&asks[i]);
+        }
+        assert_nothing_left(e, s);
+        sched_free(s);
+        engine_free(e);
+    }
+    assert_true(n_steps > 4000 && n_preempted > 50);
+    free(asks);
+    engine_free(plain);
+}
+
+/* ---- what is shared ---- */
+
+static void a_prompt_in_common_is_read_once(void **state) {
+    (void)state;
+    enum { N = 32, SYSTEM = 256, OWN = 20 };
+    engine *e = open_plain();
+    sched *s = NULL;
+    muga_error err = {0};
+    ask *asks = mem_alloc_array(N, sizeof *asks);
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    for (uint32_t i = 0; i < N; i++) {
+        asks[i] = (ask){.sampling = SAMPLER_GREEDY, .tenant = "t", .n_prompt = SYSTEM + OWN, .max_tokens = 5};
+        fill(asks[i].prompt, SYSTEM, 1);
+        fill(asks[i].prompt + SYSTEM, OWN, 100 + i);
+        assert_ok(submit(s, e, &asks[i], &err), &err);
+    }
+    while (sched_step(s)) {}
+    sched_counts c = sched_get_counts(s);
+    assert_int_equal(c.n_prefill_rows, SYSTEM + N * OWN);
+    assert_int_equal(c.n_adopted, (N - 1) * SYSTEM);
+    for (uint32_t i = 0; i < N; i++) {
+        assert_as_alone(e, &asks[i]);
+        assert_int_equal(asks[i].n_adopted, i ? SYSTEM : 0);
+        release(&asks[i]);
+    }
+    assert_nothing_left(e, s);
+    sched_free(s);
+    engine_free(e);
+    free(asks);
+}
+
+static void tenants_read_their_own(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    sched *s = NULL;
+    muga_error err = {0};
+    ask asks[3];
+    const char *tenants[] = {"a", "b", NULL};
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    for (uint32_t i = 0; i < 3; i++) {
+        asks[i] = (ask){.sampling = SAMPLER_GREEDY, .tenant = tenants[i], .n_prompt = 200, .max_tokens = 5};
+        fill(asks[i].prompt, 200, 1);
+        assert_ok(submit(s, e, &asks[i], &err), &err);
+    }
+    while (sched_step(s)) {}
+    assert_int_equal(sched_get_counts(s).n_prefill_rows, 3 * 200);
+    for (uint32_t i = 0; i < 3; i++)
+        release(&asks[i]);
+    sched_free(s);
+    engine_free(e);
+}
+
+/* ---- order ---- */
+
+static void an_answer_goes_on_while_long_prompts_are_read(void **state) {
+    (void)state;
+    engine *e = open_with((engine_options){.isa = -1, .n_threads = 1, .n_batch = 128});
+    sched *s = NULL;
+    muga_error err = {0};
+    ask a = {.sampling = SAMPLER_GREEDY, .n_prompt = 10, .max_tokens = 200}, b[4];
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    fill(a.prompt, 10, 1);
+    assert_ok(submit(s, e, &a, &err), &err);
+    (void)sched_step(s);
+    for (uint32_t i = 0; i < 4; i++) {
+        b[i] = (ask){.sampling = SAMPLER_GREEDY, .n_prompt = 390, .max_tokens = 1};
+        fill(b[i].prompt, 390, 2 + i);
+        assert_ok(submit(s, e, &b[i], &err), &err);
+    }
+    uint32_t n_steps = 0;
+    for (; b[3].n_done == 0; n_steps++) {
+        uint32_t before = a.n_rows;
+        sched_counts c = sched_get_counts(s);
+        (void)sched_step(s);
+        assert_int_equal(a.n_rows, before + 1);
+        sched_counts d = sched_get_counts(s);
+        assert_true(d.n_prefill_rows + d.n_decode_rows - c.n_prefill_rows - c.n_decode_rows <= 128);
+    }
+    assert_true(n_steps >= 4 * 390 / 127);
+    while (sched_step(s)) {}
+    assert_as_alone(e, &a);
+    release(&a);
+    for (uint32_t i = 0; i < 4; i++)
+        release(&b[i]);
+    sched_free(s);
+    engine_free(e);
+}
+
+static void higher_priorities_go_first_and_nobody_starves(void **state) {
+    (void)state;
+    engine *e = open_pages(4, 64);
+    sched *s = NULL;
+    muga_error err = {0};
+    ask low = {.sampling = SAMPLER_GREEDY, .n_prompt = 150, .max_tokens = 30, .priority = -1}, high[2] = {0};
+    sched_options o = {.max_running = 1};
+    assert_ok(sched_new(e, &o, &s, &err), &err);
+    fill(low.prompt, 150, 1);
+    assert_ok(submit(s, e, &low, &err), &err);
+    for (int i = 0; i < 4; i++)
+        (void)sched_step(s);
+    assert_true(low.n_rows > 0);
+    uint32_t n_high = 0, n_steps = 0;
+    for (; !low.n_done; n_steps++) { /* there is always one of priority 1 */
+        ask *h = &high[n_high % 2];
+        if (n_steps == 0 || h->n_done) {
+            n_high += h->n_done;
+            release(h);
+            h = &high[n_high % 2];
+            release(h);
+            *h = (ask){.sampling = SAMPLER_GREEDY, .n_prompt = 100, .max_tokens = 5, .priority = 1};
+            fill(h->prompt, 100, 50 + n_high);
+            assert_ok(submit(s, e, h, &err), &err);
+        }
+        (void)sched_step(s);
+        assert_true(n_steps < 4 * SCHED_AGE);
+    }
+    assert_true(n_high > 20 && n_steps > 2 * SCHED_AGE - 10 && low.n_preempted > 0);
+    while (sched_step(s)) {}
+    assert_as_alone(e, &low);
+    release(&low);
+    release(&high[0]);
+    release(&high[1]);
+    assert_nothing_left(e, s);
+    sched_free(s);
+    engine_free(e);
+}
+
+/* ---- endings ---- */
+
+static void cancelled_requests_give_their_pages_back(void **state) {
+    (void)state;
+    engine *e = open_pages(40, 64);
+    sched *s = NULL;
+    muga_error err = {0};
+    ask a[4];
+    sched_options o = {.max_running = 3};
+    assert_ok(sched_new(e, &o, &s, &err), &err);
+    for (uint32_t i = 0; i < 4; i++) { /* one answers, two are being read, one waits */
+        a[i] = (ask){.sampling = SAMPLER_GREEDY, .n_prompt = i ? 390 : 20, .max_tokens = 200};
+        fill(a[i].prompt, a[i].n_prompt, 1 + i);
+        assert_ok(submit(s, e, &a[i], &err), &err);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_true(sched_step(s));
+    assert_int_equal(sched_get_counts(s).n_running, 3);
+    assert_int_equal(sched_get_counts(s).n_waiting, 1);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_true(sched_cancel(s, a[i].id));
+    assert_false(sched_step(s));
+    assert_nothing_left(e, s);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(a[i].n_done, 1);
+        assert_int_equal(a[i].status, MUGA_OK);
+        assert_int_equal(a[i].finish, ENGINE_CANCELLED);
+        assert_false(sched_cancel(s, a[i].id));
+        release(&a[i]);
+    }
+    a[0] = (ask){.sampling = SAMPLER_GREEDY, .n_prompt = 20, .max_tokens = 200, .cancel_in = s, .cancel_after = 3};
+    fill(a[0].prompt, 20, 1);
+    assert_ok(submit(s, e, &a[0], &err), &err); /* from its own callback */
+    while (sched_step(s)) {}
+    assert_int_equal(a[0].finish, ENGINE_CANCELLED);
+    assert_true(a[0].n_texts >= 3 && a[0].n_texts <= 4);
+    release(&a[0]);
+    a[0].cancel_in = NULL;
+    a[0].n_done = 0;
+    assert_ok(submit(s, e, &a[0], &err), &err);
+    (void)sched_step(s);
+    sched_free(s); /* while it runs */
+    assert_int_equal(a[0].n_done, 1);
+    assert_int_equal(engine_get_kv_counts(e).in_use, 0);
+    release(&a[0]);
+    engine_free(e);
+}
+
+static void what_is_wrong_with_one_is_said_to_it_alone(void **state) {
+    (void)state;
+    engine *e = open_pages(5, 64);
+    sched *s = NULL;
+    muga_error err = {0};
+    ask good = {.sampling = SAMPLER_GREEDY, .n_prompt = 100, .max_tokens = 40}, bad[4];
+    fill(good.prompt, 100, 1);
+    for (int i = 0; i < 4; i++)
+        bad[i] = good;
+    bad[0].prompt[70] = 100000; /* no such token */
+    bad[1].n_prompt = 390;      /* more than five pages */
+    bad[2].stop[0] = "";        /* no stop string */
+    bad[3].sampling.temperature = -1;
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    assert_ok(submit(s, e, &good, &err), &err);
+    for (int i = 0; i < 4; i++)
+        assert_ok(submit(s, e, &bad[i], &err), &err);
+    while (sched_step(s)) {}
+    const char *part[] = {"100000", "raise the limit", "stop string", "temperature"};
+    const muga_status want[] = {MUGA_E_INPUT, MUGA_E_LIMIT, MUGA_E_USAGE, MUGA_E_USAGE};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(bad[i].n_done, 1);
+        if (bad[i].status != want[i] || !strstr(bad[i].message, part[i]))
+            fail_msg("%d: status %d, \"%s\"", i, bad[i].status, bad[i].message);
+        release(&bad[i]);
+    }
+    assert_as_alone(e, &good);
+    assert_int_equal(sched_get_counts(s).n_failed, 4);
+    assert_nothing_left(e, s);
+    sched_request r = {.n_ctx = 10};
+    assert_status(sched_submit(s, &r, NULL, &err), MUGA_E_USAGE, &err, "prompt");
+    r.generate = args_of(e, &good);
+    r.priority = 101;
+    assert_status(sched_submit(s, &r, NULL, &err), MUGA_E_USAGE, &err, "101");
+    release(&good);
+    sched_free(s);
+    sched_options o = {.max_running = 1, .max_waiting = 2};
+    assert_ok(sched_new(e, &o, &s, &err), &err);
+    ask three[3] = {good, good, good};
+    for (int i = 0; i < 2; i++)
+        assert_ok(submit(s, e, &three[i], &err), &err);
+    assert_status(submit(s, e, &three[2], &err), MUGA_E_LIMIT, &err, "2 requests");
+    sched_free(s);
+    release(&three[0]);
+    release(&three[1]);
+    engine_free(e);
+}
+
+/* ---- threads ---- */
+
+typedef struct client {
+    sched *s;
+    engine *e;
+    ask asks[12];
+    pthread_t thread;
+} client;
+
+static void *ask_all(void *ctx) {
+    client *c = ctx;
+    for (size_t i = 0; i < ARRAY_LEN(c->asks); i++) {
+        muga_error err;
+        c->asks[i].status = submit(c->s, c->e, &c->asks[i], &err);
+        if (i % 5 == 4)
+            (void)sched_cancel(c->s, c->asks[i].id);
+        (void)sched_get_counts(c->s);
+        (void)engine_get_kv_counts(c->e);
+    }
+    return NULL;
+}
+
+static void clients_ask_from_their_threads(void **state) {
+    (void)state;
+    engine *e = open_pages(40, 64);
+    muga_error err = {0};
+    client *c = mem_alloc_array(4, sizeof *c);
+    sched *s = NULL;
+    rng r = {77};
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    assert_ok(sched_start(s, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        c[i].s = s;
+        c[i].e = e;
+        for (size_t k = 0; k < ARRAY_LEN(c[i].asks); k++)
+            make_ask(&c[i].asks[k], &r, 100);
+        assert_int_equal(pthread_create(&c[i].thread, NULL, ask_all, &c[i]), 0);
+    }
+    for (int i = 0; i < 4; i++)
+        pthread_join(c[i].thread, NULL);
+    while (sched_get_counts(s).n_done < 4 * ARRAY_LEN(c->asks)) {
+        struct timespec ms = {0, 1000000};
+        nanosleep(&ms, NULL);
+    }
+    sched_stop(s);
+    assert_nothing_left(e, s);
+    for (int i = 0; i < 4; i++)
+        for (size_t k = 0; k < ARRAY_LEN(c->asks); k++) {
+            ask *a = &c[i].asks[k];
+            assert_int_equal(a->n_done, 1);
+            if (k % 5 != 4)
+                assert_as_alone(e, a);
+            release(a);
+        }
+    sched_free(s);
+    engine_free(e);
+    free(c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(requests_in_any_company_answer_as_alone),
+        cmocka_unit_test(a_prompt_in_common_is_read_once),
+        cmocka_unit_test(tenants_read_their_own),
+        cmocka_unit_test(an_answer_goes_on_while_long_prompts_are_read),
+        cmocka_unit_test(higher_priorities_go_first_and_nobody_starves),
+        cmocka_unit_test(cancelled_requests_give_their_pages_back),
+        cmocka_unit_test(what_is_wrong_with_one_is_said_to_it_alone),
+        cmocka_unit_test(clients_ask_from_their_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
