@@ -1,5 +1,6 @@
 /* Packed files: a good one, changed as the input says, its head signed again so that what is behind the digest is
- * reached. One that is mapped keeps every item inside the file; one whose tokenizer tables are taken copes with any text.
+ * reached. One that is mapped keeps every item inside the file; one whose tokenizer tables are taken copes with any
+ * text.
  *
  * Input: changes of six bytes each, u32 place (modulo the file's size), what is done to the byte there (0 put, 1 add,
  * 2 fill 64 bytes), and the byte. */
