@@ -270,8 +270,8 @@ def make_packed():
     head, item = 36, 112
     for name, place, how, byte in [
             ("unchanged", 0, 1, 0), ("magic", 0, 0, 0x4E), ("version", 8, 1, 1), ("layout", 12, 1, 1),
-            ("size", 16, 1, 1), ("sources", 24, 0, 1), ("items", 28, 1, 1), ("items-huge", 31, 0, 255), ("path", 32, 1, 8),
-            ("name", head, 0, 0x78), ("name-without-end", head, 2, 0x41), ("kind", head + 64, 0, 9),
+            ("size", 16, 1, 1), ("sources", 24, 0, 1), ("items", 28, 1, 1), ("items-huge", 31, 0, 255),
+            ("path", 32, 1, 8), ("name", head, 0, 0x78), ("name-without-end", head, 2, 0x41), ("kind", head + 64, 0, 9),
             ("offset-high", head + 102, 0, 1), ("offset-odd", head + 96, 1, 1), ("bytes-huge", head + 110, 0, 255)]:
         edit(name, (place, how, byte))
     for i, name in enumerate(("facts", "bytes", "begin", "slots", "merges"), 1):
