@@ -1,11 +1,11 @@
-/* Clients that ask at once behind one system prompt, through the library: what a server over it will have to serve.
+/* Clients that ask at once behind one system prompt, through the library's scheduler: what a server has to serve.
  *
  *   bench_shared MODEL [-t THREADS] [-c CLIENTS] [-p PROMPT] [-q QUESTION] [-n ANSWER]
  *
- * From an empty cache: the prompt is computed once, every client's session adopts its pages and adds its own question,
- * and all decode together, greedily, to the same length. One JSON object: tokens a second over everything, and
- * milliseconds until each client had its first token (median). bench/shared measures llama-server beside it. */
-#include "engine/engine.h"
+ * From an empty cache: all are submitted, then steps are done until all are answered, greedily, to the same length. One
+ * JSON object: tokens a second over everything, and milliseconds until each client had its first token (median, last).
+ * bench/shared measures llama-server beside it. */
+#include "engine/sched.h"
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -16,12 +16,16 @@
 
 enum { MAX_CLIENTS = 256 };
 
+typedef struct client {
+    int32_t *ids; /* [prompt + question] */
+    double first; /* seconds since the program's begin, of its first token; 0 = none yet */
+    bool failed;
+} client;
+
 typedef struct shared {
     engine *e;
     uint32_t threads, clients, prompt, question, answer;
-    int32_t *ids; /* [prompt + question] of one client */
-    engine_session *sessions[MAX_CLIENTS];
-    int32_t next[MAX_CLIENTS];
+    client client[MAX_CLIENTS];
 } shared;
 
 static double now_s(void) {
@@ -36,40 +40,54 @@ static void check(muga_status st, const muga_error *err) {
     exit(6);
 }
 
-static void draw(shared *s, uint32_t from, uint64_t seed) {
+static void on_choice(void *ctx, uint32_t pos, const float *logits) {
+    client *c = ctx;
+    (void)pos;
+    (void)logits;
+    if (c->first == 0)
+        c->first = now_s();
+}
+
+static void on_done(void *ctx, const sched_result *r) {
+    client *c = ctx;
+    c->failed = r->status != MUGA_OK;
+    if (c->failed)
+        fprintf(stderr, "bench_shared: %s\n", r->message);
+}
+
+static void draw(const shared *s, int32_t *to, uint32_t n, uint64_t seed) {
     rng r = {seed};
-    for (uint32_t i = from; i < s->prompt + s->question; i++)
-        s->ids[i] = (int32_t)rng_below(&r, engine_params(s->e)->n_vocab);
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = (int32_t)rng_below(&r, engine_params(s->e)->n_vocab);
 }
 
-static int32_t greedy(const shared *s, uint32_t i) {
-    bool finite;
-    uint32_t n_vocab = engine_params(s->e)->n_vocab;
-    return (int32_t)engine_kernels(s->e)->argmax(engine_session_logits(s->sessions[i]), n_vocab, &finite);
-}
-
-/* A client's session: the first computes the prompt, the others find it in the cache. */
-static void join(shared *s, uint32_t i) {
+static void submit(shared *s, sched *queue, uint32_t i) {
+    static const sampler_settings greedy = SAMPLER_GREEDY;
     muga_error err = {0};
+    client *c = &s->client[i];
     uint32_t n = s->prompt + s->question;
-    draw(s, s->prompt, 1000 + i);
-    check(engine_session_new(s->e, n + s->answer, &s->sessions[i], &err), &err);
-    check(engine_session_share(s->sessions[i], "bench", &err), &err);
-    uint32_t have = engine_session_adopt(s->sessions[i], s->ids, n);
-    check(engine_session_feed(s->sessions[i], s->ids + have, n - have, &err), &err);
-    s->next[i] = greedy(s, i);
+    c->ids = mem_alloc_array(n, sizeof *c->ids);
+    if (!c->ids)
+        check(error_nomem(&err, "the tokens"), &err);
+    draw(s, c->ids, s->prompt, 1);
+    draw(s, c->ids + s->prompt, s->question, 1000 + i);
+    sched_request r = {.generate = {.prompt = c->ids,
+                                    .n_prompt = n,
+                                    .sampling = &greedy,
+                                    .max_tokens = s->answer,
+                                    .ignore_end = true,
+                                    .on_choice = on_choice,
+                                    .on_choice_ctx = c},
+                       .n_ctx = n + s->answer,
+                       .tenant = "bench",
+                       .on_done = on_done,
+                       .on_done_ctx = c};
+    check(sched_submit(queue, &r, NULL, &err), &err);
 }
 
-static void decode(shared *s) {
-    muga_error err = {0};
-    engine_item items[MAX_CLIENTS];
-    for (uint32_t n = 1; n < s->answer; n++) {
-        for (uint32_t i = 0; i < s->clients; i++)
-            items[i] = (engine_item){.session = s->sessions[i], .ids = &s->next[i], .n = 1, .want = ENGINE_LOGITS_LAST};
-        check(engine_step(s->e, items, s->clients, &err), &err);
-        for (uint32_t i = 0; i < s->clients; i++)
-            s->next[i] = greedy(s, i);
-    }
+static int by_time(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 static bool parse(int argc, char **argv, shared *s) {
@@ -107,24 +125,28 @@ int main(int argc, char **argv) {
     o.n_threads = (int)s.threads;
     o.ids_only = true;
     check(engine_open(argv[1], &o, &s.e, &err), &err);
-    s.ids = mem_alloc_array((size_t)s.prompt + s.question, sizeof *s.ids);
-    if (!s.ids)
-        check(error_nomem(&err, "the tokens"), &err);
-    draw(&s, 0, 1);
-    double begin = now_s(), first[MAX_CLIENTS]; /* ascending: one joins after the other */
-    for (uint32_t i = 0; i < s.clients; i++) {
-        join(&s, i);
-        first[i] = now_s() - begin;
-    }
-    decode(&s);
-    double seconds = now_s() - begin;
-    engine_kv_counts kv = engine_get_kv_counts(s.e);
-    printf("{\"clients\":%u,\"tps\":%.2f,\"first_ms\":%.2f,\"last_first_ms\":%.2f,\"adopted\":%llu}\n", s.clients,
-           (double)s.clients * s.answer / seconds, first[s.clients / 2] * 1e3, first[s.clients - 1] * 1e3,
-           (unsigned long long)kv.n_adopted);
+    sched_options so = {.max_running = MAX_CLIENTS, .max_waiting = MAX_CLIENTS};
+    sched *queue = NULL;
+    check(sched_new(s.e, &so, &queue, &err), &err);
     for (uint32_t i = 0; i < s.clients; i++)
-        engine_session_free(s.sessions[i]);
+        submit(&s, queue, i);
+    double begin = now_s(), first[MAX_CLIENTS];
+    while (sched_step(queue)) {}
+    double seconds = now_s() - begin;
+    bool failed = false;
+    for (uint32_t i = 0; i < s.clients; i++) {
+        first[i] = (s.client[i].first - begin) * 1e3;
+        failed = failed || s.client[i].failed;
+        free(s.client[i].ids);
+    }
+    qsort(first, s.clients, sizeof *first, by_time);
+    sched_counts n = sched_get_counts(queue);
+    if (!failed)
+        printf("{\"clients\":%u,\"tps\":%.2f,\"first_ms\":%.2f,\"last_first_ms\":%.2f,\"steps\":%llu,"
+               "\"prefill_rows\":%llu,\"adopted\":%llu}\n",
+               s.clients, (double)s.clients * s.answer / seconds, first[s.clients / 2], first[s.clients - 1],
+               (unsigned long long)n.n_steps, (unsigned long long)n.n_prefill_rows, (unsigned long long)n.n_adopted);
+    sched_free(queue);
     engine_free(s.e);
-    free(s.ids);
-    return 0;
+    return failed ? 6 : 0;
 }

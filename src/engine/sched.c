@@ -27,6 +27,7 @@ typedef struct request {
     sched_request r;
     uint64_t id;
     int64_t rank;
+    bool no_drafts; /* a step with its guesses failed */
     bool cancelled; /* guarded by the lock */
     bool running, over;
     bool is_answer; /* it lacks few rows, so it doesn't wait for others */
@@ -307,6 +308,8 @@ static void admit(sched *s) {
 /* What it lacks; ends it when that is nothing. */
 static bool plan(sched *s, request *q) {
     muga_error err;
+    if (!q->no_drafts)
+        generation_limit_drafts(q->g, DECODE_ROWS / MAX(s->counts.n_running, 1u));
     muga_status st = generation_plan(q->g, &q->item, &err);
     if (st || q->item.n == 0) {
         end(s, q, st, &err);
@@ -422,21 +425,33 @@ static uint32_t list_items(sched *s) {
     return n;
 }
 
-/* A step that failed because of one of them: each by itself, so that the others don't notice. What was computed of a
- * piece already is left out. */
+/* What it lacks by now, at most `most` rows; *st of computing that alone. False: it ended. */
+static bool run_alone(sched *s, request *q, uint32_t most, muga_status *st, muga_error *err) {
+    if (!plan(s, q))
+        return false;
+    q->is_whole = q->item.n <= most;
+    if (!q->is_whole) {
+        q->item.n = most;
+        q->item.want = ENGINE_LOGITS_NONE;
+    }
+    *st = engine_step(s->e, &q->item, 1, err);
+    return true;
+}
+
+/* A step that failed because of one of them: each by itself, so that the others don't notice. */
 static void run_each(sched *s) {
     muga_error err;
     for (uint32_t i = 0; i < s->n; i++) {
         request *q = s->v[i];
-        uint32_t piece = q->item.n;
-        bool whole = q->is_whole;
-        if (!q->in_step || !plan(s, q))
+        uint32_t most = q->is_whole ? UINT32_MAX : q->item.n;
+        muga_status st = MUGA_OK;
+        if (!q->in_step || !run_alone(s, q, most, &st, &err))
             continue;
-        if (!whole && q->item.n > piece) {
-            q->item.n = piece;
-            q->item.want = ENGINE_LOGITS_NONE;
+        if (st && generation_retry(q->g)) {
+            q->no_drafts = true;
+            if (!run_alone(s, q, most, &st, &err))
+                continue;
         }
-        muga_status st = engine_step(s->e, &q->item, 1, &err);
         if (st)
             end(s, q, st, &err);
     }
