@@ -1,5 +1,5 @@
-"""Writes the corpora that are bytes and not text: corpus/gguf, packed, tokenizer, safetensors and folder. The others
-are kept by hand.
+"""Writes the corpora that are bytes and not text: corpus/gguf, adapter, packed, tokenizer, safetensors and folder. The
+others are kept by hand.
 
     python3 tests/fuzz/make_corpus.py
 """
@@ -152,6 +152,41 @@ def make_tokenizer():
              bytes([which, 0]) + b"\xff\xc3(\xf0\x9f\x98 \xed\xa0\x80\x00the\xe2\x96")
 
 
+# ---- adapters for the model of fuzz_adapter.c: every matrix 32 x 32, a vocabulary of 8 ----
+
+
+def lora(name, kind, rank, cols=32, rows=32):
+    return [(name + ".weight.lora_a", kind, [cols, rank]), (name + ".weight.lora_b", kind, [rank, rows])]
+
+
+def make_adapter():
+    keys = [("general.type", STRING, "adapter"), ("general.architecture", STRING, "llama"),
+            ("adapter.type", STRING, "lora"), ("adapter.lora.alpha", F32, 2.0)]
+    q, up = lora("blk.0.attn_q", "F16", 2), lora("blk.0.ffn_up", "BF16", 3)
+    embd = [("token_embd.weight.lora_a", "F16", [2, 8]), ("token_embd.weight.lora_b", "F16", [2, 32])]
+    save("adapter", "one", gguf(keys, q))
+    save("adapter", "several", gguf(keys, q + lora("blk.0.attn_v", "F16", 1) + up + lora("output", "F16", 2, rows=8)))
+    save("adapter", "embedding", gguf(keys, embd))
+    save("adapter", "quantised", gguf(keys, lora("blk.0.ffn_down", "Q8_0", 32)))
+    save("adapter", "floats", gguf(keys, lora("blk.0.attn_output", "F32", 2)))
+    save("adapter", "no-alpha", gguf(keys[:3], q))
+    save("adapter", "alpha-infinite", gguf(keys[:3] + [("adapter.lora.alpha", F32, float("inf"))], q))
+    save("adapter", "alpha-whole", gguf(keys[:3] + [("adapter.lora.alpha", U32, 2)], q))
+    save("adapter", "other-architecture", gguf([keys[0], (keys[1][0], STRING, "qwen2")] + keys[2:], q))
+    save("adapter", "no-kind", gguf(keys[1:], q))
+    save("adapter", "no-tensors", gguf(keys))
+    save("adapter", "half", gguf(keys, q[:1]))
+    save("adapter", "ranks-differ", gguf(keys, [q[0], ("blk.0.attn_q.weight.lora_b", "F16", [3, 32])]))
+    save("adapter", "other-shape", gguf(keys, lora("blk.0.attn_q", "F16", 2, cols=16)))
+    save("adapter", "embedding-upright", gguf(keys, lora("token_embd", "F16", 2, rows=8)))
+    save("adapter", "no-such-matrix", gguf(keys, q + lora("blk.1.attn_q", "F16", 1)))
+    save("adapter", "norm", gguf(keys, q + [("blk.0.attn_norm.weight", "F32", [32])]))
+    save("adapter", "whole-numbers", gguf(keys, lora("blk.0.attn_q", "I8", 2)))
+    save("adapter", "dims-3", gguf(keys, [("blk.0.attn_q.weight.lora_a", "F16", [32, 2, 2]), q[1]]))
+    save("adapter", "tokens", gguf(keys + [("adapter.alora.invocation_tokens", U32, [1, 2])], q))
+    save("adapter", "cut", gguf(keys, q)[:-100])
+
+
 # ---- weights files ----
 
 
@@ -283,5 +318,6 @@ def make_packed():
 make_gguf()
 make_packed()
 make_tokenizer()
+make_adapter()
 make_safetensors()
 make_folder()
