@@ -21,7 +21,7 @@ typedef struct engine_session engine_session;
 typedef struct engine_adapter engine_adapter;
 
 typedef struct engine_options {
-    int n_threads;     /* 0 = os_cpu_count() */
+    int n_threads;     /* 0 = os_cpu_count(): the cores, not their threads */
     int isa;           /* kernel_isa, or -1 = the best here */
     bool exact;        /* f32 activations instead of int8 */
     kernel_kv_type kv; /* how keys and values are kept; f16 unless set */

@@ -32,6 +32,15 @@ muga_status os_files_mkdirs(void *self, const char *path, muga_error *err);
 muga_status os_files_list(void *self, const char *dir, muga_status (*visit)(void *ctx, const char *name), void *ctx,
                           muga_error *err);
 
+/* granted.c */
+/* The first bytes of a small kernel file, terminated; "" when it is not there. No allocation. */
+void os_read_kernel_file(const char *path, char *out, size_t size);
+typedef struct os_cores {
+    int threads, cores; /* hardware threads; cores, however many threads they have; at least 1 */
+} os_cores;
+/* Of the processors that may be used, with the quota, as the files under root say ("": this machine's). */
+os_cores os_cores_under(const char *root, const bool *usable, int n_cpu);
+
 /* child.c */
 muga_status os_children_run(void *self, const os_child_spec *spec, os_child_result *out, muga_error *err);
 

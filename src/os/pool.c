@@ -242,7 +242,7 @@ muga_status os_pool_new(int n_thread, os_pool **out, muga_error *err) {
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
-    p->spin_us = n_thread <= os_cpu_count() ? SPIN_US : 0; /* where cores are short, spinning takes them from work */
+    p->spin_us = n_thread <= os_cpu_threads() ? SPIN_US : 0; /* where cores are short, spinning takes them from work */
     p->n_thread = 1;
     for (int i = 0; i < n_thread - 1; i++) {
         int number = start_worker(p, i);
