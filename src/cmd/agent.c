@@ -389,24 +389,35 @@ static muga_status visit_tasks(void *ctx, const char *name) {
     if (n < 7 || strcmp(name + n - 6, ".jsonl"))
         return MUGA_OK;
     str path = STR_INIT;
-    str_printf(&path, "%s/eval/%s", f->dir, name);
+    str_printf(&path, "%s/%s", f->dir, name);
     muga_status st = path.failed ? error_nomem(f->err, "a path") : add_tasks(f->tasks, str_get(&path), f->err);
     str_release(&path);
     return st;
 }
 
-static muga_status read_tasks(const char *dir, const char *file, json_t *tasks, muga_error *err) {
-    if (file)
-        return add_tasks(tasks, file, err);
+static muga_status list_tasks(const char *dir, json_t *tasks, muga_error *err) {
     const os_files *files = &os_system()->files;
-    str path = STR_INIT;
     task_files f = {dir, tasks, err};
-    str_printf(&path, "%s/eval", dir);
-    muga_status st = str_status(&path, err, "a path");
-    if (!st)
-        st = files->list(files->self, str_get(&path), visit_tasks, &f, err);
+    muga_status st = files->list(files->self, dir, visit_tasks, &f, err);
     if ((!st || st == MUGA_E_NOT_FOUND) && json_array_size(tasks) == 0)
-        st = error_set(err, MUGA_E_NOT_FOUND, "%s/eval has no tasks (*.jsonl); name some with --tasks", dir);
+        st = error_set(err, MUGA_E_NOT_FOUND, "%s has no tasks (*.jsonl); name some with --tasks", dir);
+    return st;
+}
+
+/* A file's, a folder's, or with neither the agent's own. */
+static muga_status read_tasks(const char *dir, const char *from, json_t *tasks, muga_error *err) {
+    const os_files *files = &os_system()->files;
+    os_stat at = {.type = OS_TYPE_NONE};
+    str path = STR_INIT;
+    muga_status st = from && strcmp(from, "-") != 0 ? files->stat(files->self, from, &at, err) : MUGA_OK;
+    if (st)
+        return st;
+    if (from)
+        return at.type == OS_TYPE_DIR ? list_tasks(from, tasks, err) : add_tasks(tasks, from, err);
+    str_printf(&path, "%s/eval", dir);
+    st = str_status(&path, err, "a path");
+    if (!st)
+        st = list_tasks(str_get(&path), tasks, err);
     str_release(&path);
     return st;
 }
@@ -508,7 +519,7 @@ int cmd_agent_test(int argc, char **argv) {
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
         {"--tasks", 0, CMD_STRING, &file, "FILE",
-         "tasks as JSON lines, - for stdin (default: the agent's, eval/*.jsonl)"},
+         "tasks as JSON lines, or a folder of such files, - for stdin (default: the agent's, eval/*.jsonl)"},
         {"--json", 0, CMD_FLAG, &as_json, NULL,
          "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
         {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},

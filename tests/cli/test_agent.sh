@@ -57,6 +57,12 @@ check "test as JSON" 0 "^{$sums,"'"results":\[{"id":"dev-01","ok":true,"why":""}
     bad=$((bad + 1))
     echo "not ok: tasks on standard input"
 }
+mkdir "$work/several"
+head -n 3 "$work/tasks" >"$work/several/a.jsonl"
+tail -n 2 "$work/tasks" >"$work/several/b.jsonl"
+check "tasks of a folder" 0 "$sums" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/several" --json
+mkdir "$work/none"
+check "a folder without tasks" 3 "no tasks" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/none"
 echo '{"id": 1}' >"$work/tasks"
 check "a bad task" 4 "tasks:1" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks"
 check "no such tasks" 3 "none.jsonl" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/none.jsonl"
