@@ -55,6 +55,8 @@ model_adapter_use adapter_choice_use(adapter_choice c);
 
 /* Where the session's next page follows in the prefix cache; NULL: it doesn't share, or stands inside a page. */
 const prefix_entry *session_cursor(const engine_session *s);
+/* Its invariants, as far as they can be seen (session.c); for tests. */
+bool session_check(const engine_session *s);
 /* engine_session_new for any model, encoders too. */
 MUGA_MUST_USE muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err);
 /* engine_session_truncate for the last few tokens: pages stay, their slots are cleared. */

@@ -174,6 +174,18 @@ static void leave_cache(engine_session *s) {
     pthread_mutex_unlock(&s->e->pages.lock);
 }
 
+bool session_check(const engine_session *s) {
+    if (s->n_pages < pages_for(s->n) || (s->at && prefix_depth(s->at) > s->n / PREFIX_BLOCK))
+        return false;
+    for (const prefix_entry *e = s->at; e && prefix_depth(e) > 0; e = prefix_parent(e))
+        if (s->pages[prefix_depth(e) - 1] != prefix_page(e))
+            return false;
+    for (uint32_t i = pages_for(s->n); i < s->n_pages; i++) /* kept to be written */
+        if (!pages_is_private(s->pages[i]))
+            return false;
+    return true;
+}
+
 const prefix_entry *session_cursor(const engine_session *s) {
     return s->at && s->n == prefix_depth(s->at) * PREFIX_BLOCK ? s->at : NULL;
 }
@@ -260,7 +272,8 @@ void engine_session_truncate(engine_session *s, uint32_t n) {
 void session_take_back(engine_session *s, uint32_t n) {
     if (n >= s->n)
         return;
-    if (s->n - n > KERNEL_KV_BLOCK) {
+    bool is_published = s->at && prefix_depth(s->at) * PREFIX_BLOCK > n; /* a page was filled, and the cache has it */
+    if (is_published || s->n - n > KERNEL_KV_BLOCK) {
         engine_session_truncate(s, n);
         return;
     }

@@ -115,6 +115,52 @@ static void two_that_computed_the_same_hold_it_once(void **state) {
     engine_free(e);
 }
 
+static bool check_session(void *ctx, const char *p, size_t n) {
+    (void)p;
+    return n > 0 && session_check(ctx);
+}
+
+/* Guesses that were wrong may have filled a page, which the cache then has. */
+static void wrong_guesses_leave_nothing_behind(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    sampler_settings set = SAMPLER_GREEDY;
+    uint32_t n_wrong = 0;
+    set.temperature = 1.5f;
+    for (uint32_t n = 20; n < 80; n++) {
+        int32_t text[N];
+        for (uint32_t i = 0; i < n; i++)
+            text[i] = (int32_t)(40 + i % 3);
+        engine_generated out[2];
+        for (int k = 0; k < 2; k++) {
+            engine_session *s = k ? sharing(e, "a") : session_of(e, 512);
+            engine_generate_args a = {.session = s,
+                                      .prompt = text,
+                                      .n_prompt = n,
+                                      .sampling = &set,
+                                      .max_tokens = 60,
+                                      .ignore_end = true,
+                                      .drafts = {.kind = ENGINE_DRAFTS_NGRAM, .eager = true},
+                                      .on_text = check_session,
+                                      .on_text_ctx = s};
+            muga_error err = {0};
+            set.seed = n;
+            assert_ok(engine_generate(&a, &out[k], &err), &err);
+            assert_int_equal(out[k].finish, ENGINE_LENGTH); /* else check_session said no */
+            assert_true(session_check(s));
+            n_wrong += out[k].n_drafted - out[k].n_accepted;
+            engine_session_free(s);
+            assert_counts(e);
+        }
+        assert_int_equal(out[0].ids.n, out[1].ids.n);
+        assert_memory_equal(out[0].ids.ids, out[1].ids.ids, out[0].ids.n * sizeof(int32_t));
+        engine_generated_release(&out[0]);
+        engine_generated_release(&out[1]);
+    }
+    assert_true(n_wrong > 500);
+    engine_free(e);
+}
+
 /* ---- anything, in any order, under a limit ---- */
 
 enum { N_SESSIONS = 6, N_TEXTS = 8 };
@@ -194,6 +240,8 @@ static void random_step(world *w, rng *r, int32_t text[N_TEXTS][N]) {
         engine_session_free(w->s[i]);
         w->s[i] = NULL;
     }
+    for (int j = 0; j < N_SESSIONS; j++)
+        assert_true(!w->s[j] || session_check(w->s[j]));
     assert_counts(w->e);
     engine_kv_counts n = engine_get_kv_counts(w->e);
     assert_true(n.in_use + n.idle + n.free <= n.max);
@@ -231,6 +279,7 @@ int main(void) {
         cmocka_unit_test(a_hit_changes_no_logit),
         cmocka_unit_test(tenants_and_strangers_get_nothing),
         cmocka_unit_test(two_that_computed_the_same_hold_it_once),
+        cmocka_unit_test(wrong_guesses_leave_nothing_behind),
         cmocka_unit_test(sessions_in_any_order_have_their_own_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

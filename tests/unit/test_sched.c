@@ -25,6 +25,7 @@ typedef struct ask {
     int priority;
     const char *tenant, *regex;
     const char *stop[1];
+    engine_drafts drafts;
     sched *cancel_in; /* cancels itself after so many texts */
     uint32_t cancel_after;
 
@@ -97,6 +98,7 @@ static engine_generate_args args_of(engine *e, ask *a) {
                                   .stop = a->stop,
                                   .n_stop = a->stop[0] ? 1 : 0,
                                   .constraint = a->state,
+                                  .drafts = a->drafts,
                                   .on_text = on_text,
                                   .on_text_ctx = a,
                                   .on_choice = on_choice,
@@ -184,6 +186,11 @@ static void make_ask(ask *a, rng *r, uint32_t longest) {
         a->tenant = rng_below(r, 2) ? "other" : NULL;
     if (a->regex)
         a->max_tokens = 40;
+    if (rng_below(r, 2)) {
+        a->drafts = (engine_drafts){.kind = ENGINE_DRAFTS_NGRAM, .eager = true};
+        fill(a->prompt + a->n_prompt / 2, a->n_prompt / 4, 3); /* what is there twice is guessed a third time */
+        fill(a->prompt + a->n_prompt * 3 / 4, a->n_prompt / 4, 3);
+    }
 }
 
 static engine *open_pages(uint64_t n_pages, uint32_t n_batch) {
