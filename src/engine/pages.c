@@ -4,11 +4,12 @@
 
 #define HEAD 64                       /* bytes for a page's head; also the alignment of its data */
 #define KEEP_FREE_BYTES (16ull << 20) /* so much stays with the pool */
+#define SLAB_BYTES (32ull << 20)      /* of a slab, where at least one page fits into it */
+#define HUGE_BYTES ((size_t)2 << 20)  /* a large page of the system */
 
 /* Before a page's data, which is aligned to HEAD bytes. */
 typedef struct page_head {
-    void *block;            /* as allocated */
-    struct page_head *next; /* of the free list */
+    struct page_head *next; /* of the free or the spare list */
     uint32_t refs;          /* sessions */
     bool cached;            /* the prefix cache holds it */
     bool written;           /* its bytes may be other than zero */
@@ -49,18 +50,45 @@ static page_head *pop_free(page_pool *p) {
 }
 
 void pages_release(page_pool *p) {
-    for (page_head *h = pop_free(p); h; h = pop_free(p))
-        free(h->block);
+    for (void *slab = p->slabs, *next; slab; slab = next) {
+        memcpy(&next, slab, sizeof next);
+        free(slab);
+    }
     pthread_mutex_destroy(&p->lock);
 }
 
+static size_t place_bytes(const page_pool *p) {
+    return (HEAD + p->data_bytes + HEAD - 1) / HEAD * HEAD;
+}
+
 /* calloc rather than an aligned allocation and memset: what is reserved and not written yet then costs no memory. */
+static bool make_slab(page_pool *p) {
+    size_t n = (size_t)MIN(MAX(SLAB_BYTES / place_bytes(p), 1u), p->n.max), bytes;
+    uint8_t *slab = size_mul(n, place_bytes(p), &bytes) && bytes < SIZE_MAX - HEAD - HUGE_BYTES
+                        ? mem_alloc_array(1, HEAD + HUGE_BYTES + bytes)
+                        : NULL;
+    if (!slab)
+        return false;
+    memcpy(slab, &p->slabs, sizeof p->slabs);
+    p->slabs = slab;
+    p->slab_at = slab + HEAD;
+    p->slab_at += (HUGE_BYTES - (uintptr_t)p->slab_at % HUGE_BYTES) % HUGE_BYTES;
+    p->slab_left = n;
+    os_memory_prefer_huge(p->slab_at, bytes);
+    return true;
+}
+
 static page_head *make_page(page_pool *p) {
-    uint8_t *block = mem_alloc_array(1, 2 * HEAD + p->data_bytes);
-    if (!block)
+    page_head *h = p->spare;
+    if (h) {
+        p->spare = h->next;
+        return h;
+    }
+    if (!p->slab_left && !make_slab(p))
         return NULL;
-    page_head *h = (page_head *)(void *)(block + HEAD - (uintptr_t)block % HEAD);
-    h->block = block;
+    h = (page_head *)(void *)p->slab_at;
+    p->slab_at += place_bytes(p);
+    p->slab_left--;
     return h;
 }
 
@@ -123,7 +151,9 @@ muga_status pages_copy(page_pool *p, void **page, muga_error *err) {
 
 static void let_go(page_pool *p, page_head *h) {
     if (p->n.free >= p->max_free) {
-        free(h->block);
+        os_memory_forget(data_of(h), p->data_bytes);
+        h->next = p->spare;
+        p->spare = h;
         return;
     }
     h->next = p->free;

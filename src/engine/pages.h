@@ -13,6 +13,8 @@
  * Invariants (pages_check; the tests call it after every step)
  *   1. in_use + idle + free = made <= max, and made * block_bytes is what the pool has allocated.
  *   2. A page that pages_take gives is zero bytes: memory from calloc that nobody touched is not touched here either.
+ *      Pages lie side by side in slabs that begin on a large page of the system: attention reads them all for every
+ *      token, a few KB at a time, and would wait for the tables of small ones. A slab stays until the pool ends.
  *   3. Only a page whose holder is one session, and not the cache, is written (pages_is_private).
  *   4. Everything here happens under `lock`, which is never held while the model computes: nobody waits for a step in
  *      order to fork, free or look something up. Order of locks: the engine's step_lock, then this.
@@ -31,8 +33,12 @@
 typedef struct page_pool {
     pthread_mutex_t lock;
     size_t data_bytes;
-    uint64_t max_free; /* more free pages than that go back to the system */
+    uint64_t max_free; /* the memory of more free pages than that goes back to the system */
     struct page_head *free;
+    struct page_head *spare; /* places for pages, their memory given back; not made */
+    void *slabs;             /* as allocated; each begins with the address of the next */
+    uint8_t *slab_at;        /* the next place in the newest, */
+    size_t slab_left;        /* and how many there are */
     engine_kv_counts n;
     /* Gives up one idle page; false when there is none. Called with the lock held. */
     bool (*evict)(void *ctx);

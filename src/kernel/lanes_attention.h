@@ -183,13 +183,14 @@ LANES_INLINE void values_rows(const attn_row *rows, const int n_row, const int n
 
 static void scores(kernel_kv_type type, const attn_row *rows, int n_row, const attn_block *b, float s[][BLOCK]) {
 #define SCORES(n, type) scores_rows(rows, n, VECS(n), type, b, s)
-    EACH_TYPE(SCORES)
+    EACH_TYPE(SCORES);
 }
 
 static void values(kernel_kv_type type, const attn_row *rows, int n_row, const attn_block *b, const float p[][BLOCK],
-                   const float *rescale, uint32_t from, uint32_t to){
+                   const float *rescale, uint32_t from, uint32_t to) {
 #define VALUES(n, type) values_rows(rows, n, VECS(n), type, b, p, rescale, from, to)
-    EACH_TYPE(VALUES)}
+    EACH_TYPE(VALUES);
+}
 
 /* Scores of one row, scaled and capped, -infinity outside [from, to); returns the largest of them and m. */
 LANES_INLINE float row_scale(const kernel_attn_args *a, float *s, uint32_t from, uint32_t to, float m) {

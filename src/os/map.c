@@ -1,5 +1,5 @@
-/* Read-only mappings of regular files. Owns: the mapping of a model's weights. Refuses: folders, devices, FIFOs, and
- * files too large for the address space.
+/* Read-only mappings of regular files, and hints about memory. Owns: the mapping of a model's weights. Refuses:
+ * folders, devices, FIFOs, and files too large for the address space.
  *
  * The bytes are outside input for as long as the mapping lives: whoever writes to the file changes them, and whoever
  * cuts it short turns the lost pages into SIGBUS. So readers hold their bounds against the mapping's size and not
@@ -97,4 +97,23 @@ void os_map_forget(const os_map *m, uint64_t from, uint64_t n) {
     if (first < last) {
         madvise(address_of(m->data + first), (size_t)(last - first), MADV_DONTNEED);
     }
+}
+
+void os_memory_prefer_huge(void *p, size_t n) {
+#ifdef MADV_HUGEPAGE
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)p + page - 1) / page * page;
+    uintptr_t last = ((uintptr_t)p + n) / page * page;
+    if (first < last)
+        madvise((void *)first, last - first, MADV_HUGEPAGE);
+#else
+    (void)p;
+    (void)n;
+#endif
+}
+
+void os_memory_forget(void *p, size_t n) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)p + page - 1) / page * page;
+    uintptr_t last = ((uintptr_t)p + n) / page * page;
+    if (first < last)
+        madvise((void *)first, last - first, MADV_DONTNEED);
 }

@@ -91,6 +91,11 @@ void os_map_will_need(const os_map *m);
 /* Hint that [from, from+n) will not be read again soon: resident pages may go (page cache keeps them). */
 void os_map_forget(const os_map *m, uint64_t from, uint64_t n);
 
+/* ---- memory (direct): hints, which the system may leave aside ---- */
+void os_memory_prefer_huge(void *p, size_t n); /* back it with large pages, where it is touched at all */
+/* Give whole pages inside [p, p + n) back to the system; they are zero or as they were when next read. */
+void os_memory_forget(void *p, size_t n);
+
 /* ---- children (seam) ---- */
 typedef struct os_child_spec {
     const char *const *argv; /* NULL-terminated; argv[0] is a path, never searched in PATH, never a shell */
