@@ -94,10 +94,13 @@ void engine_session_free(engine_session *s);
 
 engine *engine_session_engine(const engine_session *s);
 uint32_t engine_session_ctx(const engine_session *s);
-uint32_t engine_session_count(const engine_session *s);      /* tokens it holds */
-const int32_t *engine_session_ids(const engine_session *s);  /* [count] */
-void engine_session_truncate(engine_session *s, uint32_t n); /* keep the first n; n <= count */
-/* How many of its tokens are also the first of ids[0, n). */
+uint32_t engine_session_count(const engine_session *s);     /* tokens it holds */
+const int32_t *engine_session_ids(const engine_session *s); /* [count] */
+/* Keep the first n; n <= count. Where every layer of the model has a window, what none sees any more is let go as the
+ * session grows; a session that is cut back by more than 128 tokens may then be empty. */
+void engine_session_truncate(engine_session *s, uint32_t n);
+/* How many of its tokens are also the first of ids[0, n), and can be kept: 0 where truncating to there would empty it.
+ */
 uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint32_t n);
 /* Pages for n positions in all exist afterwards, so that feeding up to there allocates nothing. MUGA_E_LIMIT with the
  * numbers where kv_bytes leaves no room, as in all that makes pages. */

@@ -19,10 +19,8 @@
  *   4. Everything here happens under `lock`, which is never held while the model computes: nobody waits for a step in
  *      order to fork, free or look something up. Order of locks: the engine's step_lock, then this.
  *
- * A window of attention: pages that lie wholly below what any layer still sees may be given back while the session goes
- * on. Whoever does that calls pages_unref for each and puts NULL into the session's list, which pages_ref and
- * pages_unref take; and cuts such a session back (engine_session_truncate) to nothing where its new end would see a
- * page that is gone. */
+ * A window of attention: pages that lie wholly below what any layer still sees are given back while the session goes on
+ * (session.c); the session's list then has NULL in their place, which pages_ref and pages_unref take. */
 #ifndef MUGA_ENGINE_PAGES_H
 #define MUGA_ENGINE_PAGES_H
 

@@ -10,11 +10,15 @@
  *   4. A session that shares stands at an entry of the prefix cache (prefix.h), its cursor `at`, no deeper than its
  *      full pages; the pages up to there are the path's. Full pages join it when computed (publish), the last, partly
  *      filled one when the session ends (publish_tail).
- *   5. A session changes only after everything that can fail has been done: on an error its tokens are what they were
+ *   5. Where every layer of the model has a window, the pages that no position from count - TAKE_BACK on sees are let go
+ *      (drop_unseen), NULL in the list; not by a session that shares, whose pages are the cache's. A session is never
+ *      cut back to where its next position would see one of them (sees_dropped): it is emptied.
+ *   6. A session changes only after everything that can fail has been done: on an error its tokens are what they were
  *      before the batch that failed. */
 #include "engine/internal.h"
 
 #define WORTH_KEEPING 8u /* tokens of a page from which copying it is cheaper than computing them */
+#define TAKE_BACK 128u   /* so far a session can be cut back whatever its model's window: drafts and stop strings do */
 
 struct engine_session {
     engine *e;
@@ -22,7 +26,8 @@ struct engine_session {
     int32_t *ids;      /* [n_ctx] */
     void **pages;      /* [pages_for(n_ctx)], the first n_pages valid */
     uint32_t n_pages;
-    bool dirty; /* slots at or past n may hold what a truncated or failed step wrote */
+    uint32_t n_dropped; /* the first of them, let go because no layer sees them any more */
+    bool dirty;         /* slots at or past n may hold what a truncated or failed step wrote */
     bool has_logits;
     float *logits; /* [n_vocab] */
     adapter_choice adapter;
@@ -45,6 +50,28 @@ static void drop_pages(engine_session *s, uint32_t n) {
         pages_unref(&e->pages, s->pages[--s->n_pages]);
     prefix_trim(e->prefix);
     pthread_mutex_unlock(&e->pages.lock);
+}
+
+/* The first position that position n sees. */
+static uint32_t first_seen(const engine_session *s, uint32_t n) {
+    uint32_t window = model_window(s->e->model);
+    return window > 0 && n >= window ? n - window + 1 : 0;
+}
+
+static bool sees_dropped(const engine_session *s, uint32_t n) {
+    return first_seen(s, n) / KERNEL_KV_BLOCK < s->n_dropped;
+}
+
+static void drop_unseen(engine_session *s) {
+    uint32_t end = s->n > TAKE_BACK && !s->root ? first_seen(s, s->n - TAKE_BACK) / KERNEL_KV_BLOCK : 0;
+    if (s->n_dropped >= end)
+        return;
+    pthread_mutex_lock(&s->e->pages.lock);
+    for (; s->n_dropped < end; s->n_dropped++) {
+        pages_unref(&s->e->pages, s->pages[s->n_dropped]);
+        s->pages[s->n_dropped] = NULL;
+    }
+    pthread_mutex_unlock(&s->e->pages.lock);
 }
 
 muga_status engine_session_new(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err) {
@@ -92,6 +119,7 @@ muga_status engine_session_fork(engine_session *s, engine_session **out, muga_er
         memcpy(t->logits, s->logits, engine_params(s->e)->n_vocab * sizeof *s->logits);
     pthread_mutex_lock(&s->e->pages.lock);
     t->n_pages = pages_for(s->n);
+    t->n_dropped = s->n_dropped;
     for (uint32_t i = 0; i < t->n_pages; i++) {
         t->pages[i] = s->pages[i];
         pages_ref(&s->e->pages, s->pages[i]);
@@ -263,6 +291,8 @@ const engine_adapter *engine_session_adapter(const engine_session *s, float *sca
 void engine_session_truncate(engine_session *s, uint32_t n) {
     if (n >= s->n)
         return;
+    if (sees_dropped(s, n))
+        n = s->n_dropped = 0;
     s->n = n;
     s->has_logits = false;
     s->dirty = true;
@@ -273,7 +303,7 @@ void session_take_back(engine_session *s, uint32_t n) {
     if (n >= s->n)
         return;
     bool is_published = s->at && prefix_depth(s->at) * PREFIX_BLOCK > n; /* a page was filled, and the cache has it */
-    if (is_published || s->n - n > KERNEL_KV_BLOCK) {
+    if (is_published || s->n - n > KERNEL_KV_BLOCK || sees_dropped(s, n)) {
         engine_session_truncate(s, n);
         return;
     }
@@ -294,7 +324,7 @@ uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint
     uint32_t i = 0, end = MIN(s->n, n);
     while (i < end && s->ids[i] == ids[i])
         i++;
-    return i;
+    return i < s->n && i > 0 && sees_dropped(s, i - 1) ? 0 : i;
 }
 
 /* Invariants 2 and 3 for the page the session writes next: a partly filled one. */
@@ -442,8 +472,10 @@ static void commit_batch(step *t) {
         s->ids[s->n++] = e->ids[i];
         s->has_logits = e->wanted[i] && it->want != ENGINE_LOGITS_TAIL && !t->on_hidden;
     }
-    for (uint32_t i = 0; i < t->n_seq; i++)
+    for (uint32_t i = 0; i < t->n_seq; i++) {
         publish(t->items[e->i_item[i]].session);
+        drop_unseen(t->items[e->i_item[i]].session);
+    }
 }
 
 static muga_status run_step(step t, muga_error *err) {

@@ -204,6 +204,16 @@ bool model_context_is_long(const model *m, uint32_t n_ctx) {
     return false;
 }
 
+uint32_t model_window(const model *m) {
+    uint32_t widest = 0;
+    for (uint32_t i = 0; i < m->p.n_layer; i++) {
+        if (m->layers[i].window == 0 || m->p.encoder)
+            return 0;
+        widest = MAX(widest, m->layers[i].window);
+    }
+    return widest;
+}
+
 size_t model_page_bytes(const model *m, kernel_kv_type kv) {
     return m->p.n_layer * kernel_kv_page_bytes(kv, m->p.n_head_kv, m->p.head_dim);
 }

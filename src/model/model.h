@@ -66,6 +66,7 @@ uint64_t model_step_macs(const model *m);    /* multiply-adds of a token's matri
  * them aren't those computed without. The same for every n_ctx with most models. */
 bool model_context_is_long(const model *m, uint32_t n_ctx);
 size_t model_page_bytes(const model *m, kernel_kv_type kv); /* one KV page: 64 positions of all layers */
+uint32_t model_window(const model *m); /* positions that a layer sees at most, its own included; 0 = one sees all */
 
 /* Zero positions [from, to) of a page: slots that hold nothing must be zero bytes (kernel.h). */
 void model_page_clear(const model *m, kernel_kv_type kv, void *page, uint32_t from, uint32_t to);

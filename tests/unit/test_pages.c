@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "engine/internal.h"
 #include "engine/pages.h"
 
 enum { BYTES = 1000, N_PAGES = 12 };
@@ -209,11 +210,68 @@ static void a_page_that_was_used_before_changes_no_logit(void **state) {
     free(want);
 }
 
+/* Every layer sees 20 positions, so 500 tokens go through a limit of 5 pages where all would need 8. What is computed is
+ * what a session that keeps its pages computes; forks too. Cut back a little it goes on; cut back to where it would see
+ * what is gone it is empty, and common says so before. */
+static void a_window_leaves_its_pages_behind(void **state) {
+    (void)state;
+    const char *window = "llama.attention.sliding_window=int:20";
+    engine_options o = {.isa = -1, .n_threads = 1, .overrides = &window, .n_overrides = 1};
+    engine *e = open_with(o);
+    size_t row = engine_params(e)->n_vocab * sizeof(float);
+    float *want = malloc(row), *want_less = malloc(row);
+    muga_error err = {0};
+    assert_true(want && want_less);
+    engine_session *s = session_of(e, 512);
+    assert_ok(engine_session_share(s, "t", &err), &err);
+    feed(s, ids, 420);
+    memcpy(want_less, engine_session_logits(s), row);
+    feed(s, ids + 420, 80);
+    memcpy(want, engine_session_logits(s), row);
+    assert_int_equal(engine_get_kv_counts(e).in_use, 8);
+    o.kv_bytes = 5 * engine_get_kv_counts(e).page_bytes + 1;
+    engine_session_free(s);
+    engine_free(e);
+
+    e = open_with(o);
+    s = session_of(e, 512);
+    for (uint32_t at = 0; at < 420; at += 60)
+        feed(s, ids + at, 60);
+    assert_memory_equal(engine_session_logits(s), want_less, row);
+    for (uint32_t at = 420; at < 500; at += 16)
+        feed(s, ids + at, 16);
+    assert_memory_equal(engine_session_logits(s), want, row);
+    assert_int_equal(engine_get_kv_counts(e).in_use, 3); /* 500 - 128 - 19 is in the sixth page */
+    assert_true(session_check(s));
+
+    engine_session *fork = NULL;
+    assert_ok(engine_session_fork(s, &fork, &err), &err);
+    assert_int_equal(engine_session_common(s, ids, 420), 420);
+    engine_session_truncate(fork, 419);
+    feed(fork, ids + 419, 1);
+    assert_memory_equal(engine_session_logits(fork), want_less, row);
+    engine_session_free(fork);
+
+    assert_int_equal(engine_session_common(s, ids, 500), 500);
+    assert_int_equal(engine_session_common(s, ids, 339), 0);
+    engine_session_truncate(s, 338);
+    assert_int_equal(engine_session_count(s), 0);
+    assert_int_equal(engine_get_kv_counts(e).in_use, 0);
+    for (uint32_t at = 0; at < 420; at += 60)
+        feed(s, ids + at, 60);
+    assert_memory_equal(engine_session_logits(s), want_less, row);
+    engine_session_free(s);
+    engine_free(e);
+    free(want);
+    free(want_less);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_pool_is_what_a_list_of_its_pages_says),
         cmocka_unit_test(sessions_keep_to_the_limit),
         cmocka_unit_test(a_page_that_was_used_before_changes_no_logit),
+        cmocka_unit_test(a_window_leaves_its_pages_behind),
     };
     return cmocka_run_group_tests(tests, make_ids, NULL);
 }
