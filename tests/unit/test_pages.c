@@ -210,9 +210,9 @@ static void a_page_that_was_used_before_changes_no_logit(void **state) {
     free(want);
 }
 
-/* Every layer sees 20 positions, so 500 tokens go through a limit of 5 pages where all would need 8. What is computed is
- * what a session that keeps its pages computes; forks too. Cut back a little it goes on; cut back to where it would see
- * what is gone it is empty, and common says so before. */
+/* Every layer sees 20 positions, so 500 tokens go through a limit of 5 pages where all would need 8. What is computed
+ * is what a session that keeps its pages computes; forks too. Cut back a little it goes on; cut back to where it would
+ * see what is gone it is empty, and common says so before. */
 static void a_window_leaves_its_pages_behind(void **state) {
     (void)state;
     const char *window = "llama.attention.sliding_window=int:20";
