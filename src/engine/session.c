@@ -11,8 +11,8 @@
  *      full pages; the pages up to there are the path's. Full pages join it when computed (publish), the last, partly
  *      filled one when the session ends (publish_tail).
  *   5. Where every layer of the model has a window, the pages that no position from count - TAKE_BACK on sees are let
- *      go (drop_unseen), NULL in the list; not by a session that shares, whose pages are the cache's. A session is never
- *      cut back to where its next position would see one of them (sees_dropped): it is emptied.
+ *      go (drop_unseen), NULL in the list; not by a session that shares, whose pages are the cache's. A session is
+ *      never cut back to where its next position would see one of them (sees_dropped): it is emptied.
  *   6. A session changes only after everything that can fail has been done: on an error its tokens are what they were
  *      before the batch that failed. */
 #include "engine/internal.h"
