@@ -55,6 +55,10 @@ model_adapter_use adapter_choice_use(adapter_choice c);
 
 /* Where the session's next page follows in the prefix cache; NULL: it doesn't share, or stands inside a page. */
 const prefix_entry *session_cursor(const engine_session *s);
+/* Page i, which exists. */
+void *session_page(const engine_session *s, uint32_t i);
+/* An empty session whose pages were filled from elsewhere holds ids[0, n) from now on; n 0: they are given up. */
+void session_put_tokens(engine_session *s, const int32_t *ids, uint32_t n);
 /* Its invariants, as far as they can be seen (session.c); for tests. */
 bool session_check(const engine_session *s);
 /* engine_session_new for any model, encoders too. */

@@ -202,6 +202,19 @@ static void leave_cache(engine_session *s) {
     pthread_mutex_unlock(&s->e->pages.lock);
 }
 
+void *session_page(const engine_session *s, uint32_t i) {
+    return s->pages[i];
+}
+
+void session_put_tokens(engine_session *s, const int32_t *ids, uint32_t n) {
+    s->n = n;
+    if (n > 0)
+        memcpy(s->ids, ids, n * sizeof *ids);
+    s->has_logits = false;
+    s->dirty = true; /* slots past n may hold anything */
+    drop_pages(s, pages_for(n));
+}
+
 bool session_check(const engine_session *s) {
     if (s->n_pages < pages_for(s->n) || (s->at && prefix_depth(s->at) > s->n / PREFIX_BLOCK))
         return false;

@@ -315,8 +315,30 @@ def make_packed():
     edit("data-end-ones", *[(4000000000 - 64 * k, 2, 1) for k in range(20)])
 
 
+# ---- saved sessions: changes of a good one, (place, 0 put / 1 add / 2 cut / 3 wrong digest, byte) ----
+
+
+def make_session():
+    def part(name, *changes):
+        save("session", name, b"".join(struct.pack("<IBB", *c) for c in changes))
+
+    part("as-it-is")
+    part("digest", (0, 3, 0))
+    part("cut-head", (100, 2, 0))
+    part("cut-pages", (5000, 2, 0))
+    for name, place in {"magic": 0, "version": 8, "tokens": 12, "context": 16, "kv": 20, "act": 24, "positions": 28,
+                        "page-bytes": 32, "note-bytes": 40, "arithmetic": 48, "model": 80, "adapter": 144,
+                        "scale": 208, "overrides": 212}.items():
+        part(name, (place, 1, 1))
+    part("tokens-huge", *[(12 + i, 0, 255) for i in range(4)])
+    part("note-huge", *[(40 + i, 0, 255) for i in range(8)])
+    part("ids", (248 + 3, 0, 255))
+    part("keys", *[(600 + i, 0, 255) for i in range(64)])
+
+
 make_gguf()
 make_packed()
+make_session()
 make_tokenizer()
 make_adapter()
 make_safetensors()
