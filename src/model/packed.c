@@ -28,6 +28,7 @@
 #define MAX_SOURCES 1024u    /* parts of a split model */
 #define MAX_PATH_BYTES 4096u
 #define SOURCE_BYTES 40u
+#define HUGE_BYTES ((uint64_t)2 << 20)
 #define ITEM_BYTES (PACKED_NAME_BYTES + 16u + 32u)
 
 typedef struct source_id {
@@ -323,17 +324,29 @@ static muga_status make_head(const packed_file *p, span path, str *out, muga_err
     return str_status(out, err, "the packed file");
 }
 
-/* An output that knows what it wrote. */
+/* An output that knows what it wrote, and writes it in stretches of a huge page: systems that keep files in large pages
+ * choose them by the write, and a start then maps the whole file with a page table of a few entries. */
 typedef struct summed {
     os_output out;
     sha256 sum;
     uint64_t at;
+    uint8_t *page; /* [HUGE_BYTES], the first at % HUGE_BYTES not yet written */
 } summed;
 
 static muga_status put(summed *s, const void *p, uint64_t n, muga_error *err) {
+    const uint8_t *from = p;
+    muga_status st = MUGA_OK;
     sha256_update(&s->sum, p, (size_t)n);
-    s->at += n;
-    return os_output_write(&s->out, p, (size_t)n, err);
+    while (n > 0 && !st) {
+        size_t used = (size_t)(s->at % HUGE_BYTES), step = (size_t)MIN(n, HUGE_BYTES - used);
+        memcpy(s->page + used, from, step);
+        s->at += step;
+        from += step;
+        n -= step;
+        if (s->at % HUGE_BYTES == 0)
+            st = os_output_write(&s->out, s->page, HUGE_BYTES, err);
+    }
+    return st;
 }
 
 static muga_status put_all(const packed_file *p, const str *head, summed *s, muga_error *err) {
@@ -347,8 +360,10 @@ static muga_status put_all(const packed_file *p, const str *head, summed *s, mug
     }
     if (st)
         return st;
-    sha256_final(&s->sum, sum);
-    return os_output_write(&s->out, sum, sizeof sum, err);
+    sha256 all = s->sum;
+    sha256_final(&all, sum);
+    st = put(s, sum, sizeof sum, err);
+    return st ? st : os_output_write(&s->out, s->page, (size_t)(s->at % HUGE_BYTES), err);
 }
 
 static muga_status make_folder(const os_files *files, const char *path, muga_error *err) {
@@ -372,6 +387,9 @@ muga_status packed_write(const packed_file *p, const os_files *files, const char
         return error_set(err, MUGA_E_LIMIT, "this model is not one that a packed file is made of");
     if (p->no_memory)
         return error_nomem(err, "the packed file");
+    s.page = malloc(HUGE_BYTES);
+    if (!s.page)
+        return error_nomem(err, "the packed file");
     sha256_init(&s.sum);
     muga_status st = make_head(p, from, &head, err);
     if (!st)
@@ -384,6 +402,7 @@ muga_status packed_write(const packed_file *p, const os_files *files, const char
         st = os_output_commit(&s.out, err);
     os_output_close(&s.out);
     str_release(&head);
+    free(s.page);
     return st;
 }
 

@@ -82,8 +82,10 @@ void os_map_close(os_map *m) {
 }
 
 void os_map_will_need(const os_map *m) {
-    if (m->data)
+    if (m->data) {
+        madvise(address_of(m->data), (size_t)m->size, MADV_HUGEPAGE);
         madvise(address_of(m->data), (size_t)m->size, MADV_WILLNEED);
+    }
 }
 
 void os_map_forget(const os_map *m, uint64_t from, uint64_t n) {

@@ -86,7 +86,7 @@ MUGA_MUST_USE muga_status os_map_open(const char *path, os_map *out, muga_error 
 void os_map_close(os_map *m);
 /* MUGA_E_ENV when the mapped file was written to or cut short since os_map_open; `path` is for the message. */
 MUGA_MUST_USE muga_status os_map_check(const os_map *m, const char *path, muga_error *err);
-/* Hint that all of it is read soon. */
+/* Hint that all of it is read soon, and again and again: it may be kept in large pages. */
 void os_map_will_need(const os_map *m);
 /* Hint that [from, from+n) will not be read again soon: resident pages may go (page cache keeps them). */
 void os_map_forget(const os_map *m, uint64_t from, uint64_t n);
