@@ -49,6 +49,11 @@ def processor():
     return found.group(1).strip() if found else "unknown processor"
 
 
+def has_avx512():
+    """Of these programs' own: with VNNI."""
+    return "avx512_vnni" in pathlib.Path("/proc/cpuinfo").read_text()
+
+
 def machine_file(kind):
     """bench/results/<processor>-<kind>.csv"""
     name = re.sub(r"[^A-Za-z0-9]+", "-", processor()).strip("-")

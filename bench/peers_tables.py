@@ -8,9 +8,9 @@ class Reader:
     def __init__(self, rows):
         self.rows = rows
 
-    def pair(self, model, threads, figure, smaller=False):
+    def pair(self, model, threads, figure, smaller=False, engine="muga"):
         """(muga, llama.cpp, ratio above 1 where muga is better); the ratio is the median of each round's own."""
-        mine = self.rows.best(engine="muga", model=model, threads=threads, figure=figure)
+        mine = self.rows.best(engine=engine, model=model, threads=threads, figure=figure)
         theirs = self.rows.best(smaller, engine="llama.cpp", model=model, threads=threads, figure=figure)
         ratio = None
         if mine and theirs:
@@ -31,6 +31,10 @@ class Reader:
 
     def threads(self, model):
         return sorted({r["threads"] for r in self.rows.find(engine="muga", model=model)})
+
+
+def name_case(model, figure, threads):
+    return f"{model.name}, {figure}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def times(ratio):
@@ -84,7 +88,35 @@ def shared_table(reader, models):
     return table(["model", "threads", "", "muga's library", "llama-server", "ratio"], lines) if lines else ""
 
 
+def avx2_table(reader, models):
+    lines = []
+    for m in models:
+        for figure in reader.figures("prefill") + reader.figures("decode"):
+            for threads in reader.threads(m.name):
+                mine, theirs, ratio = reader.pair(m.name, threads, figure, engine="muga avx2")
+                if mine is not None:
+                    kind, tokens, _, _ = figure.split()
+                    lines.append([m.name, f"{kind} {tokens}", str(threads), shown(mine), shown(theirs), times(ratio)])
+    head = ["model", "", "threads", "muga with AVX2, tokens/s", "llama.cpp with all there is", "ratio"]
+    return table(head, lines) if lines else ""
+
+
 # ---- bars ----
+
+def avx2_bars(reader, models):
+    """Held against a llama.cpp that has AVX-512, which is more than is asked for."""
+    values = {}
+    for m in models:
+        for figure in reader.figures("prefill") + reader.figures("decode"):
+            for threads in reader.threads(m.name):
+                ratio = reader.pair(m.name, threads, figure, engine="muga avx2")[2]
+                kind = figure.split()[0]
+                bar = 1.5 if kind == "decode" else 1.3 if m.name.endswith("Q4_0") else 2
+                values.setdefault((kind, bar), []).append((ratio, name_case(m, figure, threads)))
+    types = {1.3: " (Q4_0)", 2: " (other types)"}
+    return [judge(f"AVX2 only, {kind} against llama.cpp with AVX-512{types.get(bar, '')}", v, bar, True, "x")
+            for (kind, bar), v in sorted(values.items())]
+
 
 def ratio_bar(model, figure):
     """What the design asks of a figure against the peer; None = nothing."""
@@ -103,7 +135,8 @@ def judge(name, values, wanted, at_least, unit):
         return None
     good = sum(v >= wanted if at_least else v <= wanted for v, _ in values)
     worst, who = (min if at_least else max)(values)
-    verdict = "reached" if good == len(values) else f"{good} of {len(values)} reach it"
+    some = f"{good} of {len(values)} reach it" if good else "not reached"
+    verdict = "reached" if good == len(values) else some
     return [name, f"{'>=' if at_least else '<='} {wanted:g}{unit}", verdict, f"{shown(worst)}{unit} ({who})"]
 
 
@@ -114,7 +147,7 @@ def bars_table(reader, models):
         for kind in shares:
             for figure in reader.figures(kind):
                 for threads in reader.threads(m.name):
-                    who = f"{m.name}, {figure}, {threads} thread{'s' if threads > 1 else ''}"
+                    who = name_case(m, figure, threads)
                     ratio, bar = reader.pair(m.name, threads, figure)[2], ratio_bar(m, figure)
                     if bar:
                         what = f"{kind}{' at depth' if figure.split()[3] != '0' else ''}"
@@ -126,6 +159,7 @@ def bars_table(reader, models):
     for (kind, bar), values in sorted(ratios.items()):
         types = {8: " (Q4_1)", 3.5: " (Q4_0)", 5: " (other types)"}.get(bar, "")
         lines.append(judge(f"{kind} against llama.cpp{types}", values, bar, True, "x"))
+    lines += avx2_bars(reader, models)
     starts, memory = [], []
     for m in models:
         bar = reader.rows.median(engine="bar", model=m.name, figure="start peak MB")
@@ -153,9 +187,9 @@ def describe(rows):
         key = (r["model"], r["threads"], r["figure"])
         counts[key] = max(counts.get(key, 0), r["round"])
     few, many = min(counts.values()), max(counts.values())
-    rounds = f"{many}" if few == many else f"{few} to {many}"
+    rounds = f"{few} to {many} rounds" if few != many else "1 round" if many == 1 else f"{many} rounds"
     return (f"{', '.join(values('machine'))}; {', '.join(values('date'))}; muga at {', '.join(values('commit'))}; "
-            f"medians of {rounds} rounds, ratios medians of each round's own.\n")
+            f"medians of {rounds}, ratios medians of each round's own.\n")
 
 
 def draw(rows, models):
@@ -165,6 +199,7 @@ def draw(rows, models):
     parts = [describe(rows)]
     sections = {"Prefill": speed_table(reader, models, "prefill"),
                 "Decode, one stream": speed_table(reader, models, "decode"),
+                "Without AVX-512": avx2_table(reader, models),
                 "32 clients behind one prompt of 1,024 tokens": shared_table(reader, models),
                 "Start and memory": start_table(reader, models),
                 "Bars": bars_table(reader, models)}
