@@ -18,6 +18,7 @@ INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, c
                        const int width) {
     __m256 acc[2 * TILE];
     const uint8_t *w = s->weights + p * s->panel_stride;
+    const size_t row_bytes = PANEL_ROWS * (type == TENSOR_F32 ? 4 : 2);
     const float *x = s->tile;
     float *y = s->y + p * PANEL_ROWS;
     uint64_t n_row = s->n_row - p * PANEL_ROWS;
@@ -25,6 +26,11 @@ INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, c
     for (int i = 0; i < 2 * n_panel; i++)
         sums_load(s, y + i * HALF, rows_mask(n_row, i), acc + i * width, width);
     for (uint64_t k = 0; k < s->n_k; k++, x += width) {
+        if (s->stream) {
+            UNROLL
+            for (int i = 0; i < n_panel; i++)
+                matmul_fetch_ahead(w + (size_t)i * s->panel_stride + k * row_bytes, 1);
+        }
         if (n_panel == 1) { /* tokens outside: two registers of weights stay, one of x passes */
             __m256 low = load_weights(type, w, k * PANEL_ROWS), high = load_weights(type, w, k * PANEL_ROWS + HALF);
             UNROLL

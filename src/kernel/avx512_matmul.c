@@ -18,6 +18,7 @@ INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, c
                        const int width) {
     __m512 acc[2 * TILE_F32];
     const uint8_t *w = s->weights + p * s->panel_stride;
+    const size_t row_bytes = PANEL_ROWS * (type == TENSOR_F32 ? 4 : 2);
     const float *x = s->tile;
     float *y = s->y + p * PANEL_ROWS;
     uint64_t n_row = s->n_row - p * PANEL_ROWS;
@@ -27,6 +28,8 @@ INLINE void f32_panels(const matmul_stretch *s, uint64_t p, const int n_panel, c
     for (uint64_t k = 0; k < s->n_k; k++, x += width) {
         UNROLL
         for (int i = 0; i < n_panel; i++) {
+            if (s->stream)
+                matmul_fetch_ahead(w + (size_t)i * s->panel_stride + k * row_bytes, 1);
             __m512 v = load_weights(type, w + (size_t)i * s->panel_stride, k);
             UNROLL
             for (int t = 0; t < width; t++)

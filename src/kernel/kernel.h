@@ -59,6 +59,8 @@ MUGA_MUST_USE muga_status kernel_pack_parts(const tensor_view *parts, uint32_t n
 void kernel_weights_release(kernel_weights *w);
 /* Row `row` dequantised: cols f32. For embedding look-up. Same values as the type's codec. */
 void kernel_weights_row(const kernel_weights *w, uint64_t row, float *out);
+/* Rows [row0, row0 + rows) as a matrix of their own, borrowed; row0 a multiple of KERNEL_PANEL_ROWS. */
+kernel_weights kernel_weights_rows(const kernel_weights *w, uint64_t row0, uint64_t rows);
 
 /* ---- matrix product ---- */
 typedef enum { KERNEL_ACT_INT8, KERNEL_ACT_F32 } kernel_act; /* F32 = --exact; plain types always use F32 */

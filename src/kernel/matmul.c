@@ -93,6 +93,7 @@ static void chunk_f32(const matmul_job *job, uint64_t panel0, uint64_t panel_end
     uint64_t step = plain && a->n_tok == 1 ? cols : STRETCH_F32;
     matmul_stretch s = {.type = plain ? a->w->type : TENSOR_F32,
                         .y_stride = a->y_stride,
+                        .stream = plain && job->n_tile == 1,
                         .panel_stride = plain ? panel_bytes(a->w->type, cols) : sizeof weights[0]};
     for (uint64_t p = panel0; p < panel_end; p += group)
         for (uint64_t k0 = 0; k0 < cols; k0 += step) {

@@ -166,3 +166,11 @@ void kernel_weights_row(const kernel_weights *w, uint64_t row, float *out) {
             out[k0 + k] = values[k * PANEL_ROWS + row % PANEL_ROWS];
     }
 }
+
+kernel_weights kernel_weights_rows(const kernel_weights *w, uint64_t row0, uint64_t rows) {
+    return (kernel_weights){.type = w->type,
+                            .rows = rows,
+                            .cols = w->cols,
+                            .panels = panel_at(w, row0 / PANEL_ROWS),
+                            .bytes = (size_t)((rows + PANEL_ROWS - 1) / PANEL_ROWS) * panel_bytes(w->type, w->cols)};
+}

@@ -5,7 +5,7 @@
  * not touched. A x and B (A x) are products with float activations whatever the types (docs/arithmetic.md). */
 #include "model/arch.h"
 
-#define ROWS_PER_CHUNK 4
+#define SMALL_WORK (1u << 15) /* multiply-adds below which waking others costs more than it saves */
 
 enum { GATHERED, INNER, OUTER }; /* of model_run.adapted */
 
@@ -16,7 +16,7 @@ static uint32_t stride_of(uint32_t n) {
 muga_status model_run_prepare(model_run *r, const model_adapter *a, muga_error *err) {
     const size_t want[] = {[GATHERED] = (size_t)MODEL_ADAPTED_ROWS * stride_of(a->widest_in),
                            [INNER] = (size_t)MODEL_ADAPTED_ROWS * stride_of(a->widest_inner),
-                           [OUTER] = (size_t)a->widest_out + (size_t)MODEL_ADAPTED_ROWS * 16};
+                           [OUTER] = (size_t)a->widest_out};
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
         if (want[i] <= r->adapted_n[i])
             continue;
@@ -50,57 +50,75 @@ typedef struct group {
     const model_adapter *adapter;
     uint32_t rows[MODEL_ADAPTED_ROWS]; /* among those alive, ascending */
     uint32_t n;
-    const adapter_part *part; /* being added */
-    float *y;                 /* of row i_row */
-    uint32_t i_row, y_stride, outer_stride;
+    /* What is being added: y += scale B inner. y is of row i_row. */
+    const adapter_part *parts;
+    uint32_t n_parts;
+    float *y;
+    uint32_t i_row, y_stride;
+    size_t inner_stride;
 } group;
 
 /* The next rows from *at on, before end, that have the k-th adapter; false when there is none. */
 static bool next_group(model_run *r, uint32_t k, uint32_t *at, uint32_t end, group *g) {
-    g->r = r;
-    g->adapter = r->adapters[k];
-    g->n = 0;
+    *g = (group){.r = r, .adapter = r->adapters[k]};
     for (; *at < end && g->n < MODEL_ADAPTED_ROWS; ++*at)
         if (r->i_adapter[r->i_seq[*at]] == k)
             g->rows[g->n++] = *at;
     return g->n > 0;
 }
 
-static void product(const group *g, const kernel_weights *w, const float *x, size_t x_stride, float *y,
-                    size_t y_stride) {
+static void product(const group *g, const kernel_weights *w, const float *x, size_t x_stride, float *y, size_t y_stride,
+                    os_pool *pool) {
     kernel_matmul_args a = {
         .w = w, .x = x, .x_stride = x_stride, .y = y, .y_stride = y_stride, .n_tok = g->n, .act = KERNEL_ACT_F32};
-    g->r->o.kernels->matmul(&a, g->r->o.pool);
+    g->r->o.kernels->matmul(&a, pool);
+}
+
+/* ---- B (A x), in pieces of outputs ----
+ * A piece is MODEL_ADAPTED_OUTPUTS outputs of one part, for all rows of the group: its sums are added while they are
+ * near, and pieces are what threads take. */
+
+static uint32_t pieces_of(const adapter_part *part) {
+    return (uint32_t)((part->b.rows + MODEL_ADAPTED_OUTPUTS - 1) / MODEL_ADAPTED_OUTPUTS);
 }
 
 /* Rounded twice: user * alpha, then / rank. */
-static float scale_of(const group *g, uint32_t i_row) {
+static float scale_of(const group *g, const adapter_part *part, uint32_t i_row) {
     float user = g->r->batch->adapters[g->r->i_seq[i_row]].scale;
-    return g->adapter->alpha != 0 ? user * g->adapter->alpha / (float)g->part->b.cols : user;
+    return g->adapter->alpha != 0 ? user * g->adapter->alpha / (float)part->b.cols : user;
 }
 
-static void add_chunk(void *ctx, int i_chunk) {
+static void add_piece(void *ctx, int i_piece) {
     const group *g = ctx;
-    uint32_t from = (uint32_t)i_chunk * ROWS_PER_CHUNK, to = MIN(from + ROWS_PER_CHUNK, g->n);
-    for (uint32_t i = from; i < to; i++) {
-        float *y = g->y + (size_t)(g->rows[i] - g->i_row) * g->y_stride + g->part->row0;
-        const float *outer = g->r->adapted[OUTER] + (size_t)i * g->outer_stride;
-        g->r->o.kernels->add_scaled(y, outer, scale_of(g, g->rows[i]), g->part->b.rows, y);
+    const adapter_part *part = g->parts;
+    uint32_t i = (uint32_t)i_piece;
+    while (i >= pieces_of(part))
+        i -= pieces_of(part++);
+    uint64_t row0 = (uint64_t)i * MODEL_ADAPTED_OUTPUTS, n = MIN(part->b.rows - row0, (uint64_t)MODEL_ADAPTED_OUTPUTS);
+    kernel_weights b = kernel_weights_rows(&part->b, row0, n);
+    float *outer = g->r->adapted[OUTER] + (size_t)i_piece * g->n * MODEL_ADAPTED_OUTPUTS;
+    product(g, &b, g->r->adapted[INNER] + part->i_inner, g->inner_stride, outer, MODEL_ADAPTED_OUTPUTS, NULL);
+    for (uint32_t k = 0; k < g->n; k++) {
+        float *y = g->y + (size_t)(g->rows[k] - g->i_row) * g->y_stride + part->row0 + row0;
+        g->r->o.kernels->add_scaled(y, outer + (size_t)k * MODEL_ADAPTED_OUTPUTS, scale_of(g, part, g->rows[k]), n, y);
     }
 }
 
-/* y += scale B inner */
-static void add_part(group *g, const adapter_part *part, size_t inner_stride) {
-    g->part = part;
-    g->outer_stride = stride_of((uint32_t)part->b.rows);
-    product(g, &part->b, g->r->adapted[INNER] + part->i_inner, inner_stride, g->r->adapted[OUTER], g->outer_stride);
-    os_pool *pool = g->n > 2 * ROWS_PER_CHUNK ? g->r->o.pool : NULL;
-    os_pool_run(pool, (int)((g->n + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK), add_chunk, g);
+static void add_parts(group *g) {
+    uint32_t n_piece = 0;
+    uint64_t work = 0;
+    for (uint32_t i = 0; i < g->n_parts; i++) {
+        n_piece += pieces_of(&g->parts[i]);
+        work += g->parts[i].b.rows * g->parts[i].b.cols * g->n;
+    }
+    os_pool_run(work < SMALL_WORK ? NULL : g->r->o.pool, (int)n_piece, add_piece, g);
 }
+
+/* ---- A x ---- */
 
 static void adapt_group(group *g, const adapter_linear *l, const adapt_args *a) {
     const float *x = a->x + (size_t)(g->rows[0] - a->i_row) * a->x_stride;
-    size_t x_stride = a->x_stride, cols = l->a[0].cols, inner_stride = 0, n_inner = 0;
+    size_t x_stride = a->x_stride, cols = l->a[0].cols, n_inner = 0;
     if (g->rows[g->n - 1] - g->rows[0] + 1 != g->n) { /* not side by side */
         x_stride = stride_of((uint32_t)cols);
         for (uint32_t i = 0; i < g->n; i++)
@@ -109,15 +127,16 @@ static void adapt_group(group *g, const adapter_linear *l, const adapt_args *a) 
         x = g->r->adapted[GATHERED];
     }
     for (uint32_t i = 0; i < l->n_a; i++)
-        inner_stride += l->a[i].rows;
-    inner_stride = stride_of((uint32_t)inner_stride);
+        g->inner_stride += l->a[i].rows;
+    g->inner_stride = stride_of((uint32_t)g->inner_stride);
     for (uint32_t i = 0; i < l->n_a; n_inner += l->a[i++].rows)
-        product(g, &l->a[i], x, x_stride, g->r->adapted[INNER] + n_inner, inner_stride);
+        product(g, &l->a[i], x, x_stride, g->r->adapted[INNER] + n_inner, g->inner_stride, g->r->o.pool);
+    g->parts = l->parts;
+    g->n_parts = l->n_parts;
     g->y = a->y;
     g->i_row = a->i_row;
     g->y_stride = a->y_stride;
-    for (uint32_t i = 0; i < l->n_parts; i++)
-        add_part(g, &l->parts[i], inner_stride);
+    add_parts(g);
 }
 
 void adapt_linear(model_run *r, const adapt_args *a) {
@@ -134,15 +153,16 @@ void adapt_embedding(model_run *r) {
     group g;
     for (uint32_t k = 0; k < r->n_adapters; k++) {
         const kernel_weights *a = &r->adapters[k]->embd_a;
-        size_t inner_stride = stride_of((uint32_t)a->cols);
         uint32_t at = 0;
         while (a->rows > 0 && next_group(r, k, &at, r->n, &g)) {
+            g.inner_stride = stride_of((uint32_t)a->cols);
             for (uint32_t i = 0; i < g.n; i++)
-                kernel_weights_row(a, (uint64_t)r->batch->ids[g.rows[i]], r->adapted[INNER] + i * inner_stride);
+                kernel_weights_row(a, (uint64_t)r->batch->ids[g.rows[i]], r->adapted[INNER] + i * g.inner_stride);
+            g.parts = &r->adapters[k]->embd;
+            g.n_parts = 1;
             g.y = r->x;
-            g.i_row = 0;
             g.y_stride = r->s_embd;
-            add_part(&g, &r->adapters[k]->embd, inner_stride);
+            add_parts(&g);
         }
     }
 }

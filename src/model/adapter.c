@@ -195,10 +195,14 @@ static bool check_rank(adapter_loader *l, const gguf_tensor *t, uint64_t rank) {
 
 /* ---- the model's matrices ---- */
 
+static uint64_t whole_pieces(uint64_t rows) {
+    return (rows + MODEL_ADAPTED_OUTPUTS - 1) / MODEL_ADAPTED_OUTPUTS * MODEL_ADAPTED_OUTPUTS;
+}
+
 /* The pairs for matrices over the same input, whose outputs lie one behind the other. */
 static void load_linear(adapter_loader *l, const gguf_tensor *const *matrices, uint32_t n, adapter_linear *out) {
     const gguf_tensor *as[MODEL_MAX_PARTS], *bs[MODEL_MAX_PARTS];
-    uint64_t row0 = 0, rows[MODEL_MAX_PARTS], most = 0;
+    uint64_t row0 = 0, rows[MODEL_MAX_PARTS], n_out = 0;
     uint32_t inner = 0;
     for (uint32_t i = 0; i < n && !l->st; row0 += matrices[i++]->dims[1]) {
         const gguf_tensor *w = matrices[i], *a, *b;
@@ -210,7 +214,7 @@ static void load_linear(adapter_loader *l, const gguf_tensor *const *matrices, u
         as[out->n_parts] = a;
         bs[out->n_parts] = b;
         rows[out->n_parts++] = row0;
-        most = MAX(most, w->dims[1]);
+        n_out += whole_pieces(w->dims[1]);
     }
     if (l->st || out->n_parts == 0)
         return;
@@ -220,7 +224,7 @@ static void load_linear(adapter_loader *l, const gguf_tensor *const *matrices, u
     l->a->widest_inner = MAX(l->a->widest_inner, inner);
     l->a->widest_in = MAX(l->a->widest_in, (uint32_t)as[0]->dims[0]);
     bool is_output = out == &l->a->linears[l->a->n_linears - 1];
-    l->a->widest_out = MAX(l->a->widest_out, most * (is_output ? MODEL_LOGIT_ROWS : MODEL_ADAPTED_ROWS));
+    l->a->widest_out = MAX(l->a->widest_out, n_out * (is_output ? MODEL_LOGIT_ROWS : MODEL_ADAPTED_ROWS));
 }
 
 static void load_embedding(adapter_loader *l) {
@@ -233,7 +237,7 @@ static void load_embedding(adapter_loader *l) {
     if (!l->st)
         pack_b(l, b, 0, 0, &l->a->embd);
     l->a->widest_inner = MAX(l->a->widest_inner, (uint32_t)a->dims[0]);
-    l->a->widest_out = MAX(l->a->widest_out, w->dims[0] * MODEL_ADAPTED_ROWS);
+    l->a->widest_out = MAX(l->a->widest_out, whole_pieces(w->dims[0]) * MODEL_ADAPTED_ROWS);
 }
 
 static void load_pairs(adapter_loader *l) {

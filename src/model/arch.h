@@ -179,11 +179,13 @@ struct model_adapter {
     adapter_part embd;     /* B of the embedding */
     uint32_t widest_inner; /* most values of a row of A x */
     uint32_t widest_in;    /* most columns of a matrix it has a pair for */
-    uint64_t widest_out;   /* most values that one step adds, of all rows together */
+    uint64_t widest_out;   /* most values that one step adds, of all rows and in whole pieces of outputs */
 };
 
 /* Rows an adapter is applied to at a time: bounds its working memory, changes no result. */
-#define MODEL_ADAPTED_ROWS 64
+#define MODEL_ADAPTED_ROWS 128
+/* Outputs of a matrix that are added at a time: a multiple of KERNEL_PANEL_ROWS, and again no result. */
+#define MODEL_ADAPTED_OUTPUTS 128
 
 /* ---- graph ---- */
 /* Row strides are widths rounded up to 16 floats, so that every row is 64-byte aligned. */
