@@ -143,7 +143,7 @@ static void bench_shape(const kernel_table *table, os_pool *pool, tensor_type ty
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: bench_kernel [-t THREADS] [-i ref|avx2|avx512] [-n PREFILL_TOKENS] [-y TYPE]\n");
+    fprintf(stderr, "usage: bench_kernel [-t THREADS] [-i ISA] [-n PREFILL_TOKENS] [-y TYPE]\n");
     return 2;
 }
 

@@ -200,7 +200,8 @@ int cmd_audit_replay(int argc, char **argv) {
         {"--model", 0, CMD_STRING, &r.model_path, "MODEL",
          "the model's file, where its name in the record is not known"},
         {"--threads", 0, CMD_U32, &r.n_threads, "N", "threads (default: all cores); the bits don't depend on it"},
-        {"--isa", 0, CMD_STRING, &isa, "NAME", "ref, avx2, avx512 or neon (default: the best there is); nor on this"}};
+        {"--isa", 0, CMD_STRING, &isa, "NAME",
+         "ref, avx2, avx-vnni, avx512 or neon (default: the best there is); nor on this"}};
     cmd_positional p = {.max = 0};
     muga_error err = {0};
     audit_report report = {0};
@@ -209,7 +210,7 @@ int cmd_audit_replay(int argc, char **argv) {
     if (code >= 0)
         return code;
     if (isa && !kernel_isa_parse(isa, &named))
-        return cmd_error(MUGA_E_USAGE, "--isa is ref, avx2, avx512 or neon, not \"%.40s\"", isa);
+        return cmd_error(MUGA_E_USAGE, "--isa is ref, avx2, avx-vnni, avx512 or neon, not \"%.40s\"", isa);
     if (isa && !kernel_isa_available(named))
         return cmd_error(MUGA_E_USAGE, "instruction set %s isn't there on this processor or in this build", isa);
     r.isa = isa ? (int)named : -1;

@@ -355,7 +355,7 @@ int cmd_bench(int argc, char **argv) {
         {"--batch", 'b', CMD_STRING, &b.batches.text, "LIST", "sequences that decode together (default 1)"},
         {"--threads", 't', CMD_STRING, &b.threads.text, "LIST", "threads (default: the cores there are)"},
         {"--runs", 'r', CMD_U32, &b.n_runs, "N", "runs of each (default 5; 3 where those take 10 seconds)"},
-        {"--isa", 0, CMD_STRING, &b.d.isa, "NAME", "ref, avx2, avx512 or neon"},
+        {"--isa", 0, CMD_STRING, &b.d.isa, "NAME", "ref, avx2, avx-vnni, avx512 or neon"},
         KV_OPTION(&b.d.kv),
         {"--exact", 0, CMD_FLAG, &b.d.exact, NULL, "float activations instead of int8"},
         {"--no-limits", 0, CMD_FLAG, &no_limits, NULL, "don't measure the machine's limits"},

@@ -37,7 +37,7 @@ int debug_engine_settings(const debug_engine *d, engine_options *o) {
     if (!d->isa)
         return -1;
     if (!kernel_isa_parse(d->isa, &isa))
-        return cmd_error(MUGA_E_USAGE, "--isa is ref, avx2, avx512 or neon, not \"%.40s\"", d->isa);
+        return cmd_error(MUGA_E_USAGE, "--isa is ref, avx2, avx-vnni, avx512 or neon, not \"%.40s\"", d->isa);
     if (!kernel_isa_available(isa))
         return cmd_error(MUGA_E_USAGE, "instruction set %s isn't there on this processor or in this build", d->isa);
     o->isa = (int)isa;

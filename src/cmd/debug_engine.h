@@ -24,7 +24,7 @@ typedef struct debug_engine {
         KV_OPTION(&(d)->kv), {"--exact", 0, CMD_FLAG, &(d)->exact, NULL, "float activations instead of int8"},         \
         OVERRIDE_OPTION(&(d)->overrides), ADAPTER_OPTION(&(d)->adapter_text),                                          \
         {"--threads", 't', CMD_U32, &(d)->threads, "N", "threads (default: the cores there are)"}, {                   \
-        "--isa", 0, CMD_STRING, &(d)->isa, "NAME", "ref, avx2, avx512 or neon (default: the best there is)"            \
+        "--isa", 0, CMD_STRING, &(d)->isa, "NAME", "ref, avx2, avx-vnni, avx512 or neon (default: the best there is)"  \
     }
 
 /* Checks the options, opens model and session. -1 to go on, or the exit code; debug_engine_close in both cases. */

@@ -98,7 +98,7 @@ int cmd_perplexity(int argc, char **argv) {
         ADAPTER_OPTION(&d.adapter_text),
         KV_OPTION(&d.kv),
         {"--threads", 't', CMD_U32, &d.threads, "N", "threads (default: the cores there are)"},
-        {"--isa", 0, CMD_STRING, &d.isa, "NAME", "ref, avx2, avx512 or neon"},
+        {"--isa", 0, CMD_STRING, &d.isa, "NAME", "ref, avx2, avx-vnni, avx512 or neon"},
         {"--json", 0, CMD_FLAG, &json, NULL, "one JSON object"}};
     cmd_positional args = {.min = 2, .max = 2};
     engine_options settings = ENGINE_OPTIONS_DEFAULT;

@@ -1,5 +1,7 @@
-/* Private to avx2_int8_*.c: the int8 product of half a panel of any shape (panel.h), to be compiled for one shape and
- * one width of tile at a time.
+/* Private to avx2_int8_*.c and avx_vnni_int8_*.c: the int8 product of half a panel of any shape (panel.h), to be
+ * compiled for one shape and one width of tile at a time.
+ *
+ * With AVX-VNNI vpdpbusd takes unsigned codes of any size and adds four products in 32 bits. Without it:
  *
  * Idea: maddubs multiplies unsigned weight codes by signed activation codes and adds pairs in 16 bits, saturating. So
  * it is used only where no sum can leave 16 bits. A group of four k adds at most 2 * 127 * code there:
@@ -15,13 +17,21 @@
 
 #include "kernel/avx2_matmul.h"
 
+#if defined(KERNEL_AVX_VNNI)
+enum { VNNI = 1 };
+#else
+enum { VNNI = 0 };
+#endif
+
 /* What makes the levels of a shape unsigned; 0: they go in with their sign. */
 INLINE int level_bias(const panel_shape f) {
+    if (VNNI)
+        return f.level_max ? 128 : 0;
     return f.level_max == 0 || f.level_max > 64 ? 0 : f.level_max > 16 ? 64 : 16;
 }
 /* Codes are signed here: of bytes, and of large levels. */
 INLINE bool is_signed(const panel_shape f) {
-    return f.code_bits == 8 || f.level_max > 64;
+    return !VNNI && (f.code_bits == 8 || f.level_max > 64);
 }
 INLINE int largest_code(const panel_shape f) {
     return f.level_max ? f.level_max + level_bias(f) : (1 << f.code_bits) - 1;
@@ -48,8 +58,10 @@ INLINE __m256i field(__m256i v, const int up, const int mask) {
 /* Codes of group g of 8 rows; vectors: of the half panel; levels: the shape's, with their bias, where it has some. */
 INLINE __m256i code_half(const panel_shape f, const uint8_t *vectors, const int g, __m256i levels) {
     __m256i code;
-    if (f.code_bits == 8)
-        return _mm256_xor_si256(load_half(vectors + g * PANEL_VECTOR), _mm256_set1_epi8(-128));
+    if (f.code_bits == 8) {
+        code = load_half(vectors + g * PANEL_VECTOR);
+        return VNNI ? code : _mm256_xor_si256(code, _mm256_set1_epi8(-128));
+    }
     if (f.code_bits >= 4)
         code = field(load_half(vectors + g % 4 * PANEL_VECTOR), g / 4 * -4, 15);
     else
@@ -65,6 +77,22 @@ INLINE __m256i code_half(const panel_shape f, const uint8_t *vectors, const int 
     return f.level_max ? _mm256_shuffle_epi8(levels, code) : code;
 }
 
+/* ---- sums of n groups from `first` on, onto sums[t]; at: the tile's codes ---- */
+
+#if defined(KERNEL_AVX_VNNI)
+INLINE void dot_groups(const panel_shape f, const uint8_t *vectors, const int first, const int n, __m256i levels,
+                       const uint8_t *at, __m256i *sums, const int width) {
+    const bool nibbles = n == 8 && (f.code_bits == 4 || f.code_bits == 5);
+    UNROLL
+    for (int i = 0; i < n; i++) {
+        const int g = nibbles ? i % 2 * 4 + i / 2 : first + i; /* both groups of a vector of nibbles at once */
+        const __m256i code = code_half(f, vectors, g, levels);
+        UNROLL
+        for (int t = 0; t < width; t++)
+            sums[t] = _mm256_dpbusd_avx_epi32(sums[t], code, broadcast_i32(at + 4 * (g * width + t)));
+    }
+}
+#else
 INLINE __m256i widen(__m256i pairs) {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
@@ -75,8 +103,6 @@ INLINE void add_now(__m256i *sum, __m256i a) {
     *sum = _mm256_add_epi32(*sum, a);
     __asm__("" : "+x"(*sum));
 }
-
-/* ---- sums of n groups from `first` on, onto sums[t]; at: the tile's codes ---- */
 
 /* Four groups, all of them for one token before the next, so that no 16-bit sums wait. */
 INLINE void dot_four(const panel_shape f, const uint8_t *vectors, const int first, __m256i levels, const uint8_t *at,
@@ -127,6 +153,8 @@ INLINE void dot_groups(const panel_shape f, const uint8_t *vectors, const int fi
         else
             dot_four(f, vectors, g, levels, at, sums, width);
 }
+
+#endif
 
 /* ---- a block of 8 rows; w points at the panel's block, half is 0 or 32, the rows' bytes in a vector ---- */
 
@@ -278,8 +306,13 @@ INLINE void int8_panels(const matmul_stretch *s, const panel_shape f, const int 
 }
 
 /* One function per shape, holding one loop for each width of a tile. */
+#if defined(KERNEL_AVX_VNNI)
+#define INT8_PRODUCT_NAME(name) avx_vnni_int8_##name
+#else
+#define INT8_PRODUCT_NAME(name) avx2_int8_##name
+#endif
 #define INT8_PRODUCT(name, shape)                                                                                      \
-    void avx2_int8_##name(const matmul_stretch *s) {                                                                   \
+    void INT8_PRODUCT_NAME(name)(const matmul_stretch *s) {                                                            \
         switch (s->width) {                                                                                            \
         case 1: int8_panels(s, shape, 1); break;                                                                       \
         case 2: int8_panels(s, shape, 2); break;                                                                       \

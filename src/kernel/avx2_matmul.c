@@ -82,7 +82,7 @@ F32_TYPE(f32_f32, TENSOR_F32)
 F32_TYPE(f32_f16, TENSOR_F16)
 F32_TYPE(f32_bf16, TENSOR_BF16)
 
-static void avx2_f32(const matmul_stretch *s) {
+void avx2_f32(const matmul_stretch *s) {
     switch (s->type) {
     case TENSOR_F32: f32_f32(s); break;
     case TENSOR_F16: f32_f16(s); break;

@@ -1,5 +1,6 @@
-/* Private to avx2_*.c: what the matrix products with AVX2 and FMA are made of. Including it names the instruction set
- * for the rest of the file, which ends with TARGET_END. A panel is two halves of 8 rows, one register each. */
+/* Private to avx2_*.c and avx_vnni_*.c: what the matrix products with AVX2 and FMA are made of. Including it names the
+ * instruction set for the rest of the file, which ends with TARGET_END: AVX2, or where the includer has defined
+ * KERNEL_AVX_VNNI, AVX-VNNI. A panel is two halves of 8 rows, one register each. */
 #ifndef MUGA_KERNEL_AVX2_MATMUL_H
 #define MUGA_KERNEL_AVX2_MATMUL_H
 
@@ -7,9 +8,15 @@
 #include "kernel/matmul.h"
 
 MATMUL_INT8_DECLARE(avx2);
+MATMUL_INT8_DECLARE(avx_vnni);
+void avx2_f32(const matmul_stretch *s);
 void avx2_quantise(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile);
 
+#if defined(KERNEL_AVX_VNNI)
+#include "kernel/target_avx_vnni.h"
+#else
 #include "kernel/target_avx2.h"
+#endif
 
 #include <immintrin.h>
 

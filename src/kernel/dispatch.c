@@ -18,6 +18,7 @@
 static const kernel_table table_ref = KERNEL_TABLE(KERNEL_ISA_REF, ref, ref);
 #if KERNEL_HAVE_X86
 static const kernel_table table_avx2 = KERNEL_TABLE(KERNEL_ISA_AVX2, avx2, avx2);
+static const kernel_table table_avx_vnni = KERNEL_TABLE(KERNEL_ISA_AVX_VNNI, avx2, avx_vnni);
 static const kernel_table table_avx512 = KERNEL_TABLE(KERNEL_ISA_AVX512, avx512, avx512);
 #endif
 #if KERNEL_HAVE_NEON
@@ -26,7 +27,8 @@ static const kernel_table table_neon_dotprod = KERNEL_TABLE(KERNEL_ISA_NEON_DOTP
 static const kernel_table table_neon_i8mm = KERNEL_TABLE(KERNEL_ISA_NEON_I8MM, neon, neon_i8mm);
 #endif
 
-static const char *const isa_names[KERNEL_ISA_COUNT] = {"ref", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"};
+static const char *const isa_names[KERNEL_ISA_COUNT] = {"ref",  "avx2",         "avx-vnni", "avx512",
+                                                        "neon", "neon-dotprod", "neon-i8mm"};
 
 const char *kernel_isa_name(kernel_isa isa) {
     return (unsigned)isa < KERNEL_ISA_COUNT ? isa_names[isa] : "unknown";
@@ -63,6 +65,8 @@ bool kernel_isa_available(kernel_isa isa) {
     os_cpu cpu = os_cpu_detect();
     if (isa == KERNEL_ISA_AVX2)
         return cpu.avx2_fma;
+    if (isa == KERNEL_ISA_AVX_VNNI)
+        return cpu.avx2_fma && cpu.avx_vnni;
     if (isa == KERNEL_ISA_AVX512)
         return cpu.avx2_fma && cpu.avx512 && cpu.avx512_vnni;
 #endif
@@ -92,6 +96,7 @@ const kernel_table *kernel_table_get(kernel_isa isa) {
     switch (isa) {
 #if KERNEL_HAVE_X86
     case KERNEL_ISA_AVX2: return &table_avx2;
+    case KERNEL_ISA_AVX_VNNI: return &table_avx_vnni;
     case KERNEL_ISA_AVX512: return &table_avx512;
 #endif
 #if KERNEL_HAVE_NEON

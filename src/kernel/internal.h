@@ -72,6 +72,7 @@ KERNEL_DECLARE(ref)
 #if KERNEL_HAVE_X86
 KERNEL_DECLARE(avx2)
 KERNEL_DECLARE(avx512)
+void avx_vnni_matmul(const kernel_matmul_args *a, os_pool *pool);
 #endif
 #if KERNEL_HAVE_NEON
 KERNEL_DECLARE(neon)

@@ -1,11 +1,10 @@
 /* Kernels: the arithmetic of the engine, "arithmetic 1" (docs/arithmetic.md).
  *
- * ref_*.c are the specification; avx2_*.c, avx512_*.c and neon_*.c give the same bits for every size, thread
- * count and batch. A table of functions is chosen once (kernel_table_get); nothing here knows a model.
+ * ref_*.c are the specification; avx2_*.c, avx_vnni_*.c, avx512_*.c and neon_*.c give the same bits for every size,
+ * thread count and batch. A table of functions is chosen once (kernel_table_get); nothing here knows a model.
  *
  * Weights are packed once into panels of 16 output rows (kernel_pack). Threads split panels (output rows), query heads
- * or tokens, never a sum. No function allocates except kernel_pack and kernel_probe_bandwidth
- * (kernel/probe.h).
+ * or tokens, never a sum. No function allocates except kernel_pack and kernel_probe_bandwidth (kernel/probe.h).
  */
 #ifndef MUGA_KERNEL_H
 #define MUGA_KERNEL_H
@@ -22,13 +21,14 @@
 typedef enum {
     KERNEL_ISA_REF,
     KERNEL_ISA_AVX2,
+    KERNEL_ISA_AVX_VNNI, /* AVX2 and the VEX form of vpdpbusd */
     KERNEL_ISA_AVX512,
     KERNEL_ISA_NEON,         /* every 64-bit ARM */
     KERNEL_ISA_NEON_DOTPROD, /* ARMv8.2 SDOT */
     KERNEL_ISA_NEON_I8MM,    /* ARMv8.6 USDOT */
     KERNEL_ISA_COUNT
 } kernel_isa;
-const char *kernel_isa_name(kernel_isa isa); /* "ref", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm" */
+const char *kernel_isa_name(kernel_isa isa); /* "ref", "avx2", "avx-vnni", "avx512", "neon", "neon-dotprod", ... */
 bool kernel_isa_parse(const char *name, kernel_isa *out);
 bool kernel_isa_available(kernel_isa isa); /* on this processor and in this build */
 kernel_isa kernel_isa_best(void);

@@ -129,15 +129,16 @@ static uint64_t divide_up(uint64_t n, uint64_t by) {
     return (n + by - 1) / by;
 }
 
-/* Panels first: as many chunks as keep every thread busy to the end, none so large that its panels leave the cache
- * between tiles, none so small that taking it costs. Where rows are few, tiles are split too. */
+/* Panels first: as many chunks for every thread as keep it busy to the end, the same for each, none so large that its
+ * panels leave the cache between tiles, none so small that taking it costs. Where rows are few, tiles are split too. */
 static uint64_t plan_chunks(matmul_job *job, int n_thread) {
     const kernel_weights *w = job->a->w;
     uint64_t wanted = n_thread > 1 ? (uint64_t)n_thread * CHUNKS_PER_THREAD : 1;
     uint64_t panel_work = PANEL_ROWS * w->cols * job->a->n_tok;
     uint64_t most = MAX(GROUP_BYTES / panel_bytes(w->type, w->cols), 1);
     uint64_t least = divide_up(SMALL_CHUNK, panel_work);
-    job->panels_per_chunk = MIN(MAX(divide_up(job->n_panel, wanted), least), most);
+    uint64_t each = MIN(MAX(job->n_panel / ((uint64_t)n_thread * least), 1), CHUNKS_PER_THREAD);
+    job->panels_per_chunk = MIN(divide_up(job->n_panel, n_thread > 1 ? (uint64_t)n_thread * each : 1), most);
     while (divide_up(job->n_panel, job->panels_per_chunk) > INT32_MAX / 2)
         job->panels_per_chunk *= 2;
     uint64_t n_group = divide_up(job->n_panel, job->panels_per_chunk);

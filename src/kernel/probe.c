@@ -93,33 +93,64 @@ muga_status kernel_probe_bandwidth(size_t bytes, os_pool *pool, double *bytes_pe
 #if KERNEL_HAVE_X86
 #include <immintrin.h>
 
+#define UNROLL _Pragma("GCC unroll 16")
+
+/* The empty asm keeps compilers from storing every sum, and from computing a product once for all rounds. */
 enum { ROUNDS = 20000, CHAINS = 12, CHUNKS_PER_THREAD = 8 };
 
 __attribute__((target("avx512f,avx512vnni"))) static void multiply_avx512(void *ctx, int i) {
     _Atomic uint64_t *sink = ctx;
     __m512i s[CHAINS], a = _mm512_set1_epi8((char)(i + 1)), b = _mm512_set1_epi8((char)(i + 2));
+    UNROLL
     for (int c = 0; c < CHAINS; c++)
         s[c] = _mm512_set1_epi32(c);
-    for (int r = 0; r < ROUNDS; r++)
-#pragma GCC unroll 16
-        for (int c = 0; c < CHAINS; c++)
+    for (int r = 0; r < ROUNDS; r++) {
+        UNROLL
+        for (int c = 0; c < CHAINS; c++) {
             s[c] = _mm512_dpbusd_epi32(s[c], a, b);
+            __asm__("" : "+v"(s[c]));
+        }
+    }
+    UNROLL
     for (int c = 1; c < CHAINS; c++)
         s[0] = _mm512_add_epi32(s[0], s[c]);
     atomic_fetch_add(sink, (uint64_t)_mm512_reduce_add_epi32(s[0]));
 }
 
+__attribute__((target("avx2,avxvnni"))) static void multiply_avx_vnni(void *ctx, int i) {
+    _Atomic uint64_t *sink = ctx;
+    __m256i s[CHAINS], a = _mm256_set1_epi8((char)(i + 1)), b = _mm256_set1_epi8((char)(i + 2));
+    UNROLL
+    for (int c = 0; c < CHAINS; c++)
+        s[c] = _mm256_set1_epi32(c);
+    for (int r = 0; r < ROUNDS; r++) {
+        UNROLL
+        for (int c = 0; c < CHAINS; c++) {
+            s[c] = _mm256_dpbusd_avx_epi32(s[c], a, b);
+            __asm__("" : "+x"(s[c]));
+        }
+    }
+    UNROLL
+    for (int c = 1; c < CHAINS; c++)
+        s[0] = _mm256_add_epi32(s[0], s[c]);
+    atomic_fetch_add(sink, (uint64_t)_mm256_extract_epi64(s[0], 0));
+}
+
 __attribute__((target("avx2"))) static void multiply_avx2(void *ctx, int i) {
     _Atomic uint64_t *sink = ctx;
     __m256i s[CHAINS], a = _mm256_set1_epi8((char)(i + 1)), b = _mm256_set1_epi8((char)(i + 2));
+    UNROLL
     for (int c = 0; c < CHAINS; c++)
         s[c] = _mm256_set1_epi16((short)c);
-    for (int r = 0; r < ROUNDS; r++)
-#pragma GCC unroll 16
+    for (int r = 0; r < ROUNDS; r++) {
+        UNROLL
         for (int c = 0; c < CHAINS; c++) {
-            __asm__ volatile("" : "+x"(a)); /* every product is computed anew */
+            __asm__ volatile("" : "+x"(a));
             s[c] = _mm256_add_epi16(s[c], _mm256_maddubs_epi16(a, b));
+            __asm__("" : "+x"(s[c]));
         }
+    }
+    UNROLL
     for (int c = 1; c < CHAINS; c++)
         s[0] = _mm256_add_epi16(s[0], s[c]);
     atomic_fetch_add(sink, (uint64_t)_mm256_extract_epi64(s[0], 0));
@@ -127,14 +158,18 @@ __attribute__((target("avx2"))) static void multiply_avx2(void *ctx, int i) {
 
 double kernel_probe_integer_peak(kernel_isa isa, os_pool *pool) {
     bool wide = isa == KERNEL_ISA_AVX512;
-    if ((!wide && isa != KERNEL_ISA_AVX2) || !kernel_isa_available(isa))
+    void (*fn)(void *, int) = wide                         ? multiply_avx512
+                              : isa == KERNEL_ISA_AVX_VNNI ? multiply_avx_vnni
+                              : isa == KERNEL_ISA_AVX2     ? multiply_avx2
+                                                           : NULL;
+    if (!fn || !kernel_isa_available(isa))
         return 0;
     int n_chunk = CHUNKS_PER_THREAD * os_pool_threads(pool);
     double work = (wide ? 64.0 : 32.0) * CHAINS * ROUNDS * n_chunk, best = 0;
     _Atomic uint64_t sink = 0;
     for (int pass = 0; pass < PASSES; pass++) {
         double begin = seconds();
-        os_pool_run(pool, n_chunk, wide ? multiply_avx512 : multiply_avx2, &sink);
+        os_pool_run(pool, n_chunk, fn, &sink);
         best = MAX(best, work / (seconds() - begin));
     }
     return best;

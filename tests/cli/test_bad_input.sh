@@ -126,7 +126,7 @@ fails "logits to a folder" 4 "directory" "$muga" debug logits "$tiny" --ids 1 -o
 fails "logits into no folder" 3 "nosuch.*check the path" "$muga" debug logits "$tiny" --ids 1 -o "$work/nosuch/x"
 [ ! -e /dev/full ] ||
     fails "logits to a full disk" 6 "free disk space" "$muga" debug logits "$tiny" --ids 1 -o /dev/full
-fails "another set" 2 "ref, avx2, avx512 or neon" "$muga" debug logits "$tiny" --ids 1 --isa mmx -o "$to"
+fails "another set" 2 "ref, avx2, avx-vnni, avx512 or neon" "$muga" debug logits "$tiny" --ids 1 --isa mmx -o "$to"
 case $(uname -m) in
 x86_64) fails "neon on x86" 2 "neon isn't there" "$muga" debug logits "$tiny" --ids 1 --isa neon -o "$to" ;;
 aarch64) fails "avx2 on arm" 2 "avx2 isn't there" "$muga" debug logits "$tiny" --ids 1 --isa avx2 -o "$to" ;;

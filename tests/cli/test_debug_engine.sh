@@ -27,7 +27,7 @@ code 0 "$muga" debug logits "$tiny" --ids 1,2,3 --all -o "$work/all"
 [ "$(size "$work/all")" = $((3 * 416 * 4)) ] || fail "all rows have $(size "$work/all") bytes"
 tail -c $((416 * 4)) "$work/all" | cmp -s - "$work/last" || fail "the last of all rows is another one than the last row"
 "$muga" debug logits "$tiny" --ids 1,2,3 --all -o /dev/stdout | cmp -s - "$work/all" || fail "a pipe gets other bytes"
-for isa in ref avx2 avx512 neon; do
+for isa in ref avx2 avx-vnni avx512 neon; do
     "$muga" debug logits "$tiny" --ids 1,2,3 --all --isa $isa --threads 2 -o "$work/$isa" 2>"$work/err"
     got=$?
     case $got in

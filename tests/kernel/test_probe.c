@@ -34,7 +34,7 @@ static void too_much_to_allocate_is_an_error(void **state) {
 static void the_peak_is_known_where_the_set_is_there(void **state) {
     (void)state;
     assert_true(kernel_probe_integer_peak(KERNEL_ISA_REF, NULL) == 0);
-    static const kernel_isa sets[] = {KERNEL_ISA_AVX2, KERNEL_ISA_AVX512};
+    static const kernel_isa sets[] = {KERNEL_ISA_AVX2, KERNEL_ISA_AVX_VNNI, KERNEL_ISA_AVX512};
     for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
         double peak = kernel_probe_integer_peak(sets[i], NULL);
         assert_true(kernel_isa_available(sets[i]) ? isfinite(peak) && peak > 0 : peak == 0);
