@@ -166,6 +166,15 @@ static void add_adapter(json_t *out, const gguf_file *f) {
         json_object_set_new(out, "largest_rank", json_integer((json_int_t)most));
 }
 
+static void add_packed(json_t *out, const char *path) {
+    const os_files *files = &os_system()->files;
+    cmd_packed p = cmd_packed_of(path);
+    os_stat info;
+    if (p.path && !files->stat(files->self, p.path, &info, NULL) && info.type == OS_TYPE_FILE)
+        json_object_set_new(out, "packed_bytes", json_integer((json_int_t)info.size));
+    cmd_packed_release(&p);
+}
+
 static json_t *describe(const gguf_file *f, const char *path) {
     json_t *out = json_object();
     span arch_text = {0};
@@ -175,6 +184,7 @@ static json_t *describe(const gguf_file *f, const char *path) {
         snprintf(arch, sizeof arch, "%.*s", (int)MIN(arch_text.n, sizeof arch - 1), arch_text.p);
     json_object_set_new(out, "path", json_string(path));
     json_object_set_new(out, "bytes", json_integer((json_int_t)gguf_file_bytes(f)));
+    add_packed(out, path);
     json_object_set_new(out, "gguf_version", json_integer(gguf_version(f)));
     add_key(out, "name", f, "general.name");
     add_key(out, "architecture", f, "general.architecture");

@@ -42,6 +42,8 @@ run "" --no-cache
 check "one file" '[ "$(ls "$MUGA_HOME/packed" | wc -l)" -eq 1 ]'
 (cd "$work" && "$muga" run ./tiny.gguf hello -n 1 --temp 0 --verbose 2>&1 </dev/null | grep -q "mapped from")
 check "a relative path is the same file" '[ $? -eq 0 ]'
+"$muga" show "$work/tiny.gguf" >"$work/out"
+check "show has its size" 'grep -q "^packed_bytes  *[0-9]" "$work/out"'
 "$muga" doctor >"$work/out"
 check "doctor reads it" 'grep -q "^ok *packed .*content is its digest" "$work/out"'
 
