@@ -149,7 +149,8 @@ cmd_packed cmd_packed_of(const char *path);
 void cmd_packed_release(cmd_packed *p);
 #define NO_CACHE_OPTION(target)                                                                                        \
     { "--no-cache", 0, CMD_FLAG, target, NULL, "neither use nor write the packed copy of the weights" }
-/* MODEL opened for chat or agents, under the name that evidence gives it. cache: with its packed file. */
+/* MODEL opened for chat or agents, under the name that evidence gives it. cache: with its packed file. A draft_path may
+ * be a name in the store as well. */
 MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_local_options *o, llm **out,
                                        muga_error *err);
 /* Says on stderr which chat form stands in for the template that a model's file doesn't have. NULL: nothing to say. */

@@ -77,12 +77,16 @@ void cmd_packed_release(cmd_packed *p) {
 muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_local_options *o, llm **out,
                          muga_error *err) {
     hub h = {.files = &os_system()->files};
-    char *path = NULL;
+    char *path = NULL, *draft = NULL;
     cmd_packed packed = {0};
     bool in_store = !hub_is_path(model);
     muga_status st = in_store ? cmd_hub(&h, err) : MUGA_OK;
     if (!st)
         st = hub_resolve(&h, model, &path, err);
+    if (!st && o->drafts == LLM_DRAFTS_MODEL) {
+        st = cmd_resolve(o->draft_path, &draft, err);
+        o->draft_path = draft;
+    }
     if (!st) {
         if (cache)
             packed = cmd_packed_of(path);
@@ -93,6 +97,7 @@ muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_lo
     }
     cmd_packed_release(&packed);
     free(path);
+    free(draft);
     hub_close(&h);
     return st;
 }

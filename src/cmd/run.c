@@ -82,9 +82,12 @@ static muga_status chat_turn(chat *c, const char *p, size_t n, llm_reply *reply,
 static void print_speed(const llm_reply *r) {
     double prompt_s = (double)r->prompt_us / 1e6, generate_s = (double)r->generate_us / 1e6;
     uint32_t computed = r->n_prompt - r->n_prompt_cached;
-    fprintf(stderr, "[prompt %u tokens (%u cached), %.0f tokens/s; answer %u tokens, %.1f tokens/s]\n", r->n_prompt,
+    fprintf(stderr, "[prompt %u tokens (%u cached), %.0f tokens/s; answer %u tokens, %.1f tokens/s", r->n_prompt,
             r->n_prompt_cached, prompt_s > 0 ? computed / prompt_s : 0.0, r->n_generated,
             generate_s > 0 ? r->n_generated / generate_s : 0.0);
+    if (r->n_drafted)
+        fprintf(stderr, "; %u of %u guesses stood", r->n_accepted, r->n_drafted);
+    fprintf(stderr, "]\n");
 }
 
 /* An answer that did not end by itself: at -n, or where the context did. */
@@ -207,7 +210,7 @@ int cmd_run(int argc, char **argv) {
     cmd_progress progress = {.what = "loading"};
     uint32_t threads = 0;
     bool verbose = false, no_cache = false;
-    const char *kv = NULL;
+    const char *kv = NULL, *draft = "ngram";
     kernel_kv_type kv_type = KERNEL_KV_F16;
     cmd_values overrides = {.n = 0};
     const char *adapter_text = NULL;
@@ -227,6 +230,8 @@ int cmd_run(int argc, char **argv) {
         {"--max-tokens", 'n', CMD_U32, &c.max_tokens, "N",
          "longest answer in tokens (default: what the context leaves)"},
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
+        {"--draft", 0, CMD_STRING, &draft, "SOURCE",
+         "guess tokens ahead: ngram (default), off, or a smaller model of the same vocabulary; changes no answer"},
         KV_OPTION(&kv),
         OVERRIDE_OPTION(&overrides),
         ADAPTER_OPTION(&adapter_text),
@@ -249,6 +254,8 @@ int cmd_run(int argc, char **argv) {
     if (code >= 0)
         return code;
     o.kv = (int)kv_type;
+    o.drafts = !strcmp(draft, "ngram") ? LLM_DRAFTS_NGRAM : !strcmp(draft, "off") ? LLM_DRAFTS_OFF : LLM_DRAFTS_MODEL;
+    o.draft_path = draft;
     o.n_threads = (int)threads;
     o.overrides = overrides.v;
     o.n_overrides = overrides.n;

@@ -50,6 +50,7 @@ typedef struct llm_reply {
     str text;
     llm_finish finish;
     uint32_t n_prompt, n_prompt_cached, n_generated; /* tokens */
+    uint32_t n_drafted, n_accepted;                  /* guesses computed, and those that stood */
     uint64_t prompt_us, generate_us;
     json_t *evidence; /* new reference or NULL */
 } llm_reply;
@@ -103,6 +104,8 @@ MUGA_MUST_USE muga_status llm_replay(llm *m, const json_t *evidence, muga_error 
 void llm_free(llm *m);
 
 /* ---- local engine (llm/local.c) ---- */
+/* Where guesses at the next tokens come from (docs/engine.md). They change no answer and are not in the evidence. */
+typedef enum { LLM_DRAFTS_NGRAM, LLM_DRAFTS_OFF, LLM_DRAFTS_MODEL } llm_drafts;
 typedef struct llm_local_options {
     uint32_t n_ctx;               /* 0 = the model's own, at most 8192 */
     int n_threads;                /* 0 = cores this process may use */
@@ -115,7 +118,9 @@ typedef struct llm_local_options {
     float adapter_scale; /* its strength, usually 1; adapter and scale are part of the evidence */
     const char *sha256;  /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
                          * file is read through when evidence is first wanted */
-    const char *packed, *packed_source;          /* as the engine's options have it; borrowed for the call */
+    const char *packed, *packed_source; /* as the engine's options have it; borrowed for the call */
+    llm_drafts drafts;
+    const char *draft_path;                      /* of DRAFTS_MODEL: a smaller model of the same vocabulary */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
 } llm_local_options;

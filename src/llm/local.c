@@ -203,6 +203,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
                               .stop = q->stop,
                               .n_stop = q->n_stop,
                               .constraint = state,
+                              .drafts = l->drafts,
                               .on_text = count_text,
                               .on_text_ctx = &given,
                               .on_choice = q->want_evidence ? local_digest_row : NULL,
@@ -212,6 +213,8 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     out->generate_us = now_us() - begin;
     out->n_prompt = (uint32_t)ids.n;
     out->n_generated = (uint32_t)made.ids.n;
+    out->n_drafted = made.n_drafted;
+    out->n_accepted = made.n_accepted;
     out->finish = made.finish == ENGINE_STOP     ? LLM_FINISH_STOP
                   : made.finish == ENGINE_LENGTH ? LLM_FINISH_LENGTH
                                                  : LLM_FINISH_CANCELLED;
@@ -307,6 +310,8 @@ static void local_free(llm *m) {
     for (size_t i = 0; i < LOCAL_SLOTS; i++)
         drop_slot(&l->slots[i]);
     engine_adapter_drop(l->adapter);
+    engine_session_free(l->drafts.session);
+    engine_free(l->draft_engine);
     engine_free(l->engine);
     free(l->controls);
     free(l->name);
@@ -315,6 +320,21 @@ static void local_free(llm *m) {
 }
 
 static const llm_table local_table = {complete, score, count, local_replay, local_free};
+
+static muga_status open_drafts(local *l, const llm_local_options *o, muga_error *err) {
+    static const engine_draft_kind kinds[] = {ENGINE_DRAFTS_NGRAM, ENGINE_DRAFTS_OFF, ENGINE_DRAFTS_MODEL};
+    l->drafts.kind = kinds[o->drafts];
+    if (o->drafts != LLM_DRAFTS_MODEL)
+        return MUGA_OK;
+    engine_options eo = {.n_threads = o->n_threads, .isa = o->isa};
+    muga_status st = engine_open(o->draft_path, &eo, &l->draft_engine, err);
+    if (st)
+        return st;
+    if ((st = engine_draft_check(l->engine, l->draft_engine, err)))
+        return error_prefix(err, st, "%s", o->draft_path);
+    uint32_t n_ctx = MIN(l->base.n_ctx, engine_params(l->draft_engine)->n_ctx_train);
+    return engine_session_new(l->draft_engine, n_ctx, &l->drafts.session, err);
+}
 
 muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out, muga_error *err) {
     local *l = mem_alloc_array(1, sizeof *l);
@@ -357,6 +377,10 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
         return error_set(err, MUGA_E_LIMIT,
                          "a context of %u tokens is more than the %u this model was trained for; ask for less",
                          o->n_ctx, n_ctx_train);
+    }
+    if ((st = open_drafts(l, o, err))) {
+        local_free(&l->base);
+        return st;
     }
     *out = &l->base;
     return MUGA_OK;

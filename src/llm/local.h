@@ -18,6 +18,8 @@ typedef struct local {
     engine *engine;
     engine_adapter *adapter; /* of every session; NULL = none */
     float adapter_scale;
+    engine_drafts drafts; /* their session is of draft_engine */
+    engine *draft_engine; /* or NULL */
     char *name, *path;
     local_slot slots[LOCAL_SLOTS];
     uint64_t tick;

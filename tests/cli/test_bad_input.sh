@@ -120,6 +120,10 @@ to="$work/logits.f32"
 fails "logits beyond the context" 4 "3 tokens.*context of 2" "$muga" debug logits "$tiny" --ids 1,2,3 --ctx 2 -o "$to"
 fails "context beyond the model's" 4 "4096 tokens.*2048" "$muga" debug logits "$tiny" --ids 1 --ctx 4096 -o "$to"
 fails "the same of run" 4 "4096 tokens.*2048" "$muga" run "$tiny" --ctx 4096 hello
+fails "a draft model that isn't there" 3 "no-such-model" "$muga" run "$tiny" --draft no-such-model hello
+LC_ALL=C sed 's/<|im_end|>/<|im_End|>/' "$tiny" >"$work/renamed.gguf"
+fails "a draft model of another vocabulary" 4 "renamed.gguf: token 2 is \"<|im_End|>\".*same vocabulary" \
+    "$muga" run "$tiny" --draft "$work/renamed.gguf" hello
 fails "logits nowhere" 2 "needs -o" "$muga" debug logits "$tiny" --ids 1
 fails "logits to an empty name" 2 "needs -o" "$muga" debug logits "$tiny" --ids 1 -o ''
 fails "logits to a folder" 4 "directory" "$muga" debug logits "$tiny" --ids 1 -o "$work"

@@ -140,8 +140,8 @@ static void a_decision_survives_any_failed_allocation(void **state) {
     json_decref(in.schema);
 }
 
-/* A free answer under every setting of the sampler, streamed, with a stop string, on two threads; then the same prompt
- * again, which goes on from the session that is there. */
+/* A free answer under every setting of the sampler, streamed, a stop string, a draft model, on two threads; and then
+ * the same prompt again, which goes on from the session that is there. */
 typedef struct streamed {
     char text[400];
     size_t n;
@@ -159,6 +159,8 @@ static muga_status chat(const inputs *in, outcome *out, muga_error *err) {
     static const char *const stops[] = {"zq", "never"};
     llm *m = NULL;
     llm_local_options o = {.n_ctx = 512, .n_threads = 2, .isa = -1, .exact = true, .kv = KERNEL_KV_F32};
+    o.drafts = LLM_DRAFTS_MODEL;
+    o.draft_path = in->model;
     muga_status st = llm_local_open(in->model, "tiny", &o, &m, err);
     for (int turn = 0; turn < 2 && !st; turn++) {
         streamed stream = {.n = 0};

@@ -215,6 +215,44 @@ static void what_was_asked_before_changes_no_answer(void **state) {
     llm_free(shared);
 }
 
+/* Drafts are no setting of an answer: with any of them it has the same text, and each replays the others' evidence. */
+static void drafts_change_neither_text_nor_evidence(void **state) {
+    (void)state;
+    llm *by_source[3];
+    uint32_t n_drafted[3] = {0};
+    muga_error err = {0};
+    for (int i = 0; i < 3; i++) {
+        llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 1024, .drafts = (llm_drafts)i};
+        o.draft_path = source_path("tests/data/tiny.gguf");
+        assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &by_source[i], &err), &err);
+    }
+    json_t *schema = parse("{\"type\": \"array\", \"minItems\": 5, \"items\": {\"enum\": [\"orderA\", \"orderB\"]}}");
+    for (uint32_t turn = 0; turn < 12; turn++) {
+        json_t *messages = one_message(turn % 2 ? "order order order order" : "the status of the status of the status");
+        llm_request q = request_of(messages);
+        q.sampling.temperature = turn % 3 ? 0.4f : 0.0f;
+        q.max_tokens = 200;
+        q.schema = turn % 4 ? NULL : schema;
+        llm_reply r[3];
+        for (int i = 0; i < 3; i++) {
+            r[i] = complete(by_source[i], &q);
+            n_drafted[i] += r[i].n_drafted;
+            assert_string_equal(str_get(&r[i].text), str_get(&r[0].text));
+            assert_true(json_equal(r[i].evidence, r[0].evidence));
+            assert_ok(llm_replay(by_source[(i + turn) % 3], r[i].evidence, &err), &err);
+        }
+        for (int i = 0; i < 3; i++)
+            llm_reply_release(&r[i]);
+        json_decref(messages);
+    }
+    print_message("%u guesses by look-up, %u by a model\n", n_drafted[LLM_DRAFTS_NGRAM], n_drafted[LLM_DRAFTS_MODEL]);
+    assert_true(n_drafted[LLM_DRAFTS_NGRAM] > 0 && n_drafted[LLM_DRAFTS_MODEL] > 0);
+    assert_int_equal(n_drafted[LLM_DRAFTS_OFF], 0);
+    json_decref(schema);
+    for (int i = 0; i < 3; i++)
+        llm_free(by_source[i]);
+}
+
 /* ---- evidence ---- */
 
 static void evidence_replays_and_forged_evidence_does_not(void **state) {
@@ -552,6 +590,7 @@ int main(void) {
         cmocka_unit_test(roles_are_plain_words),
         cmocka_unit_test(a_prompt_longer_than_the_context_names_both_numbers),
         cmocka_unit_test(what_was_asked_before_changes_no_answer),
+        cmocka_unit_test(drafts_change_neither_text_nor_evidence),
         cmocka_unit_test(evidence_replays_and_forged_evidence_does_not),
         cmocka_unit_test(evidence_names_the_bytes_that_were_loaded),
         cmocka_unit_test(evidence_names_how_keys_are_kept),
