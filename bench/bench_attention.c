@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_PASS = 7, MAX_PAGE = 1024 };
+enum { N_PASS = 7, MAX_DEPTH = 32768, MAX_PAGE = MAX_DEPTH / KERNEL_KV_BLOCK + 9 };
+#define MAX_BYTES (512u << 20) /* of keys and values: deeper with fewer layers */
 
 typedef struct bench {
     const kernel_table *table;
@@ -26,6 +27,8 @@ typedef struct bench {
     size_t memory_bytes;
     void *pages[MAX_PAGE];
 } bench;
+
+#define HUGE_BYTES ((size_t)2 << 20)
 
 static double seconds(void) {
     const os_clock *c = &os_system()->clock;
@@ -47,14 +50,19 @@ static uint64_t next_random(uint64_t *seed) {
     return *seed >> 33;
 }
 
-/* Pages of all layers for n_pos positions, every slot written. */
+static size_t bench_bytes(const bench *b, kernel_kv_type type, uint32_t n_pos) {
+    return kernel_kv_page_bytes(type, b->args.n_head_kv, b->args.head_dim) * b->n_layer * (n_pos / KERNEL_KV_BLOCK + 1);
+}
+
+/* Pages of all layers for n_pos positions, every slot written, in large pages of the system as the engine's are. */
 static bool bench_fill(bench *b, uint32_t n_pos) {
     size_t layer = kernel_kv_page_bytes(b->args.type, b->args.n_head_kv, b->args.head_dim), page = layer * b->n_layer;
     uint32_t n_page = (n_pos + KERNEL_KV_BLOCK - 1) / KERNEL_KV_BLOCK;
     b->memory_bytes = page * n_page;
-    b->memory = aligned_alloc(64, (b->memory_bytes + 63) / 64 * 64);
+    b->memory = aligned_alloc(HUGE_BYTES, (b->memory_bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES);
     if (b->memory == NULL || n_page > MAX_PAGE)
         return false;
+    os_memory_prefer_huge(b->memory, b->memory_bytes);
     for (uint32_t i = 0; i < n_page; i++)
         b->pages[i] = b->memory + i * page;
     uint64_t seed = 1;
@@ -188,7 +196,8 @@ int main(int argc, char **argv) {
             continue;
         report(&b, (kernel_kv_type)type, 512, 0);
         report(&b, (kernel_kv_type)type, 128, 2048);
-        for (uint32_t depth = 0; depth <= 4096; depth = depth == 0 ? 1024 : depth * 2)
+        for (uint32_t depth = 0; depth <= MAX_DEPTH && bench_bytes(&b, (kernel_kv_type)type, depth) <= MAX_BYTES;
+             depth = depth == 0 ? 1024 : depth * 2)
             report(&b, (kernel_kv_type)type, 1, depth);
     }
     os_pool_free(b.pool);
