@@ -55,6 +55,10 @@ model_adapter_use adapter_choice_use(adapter_choice c);
 
 /* Where the session's next page follows in the prefix cache; NULL: it doesn't share, or stands inside a page. */
 const prefix_entry *session_cursor(const engine_session *s);
+/* How many of its first pages it has let go behind a window, and an empty session that begins without them: false where
+ * position n sees one of them. */
+uint32_t session_dropped(const engine_session *s);
+MUGA_MUST_USE bool session_leave_out(engine_session *s, uint32_t n, uint32_t n_dropped);
 /* Page i, which exists. */
 void *session_page(const engine_session *s, uint32_t i);
 /* An empty session whose pages were filled from elsewhere holds ids[0, n) from now on; n 0: they are given up. */

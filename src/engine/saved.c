@@ -9,19 +9,19 @@
 #define VERSION 1u
 #define NAME_BYTES 32u
 #define HEX_BYTES 64u
-#define HEAD_BYTES (8u + 6u * 4u + 2u * 8u + NAME_BYTES + 2u * HEX_BYTES + 4u + SHA256_BYTES)
+#define HEAD_BYTES (8u + 7u * 4u + 2u * 8u + NAME_BYTES + 2u * HEX_BYTES + 4u + SHA256_BYTES)
 
 static const char magic[8] = {'M', 'U', 'G', 'A', 'S', 'E', 'S', 'S'};
 
 typedef struct head {
-    uint32_t version, n_tok, n_ctx, kv, act, page_positions;
+    uint32_t version, n_tok, n_ctx, kv, act, page_positions, n_dropped;
     uint64_t page_bytes, n_note;
     char arithmetic[NAME_BYTES + 1], model[HEX_BYTES + 1], adapter[HEX_BYTES + 1];
     uint32_t scale_bits;
     uint8_t overrides[SHA256_BYTES];
 } head;
 
-/* What a file of this session has to say; n_tok and n_note are left to the caller. */
+/* What a file of this session has to say; n_tok, n_dropped and n_note are left to the caller. */
 static head head_of_session(const engine_session *s, const char *model_sha256) {
     const engine *e = engine_session_engine(s);
     head h = {.version = VERSION,
@@ -69,7 +69,7 @@ static void put_number(writer *w, uint64_t v, size_t n_bytes) {
 
 static void put_head(writer *w, const head *h) {
     put(w, magic, sizeof magic);
-    const uint32_t numbers[] = {h->version, h->n_tok, h->n_ctx, h->kv, h->act, h->page_positions};
+    const uint32_t numbers[] = {h->version, h->n_tok, h->n_ctx, h->kv, h->act, h->page_positions, h->n_dropped};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         put_number(w, numbers[i], 4);
     put_number(w, h->page_bytes, 8);
@@ -90,6 +90,7 @@ muga_status saved_write(const engine_session *s, const os_files *files, const ch
     writer w = {.err = err};
     head h = head_of_session(s, model_sha256);
     h.n_tok = engine_session_count(s);
+    h.n_dropped = session_dropped(s);
     h.n_note = n_note;
     sha256_init(&w.digest);
     w.st = os_output_open(files, path, &w.out, err);
@@ -97,7 +98,7 @@ muga_status saved_write(const engine_session *s, const os_files *files, const ch
     put(&w, note, n_note);
     for (uint32_t i = 0; i < h.n_tok; i++)
         put_number(&w, (uint32_t)engine_session_ids(s)[i], 4);
-    for (uint32_t i = 0; i * KERNEL_KV_BLOCK < h.n_tok; i++)
+    for (uint32_t i = h.n_dropped; i * KERNEL_KV_BLOCK < h.n_tok; i++)
         put(&w, session_page(s, i), h.page_bytes);
     sha256 copy = w.digest;
     sha256_final(&copy, digest);
@@ -148,7 +149,7 @@ static muga_status get_head(reader *r, head *h) {
         return st;
     cursor c = cursor_of(bytes, sizeof bytes);
     const uint8_t *p = NULL;
-    uint32_t *const numbers[] = {&h->version, &h->n_tok, &h->n_ctx, &h->kv, &h->act, &h->page_positions};
+    uint32_t *const numbers[] = {&h->version, &h->n_tok, &h->n_ctx, &h->kv, &h->act, &h->page_positions, &h->n_dropped};
     bool ok = cursor_take(&c, sizeof magic, &p);
     if (!ok || memcmp(p, magic, sizeof magic) != 0)
         return error_set(r->err, MUGA_E_INPUT, "%s: not a saved session", r->path);
@@ -262,9 +263,12 @@ static muga_status get_all(reader *r, engine_session *s, const char *model_sha25
         st = error_nomem(r->err, "the saved session's tokens");
     if (!st)
         st = get_ids(r, h.n_tok, engine_params(e)->n_vocab, ids);
+    if (!st && !session_leave_out(s, h.n_tok, h.n_dropped))
+        st = error_set(r->err, MUGA_E_INPUT, "%s: the saved session leaves out %u pages, some of which the model sees",
+                       r->path, h.n_dropped);
     if (!st)
         st = engine_session_reserve(s, h.n_tok, r->err);
-    for (uint32_t i = 0; !st && i * KERNEL_KV_BLOCK < h.n_tok; i++) {
+    for (uint32_t i = h.n_dropped; !st && i * KERNEL_KV_BLOCK < h.n_tok; i++) {
         void *page = session_page(s, i);
         pages_mark_written(page);
         st = get(r, page, h.page_bytes);

@@ -202,6 +202,21 @@ static void leave_cache(engine_session *s) {
     pthread_mutex_unlock(&s->e->pages.lock);
 }
 
+uint32_t session_dropped(const engine_session *s) {
+    return s->n_dropped;
+}
+
+bool session_leave_out(engine_session *s, uint32_t n, uint32_t n_dropped) {
+    if (first_seen(s, n) / KERNEL_KV_BLOCK < n_dropped)
+        return false;
+    drop_pages(s, 0);
+    s->dirty = false;
+    for (uint32_t i = 0; i < n_dropped; i++)
+        s->pages[i] = NULL;
+    s->n_pages = s->n_dropped = n_dropped;
+    return true;
+}
+
 void *session_page(const engine_session *s, uint32_t i) {
     return s->pages[i];
 }
@@ -212,6 +227,8 @@ void session_put_tokens(engine_session *s, const int32_t *ids, uint32_t n) {
         memcpy(s->ids, ids, n * sizeof *ids);
     s->has_logits = false;
     s->dirty = true; /* slots past n may hold anything */
+    if (n == 0)
+        s->n_dropped = 0;
     drop_pages(s, pages_for(n));
 }
 

@@ -68,6 +68,42 @@ static void a_session_goes_on_where_it_was(void **state) {
     }
 }
 
+/* What lies behind a window is not in the file; a file that leaves out more is no session's. */
+static void a_window_is_kept_as_it_is(void **state) {
+    (void)state;
+    const char *window = "llama.attention.sliding_window=int:20";
+    engine_options o = {.isa = -1, .n_threads = 1, .overrides = &window, .n_overrides = 1};
+    engine *e = open_with(o);
+    size_t row = engine_params(e)->n_vocab * sizeof(float);
+    engine_session *plain = session_of(e, 512), *s = session_of(e, 512);
+    str bytes = STR_INIT, note = STR_INIT;
+    muga_error err = {0};
+    feed(plain, ids, N);
+    feed(plain, ids, N);
+    assert_int_equal(session_dropped(plain), 2);
+    assert_ok(saved_write(plain, files(), scratch_path("window.session"), digest, "", 0, &err), &err);
+    assert_ok(saved_read(s, files(), scratch_path("window.session"), digest, &note, &err), &err);
+    assert_int_equal(session_dropped(s), 2);
+    assert_int_equal(engine_get_kv_counts(e).in_use, 6);
+    feed(plain, ids, N);
+    feed(s, ids, N);
+    assert_memory_equal(engine_session_logits(s), engine_session_logits(plain), row);
+    assert_true(session_check(s));
+    assert_ok(os_read_file(files(), scratch_path("window.session"), 1 << 24, &bytes, &err), &err);
+    bytes.data[32] = 5; /* pages left out */
+    sha256_of(bytes.data, bytes.len - SHA256_BYTES, (uint8_t *)bytes.data + bytes.len - SHA256_BYTES);
+    assert_ok(os_write_file_atomic(files(), scratch_path("less.session"), bytes.data, bytes.len, &err), &err);
+    engine_session_truncate(s, 0);
+    assert_status(saved_read(s, files(), scratch_path("less.session"), digest, &note, &err), MUGA_E_INPUT, &err,
+                  "leaves out 5 pages");
+    feed(s, ids, N);
+    engine_session_free(s);
+    engine_session_free(plain);
+    engine_free(e);
+    str_release(&bytes);
+    str_release(&note);
+}
+
 /* Reads bytes as a saved session of a session of n_ctx; whatever comes, a failure leaves the session empty and usable.
  */
 static muga_status read_bytes(engine *e, uint32_t n_ctx, const void *p, size_t n, muga_error *err) {
@@ -167,6 +203,7 @@ static void what_does_not_fit_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_session_goes_on_where_it_was),
+        cmocka_unit_test(a_window_is_kept_as_it_is),
         cmocka_unit_test(changed_and_cut_files_are_refused),
         cmocka_unit_test(what_does_not_fit_is_named),
     };
