@@ -154,6 +154,11 @@ def bars_table(reader, models):
                         ratios.setdefault((what, bar), []).append((ratio, who))
                     share, _, _ = reader.share(m.name, threads, figure)
                     shares[kind].append((share and 100 * share, who))
+    products = {r["model"] for r in reader.rows.find(engine="product", figure="prefill")}
+    by_16 = products & {"Q2_K", "Q3_K", "Q6_K"}
+    for what, types, bar in (("", products - by_16, 65), (" (types that scale by 16)", by_16, 45)):
+        values = [(reader.rows.median(engine="product", model=t, figure="prefill"), t) for t in sorted(types)]
+        lines.append(judge(f"matrix products{what}, of the integer peak", values, bar, True, " %"))
     lines.append(judge("prefill 512, of the integer peak", shares["prefill"], 45, True, " %"))
     lines.append(judge("decode, of the read bandwidth", shares["decode"], 80, True, " %"))
     for (kind, bar), values in sorted(ratios.items()):
