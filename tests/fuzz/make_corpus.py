@@ -327,13 +327,13 @@ def make_session():
     part("cut-head", (100, 2, 0))
     part("cut-pages", (5000, 2, 0))
     for name, place in {"magic": 0, "version": 8, "tokens": 12, "context": 16, "kv": 20, "act": 24, "positions": 28,
-                        "page-bytes": 32, "note-bytes": 40, "arithmetic": 48, "model": 80, "adapter": 144,
-                        "scale": 208, "overrides": 212}.items():
+                        "dropped": 32, "page-bytes": 36, "note-bytes": 44, "arithmetic": 52, "model": 84,
+                        "adapter": 148, "scale": 212, "overrides": 216}.items():
         part(name, (place, 1, 1))
     part("tokens-huge", *[(12 + i, 0, 255) for i in range(4)])
-    part("note-huge", *[(40 + i, 0, 255) for i in range(8)])
-    part("ids", (248 + 3, 0, 255))
-    part("keys", *[(600 + i, 0, 255) for i in range(64)])
+    part("note-huge", *[(44 + i, 0, 255) for i in range(8)])
+    part("ids", (252 + 3, 0, 255))
+    part("keys", *[(604 + i, 0, 255) for i in range(64)])
 
 
 make_gguf()
