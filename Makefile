@@ -30,7 +30,8 @@ check-long:
 
 bench: all
 	@scripts/build release make_model
-	@bench/peers --rounds 1
+	@rm -f build/bench/peers.csv
+	@bench/peers --rounds 1 --out build/bench/peers.csv
 
 install: all
 	@cmake --install build

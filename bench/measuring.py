@@ -85,6 +85,12 @@ class Rows:
                              for r in csv.DictReader(f)]
         self.common = [datetime.date.today().isoformat(), processor(), commit()]
 
+    def say_others(self):
+        """Rows are kept whatever muga has become since."""
+        others = sorted({r["commit"] for r in self.rows} - {self.common[2]})
+        if others:
+            say(f"bench: {self.path} holds rows of muga at {', '.join(others)}, which stay; remove it to measure anew")
+
     def add(self, engine, model, threads, figure, setting, i_round, value):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         row = dict(zip(COLUMNS, [*self.common, engine, model, threads, figure, setting, i_round, value]))
