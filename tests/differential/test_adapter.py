@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The small model with its adapter, in muga and in llama.cpp: log-probabilities of the same ids must be about the same,
-as near to each other as without the adapter. Would break: an adapter that was made for llama.cpp would do something else
-here - A or B the wrong way round, alpha or rank left out, a matrix forgotten.
+"""The small model with its adapter, in muga and in llama.cpp: log-probabilities of the same ids must be about the
+same, as near to each other as without the adapter. Would break: an adapter that was made for llama.cpp would do
+something else here - A or B the wrong way round, alpha or rank left out, a matrix forgotten.
 
 Needs a llama-perplexity of llama.cpp; without it the test is skipped. To have it:
 
