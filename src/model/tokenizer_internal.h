@@ -65,9 +65,13 @@ typedef struct unigram {
     double unknown_score;
 } unigram;
 
+/* Raised by every change of what is in the tables of a packed file or how they are searched: spelling, hashes, order
+ * (unit/test_packed). */
+#define TOKENIZER_TABLES 1u
+
 /* What the tables of a packed file don't say themselves. */
 typedef struct tokenizer_facts {
-    uint32_t kind, n, n_symbols, longest, cuts_at_spaces, seed[2];
+    uint32_t tables, kind, n, n_symbols, longest, cuts_at_spaces, seed[2];
     int32_t byte_ids[256];
 } tokenizer_facts;
 

@@ -24,7 +24,8 @@ static void add(packed_file *p, const char *name, uint32_t elem_bytes, uint64_t 
 
 void tokenizer_packed_add(tokenizer *t, packed_file *p) {
     const vocab *v = &t->vocab;
-    t->facts = (tokenizer_facts){.kind = (uint32_t)t->kind,
+    t->facts = (tokenizer_facts){.tables = TOKENIZER_TABLES,
+                                 .kind = (uint32_t)t->kind,
                                  .n = v->n,
                                  .n_symbols = v->n_symbols,
                                  .longest = v->longest,
@@ -44,7 +45,8 @@ static bool find(packed_file *p, const char *name, uint32_t elem_bytes, packed_i
 }
 
 static bool facts_fit(const tokenizer *t, const tokenizer_facts *f) {
-    if (f->kind != (uint32_t)t->kind || f->n != t->vocab.n || f->n_symbols < f->n || f->n_symbols >= INT32_MAX)
+    if (f->tables != TOKENIZER_TABLES || f->kind != (uint32_t)t->kind || f->n != t->vocab.n || f->n_symbols < f->n ||
+        f->n_symbols >= INT32_MAX)
         return false;
     for (int b = 0; b < 256; b++) {
         bool none = f->byte_ids[b] == VOCAB_NONE && t->kind != TOKENIZER_BPE;

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "hub/hub.h"
+#include "model/tokenizer_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -246,6 +247,100 @@ static void hostile_tables_do_no_harm(void **state) {
     str_release(&good);
 }
 
+/* ---- the tokenizer's tables, as version 1 has them ---- */
+
+static uint64_t mix(uint64_t a, uint64_t b) {
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)(a ^ 0x9E3779B97F4A7C15u) * (b ^ 0xD6E8FEB86659FD93u);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash_of(uint64_t seed, const uint8_t *p, size_t n) {
+    uint64_t h = seed ^ n, rest = 0, word;
+    uint32_t half[2];
+    for (size_t at = 0; n >= 8 && at + 8 < n; at += 8) {
+        memcpy(&word, p + at, 8);
+        h = mix(h, word);
+    }
+    if (n >= 8) {
+        memcpy(&rest, p + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(&half[0], p, 4);
+        memcpy(&half[1], p + n - 4, 4);
+        rest = (uint64_t)half[0] << 32 | half[1];
+    } else if (n > 0) {
+        rest = (uint64_t)p[0] << 16 | (uint64_t)p[n / 2] << 8 | p[n - 1];
+    }
+    return mix(h, rest);
+}
+
+/* Is the entry at `at` found from where its search begins, without a free one between? */
+#define assert_reached(slots, mask, home, at, is_free)                                                                 \
+    do {                                                                                                               \
+        for (uint64_t i_ = (home) & (mask); i_ != (at); i_ = (i_ + 1) & (mask))                                        \
+            assert_false(is_free((slots)[i_]));                                                                        \
+    } while (0)
+#define slot_is_free(s) ((s) == 0)
+#define merge_is_free(m) ((m).rank == 0)
+
+/* A change of the hash, of the order of a search or of a table's fields is one of TOKENIZER_TABLES: raise it, then
+ * change this test. Else older files would be searched wrongly, and give other tokens without a word. */
+static void tables_are_searched_as_their_version_says(void **state) {
+    (void)state;
+    packed_item items[5];
+    tokenizer_facts facts;
+    static const char *const names[] = {"facts", "bytes", "begin", "slots", "merges"};
+    static const uint32_t sizes[] = {sizeof(tokenizer_facts), 1, 4, 8, sizeof(bpe_merge)};
+    uint32_t counts[3], n_pieces = 0, n_merges = 0;
+    str good = STR_INIT;
+    engine_free(open_packed());
+    read_all(packed, &good);
+    memcpy(counts, good.data + 24, sizeof counts);
+    const char *table = good.data + 36 + counts[2] + (size_t)counts[0] * 40 + (size_t)(counts[1] - 5) * 112;
+    for (size_t i = 0; i < ARRAY_LEN(items); i++, table += 112) {
+        uint64_t place[2];
+        assert_string_equal(table + strlen("tokenizer."), names[i]);
+        memcpy(place, table + 96, sizeof place);
+        items[i].data = good.data + place[0];
+        items[i].cols = place[1] / sizes[i];
+    }
+    assert_int_equal(TOKENIZER_TABLES, 1);
+    assert_int_equal(sizeof(tokenizer_facts), 1056);
+    memcpy(&facts, items[0].data, sizeof facts);
+    uint64_t seed = (uint64_t)facts.seed[1] << 32 | facts.seed[0];
+    const uint8_t *bytes = items[1].data;
+    uint32_t *begin = mem_alloc_array((size_t)items[2].cols, sizeof *begin);
+    uint64_t *slots = mem_alloc_array((size_t)items[3].cols, sizeof *slots), slot_mask = items[3].cols - 1;
+    bpe_merge *merges = mem_alloc_array((size_t)items[4].cols, sizeof *merges);
+    assert_true(begin && slots && merges && facts.tables == 1);
+    memcpy(begin, items[2].data, items[2].cols * sizeof *begin);
+    memcpy(slots, items[3].data, items[3].cols * sizeof *slots);
+    memcpy(merges, items[4].data, items[4].cols * sizeof *merges);
+    for (uint64_t at = 0; at <= slot_mask; at++) {
+        uint32_t symbol = (uint32_t)slots[at] - 1;
+        if (slots[at] == 0)
+            continue;
+        assert_true(symbol < facts.n_symbols);
+        uint64_t hash = hash_of(seed, bytes + begin[symbol], begin[symbol + 1] - begin[symbol]);
+        assert_int_equal(hash >> 32, slots[at] >> 32);
+        assert_reached(slots, slot_mask, (uint32_t)hash, at, slot_is_free);
+        n_pieces++;
+    }
+    for (uint64_t at = 0; at < items[4].cols; at++) {
+        const bpe_merge *m = &merges[at];
+        if (m->rank == 0)
+            continue;
+        uint64_t hash = mix(seed, (uint64_t)(uint32_t)m->left << 32 | (uint32_t)m->right);
+        assert_reached(merges, items[4].cols - 1, (uint32_t)hash, at, merge_is_free);
+        n_merges++;
+    }
+    assert_true(n_pieces > 256 && n_merges > 20);
+    free(begin);
+    free(slots);
+    free(merges);
+    str_release(&good);
+}
+
 /* ---- the source ---- */
 
 static void another_source_is_noticed(void **state) {
@@ -451,6 +546,7 @@ int main(void) {
         cmocka_unit_test_setup(a_file_cut_short_anywhere_is_made_again, set_up),
         cmocka_unit_test_setup(damaged_content_is_found_by_who_looks, set_up),
         cmocka_unit_test_setup(hostile_tables_do_no_harm, set_up),
+        cmocka_unit_test_setup(tables_are_searched_as_their_version_says, set_up),
         cmocka_unit_test_setup(another_source_is_noticed, set_up),
         cmocka_unit_test_setup(another_version_is_made_again, set_up),
         cmocka_unit_test_setup(overrides_write_nothing_and_compute_the_same, set_up),
