@@ -1,8 +1,9 @@
 /* The sampler: steps and order as in sampler.h.
  *
- * Its one idea: candidates are compact arrays of (id, value), in ascending id, so a mask of a few tokens costs a few
- * operations, and the whole vocabulary is never sorted: the k best are found with a small heap, and top-p asks for more
- * of them only while their sum is below p. Sums run in f64 in a fixed order. */
+ * Its one idea: what is left is an array of values in ascending id, with their ids beside it where some are missing,
+ * and the vocabulary is never sorted. The k best are found with a small heap in one pass. Top-p sorts only tokens above
+ * a bound that leaves enough of them, and then knows the last one that stays: another pass keeps all that come before
+ * it. Sums run in f64 in a fixed order. */
 #include "engine/sampler.h"
 
 #include "base/mem.h"
@@ -11,11 +12,13 @@
 #include <math.h>
 
 #define MAX_BIAS 1024
-#define FIRST_TOP 64 /* how many of the most likely top-p looks at first */
+#define FIRST_BOUND 1e-3f /* top-p looks at tokens at least this likely first */
+#define RADIX_BITS 11
+#define RADIX_FROM 128 /* candidates from which they are sorted by digits */
 
 typedef struct candidate {
     float value; /* logit, later probability */
-    int32_t id;
+    int32_t at;  /* index into the values */
 } candidate;
 
 struct sampler {
@@ -26,9 +29,10 @@ struct sampler {
     int32_t *window; /* ring of the last penalty_last_n ids */
     uint32_t n_window, at;
     int32_t *count;  /* [n_vocab] occurrences in the window; negated while penalties are applied */
-    float *adjusted; /* [n_vocab] logits after bias and penalties; later the candidates' values */
-    candidate *cand; /* [n_vocab] */
+    float *values;   /* [n_vocab] logits after bias and penalties; later what is left of them, and probabilities */
+    int32_t *ids;    /* [n_vocab] of the values that are left, ascending */
     candidate *top;  /* [n_vocab] */
+    candidate *work; /* [n_vocab] */
 };
 
 static bool in_range(float v, float min, float max) {
@@ -83,10 +87,11 @@ muga_status sampler_new(const sampler_settings *set, const kernel_table *kernels
     s->bias = mem_alloc_array(set->n_bias, sizeof *s->bias);
     s->window = mem_alloc_array(s->set.penalty_last_n, sizeof *s->window);
     s->count = mem_alloc_array(n_vocab, sizeof *s->count);
-    s->adjusted = mem_alloc_aligned(n_vocab * sizeof *s->adjusted, 64);
-    s->cand = mem_alloc_array(n_vocab, sizeof *s->cand);
+    s->values = mem_alloc_aligned(n_vocab * sizeof *s->values, 64);
+    s->ids = mem_alloc_array(n_vocab, sizeof *s->ids);
+    s->work = mem_alloc_array(n_vocab, sizeof *s->work);
     s->top = mem_alloc_array(n_vocab, sizeof *s->top);
-    if (!s->bias || !s->window || !s->count || !s->adjusted || !s->cand || !s->top) {
+    if (!s->bias || !s->window || !s->count || !s->values || !s->ids || !s->work || !s->top) {
         sampler_free(s);
         return error_nomem(err, "the sampler");
     }
@@ -103,8 +108,9 @@ void sampler_free(sampler *s) {
     free(s->bias);
     free(s->window);
     free(s->count);
-    free(s->adjusted);
-    free(s->cand);
+    free(s->values);
+    free(s->ids);
+    free(s->work);
     free(s->top);
     free(s);
 }
@@ -141,36 +147,42 @@ static void apply_penalties(sampler *s, float *logits) {
 static const float *adjust(sampler *s, const float *logits) {
     if (s->set.n_bias == 0 && s->n_window == 0)
         return logits;
-    memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
+    memcpy(s->values, logits, s->n_vocab * sizeof *logits);
     for (size_t i = 0; i < s->set.n_bias; i++)
-        s->adjusted[s->bias[i].id] += s->bias[i].bias;
-    apply_penalties(s, s->adjusted);
-    return s->adjusted;
+        s->values[s->bias[i].id] += s->bias[i].bias;
+    apply_penalties(s, s->values);
+    return s->values;
 }
 
-/* Step 1, after the fact: the admitted tokens, ascending. */
-static uint32_t gather(sampler *s, const float *logits, const uint64_t *mask) {
+/* What there is to choose from. ids NULL: all, so an index is an id. */
+typedef struct choices {
+    const float *v; /* [n] */
+    const int32_t *ids;
+    uint32_t n;
+} choices;
+
+/* Step 1, after the fact: the admitted tokens, ascending. An index never passes its id, so this works in place. */
+static choices gather(sampler *s, const float *logits, const uint64_t *mask) {
     uint32_t n = 0;
-    if (!mask) {
-        for (; n < s->n_vocab; n++)
-            s->cand[n] = (candidate){logits[n], (int32_t)n};
-        return n;
-    }
+    if (!mask)
+        return (choices){logits, NULL, s->n_vocab};
     for (uint32_t i = 0; i < (s->n_vocab + 63) / 64; i++)
         for (uint64_t bits = mask[i]; bits; bits &= bits - 1) {
             uint32_t id = i * 64 + (uint32_t)__builtin_ctzll(bits);
-            if (id < s->n_vocab)
-                s->cand[n++] = (candidate){logits[id], (int32_t)id};
+            if (id < s->n_vocab) {
+                s->values[n] = logits[id];
+                s->ids[n++] = (int32_t)id;
+            }
         }
-    return n;
+    return (choices){s->values, s->ids, n};
 }
 
 /* a comes before b: the larger value, of equal ones the lower id. */
 static bool before(candidate a, candidate b) {
-    return a.value > b.value || (a.value == b.value && a.id < b.id);
+    return a.value > b.value || (a.value == b.value && a.at < b.at);
 }
-static bool lower_id(candidate a, candidate b) {
-    return a.id < b.id;
+static bool lower(candidate a, candidate b) {
+    return a.at < b.at;
 }
 
 /* Heap whose root is the element that comes last in the order. */
@@ -207,104 +219,156 @@ static void sort(candidate *h, uint32_t n, bool (*first)(candidate, candidate)) 
     }
 }
 
-/* The k that come first of c[0, n), sorted, into top. */
-static void select_top(const candidate *c, uint32_t n, uint32_t k, candidate *top) {
-    memcpy(top, c, k * sizeof *top);
-    heapify(top, k, before);
-    for (uint32_t i = k; i < n; i++)
-        if (before(c[i], top[0])) {
-            top[0] = c[i];
-            sift(top, k, 0, before);
-        }
-    sort(top, k, before);
-}
-
-/* Values become probabilities: temperature, then the kernels' softmax. The difference to the largest is taken first, so
- * that no temperature overflows. */
-static void to_probabilities(sampler *s, candidate *c, uint32_t n) {
-    float max = c[0].value, *v = s->adjusted;
-    for (uint32_t i = 1; i < n; i++)
-        max = fmaxf(max, c[i].value);
-    for (uint32_t i = 0; i < n; i++)
-        v[i] = fmaxf((c[i].value - max) / s->set.temperature, -1e4f);
-    s->kernels->softmax(v, n);
-    for (uint32_t i = 0; i < n; i++)
-        c[i].value = v[i];
-}
-
-/* Steps 7 and 8: how many of the most likely are kept; they stand in s->top, sorted. */
-static uint32_t keep_likely(sampler *s, uint32_t n) {
-    for (uint32_t k = MIN(n, (uint32_t)FIRST_TOP);; k = k > n / 8 ? n : k * 8) {
-        select_top(s->cand, n, k, s->top);
-        float least = s->set.min_p * s->top[0].value;
-        double sum = 0;
-        for (uint32_t i = 0; i < k; i++) {
-            if (i > 0 && s->top[i].value < least)
-                return i;
-            sum += (double)s->top[i].value;
-            if (s->set.top_p < 1.0f && sum >= (double)s->set.top_p)
-                return i + 1;
-        }
-        if (k == n)
-            return n;
-    }
-}
-
-static int32_t draw(const sampler *s, const candidate *c, uint32_t n, uint64_t position) {
-    double total = 0, sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        total += (double)c[i].value;
-    double u = (double)rng_uniform(s->set.seed, s->set.choice, s->set.attempt, position) * total;
+/* Only the values at these indices, which ascend, are left. */
+static choices keep_at(sampler *s, choices c, const candidate *kept, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        sum += (double)c[i].value;
+        s->ids[i] = c.ids ? c.ids[kept[i].at] : kept[i].at;
+        s->values[i] = kept[i].value;
+    }
+    return (choices){s->values, s->ids, n};
+}
+
+/* Step 5. Later ones of equal value don't come before earlier ones, so a value is compared alone. */
+static choices keep_top_k(sampler *s, choices c) {
+    uint32_t k = s->set.top_k;
+    for (uint32_t i = 0; i < k; i++)
+        s->top[i] = (candidate){c.v[i], (int32_t)i};
+    heapify(s->top, k, before);
+    for (uint32_t i = k; i < c.n; i++)
+        if (c.v[i] > s->top[0].value) {
+            s->top[0] = (candidate){c.v[i], (int32_t)i};
+            sift(s->top, k, 0, before);
+        }
+    sort(s->top, k, lower);
+    return keep_at(s, c, s->top, k);
+}
+
+/* Step 6: values become probabilities, by the kernels' softmax. The difference to the largest is taken first, so that
+ * no temperature overflows. */
+static choices to_probabilities(sampler *s, choices c, float max) {
+    enum { BLOCK = 16 };
+    float t = s->set.temperature, *out = s->values;
+    uint32_t i = 0;
+    for (; i + BLOCK <= c.n; i += BLOCK) { /* of fixed length: the compiler makes vectors of it */
+        float x[BLOCK];
+        memcpy(x, c.v + i, sizeof x);
+        for (int j = 0; j < BLOCK; j++)
+            x[j] = (x[j] - max) / t;
+        for (int j = 0; j < BLOCK; j++)
+            x[j] = x[j] > -1e4f ? x[j] : -1e4f;
+        memcpy(out + i, x, sizeof x);
+    }
+    for (; i < c.n; i++)
+        out[i] = fmaxf((c.v[i] - max) / t, -1e4f);
+    s->kernels->softmax(out, c.n);
+    return (choices){out, c.ids, c.n};
+}
+
+/* Which bucket of the digit at `shift` a value falls into, the largest first. Values are positive, so their bits are in
+ * their order. */
+static uint32_t digit(float value, int shift) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return ~bits >> shift & ((1u << RADIX_BITS) - 1);
+}
+
+/* By value, largest first; equal ones keep their order. */
+static void sort_by_digits(candidate *c, candidate *work, uint32_t n) {
+    enum { SIZE = 1 << RADIX_BITS };
+    for (int shift = 0; shift < 32; shift += RADIX_BITS) {
+        uint32_t from[SIZE] = {0}, at = 0;
+        for (uint32_t i = 0; i < n; i++)
+            from[digit(c[i].value, shift)]++;
+        for (uint32_t i = 0; i < SIZE; i++) {
+            uint32_t m = from[i];
+            from[i] = at;
+            at += m;
+        }
+        for (uint32_t i = 0; i < n; i++)
+            work[from[digit(c[i].value, shift)]++] = c[i];
+        memcpy(c, work, n * sizeof *c);
+    }
+}
+
+/* Step 7 among the values of at least `bound`: the last that stays; false where they don't sum to p. */
+static bool find_last(sampler *s, choices c, float bound, candidate *last) {
+    uint32_t n = 0;
+    double sum = 0;
+    for (uint32_t i = 0; i < c.n; i++)
+        if (c.v[i] >= bound)
+            s->top[n++] = (candidate){c.v[i], (int32_t)i};
+    if (n < RADIX_FROM)
+        sort(s->top, n, before);
+    else
+        sort_by_digits(s->top, s->work, n);
+    for (uint32_t i = 0; i < n; i++) {
+        sum += (double)s->top[i].value;
+        *last = s->top[i];
+        if (sum >= (double)s->set.top_p)
+            return true;
+    }
+    return false;
+}
+
+/* Steps 7 and 8. Tokens below the second bound are together less likely than 1 - p. */
+static choices keep_likely(sampler *s, choices c) {
+    float max = 0;
+    for (uint32_t i = 0; i < c.n && s->set.min_p > 0; i++)
+        max = c.v[i] > max ? c.v[i] : max;
+    float least = s->set.min_p * max;
+    candidate last = {least, INT32_MAX};
+    if (s->set.top_p < 1.0f) {
+        float bounds[] = {FIRST_BOUND, (1.0f - s->set.top_p) / (float)c.n, 0.0f};
+        bool found = false;
+        for (size_t i = 0; i < ARRAY_LEN(bounds) && !found && (i == 0 || bounds[i - 1] > least); i++)
+            found = find_last(s, c, fmaxf(bounds[i], least), &last);
+        if (!found)
+            last = (candidate){least, INT32_MAX};
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c.n; i++)
+        if (!before(last, (candidate){c.v[i], (int32_t)i}))
+            s->top[n++] = (candidate){c.v[i], (int32_t)i};
+    return keep_at(s, c, s->top, n);
+}
+
+/* Step 9. */
+static int32_t draw(const sampler *s, choices c, uint64_t position) {
+    double total = 0, sum = 0;
+    for (uint32_t i = 0; i < c.n; i++)
+        total += (double)c.v[i];
+    double u = (double)rng_uniform(s->set.seed, s->set.choice, s->set.attempt, position) * total;
+    uint32_t i = 0;
+    for (; i + 1 < c.n; i++) {
+        sum += (double)c.v[i];
         if (sum > u)
-            return c[i].id;
+            break;
     }
-    return c[n - 1].id;
-}
-
-static int32_t best_of(const candidate *c, uint32_t n) {
-    candidate best = c[0];
-    for (uint32_t i = 1; i < n; i++)
-        if (before(c[i], best))
-            best = c[i];
-    return best.id;
-}
-
-/* Steps 5 to 9 over cand[0, n). */
-static int32_t pick_drawn(sampler *s, uint32_t n, uint64_t position) {
-    if (s->set.top_k > 0 && s->set.top_k < n) {
-        select_top(s->cand, n, s->set.top_k, s->top);
-        n = s->set.top_k;
-        memcpy(s->cand, s->top, n * sizeof *s->cand);
-        sort(s->cand, n, lower_id);
-    }
-    to_probabilities(s, s->cand, n);
-    if (s->set.top_p >= 1.0f && s->set.min_p <= 0.0f)
-        return draw(s, s->cand, n, position);
-    n = keep_likely(s, n);
-    sort(s->top, n, lower_id);
-    return draw(s, s->top, n, position);
+    return c.ids ? c.ids[i] : (int32_t)i;
 }
 
 muga_status sampler_pick(sampler *s, const float *logits, const uint64_t *mask, uint64_t position, int32_t *out,
                          muga_error *err) {
-    const float *v = adjust(s, logits);
     bool finite = true;
-    if (s->set.temperature == 0 && !mask) {
-        *out = (int32_t)s->kernels->argmax(v, s->n_vocab, &finite);
-    } else {
-        uint32_t n = gather(s, v, mask);
-        if (n == 0)
-            return error_set(err, MUGA_E_LIMIT, "the constraint admits no token");
-        for (uint32_t i = 0; i < n; i++)
-            finite = finite && isfinite(s->cand[i].value);
-        if (finite)
-            *out = s->set.temperature == 0 ? best_of(s->cand, n) : pick_drawn(s, n, position);
+    choices c = gather(s, adjust(s, logits), mask);
+    if (c.n == 0)
+        return error_set(err, MUGA_E_LIMIT, "the constraint admits no token");
+    uint32_t best = (uint32_t)s->kernels->argmax(c.v, c.n, &finite);
+    if (!finite)
+        return error_set(err, MUGA_E_NONFINITE, "a logit is infinite or not a number (position %llu)",
+                         (unsigned long long)position);
+    if (s->set.temperature == 0) {
+        *out = c.ids ? c.ids[best] : (int32_t)best;
+        return MUGA_OK;
     }
-    return finite ? MUGA_OK
-                  : error_set(err, MUGA_E_NONFINITE, "a logit is infinite or not a number (position %llu)",
-                              (unsigned long long)position);
+    float max = c.v[best];
+    if (s->set.top_k > 0 && s->set.top_k < c.n)
+        c = keep_top_k(s, c);
+    c = to_probabilities(s, c, max);
+    if (s->set.top_p < 1.0f || s->set.min_p > 0.0f)
+        c = keep_likely(s, c);
+    *out = draw(s, c, position);
+    return MUGA_OK;
 }
 
 double sampler_log_partition(const kernel_table *kernels, const float *logits, uint32_t n_vocab, float *work) {
