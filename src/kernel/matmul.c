@@ -60,12 +60,12 @@ static void chunk_int8(const matmul_job *job, uint64_t panel0, uint64_t panel_en
     matmul_stretch s = {.type = a->w->type,
                         .panel_stride = panel_bytes(a->w->type, cols),
                         .n_panel = panel_end - panel0,
-                        .y_stride = a->y_stride,
-                        .stream = job->n_tile == 1};
+                        .y_stride = a->y_stride};
     for (uint64_t i_tile = tile0; i_tile < tile_end; i_tile++) {
         uint64_t i_tok;
         tile_span(a->n_tok, job->n_tile, i_tile, &i_tok, &s.width);
         const uint8_t *tile = (const uint8_t *)a->scratch + i_tok * (cols / KERNEL_BLOCK) * TILE_BLOCK_BYTES;
+        s.stream = i_tile == tile0; /* from memory; for the tiles that follow from the cache */
         uint64_t step = s.width <= WHOLE_WIDTH ? cols : STRETCH_BLOCKS * KERNEL_BLOCK;
         for (uint64_t k0 = 0; k0 < cols; k0 += step) {
             stretch_place(&s, a, panel0, i_tok, k0, MIN(step, cols - k0));

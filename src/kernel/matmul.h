@@ -20,7 +20,7 @@ typedef struct matmul_stretch {
     size_t y_stride;
     uint64_t n_row;   /* rows that exist from the first panel on; at least 16 (n_panel - 1) + 1 */
     bool first, last; /* stretch of the columns: sums begin at 0; NaN becomes the canonical one */
-    bool stream;      /* weights are read once, so from memory: worth fetching ahead */
+    bool stream;      /* the chunk reads these weights for the first time, so from memory: worth fetching ahead */
 } matmul_stretch;
 
 #define MATMUL_MAX_TILE 16
