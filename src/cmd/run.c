@@ -204,12 +204,35 @@ static int answer_prompt(chat *c, const cmd_positional *p, bool verbose) {
     return code;
 }
 
+/* The conversation in the file, where there is one; else a new one. */
+static muga_status begin_chat(chat *c, const char *session, muga_error *err) {
+    json_t *messages = NULL;
+    muga_status st = session ? llm_local_restore(c->model, session, &messages, err) : MUGA_E_NOT_FOUND;
+    if (st == MUGA_E_NOT_FOUND)
+        return chat_reset(c, err);
+    if (!st && c->system) {
+        json_decref(messages);
+        return error_set(err, MUGA_E_USAGE, "%s has a conversation already; --system begins a new one", session);
+    }
+    if (!st)
+        c->messages = messages;
+    return st;
+}
+
+/* An exit code: the one so far, unless the conversation can't be kept. */
+static int keep_chat(const chat *c, const char *session, int code) {
+    muga_error err = {0};
+    bool said = has_history(c);
+    return said && llm_local_save(c->model, session, c->messages, &err) ? cmd_fail(&err) : code;
+}
+
 int cmd_run(int argc, char **argv) {
     chat c = {.sampling = LLM_SAMPLING_GREEDY};
     llm_local_options o = {.isa = -1};
     cmd_progress progress = {.what = "loading"};
     uint32_t threads = 0;
     bool verbose = false, no_cache = false;
+    const char *session = NULL;
     const char *kv = NULL, *draft = "ngram";
     kernel_kv_type kv_type = KERNEL_KV_F16;
     cmd_values overrides = {.n = 0};
@@ -219,6 +242,7 @@ int cmd_run(int argc, char **argv) {
     c.sampling.top_p = 0.95f;
     const cmd_option options[] = {
         {"--system", 0, CMD_STRING, &c.system, "TEXT", "the system message"},
+        {"--session", 0, CMD_STRING, &session, "FILE", "go on with the conversation in FILE, and keep it there"},
         {"--temp", 0, CMD_F32, &c.sampling.temperature, "T", "temperature; 0 is greedy (default 0.7)"},
         {"--top-k", 0, CMD_U32, &c.sampling.top_k, "K", "keep the K likeliest tokens; 0 is off (default)"},
         {"--top-p", 0, CMD_F32, &c.sampling.top_p, "P", "keep the likeliest tokens up to probability P (default 0.95)"},
@@ -271,7 +295,7 @@ int cmd_run(int argc, char **argv) {
     muga_status st = cmd_open_llm(p.v[0], p.v[0], !no_cache, &o, &c.model, &err);
     cmd_progress_finish(&progress);
     if (!st)
-        st = chat_reset(&c, &err);
+        st = begin_chat(&c, session, &err);
     if (st) {
         code = cmd_fail(&err);
     } else {
@@ -280,6 +304,8 @@ int cmd_run(int argc, char **argv) {
             fprintf(stderr, "[weights: %s]\n", c.model->packed);
         cmd_catch_interrupt();
         code = interactive ? chat_loop(&c, verbose) : answer_prompt(&c, &p, verbose);
+        if (session && (code == 0 || code == 130))
+            code = keep_chat(&c, session, code);
     }
     json_decref(c.messages);
     llm_free(c.model);

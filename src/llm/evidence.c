@@ -45,9 +45,9 @@ static void read_model_digest(local *l) {
     hex_write(bytes, sizeof bytes, l->model_sha256);
 }
 
-/* Digests of the model and its template. The file must still be the one that was loaded: what it holds now would be
- * hashed, and an embedding that stays in the file is read at every step. */
-static muga_status identify(local *l, muga_error *err) {
+/* The file must still be the one that was loaded: what it holds now would be hashed, and an embedding that stays in the
+ * file is read at every step. */
+muga_status local_identify(local *l, muga_error *err) {
     if (!l->model_sha256[0])
         read_model_digest(l);
     if (!l->template_sha256[0]) {
@@ -170,7 +170,7 @@ static bool add_adapter(json_t *v, const local *l) {
 }
 
 muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err) {
-    muga_status st = identify(l, err);
+    muga_status st = local_identify(l, err);
     if (st)
         return st;
     const engine_options *o = engine_get_options(l->engine);
@@ -304,7 +304,7 @@ static muga_status compare_text(const char *key, const json_t *was, const json_t
 
 /* What must be the same before recomputing makes sense. */
 static muga_status check_origin(local *l, const json_t *evidence, muga_error *err) {
-    muga_status st = identify(l, err);
+    muga_status st = local_identify(l, err);
     if (st)
         return st;
     const engine_options *o = engine_get_options(l->engine);

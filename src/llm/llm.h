@@ -127,6 +127,12 @@ typedef struct llm_local_options {
 MUGA_MUST_USE muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out,
                                          muga_error *err);
 
+/* Keep the conversation that the local engine computed last in a file, with its messages; and take it up again, so that
+ * what it says is not computed anew. MUGA_E_NOT_FOUND: there is no such file. E_INPUT: it is damaged, or of another
+ * model or settings, which the message names (engine/saved.h). *messages is a new array of {"role", "content"}. */
+MUGA_MUST_USE muga_status llm_local_save(llm *m, const char *path, const json_t *messages, muga_error *err);
+MUGA_MUST_USE muga_status llm_local_restore(llm *m, const char *path, json_t **messages, muga_error *err);
+
 /* ---- scripted (llm/scripted.c): answers are taken in turn from a JSON array; for tests ----
  * Each entry: {"text": "..."} | {"error": "status name", "message"} | {"scores": [..]} | {"cancel": true}.
  * Constrained requests still pass the constraint: a scripted text that violates the schema is MUGA_E_INPUT ("fully

@@ -54,14 +54,23 @@ static void make_room(local *l, uint32_t n, const local_slot *keep) {
     }
 }
 
-static muga_status new_session(const local *l, engine_session **out, muga_error *err) {
+muga_status local_session_new(const local *l, engine_session **out, muga_error *err) {
     muga_status st = engine_session_new(l->engine, l->base.n_ctx, out, err);
     if (st)
         return st;
     st = engine_session_set_adapter(*out, l->adapter, l->adapter_scale, err);
-    if (st)
+    if (st) {
         engine_session_free(*out);
+        *out = NULL;
+    }
     return st;
+}
+
+void local_put_session(local *l, engine_session *session) {
+    make_room(l, engine_session_count(session), NULL);
+    local_slot *s = oldest_slot(l, NULL, true);
+    drop_slot(s);
+    *s = (local_slot){session, ++l->tick};
 }
 
 /* A session that holds exactly the tokens it has in common with ids, all but the last at most. */
@@ -82,7 +91,7 @@ static muga_status take_session(local *l, const token_list *ids, engine_session 
     if (!best || (best_common < engine_session_count(best->session) / 2 && best_common >= WORTH_SHARING)) {
         s = oldest_slot(l, best, true);
         engine_session *fresh;
-        st = best ? engine_session_fork(best->session, &fresh, err) : new_session(l, &fresh, err);
+        st = best ? engine_session_fork(best->session, &fresh, err) : local_session_new(l, &fresh, err);
         if (st)
             return st;
         drop_slot(s);

@@ -31,6 +31,11 @@ typedef struct local {
     bool control_first[256]; /* some name begins with this byte */
 } local;
 
+/* ---- local.c ---- */
+/* An empty session with the model's adapter. */
+MUGA_MUST_USE muga_status local_session_new(const local *l, engine_session **out, muga_error *err);
+void local_put_session(local *l, engine_session *session); /* takes it: prompts go on from it, too */
+
 /* ---- prompt.c ---- */
 typedef struct local_prompt {
     const json_t *messages, *tools;
@@ -44,6 +49,8 @@ MUGA_MUST_USE muga_status local_prompt_prepare(local *l, muga_error *err);
 MUGA_MUST_USE muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err);
 
 /* ---- evidence.c ---- */
+/* Digests of the model and its template, made when they are first asked for. */
+MUGA_MUST_USE muga_status local_identify(local *l, muga_error *err);
 /* Digest of the logits rows that choices were made from. */
 typedef struct local_digest {
     sha256 hash;
