@@ -78,7 +78,7 @@ muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_lo
                          muga_error *err) {
     hub h = {.files = &os_system()->files};
     char *path = NULL, *draft = NULL;
-    cmd_packed packed = {0};
+    cmd_packed packed = {0}, draft_packed = {0};
     bool in_store = !hub_is_path(model);
     muga_status st = in_store ? cmd_hub(&h, err) : MUGA_OK;
     if (!st)
@@ -86,6 +86,10 @@ muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_lo
     if (!st && o->drafts == LLM_DRAFTS_MODEL) {
         st = cmd_resolve(o->draft_path, &draft, err);
         o->draft_path = draft;
+        if (!st && cache)
+            draft_packed = cmd_packed_of(draft);
+        o->draft_packed = draft_packed.path;
+        o->draft_packed_source = draft_packed.source;
     }
     if (!st) {
         if (cache)
@@ -96,6 +100,7 @@ muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_lo
         st = llm_local_open(path, name, o, out, err);
     }
     cmd_packed_release(&packed);
+    cmd_packed_release(&draft_packed);
     free(path);
     free(draft);
     hub_close(&h);

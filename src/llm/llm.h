@@ -120,8 +120,9 @@ typedef struct llm_local_options {
                          * file is read through when evidence is first wanted */
     const char *packed, *packed_source; /* as the engine's options have it; borrowed for the call */
     llm_drafts drafts;
-    const char *draft_path;                      /* of DRAFTS_MODEL: a smaller model of the same vocabulary */
-    void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
+    const char *draft_path;                         /* of DRAFTS_MODEL: a smaller model of the same vocabulary */
+    const char *draft_packed, *draft_packed_source; /* its packed file */
+    void (*on_progress)(void *ctx, double done);    /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
 } llm_local_options;
 MUGA_MUST_USE muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out,

@@ -335,7 +335,8 @@ static muga_status open_drafts(local *l, const llm_local_options *o, muga_error 
     l->drafts.kind = kinds[o->drafts];
     if (o->drafts != LLM_DRAFTS_MODEL)
         return MUGA_OK;
-    engine_options eo = {.n_threads = o->n_threads, .isa = o->isa};
+    engine_options eo = {
+        .n_threads = o->n_threads, .isa = o->isa, .packed = o->draft_packed, .packed_source = o->draft_packed_source};
     muga_status st = engine_open(o->draft_path, &eo, &l->draft_engine, err);
     if (st)
         return st;
