@@ -164,7 +164,7 @@ static void end(sched *s, request *q, muga_status st, const muga_error *err) {
 }
 
 static void preempt(sched *s, request *q) {
-    engine_session_truncate(q->session, 0);
+    session_put_tokens(q->session, NULL, 0); /* pages reserved for its first tokens go as well */
     q->in_step = false;
     q->n_preempted++;
     set_running(s, q, false);
@@ -264,7 +264,8 @@ static bool fits(sched *s, const request *q) {
 /* The lowest in rank below `than` that runs (and holds pages, where that is asked for); NULL = none. */
 static request *lowest(const sched *s, const request *than, bool with_pages) {
     for (uint32_t i = s->n; i > 0 && s->v[i - 1] != than; i--)
-        if (s->v[i - 1]->running && (!with_pages || engine_session_count(s->v[i - 1]->session) > 0))
+        if (s->v[i - 1]->running &&
+            (!with_pages || s->v[i - 1]->in_step || engine_session_count(s->v[i - 1]->session) > 0))
             return s->v[i - 1];
     return NULL;
 }

@@ -374,6 +374,7 @@ muga_status engine_session_reserve(engine_session *s, uint32_t n, muga_error *er
     uint32_t want = pages_for(MIN(n, s->n_ctx));
     if (s->dirty) /* reserved pages that a failed step may have written to */
         drop_pages(s, pages_for(s->n));
+    uint32_t had = s->n_pages;
     pthread_mutex_lock(&pool->lock);
     muga_status st = own_page(s, err);
     if (!st)
@@ -382,6 +383,8 @@ muga_status engine_session_reserve(engine_session *s, uint32_t n, muga_error *er
         st = pages_take(pool, &s->pages[s->n_pages], err);
         s->n_pages += st == MUGA_OK;
     }
+    while (st && s->n_pages > had) /* what doesn't suffice is for others */
+        pages_unref(pool, s->pages[--s->n_pages]);
     pthread_mutex_unlock(&pool->lock);
     return st;
 }
