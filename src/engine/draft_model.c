@@ -70,9 +70,9 @@ static muga_status catch_up(draft_model *d, const int32_t *seq, uint32_t n, muga
     uint32_t common = engine_session_common(s, seq, n);
     if (common == n && engine_session_count(s) == n && engine_session_logits(s))
         return MUGA_OK;
-    uint32_t keep = MIN(common, n - 1);
-    session_take_back(s, keep);
-    return engine_session_feed(s, seq + keep, n - keep, err);
+    session_take_back(s, MIN(common, n - 1));
+    uint32_t held = engine_session_count(s); /* less where that saw a page that was let go */
+    return engine_session_feed(s, seq + held, n - held, err);
 }
 
 bool draft_model_guess(draft_model *d, const int32_t *seq, uint32_t n, const uint64_t *mask, int32_t *id) {

@@ -485,7 +485,8 @@ muga_status generation_plan(generation *g, engine_item *item, muga_error *err) {
         uint32_t held = engine_session_count(s);
         const float *logits = engine_session_logits(s);
         if (held == g->n && !logits) { /* cut back to just here: the last token's row is wanted again */
-            session_take_back(s, --held);
+            session_take_back(s, held - 1);
+            held = engine_session_count(s); /* 0 where that saw a page that was let go */
         }
         if (held < g->n) {
             if (g->most_drafts > 0 && !g->has_choice && g->n - held <= DRAFT_BEHIND)

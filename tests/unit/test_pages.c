@@ -270,12 +270,54 @@ static void a_window_leaves_its_pages_behind(void **state) {
     free(want_less);
 }
 
+/* A session whose first page is gone, cut back to the last place from which none of it is seen: the row before that
+ * can't be computed again, so the whole sequence is, and the answer is that of a new session. The same for the session
+ * of a draft model. */
+static void what_is_cut_back_to_its_edge_begins_again(void **state) {
+    (void)state;
+    enum { EDGE = 64 + 20 - 1, GROWN = EDGE + 128 };
+    const char *window = "llama.attention.sliding_window=int:20";
+    engine *e = open_with((engine_options){.isa = -1, .n_threads = 1, .overrides = &window, .n_overrides = 1});
+    sampler_settings greedy = SAMPLER_GREEDY;
+    engine_generated made[3];
+    muga_error err = {0};
+    for (int i = 0; i < 3; i++) {
+        engine_session *s = session_of(e, 512), *draft = session_of(e, 512);
+        engine_session *grown = i == 1 ? s : draft;
+        feed(grown, ids, GROWN);
+        assert_int_equal(session_dropped(grown), 1);
+        engine_session_truncate(grown, EDGE);
+        assert_int_equal(engine_session_count(grown), EDGE);
+        engine_generate_args a = {.session = s,
+                                  .prompt = ids,
+                                  .n_prompt = EDGE,
+                                  .sampling = &greedy,
+                                  .max_tokens = i == 2 ? 2 : 12,
+                                  .ignore_end = true};
+        if (i == 2) { /* nearly there, so that it is worth to guess */
+            feed(s, ids, EDGE - 1);
+            a.drafts = (engine_drafts){.kind = ENGINE_DRAFTS_MODEL, .eager = true, .session = draft};
+        }
+        assert_ok(engine_generate(&a, &made[i], &err), &err);
+        assert_memory_equal(engine_session_ids(s), ids, EDGE * sizeof *ids);
+        assert_memory_equal(engine_session_ids(grown), ids, EDGE * sizeof *ids);
+        assert_memory_equal(made[i].ids.ids, made[0].ids.ids, made[i].ids.n * sizeof *ids);
+        assert_int_equal(made[i].n_accepted, i == 2);
+        engine_session_free(draft);
+        engine_session_free(s);
+    }
+    for (int i = 0; i < 3; i++)
+        engine_generated_release(&made[i]);
+    engine_free(e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_pool_is_what_a_list_of_its_pages_says),
         cmocka_unit_test(sessions_keep_to_the_limit),
         cmocka_unit_test(a_page_that_was_used_before_changes_no_logit),
         cmocka_unit_test(a_window_leaves_its_pages_behind),
+        cmocka_unit_test(what_is_cut_back_to_its_edge_begins_again),
     };
     return cmocka_run_group_tests(tests, make_ids, NULL);
 }
