@@ -2,9 +2,11 @@
 #ifndef TESTS_ENGINE_FIXTURE_H
 #define TESTS_ENGINE_FIXTURE_H
 
+#include "support/make_tiny.h"
 #include "support/support.h"
 
 #include "engine/engine.h"
+#include "os/os.h"
 
 #include <string.h>
 
@@ -17,6 +19,28 @@ static inline engine *open_with(engine_options o) {
 
 static inline engine *open_plain(void) {
     return open_with((engine_options){.isa = -1, .n_threads = 1});
+}
+
+/* The tiny model's file with one token's embedding made not-a-number. */
+static inline engine *open_spoiled(int32_t id, engine_options o) {
+    engine *plain = open_plain(), *e = NULL;
+    const gguf_file *f = engine_file(plain);
+    const gguf_tensor *t = gguf_tensor_find(f, "token_embd.weight");
+    str bytes = STR_INIT;
+    muga_error err = {0};
+    assert_ok(make_tiny(&bytes, &err), &err);
+    gguf_file *g;
+    assert_ok(gguf_open_memory(bytes.data, bytes.len, &g, &err), &err);
+    size_t row = (size_t)(t->bytes / t->dims[1]);
+    memset(bytes.data + ((const char *)gguf_tensor_find(g, "token_embd.weight")->data - bytes.data) + row * (size_t)id,
+           0xff, row);
+    gguf_close(g);
+    const char *path = scratch_path("spoiled.gguf");
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    assert_ok(engine_open(path, &o, &e, &err), &err);
+    str_release(&bytes);
+    engine_free(plain);
+    return e;
 }
 
 static inline engine_session *session_of(engine *e, uint32_t n_ctx) {

@@ -299,28 +299,6 @@ static void a_real_models_answers_are_the_same(void **state) {
 
 /* ---- what goes wrong ---- */
 
-/* The tiny model's file with one token's embedding made not-a-number. */
-static engine *open_spoiled(int32_t id) {
-    engine *plain = open_plain(), *e = NULL;
-    const gguf_file *f = engine_file(plain);
-    const gguf_tensor *t = gguf_tensor_find(f, "token_embd.weight");
-    str bytes = STR_INIT;
-    muga_error err = {0};
-    assert_ok(make_tiny(&bytes, &err), &err);
-    gguf_file *g;
-    assert_ok(gguf_open_memory(bytes.data, bytes.len, &g, &err), &err);
-    size_t row = (size_t)(t->bytes / t->dims[1]);
-    memset(bytes.data + ((const char *)gguf_tensor_find(g, "token_embd.weight")->data - bytes.data) + row * (size_t)id,
-           0xff, row);
-    gguf_close(g);
-    const char *path = scratch_path("spoiled.gguf");
-    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
-    assert_ok(engine_open(path, &(engine_options){.isa = -1, .n_threads = 1}, &e, &err), &err);
-    str_release(&bytes);
-    engine_free(plain);
-    return e;
-}
-
 static int32_t only_token(const engine *e, const char *text) {
     token_list ids = TOKEN_LIST_INIT;
     muga_error err = {0};
@@ -337,7 +315,7 @@ static void a_guess_that_breaks_its_step_costs_only_the_drafts(void **state) {
     engine *plain = open_plain();
     int32_t bad = only_token(plain, "\"order");
     engine_free(plain);
-    engine *e = open_spoiled(bad);
+    engine *e = open_spoiled(bad, (engine_options){.isa = -1, .n_threads = 1});
     json_t *schema;
     muga_error err = {0};
     constrain_grammar *grammar;
@@ -371,7 +349,7 @@ static void a_guess_that_breaks_its_step_costs_only_the_drafts(void **state) {
 
 static void a_draft_model_that_fails_is_done_without(void **state) {
     (void)state;
-    engine *e = open_plain(), *spoiled = open_spoiled(40);
+    engine *e = open_plain(), *spoiled = open_spoiled(40, (engine_options){.isa = -1, .n_threads = 1});
     engine_session *s = session_of(spoiled, N_CTX);
     const int32_t prompt[] = {5, 40, 7, 8};
     setting v = {.e = e, .prompt = prompt, .n_prompt = 4, .n_ctx = 128, .max_tokens = 40, .sampling = SAMPLER_GREEDY};
