@@ -13,6 +13,7 @@ typedef struct chat {
     uint32_t max_tokens;
     const char *system;
     bool visible_only; /* the answer goes to a terminal */
+    bool restored;     /* the conversation began in a file */
 } chat;
 
 /* On a terminal a model must not move the cursor or speak to the terminal; in a pipe its bytes are what they are. */
@@ -37,15 +38,20 @@ static bool on_prompt(void *ctx, uint32_t n_done, uint32_t n_prompt) {
     return !cmd_interrupted();
 }
 
+static bool has_system(const chat *c) {
+    const char *role = json_string_value(json_object_get(json_array_get(c->messages, 0), "role"));
+    return role && strcmp(role, "system") == 0;
+}
+
+/* Nothing but the system message, where there is one. */
 static muga_status chat_reset(chat *c, muga_error *err) {
+    json_t *system = has_system(c) ? json_incref(json_array_get(c->messages, 0))
+                     : c->system   ? json_pack("{s:s, s:s}", "role", "system", "content", c->system)
+                                   : NULL;
+    bool wanted = system || c->system;
     json_decref(c->messages);
     c->messages = json_array();
-    if (!c->messages)
-        return error_nomem(err, "chat");
-    if (c->system &&
-        json_array_append_new(c->messages, json_pack("{s:s, s:s}", "role", "system", "content", c->system)))
-        return error_nomem(err, "chat");
-    return MUGA_OK;
+    return c->messages && (!wanted || !json_array_append_new(c->messages, system)) ? MUGA_OK : error_nomem(err, "chat");
 }
 
 static muga_status chat_add(chat *c, const char *role, const char *p, size_t n, muga_error *err) {
@@ -138,7 +144,7 @@ static ssize_t read_line(char **line, size_t *cap) {
 }
 
 static bool has_history(const chat *c) {
-    return json_array_size(c->messages) > (c->system ? 1u : 0u);
+    return json_array_size(c->messages) > (has_system(c) ? 1u : 0u);
 }
 
 static int chat_loop(chat *c, bool verbose) {
@@ -216,14 +222,20 @@ static muga_status begin_chat(chat *c, const char *session, muga_error *err) {
     }
     if (!st)
         c->messages = messages;
+    c->restored = !st;
     return st;
 }
 
-/* An exit code: the one so far, unless the conversation can't be kept. */
+/* An exit code: the one so far, unless the conversation can't be kept; one that was forgotten leaves no file. */
 static int keep_chat(const chat *c, const char *session, int code) {
+    const os_files *files = &os_system()->files;
     muga_error err = {0};
-    bool said = has_history(c);
-    return said && llm_local_save(c->model, session, c->messages, &err) ? cmd_fail(&err) : code;
+    muga_status st = MUGA_OK;
+    if (has_history(c))
+        st = llm_local_save(c->model, session, c->messages, &err);
+    else if (c->restored)
+        st = files->remove(files->self, session, &err);
+    return st ? cmd_fail(&err) : code;
 }
 
 int cmd_run(int argc, char **argv) {

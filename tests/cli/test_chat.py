@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 
 MUGA = os.environ["MUGA_PROGRAM"]
 MODEL = "tests/data/tiny.gguf"
@@ -57,6 +58,31 @@ def muga_once(*arguments):
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
+def forgotten_in_a_file():
+    """/clear forgets what was kept in a file as well, all but the system message."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = os.path.join(folder, "chat.session")
+
+        def holds(name, *texts):
+            with open(kept, "rb") as f:
+                content = f.read()
+            for text in ("where is my order", "be short", "good morning"):
+                if (text.encode() in content) != (text in texts):
+                    sys.exit(f"{name}: the file has {text!r}, or has lost it")
+
+        muga_once("--session", kept, "-n", "8", "--system", "be short", "where is my order")
+        holds("a conversation kept", "be short", "where is my order")
+        chat = Chat("--session", kept, "-n", "8")
+        chat.say("/clear")
+        chat.say("good morning")
+        chat.end()
+        holds("another one after /clear", "be short", "good morning")
+        chat = Chat("--session", kept, "-n", "8")
+        chat.say("/clear")
+        if chat.end() != 0 or os.path.exists(kept):
+            sys.exit("a conversation that was forgotten is still in its file")
+
+
 def main():
     signal.alarm(120)
     # The system message and the first question take about half of the context.
@@ -92,6 +118,7 @@ def main():
     expect("an answer that ends where the context does", shown, cut, notes=1)
     shown = muga_once("--ctx", "110", "--seed", str(seed), "hello")
     expect("the same without a chat", shown, cut, notes=1)
+    forgotten_in_a_file()
 
 
 main()
