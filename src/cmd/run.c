@@ -51,7 +51,11 @@ static muga_status chat_reset(chat *c, muga_error *err) {
     bool wanted = system || c->system;
     json_decref(c->messages);
     c->messages = json_array();
-    return c->messages && (!wanted || !json_array_append_new(c->messages, system)) ? MUGA_OK : error_nomem(err, "chat");
+    if (!c->messages)
+        json_decref(system);
+    else if (!wanted || !json_array_append_new(c->messages, system))
+        return MUGA_OK;
+    return error_nomem(err, "chat");
 }
 
 static muga_status chat_add(chat *c, const char *role, const char *p, size_t n, muga_error *err) {
