@@ -81,6 +81,20 @@ static void put_head(writer *w, const head *h) {
     put(w, h->overrides, sizeof h->overrides);
 }
 
+/* The page that isn't full, as a copy that ends where the session does: what was cut back may still lie behind. */
+static void put_last_page(writer *w, const engine_session *s, uint32_t i, size_t bytes) {
+    const engine *e = engine_session_engine(s);
+    void *copy = w->st ? NULL : mem_alloc_aligned(bytes, 64);
+    if (!w->st && !copy)
+        w->st = error_nomem(w->err, "a page of a session");
+    if (copy) {
+        memcpy(copy, session_page(s, i), bytes);
+        model_page_clear(e->model, e->kv, copy, engine_session_count(s) % KERNEL_KV_BLOCK, KERNEL_KV_BLOCK);
+        put(w, copy, bytes);
+    }
+    free(copy);
+}
+
 muga_status saved_write(const engine_session *s, const os_files *files, const char *path, const char *model_sha256,
                         const void *note, size_t n_note, muga_error *err) {
     uint8_t digest[SHA256_BYTES];
@@ -98,8 +112,11 @@ muga_status saved_write(const engine_session *s, const os_files *files, const ch
     put(&w, note, n_note);
     for (uint32_t i = 0; i < h.n_tok; i++)
         put_number(&w, (uint32_t)engine_session_ids(s)[i], 4);
-    for (uint32_t i = h.n_dropped; i * KERNEL_KV_BLOCK < h.n_tok; i++)
+    uint32_t n_full = h.n_tok / KERNEL_KV_BLOCK;
+    for (uint32_t i = h.n_dropped; i < n_full; i++)
         put(&w, session_page(s, i), h.page_bytes);
+    if (h.n_tok % KERNEL_KV_BLOCK != 0)
+        put_last_page(&w, s, n_full, h.page_bytes);
     sha256 copy = w.digest;
     sha256_final(&copy, digest);
     put(&w, digest, sizeof digest);

@@ -511,6 +511,8 @@ static void *drive(void *ctx) {
 }
 
 muga_status sched_start(sched *s, muga_error *err) {
+    if (s->started)
+        return error_set(err, MUGA_E_USAGE, "the scheduler has its thread already");
     s->stop = false;
     s->started = pthread_create(&s->thread, NULL, drive, s) == 0;
     return s->started ? MUGA_OK : error_set(err, MUGA_E_ENV, "no thread for the scheduler can be made");

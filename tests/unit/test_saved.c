@@ -69,6 +69,29 @@ static void a_session_goes_on_where_it_was(void **state) {
 }
 
 /* What lies behind a window is not in the file; a file that leaves out more is no session's. */
+/* What a session has forgotten isn't in its file: one that was cut back leaves the bytes of one never longer. */
+static void what_was_cut_back_is_not_in_the_file(void **state) {
+    (void)state;
+    engine *e = open_with((engine_options){.isa = -1, .n_threads = 1});
+    str longer = STR_INIT, never = STR_INIT;
+    char path[512];
+    muga_error err = {0};
+    snprintf(path, sizeof path, "%s", scratch_path("cut.session"));
+    engine_session *s = session_of(e, 256);
+    feed(s, ids, 100);
+    engine_session_truncate(s, 70);
+    assert_ok(saved_write(s, files(), path, digest, "a note", 6, &err), &err);
+    assert_ok(os_read_file(files(), path, 1 << 24, &longer, &err), &err);
+    save(e, 70, path);
+    assert_ok(os_read_file(files(), path, 1 << 24, &never, &err), &err);
+    assert_int_equal(longer.len, never.len);
+    assert_memory_equal(longer.data, never.data, never.len);
+    str_release(&longer);
+    str_release(&never);
+    engine_session_free(s);
+    engine_free(e);
+}
+
 static void a_window_is_kept_as_it_is(void **state) {
     (void)state;
     const char *window = "llama.attention.sliding_window=int:20";
@@ -202,9 +225,8 @@ static void what_does_not_fit_is_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_session_goes_on_where_it_was),
-        cmocka_unit_test(a_window_is_kept_as_it_is),
-        cmocka_unit_test(changed_and_cut_files_are_refused),
+        cmocka_unit_test(a_session_goes_on_where_it_was), cmocka_unit_test(what_was_cut_back_is_not_in_the_file),
+        cmocka_unit_test(a_window_is_kept_as_it_is),      cmocka_unit_test(changed_and_cut_files_are_refused),
         cmocka_unit_test(what_does_not_fit_is_named),
     };
     return cmocka_run_group_tests(tests, make_ids, NULL);

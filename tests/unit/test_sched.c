@@ -570,6 +570,7 @@ static void clients_ask_from_their_threads(void **state) {
     rng r = {77};
     assert_ok(sched_new(e, NULL, &s, &err), &err);
     assert_ok(sched_start(s, &err), &err);
+    assert_int_equal(sched_start(s, &err), MUGA_E_USAGE);
     for (int i = 0; i < 4; i++) {
         c[i].s = s;
         c[i].e = e;
