@@ -386,10 +386,10 @@ static void an_answer_is_the_same_computed_in_pieces_and_again(void **state) {
         assert_int_equal(pieces.ids.n, whole.ids.n);
         assert_memory_equal(pieces.ids.ids, whole.ids.ids, whole.ids.n * sizeof *whole.ids.ids);
         assert_string_equal(str_get(&pieces.text), str_get(&whole.text));
-        a.session = s;
-        assert_status(engine_generate(&a, &pieces, &err), MUGA_E_USAGE, &err, "beginning of the prompt");
         engine_generated_release(&whole);
         engine_generated_release(&pieces);
+        a.session = s;
+        assert_status(engine_generate(&a, &pieces, &err), MUGA_E_USAGE, &err, "beginning of the prompt");
         engine_session_free(s);
         engine_session_free(t);
     }
