@@ -143,7 +143,7 @@ static muga_status measure(bench *b, bench_row row, muga_error *err) {
         b->cap = cap;
     }
     muga_status st = MUGA_OK;
-    double speed, begin = 0;
+    double speed = 0, begin = 0;
     for (uint32_t i = 0; i <= b->n_runs && !st; i++) {
         st = row.decode ? run_decode(b, &row, &speed, err) : run_prefill(b, &row, &speed, err);
         if (i == 0)

@@ -114,7 +114,7 @@ __attribute__((target("avx512f,avx512vnni"))) static void multiply_avx512(void *
     UNROLL
     for (int c = 1; c < CHAINS; c++)
         s[0] = _mm512_add_epi32(s[0], s[c]);
-    atomic_fetch_add(sink, (uint64_t)_mm512_reduce_add_epi32(s[0]));
+    atomic_fetch_add(sink, (uint64_t)_mm_cvtsi128_si64(_mm512_castsi512_si128(s[0])));
 }
 
 __attribute__((target("avx2,avxvnni"))) static void multiply_avx_vnni(void *ctx, int i) {

@@ -131,8 +131,9 @@ static double difference(const rows *a, const rows *b) {
     assert_int_equal(a->n, b->n);
     for (uint32_t i = 0; i < a->n; i++)
         for (int j = 0; j < VOCAB; j++) {
-            most = fmax(most, fabs((double)a->v[i][j] - (double)b->v[i][j]));
-            size = fmax(size, fabs((double)b->v[i][j]));
+            double apart = fabs((double)a->v[i][j] - (double)b->v[i][j]), here = fabs((double)b->v[i][j]);
+            most = apart > most ? apart : most; /* not fmax: gcc 12 for aarch64 fails on this loop with it */
+            size = here > size ? here : size;
         }
     return most / size;
 }
