@@ -1,6 +1,7 @@
 /* If this fails, drafts change an answer: they may only change how long it takes. Each answer is made without drafts,
  * with n-gram look-up, and with draft models that guess always right, never right and now and then; ids, text, pieces
- * of text, finish and the bits of every row a choice was made from are the same. */
+ * of text, finish and the bits of every row a choice was made from are the same.
+ * ctest: unthreaded */
 #include "support/engine_fixture.h"
 
 #include "base/hash.h"
