@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 #include "convert/convert.h"
-#include "convert/quantise_file.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -22,16 +21,10 @@ static muga_status run(void *ctx, muga_error *err) {
 }
 
 static void make_folder(void) {
-    gguf_file *f = NULL;
-    muga_error err = {0};
-    quantise_report report;
-    quantise_options o = {.kind = mixture_find("F16"), .files = &os_system()->files};
     snprintf(dir, sizeof dir, "%s", scratch_path("folder"));
     snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
     snprintf(source, sizeof source, "%s", scratch_path("source.gguf"));
-    assert_ok(gguf_open(source_path("tests/data/tiny.gguf"), &f, &err), &err);
-    assert_ok(quantise_file(f, source, &o, &report, &err), &err);
-    gguf_close(f);
+    hf_folder_source(source);
     hf_folder_write(source, dir, &(hf_folder_options){.n_shards = 2, .merges_as_lists = true});
 }
 

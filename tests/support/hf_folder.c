@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "convert/quantise_file.h"
 #include "gguf/gguf.h"
 #include "os/os.h"
 
@@ -541,6 +542,16 @@ static void write_tokenizer(const folder *w) {
     }
     write_json(w, "tokenizer_config.json", config);
     free(v.text);
+}
+
+void hf_folder_source(const char *path) {
+    gguf_file *f = NULL;
+    muga_error err = {0};
+    quantise_report report;
+    quantise_options o = {.kind = mixture_find("F16"), .files = &os_system()->files};
+    assert_ok(gguf_open(source_path("tests/data/tiny.gguf"), &f, &err), &err);
+    assert_ok(quantise_file(f, path, &o, &report, &err), &err);
+    gguf_close(f);
 }
 
 void hf_folder_write(const char *gguf_path, const char *dir, const hf_folder_options *o) {

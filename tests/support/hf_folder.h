@@ -12,6 +12,8 @@ typedef struct hf_folder_options {
     bool newer;           /* "rope_parameters" and a template in a file of its own, as newer libraries write them */
 } hf_folder_options;
 
+/* The tree's tiny model in F16, at `path`: what most folders of tests are made of. */
+void hf_folder_source(const char *path);
 /* Fails the test where the file can't be told as a folder. `dir` exists or is made. Norms that multiply by 1 + weight
  * are rounded: an F32 below 1/2 less 1 isn't always an F32. */
 void hf_folder_write(const char *gguf_path, const char *dir, const hf_folder_options *o);

@@ -62,16 +62,10 @@ static muga_status run(const char *type, convert_report *report, muga_error *err
 
 static int setup(void **state) {
     (void)state;
-    gguf_file *f = NULL;
-    muga_error err = {0};
-    quantise_report report;
-    quantise_options o = {.kind = mixture_find("F16"), .files = files()};
     snprintf(dir, sizeof dir, "%s", scratch_path("folder"));
     snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
     snprintf(source, sizeof source, "%s", scratch_path("source.gguf"));
-    assert_ok(gguf_open(source_path("tests/data/tiny.gguf"), &f, &err), &err);
-    assert_ok(quantise_file(f, source, &o, &report, &err), &err);
-    gguf_close(f);
+    hf_folder_source(source);
     return 0;
 }
 
