@@ -19,9 +19,8 @@
 #include "engine/generation.h"
 #include "engine/internal.h"
 
-#define DECODE_ROWS                                                                                                    \
-    16u /* an answer that lacks more than this (a forced stretch, one computed again) is read like a
-                           prompt */
+/* An answer that lacks more than this (a forced stretch, one computed again) is read like a prompt. */
+#define DECODE_ROWS 16u
 
 typedef struct request {
     sched_request r;
