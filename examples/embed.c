@@ -23,7 +23,9 @@ int main(int argc, char **argv) {
     muga_agent *agent;
     const char *answer;
     if (argc < 4) return fprintf(stderr, "usage: embed MODEL.gguf AGENT_FOLDER HOME\n"), 2;
-    check(muga_model_open(argv[1], NULL, &model, &err), &err);
+    char packed[1024]; /* the first start leaves the weights there as they are computed with, later ones map them */
+    snprintf(packed, sizeof packed, "%s.packed", argv[3]);
+    check(muga_model_open(argv[1], &(muga_model_options){.packed = packed}, &model, &err), &err);
     check(muga_chat_new(model, &(muga_chat_options){.max_tokens = 24}, &chat, &err), &err);
     check(muga_chat_ask(chat, "What is the sea?", print_text, stdout, NULL, &err), &err);
 

@@ -62,6 +62,12 @@ typedef struct muga_model_options {
     uint32_t exact;     /* 1: f32 activations instead of int8: slower, and closer to the unquantised model */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
+    const char *packed; /* file that holds the weights as they are computed with: made when it isn't there or is another
+                           model's, else mapped, so that a start takes milliseconds. Its folder must exist. NULL: they
+                           are packed in memory at each start */
+    const char *kv;     /* how keys and values are kept: "f16" (NULL), "f32", "q8" */
+    const char *adapter; /* a LoRA adapter (GGUF) for all that is computed; NULL = none */
+    float adapter_scale; /* 0 = 1 */
 } muga_model_options;
 
 /* Load a GGUF file. `options` may be NULL. MUGA_E_INPUT names what is wrong with the file. It stays mapped while the

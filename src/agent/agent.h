@@ -75,6 +75,9 @@ typedef struct manifest {
     const char *name;                    /* agent: */
     manifest_kind kind;
     const char *model;                    /* NULL for a reflex agent that needs none */
+    char *adapter;                        /* path of a LoRA adapter for it, owned; NULL without */
+    double adapter_scale;                 /* 1 unless set */
+    const char *kv;                       /* how keys and values are kept: "f16", "f32", "q8"; NULL = the model's way */
     json_t *session_schema;               /* object schema built from session: */
     json_t *state_schema;                 /* object schema built from state: */
     json_t *state_default;                /* object of the defaults */

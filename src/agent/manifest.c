@@ -317,12 +317,41 @@ static muga_status read_kind(loader *l) {
     return l->m->goal_statement ? MUGA_OK : fail_at(l, "", "key 'goal' is missing; an agent of kind goal needs one");
 }
 
+/* adapter: FILE, or {file, scale}; in the agent's folder, as all that belongs to it. */
+static muga_status read_adapter(loader *l) {
+    manifest *m = l->m;
+    const json_t *v = json_object_get(m->json, "adapter");
+    const char *pointer = json_is_object(v) ? "/adapter/file" : "/adapter";
+    const char *name = json_is_object(v) ? json_get_string(v, "file") : json_string_value(v);
+    m->adapter_scale = json_get_number(v, "scale", 1);
+    if (!name) {
+        return MUGA_OK;
+    }
+    if (name[0] == '/' || strstr(name, "..")) {
+        return fail_at(l, pointer, "the adapter must lie in the agent's folder");
+    }
+    str path = STR_INIT;
+    str_printf(&path, "%s/%s", m->dir, name);
+    m->adapter = str_take(&path);
+    if (!m->adapter) {
+        return error_nomem(l->err, "a path");
+    }
+    os_stat info;
+    muga_status st = l->env->files->stat(l->env->files->self, m->adapter, &info, l->err);
+    if (st == MUGA_OK && info.type != OS_TYPE_FILE) {
+        return fail_at(l, pointer,
+                       info.type == OS_TYPE_NONE ? "the adapter is not there" : "the adapter is not a file");
+    }
+    return st;
+}
+
 static muga_status read_sections(loader *l) {
     manifest *m = l->m;
     const json_t *j = m->json, *goal = json_object_get(j, "goal"), *scope = json_object_get(j, "scope"),
                  *limits = json_object_get(j, "limits"), *escalation = json_object_get(j, "escalation");
     m->name = json_get_string(j, "agent");
     m->model = json_get_string(j, "model");
+    m->kv = json_get_string(j, "kv");
     m->goal_statement = json_get_string(goal, "statement");
     m->goal_target = json_get_number(goal, "target", 0);
     m->guards = json_object_get(j, "guards");
@@ -349,7 +378,8 @@ static muga_status read_sections(loader *l) {
             return place_at(l, st, "/goal/done");
         }
     }
-    return read_kind(l);
+    muga_status st = read_adapter(l);
+    return st ? st : read_kind(l);
 }
 
 static muga_status add_hex(json_t *list, const uint8_t digest[SHA256_BYTES], muga_error *err) {
@@ -479,6 +509,7 @@ void manifest_free(manifest *m) {
     json_decref(m->state_default);
     json_decref(m->lines);
     json_decref(m->json);
+    free(m->adapter);
     free(m->dir);
     free(m->data_dir);
     free(m);

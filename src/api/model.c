@@ -1,9 +1,13 @@
 /* muga.h: models and chats, over llm/. */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "api/internal.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "kernel/kernel.h"
 #include "muga.h"
 #include "os/os.h"
+
+#include <errno.h>
 
 #ifndef MUGA_VERSION
 #define MUGA_VERSION "0.1.0"
@@ -28,16 +32,28 @@ muga_status muga_model_open(const char *path, const muga_model_options *options,
     *out = NULL;
     if (o.n_threads > 1024)
         return error_set(err, MUGA_E_USAGE, "n_threads is %u; at most 1024", o.n_threads);
+    kernel_kv_type kv = KERNEL_KV_F16;
+    if (o.kv && !kernel_kv_parse(o.kv, &kv))
+        return error_set(err, MUGA_E_USAGE, "kv is f16, f32 or q8, not \"%.40s\"", o.kv);
     muga_model *m = calloc(1, sizeof *m);
-    if (!m)
+    char *source = o.packed ? realpath(path, NULL) : NULL;
+    if (!m || (o.packed && !source && errno == ENOMEM)) {
+        free(m);
         return error_nomem(err, "model");
+    }
     llm_local_options local = {.n_ctx = o.n_ctx,
                                .n_threads = (int)o.n_threads,
                                .isa = -1,
                                .exact = o.exact != 0,
+                               .kv = (int)kv,
+                               .adapter = o.adapter,
+                               .adapter_scale = o.adapter_scale != 0 ? o.adapter_scale : 1,
+                               .packed = source ? o.packed : NULL, /* a path that leads nowhere fails by its name */
+                               .packed_source = source,
                                .on_progress = o.on_progress,
                                .on_progress_ctx = o.on_progress_ctx};
     muga_status st = llm_local_open(path, path, &local, &m->llm, err);
+    free(source);
     if (!st && pthread_mutex_init(&m->lock, NULL)) {
         llm_free(m->llm);
         st = error_nomem(err, "model lock");

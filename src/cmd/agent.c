@@ -46,11 +46,47 @@ static muga_status make_data_dir(opened *o, muga_error *err) {
     return st ? st : dataset_prepare(&o->env, o->dir, o->data_dir, err);
 }
 
-static muga_status open_model(opened *o, const char *name, bool cache, uint32_t n_threads, muga_error *err) {
+/* What the command line says of the model, over what the manifest says. */
+typedef struct model_choice {
+    const char *name, *adapter, *kv;
+    uint32_t threads;
+    bool no_cache;
+    char *adapter_path; /* parsed */
+    float adapter_scale;
+    kernel_kv_type kv_type;
+} model_choice;
+
+#define MODEL_OPTIONS(choice)                                                                                          \
+    {"--model", 0, CMD_STRING, &(choice)->name, "MODEL", "another model than the manifest's, without its adapter"},    \
+        ADAPTER_OPTION(&(choice)->adapter), KV_OPTION(&(choice)->kv), NO_CACHE_OPTION(&(choice)->no_cache), {          \
+        "--threads", 't', CMD_U32, &(choice)->threads, "N", "threads (default: cores this process may use)"            \
+    }
+
+/* -1 to go on, or the exit code. */
+static int parse_choice(model_choice *c) {
+    int code = cmd_parse_kv(c->kv, &c->kv_type);
+    if (code < 0 && c->threads > 1024)
+        code = cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
+    return code < 0 ? cmd_parse_adapter(c->adapter, &c->adapter_path, &c->adapter_scale) : code;
+}
+
+static muga_status open_model(opened *o, model_choice *c, muga_error *err) {
+    const char *name = c->name ? c->name : o->m->model;
     cmd_progress progress = {.what = "loading"};
-    llm_local_options options = {
-        .isa = -1, .n_threads = (int)n_threads, .on_progress = cmd_progress_show, .on_progress_ctx = &progress};
-    muga_status st = cmd_open_llm(name, name, cache, &options, &o->model, err);
+    if (!c->kv && o->m->kv)
+        kernel_kv_parse(o->m->kv, &c->kv_type); /* one of its names: the manifest's schema says so */
+    llm_local_options options = {.isa = -1,
+                                 .n_threads = (int)c->threads,
+                                 .kv = (int)c->kv_type,
+                                 .adapter = c->adapter_path,
+                                 .adapter_scale = c->adapter_scale,
+                                 .on_progress = cmd_progress_show,
+                                 .on_progress_ctx = &progress};
+    if (!c->adapter_path && !c->name) {
+        options.adapter = o->m->adapter;
+        options.adapter_scale = (float)o->m->adapter_scale;
+    }
+    muga_status st = cmd_open_llm(name, name, !c->no_cache, &options, &o->model, err);
     cmd_progress_finish(&progress);
     return st;
 }
@@ -306,19 +342,16 @@ static int finish_run(live *v, const char *name, turn_outcome outcome, muga_erro
 }
 
 int cmd_agent_run(int argc, char **argv) {
-    const char *model = NULL, *resume = NULL, *approve = NULL;
+    const char *resume = NULL, *approve = NULL;
     cmd_values messages = {.n = 0}, values = {.n = 0};
-    uint32_t threads = 0;
-    bool no_cache = false;
+    model_choice choice = {.kv_type = KERNEL_KV_F16};
     const cmd_option options[] = {
         {"--message", 'm', CMD_REPEAT, &messages, "TEXT",
          "what the customer writes; may be given again for the next turn"},
         {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
         {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a held session after it was decided"},
-        {"--model", 0, CMD_STRING, &model, "MODEL", "another model than the manifest's"},
-        NO_CACHE_OPTION(&no_cache),
-        {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"}};
+        MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
     live v = {.colour = cmd_use_colour(STDOUT_FILENO)};
@@ -329,13 +362,16 @@ int cmd_agent_run(int argc, char **argv) {
         return code;
     if (!read_approve(approve, &v.approve))
         return cmd_error(MUGA_E_USAGE, "--approve is ask, demo or none");
+    code = parse_choice(&choice);
+    if (code >= 0)
+        return code;
     muga_status st = read_session_values(&values, &given, &err);
     if (!st)
         st = check_messages(&messages, resume != NULL, &err);
     if (!st)
         st = open_agent(&v.o, p.v[0], &err);
     if (!st)
-        st = open_model(&v.o, model ? model : v.o.m->model, !no_cache, threads, &err);
+        st = open_model(&v.o, &choice, &err);
     if (!st)
         st = cmd_open_store(false, &v.store, &err);
     if (!st)
@@ -351,6 +387,7 @@ int cmd_agent_run(int argc, char **argv) {
     session_close(v.session);
     store_close(v.store);
     opened_close(&v.o);
+    free(choice.adapter_path);
     json_decref(given);
     return cmd_finish_output(code);
 }
@@ -513,9 +550,9 @@ static muga_status print_report(const opened *o, const json_t *tasks, shown *s, 
 }
 
 int cmd_agent_test(int argc, char **argv) {
-    const char *file = NULL, *model = NULL;
-    uint32_t threads = 0;
-    bool as_json = false, no_cache = false;
+    const char *file = NULL;
+    model_choice choice = {.kv_type = KERNEL_KV_F16};
+    bool as_json = false;
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
         {"--tasks", 0, CMD_STRING, &file, "FILE",
@@ -523,15 +560,15 @@ int cmd_agent_test(int argc, char **argv) {
         {"--json", 0, CMD_FLAG, &as_json, NULL,
          "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
         {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},
-        {"--model", 0, CMD_STRING, &model, "MODEL", "another model than the manifest's"},
-        NO_CACHE_OPTION(&no_cache),
-        {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"}};
+        MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
     opened o = {.dir = NULL};
     eval_report report = {0};
     json_t *tasks = json_array();
     int code = cmd_parse("agent test", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code < 0)
+        code = parse_choice(&choice);
     if (code >= 0) {
         json_decref(tasks);
         return code;
@@ -542,7 +579,7 @@ int cmd_agent_test(int argc, char **argv) {
     if (!st)
         st = read_tasks(o.dir, file, tasks, &err);
     if (!st)
-        st = open_model(&o, model ? model : o.m->model, !no_cache, threads, &err);
+        st = open_model(&o, &choice, &err);
     if (!st)
         st = evaluate(&o, EVAL_AGENT, tasks, &s, &report, &err);
     cmd_progress_finish(&s.progress);
@@ -554,6 +591,7 @@ int cmd_agent_test(int argc, char **argv) {
     eval_report_release(&report);
     json_decref(tasks);
     opened_close(&o);
+    free(choice.adapter_path);
     return cmd_finish_output(code);
 }
 

@@ -143,6 +143,7 @@ typedef struct replayer {
     llm *model;
     char *key;              /* name, context and settings it was opened with */
     const char *model_path; /* --model, or NULL */
+    char *adapter;          /* --adapter, or NULL: of the decisions that were made with one */
     uint32_t n_threads;
     int isa; /* -1: the best there is */
 } replayer;
@@ -155,8 +156,15 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
     kernel_kv_type kv_type;
     if (!name || !act || !kv || !kernel_kv_parse(kv, &kv_type) || n_ctx <= 0 || n_ctx > UINT32_MAX)
         return error_set(err, MUGA_E_INPUT, "evidence that names no local model; this version can't recompute it");
+    const json_t *adapter = json_object_get(settings, "adapter");
+    float scale = (float)json_get_number(adapter, "scale", 1);
+    if (adapter && !r->adapter)
+        return error_set(err, MUGA_E_USAGE, "the decision was made with the adapter of SHA-256 %.64s; give --adapter",
+                         json_get_string(adapter, "sha256") ? json_get_string(adapter, "sha256") : "(not named)");
     str key = STR_INIT;
     str_printf(&key, "%s\n%lld\n%s\n%s", name, (long long)n_ctx, act, kv);
+    if (adapter)
+        str_printf(&key, "\n%a", (double)scale);
     if (key.failed || (r->key && strcmp(r->key, str_get(&key)) == 0)) {
         muga_status st = str_status(&key, err, "a model");
         str_release(&key);
@@ -170,7 +178,9 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
                            .n_threads = (int)r->n_threads,
                            .isa = r->isa,
                            .exact = !strcmp(act, "f32"),
-                           .kv = (int)kv_type};
+                           .kv = (int)kv_type,
+                           .adapter = adapter ? r->adapter : NULL,
+                           .adapter_scale = scale};
     muga_status st = cmd_open_llm(r->model_path ? r->model_path : name, name, false, &o, &r->model, err);
     if (!st)
         r->key = str_take(&key);
@@ -190,7 +200,8 @@ static muga_status replay_one(void *ctx, int64_t n, const json_t *payload, const
 
 int cmd_audit_replay(int argc, char **argv) {
     bool as_json = false;
-    const char *isa = NULL;
+    const char *isa = NULL, *adapter = NULL;
+    float scale;
     kernel_isa named;
     replayer r = {.isa = -1};
     audit_filter f = {NULL, 1, 0};
@@ -199,6 +210,7 @@ int cmd_audit_replay(int argc, char **argv) {
         {"--session", 0, CMD_STRING, &f.session, "ID", "recompute this session's decisions only"},
         {"--model", 0, CMD_STRING, &r.model_path, "MODEL",
          "the model's file, where its name in the record is not known"},
+        {"--adapter", 0, CMD_STRING, &adapter, "FILE", "the adapter of the decisions that were made with one"},
         {"--threads", 0, CMD_U32, &r.n_threads, "N", "threads (default: all cores); the bits don't depend on it"},
         {"--isa", 0, CMD_STRING, &isa, "NAME",
          "ref, avx2, avx-vnni, avx512 or neon (default: the best there is); nor on this"}};
@@ -214,6 +226,9 @@ int cmd_audit_replay(int argc, char **argv) {
     if (isa && !kernel_isa_available(named))
         return cmd_error(MUGA_E_USAGE, "instruction set %s isn't there on this processor or in this build", isa);
     r.isa = isa ? (int)named : -1;
+    code = cmd_parse_adapter(adapter, &r.adapter, &scale); /* the scale is the record's */
+    if (code >= 0)
+        return code;
     cmd_catch_interrupt();
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)
@@ -223,5 +238,6 @@ int cmd_audit_replay(int argc, char **argv) {
     store_close(s);
     llm_free(r.model);
     free(r.key);
+    free(r.adapter);
     return finish_report(st, &report, true, as_json, &err);
 }

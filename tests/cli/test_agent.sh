@@ -67,5 +67,38 @@ echo '{"id": 1}' >"$work/tasks"
 check "a bad task" 4 "tasks:1" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks"
 check "no such tasks" 3 "none.jsonl" test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/none.jsonl"
 
+# A manifest's adapter and kind of keys and values: used, recorded, and asked for by the replay.
+cp tests/data/tiny.gguf tests/data/tiny-adapter.gguf "$agent/"
+adapter="adapter: {file: tiny-adapter.gguf, scale: 0.5}"
+sed -i "s|^model: .*|model: $agent/tiny.gguf\\n$adapter\\nkv: q8|" "$agent/agent.yaml"
+order="--session customer=69 -m where-is-A31507"
+export MUGA_HOME="$work/home2"
+# shellcheck disable=SC2086
+check "an adapter" 0 "Order A31507" run "$agent" $order
+replay() {
+    expected=$1 pattern=$2
+    shift 2
+    "$muga" audit replay "$@" >"$work/out" 2>&1
+    got=$?
+    [ "$got" -eq "$expected" ] && grep -q "$pattern" "$work/out" || {
+        bad=$((bad + 1))
+        echo "not ok: exit $got, not $expected: audit replay $*: $(cat "$work/out")"
+    }
+}
+replay 2 "with the adapter of SHA-256 .*--adapter"
+replay 0 "the same to the bit" --adapter "$agent/tiny-adapter.gguf"
+"$muga" audit log --json | grep -q '"kv":"q8"' || {
+    bad=$((bad + 1))
+    echo "not ok: kv: q8 isn't in the record"
+}
+# shellcheck disable=SC2086
+check "a wrong kind" 2 "f16, f32 or q8" run "$agent" $order --kv q4
+# shellcheck disable=SC2086
+check "another model goes without it" 0 "Order A31507" run "$agent" $order --model "$agent/tiny.gguf"
+sed -i 's/tiny-adapter.gguf, scale/none.gguf, scale/' "$agent/agent.yaml"
+check "an adapter that isn't there" 4 "agent.yaml:[0-9]*: key adapter.file: the adapter is not there" test "$agent"
+sed -i 's|none.gguf, scale|../tiny-adapter.gguf, scale|' "$agent/agent.yaml"
+check "an adapter from elsewhere" 4 "agent.yaml:[0-9]*: key adapter.file: .*agent's folder" test "$agent"
+
 [ "$bad" -eq 0 ] || { echo "$bad failed"; exit 1; }
 echo "ok"
