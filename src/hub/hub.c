@@ -197,6 +197,23 @@ static muga_status list_name(void *ctx, const char *name) {
     return st;
 }
 
+/* A store that isn't there is empty, unless it could never be there: a file stands where a folder of its path would. */
+static muga_status check_home(const hub *h, muga_error *err) {
+    os_stat info = {.type = OS_TYPE_NONE};
+    char *path = mem_copy_string(h->home);
+    muga_status st = path ? MUGA_OK : error_nomem(err, "store path");
+    for (size_t n = path ? strlen(path) : 0; !st && n > 0 && info.type == OS_TYPE_NONE;) {
+        path[n] = 0;
+        st = h->files->stat(h->files->self, path, &info, err);
+        while (n > 0 && path[--n] != '/') {}
+    }
+    if (!st && info.type != OS_TYPE_DIR && info.type != OS_TYPE_NONE)
+        st = error_set(err, MUGA_E_ENV, "the store %.90s can't be: %.90s is not a folder; move it, or set MUGA_HOME",
+                       h->home, path);
+    free(path);
+    return st;
+}
+
 muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
     os_stat info;
     str dir = STR_INIT;
@@ -205,10 +222,7 @@ muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
     str_printf(&dir, "%s/manifests", h->home);
     muga_status st = l.out ? str_status(&dir, err, "store path") : error_nomem(err, "model list");
     if (!st)
-        st = h->files->stat(h->files->self, h->home, &info, err);
-    if (!st && info.type != OS_TYPE_DIR && info.type != OS_TYPE_NONE)
-        st = error_set(err, MUGA_E_ENV, "the store %.180s is not a folder; move it, or set MUGA_HOME to a folder",
-                       h->home);
+        st = check_home(h, err);
     if (!st)
         st = h->files->stat(h->files->self, str_get(&dir), &info, err);
     if (!st && info.type == OS_TYPE_DIR)

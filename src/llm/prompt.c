@@ -217,9 +217,30 @@ static json_t *special_name(const tokenizer *t, int32_t id) {
     return json_stringn(s.p, id >= 0 ? s.n : 0);
 }
 
+static size_t text_bytes(const json_t *v) {
+    size_t n = json_is_string(v) ? json_string_length(v) : 0;
+    const char *key;
+    json_t *member;
+    for (size_t i = 0; json_is_array(v) && i < json_array_size(v); i++)
+        n += text_bytes(json_array_get(v, i));
+    json_object_foreach((json_t *)(uintptr_t)v, key, member) n += text_bytes(member);
+    return n;
+}
+
+/* A template can't know whose text it is that doesn't fit. */
+static muga_status check_size(const local_prompt *p, size_t max, muga_error *err) {
+    size_t n = text_bytes(p->messages) + text_bytes(p->tools);
+    if (n <= max)
+        return MUGA_OK;
+    return error_set(err, MUGA_E_LIMIT, "the messages hold %zu bytes of text; at most %zu fit a prompt: shorten them",
+                     n, max);
+}
+
 static muga_status render(local *l, marker *m, const local_prompt *p, str *out, muga_error *err) {
     const template *t;
-    muga_status st = engine_template(l->engine, &t, err);
+    muga_status st = check_size(p, TEMPLATE_LIMITS_DEFAULT.output_bytes, err);
+    if (!st)
+        st = engine_template(l->engine, &t, err);
     if (st)
         return st;
     json_t *messages = mark_value(m, p->messages, false);

@@ -181,6 +181,9 @@ same "long, deep and wrong lines: one out per line in" \
     "$(cut -c1-8 "$work/out" | tr '\n' ' ' | sed 's/\[[0-9,]*\]*/ids/g')" \
     'ids {"error" {"error" {"error" {"error" {"error" ids {"error" ids '
 [ "$(sed -n 1p "$work/out" | tr -cd , | wc -c)" -gt 4000000 ] || broken "a line of 10 MB is encoded whole"
+printf '#!/bin/sh\nhead -c 10000000 /dev/zero | tr "\\0" a | exec "%s" run "%s"\n' "$muga" "$tiny" >"$work/long_prompt"
+chmod +x "$work/long_prompt"
+fails "a prompt of 10 MB" 4 "messages hold 10000000 bytes of text; at most 4194304 .*shorten" "$work/long_prompt"
 printf '\377' >"$work/t.jinja"
 fails "a template that is not text" 4 "t.jinja.*not UTF-8" "$muga" debug template "$work/t.jinja"
 
@@ -451,6 +454,9 @@ rm -f "$db" && mkdir "$db" && unusable "a folder" 6 "can't be opened; check"
 rm -rf "$MUGA_HOME" && echo >"$MUGA_HOME"
 fails "a file as the store" 6 "home.*move it" "$work/ask" -m hello
 fails "the same of list" 6 "home.*not a folder" "$muga" list
+MUGA_HOME=$MUGA_HOME/below
+fails "a store below a file" 6 "below can't be: .*home is not a folder" "$muga" list
+MUGA_HOME=${MUGA_HOME%/below}
 rm -f "$MUGA_HOME"
 fails "no record yet" 3 "nothing has been recorded" "$muga" audit verify
 [ ! -e "$MUGA_HOME" ] || broken "reading makes no store"
