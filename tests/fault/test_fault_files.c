@@ -109,30 +109,19 @@ static bool waits(const char *name) {
 static bool run_with_failure(const outcome *expected, size_t n, int number, bool for_good) {
     outcome now;
     muga_error err = {0};
-    char what[120];
+    faultfiles_trial t;
     empty_store();
-    size_t n_open = count_entries("/proc/self/fd");
-    long live = fault_live();
-    if (for_good)
-        faultfiles_fail_from(n, number);
-    else
-        faultfiles_fail_at(n, number);
+    faultfiles_begin(&t, n, number, for_good);
     muga_status st = run(&now, &err);
-    bool reached = faultfiles_hit();
-    snprintf(what, sizeof what, "operation %zu (%s), %s%s", n, faultfiles_which(), strerror(number),
-             for_good ? " for good" : "");
-    faultfiles_disarm();
-    if (fault_live() != live)
-        fail_msg("%s: %ld blocks leaked", what, fault_live() - live);
-    if (count_entries("/proc/self/fd") != n_open)
-        fail_msg("%s: a file stayed open", what);
+    faultfiles_end(&t);
+    faultfiles_check(&t);
     if (st == MUGA_OK && memcmp(&now, expected, sizeof now) != 0)
-        fail_msg("%s: another answer: %s, %s", what, now.text, now.listed);
-    if (st != MUGA_OK && (!reached || (number == EINTR && waits(faultfiles_which())) || strlen(err.message) < 20 ||
+        fail_msg("%s: another answer: %s, %s", t.what, now.text, now.listed);
+    if (st != MUGA_OK && (!t.reached || (number == EINTR && waits(faultfiles_which())) || strlen(err.message) < 20 ||
                           !strchr(err.message, '/')))
-        fail_msg("%s: status %d: %s", what, st, err.message);
-    assert_store_whole(expected, what);
-    return reached;
+        fail_msg("%s: status %d: %s", t.what, st, err.message);
+    assert_store_whole(expected, t.what);
+    return t.reached;
 }
 
 static void prepare(outcome *expected) {

@@ -33,38 +33,27 @@ static void check_after(const char *what) {
 static bool start_with_failure(bool mapped, const uint8_t *expected, size_t n, int number, bool for_good) {
     muga_error err = {0};
     engine *e;
-    char what[120];
+    faultfiles_trial t;
     uint8_t got[SHA256_BYTES];
     if (!mapped)
         (void)unlink(packed);
-    size_t n_open = count_entries("/proc/self/fd");
-    long live = fault_live();
-    if (for_good)
-        faultfiles_fail_from(n, number);
-    else
-        faultfiles_fail_at(n, number);
+    faultfiles_begin(&t, n, number, for_good);
     muga_status st = start(&e, &err);
-    bool reached = faultfiles_hit();
-    snprintf(what, sizeof what, "operation %zu (%s), %s%s", n, faultfiles_which(), strerror(number),
-             for_good ? " for good" : "");
-    faultfiles_disarm();
+    faultfiles_end(&t);
     if (st == MUGA_OK) {
         digest(e, got);
         if (memcmp(got, expected, sizeof got) != 0)
-            fail_msg("%s: something else is computed", what);
-    } else if (!reached || !strstr(err.message, "tiny.gguf")) {
-        fail_msg("%s: status %d: %s", what, st, err.message);
+            fail_msg("%s: something else is computed", t.what);
+    } else if (!t.reached || !strstr(err.message, "tiny.gguf")) {
+        fail_msg("%s: status %d: %s", t.what, st, err.message);
     }
     engine_free(e);
-    if (fault_live() != live)
-        fail_msg("%s: %ld blocks leaked", what, fault_live() - live);
-    if (count_entries("/proc/self/fd") != n_open)
-        fail_msg("%s: a file stayed open", what);
+    faultfiles_check(&t);
     if (for_good && access(packed, F_OK) != 0)
         assert_true(count_entries(scratch_path("kept")) <= 3);
     else
-        check_after(what);
-    return reached;
+        check_after(t.what);
+    return t.reached;
 }
 
 static void fail_each(bool mapped) {

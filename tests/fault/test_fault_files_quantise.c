@@ -43,34 +43,23 @@ static str read_out(void) {
 /* false when there is no nth operation. */
 static bool run_with_failure(const str *whole, size_t n, int number, bool for_good) {
     muga_error err = {0};
-    char what[120];
+    faultfiles_trial t;
     write_old();
-    size_t n_open = count_entries("/proc/self/fd");
-    long live = fault_live();
-    if (for_good)
-        faultfiles_fail_from(n, number);
-    else
-        faultfiles_fail_at(n, number);
+    faultfiles_begin(&t, n, number, for_good);
     muga_status st = run(&err);
-    bool reached = faultfiles_hit();
-    snprintf(what, sizeof what, "operation %zu (%s), %s%s", n, faultfiles_which(), strerror(number),
-             for_good ? " for good" : "");
-    faultfiles_disarm();
-    if (fault_live() != live)
-        fail_msg("%s: %ld blocks leaked", what, fault_live() - live);
-    if (count_entries("/proc/self/fd") != n_open)
-        fail_msg("%s: a file stayed open", what);
+    faultfiles_end(&t);
+    faultfiles_check(&t);
     if (count_entries(folder) != 3)
-        fail_msg("%s: something was left beside the file", what);
+        fail_msg("%s: something was left beside the file", t.what);
     str now = read_out();
     bool is_whole = now.len == whole->len && memcmp(now.data, whole->data, now.len) == 0;
     bool is_old = now.len == 3 && memcmp(now.data, "old", 3) == 0;
     if (!is_whole && (st == MUGA_OK || !is_old))
-        fail_msg("%s: status %d, and a file of %zu bytes", what, st, now.len);
-    if (st != MUGA_OK && (!reached || strlen(err.message) < 20 || !strchr(err.message, '/')))
-        fail_msg("%s: status %d: %s", what, st, err.message);
+        fail_msg("%s: status %d, and a file of %zu bytes", t.what, st, now.len);
+    if (st != MUGA_OK && (!t.reached || strlen(err.message) < 20 || !strchr(err.message, '/')))
+        fail_msg("%s: status %d: %s", t.what, st, err.message);
     str_release(&now);
-    return reached;
+    return t.reached;
 }
 
 static void every_operation_may_fail(void **state) {

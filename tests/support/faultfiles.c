@@ -1,11 +1,14 @@
 /* File operations in front of the C library's own. Idea: count, fail when told, else make the system call. */
 #include "support/faultfiles.h"
+#include "support/faultmalloc.h"
+#include "support/support.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,10 +30,6 @@ static void arm(size_t n, int error, bool keep) {
 
 void faultfiles_fail_at(size_t n, int error) {
     arm(n, error, false);
-}
-
-void faultfiles_fail_from(size_t n, int error) {
-    arm(n, error, true);
 }
 
 void faultfiles_dribble(bool on) {
@@ -116,3 +115,26 @@ void *mmap(void *at, size_t n, int rights, int flags, int fd, off_t from) {
 }
 
 #pragma GCC visibility pop
+
+/* ---- a run with one failure ---- */
+
+void faultfiles_begin(faultfiles_trial *t, size_t n, int error, bool for_good) {
+    t->n_open = count_entries("/proc/self/fd");
+    t->live = fault_live();
+    snprintf(t->what, sizeof t->what, "operation %zu, %s%s", n, strerror(error), for_good ? " for good" : "");
+    arm(n, error, for_good);
+}
+
+void faultfiles_end(faultfiles_trial *t) {
+    size_t len = strlen(t->what);
+    t->reached = hit;
+    snprintf(t->what + len, sizeof t->what - len, " (%s)", which);
+    faultfiles_disarm();
+}
+
+void faultfiles_check(const faultfiles_trial *t) {
+    if (fault_live() != t->live)
+        fail_msg("%s: %ld blocks leaked", t->what, fault_live() - t->live);
+    if (count_entries("/proc/self/fd") != t->n_open)
+        fail_msg("%s: a file stayed open", t->what);
+}

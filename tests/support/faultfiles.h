@@ -7,11 +7,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* One run with the nth operation failing: begin, the run, end, what the test itself checks, check. */
+typedef struct faultfiles_trial {
+    char what[120]; /* after end: which operation failed, and how */
+    bool reached;   /* after end: there was an nth */
+    size_t n_open;
+    long live;
+} faultfiles_trial;
+/* for_good: and every later one fails, too: a disk that is gone stays gone. */
+void faultfiles_begin(faultfiles_trial *t, size_t n, int number, bool for_good);
+void faultfiles_end(faultfiles_trial *t);
+/* Fails the test where a block leaked or a file stayed open. */
+void faultfiles_check(const faultfiles_trial *t);
+
 /* From now on the nth of those calls (1 = the next) does nothing and sets errno to `number`, once. Starts the
  * count anew. */
 void faultfiles_fail_at(size_t n, int number);
-/* The same, and every later one fails, too: a disk that is gone stays gone. */
-void faultfiles_fail_from(size_t n, int number);
 /* No call fails from now on; what was reached can still be asked. */
 void faultfiles_disarm(void);
 /* While on, a read or write handles one byte, however many are asked for. */
