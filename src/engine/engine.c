@@ -161,7 +161,8 @@ static muga_status open_pages(engine *e, muga_error *err) {
     if (st)
         return st;
     e->pages.evict = prefix_evict;
-    e->pages.evict_ctx = e->prefix;
+    e->pages.on_idle = prefix_on_idle;
+    e->pages.cache = e->prefix;
     return MUGA_OK;
 }
 

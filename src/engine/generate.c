@@ -520,7 +520,7 @@ muga_status generation_take(generation *g, muga_error *err) {
     }
     if (g->n > base)
         settle_drafts(g, base, count_right(g, base));
-    return st;
+    return st ? st : prepare(g, err);
 }
 
 bool generation_retry(generation *g) {
@@ -536,6 +536,11 @@ void generation_limit_drafts(generation *g, uint32_t most) {
 
 bool generation_done(const generation *g) {
     return g->done;
+}
+
+const int32_t *generation_ids(const generation *g, uint32_t *n) {
+    *n = g->n;
+    return g->seq;
 }
 
 void generation_cancel(generation *g) {

@@ -19,8 +19,9 @@ void generation_free(generation *g);
 /* What the next step must compute: tokens the session lacks, rows wanted of the last. Its ids are valid until the
  * next call. item->n 0: nothing, the answer is done. */
 MUGA_MUST_USE muga_status generation_plan(generation *g, engine_item *item, muga_error *err);
-/* After a step that computed the planned item, or the first tokens of it: what was chosen joins the answer. Between the
- * step and this, the session may hold guesses: it isn't to be forked. */
+/* After a step that computed the planned item, or the first tokens of it: what was chosen joins the answer, and
+ * generation_done says whether that ends it. Between the step and this, the session may hold guesses: it isn't to be
+ * forked. */
 MUGA_MUST_USE muga_status generation_take(generation *g, muga_error *err);
 /* The step failed, and the session stands before it or within it. true: the plan had drafts, and the next plan and all
  * after it have none; only if that fails too is the answer lost. */
@@ -28,6 +29,8 @@ bool generation_retry(generation *g);
 /* At most this many guesses in the next plans: a step that many answers share has little to gain. */
 void generation_limit_drafts(generation *g, uint32_t most);
 bool generation_done(const generation *g);
+/* The sequence so far, prompt and answer; borrowed until the next call that changes it. */
+const int32_t *generation_ids(const generation *g, uint32_t *n);
 /* Nothing more is chosen; the text so far is the answer's. */
 void generation_cancel(generation *g);
 /* The rest of the text goes out, and the answer moves to *out. */

@@ -10,6 +10,7 @@
 /* Before a page's data, which is aligned to HEAD bytes. */
 typedef struct page_head {
     struct page_head *next; /* of the free or the spare list */
+    void *entry;            /* of the prefix cache, while that holds it */
     uint32_t refs;          /* sessions */
     bool cached;            /* the prefix cache holds it */
     bool written;           /* its bytes may be other than zero */
@@ -104,7 +105,7 @@ static muga_status no_room(page_pool *p, muga_error *err) {
 
 /* A page that nobody holds, its bytes whatever they are. */
 static muga_status take_any(page_pool *p, page_head **out, muga_error *err) {
-    if (!p->free && made(p) >= p->n.max && p->evict && p->evict(p->evict_ctx))
+    if (!p->free && made(p) >= p->n.max && p->evict && p->evict(p->cache))
         p->n.n_evicted++;
     *out = pop_free(p);
     if (*out)
@@ -161,12 +162,20 @@ static void let_go(page_pool *p, page_head *h) {
     p->n.free++;
 }
 
+static void tell_idle(page_pool *p, const page_head *h, bool is_idle) {
+    if (p->on_idle)
+        p->on_idle(p->cache, h->entry, is_idle);
+}
+
 void pages_ref(page_pool *p, void *page) {
     if (!page)
         return;
     page_head *h = head_of(page);
-    p->n.in_use += h->refs == 0;
-    p->n.idle -= h->refs == 0;
+    if (h->refs == 0) {
+        p->n.in_use++;
+        p->n.idle--;
+        tell_idle(p, h, false);
+    }
     p->n.shared += h->refs == 1;
     h->refs++;
 }
@@ -179,10 +188,12 @@ void pages_unref(page_pool *p, void *page) {
     if (--h->refs > 0)
         return;
     p->n.in_use--;
-    if (h->cached)
-        p->n.idle++;
-    else
+    if (!h->cached) {
         let_go(p, h);
+        return;
+    }
+    p->n.idle++;
+    tell_idle(p, h, true);
 }
 
 bool pages_is_private(const void *page) {
@@ -202,8 +213,9 @@ void pages_mark_written(void *page) {
     head_of(page)->written = true;
 }
 
-void pages_set_cached(page_pool *p, void *page) {
+void pages_set_cached(page_pool *p, void *page, void *entry) {
     head_of(page)->cached = true;
+    head_of(page)->entry = entry;
     p->n.cached++;
 }
 

@@ -38,9 +38,11 @@ typedef struct page_pool {
     uint8_t *slab_at;        /* the next place in the newest, */
     size_t slab_left;        /* and how many there are */
     engine_kv_counts n;
-    /* Gives up one idle page; false when there is none. Called with the lock held. */
+    /* The prefix cache; called with the lock held. evict gives up one idle page; false when there is none. on_idle, of
+     * a page that the cache holds as `entry`: it became idle, or is so no more. May be NULL. */
     bool (*evict)(void *ctx);
-    void *evict_ctx;
+    void (*on_idle)(void *ctx, void *entry, bool is_idle);
+    void *cache; /* their ctx */
 } page_pool;
 
 void pages_init(page_pool *p);
@@ -57,8 +59,8 @@ void pages_unref(page_pool *p, void *page);
 bool pages_is_private(const void *page);
 bool pages_is_idle(const void *page);
 bool pages_is_cached(const void *page);
-void pages_mark_written(void *page); /* it is going to be: its bytes aren't zero any more */
-void pages_set_cached(page_pool *p, void *page);
+void pages_mark_written(void *page);                          /* it is going to be: its bytes aren't zero any more */
+void pages_set_cached(page_pool *p, void *page, void *entry); /* a page that sessions hold */
 void pages_clear_cached(page_pool *p, void *page);
 /* Pages that could be taken now without anybody losing one in use. */
 uint64_t pages_room(const page_pool *p);

@@ -10,10 +10,11 @@ struct prefix_entry {
     prefix_entry *parent;        /* NULL of a root */
     prefix_entry *child;         /* latest first */
     prefix_entry *next, *before; /* among the children of the parent; of roots: next alone */
-    prefix_entry *newer, *older; /* by use; not of roots */
+    prefix_entry *newer, *older; /* of idle ones, by when they became so */
     prefix_entry *in_bucket;     /* next of the same bucket; full entries */
     void *page;
-    uint64_t serial; /* never used twice: what hashes are seeded with */
+    uint64_t serial;     /* never used twice: what hashes are seeded with */
+    uint64_t idle_since; /* of idle ones, a count */
     uint32_t depth, n_ids;
     uint32_t n_sessions; /* of a root: sessions that stand there */
     union {
@@ -28,9 +29,9 @@ struct prefix_entry {
 
 struct prefix_cache {
     page_pool *pool;
-    uint64_t max_idle, n_entries, last_serial;
-    prefix_entry *roots, *newest, *oldest;
-    prefix_entry **buckets; /* [n_buckets], a power of two */
+    uint64_t max_idle, n_entries, last_serial, last_idle;
+    prefix_entry *roots, *newest, *oldest; /* idle ones */
+    prefix_entry **buckets;                /* [n_buckets], a power of two */
     uint64_t n_buckets;
 };
 
@@ -74,24 +75,36 @@ static void grow(prefix_cache *c) {
     prefix_entry **more = mem_alloc_array(2 * c->n_buckets, sizeof(prefix_entry *));
     if (!more)
         return;
-    free(c->buckets);
+    prefix_entry **old = c->buckets;
+    uint64_t n_old = c->n_buckets;
     c->buckets = more;
     c->n_buckets *= 2;
-    for (prefix_entry *e = c->oldest; e; e = e->newer)
-        if (e->n_ids == PREFIX_BLOCK)
+    for (uint64_t i = 0; i < n_old; i++)
+        for (prefix_entry *e = old[i], *next; e; e = next) {
+            next = e->in_bucket;
             put_in_bucket(c, e);
+        }
+    free(old);
 }
 
-static void use_list_remove(prefix_cache *c, prefix_entry *e) {
+static void idle_list_remove(prefix_cache *c, prefix_entry *e) {
     *(e->newer ? &e->newer->older : &c->newest) = e->older;
     *(e->older ? &e->older->newer : &c->oldest) = e->newer;
 }
 
-static void use_list_put(prefix_cache *c, prefix_entry *e) {
+static void idle_list_put(prefix_cache *c, prefix_entry *e) {
+    e->idle_since = ++c->last_idle;
     e->newer = NULL;
     e->older = c->newest;
     *(c->newest ? &c->newest->newer : &c->oldest) = e;
     c->newest = e;
+}
+
+void prefix_on_idle(void *c, void *entry, bool is_idle) {
+    if (is_idle)
+        idle_list_put(c, entry);
+    else
+        idle_list_remove(c, entry);
 }
 
 /* ---- roots ---- */
@@ -183,6 +196,7 @@ static bool may_go(const prefix_entry *e) {
     return !e->child && pages_is_idle(e->page);
 }
 
+/* One that may go. */
 static void remove_entry(prefix_cache *c, prefix_entry *e) {
     prefix_entry *parent = e->parent;
     if (e->n_ids == PREFIX_BLOCK) {
@@ -194,7 +208,7 @@ static void remove_entry(prefix_cache *c, prefix_entry *e) {
     *(e->before ? &e->before->next : &parent->child) = e->next;
     if (e->next)
         e->next->before = e->before;
-    use_list_remove(c, e);
+    idle_list_remove(c, e);
     pages_clear_cached(c->pool, e->page);
     c->n_entries--;
     free(e);
@@ -230,18 +244,10 @@ prefix_entry *prefix_add(prefix_cache *c, prefix_entry *at, const int32_t *ids, 
     at->child = e;
     if (n == PREFIX_BLOCK)
         put_in_bucket(c, e);
-    use_list_put(c, e);
-    pages_set_cached(c->pool, page);
+    pages_set_cached(c->pool, page, e);
     c->n_entries++;
     drop_part_of(c, e);
     return e;
-}
-
-void prefix_touch(prefix_cache *c, prefix_entry *e) {
-    for (; e->parent; e = e->parent) {
-        use_list_remove(c, e);
-        use_list_put(c, e);
-    }
 }
 
 bool prefix_evict(void *ctx) {
@@ -258,13 +264,30 @@ void prefix_trim(prefix_cache *c) {
     while (c->pool->n.idle > c->max_idle && prefix_evict(c)) {}
 }
 
+/* The entry after e in a walk through the tree; NULL = that was the last of its root's. */
+static const prefix_entry *next_in_tree(const prefix_entry *e) {
+    if (e->child)
+        return e->child;
+    while (e->parent && !e->next)
+        e = e->parent;
+    return e->parent ? e->next : NULL;
+}
+
+static bool check_entry(const prefix_cache *c, const prefix_entry *e) {
+    bool is_idle = pages_is_idle(e->page), parent_idle = e->parent->parent && pages_is_idle(e->parent->page);
+    bool found = e->n_ids < PREFIX_BLOCK ? !e->child : prefix_find(c, e->parent, e->ids) == e;
+    bool in_order = !parent_idle || (is_idle && e->idle_since < e->parent->idle_since);
+    return found && in_order && e->depth == e->parent->depth + 1;
+}
+
 bool prefix_check(const prefix_cache *c) {
-    uint64_t n = 0;
-    for (const prefix_entry *e = c->oldest; e; e = e->newer, n++) {
-        bool linked = e->newer ? e->newer->older == e : c->newest == e;
-        bool found = e->n_ids < PREFIX_BLOCK || prefix_find(c, e->parent, e->ids) == e;
-        if (!linked || !found || e->depth != e->parent->depth + 1 || (e->n_ids < PREFIX_BLOCK && e->child))
+    uint64_t n = 0, n_idle = 0;
+    for (const prefix_entry *root = c->roots; root; root = root->next)
+        for (const prefix_entry *e = next_in_tree(root); e; e = next_in_tree(e), n++)
+            if (!check_entry(c, e))
+                return false;
+    for (const prefix_entry *e = c->oldest; e; e = e->newer, n_idle++)
+        if (!pages_is_idle(e->page) || (e->newer ? e->newer->older != e : c->newest != e))
             return false;
-    }
-    return n == c->n_entries && n == c->pool->n.cached;
+    return n == c->n_entries && n == c->pool->n.cached && n_idle == c->pool->n.idle;
 }

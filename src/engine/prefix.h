@@ -16,8 +16,9 @@
  *   2. An entry whose page a session holds, that has children, or whose root a session stands at, is not given up. So a
  *      session that holds the pages of a path may keep a pointer to the path's end (its cursor).
  *   3. An entry's page is never written: the cache holds it (pages.h), so it is no session's alone.
- *   4. Idle pages are at most max_idle after every call of prefix_trim; least recently used go first, ends before what
- *      they follow.
+ *   4. Idle pages are at most max_idle after every call of prefix_trim. They go in the order in which they became idle,
+ *      ends before what they follow: who lets go of a path begins at its end. So the first in that order has no
+ *      children, and nothing is searched.
  *   5. All of it happens under the lock of the page pool.
  *
  * Bits don't depend on hits: a page of the same scope and tokens has the same bits whoever computed it. */
@@ -58,10 +59,9 @@ prefix_entry *prefix_find(const prefix_cache *c, const prefix_entry *at, const i
 prefix_entry *prefix_find_part(const prefix_entry *at, const int32_t *ids, uint32_t n, uint32_t *n_common);
 /* Keep a page that holds ids[0, n) after `at`, n at most PREFIX_BLOCK. NULL when memory is out: nothing changed. */
 prefix_entry *prefix_add(prefix_cache *c, prefix_entry *at, const int32_t *ids, uint32_t n, void *page);
-/* `e` and what it follows were used just now. */
-void prefix_touch(prefix_cache *c, prefix_entry *e);
 void prefix_trim(prefix_cache *c);
-bool prefix_evict(void *c); /* page_pool.evict */
+bool prefix_evict(void *c);                              /* page_pool.evict */
+void prefix_on_idle(void *c, void *entry, bool is_idle); /* page_pool.on_idle */
 bool prefix_check(const prefix_cache *c);
 
 #endif

@@ -319,8 +319,8 @@ static bool plan(sched *s, request *q) {
     return true;
 }
 
-/* Its next n rows belong to the step, if there are pages for them. */
-static void add(sched *s, request *q, uint32_t n) {
+/* Pages for its next n rows, by pre-empting what is lower in rank. False: there are none, and it waits or has ended. */
+static bool get_pages(sched *s, request *q, uint32_t n) {
     muga_error err;
     muga_status st;
     while ((st = engine_session_reserve(q->session, engine_session_count(q->session) + n, &err)) == MUGA_E_LIMIT) {
@@ -329,14 +329,17 @@ static void add(sched *s, request *q, uint32_t n) {
             break;
         preempt(s, victim);
     }
-    if (st == MUGA_E_LIMIT && s->counts.n_running > 1) {
+    if (st == MUGA_E_LIMIT && s->counts.n_running > 1)
         preempt(s, q);
-        return;
-    }
-    if (st) {
+    else if (st)
         end(s, q, st, &err);
+    return !st;
+}
+
+/* Its next n rows belong to the step, if there are pages for them. */
+static void add(sched *s, request *q, uint32_t n) {
+    if (!get_pages(s, q, n))
         return;
-    }
     q->in_step = true;
     q->is_whole = n == q->item.n;
     if (!q->is_whole) {
@@ -425,7 +428,8 @@ static uint32_t list_items(sched *s) {
     return n;
 }
 
-/* What it lacks by now, at most `most` rows; *st of computing that alone. False: it ended. */
+/* What it lacks by now, at most `most` rows; *st of computing that alone. False: it ended, or waits for pages: what was
+ * computed of the step, and what was cut back since, may take more of them than the step had. */
 static bool run_alone(sched *s, request *q, uint32_t most, muga_status *st, muga_error *err) {
     if (!plan(s, q))
         return false;
@@ -434,6 +438,8 @@ static bool run_alone(sched *s, request *q, uint32_t most, muga_status *st, muga
         q->item.n = most;
         q->item.want = ENGINE_LOGITS_NONE;
     }
+    if (!get_pages(s, q, q->item.n))
+        return false;
     *st = engine_step(s->e, &q->item, 1, err);
     return true;
 }
@@ -465,10 +471,10 @@ static void take(sched *s) {
             continue;
         q->in_step = false;
         muga_status st = generation_take(q->g, &err);
-        if (st)
+        if (st || generation_done(q->g))
             end(s, q, st, &err);
-        else if (q->is_whole)
-            (void)plan(s, q); /* ends it as soon as it is done */
+        else
+            (void)generation_ids(q->g, &q->n_tok);
     }
 }
 

@@ -42,8 +42,6 @@ static uint32_t pages_for(uint32_t n) {
 static void drop_pages(engine_session *s, uint32_t n) {
     engine *e = s->e;
     pthread_mutex_lock(&e->pages.lock);
-    if (s->at)
-        prefix_touch(e->prefix, s->at);
     while (s->at && prefix_depth(s->at) > s->n / PREFIX_BLOCK)
         s->at = prefix_parent(s->at);
     while (s->n_pages > n)
@@ -196,7 +194,6 @@ static void leave_cache(engine_session *s) {
         return;
     pthread_mutex_lock(&s->e->pages.lock);
     publish_tail(s);
-    prefix_touch(s->e->prefix, s->at);
     prefix_leave(s->e->prefix, s->root);
     s->root = s->at = NULL;
     pthread_mutex_unlock(&s->e->pages.lock);
@@ -263,10 +260,8 @@ uint32_t engine_session_adopt(engine_session *s, const int32_t *ids, uint32_t n)
     there = prefix_find_part(s->at, ids + got, MIN(end - got, PREFIX_BLOCK), &part);
     if (part >= WORTH_KEEPING) {
         put_page(s, prefix_depth(s->at), prefix_page(there));
-        prefix_touch(e->prefix, there);
         got += part;
-    } else
-        prefix_touch(e->prefix, s->at);
+    }
     e->pages.n.n_adopted += got;
     pthread_mutex_unlock(&e->pages.lock);
     memcpy(s->ids + s->n, ids, got * sizeof *ids);

@@ -14,7 +14,7 @@ typedef struct shadow {
     page_pool pool;
     void *page[N_PAGES];
     uint32_t refs[N_PAGES];
-    bool cached[N_PAGES];
+    bool cached[N_PAGES], idle[N_PAGES]; /* idle: as the cache was told */
     uint8_t fill[N_PAGES];
 } shadow;
 
@@ -25,7 +25,7 @@ static bool evict_one(void *ctx) {
             assert_true(pages_is_idle(s->page[i]));
             pages_clear_cached(&s->pool, s->page[i]);
             s->page[i] = NULL;
-            s->cached[i] = false;
+            s->cached[i] = s->idle[i] = false;
             return true;
         }
     return false;
@@ -92,6 +92,13 @@ static void copy(shadow *s, int i) {
     }
 }
 
+static void on_idle(void *ctx, void *entry, bool is_idle) {
+    (void)ctx;
+    bool *was = entry;
+    assert_true(*was != is_idle);
+    *was = is_idle;
+}
+
 static void the_pool_is_what_a_list_of_its_pages_says(void **state) {
     (void)state;
     for (uint64_t seed = 0; seed < 20; seed++) {
@@ -100,7 +107,8 @@ static void the_pool_is_what_a_list_of_its_pages_says(void **state) {
         pages_init(&s.pool);
         pages_set_size(&s.pool, BYTES, 10 * (BYTES + 128) + 5);
         s.pool.evict = evict_one;
-        s.pool.evict_ctx = &s;
+        s.pool.on_idle = on_idle;
+        s.pool.cache = &s;
         assert_int_equal(s.pool.n.max, 10);
         for (int step = 0; step < 2000; step++) {
             int i = (int)rng_below(&r, N_PAGES);
@@ -113,7 +121,7 @@ static void the_pool_is_what_a_list_of_its_pages_says(void **state) {
             } else if (s.page[i] && what <= 3 && s.refs[i] > 0)
                 drop(&s, i);
             else if (s.page[i] && what == 4 && s.refs[i] > 0 && !s.cached[i]) {
-                pages_set_cached(&s.pool, s.page[i]);
+                pages_set_cached(&s.pool, s.page[i], &s.idle[i]);
                 s.cached[i] = true;
             } else if (s.page[i] && what == 5 && (s.refs[i] > 1 || (s.refs[i] > 0 && s.cached[i])))
                 copy(&s, i);
@@ -123,6 +131,7 @@ static void the_pool_is_what_a_list_of_its_pages_says(void **state) {
                 shared += s.refs[k] > 1;
                 cached += s.cached[k];
                 idle += s.page[k] && s.refs[k] == 0;
+                assert_int_equal(s.idle[k], s.page[k] && s.refs[k] == 0);
                 if (s.page[k])
                     assert_int_equal(pages_is_private(s.page[k]), s.refs[k] == 1 && !s.cached[k]);
             }

@@ -539,6 +539,47 @@ static void rows_that_are_not_numbers_end_their_own_request(void **state) {
     engine_free(plain);
 }
 
+/* ---- drafts ---- */
+
+static void count_rows(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols) {
+    (void)x;
+    (void)x_stride;
+    (void)cols;
+    if (strcmp(tensor, "blk.0.attn_output.weight") == 0)
+        *(uint32_t *)ctx += n_tok;
+}
+
+static void a_draft_model_guesses_once_for_a_step(void **state) {
+    (void)state;
+    uint32_t n_rows = 0;
+    engine *e = open_plain();
+    engine *small =
+        open_with((engine_options){.isa = -1, .n_threads = 1, .on_input = count_rows, .on_input_ctx = &n_rows});
+    engine_session *guesses = session_of(small, N_CTX);
+    ask a = {.sampling = SAMPLER_GREEDY, .n_prompt = 30, .max_tokens = 60};
+    a.drafts = (engine_drafts){.kind = ENGINE_DRAFTS_MODEL, .session = guesses, .max = 3, .eager = true};
+    fill(a.prompt, a.n_prompt, 5);
+    ask want = alone(e, &a);
+    uint32_t n_alone = n_rows;
+    release(&want);
+    engine_session_truncate(guesses, 0);
+    n_rows = 0;
+    sched *s = NULL;
+    muga_error err = {0};
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    assert_ok(submit(s, e, &a, &err), &err);
+    while (sched_step(s)) {}
+    assert_true(n_alone > 60);
+    assert_int_equal(n_rows, n_alone);
+    engine_session_truncate(guesses, 0);
+    assert_as_alone(e, &a);
+    release(&a);
+    sched_free(s);
+    engine_session_free(guesses);
+    engine_free(small);
+    engine_free(e);
+}
+
 /* ---- threads ---- */
 
 typedef struct client {
@@ -609,6 +650,7 @@ int main(void) {
         cmocka_unit_test(cancelled_requests_give_their_pages_back),
         cmocka_unit_test(what_is_wrong_with_one_is_said_to_it_alone),
         cmocka_unit_test(rows_that_are_not_numbers_end_their_own_request),
+        cmocka_unit_test(a_draft_model_guesses_once_for_a_step),
         cmocka_unit_test(clients_ask_from_their_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
