@@ -21,7 +21,31 @@ typedef struct llm_sampling {
 } llm_sampling;
 #define LLM_SAMPLING_GREEDY ((llm_sampling){0.0f, 0, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 64, 0, 0, 0})
 
-typedef enum { LLM_FINISH_STOP, LLM_FINISH_LENGTH, LLM_FINISH_CANCELLED } llm_finish;
+/* TOOL_CALLS: it ended by itself, and there are calls in it. */
+typedef enum { LLM_FINISH_STOP, LLM_FINISH_LENGTH, LLM_FINISH_CANCELLED, LLM_FINISH_TOOL_CALLS } llm_finish;
+
+/* What becomes of an answer that is split into reasoning, content and calls (docs/tools.md), as it comes. Texts are
+ * whole UTF-8 characters. A call is CALL_BEGIN, ARGUMENTS..., CALL_END, and calls come one after another; one whose end
+ * never came, because the answer was cancelled, is not in the reply. */
+typedef enum {
+    LLM_EVENT_CONTENT,
+    LLM_EVENT_REASONING,
+    LLM_EVENT_CALL_BEGIN,
+    LLM_EVENT_ARGUMENTS, /* a piece of the JSON text of the arguments, as the model writes them */
+    LLM_EVENT_CALL_END
+} llm_event_kind;
+typedef struct llm_event {
+    llm_event_kind kind;
+    const char *p; /* [n] of CONTENT, REASONING, ARGUMENTS */
+    size_t n;
+    uint32_t call;         /* of the three others: which one, from 0 */
+    const char *id, *name; /* of that call */
+} llm_event;
+typedef struct llm_call {
+    char *id, *name;
+    char *arguments; /* canonical JSON (base/json.h) */
+    json_t *value;   /* the same, read: an object */
+} llm_call;
 
 typedef struct llm_request {
     const json_t *messages; /* array; borrowed */
