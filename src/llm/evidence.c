@@ -16,7 +16,7 @@
 
 #define EVIDENCE_MAX_BYTES ((size_t)256 << 20) /* what reading a request back may take */
 
-static const char *const finish_names[] = {"stop", "length", "cancelled"};
+static const char *const finish_names[] = {"stop", "length", "cancelled", "tool_calls"};
 
 void local_digest_row(void *digest, uint32_t pos, const float *logits) {
     (void)pos; /* rows come in ascending order */
