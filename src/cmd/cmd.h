@@ -42,6 +42,7 @@ int cmd_perplexity(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_embed(int argc, char **argv);
+int cmd_classify(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_debug_tokens(int argc, char **argv);
 int cmd_debug_logits(int argc, char **argv);

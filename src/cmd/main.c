@@ -76,6 +76,11 @@ static const char convert_details[] =
 static const char embed_details[] =
     "Prints one line a text: the vector's numbers, or with --json an object. Without TEXT each line of standard input\n"
     "is a text. The model must be one for embeddings; texts longer than it takes are refused.";
+static const char classify_details[] =
+    "Prints how sure it is and the label, a line a text; `-` for a label where --abstain says to give none. Without\n"
+    "TEXT each line of standard input is a text. With --examples, the probabilities are fitted to them, and\n"
+    "--calibrate keeps what was fitted in a file, good for this model, these labels and this instruction alone; with\n"
+    "both and no TEXT, standard input is not read.";
 static const char perplexity_details[] =
     "The text is read in windows, each with an empty context; scored is every token but a window's first.\n"
     "With --kl the predictions are compared with another model's, position by position: what quantising cost.";
@@ -99,6 +104,8 @@ static const cmd_verb verbs[] = {
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
     {"convert", "DIR OUT", "a Hugging Face folder as a GGUF file", convert_details, cmd_convert},
     {"embed", "MODEL [TEXT...]", "texts to vectors", embed_details, cmd_embed},
+    {"classify", "MODEL --labels A,B,C [TEXT...]", "which label fits a text, and how sure", classify_details,
+     cmd_classify},
     {"perplexity", "MODEL FILE", "how well a model predicts a text", perplexity_details, cmd_perplexity},
     {"bench", "MODEL", "measure a model's speed here", bench_details, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},

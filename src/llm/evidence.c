@@ -169,6 +169,23 @@ static bool add_adapter(json_t *v, const local *l) {
     return !l->adapter || (adapter && !json_object_set_new(json_object_get(v, "settings"), "adapter", adapter));
 }
 
+muga_status local_identity(llm *m, json_t **out, muga_error *err) {
+    local *l = (local *)m;
+    muga_status st = local_identify(l, err);
+    if (st)
+        return st;
+    const engine_options *o = engine_get_options(l->engine);
+    json_t *v = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "sha256", l->model_sha256, "template_sha256",
+                          l->template_sha256, "arithmetic", KERNEL_ARITHMETIC, "settings", "act",
+                          o->exact ? "f32" : "int8", "kv", kernel_kv_name(o->kv));
+    if (!v || !add_overrides(v, o) || !add_adapter(v, l)) {
+        json_decref(v);
+        return error_nomem(err, "the model's identity");
+    }
+    *out = v;
+    return MUGA_OK;
+}
+
 muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err) {
     muga_status st = local_identify(l, err);
     if (st)

@@ -65,6 +65,10 @@ muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err) {
     return m->table->replay(m, evidence, err);
 }
 
+muga_status llm_identify(llm *m, json_t **out, muga_error *err) {
+    return m->table->identify(m, out, err);
+}
+
 void llm_free(llm *m) {
     if (m)
         m->table->free(m);

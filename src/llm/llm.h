@@ -109,6 +109,8 @@ typedef struct llm_table {
     muga_status (*count)(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err);
     /* Recompute evidence made by complete or score: E_NEGATIVE with what differs when a bit is different. */
     muga_status (*replay)(llm *m, const json_t *evidence, muga_error *err);
+    /* What answers depend on beside the request: the model's digest and settings; a new object. */
+    muga_status (*identify)(llm *m, json_t **out, muga_error *err);
     void (*free)(llm *m);
 } llm_table;
 /* Every implementation begins with this. */
@@ -125,6 +127,7 @@ MUGA_MUST_USE muga_status llm_score(llm *m, const llm_score_request *q, llm_scor
 MUGA_MUST_USE muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok,
                                     muga_error *err);
 MUGA_MUST_USE muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err);
+MUGA_MUST_USE muga_status llm_identify(llm *m, json_t **out, muga_error *err);
 void llm_free(llm *m);
 
 /* ---- local engine (llm/local.c) ---- */

@@ -69,6 +69,7 @@ typedef struct local_evidence {
     uint32_t n_texts; /* pieces of text given out; where a cancelled answer ended */
 } local_evidence;
 MUGA_MUST_USE muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err);
+muga_status local_identity(llm *m, json_t **out, muga_error *err);
 muga_status local_replay(llm *m, const json_t *evidence, muga_error *err);
 
 #endif

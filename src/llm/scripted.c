@@ -151,6 +151,12 @@ static muga_status replay(llm *m, const json_t *evidence, muga_error *err) {
     return MUGA_OK;
 }
 
+static muga_status identify(llm *m, json_t **out, muga_error *err) {
+    (void)m;
+    *out = json_pack("{s:s}", "sha256", "scripted");
+    return *out ? MUGA_OK : error_nomem(err, "the scripted model's identity");
+}
+
 static void scripted_free(llm *m) {
     scripted *s = (scripted *)m;
     json_decref(s->script);
@@ -158,7 +164,7 @@ static void scripted_free(llm *m) {
     free(s);
 }
 
-static const llm_table scripted_table = {complete, score, count, replay, scripted_free};
+static const llm_table scripted_table = {complete, score, count, replay, identify, scripted_free};
 
 muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
     if (!json_is_array(script))
