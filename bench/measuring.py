@@ -128,10 +128,11 @@ class Rows:
 # ---- models ----
 
 class Model:
-    """name: in tables and rows; family: models for which the peer's best settings are taken to be the same."""
+    """name: in tables and rows; family: models for which the peer's best settings are taken to be the same; avx2: it is
+    measured without AVX-512, too."""
 
-    def __init__(self, name, family, source, plan):
-        self.name, self.family, self.source, self.plan = name, family, source, plan
+    def __init__(self, name, family, source, plan, avx2=False):
+        self.name, self.family, self.source, self.plan, self.avx2 = name, family, source, plan, avx2
         self.path = None
 
     def prepare(self, folder):
@@ -161,14 +162,14 @@ def catalogue():
     """Speed depends on shapes and types, not on values: SmolLM2 in other types is quantised from its Q4_1, and the
     larger models are random. 135M and 270M have rows that aren't whole blocks of 256, so that much of their Q4_K_M is
     in other types; the 1.7B shape has them pure."""
-    models = [Model("SmolLM2-135M Q4_1", "135M", ["setup", "model"], DEEP)]
-    models += [Model(f"SmolLM2-135M {t}", "135M", ["quantise", t], DEEP if t == "Q4_0" else SMALL)
+    models = [Model("SmolLM2-135M Q4_1", "135M", ["setup", "model"], DEEP, avx2=True)]
+    models += [Model(f"SmolLM2-135M {t}", "135M", ["quantise", t], DEEP if t == "Q4_0" else SMALL, t != "Q4_K_M")
                for t in ("Q4_0", "Q8_0", "Q4_K_M")]
-    models += [Model("Gemma3-270M Q4_K_M", "270M", ["setup", "gemma"], DEEP)]
+    models += [Model("Gemma3-270M Q4_K_M", "270M", ["setup", "gemma"], DEEP, avx2=True)]
     models += [Model(f"1.7B shape {t}", "1.7B", ["make", "1.7b", t], LARGE)
                for t in ("Q4_0", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")]
     models += [Model("3.8B shape Q4_K_M", "3.8B", ["make", "3.8b", "Q4_K_M"], LARGEST)]
-    models += [Model("tiny shape Q4_0", "tiny", ["make", "tiny", "Q4_0"], BRIEF)]
+    models += [Model("tiny shape Q4_0", "tiny", ["make", "tiny", "Q4_0"], BRIEF, avx2=True)]
     return models
 
 
@@ -193,7 +194,15 @@ def need_programs():
 
 def find_peer(given):
     """The folder of llama-bench, or None."""
-    found = given or os.environ.get("LLAMA_CPP_BIN") or os.path.dirname(shutil.which("llama-bench") or "")
+    return peer_folder(given or os.environ.get("LLAMA_CPP_BIN") or os.path.dirname(shutil.which("llama-bench") or ""))
+
+
+def find_peer_avx2(given):
+    """The folder of a llama-bench that was built without AVX-512, or None."""
+    return peer_folder(given or os.environ.get("LLAMA_CPP_AVX2_BIN"))
+
+
+def peer_folder(found):
     if found and not os.access(os.path.join(found, "llama-bench"), os.X_OK):
         stop(f"{found} has no llama-bench")
     return pathlib.Path(found) if found else None

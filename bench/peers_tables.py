@@ -3,15 +3,18 @@ import statistics
 
 from measuring import shown, table
 
+MUGA_ITSELF, LLAMA = "muga", "llama.cpp"
+AVX2, LLAMA_AVX2 = "muga avx2", "llama.cpp avx2"  # without AVX-512
+
 
 class Reader:
     def __init__(self, rows):
         self.rows = rows
 
-    def pair(self, model, threads, figure, smaller=False, engine="muga"):
+    def pair(self, model, threads, figure, smaller=False, engine=MUGA_ITSELF, peer=LLAMA):
         """(muga, llama.cpp, ratio above 1 where muga is better); the ratio is the median of each round's own."""
         mine = self.rows.best(engine=engine, model=model, threads=threads, figure=figure)
-        theirs = self.rows.best(smaller, engine="llama.cpp", model=model, threads=threads, figure=figure)
+        theirs = self.rows.best(smaller, engine=peer, model=model, threads=threads, figure=figure)
         ratio = None
         if mine and theirs:
             both = [(mine[1][i], theirs[1][i]) for i in mine[1] if i in theirs[1]]
@@ -23,6 +26,13 @@ class Reader:
         found = self.rows.best(engine="muga", model=model, threads=threads, figure="share of " + figure)
         limit = self.rows.median(engine="machine", model=model, threads=threads, figure="limit of " + figure)
         return (found[0], found[2], limit) if found else (None, None, None)
+
+    def pair_avx2(self, model, threads, figure):
+        return self.pair(model, threads, figure, engine=AVX2, peer=LLAMA_AVX2 if self.peer_is_avx2() else LLAMA)
+
+    def peer_is_avx2(self):
+        """A llama.cpp built without AVX-512 was measured; else AVX2 is held against the one that has all there is."""
+        return self.rows.has(engine=LLAMA_AVX2)
 
     def figures(self, kind):
         """Those measured of a kind, by depth and length."""
@@ -93,28 +103,29 @@ def avx2_table(reader, models):
     for m in models:
         for figure in reader.figures("prefill") + reader.figures("decode"):
             for threads in reader.threads(m.name):
-                mine, theirs, ratio = reader.pair(m.name, threads, figure, engine="muga avx2")
+                mine, theirs, ratio = reader.pair_avx2(m.name, threads, figure)
                 if mine is not None:
                     kind, tokens, _, _ = figure.split()
                     lines.append([m.name, f"{kind} {tokens}", str(threads), shown(mine), shown(theirs), times(ratio)])
-    head = ["model", "", "threads", "muga with AVX2, tokens/s", "llama.cpp with all there is", "ratio"]
+    peer = "llama.cpp built for AVX2" if reader.peer_is_avx2() else "llama.cpp with all there is"
+    head = ["model", "", "threads", "muga with AVX2, tokens/s", peer, "ratio"]
     return table(head, lines) if lines else ""
 
 
 # ---- bars ----
 
 def avx2_bars(reader, models):
-    """Held against a llama.cpp that has AVX-512, which is more than is asked for."""
-    values = {}
+    """Where llama.cpp has AVX-512 that is more than is asked for."""
+    values, peer = {}, "built for AVX2" if reader.peer_is_avx2() else "with AVX-512"
     for m in models:
         for figure in reader.figures("prefill") + reader.figures("decode"):
             for threads in reader.threads(m.name):
-                ratio = reader.pair(m.name, threads, figure, engine="muga avx2")[2]
+                ratio = reader.pair_avx2(m.name, threads, figure)[2]
                 kind = figure.split()[0]
                 bar = 1.5 if kind == "decode" else 1.3 if m.name.endswith("Q4_0") else 2
                 values.setdefault((kind, bar), []).append((ratio, name_case(m, figure, threads)))
     types = {1.3: " (Q4_0)", 2: " (other types)"}
-    return [judge(f"AVX2 only, {kind} against llama.cpp with AVX-512{types.get(bar, '')}", v, bar, True, "x")
+    return [judge(f"AVX2 only, {kind} against llama.cpp {peer}{types.get(bar, '')}", v, bar, True, "x")
             for (kind, bar), v in sorted(values.items())]
 
 
