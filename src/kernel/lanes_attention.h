@@ -24,7 +24,7 @@ enum {
     TILE_ROWS = 48  /* a block is read once for so many rows */
 };
 /* Work below so many multiply-adds is done by the caller alone: waking the pool would cost more. */
-#define ATTENTION_INLINE_WORK (1u << 18)
+#define ATTENTION_INLINE_WORK (1u << 16)
 
 typedef struct attn_row {
     const float *q;      /* [head_dim] */
@@ -351,15 +351,23 @@ typedef struct attn_plan {
     const kernel_attn_args *a;
     uint32_t n_group;   /* query heads a KV head */
     uint64_t slice_tok; /* tokens a slice */
-    uint64_t n_slice;
-    uint64_t n_whole; /* chunks of all heads of a group; after them n_part chunks for each group */
+    uint64_t n_thread, n_chunk;
+    uint64_t n_whole; /* chunks of all heads of a group; besides them n_part chunks for each group */
     uint32_t n_part;
 } attn_plan;
+
+/* The pool gives thread t chunks [n_chunk t / n_thread, n_chunk (t + 1) / n_thread). It shall begin with whole groups,
+ * as many as every other, and of its slices with the last: in a prompt they see most keys, and long chunks go first. */
+static uint64_t chunk_in_turn(const attn_plan *p, uint64_t i) {
+    uint64_t t = ((i + 1) * p->n_thread - 1) / p->n_chunk, k = i - p->n_chunk * t / p->n_thread;
+    uint64_t whole = p->n_whole * t / p->n_thread, whole_end = p->n_whole * (t + 1) / p->n_thread;
+    return k < whole_end - whole ? whole_end - 1 - k : p->n_whole + i - whole_end;
+}
 
 static void attend_chunk(void *ctx, int i_chunk) {
     const attn_plan *p = ctx;
     const kernel_attn_args *a = p->a;
-    uint64_t i = (uint64_t)i_chunk;
+    uint64_t i = chunk_in_turn(p, (uint64_t)i_chunk);
     uint32_t head = 0, head_end = p->n_group;
     if (i >= p->n_whole) {
         uint32_t part = (uint32_t)((i - p->n_whole) % p->n_part);
@@ -367,8 +375,7 @@ static void attend_chunk(void *ctx, int i_chunk) {
         head_end = p->n_group * (part + 1) / p->n_part;
         i = p->n_whole + (i - p->n_whole) / p->n_part;
     }
-    /* Slices from the last: in a prompt they see most keys, and long chunks go first. */
-    uint64_t slice = p->n_slice - 1 - i / a->n_head_kv, from = slice * p->slice_tok, to = from + p->slice_tok;
+    uint64_t from = i / a->n_head_kv * p->slice_tok, to = from + p->slice_tok;
     uint32_t head_kv = (uint32_t)(i % a->n_head_kv), base = head_kv * p->n_group;
     attend_tokens(a, from, to < a->n_tok ? to : a->n_tok, head_kv, base + head, base + head_end);
 }
@@ -380,7 +387,7 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
         n_key += a->window != 0 && a->pos[t] >= a->window ? a->window : (uint64_t)a->pos[t] + 1;
     if (2 * n_key * a->n_head * a->head_dim < ATTENTION_INLINE_WORK)
         n_thread = 1;
-    attn_plan plan = {.a = a, .n_group = a->n_head / a->n_head_kv};
+    attn_plan plan = {.a = a, .n_group = a->n_head / a->n_head_kv, .n_thread = n_thread};
     /* Slices as wide as a tile, but four chunks a thread where that leaves whole groups of rows, and one anyway. */
     plan.slice_tok = plan.n_group < TILE_ROWS ? TILE_ROWS / plan.n_group : 1;
     while (plan.slice_tok > 1 && n_thread > 1) {
@@ -389,8 +396,7 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
             break;
         plan.slice_tok = (plan.slice_tok + 1) / 2;
     }
-    plan.n_slice = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok;
-    uint64_t n_chunk = plan.n_slice * a->n_head_kv;
+    uint64_t n_chunk = (a->n_tok + plan.slice_tok - 1) / plan.slice_tok * a->n_head_kv;
     uint64_t n_rest = n_chunk < 4 * n_thread ? n_chunk % n_thread : 0;
     plan.n_whole = n_chunk - n_rest;
     if (n_rest != 0) { /* chunks that would leave threads idle are cut; the parts read the same keys at the same time */
@@ -399,6 +405,7 @@ void LANES_NAME(attention)(const kernel_attn_args *a, os_pool *pool) {
         n_chunk = plan.n_whole + n_rest * plan.n_part;
     }
     assert(n_chunk <= INT32_MAX);
+    plan.n_chunk = n_chunk;
     os_pool_run(n_thread > 1 ? pool : NULL, (int)n_chunk, attend_chunk, &plan);
 }
 
