@@ -16,9 +16,10 @@ enum {
     WHOLE_WIDTH = 4,         /* tiles up to this width walk all columns at once: weights stream from memory */
     GROUP_BYTES = 192 << 10, /* of panels a chunk walks again for each tile: a share of the second-level cache */
     CHUNKS_PER_THREAD = 6,
+    RANGE_TILES = 2,         /* of a thread of its own: fewer, and panels come from memory too often */
     SMALL_PRODUCT = 3 << 16, /* multiply-adds below which waking others costs more than it saves */
     SMALL_CHUNK = 1 << 16,
-    SMALL_QUANTISE = 1 << 17 /* elements */
+    SMALL_QUANTISE = 1 << 15 /* elements */
 };
 
 size_t kernel_act_bytes(uint64_t n_tok, uint64_t cols) {
@@ -30,7 +31,8 @@ typedef struct matmul_job {
     const kernel_matmul_args *a;
     bool int8;
     uint64_t n_panel, n_tile;
-    uint64_t panels_per_chunk, tiles_per_chunk, n_tile_chunk;
+    uint64_t panels_per_chunk, n_group; /* runs of panels */
+    uint64_t n_range;                   /* of tiles */
 } matmul_job;
 
 static void quantise_tile(void *ctx, int i_tile) {
@@ -117,11 +119,14 @@ static void chunk_f32(const matmul_job *job, uint64_t panel0, uint64_t panel_end
         }
 }
 
+/* Ranges of tiles outside, groups of panels inside: the share of a thread is a run of chunks, so tokens stay with the
+ * thread that normed, quantised or rotated them (the pool gave it the same part of those jobs), and what it writes here
+ * it reads again there. Where a thread comes to an end early it helps with the others' tokens. */
 static void run_chunk(void *ctx, int i_chunk) {
     const matmul_job *job = ctx;
-    uint64_t i_group = (uint64_t)i_chunk / job->n_tile_chunk, i_range = (uint64_t)i_chunk % job->n_tile_chunk;
+    uint64_t i_range = (uint64_t)i_chunk / job->n_group, i_group = (uint64_t)i_chunk % job->n_group;
     uint64_t panel0 = i_group * job->panels_per_chunk, panel_end = MIN(panel0 + job->panels_per_chunk, job->n_panel);
-    uint64_t tile0 = i_range * job->tiles_per_chunk, tile_end = MIN(tile0 + job->tiles_per_chunk, job->n_tile);
+    uint64_t tile0 = job->n_tile * i_range / job->n_range, tile_end = job->n_tile * (i_range + 1) / job->n_range;
     (job->int8 ? chunk_int8 : chunk_f32)(job, panel0, panel_end, tile0, tile_end);
 }
 
@@ -129,22 +134,32 @@ static uint64_t divide_up(uint64_t n, uint64_t by) {
     return (n + by - 1) / by;
 }
 
-/* Panels first: as many chunks for every thread as keep it busy to the end, the same for each, none so large that its
- * panels leave the cache between tiles, none so small that taking it costs. Where rows are few, tiles are split too. */
+/* Tiles, and the ranges of them that threads begin with: one for each thread where tiles are enough. Ranges are even
+ * where that takes few more tiles; products that share activations must come to the same. */
+static void plan_tiles(matmul_job *job, int n_thread) {
+    uint64_t least = tile_count(job->a->n_tok, job->int8 ? job->isa->tile : job->isa->tile_f32);
+    job->n_range = MAX(MIN((uint64_t)n_thread, least / RANGE_TILES), 1);
+    while (divide_up(least, job->n_range) * job->n_range > least + least / 10)
+        job->n_range--;
+    job->n_tile = divide_up(least, job->n_range) * job->n_range;
+}
+
+/* As many chunks for every thread as keep it busy to the end, the same for each, none so large that its panels leave
+ * the cache between tiles, none so small that taking it costs. Where rows are few, ranges are split. */
 static uint64_t plan_chunks(matmul_job *job, int n_thread) {
     const kernel_weights *w = job->a->w;
-    uint64_t wanted = n_thread > 1 ? (uint64_t)n_thread * CHUNKS_PER_THREAD : 1;
-    uint64_t panel_work = PANEL_ROWS * w->cols * job->a->n_tok;
+    uint64_t n = (uint64_t)n_thread, wanted = n > 1 ? n * CHUNKS_PER_THREAD : 1;
+    uint64_t panel_work = divide_up(PANEL_ROWS * w->cols * job->a->n_tok, job->n_range);
     uint64_t most = MAX(GROUP_BYTES / panel_bytes(w->type, w->cols), 1);
     uint64_t least = divide_up(SMALL_CHUNK, panel_work);
-    uint64_t each = MIN(MAX(job->n_panel / ((uint64_t)n_thread * least), 1), CHUNKS_PER_THREAD);
-    job->panels_per_chunk = MIN(divide_up(job->n_panel, n_thread > 1 ? (uint64_t)n_thread * each : 1), most);
+    uint64_t each = MIN(MAX(job->n_panel * job->n_range / (n * least), 1), CHUNKS_PER_THREAD);
+    job->panels_per_chunk = MIN(n > 1 ? divide_up(job->n_panel * job->n_range, n * each) : job->n_panel, most);
     while (divide_up(job->n_panel, job->panels_per_chunk) > INT32_MAX / 2)
         job->panels_per_chunk *= 2;
-    uint64_t n_group = divide_up(job->n_panel, job->panels_per_chunk);
-    job->tiles_per_chunk = n_group >= wanted ? job->n_tile : divide_up(job->n_tile, divide_up(wanted, n_group));
-    job->n_tile_chunk = divide_up(job->n_tile, job->tiles_per_chunk);
-    return n_group * job->n_tile_chunk;
+    job->n_group = divide_up(job->n_panel, job->panels_per_chunk);
+    if (job->n_group * job->n_range < wanted)
+        job->n_range = MIN(job->n_range * divide_up(wanted, job->n_group * job->n_range), job->n_tile);
+    return job->n_group * job->n_range;
 }
 
 void matmul_run(const matmul_isa *isa, const kernel_matmul_args *a, os_pool *pool) {
@@ -152,7 +167,7 @@ void matmul_run(const matmul_isa *isa, const kernel_matmul_args *a, os_pool *poo
         return;
     matmul_job job = {.isa = isa, .a = a, .int8 = a->act == KERNEL_ACT_INT8 && !panel_is_plain(a->w->type)};
     job.n_panel = divide_up(a->w->rows, PANEL_ROWS);
-    job.n_tile = tile_count(a->n_tok, job.int8 ? isa->tile : isa->tile_f32);
+    plan_tiles(&job, os_pool_threads(pool));
     if (a->w->rows * a->w->cols * a->n_tok < SMALL_PRODUCT)
         pool = NULL;
     if (job.int8 && !a->reuse)

@@ -158,14 +158,14 @@ void panel_block_get(const panel_format *f, const uint8_t *panel, uint64_t i_blo
 /* Columns [k0, k0 + n_k) of a panel as f32 in [k][16], bits as the type's codec gives; k0 and n_k multiples of 32. */
 void panel_dequantise(tensor_type type, const uint8_t *panel, uint64_t k0, uint64_t n_k, float *out);
 
-/* Tile i of `n_tok` tokens in tiles of at most `tile`: its first token and its width. */
+/* Tile i of n_tile: its first token and its width. Part i of k of the tiles holds part i of k of the tokens, where k
+ * divides n_tile. */
 static inline uint64_t tile_count(uint64_t n_tok, uint32_t tile) {
     return (n_tok + tile - 1) / tile;
 }
 static inline void tile_span(uint64_t n_tok, uint64_t n_tile, uint64_t i, uint64_t *first, uint32_t *width) {
-    uint64_t base = n_tok / n_tile, longer = n_tok % n_tile;
-    *first = i * base + (i < longer ? i : longer);
-    *width = (uint32_t)(base + (i < longer));
+    *first = n_tok * i / n_tile;
+    *width = (uint32_t)(n_tok * (i + 1) / n_tile - *first);
 }
 
 #endif

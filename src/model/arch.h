@@ -199,7 +199,8 @@ struct model_run {
     float *att;                                 /* [max_tok][s_att] */
     float *gate, *up;                           /* [max_tok][s_ff]: gate, then up */
     float *cos, *sin;                           /* [n_ropes][max_tok][s_rot] of each token's position */
-    void *act;                                  /* quantised activations of one group of products */
+    void *act, *act_att, *act_ff;               /* xn, att and gate quantised: apart, so that a thread's tokens of
+                                                   each stay in the cache of its core */
     float *logits;                              /* [MODEL_LOGIT_ROWS][n_vocab rounded up to 16] */
     kernel_kv *kv;                              /* [max_seq] */
     uint32_t *pos, *i_seq, *i_tok;              /* [max_tok] of the rows still alive */

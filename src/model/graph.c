@@ -18,9 +18,10 @@ static float *rows_new(uint32_t n_row, uint32_t stride, bool *ok) {
     return p;
 }
 
-static size_t act_bytes(const model_params *p, uint32_t n_tok) {
-    uint64_t cols = MAX(MAX((uint64_t)p->n_embd, (uint64_t)p->n_ff), (uint64_t)p->n_head * p->head_dim);
-    return MAX(kernel_act_bytes(n_tok, cols), (size_t)64);
+static void *act_new(uint32_t n_tok, uint64_t cols, bool *ok) {
+    void *p = mem_alloc_aligned(MAX(kernel_act_bytes(n_tok, cols), (size_t)64), 64);
+    *ok = *ok && p != NULL;
+    return p;
 }
 
 muga_status model_run_new(const model *m, const model_run_options *o, model_run **out, muga_error *err) {
@@ -45,7 +46,9 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
     r->cos = rows_new(n * MAX(m->n_ropes, 1u), r->s_rot, &ok); /* at most 4096 x 2 rows */
     r->sin = rows_new(n * MAX(m->n_ropes, 1u), r->s_rot, &ok);
     r->logits = rows_new(MIN(n, MODEL_LOGIT_ROWS), stride_of(p->n_vocab), &ok);
-    r->act = mem_alloc_aligned(act_bytes(p, n), 64);
+    r->act = act_new(n, p->n_embd, &ok);
+    r->act_att = act_new(n, (uint64_t)p->n_head * p->head_dim, &ok);
+    r->act_ff = act_new(n, p->n_ff, &ok);
     r->kv = mem_alloc_array(o->max_seq, sizeof *r->kv);
     r->pos = mem_alloc_array(n, sizeof *r->pos);
     r->i_seq = mem_alloc_array(n, sizeof *r->i_seq);
@@ -53,7 +56,7 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
     r->last = mem_alloc_array(n, sizeof *r->last);
     r->adapters = mem_alloc_array(o->max_seq, sizeof *r->adapters);
     r->i_adapter = mem_alloc_array(o->max_seq, sizeof *r->i_adapter);
-    ok = ok && r->act && r->kv && r->pos && r->i_seq && r->i_tok && r->last && r->adapters && r->i_adapter;
+    ok = ok && r->kv && r->pos && r->i_seq && r->i_tok && r->last && r->adapters && r->i_adapter;
     if (!ok) {
         model_run_free(r);
         return error_nomem(err, "the working memory of a batch");
@@ -68,10 +71,11 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
 void model_run_free(model_run *r) {
     if (!r)
         return;
-    void *owned[] = {r->x,         r->xn,         r->q,          r->att,       r->gate,
-                     r->cos,       r->sin,        r->logits,     r->act,       r->kv,
-                     r->pos,       r->i_seq,      r->i_tok,      r->last,      (void *)r->adapters,
-                     r->i_adapter, r->adapted[0], r->adapted[1], r->adapted[2]};
+    void *owned[] = {r->x,         r->xn,         r->q,          r->att,        r->gate,
+                     r->cos,       r->sin,        r->logits,     r->act,        r->kv,
+                     r->pos,       r->i_seq,      r->i_tok,      r->last,       (void *)r->adapters,
+                     r->i_adapter, r->adapted[0], r->adapted[1], r->adapted[2], r->act_att,
+                     r->act_ff};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
     free(r);
@@ -231,6 +235,7 @@ static void linear(model_run *r, const model_linear *l, const float *x, uint32_t
     for (uint32_t i = 0; i < l->n_parts; i++)
         show_input(r, l->parts[i]->name, &l->w[0], x, x_stride, r->n);
     size_t n_out = 0;
+    void *act = x == r->att ? r->act_att : x == r->gate ? r->act_ff : r->act;
     bool quantised = false; /* act holds the codes of x */
     for (uint32_t i = 0; i < l->n_w; n_out += l->w[i++].rows) {
         kernel_matmul_args a = {.w = &l->w[i],
@@ -239,7 +244,7 @@ static void linear(model_run *r, const model_linear *l, const float *x, uint32_t
                                 .y = y + n_out,
                                 .y_stride = y_stride,
                                 .n_tok = r->n,
-                                .scratch = r->act,
+                                .scratch = act,
                                 .reuse = quantised,
                                 .act = r->o.act};
         r->o.kernels->matmul(&a, r->o.pool);
