@@ -1,4 +1,5 @@
-/* muga debug accepts: can a constraint produce exactly this text? Byte by byte, or through a model's token masks. */
+/* muga debug accepts: can exactly this text leave a constraint? Byte by byte, or through a model's token masks; then
+ * re-validation, where the constraint asks for it. */
 #include "cmd/debug_schema.h"
 #include "gguf/gguf.h"
 #include "model/tokenizer.h"
@@ -109,6 +110,11 @@ static muga_status handle(void *ctx, const json_t *in, json_t **out, muga_error 
     const char *p = json_string_value(text);
     size_t n = json_string_length(text);
     st = job->tok ? accept_tokens(job, g, p, n, &yes, err) : accept_bytes(g, p, n, &yes, err);
+    if (st == MUGA_OK && yes) {
+        st = constrain_recheck(g, p, n, err);
+        yes = st == MUGA_OK;
+        st = st == MUGA_E_NEGATIVE ? MUGA_OK : st;
+    }
     constrain_grammar_free(g);
     *out = st == MUGA_OK ? json_boolean(yes) : NULL;
     return st;

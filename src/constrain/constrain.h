@@ -4,7 +4,8 @@
  *   trie      the vocabulary as a byte trie, once per model, immutable, shared
  *   state     where one generation stands; cheap to copy; one thread at a time
  *
- * What can't be enforced is refused by name at compile time (MUGA_E_INPUT): never "accepted and unconstrained".
+ * What can't be enforced while decoding is either enforced by re-validation (constrain_recheck) or refused by name at
+ * compile time (MUGA_E_INPUT): never "accepted and unconstrained".
  * Annotations and keys the drafts don't define are ignored. Budgets: nesting, states, patterns, alternatives
  * (MUGA_E_LIMIT).
  */
@@ -45,6 +46,13 @@ MUGA_MUST_USE muga_status constrain_compile_regex(const char *pattern, constrain
                                                   muga_error *err); /* whole match */
 MUGA_MUST_USE muga_status constrain_compile_gbnf(const char *text, size_t n, constrain_grammar **out, muga_error *err);
 void constrain_grammar_free(constrain_grammar *g);
+
+/* Some keywords no mask can enforce (docs/constraint.md has the table). Then the grammar takes more texts than the
+ * schema, and who decodes under it keeps the answer back until constrain_recheck has found it valid.
+ * NULL: the mask says it all. Else which keyword it was, and where; borrowed. */
+const char *constrain_rechecks(const constrain_grammar *g);
+/* MUGA_OK: the whole text may leave. MUGA_E_NEGATIVE: it may not; err says why. Without constrain_rechecks: MUGA_OK. */
+MUGA_MUST_USE muga_status constrain_recheck(const constrain_grammar *g, const char *text, size_t n, muga_error *err);
 
 /* Values a grounded subschema could take right now (for messages, and for scoring instead of decoding).
  * Appends strings to the JSON array `out`, in order of first occurrence, without duplicates. */

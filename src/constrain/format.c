@@ -1,5 +1,5 @@
-/* Formats as patterns. Owns: the table. Refuses nothing itself: a defined format without a pattern (idn-hostname, ...)
- * is refused by the constraint by name and passes the validator, as the drafts allow.
+/* Formats as patterns. Owns: the table. Refuses nothing itself: a defined format without a pattern (idn-hostname,
+ * regex) is the validator's alone.
  * Idea: written once as whole-match patterns; sources: RFC 3339 (dates), 8601 duration as in RFC 3339 A, 5321 (mail),
  * 1123 (host), 2673/4291 (addresses), 3986/3987 (URI, IRI), 6570 (template), 6901 (pointer), 4122 (uuid). */
 #include "constrain/format.h"
@@ -87,7 +87,7 @@ const char *format_pattern(const char *name, bool *known) {
     return NULL;
 }
 
-const char *format_excluded(const char *name) {
+const char *format_unsure(const char *name) {
     return strcmp(name, "hostname") == 0 ? "(?:^|\\.)[xX][nN]--" : NULL;
 }
 

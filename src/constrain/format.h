@@ -9,9 +9,8 @@ const char *format_pattern(const char *name, bool *known);
 /* What the pattern leaves out on purpose (a leap second under an offset): rewrites the text so that the pattern can
  * judge it. Appends to out. */
 void format_normalise(const char *name, const char *p, size_t n, str *out);
-/* A pattern that no text of the format may hold while decoding, because only the validator can judge what it marks
- * ("xn--" labels of host names); NULL: none. */
-const char *format_excluded(const char *name);
+/* A pattern that marks texts which only the validator can judge ("xn--" labels of host names); NULL: none. */
+const char *format_unsure(const char *name);
 /* Longest text in bytes a format allows beyond its pattern (host names: 253); SIZE_MAX otherwise. */
 size_t format_max_bytes(const char *name);
 #endif

@@ -23,7 +23,8 @@ enum {                /* what of a schema has already been dealt with */
        DONE_NOT = 16,
        ONLY_REF = 32,    /* draft 7: beside $ref nothing counts */
        DONE_VALUES = 64, /* validate_candidate only: its own enum and const */
-       DONE_DEPENDENT = 128
+       DONE_DEPENDENT = 128,
+       DONE_UNEVALUATED = 256
 };
 /* In a schema made here that says {"type": T, "not": {one keyword}}: the builder of the type T takes it as it stands.
  */
@@ -62,6 +63,7 @@ typedef struct front {
         const json_t *of;
         const json_t *wrapped, *is; /* {"not": of}, and what that means; NULL: not made yet */
         const json_t *dependencies; /* opposite_dependencies */
+        const json_t *limit;        /* relax_unevaluated */
     } * negations;
     uint32_t n_negations, cap_negations;
     struct leaf {
@@ -70,6 +72,8 @@ typedef struct front {
         uint64_t hash;
     } * leaves;           /* [LEAF_SLOTS] by hash; one schema a slot */
     muga_error grounding; /* first grounded parameter without a value; status MUGA_OK: none */
+    muga_error recheck;   /* first keyword that is left to re-validation; status MUGA_OK: none */
+    uint32_t n_relaxed;   /* how many of them */
     muga_error *err;
 } front;
 
@@ -119,7 +123,8 @@ MUGA_MUST_USE muga_status strings_dfa(shape *s, dfa **out, bool *plain);
 MUGA_MUST_USE muga_status strings_add(front *f, const json_t *schema, dfa **all);
 /* *all := *all op one; `one` is consumed, *all too on failure (NULL). */
 MUGA_MUST_USE muga_status strings_combine(front *f, dfa **all, dfa *one, dfa_op op);
-/* schema_names.c: all strings that are valid under a schema, whatever it says. */
+/* schema_names.c: all strings that are valid under a schema, whatever it says. *out NULL: no automaton can say it, and
+ * it is left to re-validation. */
 MUGA_MUST_USE muga_status names_dfa(front *f, const json_t *schema, dfa **out);
 uint32_t strings_plain_rule(front *f);
 /* range.c */
@@ -129,10 +134,23 @@ MUGA_MUST_USE muga_status objects_build(shape *s, uint32_t from, uint32_t to);
 MUGA_MUST_USE muga_status arrays_build(shape *s, uint32_t from, uint32_t to);
 /* Keeps a schema made here (new reference, NULL: out of memory) until the front end is done; it reads as 2020-12. */
 MUGA_MUST_USE muga_status front_keep(front *f, json_t *made, const json_t **out);
-/* Where x's reference leads (*out NULL: it has none), refused where that depends on how one came to x. */
-MUGA_MUST_USE muga_status front_follow(front *f, const json_t *x, schema_ref_kind kind, const json_t **out);
+/* Where x's reference leads; *out NULL: it has none, or (*open) where it leads depends on how one came to x. */
+MUGA_MUST_USE muga_status front_follow(front *f, const json_t *x, schema_ref_kind kind, const json_t **out, bool *open);
 /* The `not` of element i where KEY_OPPOSITE stands beside it; NULL otherwise. */
 const json_t *shape_opposite(const shape *s, uint32_t i);
+/* schema_relax.c: a keyword of `schema` that the automaton leaves out, so that it takes more texts than the schema; the
+ * whole answer is validated before it leaves (constrain_recheck). Never under a "not" of its own: what is left out
+ * there would take texts away. `subschemas`: schemas are left out with it, which must hold no "from", since the
+ * validator doesn't know it; MUGA_E_INPUT then. */
+MUGA_MUST_USE muga_status front_relax(front *f, const json_t *schema, const char *keyword, const char *why,
+                                      bool subschemas);
+/* The same for a pattern that no automaton can have, for the `reason`. MUGA_E_INPUT or _LIMIT: the validator can't
+ * evaluate it either. */
+MUGA_MUST_USE muga_status front_relax_pattern(front *f, const json_t *schema, const char *keyword, span pattern,
+                                              const muga_error *reason, bool subschemas);
+/* unevaluatedProperties and unevaluatedItems of x in terms of what a schema can evaluate at all: {"properties": ...,
+ * "additionalProperties": ...} and so on, owned by the front; NULL: it has neither, or they say nothing. */
+MUGA_MUST_USE muga_status relax_unevaluated(front *f, const json_t *x, const json_t **out);
 /* schema_logic.c */
 uint32_t logic_types(const json_t *x);                /* T_*, by x's own `type` */
 bool logic_only_ref(const front *f, const json_t *x); /* draft 7 reads nothing beside $ref */
@@ -141,7 +159,9 @@ bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth);
 bool logic_lists_disjoint(front *f, const json_t *alternatives); /* all of them, where each is an enum or const */
 /* One {enum} for alternatives that are all plain lists of values; *out NULL: they are not. Owned by the front. */
 MUGA_MUST_USE muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t **out);
-/* schema_opposite.c: {"not": x}, the same each time; and what that means, as alternatives. Owned by the front. */
+/* schema_opposite.c: what has been made of x so far; valid until the next call. */
+MUGA_MUST_USE muga_status opposite_note(front *f, const json_t *x, struct negation **out);
+/* {"not": x}, the same each time; and what that means, as alternatives. Owned by the front. */
 MUGA_MUST_USE muga_status opposite_wrap(front *f, const json_t *x, const json_t **out);
 MUGA_MUST_USE muga_status opposite_cases(front *f, const json_t *x, const json_t **out);
 /* The dependencies of a schema as schemas without any; NULL: it has none that counts. */

@@ -88,7 +88,10 @@ struct constrain_grammar {
     bool *has_bytes; /* [n_nodes] a byte edge leaves it */
     pthread_mutex_t lock;
     bool has_lock;
-    bool open_keys; /* objects may have keys that the grammar doesn't list */
+    bool open_keys;             /* objects may have keys that the grammar doesn't list */
+    json_t *schema, *documents; /* for constrain_recheck, copies; schema NULL: not needed */
+    constrain_draft draft;
+    char rechecks[sizeof(((muga_error *)0)->message)];
     run_tables run;
     cost tokens;     /* costs for the vocabulary `serial` */
     uint64_t serial; /* 0: none bound, `bytes` counts */

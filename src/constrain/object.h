@@ -43,6 +43,7 @@ typedef struct object {
     key_patterns patterns;
     key_condition conditions[MAX_KEY_CONDITIONS];
     uint32_t n_conditions;
+    bool too_few; /* keys for the conditions, which are left to re-validation then */
     key_class classes[MAX_KEY_CLASSES];
     uint32_t n_classes, n_bytes;
 } object;

@@ -1,5 +1,5 @@
-/* Numbers within bounds as digit automata. Owns nothing that lasts. Refuses by name: divisors that together have more
- * than MAX_MULTIPLE units, or that are no decimal fractions; more than MAX_EXCLUDED single numbers left out.
+/* Numbers within bounds as digit automata. Owns nothing that lasts. Left to re-validation: divisors that together have
+ * more than MAX_MULTIPLE units, or that are no decimal fractions; more than MAX_EXCLUDED single numbers left out.
  *
  * Idea: for each length of the integer part, read digits from the left and remember only whether the digits so far
  * equal the lower bound's, equal the upper bound's, and what they leave modulo the divisors' least common multiple.
@@ -327,7 +327,8 @@ static muga_status add_multiple(shape *s, const json_t *schema, const json_t *v,
     decimal_from_json(v, &x);
     return add_divisor(&l->by, &x, is_not)
                ? MUGA_OK
-               : front_refuse(s->f, schema, "multipleOf", "is too fine or too large to be enforced while decoding");
+               : front_relax(s->f, schema, "multipleOf", "is too fine or too large to be enforced while decoding",
+                             false);
 }
 
 /* Numbers of a list that are left out, in order. */
@@ -338,7 +339,7 @@ static muga_status add_excluded(shape *s, const json_t *list, limits *l) {
         if (!json_is_number(v))
             continue;
         if (i == MAX_EXCLUDED)
-            return error_set(s->f->err, MUGA_E_LIMIT, "schema: \"not\" leaves out more than %d numbers", MAX_EXCLUDED);
+            return front_relax(s->f, s->all.e[0].schema, "not", "leaves out too many numbers", false);
         for (; i > 0 && number_compare(l->excluded[i - 1], v) > 0; i--)
             l->excluded[i] = l->excluded[i - 1];
         l->excluded[i] = v;
@@ -382,7 +383,7 @@ static muga_status read_limits(shape *s, limits *l) {
     if (!(s->types & T_INTEGER)) { /* fractions alone: not a multiple of 1 */
         static const decimal one = {.digits = {'1'}, .n = 1};
         if (!add_divisor(&l->by, &one, true))
-            return front_refuse(s->f, s->all.e[0].schema, "not", "leaves out integers too finely to be decoded");
+            return front_relax(s->f, s->all.e[0].schema, "not", "leaves out integers too finely to be decoded", false);
     }
     return MUGA_OK;
 }

@@ -485,6 +485,8 @@ void constrain_grammar_free(constrain_grammar *g) {
     cost_release(&g->bytes);
     cost_release(&g->tokens);
     tables_release(&g->run);
+    json_decref(g->schema);
+    json_decref(g->documents);
     if (g->has_lock)
         pthread_mutex_destroy(&g->lock);
     free(g->has_bytes);

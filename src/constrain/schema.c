@@ -1,5 +1,5 @@
 /* JSON Schema to rules: goals. Owns: the list of goals, references, the split at anyOf and oneOf, the choice among
- * types. Refuses by name: assertions that no automaton can enforce.
+ * types. Refuses by name: what is no schema, and references that lead nowhere or never end.
  *
  * Idea: the rule of a goal is made when the goal's turn comes in the list, not by recursion, so a schema may nest and
  * refer as it likes; a goal that was met before is its rule already. */
@@ -243,14 +243,18 @@ static muga_status expand_one(front *f, shape *s, const json_t *target, int32_t 
     return goal_list_add(f, &s->all, target, 0, parent);
 }
 
-muga_status front_follow(front *f, const json_t *x, schema_ref_kind kind, const json_t **out) {
+muga_status front_follow(front *f, const json_t *x, schema_ref_kind kind, const json_t **out, bool *open) {
     const char *anchor;
+    *open = false;
     muga_status st = schema_index_follow(&f->index, x, kind, out, &anchor, f->err);
     if (st != MUGA_OK || !*out || kind != SCHEMA_DYNAMIC_REF || !anchor)
         return st;
     for (uint32_t r = 0; r < f->index.n_resources; r++)
-        if (schema_index_dynamic(&f->index, r, anchor) && schema_index_dynamic(&f->index, r, anchor) != *out)
-            return front_refuse(f, x, "$dynamicRef", "has more than one meaning here");
+        if (schema_index_dynamic(&f->index, r, anchor) && schema_index_dynamic(&f->index, r, anchor) != *out) {
+            *open = true;
+            *out = NULL;
+            return front_relax(f, x, "$dynamicRef", "has more than one meaning here", true);
+        }
     return MUGA_OK;
 }
 
@@ -259,7 +263,8 @@ static muga_status expand_refs(front *f, shape *s, uint32_t i) {
     bool draft7 = schema_index_is_draft7(&f->index, schema_index_resource(&f->index, schema));
     for (schema_ref_kind k = SCHEMA_REF; k <= (draft7 ? SCHEMA_REF : SCHEMA_DYNAMIC_REF); k++) {
         const json_t *target;
-        muga_status st = front_follow(f, schema, k, &target);
+        bool open;
+        muga_status st = front_follow(f, schema, k, &target, &open);
         if (st != MUGA_OK)
             return st;
         if (!target)
@@ -281,18 +286,48 @@ static muga_status expand_refs(front *f, shape *s, uint32_t i) {
     return MUGA_OK;
 }
 
+/* e[n, l->n), which element at - 1 brought in, moves in front of e[at, n), which nothing refers to yet: elements, and
+ * with them the keys they declare, stand in the order of the schema. */
+static muga_status move_behind(front *f, goal_list *l, uint32_t at, uint32_t n) {
+    uint32_t n_new = l->n - n;
+    if (n_new == 0 || at == n)
+        return MUGA_OK;
+    element *moved = mem_alloc_array(n_new, sizeof *moved);
+    if (!moved)
+        return error_nomem(f->err, "a schema");
+    memcpy(moved, l->e + n, n_new * sizeof *moved);
+    memmove(l->e + at + n_new, l->e + at, (n - at) * sizeof *moved);
+    memcpy(l->e + at, moved, n_new * sizeof *moved);
+    free(moved);
+    return MUGA_OK;
+}
+
+static muga_status expand_unevaluated(front *f, shape *s, uint32_t i) {
+    const json_t *schema = s->all.e[i].schema, *limit = NULL;
+    if (!f->index.unevaluated || s->all.e[i].done & (DONE_UNEVALUATED | ONLY_REF) || !json_is_object(schema))
+        return MUGA_OK;
+    muga_status st = relax_unevaluated(f, schema, &limit);
+    s->all.e[i].done |= DONE_UNEVALUATED;
+    return st == MUGA_OK && limit ? goal_list_add(f, &s->all, limit, DONE_REFS | DONE_UNEVALUATED, (int32_t)i) : st;
+}
+
 muga_status shape_expand(front *f, const goal *x, shape *s) {
     *s = (shape){.f = f, .types = T_ALL};
     muga_status st = MUGA_OK;
     for (uint32_t i = 0; i < x->n && st == MUGA_OK; i++)
         st = goal_list_add(f, &s->all, x->e[i].schema, x->e[i].done, -1);
     for (uint32_t i = 0; i < s->all.n && st == MUGA_OK; i++) {
-        st = front_spend(f, 1 + s->all.n / 16);
+        uint32_t n = s->all.n;
+        st = front_spend(f, 1 + n / 16);
         if (json_is_boolean(s->all.e[i].schema))
             s->impossible |= json_is_false(s->all.e[i].schema);
         else if (st == MUGA_OK && !(s->all.e[i].done & DONE_REFS))
             st = expand_refs(f, s, i);
         s->all.e[i].done |= DONE_REFS;
+        if (st == MUGA_OK)
+            st = expand_unevaluated(f, s, i);
+        if (st == MUGA_OK)
+            st = move_behind(f, &s->all, i + 1, n);
     }
     uint32_t w = 0; /* `true` says nothing */
     for (uint32_t i = 0; i < s->all.n; i++)
@@ -386,11 +421,12 @@ static muga_status split_into(shape *s, uint32_t i, uint32_t flag, const json_t 
     for (size_t k = 0; k < n; k++)
         if (x[k] && no_type_fits(s, x[k]))
             return MUGA_OK;
-    for (uint32_t k = 0; k < s->all.n && st == MUGA_OK; k++)
+    for (uint32_t k = 0; k < s->all.n && st == MUGA_OK; k++) {
         st = goal_list_add(s->f, &l, s->all.e[k].schema, s->all.e[k].done | (k == i ? flag : 0), -1);
-    for (size_t k = 0; k < n && st == MUGA_OK; k++)
-        if (x[k])
-            st = goal_list_add(s->f, &l, x[k], 0, -1);
+        for (size_t j = 0; j < n && k == i && st == MUGA_OK; j++)
+            if (x[j])
+                st = goal_list_add(s->f, &l, x[j], 0, -1);
+    }
     if (st != MUGA_OK) {
         goal_list_release(&l);
         return st;
@@ -561,6 +597,30 @@ void front_release(front *f) {
     graph_release(&f->g);
 }
 
+/* Where a vocabulary leaves validation out, keywords don't mean what they mean elsewhere: any value may be written, and
+ * validation has the say. */
+static muga_status relax_vocabularies(front *f, uint32_t *root) {
+    for (uint32_t i = 0; i < f->index.n_resources; i++) {
+        if (!f->index.resources[i].asserts_nothing)
+            continue;
+        uint32_t first = f->n_goals;
+        muga_status st = front_relax(f, f->root, "$vocabulary", "leaves validation out", true);
+        if (st == MUGA_OK)
+            st = front_schema_rule(f, json_true(), root);
+        return st == MUGA_OK && first < f->n_goals ? build_goal(f, first) : st;
+    }
+    return MUGA_OK;
+}
+
+static muga_status keep_for_recheck(const front *f, constrain_grammar *g) {
+    const constrain_options *o = f->options;
+    g->schema = json_deep_copy(f->root);
+    g->documents = o->documents ? json_deep_copy(o->documents) : NULL;
+    g->draft = o->draft;
+    memcpy(g->rechecks, f->recheck.message, sizeof g->rechecks);
+    return g->schema && (g->documents || !o->documents) ? MUGA_OK : error_nomem(f->err, "a schema");
+}
+
 muga_status constrain_compile_schema(const json_t *schema, const constrain_options *options, constrain_grammar **out,
                                      muga_error *err) {
     static const constrain_options none = {0};
@@ -589,14 +649,19 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
         st = front_schema_rule(&f, schema, &root);
     for (uint32_t i = 0; i < f.n_goals && st == MUGA_OK; i++)
         st = build_goal(&f, i);
-    for (uint32_t i = 0; i < f.index.n_resources && st == MUGA_OK; i++)
-        if (f.index.resources[i].asserts_nothing)
-            st = error_set(&own, MUGA_E_INPUT, "schema: its \"$vocabulary\" leaves validation out; decode without it");
+    if (st == MUGA_OK)
+        st = relax_vocabularies(&f, &root);
     if (st == MUGA_OK) {
         f.g.root = root;
         st = grammar_new(&f.g, NULL, out, &own);
         if (st == MUGA_OK)
             (*out)->open_keys = f.open_keys;
+        if (st == MUGA_OK && f.recheck.status != MUGA_OK)
+            st = keep_for_recheck(&f, *out);
+        if (st != MUGA_OK) {
+            constrain_grammar_free(*out);
+            *out = NULL;
+        }
         if (st == MUGA_E_INPUT && f.grounding.status != MUGA_OK) {
             own = f.grounding;
             st = own.status;

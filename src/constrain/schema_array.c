@@ -1,5 +1,5 @@
-/* Arrays. Owns nothing. Refuses by name: uniqueItems, unevaluatedItems, where arrays are allowed and the keyword would
- * say anything; more counts of `contains` than MAX_GRID.
+/* Arrays. Owns nothing. Refuses nothing; uniqueItems, and more counts of `contains` than MAX_GRID, are left to
+ * re-validation.
  *
  * Idea: a chain of states for the items that have a schema of their own, then one counted call for the rest. Where
  * items are to be found (`contains`, or the opposite of `items`), the chain becomes a grid: a state for every number of
@@ -25,11 +25,9 @@ typedef struct conditions {
 static muga_status add_condition(shape *s, const json_t *schema, condition c, conditions *all) {
     if (c.min == 0 && c.max == UINT64_MAX)
         return MUGA_OK;
-    if (all->n == MAX_CONDITIONS)
-        return error_set(s->f->err, MUGA_E_LIMIT, "schema: more than %u conditions on the items of one array",
-                         MAX_CONDITIONS);
-    if (c.min > MAX_GRID || (c.max != UINT64_MAX && c.max > MAX_GRID))
-        return front_refuse(s->f, schema, "contains", "counts too far to be enforced while decoding");
+    if (all->n == MAX_CONDITIONS || c.min > MAX_GRID || (c.max != UINT64_MAX && c.max > MAX_GRID))
+        return front_relax(s->f, schema, "contains", "asks for more, or counts further, than is kept while decoding",
+                           true);
     muga_status st = c.max == UINT64_MAX ? MUGA_OK : opposite_wrap(s->f, c.schema, &c.opposite);
     all->v[all->n++] = c;
     return st;
@@ -73,21 +71,18 @@ static muga_status collect_conditions(shape *s, conditions *all) {
     return st;
 }
 
-static muga_status refuse_unenforceable(shape *s, uint64_t max) {
-    for (uint32_t i = 0; i < s->all.n; i++) {
+static muga_status relax_unique(shape *s, uint64_t max) {
+    muga_status st = MUGA_OK;
+    for (uint32_t i = 0; i < s->all.n && st == MUGA_OK; i++) {
         const json_t *schema = s->all.e[i].schema;
-        bool draft7 = schema_index_is_draft7(&s->f->index, schema_index_resource(&s->f->index, schema));
         if (!shape_counts(s, i))
             continue;
         if (json_is_true(json_object_get(schema, "uniqueItems")) && max > 1)
-            return front_refuse(s->f, schema, "uniqueItems", "can't be enforced while decoding");
-        if (json_object_get(shape_opposite(s, i), "uniqueItems"))
-            return front_refuse(s->f, schema, "not", "of \"uniqueItems\" can't be enforced while decoding");
-        const json_t *v = json_object_get(schema, "unevaluatedItems");
-        if (v && !json_is_true(v) && !draft7)
-            return front_refuse(s->f, schema, "unevaluatedItems", "can't be enforced while decoding");
+            st = front_relax(s->f, schema, "uniqueItems", "is known only of the whole array", false);
+        else if (json_object_get(shape_opposite(s, i), "uniqueItems"))
+            st = front_relax(s->f, schema, "not", "of \"uniqueItems\" is known only of the whole array", false);
     }
-    return MUGA_OK;
+    return st;
 }
 
 /* How one element reads its array keywords: prefix (array or NULL) and rest (schema or NULL). */
@@ -254,7 +249,8 @@ static muga_status build_place(const grid *g, uint32_t i, uint32_t found) {
     return st;
 }
 
-static muga_status build_grid(const list *x, const conditions *all) {
+/* *too_large: nothing was built. */
+static muga_status build_grid(const list *x, const conditions *all, bool *too_large) {
     front *f = x->s->f;
     grid g = {.x = x, .all = all, .n_found = 1};
     uint64_t n_items = MAX(MAX(x->n_prefix, 1), x->max != UINT64_MAX ? x->max : x->min), n = n_items + 1;
@@ -265,9 +261,9 @@ static muga_status build_grid(const list *x, const conditions *all) {
         g.n_counts[k] = (uint32_t)(c->max != UINT64_MAX ? c->max : c->min) + 1;
         g.n_found = g.n_found > MAX_GRID ? g.n_found : g.n_found * g.n_counts[k];
     }
-    if (n > MAX_GRID || n * g.n_found > MAX_GRID)
-        return error_set(f->err, MUGA_E_LIMIT,
-                         "schema: the counts of \"contains\" and of items need more than %u states", MAX_GRID);
+    *too_large = n > MAX_GRID || n * g.n_found > MAX_GRID;
+    if (*too_large)
+        return MUGA_OK;
     g.n_items = (uint32_t)n_items;
     g.nodes = mem_alloc_array((size_t)n * g.n_found, sizeof *g.nodes);
     muga_status st = g.nodes ? MUGA_OK : error_nomem(f->err, "a schema");
@@ -290,7 +286,7 @@ muga_status arrays_build(shape *s, uint32_t from, uint32_t to) {
     if (st == MUGA_OK)
         st = shape_limit(s, "maxItems", true, &x.max);
     if (st == MUGA_OK)
-        st = refuse_unenforceable(s, x.max);
+        st = relax_unique(s, x.max);
     if (st == MUGA_OK)
         st = collect_conditions(s, &all);
     for (uint32_t k = 0; k < s->all.n && st == MUGA_OK; k++) {
@@ -311,5 +307,11 @@ muga_status arrays_build(shape *s, uint32_t from, uint32_t to) {
     if (f->g.nomem || f->g.too_large)
         return st;
     graph_bytes(&f->g, front_space(f, x.close), ']', ']', r.end);
-    return all.n ? build_grid(&x, &all) : build_chain(&x);
+    bool too_large = false;
+    if (all.n)
+        st = build_grid(&x, &all, &too_large);
+    if (too_large)
+        st = front_relax(f, s->all.e[0].schema, "contains", "and the counts of items need more states than are kept",
+                         true);
+    return st == MUGA_OK && (!all.n || too_large) ? build_chain(&x) : st;
 }

@@ -1,5 +1,5 @@
 /* Which keys an object may have. Owns: the lists of one object. Refuses by name: more combinations of patternProperties
- * than MAX_KEY_CLASSES, more conditions on single members than MAX_KEY_CONDITIONS, counts of keys that could run out.
+ * than MAX_KEY_CLASSES, counts of keys that could run out.
  *
  * Idea: listed keys (declared, or required) are literals. All others are split into classes by what tells them apart:
  * which patternProperties they match, and which conditions look at them; a class is one automaton for the key and one
@@ -106,13 +106,8 @@ static muga_status pattern_add(object *o, const json_t *schema, const char *text
         return error_nomem(o->f->err, "a schema");
     muga_error why = {0};
     muga_status st = regex_compile(text, n, REGEX_SEARCH, &o->f->work, &p->d[p->n], &why);
-    if (st != MUGA_OK) {
-        char message[160];
-        snprintf(message, sizeof message, "\"%.60s\": %.90s", text, why.message);
-        (void)front_refuse(o->f, schema, "patternProperties", message);
-        o->f->err->status = st;
-        return st;
-    }
+    if (st != MUGA_OK)
+        return front_relax_pattern(o->f, schema, "patternProperties", span_of(text, n), &why, true);
     p->text[p->n++] = text;
     return MUGA_OK;
 }
@@ -149,6 +144,14 @@ static bool matches_named(const key_patterns *p, uint64_t bits, const char *text
     return false;
 }
 
+/* Which keys this pattern matches is left to re-validation. */
+static bool is_relaxed(const key_patterns *p, const char *text) {
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->text[i], text) == 0)
+            return false;
+    return true;
+}
+
 /* ---- values ---- */
 
 muga_status object_value(object *o, const span *key, uint64_t bits, const json_t *const *also, uint32_t n,
@@ -166,7 +169,9 @@ muga_status object_value(object *o, const span *key, uint64_t bits, const json_t
             st = goal_list_add(o->f, &l, own, 0, -1);
         void *it = patterns ? json_object_iter((json_t *)(uintptr_t)patterns) : NULL;
         for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)patterns, it))
-            if (matches_named(&o->patterns, bits, json_object_iter_key(it))) {
+            if (is_relaxed(&o->patterns, json_object_iter_key(it))) {
+                covered = true;
+            } else if (matches_named(&o->patterns, bits, json_object_iter_key(it))) {
                 covered = true;
                 st = goal_list_add(o->f, &l, json_object_iter_value(it), 0, -1);
             }
@@ -192,7 +197,9 @@ static bool class_forbidden(const object *o, uint64_t bits) {
             continue;
         void *it = patterns ? json_object_iter((json_t *)(uintptr_t)patterns) : NULL;
         for (; it; it = json_object_iter_next((json_t *)(uintptr_t)patterns, it))
-            if (matches_named(&o->patterns, bits, json_object_iter_key(it))) {
+            if (is_relaxed(&o->patterns, json_object_iter_key(it))) {
+                covered = true;
+            } else if (matches_named(&o->patterns, bits, json_object_iter_key(it))) {
                 covered = true;
                 forbidden |= json_is_false(json_object_iter_value(it));
             }
@@ -219,12 +226,14 @@ static muga_status listed_dfa(object *o, const json_t *names, dfa **out) {
     return st;
 }
 
-static muga_status pattern_dfa(object *o, const char *pattern, dfa **out) {
-    muga_status st = regex_compile(pattern, strlen(pattern), REGEX_SEARCH, &o->f->work, out, o->f->err);
-    return st == MUGA_OK ? st : error_prefix(o->f->err, st, "schema: \"%.60s\"", pattern);
+/* *out NULL: which keys the pattern matches is left to re-validation. */
+static muga_status pattern_dfa(object *o, const json_t *x, const char *pattern, dfa **out) {
+    muga_error why = {0};
+    muga_status st = regex_compile(pattern, strlen(pattern), REGEX_SEARCH, &o->f->work, out, &why);
+    return st == MUGA_OK ? st : front_relax_pattern(o->f, x, "patternProperties", span_of_string(pattern), &why, true);
 }
 
-/* Keys that `x` neither lists nor matches. */
+/* Keys that `x` neither lists nor matches, or, where a pattern is left to re-validation, may not match. */
 static muga_status unlisted_dfa(object *o, const json_t *x, dfa **out) {
     const json_t *patterns = json_object_get(x, "patternProperties");
     dfa *one = NULL;
@@ -234,8 +243,8 @@ static muga_status unlisted_dfa(object *o, const json_t *x, dfa **out) {
         st = strings_combine(o->f, out, one, DFA_AND_NOT);
     void *it = json_object_iter((json_t *)(uintptr_t)patterns);
     for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)patterns, it)) {
-        st = pattern_dfa(o, json_object_iter_key(it), &one);
-        if (st == MUGA_OK)
+        st = pattern_dfa(o, x, json_object_iter_key(it), &one);
+        if (st == MUGA_OK && one)
             st = strings_combine(o->f, out, one, DFA_AND_NOT);
     }
     return st;
@@ -247,22 +256,24 @@ static muga_status add_condition(object *o, const json_t *opposite) {
     const json_t *patterns = json_object_get(opposite, "patternProperties");
     dfa *fits = NULL, *one = NULL;
     muga_status st = MUGA_OK;
-    if (!names && !value && json_object_size(patterns) == 0)
+    if (o->too_few || (!names && !value && json_object_size(patterns) == 0))
         return MUGA_OK;
     if (o->n_conditions == MAX_KEY_CONDITIONS)
-        return error_set(o->f->err, MUGA_E_LIMIT, "schema: more than %u conditions on single members of one object",
-                         MAX_KEY_CONDITIONS);
+        return front_relax(o->f, opposite, "not", "asks for more conditions on members than are kept while decoding",
+                           true);
     if (names) {
         st = names_dfa(o->f, names, &one);
-        if (st == MUGA_OK)
+        if (st == MUGA_OK && one)
             st = strings_combine(o->f, &fits, one, DFA_AND_NOT);
     } else if (value) {
         st = unlisted_dfa(o, opposite, &fits);
     } else {
         void *it = json_object_iter((json_t *)(uintptr_t)patterns);
         value = json_object_iter_value(it);
-        st = pattern_dfa(o, json_object_iter_key(it), &fits);
+        st = pattern_dfa(o, opposite, json_object_iter_key(it), &fits);
     }
+    if (st == MUGA_OK && !fits) /* any key may be the one */
+        st = dfa_any(&fits, &o->f->work, o->f->err);
     key_condition *c = &o->conditions[o->n_conditions++];
     c->keys = fits;
     return st == MUGA_OK && value ? opposite_wrap(o->f, value, &c->value) : st;
@@ -320,7 +331,7 @@ static muga_status first_class(object *o) {
         if (!v)
             continue;
         st = names_dfa(f, v, &one);
-        if (st == MUGA_OK)
+        if (st == MUGA_OK && one)
             st = strings_combine(f, &all, one, DFA_AND);
     }
     if (st == MUGA_OK && o->n_props > 0) {
@@ -374,9 +385,7 @@ static muga_status measure_classes(object *o) {
         if (st != MUGA_OK)
             return st;
         enough |= o->min > 0 && x->bytes[o->min - 1] != UINT32_MAX;
-        if (x->conditions && x->bytes[o->n_bytes - 1] == UINT32_MAX)
-            return error_set(o->f->err, MUGA_E_INPUT,
-                             "schema: \"not\" asks for keys of which there are too few to be enforced while decoding");
+        o->too_few |= x->conditions && x->bytes[o->n_bytes - 1] == UINT32_MAX;
     }
     if (!enough)
         return error_set(o->f->err, MUGA_E_INPUT,

@@ -1,7 +1,7 @@
 /* What schemas say of strings alone, as automata: the keys of objects. Owns nothing. Refuses by name: references that
- * never end, patterns and formats that no automaton can have.
+ * never end.
  * Idea: of a string every keyword, logic included, says something regular; so the schema is walked once and the
- * automata are combined as its keywords are. */
+ * automata are combined as its keywords are. Where one of them is left to re-validation, all are. */
 #include "constrain/front.h"
 
 #define MAX_DEPTH 32
@@ -142,7 +142,8 @@ static muga_status of_schema(front *f, const json_t *x, int depth, dfa **out) {
     st = dfa_any(out, &f->work, f->err);
     for (schema_ref_kind k = SCHEMA_REF; k <= (alone ? SCHEMA_REF : SCHEMA_DYNAMIC_REF) && st == MUGA_OK; k++) {
         const json_t *target;
-        st = front_follow(f, x, k, &target);
+        bool open;
+        st = front_follow(f, x, k, &target, &open);
         if (st == MUGA_OK && target)
             st = combine_schema(f, target, depth, DFA_AND, out);
     }
@@ -164,5 +165,11 @@ static muga_status of_schema(front *f, const json_t *x, int depth, dfa **out) {
 }
 
 muga_status names_dfa(front *f, const json_t *schema, dfa **out) {
-    return of_schema(f, schema, 0, out);
+    uint32_t n_relaxed = f->n_relaxed;
+    muga_status st = of_schema(f, schema, 0, out);
+    if (st == MUGA_OK && f->n_relaxed > n_relaxed) { /* too large an automaton somewhere, and too small its opposite */
+        dfa_free(*out);
+        *out = NULL;
+    }
+    return st;
 }

@@ -1,5 +1,5 @@
-/* Objects: from the lists of schema_keys.c to a rule. Owns nothing that lasts. Refuses by name: unevaluatedProperties
- * where it would say anything; counts that need more than MAX_COUNTED places.
+/* Objects: from the lists of schema_keys.c to a rule. Owns nothing that lasts. Refuses by name: counts that need more
+ * than MAX_COUNTED places.
  *
  * Layout of the rule, for declared keys 0..n-1, the count c of members so far (kept only as far as it matters: "none
  * yet" for the comma, exactly where minProperties or maxProperties is given) and the set m of conditions that were met:
@@ -28,16 +28,6 @@ typedef struct layout {
     } * others;
     size_t n_others, cap_others;
 } layout;
-
-static muga_status refuse_unenforceable(shape *s) {
-    for (uint32_t i = 0; i < s->all.n; i++) {
-        const json_t *schema = s->all.e[i].schema, *v = json_object_get(schema, "unevaluatedProperties");
-        bool draft7 = schema_index_is_draft7(&s->f->index, schema_index_resource(&s->f->index, schema));
-        if (shape_counts(s, i) && v && !json_is_true(v) && !draft7)
-            return front_refuse(s->f, schema, "unevaluatedProperties", "can't be enforced while decoding");
-    }
-    return MUGA_OK;
-}
 
 static uint32_t *at(const layout *x, size_t i, uint32_t c, uint32_t met) {
     return &x->p[(i * (x->top + 1) + c) * x->n_met + met];
@@ -277,12 +267,12 @@ static muga_status plan(layout *x) {
     return MUGA_OK;
 }
 
-muga_status objects_build(shape *s, uint32_t from, uint32_t to) {
-    object o = {.s = s, .f = s->f};
+/* *too_few: of keys for the conditions; nothing was built. Set by the caller: build without them. */
+static muga_status build_object(shape *s, uint32_t from, uint32_t to, bool *too_few) {
+    bool without = *too_few;
+    object o = {.s = s, .f = s->f, .too_few = without};
     layout x = {.o = &o, .f = s->f};
-    muga_status st = refuse_unenforceable(s);
-    if (st == MUGA_OK)
-        st = shape_limit(s, "minProperties", false, &o.min);
+    muga_status st = shape_limit(s, "minProperties", false, &o.min);
     if (st == MUGA_OK)
         st = shape_limit(s, "maxProperties", true, &o.max);
     if (st == MUGA_OK)
@@ -291,13 +281,24 @@ muga_status objects_build(shape *s, uint32_t from, uint32_t to) {
         st = plan(&x);
         if (st == MUGA_OK)
             st = object_classify(&o);
-        if (st == MUGA_OK)
+        *too_few = o.too_few;
+        if (st == MUGA_OK && *too_few == without)
             st = build_others(&x);
-        if (st == MUGA_OK)
+        if (st == MUGA_OK && *too_few == without)
             st = build_rule(&x, from, to);
     }
     object_free(&o);
     free(x.p);
     free(x.others);
     return st;
+}
+
+muga_status objects_build(shape *s, uint32_t from, uint32_t to) {
+    bool too_few = false;
+    muga_status st = build_object(s, from, to, &too_few);
+    if (st != MUGA_OK || !too_few)
+        return st;
+    st = front_relax(s->f, s->all.e[0].schema, "not", "asks for keys of which there are few, which can't be counted on",
+                     true);
+    return st == MUGA_OK ? build_object(s, from, to, &too_few) : st;
 }

@@ -1,5 +1,5 @@
 /* Schemas in other words: what `not` means, and what dependencies mean. Owns: the schemas made (through the front).
- * Refuses by name: the opposite of unevaluated* and of grounded values.
+ * Refuses by name: the opposite of grounded values. Left to re-validation: that of unevaluated*.
  *
  * Idea: not (a and b) is (not a) or (not b), so the opposite of a schema is one alternative a keyword, in the terms the
  * rest of the front end has: not {minimum: 5} is {type: number, exclusiveMaximum: 5}. Only one keyword deep: schemas
@@ -382,7 +382,10 @@ static bool opposite_logic(front *f, json_t *cases, const json_t *x, muga_status
 static bool opposite_refs(front *f, json_t *cases, const json_t *x, muga_status *st) {
     for (schema_ref_kind k = SCHEMA_REF; k <= (logic_only_ref(f, x) ? SCHEMA_REF : SCHEMA_DYNAMIC_REF); k++) {
         const json_t *target, *wrapped;
-        *st = front_follow(f, x, k, &target);
+        bool open;
+        *st = front_follow(f, x, k, &target, &open);
+        if (*st == MUGA_OK && open && json_array_append_new(cases, json_true()) != 0)
+            return false;
         if (*st == MUGA_OK && !target)
             continue;
         if (*st == MUGA_OK)
@@ -395,7 +398,7 @@ static bool opposite_refs(front *f, json_t *cases, const json_t *x, muga_status 
 
 /* ---- the whole ---- */
 
-static muga_status negation_of(front *f, const json_t *x, struct negation **out) {
+muga_status opposite_note(front *f, const json_t *x, struct negation **out) {
     if (f->n_negations * 2 >= f->cap_negations) {
         uint32_t cap = f->cap_negations ? f->cap_negations * 2 : 32;
         struct negation *v = mem_alloc_array(cap, sizeof *v);
@@ -427,7 +430,7 @@ muga_status opposite_dependencies(front *f, const json_t *x, const json_t **out)
     bool any = false;
     for (int k = 0; k < 3; k++)
         any |= json_object_get(x, dependency_keywords[k]) && dependencies_count(f, x, k);
-    muga_status st = any ? negation_of(f, x, &n) : MUGA_OK;
+    muga_status st = any ? opposite_note(f, x, &n) : MUGA_OK;
     if (st == MUGA_OK && any && !n->dependencies)
         st = make_dependencies(f, x, &n->dependencies); /* adds nothing to the table */
     if (st == MUGA_OK && any)
@@ -440,7 +443,7 @@ muga_status opposite_wrap(front *f, const json_t *x, const json_t **out) {
     muga_status st = front_spend(f, 20);
     *out = NULL;
     if (st == MUGA_OK)
-        st = negation_of(f, x, &n);
+        st = opposite_note(f, x, &n);
     if (st == MUGA_OK && !n->wrapped)
         st = front_keep(f, json_pack("{s:O}", "not", shared(x)), &n->wrapped);
     if (st == MUGA_OK)
@@ -448,14 +451,20 @@ muga_status opposite_wrap(front *f, const json_t *x, const json_t **out) {
     return st;
 }
 
-static muga_status refuse_unsayable(front *f, const json_t *x) {
-    static const char *const keywords[] = {"from", "unevaluatedItems", "unevaluatedProperties"};
+/* What no other words say. *any: so its opposite may be any value, as far as decoding knows. */
+static muga_status check_unsayable(front *f, const json_t *x, bool *any) {
+    static const char *const keywords[] = {"unevaluatedItems", "unevaluatedProperties"};
     constrain_draft d = f->index.resources[schema_index_resource(&f->index, x)].draft;
-    for (size_t i = 0; i < ARRAY_LEN(keywords) - (d == CONSTRAIN_DRAFT_7 ? 2 : 0); i++)
-        if (json_object_get(x, keywords[i]) && !json_is_true(json_object_get(x, keywords[i])))
-            return front_refuse(f, x, keywords[i],
-                                "can't be enforced while decoding inside \"not\", \"if\" or \"oneOf\"");
-    return MUGA_OK;
+    muga_status st = MUGA_OK;
+    *any = false;
+    if (json_object_get(x, "from"))
+        return front_refuse(f, x, "from", "can't be enforced inside \"not\", \"if\" or \"oneOf\"");
+    for (size_t i = 0; i < ARRAY_LEN(keywords) && d != CONSTRAIN_DRAFT_7 && st == MUGA_OK; i++)
+        if (json_object_get(x, keywords[i]) && !json_is_true(json_object_get(x, keywords[i]))) {
+            st = front_relax(f, x, keywords[i], "has no opposite that could be decoded", true);
+            *any = true;
+        }
+    return st;
 }
 
 muga_status opposite_cases(front *f, const json_t *x, const json_t **out) {
@@ -464,20 +473,22 @@ muga_status opposite_cases(front *f, const json_t *x, const json_t **out) {
     if (!json_is_object(x))
         return json_is_boolean(x) ? front_keep(f, json_boolean(json_is_false(x)), out)
                                   : front_refuse(f, x, "not", "must be an object or a boolean");
-    muga_status st = negation_of(f, x, &n);
+    muga_status st = opposite_note(f, x, &n);
     if (st == MUGA_OK && n->is) {
         *out = n->is;
         return MUGA_OK;
     }
-    bool alone = logic_only_ref(f, x);
+    bool alone = logic_only_ref(f, x), any = false;
     if (st == MUGA_OK)
         st = front_spend(f, 50 + 20 * (uint64_t)json_object_size(x));
     if (st == MUGA_OK && !alone)
-        st = refuse_unsayable(f, x);
+        st = check_unsayable(f, x, &any);
     if (st != MUGA_OK)
         return st;
     json_t *cases = json_array();
     bool ok = cases && opposite_refs(f, cases, x, &st);
+    if (ok && any)
+        ok = json_array_append_new(cases, json_true()) == 0;
     if (ok && !alone)
         ok = (!json_object_get(x, "type") || opposite_type(cases, x)) && opposite_values(f, cases, x, &st) &&
              opposite_numbers(cases, x) && opposite_sizes(cases, x) && opposite_strings(cases, x) &&
@@ -490,7 +501,7 @@ muga_status opposite_cases(front *f, const json_t *x, const json_t **out) {
         return st;
     st = front_keep(f, made, out);
     if (st == MUGA_OK)
-        st = negation_of(f, x, &n); /* the table may have grown */
+        st = opposite_note(f, x, &n); /* the table may have grown */
     if (st == MUGA_OK)
         n->is = *out;
     return st;

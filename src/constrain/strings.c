@@ -1,5 +1,6 @@
-/* Strings of a schema as automata. Owns: patterns, formats and lengths put together. Refuses by name: formats that the
- * drafts define and no pattern here covers; more states than the budgets allow.
+/* Strings of a schema as automata. Owns: patterns, formats and lengths put together. Refuses by name: what is no
+ * pattern. Left to re-validation: formats that the drafts define and no pattern here covers, patterns that no automaton
+ * can have.
  * Idea: every condition is an automaton over the decoded text and their product is the string; the escapes of JSON
  * come in when the product is written as edges. A length alone is a counted call of one character. */
 #include "constrain/format.h"
@@ -52,15 +53,8 @@ static muga_status add_pattern(front *f, const json_t *schema, const char *keywo
     dfa *one = NULL;
     muga_error why = {0};
     muga_status st = regex_compile(p, n, mode, &f->work, &one, &why);
-    if (st != MUGA_OK) {
-        char text[160];
-        snprintf(text, sizeof text, "\"%.60s\": %.90s", p, why.message);
-        if (st == MUGA_E_NOMEM)
-            return error_nomem(f->err, "a pattern");
-        (void)front_refuse(f, schema, keyword, text);
-        f->err->status = st;
-        return st;
-    }
+    if (st != MUGA_OK)
+        return front_relax_pattern(f, schema, keyword, span_of(p, n), &why, false);
     return strings_combine(f, all, one, op);
 }
 
@@ -73,13 +67,15 @@ static muga_status add_format(front *f, const json_t *schema, const char *name, 
         pattern = "[^]*";
     if (!pattern) {
         char why[80];
-        snprintf(why, sizeof why, "\"%.40s\" can't be enforced while decoding", name);
-        return front_refuse(f, schema, "format", why);
+        snprintf(why, sizeof why, "\"%.40s\" is no regular language", name);
+        return front_relax(f, schema, "format", why, false);
     }
     dfa *one = NULL, *less = NULL, *limited = NULL;
     muga_status st = regex_compile(pattern, strlen(pattern), REGEX_WHOLE, &f->work, &one, f->err);
-    pattern = format_excluded(name);
-    if (st == MUGA_OK && pattern) {
+    pattern = format_unsure(name);
+    if (st == MUGA_OK && pattern)
+        st = front_relax(f, schema, "format", "\"hostname\" has labels that only IDNA can judge", false);
+    if (st == MUGA_OK && pattern && op == DFA_AND_NOT) { /* what may be one isn't forbidden */
         st = regex_compile(pattern, strlen(pattern), REGEX_SEARCH, &f->work, &less, f->err);
         if (st == MUGA_OK)
             st = strings_combine(f, &one, less, DFA_AND_NOT);

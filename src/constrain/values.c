@@ -82,7 +82,10 @@ static muga_status fits_all(shape *s, uint32_t source, const json_t *v, bool *fi
         }
         if (!*fits)
             break;
-        st = validate_candidate(&s->f->index, schema, s->all.e[i].done | DONE_VALUES, v, &s->f->work, s->f->err);
+        uint32_t done = s->all.e[i].done | DONE_VALUES;
+        if (schema_index_has(&s->f->index, schema) & HAS_UNEVALUATED)
+            done &= ~(uint32_t)(DONE_REFS | DONE_ANY | DONE_ONE | DONE_IF | DONE_NOT | DONE_DEPENDENT);
+        st = validate_candidate(&s->f->index, schema, done, v, &s->f->work, s->f->err);
         if (st != MUGA_OK && st != MUGA_E_NEGATIVE)
             return st;
         *fits = st == MUGA_OK;

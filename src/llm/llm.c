@@ -1,7 +1,7 @@
 /* The face of llm/: dispatch to the implementation, and what all of them check.
  *
  * A role is a word of small letters: templates write it between control marks, where other text could forge one. */
-#include "llm/llm.h"
+#include "llm/constrained.h"
 
 #include <string.h>
 
@@ -35,8 +35,10 @@ muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_erro
         return error_set(err, MUGA_E_USAGE,
                          "an answer is constrained by a schema, a regex or a grammar, not by several");
     muga_status st = check_messages(q->messages, err);
+    out->n_attempts = 1;
     if (!st)
-        st = m->table->complete(m, q, out, err);
+        st = q->schema || q->regex || q->gbnf ? constrained_complete(m, q, out, err)
+                                              : m->table->complete(m, q, out, err);
     if (st)
         llm_reply_release(out);
     return st;

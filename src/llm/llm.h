@@ -52,14 +52,16 @@ typedef struct llm_request {
     const json_t *tools;    /* array or NULL; passed to the template */
     const char *prefix;     /* text the assistant's answer begins with, or NULL (counted in neither text nor tokens) */
     const json_t *schema;   /* constrains the answer; NULL = free text */
-    const char *regex, *gbnf;        /* or one of these */
-    const constrain_source *sources; /* for grounded values in schema */
+    const char *regex, *gbnf;         /* or one of these */
+    const constrain_grammar *grammar; /* that constraint, compiled: set by llm_complete for what implements it */
+    const constrain_source *sources;  /* for grounded values in schema */
     size_t n_sources;
     llm_sampling sampling;
     uint32_t max_tokens;     /* 0 = what the context leaves */
     const char *const *stop; /* stop strings, not part of the text */
     size_t n_stop;
-    /* Streamed text: whole UTF-8 characters. Return false to cancel. May be NULL. */
+    /* Streamed text: whole UTF-8 characters. Return false to cancel. May be NULL. Where the schema is re-validated
+     * (docs/constraint.md), the whole text comes at once, and before it calls with n 0. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
     /* Between stretches of a long prompt, and before the first. Return false to cancel: MUGA_E_CANCELLED. May be NULL.
@@ -75,6 +77,7 @@ typedef struct llm_reply {
     llm_finish finish;
     uint32_t n_prompt, n_prompt_cached, n_generated; /* tokens */
     uint32_t n_drafted, n_accepted;                  /* guesses computed, and those that stood */
+    uint32_t n_attempts; /* 1; more where the schema was re-validated: numbers and times of the answer are of all */
     uint64_t prompt_us, generate_us;
     json_t *evidence; /* new reference or NULL */
 } llm_reply;

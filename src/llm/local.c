@@ -148,16 +148,6 @@ static muga_status feed_prompt(local *l, const local_prompt *p, const llm_reques
 
 /* ---- complete ---- */
 
-static muga_status compile_constraint(const llm_request *q, constrain_grammar **g, constrain_state **state,
-                                      muga_error *err) {
-    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
-    muga_status st = q->schema  ? constrain_compile_schema(q->schema, &o, g, err)
-                     : q->regex ? constrain_compile_regex(q->regex, g, err)
-                     : q->gbnf  ? constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), g, err)
-                                : MUGA_OK;
-    return st || !*g ? st : constrain_state_new(*g, state, err);
-}
-
 static sampler_settings sampling_of(const llm_sampling *s) {
     return (sampler_settings){.temperature = s->temperature,
                               .top_k = s->top_k,
@@ -188,7 +178,6 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     local *l = (local *)m;
     token_list ids = TOKEN_LIST_INIT;
     engine_generated made = {0};
-    constrain_grammar *grammar = NULL;
     constrain_state *state = NULL;
     engine_session *session = NULL;
     sampler_settings sampling = sampling_of(&q->sampling);
@@ -197,8 +186,8 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     sha256_init(&digest.hash);
     uint64_t begin = now_us();
     muga_status st = sampler_check(&sampling, digest.n_vocab, err);
-    if (!st)
-        st = compile_constraint(q, &grammar, &state, err);
+    if (!st && q->grammar)
+        st = constrain_state_new(q->grammar, &state, err);
     local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
     if (!st)
         st = feed_prompt(l, &prompt, q, &ids, &session, &out->n_prompt_cached, err);
@@ -242,7 +231,6 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
 out:
     engine_generated_release(&made);
     constrain_state_free(state);
-    constrain_grammar_free(grammar);
     token_list_release(&ids);
     return st;
 }

@@ -42,22 +42,16 @@ static json_t *strings(const char *const *v, size_t n) {
 }
 
 static muga_status check_constraint(const llm_request *q, const char *text, size_t n, muga_error *err) {
-    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
-    constrain_grammar *g = NULL;
     constrain_state *state = NULL;
     bool accepted = false;
-    muga_status st = q->schema  ? constrain_compile_schema(q->schema, &o, &g, err)
-                     : q->regex ? constrain_compile_regex(q->regex, &g, err)
-                     : q->gbnf  ? constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), &g, err)
-                                : MUGA_OK;
-    if (!st && g)
-        st = constrain_state_new(g, &state, err);
-    if (!st && g)
+    if (!q->grammar)
+        return MUGA_OK;
+    muga_status st = constrain_state_new(q->grammar, &state, err);
+    if (!st)
         st = constrain_advance(state, text, n, &accepted, err);
-    if (!st && g && !(accepted && constrain_is_complete(state)))
+    if (!st && !(accepted && constrain_is_complete(state)))
         st = error_set(err, MUGA_E_INPUT, "the scripted answer violates its constraint: %.100s", text);
     constrain_state_free(state);
-    constrain_grammar_free(g);
     return st;
 }
 
@@ -77,10 +71,11 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     scripted *s = (scripted *)m;
     const json_t *entry;
     size_t i_entry = s->at;
-    muga_status st = record(s,
-                            json_pack("{s:O, s:O?, s:O?, s:s?}", "messages", q->messages, "tools", q->tools, "schema",
-                                      q->schema, "prefix", q->prefix),
-                            err);
+    muga_status st =
+        record(s,
+               json_pack("{s:O, s:O?, s:O?, s:s?, s:I}", "messages", q->messages, "tools", q->tools, "schema",
+                         q->schema, "prefix", q->prefix, "attempt", (json_int_t)q->sampling.attempt),
+               err);
     if (!st)
         st = next_entry(s, &entry, err);
     if (st)

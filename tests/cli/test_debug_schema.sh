@@ -46,7 +46,7 @@ true
 false
 true
 error
-error
+true
 error
 true
 false

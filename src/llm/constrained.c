@@ -1,0 +1,80 @@
+/* An answer under a constraint: compiled once, decoded, and, where no mask can say all that the schema says
+ * (constrain_rechecks), kept back until the whole of it was found valid; else it is decoded again as the next attempt.
+ *
+ * Each attempt is a request of its own, with its own `attempt` in the sampler's key, and the evidence is that of the
+ * one that stood: it replays by itself. A greedy request would give the same answer again, so from its second attempt
+ * on it is drawn, each time from a wider choice. */
+#include "llm/constrained.h"
+
+#include "base/mem.h"
+
+static muga_status compile(const llm_request *q, constrain_grammar **out, muga_error *err) {
+    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
+    return q->schema  ? constrain_compile_schema(q->schema, &o, out, err)
+           : q->regex ? constrain_compile_regex(q->regex, out, err)
+                      : constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), out, err);
+}
+
+/* What is kept back says nothing, but may be cancelled. */
+static bool keep_back(void *ctx, const char *p, size_t n) {
+    const llm_request *q = ctx;
+    (void)p;
+    (void)n;
+    return !q->on_text || q->on_text(q->on_text_ctx, "", 0);
+}
+
+static llm_request attempt_of(const llm_request *q, uint32_t i) {
+    llm_request r = *q;
+    r.sampling.attempt += i;
+    if (i > 0 && q->sampling.temperature == 0.0f)
+        r.sampling.temperature = 0.5f + 0.1f * (float)i;
+    r.on_text = keep_back;
+    r.on_text_ctx = (void *)(uintptr_t)q;
+    return r;
+}
+
+/* What all attempts took. */
+static void add_up(llm_reply *out, const llm_reply *before) {
+    out->n_generated += before->n_generated;
+    out->n_drafted += before->n_drafted;
+    out->n_accepted += before->n_accepted;
+    out->prompt_us += before->prompt_us;
+    out->generate_us += before->generate_us;
+}
+
+static muga_status decode_and_check(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
+    muga_error why = {0};
+    for (uint32_t i = 0; i < CONSTRAINED_ATTEMPTS; i++) {
+        llm_request r = attempt_of(q, i);
+        llm_reply before = *out;
+        llm_reply_release(&before);
+        *out = (llm_reply){0};
+        muga_status st = m->table->complete(m, &r, out, err);
+        add_up(out, &before);
+        out->n_attempts = i + 1;
+        if (st)
+            return st;
+        if (out->finish == LLM_FINISH_CANCELLED) { /* nobody has found it valid */
+            str_truncate(&out->text, 0);
+            return MUGA_OK;
+        }
+        st = constrain_recheck(q->grammar, str_get(&out->text), out->text.len, &why);
+        if (!st && q->on_text && out->text.len > 0 && !q->on_text(q->on_text_ctx, out->text.data, out->text.len))
+            out->finish = LLM_FINISH_CANCELLED;
+        if (st != MUGA_E_NEGATIVE)
+            return st ? error_set(err, st, "%s", why.message) : MUGA_OK;
+    }
+    return error_set(err, MUGA_E_LIMIT, "no valid answer in %u attempts: %.150s", CONSTRAINED_ATTEMPTS, why.message);
+}
+
+muga_status constrained_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
+    constrain_grammar *g = NULL;
+    muga_status st = compile(q, &g, err);
+    if (st)
+        return st;
+    llm_request r = *q;
+    r.grammar = g;
+    st = constrain_rechecks(g) ? decode_and_check(m, &r, out, err) : m->table->complete(m, &r, out, err);
+    constrain_grammar_free(g);
+    return st;
+}
