@@ -1,7 +1,7 @@
 /* Which requests a step computes, and what happens when pages run out. sched.h has the order.
  *
  *   state      function      becomes
- *   incoming   collect       waiting
+ *   incoming   collect       waiting; a fork's prompt is known from now on
  *   waiting    admit         running (first its prompt, then its answer)
  *   running    preempt       waiting: its pages go, its tokens stay and are computed again
  *   any        end           over: its session is freed; sweep tells its owner
@@ -9,12 +9,13 @@
  * Invariants
  *   1. `v` is sorted by rank, highest first. The pumping thread alone changes it, with `lock` held, so that it may read
  *      it without; everybody else takes `lock`.
- *   2. Only running requests hold pages.
+ *   2. Only running requests hold pages, but for sessions that callers gave.
  *   3. A request is pre-empted for one of higher rank, or because it is the lowest that wants a page. So the highest
  *      always goes on, and each step makes progress or ends a request.
  *   4. Within a step two sequences don't compute the same block: the later one waits and takes it from the cache in
  *      the next step (is_claimed). Prompts are cut where pages end, so that a step leaves whole blocks.
- *   5. No callback is called with `lock` held. */
+ *   5. No callback is called with `lock` held.
+ *   6. A fork is collected while the request it forks is in `v`, or settled when that one leaves it (sweep). */
 #include "engine/sched.h"
 #include "engine/generation.h"
 #include "engine/internal.h"
@@ -32,6 +33,9 @@ typedef struct request {
     bool is_answer; /* it lacks few rows, so it doesn't wait for others */
     bool in_step;   /* item holds the piece that the step computes */
     bool is_whole;  /* and that is all it lacks */
+    uint64_t of;    /* the request it forks; 0 = none */
+    sched_fork_from from;
+    int32_t *ids; /* a fork's prompt, once it is settled */
     engine_session *session;
     generation *g;
     engine_item item; /* what it lacks, then the piece */
@@ -85,9 +89,41 @@ muga_status sched_new(engine *e, const sched_options *o, sched **out, muga_error
     return MUGA_OK;
 }
 
-muga_status sched_submit(sched *s, const sched_request *r, uint64_t *id, muga_error *err) {
-    if (!r->generate.prompt || r->generate.n_prompt == 0 || r->generate.session)
-        return error_set(err, MUGA_E_USAGE, "a request has a prompt, and no session yet");
+/* With the lock held, or by the pump. */
+static request *find(const sched *s, uint64_t id) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->v[i]->id == id)
+            return s->v[i];
+    return NULL;
+}
+
+static request *find_incoming(const sched *s, uint64_t id) {
+    request *q = s->incoming;
+    while (q && q->id != id)
+        q = q->next;
+    return q;
+}
+
+/* Tenant, adapter and context of the request it forks. */
+static muga_status inherit(const sched *s, request *q, muga_error *err) {
+    const request *of = find(s, q->of);
+    if (!of)
+        of = find_incoming(s, q->of);
+    if (!of)
+        return error_set(err, MUGA_E_NOT_FOUND, "request %llu has ended, nothing can be forked from it",
+                         (unsigned long long)q->of);
+    if (of->r.generate.session)
+        return error_set(err, MUGA_E_USAGE, "a request that is computed in a session of its caller isn't forked");
+    q->r.n_ctx = of->r.n_ctx;
+    q->r.tenant = of->r.tenant;
+    q->r.adapter = of->r.adapter;
+    q->r.adapter_scale = of->r.adapter_scale;
+    return MUGA_OK;
+}
+
+/* of: the request it forks; 0 = none. */
+static muga_status enqueue(sched *s, const sched_request *r, uint64_t of, sched_fork_from from, uint64_t *id,
+                           muga_error *err) {
     if (r->priority > SCHED_MAX_PRIORITY || r->priority < -SCHED_MAX_PRIORITY)
         return error_set(err, MUGA_E_USAGE, "priority %d; it goes from %d to %d", r->priority, -SCHED_MAX_PRIORITY,
                          SCHED_MAX_PRIORITY);
@@ -96,9 +132,14 @@ muga_status sched_submit(sched *s, const sched_request *r, uint64_t *id, muga_er
         return error_nomem(err, "a request");
     q->r = *r;
     q->n_tok = r->generate.n_prompt;
+    q->of = of;
+    q->from = from;
     pthread_mutex_lock(&s->lock);
     uint32_t n_waiting = s->counts.n_waiting + s->n_incoming;
-    if (n_waiting < s->o.max_waiting) {
+    muga_status st = of ? inherit(s, q, err) : MUGA_OK;
+    if (!st && n_waiting >= s->o.max_waiting)
+        st = error_set(err, MUGA_E_LIMIT, "%u requests are waiting, which is the most; try again later", n_waiting);
+    if (!st) {
         q->id = ++s->last_id;
         q->rank = (int64_t)r->priority * SCHED_AGE - (int64_t)s->counts.n_steps;
         *s->last_incoming = q;
@@ -106,23 +147,38 @@ muga_status sched_submit(sched *s, const sched_request *r, uint64_t *id, muga_er
         s->n_incoming++;
         pthread_cond_signal(&s->wake);
     }
+    if (!st && id)
+        *id = q->id; /* before a step can end it */
     pthread_mutex_unlock(&s->lock);
-    if (q->id == 0) {
+    if (st)
         free(q);
-        return error_set(err, MUGA_E_LIMIT, "%u requests are waiting, which is the most; try again later", n_waiting);
-    }
-    if (id)
-        *id = q->id;
-    return MUGA_OK;
+    return st;
+}
+
+muga_status sched_submit(sched *s, const sched_request *r, uint64_t *id, muga_error *err) {
+    if (!r->generate.prompt || r->generate.n_prompt == 0)
+        return error_set(err, MUGA_E_USAGE, "a request has a prompt");
+    if (r->generate.session && (r->tenant || r->adapter || r->n_ctx))
+        return error_set(err, MUGA_E_USAGE, "a request has the tenant, the adapter and the context of its session");
+    return enqueue(s, r, 0, SCHED_FORK_PROMPT, id, err);
+}
+
+muga_status sched_fork(sched *s, uint64_t of, sched_fork_from from, const sched_request *r, uint64_t *id,
+                       muga_error *err) {
+    if (r->generate.session || r->tenant || r->adapter || r->n_ctx)
+        return error_set(err, MUGA_E_USAGE, "a fork has the tenant, the adapter and the context of what it forks");
+    if (of == 0)
+        return error_set(err, MUGA_E_NOT_FOUND, "there is no request 0 to fork");
+    return enqueue(s, r, of, from, id, err);
 }
 
 bool sched_cancel(sched *s, uint64_t id) {
-    request *found = NULL;
     pthread_mutex_lock(&s->lock);
-    for (request *q = s->incoming; q && !found; q = q->next)
-        found = q->id == id ? q : NULL;
-    for (uint32_t i = 0; i < s->n && !found; i++)
-        found = s->v[i]->id == id && !s->v[i]->over ? s->v[i] : NULL;
+    request *found = find(s, id);
+    if (!found)
+        found = find_incoming(s, id);
+    if (found && found->over)
+        found = NULL;
     if (found)
         found->cancelled = true;
     pthread_mutex_unlock(&s->lock);
@@ -158,7 +214,8 @@ static void end(sched *s, request *q, muga_status st, const muga_error *err) {
     q->status = st;
     if (st && err)
         q->error = *err;
-    engine_session_free(q->session);
+    if (!q->r.generate.session)
+        engine_session_free(q->session);
     q->session = NULL;
 }
 
@@ -186,12 +243,37 @@ static void tell(sched *s, request *q) {
     sched_result r = {.status = q->status,
                       .message = q->status ? q->error.message : "",
                       .answer = &answer,
+                      .n_prompt = q->r.generate.n_prompt,
                       .n_adopted = q->n_adopted,
                       .n_preempted = q->n_preempted};
     if (q->r.on_done)
         q->r.on_done(q->r.on_done_ctx, &r);
     engine_generated_release(&answer);
+    free(q->ids);
     free(q);
+}
+
+/* What a fork begins with is known: with the lock held. */
+static void settle_fork(request *q, const request *of) {
+    engine_generate_args *a = &q->r.generate;
+    const int32_t *ids = of->r.generate.prompt;
+    uint32_t n = of->r.generate.n_prompt;
+    if (q->from == SCHED_FORK_ANSWER && of->g)
+        ids = generation_ids(of->g, &n);
+    if (of->of && !of->ids)
+        q->status = error_set(&q->error, MUGA_E_NOMEM, "%s", of->error.message);
+    else if (a->n_prompt > UINT32_MAX - n)
+        q->status = error_set(&q->error, MUGA_E_LIMIT, "a prompt of %u tokens after %u", a->n_prompt, n);
+    else if (!(q->ids = mem_alloc_array((size_t)n + a->n_prompt, sizeof *q->ids)))
+        q->status = error_nomem(&q->error, "a fork's prompt");
+    if (q->status)
+        return;
+    memcpy(q->ids, ids, n * sizeof *ids);
+    if (a->n_prompt)
+        memcpy(q->ids + n, a->prompt, a->n_prompt * sizeof *ids);
+    a->prompt = q->ids;
+    a->n_prompt += n;
+    q->n_tok = a->n_prompt;
 }
 
 static void sweep(sched *s) {
@@ -202,18 +284,23 @@ static void sweep(sched *s) {
             continue;
         }
         pthread_mutex_lock(&s->lock);
+        for (request *fork = s->incoming; fork; fork = fork->next)
+            if (fork->of == q->id)
+                settle_fork(fork, q);
         memmove(&s->v[i], &s->v[i + 1], (--s->n - i) * sizeof *s->v);
         pthread_mutex_unlock(&s->lock);
         tell(s, q);
     }
 }
 
-/* Incoming requests take their places; cancelled ones end. */
+/* Incoming requests take their places; cancelled ones end, and forks that there was no memory for. */
 static void collect(sched *s) {
     pthread_mutex_lock(&s->lock);
     while (s->incoming) {
         request *q = s->incoming;
         s->incoming = q->next;
+        if (q->of && !q->ids && !q->status)
+            settle_fork(q, find(s, q->of));
         uint32_t i = s->n++;
         for (; i > 0 && s->v[i - 1]->rank < q->rank; i--)
             s->v[i] = s->v[i - 1];
@@ -228,11 +315,11 @@ static void collect(sched *s) {
         pthread_mutex_lock(&s->lock);
         bool cancelled = q->cancelled;
         pthread_mutex_unlock(&s->lock);
-        if (!cancelled)
+        if (!cancelled && !q->status)
             continue;
         if (q->g)
             generation_cancel(q->g);
-        end(s, q, MUGA_OK, NULL);
+        end(s, q, q->status, NULL);
     }
 }
 
@@ -253,11 +340,24 @@ static int64_t free_pages(sched *s) {
     return n;
 }
 
-/* With one page for each running request to grow by. What runs alone is tried. */
+/* The running request that a fork, not begun yet, may take pages from; NULL = none. */
+static request *forked(const sched *s, const request *q) {
+    request *of = q->of && !q->g ? find(s, q->of) : NULL;
+    return of && of->running ? of : NULL;
+}
+
+/* The beginning of its prompt that `held` holds. Never all of it: the last token's logits are to be computed. */
+static uint32_t common_with(const request *q, const engine_session *held) {
+    const engine_generate_args *a = &q->r.generate;
+    return held ? engine_session_common(held, a->prompt, a->n_prompt - 1) : 0;
+}
+
+/* Pages it needs that there aren't yet, with one for each running request to grow by. What runs alone is tried. */
 static bool fits(sched *s, const request *q) {
-    uint32_t n_running = s->counts.n_running;
+    const request *of = forked(s, q);
+    uint32_t n_running = s->counts.n_running, n_there = common_with(q, of ? of->session : q->session) / PREFIX_BLOCK;
     return n_running == 0 ||
-           (n_running < s->o.max_running && (int64_t)(pages_of(q->n_tok + 1) + n_running) <= free_pages(s));
+           (n_running < s->o.max_running && (int64_t)(pages_of(q->n_tok + 1) - n_there + n_running) <= free_pages(s));
 }
 
 /* The lowest in rank below `than` that runs (and holds pages, where that is asked for); NULL = none. */
@@ -269,25 +369,49 @@ static request *lowest(const sched *s, const request *than, bool with_pages) {
     return NULL;
 }
 
-static muga_status begin(sched *s, request *q, muga_error *err) {
-    muga_status st = q->session ? MUGA_OK : engine_session_new(s->e, q->r.n_ctx, &q->session, err);
-    if (!st && !q->g) {
-        if (q->r.adapter)
-            st = engine_session_set_adapter(q->session, q->r.adapter, q->r.adapter_scale, err);
-        if (!st && q->r.tenant)
-            st = engine_session_share(q->session, q->r.tenant, err);
-        q->r.generate.session = q->session;
-        if (!st)
-            st = generation_new(&q->r.generate, &q->g, err);
-    }
+static muga_status make_session(sched *s, request *q, muga_error *err) {
+    const request *of = forked(s, q);
+    q->session = q->r.generate.session;
+    if (q->session)
+        return MUGA_OK;
+    if (of)
+        return engine_session_fork(of->session, &q->session, err);
+    muga_status st = engine_session_new(s->e, q->r.n_ctx, &q->session, err);
+    if (!st && q->r.adapter)
+        st = engine_session_set_adapter(q->session, q->r.adapter, q->r.adapter_scale, err);
+    if (!st && q->r.tenant)
+        st = engine_session_share(q->session, q->r.tenant, err);
     return st;
+}
+
+static void count_adopted(sched *s, request *q, uint32_t n) {
+    q->n_adopted += q->n_preempted ? 0 : n;
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_adopted += n;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* One that was pre-empted has all it needs but its pages. */
+static muga_status begin(sched *s, request *q, muga_error *err) {
+    if (q->g)
+        return MUGA_OK;
+    muga_status st = make_session(s, q, err);
+    if (st)
+        return st;
+    engine_session_truncate(q->session, common_with(q, q->session));
+    count_adopted(s, q, engine_session_count(q->session));
+    engine_generate_args a = q->r.generate;
+    a.session = q->session;
+    return generation_new(&a, &q->g, err);
 }
 
 static void admit(sched *s) {
     muga_error err;
     for (uint32_t i = 0; i < s->n; i++) {
         request *q = s->v[i];
-        if (q->running || q->over)
+        const request *of = forked(s, q);
+        bool is_early = of && engine_session_count(of->session) < of->r.generate.n_prompt;
+        if (q->running || q->over || is_early)
             continue;
         while (!fits(s, q)) {
             request *victim = lowest(s, q, false);
@@ -336,9 +460,19 @@ static bool get_pages(sched *s, request *q, uint32_t n) {
     return !st;
 }
 
+/* Whether its owner wants more of the prompt to be read; else it ends. */
+static bool goes_on(sched *s, request *q) {
+    uint32_t held = engine_session_count(q->session), n = q->r.generate.n_prompt;
+    if (!q->r.on_prompt || held >= n || q->r.on_prompt(q->r.on_prompt_ctx, held, n))
+        return true;
+    muga_error err;
+    end(s, q, error_set(&err, MUGA_E_CANCELLED, "interrupted"), &err);
+    return false;
+}
+
 /* Its next n rows belong to the step, if there are pages for them. */
 static void add(sched *s, request *q, uint32_t n) {
-    if (!get_pages(s, q, n))
+    if (!goes_on(s, q) || !get_pages(s, q, n))
         return;
     q->in_step = true;
     q->is_whole = n == q->item.n;
@@ -391,10 +525,7 @@ static bool adopt(sched *s, request *q) {
     uint32_t got = engine_session_adopt(q->session, q->item.ids, q->item.n);
     if (got == 0)
         return true;
-    q->n_adopted += q->n_preempted ? 0 : got;
-    pthread_mutex_lock(&s->lock);
-    s->counts.n_adopted += got;
-    pthread_mutex_unlock(&s->lock);
+    count_adopted(s, q, got);
     return plan(s, q);
 }
 

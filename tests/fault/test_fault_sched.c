@@ -1,6 +1,6 @@
-/* Every allocation failed in turn while four requests share an engine, their prefixes and too few pages. If this
- * failed, one request short of memory would take others with it, leave pages held, or answer otherwise; it must be told
- * that memory is out, and the rest must answer as alone. */
+/* Every allocation failed in turn while four requests, and a fork of the first, share an engine, their prefixes and too
+ * few pages. If this failed, one request short of memory would take others with it, leave pages held, or answer
+ * otherwise; it must be told that memory is out, and the rest must answer as alone. */
 #include "support/engine_fixture.h"
 
 #include "support/faultmalloc.h"
@@ -10,7 +10,7 @@
 #include "engine/internal.h"
 #include "engine/sched.h"
 
-enum { N_ASKS = 4, N_PROMPT = 150, N_OUT = 30 };
+enum { N_ASKS = 5, FORK = 4, N_PROMPT = 150, N_OUT = 30 };
 
 typedef struct ask {
     int32_t prompt[N_PROMPT], out[N_OUT];
@@ -33,6 +33,7 @@ static muga_status ask_all(engine *e, ask *asks, uint64_t *n_preempted) {
     static const sampler_settings greedy = SAMPLER_GREEDY;
     sched *s = NULL;
     sched_options o = {.max_running = 3, .max_waiting = 8};
+    uint64_t ids[N_ASKS] = {0};
     muga_error err;
     muga_status st = sched_new(e, &o, &s, &err);
     for (int i = 0; i < N_ASKS && !st; i++) {
@@ -46,7 +47,12 @@ static muga_status ask_all(engine *e, ask *asks, uint64_t *n_preempted) {
                            .priority = i == 3,
                            .on_done = on_done,
                            .on_done_ctx = &asks[i]};
-        if (sched_submit(s, &r, NULL, &err) != MUGA_OK) {
+        if (i == FORK) {
+            r.generate.n_prompt = r.n_ctx = 0;
+            r.tenant = NULL;
+        }
+        if (i == FORK ? sched_fork(s, ids[0], SCHED_FORK_PROMPT, &r, NULL, &err)
+                      : sched_submit(s, &r, &ids[i], &err)) { /* or what it forks was out of memory */
             asks[i].n_done++;
             asks[i].status = MUGA_E_NOMEM;
         }
@@ -99,6 +105,7 @@ static void each_failure_is_one_requests_own(void **state) {
     assert_true(n_preempted > 0);
     for (int i = 0; i < N_ASKS; i++)
         assert_int_equal(want[i].n_out, N_OUT);
+    assert_memory_equal(want[FORK].out, want[0].out, sizeof want[0].out);
     for (size_t n = 1; hit; n++) {
         make_prompts(got);
         fault_fail_at(n);

@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-enum { MAX_PROMPT = 400, N_CTX = 640 };
+enum { MAX_PROMPT = 440, N_CTX = 640 };
 
 /* One request and what came of it. */
 typedef struct ask {
@@ -28,6 +28,8 @@ typedef struct ask {
     engine_drafts drafts;
     sched *cancel_in; /* cancels itself after so many texts */
     uint32_t cancel_after;
+    struct ask *of; /* what it forks; NULL = nothing. `prompt` is what follows then, until whole_prompt */
+    sched_fork_from from;
 
     uint64_t id;
     uint32_t n_done, n_texts, n_rows;
@@ -40,7 +42,7 @@ typedef struct ask {
     str text;
     token_list ids;
     engine_finish finish;
-    uint32_t n_adopted, n_preempted;
+    uint32_t n_all, n_adopted, n_preempted; /* n_all: tokens before the answer */
 } ask;
 
 static void on_choice(void *ctx, uint32_t pos, const float *logits) {
@@ -68,6 +70,7 @@ static void on_done(void *ctx, const sched_result *r) {
     a->text = r->answer->text;
     a->ids = r->answer->ids;
     a->finish = r->answer->finish;
+    a->n_all = r->n_prompt;
     a->n_adopted = r->n_adopted;
     a->n_preempted = r->n_preempted;
     r->answer->text = (str){0};
@@ -106,13 +109,27 @@ static engine_generate_args args_of(engine *e, ask *a) {
 }
 
 static muga_status submit(sched *s, engine *e, ask *a, muga_error *err) {
-    sched_request r = {.generate = args_of(e, a),
-                       .n_ctx = N_CTX,
-                       .tenant = a->tenant,
-                       .priority = a->priority,
-                       .on_done = on_done,
-                       .on_done_ctx = a};
+    sched_request r = {.generate = args_of(e, a), .priority = a->priority, .on_done = on_done, .on_done_ctx = a};
+    if (a->of)
+        return sched_fork(s, a->of->id, a->from, &r, &a->id, err);
+    r.n_ctx = N_CTX;
+    r.tenant = a->tenant;
     return sched_submit(s, &r, &a->id, err);
+}
+
+/* A fork's prompt becomes all that stood before its answer, as the request it forks tells. */
+static void whole_prompt(ask *a) {
+    const ask *of = a->of;
+    int32_t own[MAX_PROMPT];
+    assert_true(a->n_all >= of->n_prompt + a->n_prompt && a->n_all <= MAX_PROMPT);
+    uint32_t n_taken = a->n_all - of->n_prompt - a->n_prompt;
+    assert_true(n_taken <= of->ids.n && (n_taken == 0 || a->from == SCHED_FORK_ANSWER));
+    memcpy(own, a->prompt, a->n_prompt * sizeof *own);
+    memcpy(a->prompt, of->prompt, of->n_prompt * sizeof *own);
+    if (n_taken)
+        memcpy(a->prompt + of->n_prompt, of->ids.ids, n_taken * sizeof *own);
+    memcpy(a->prompt + of->n_prompt + n_taken, own, a->n_prompt * sizeof *own);
+    a->n_prompt = a->n_all;
 }
 
 /* The same request by itself, into a copy of it. */
@@ -215,6 +232,16 @@ static void assert_nothing_left(engine *e, sched *s) {
     assert_true(pages_check(&e->pages) && prefix_check(e->prefix));
 }
 
+/* Becomes a fork of one before it: of its prompt or its answer, and a few tokens behind. */
+static void make_fork(ask *asks, uint32_t n, rng *r) {
+    ask *a = &asks[n], *of = &asks[rng_below(r, n)];
+    if (of->of || of->n_done > 0)
+        return;
+    a->of = of;
+    a->from = rng_below(r, 2) ? SCHED_FORK_ANSWER : SCHED_FORK_PROMPT;
+    a->n_prompt = rng_below(r, 3) * 5;
+}
+
 /* ---- the same bits ---- */
 
 enum { N_ASKS = 150 };
@@ -227,7 +254,7 @@ static void requests_in_any_company_answer_as_alone(void **state) {
     } shapes[] = {{2000, 128, 16}, {18, 64, 8}, {12, 7, 4}, {30, 128, 40}};
     engine *plain = open_plain();
     ask *asks = mem_alloc_array(N_ASKS, sizeof *asks);
-    uint64_t n_steps = 0, n_preempted = 0;
+    uint64_t n_steps = 0, n_preempted = 0, n_forks = 0;
     for (size_t seed = 0; seed < 16; seed++) {
         size_t k = seed % ARRAY_LEN(shapes);
         engine *e = open_pages(shapes[k].n_pages, shapes[k].n_batch);
@@ -239,12 +266,18 @@ static void requests_in_any_company_answer_as_alone(void **state) {
         for (uint32_t n = 0; n < N_ASKS;) {
             for (uint32_t more = rng_below(&r, 4) ? 0 : rng_below(&r, 12); more > 0 && n < N_ASKS; more--, n++) {
                 make_ask(&asks[n], &r, 200);
+                if (n > 0 && rng_below(&r, 3) == 0)
+                    make_fork(asks, n, &r);
+                n_forks += asks[n].of != NULL;
                 assert_ok(submit(s, e, &asks[n], &err), &err);
             }
             (void)sched_step(s);
             assert_true(pages_check(&e->pages) && prefix_check(e->prefix));
         }
         while (sched_step(s)) {}
+        for (uint32_t i = 0; i < N_ASKS; i++)
+            if (asks[i].of)
+                whole_prompt(&asks[i]);
         sched_counts c = sched_get_counts(s);
         n_steps += c.n_steps;
         n_preempted += c.n_preempted;
@@ -261,7 +294,7 @@ static void requests_in_any_company_answer_as_alone(void **state) {
         sched_free(s);
         engine_free(e);
     }
-    assert_true(n_steps > 4000 && n_preempted > 50);
+    assert_true(n_steps > 4000 && n_preempted > 50 && n_forks > 100);
     free(asks);
     engine_free(plain);
 }
@@ -539,6 +572,202 @@ static void rows_that_are_not_numbers_end_their_own_request(void **state) {
     engine_free(plain);
 }
 
+/* ---- forks ---- */
+
+/* Without a tenant, so that nothing comes from the cache. */
+static void choices_read_their_prompt_once(void **state) {
+    (void)state;
+    enum { N = 8, N_PROMPT = 300 };
+    engine *e = open_plain();
+    sched *s = NULL;
+    muga_error err = {0};
+    ask asks[N] = {0};
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    for (uint32_t i = 0; i < N; i++) {
+        asks[i] = (ask){.sampling = SAMPLER_GREEDY, .max_tokens = 5};
+        asks[i].sampling.temperature = 1.0f;
+        asks[i].sampling.choice = i;
+        if (i > 0)
+            asks[i].of = &asks[0];
+        else
+            fill(asks[0].prompt, asks[0].n_prompt = N_PROMPT, 9);
+        assert_ok(submit(s, e, &asks[i], &err), &err);
+    }
+    while (sched_step(s)) {}
+    sched_counts c = sched_get_counts(s);
+    assert_true(c.n_prefill_rows + c.n_decode_rows <= N_PROMPT + N * 5);
+    assert_int_equal(c.n_adopted, (N - 1) * (N_PROMPT - 1));
+    for (uint32_t i = 1; i < N; i++) {
+        assert_int_equal(asks[i].n_adopted, N_PROMPT - 1);
+        whole_prompt(&asks[i]);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        assert_as_alone(e, &asks[i]);
+        release(&asks[i]);
+    }
+    assert_nothing_left(e, s);
+    sched_free(s);
+    engine_free(e);
+}
+
+/* Forks itself at its third text, inside the step, and at its last. */
+typedef struct brancher {
+    sched *s;
+    engine *e;
+    ask *trunk, *branches; /* [2] */
+    uint32_t n_texts, last;
+} brancher;
+
+static bool branch(void *ctx, const char *p, size_t n) {
+    brancher *b = ctx;
+    muga_error err = {0};
+    (void)p;
+    (void)n;
+    b->n_texts++;
+    if (b->n_texts == 3)
+        assert_ok(submit(b->s, b->e, &b->branches[0], &err), &err);
+    if (b->n_texts == b->last)
+        assert_ok(submit(b->s, b->e, &b->branches[1], &err), &err);
+    return true;
+}
+
+static void an_answer_branches_while_it_is_written(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    sched *s = NULL;
+    muga_error err = {0};
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    ask trunk = {.sampling = SAMPLER_GREEDY, .tenant = "t", .n_prompt = 70, .max_tokens = 13};
+    ask branches[2] = {{.sampling = SAMPLER_GREEDY, .n_prompt = 4, .max_tokens = 9, .of = &trunk},
+                       {.sampling = SAMPLER_GREEDY, .n_prompt = 1, .max_tokens = 9, .of = &trunk}};
+    branches[0].from = branches[1].from = SCHED_FORK_ANSWER;
+    fill(trunk.prompt, trunk.n_prompt, 3);
+    fill(branches[0].prompt, 4, 4);
+    fill(branches[1].prompt, 1, 5);
+    ask count = alone(e, &trunk);
+    brancher b = {.s = s, .e = e, .branches = branches, .last = count.n_texts};
+    assert_true(count.n_texts > 5);
+    release(&count);
+    sched_request r = {.generate = args_of(e, &trunk), .n_ctx = N_CTX, .on_done = on_done, .on_done_ctx = &trunk};
+    r.generate.on_text = branch;
+    r.generate.on_text_ctx = &b;
+    r.tenant = trunk.tenant;
+    assert_ok(sched_submit(s, &r, &trunk.id, &err), &err);
+    while (sched_step(s)) {}
+    assert_true(branches[0].n_all < branches[1].n_all + 3);
+    assert_int_equal(branches[1].n_all, trunk.n_prompt + trunk.ids.n + 1); /* all of an answer that ended */
+    assert_true(branches[0].n_adopted > trunk.n_prompt);
+    assert_as_alone(e, &trunk);
+    for (int i = 0; i < 2; i++) {
+        whole_prompt(&branches[i]);
+        assert_as_alone(e, &branches[i]);
+        release(&branches[i]);
+    }
+    assert_status(submit(s, e, &branches[0], &err), MUGA_E_NOT_FOUND, &err, "has ended");
+    release(&trunk);
+    assert_nothing_left(e, s);
+    sched_free(s);
+    engine_free(e);
+}
+
+static void what_cannot_be_forked_is_refused(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    sched *s = NULL;
+    muga_error err = {0};
+    sched_options o = {.max_waiting = 2};
+    assert_ok(sched_new(e, &o, &s, &err), &err);
+    engine_session *mine = session_of(e, N_CTX);
+    ask a = {.sampling = SAMPLER_GREEDY, .n_prompt = 3, .max_tokens = 2}, own = a, fork = {.of = &a};
+    fork.sampling = a.sampling;
+    sched_request r = {.generate = args_of(e, &own), .on_done = on_done, .on_done_ctx = &own};
+    uint64_t id = 0;
+    assert_status(sched_fork(s, 77, SCHED_FORK_PROMPT, &r, NULL, &err), MUGA_E_NOT_FOUND, &err, "77");
+    assert_status(sched_fork(s, 0, SCHED_FORK_PROMPT, &r, NULL, &err), MUGA_E_NOT_FOUND, &err, "0");
+    r.generate.session = mine;
+    r.n_ctx = 5;
+    assert_status(sched_submit(s, &r, &id, &err), MUGA_E_USAGE, &err, "context of its session");
+    r.n_ctx = 0;
+    assert_ok(sched_submit(s, &r, &id, &err), &err);
+    fork.of = &own;
+    own.id = id;
+    assert_status(submit(s, e, &fork, &err), MUGA_E_USAGE, &err, "session of its caller");
+    fork.of = &a;
+    assert_ok(submit(s, e, &a, &err), &err);
+    assert_status(submit(s, e, &fork, &err), MUGA_E_LIMIT, &err, "2 requests");
+    r = (sched_request){.generate = {.prompt = a.prompt, .n_prompt = UINT32_MAX}, .tenant = "t"};
+    assert_status(sched_fork(s, a.id, SCHED_FORK_PROMPT, &r, NULL, &err), MUGA_E_USAGE, &err, "tenant");
+    while (sched_step(s)) {}
+    assert_as_alone(e, &a);
+    assert_as_alone(e, &own);
+    /* too long together, which the fork is told */
+    a.n_done = 0;
+    release(&a);
+    assert_ok(submit(s, e, &a, &err), &err);
+    ask late = {.n_done = 0};
+    r = (sched_request){.generate = {.prompt = a.prompt, .n_prompt = UINT32_MAX, .sampling = &a.sampling},
+                        .on_done = on_done,
+                        .on_done_ctx = &late};
+    assert_ok(sched_fork(s, a.id, SCHED_FORK_PROMPT, &r, NULL, &err), &err);
+    while (sched_step(s)) {}
+    assert_int_equal(late.status, MUGA_E_LIMIT);
+    release(&a);
+    release(&own);
+    release(&late);
+    engine_session_free(mine);
+    assert_nothing_left(e, s);
+    sched_free(s);
+    engine_free(e);
+}
+
+/* ---- a session of the caller's ---- */
+
+static bool stop_third(void *ctx, uint32_t n_done, uint32_t n_prompt) {
+    uint32_t *seen = ctx;
+    assert_true(n_done < n_prompt);
+    return ++*seen < 3;
+}
+
+static void a_callers_session_is_gone_on_from_and_stays_his(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    sched *s = NULL;
+    muga_error err = {0};
+    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    engine_session *mine = session_of(e, N_CTX);
+    ask a = {.sampling = SAMPLER_GREEDY, .n_prompt = 390, .max_tokens = 4};
+    fill(a.prompt, a.n_prompt, 8);
+    feed(mine, a.prompt, 100);
+    feed(mine, (int32_t[]){7, 7, 7}, 3);
+    sched_request r = {.generate = args_of(e, &a), .on_done = on_done, .on_done_ctx = &a};
+    r.generate.session = mine;
+    assert_ok(sched_submit(s, &r, NULL, &err), &err);
+    while (sched_step(s)) {}
+    assert_int_equal(a.n_adopted, 100);
+    assert_true(engine_session_common(mine, a.prompt, a.n_prompt) == a.n_prompt);
+    assert_as_alone(e, &a);
+    /* and is left where the reading of a prompt was stopped */
+    uint32_t n_seen = 0;
+    release(&a);
+    a.n_done = a.n_rows = a.n_texts = 0;
+    a.prompt[0]++;
+    r.generate = args_of(e, &a);
+    r.generate.session = mine;
+    r.on_prompt = stop_third;
+    r.on_prompt_ctx = &n_seen;
+    assert_ok(sched_submit(s, &r, NULL, &err), &err);
+    while (sched_step(s)) {}
+    assert_int_equal(a.status, MUGA_E_CANCELLED);
+    assert_int_equal(n_seen, 3);
+    assert_int_equal(engine_session_count(mine), 256);
+    assert_true(session_check(mine));
+    release(&a);
+    engine_session_free(mine);
+    assert_nothing_left(e, s);
+    sched_free(s);
+    engine_free(e);
+}
+
 /* ---- drafts ---- */
 
 static void count_rows(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols) {
@@ -650,6 +879,10 @@ int main(void) {
         cmocka_unit_test(cancelled_requests_give_their_pages_back),
         cmocka_unit_test(what_is_wrong_with_one_is_said_to_it_alone),
         cmocka_unit_test(rows_that_are_not_numbers_end_their_own_request),
+        cmocka_unit_test(choices_read_their_prompt_once),
+        cmocka_unit_test(an_answer_branches_while_it_is_written),
+        cmocka_unit_test(what_cannot_be_forked_is_refused),
+        cmocka_unit_test(a_callers_session_is_gone_on_from_and_stays_his),
         cmocka_unit_test(a_draft_model_guesses_once_for_a_step),
         cmocka_unit_test(clients_ask_from_their_threads),
     };
