@@ -157,6 +157,8 @@ static muga_status open_pages(engine *e, muga_error *err) {
     if (e->o.cache_bytes == 0)
         e->o.cache_bytes = e->o.kv_bytes / 4;
     pages_set_size(&e->pages, model_page_bytes(e->model, e->kv), e->o.kv_bytes);
+    if (e->o.cache_tokens)
+        e->o.cache_bytes = MIN(e->o.cache_bytes, e->o.cache_tokens / KERNEL_KV_BLOCK * e->pages.n.page_bytes);
     muga_status st = prefix_new(&e->pages, e->o.cache_bytes / e->pages.n.page_bytes, &e->prefix, err);
     if (st)
         return st;

@@ -29,8 +29,9 @@ typedef struct engine_options {
     /* Most bytes of keys and values of all sessions and the prefix cache together, at least one page of 64 positions;
      * 0 = half of os_memory_bytes. Past it the cache gives up what no session uses; then MUGA_E_LIMIT. */
     uint64_t kv_bytes;
-    uint64_t cache_bytes; /* of it, what the prefix cache may keep that no session uses; 0 = a quarter */
-    bool ids_only;        /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
+    uint64_t cache_bytes;  /* of it, what the prefix cache may keep that no session uses; 0 = a quarter */
+    uint64_t cache_tokens; /* and at most the pages of so many positions; 0 = no such limit */
+    bool ids_only;         /* a kind of tokenizer this version doesn't know is no error: the engine works on ids */
     const char *const *overrides; /* of metadata, as gguf_override takes them; borrowed while the engine lives */
     size_t n_overrides;
     /* Where this model's packed file is, or is to be (model/packed.h): what is not there is made and, without

@@ -17,7 +17,7 @@
  *      before the batch that failed. */
 #include "engine/internal.h"
 
-#define WORTH_KEEPING 8u /* tokens of a page from which copying it is cheaper than computing them */
+#define WORTH_KEEPING 1u /* tokens of a page from which copying it is cheaper than computing them */
 #define TAKE_BACK 128u   /* so far a session can be cut back whatever its model's window: drafts and stop strings do */
 
 struct engine_session {

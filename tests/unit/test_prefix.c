@@ -60,6 +60,14 @@ static void a_hit_changes_no_logit(void **state) {
     assert_memory_equal(engine_session_logits(second), engine_session_logits(plain), row);
     assert_int_equal(engine_session_adopt(second, text, 0), 0);
     assert_int_equal(engine_session_adopt(second, text, N), 0); /* it stands inside a page */
+    engine_session_free(second);
+    second = sharing(e, "a");
+    other[193]++;
+    assert_int_equal(engine_session_adopt(second, other, N), 193); /* one token of a page is worth its copy */
+    feed(second, other + 193, N - 193);
+    engine_session_truncate(plain, 0);
+    feed(plain, other, N);
+    assert_memory_equal(engine_session_logits(second), engine_session_logits(plain), row);
     assert_counts(e);
     engine_session_free(plain);
     engine_session_free(second);
@@ -96,6 +104,25 @@ static void tenants_and_strangers_get_nothing(void **state) {
         engine_session_free(all[i]);
     assert_counts(e);
     engine_free(e);
+}
+
+/* What is kept for nobody stays within a limit in bytes and one in positions. */
+static void idle_pages_keep_to_both_limits(void **state) {
+    (void)state;
+    engine_options o = {.isa = -1, .n_threads = 1, .cache_tokens = 3 * 64 + 5};
+    for (uint64_t n_left = 3; n_left >= 2; n_left--) {
+        engine *e = open_with(o);
+        int32_t text[N];
+        make_text(0, text);
+        engine_session *s = sharing(e, "");
+        feed(s, text, N);
+        assert_int_equal(engine_get_kv_counts(e).cached, 5);
+        engine_session_free(s);
+        assert_int_equal(engine_get_kv_counts(e).idle, n_left);
+        assert_counts(e);
+        o.cache_bytes = 2 * engine_get_kv_counts(e).page_bytes;
+        engine_free(e);
+    }
 }
 
 static void two_that_computed_the_same_hold_it_once(void **state) {
@@ -278,6 +305,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hit_changes_no_logit),
         cmocka_unit_test(tenants_and_strangers_get_nothing),
+        cmocka_unit_test(idle_pages_keep_to_both_limits),
         cmocka_unit_test(two_that_computed_the_same_hold_it_once),
         cmocka_unit_test(wrong_guesses_leave_nothing_behind),
         cmocka_unit_test(sessions_in_any_order_have_their_own_logits),
