@@ -156,7 +156,8 @@ uint32_t logic_types(const json_t *x);                /* T_*, by x's own `type` 
 bool logic_only_ref(const front *f, const json_t *x); /* draft 7 reads nothing beside $ref */
 /* oneOf alternatives that can't both hold. */
 bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth);
-bool logic_lists_disjoint(front *f, const json_t *alternatives); /* all of them, where each is an enum or const */
+/* No two of the alternatives can both hold: each is an enum or const, or an object that one key tells apart. */
+bool logic_lists_disjoint(front *f, const json_t *alternatives);
 /* One {enum} for alternatives that are all plain lists of values; *out NULL: they are not. Owned by the front. */
 MUGA_MUST_USE muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t **out);
 /* schema_opposite.c: what has been made of x so far; valid until the next call. */

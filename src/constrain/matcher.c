@@ -55,8 +55,13 @@ static bool write_children(const re_node *x, const char *open, const char *betwe
     return ok;
 }
 
+/* PCRE2 copies a group as often as it counts, but not a class. */
 static bool write_repeat(const re_node *x, str *out) {
-    if (x->min > MAX_COUNT || (x->max != RE_INF && x->max > MAX_COUNT) || !write_children(x, "(?:", "", out))
+    if (x->min > MAX_COUNT || (x->max != RE_INF && x->max > MAX_COUNT))
+        return false;
+    if (x->first->kind == RE_SET && x->first == x->last && x->first->set.n > 0)
+        write_set(&x->first->set, out);
+    else if (!write_children(x, "(?:", "", out))
         return false;
     str_printf(out, "{%u,", x->min);
     if (x->max != RE_INF)

@@ -446,7 +446,7 @@ static muga_status split_one(shape *s, uint32_t i, const json_t *v, size_t a, ui
         x[0] = json_array_get(v, a);
         if (b == a || no_type_fits(s, json_array_get(v, b)))
             continue;
-        st = front_spend(s->f, 40);
+        st = front_spend(s->f, 80);
         if (st == MUGA_OK && !logic_disjoint(s->f, x[0], json_array_get(v, b), 0))
             st = opposite_wrap(s->f, json_array_get(v, b), &x[w++]);
     }

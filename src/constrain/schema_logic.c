@@ -51,6 +51,18 @@ static bool has_values(const json_t *x) {
     return json_object_get(x, "const") || json_object_get(x, "enum");
 }
 
+static uint32_t type_of(const json_t *v) {
+    switch (json_typeof(v)) {
+    case JSON_NULL: return T_NULL;
+    case JSON_TRUE:
+    case JSON_FALSE: return T_BOOLEAN;
+    case JSON_STRING: return T_STRING;
+    case JSON_ARRAY: return T_ARRAY;
+    case JSON_OBJECT: return T_OBJECT;
+    default: return number_is_integer(v) ? T_INTEGER : T_FRACTION;
+    }
+}
+
 static bool values_disjoint(front *f, const json_t *a, const json_t *b) {
     for (size_t i = 0; i < n_values(a); i++) {
         if (has_values(b)) {
@@ -130,25 +142,23 @@ static int word_order(const void *x, const void *y) {
     return o ? o : a->n < b->n ? -1 : a->n > b->n;
 }
 
-/* Alternatives that are lists of values share none: equal values would stand side by side when sorted. false: some
- * alternative is no list, or two share a value, or memory ran out; then pairs are looked at one by one. */
-bool logic_lists_disjoint(front *f, const json_t *alternatives) {
+/* Lists of values share none: equal values would stand side by side when sorted. false: one is no list, or two share a
+ * value, or memory ran out. */
+static bool lists_disjoint(front *f, const json_t *const *lists, size_t n_alternatives) {
     str text = STR_INIT;
-    size_t n = 0, w = 0, n_alternatives = json_array_size(alternatives);
+    size_t n = 0, w = 0;
     for (size_t i = 0; i < n_alternatives; i++) {
-        const json_t *x = follow(f, json_array_get(alternatives, i));
-        if (!has_values(x))
+        if (!has_values(lists[i]))
             return false;
-        n += n_values(x);
+        n += n_values(lists[i]);
     }
     size_t *from = mem_alloc_array(n + 1, sizeof *from);
     span *words = mem_alloc_array(n, sizeof *words);
     bool disjoint = from && words && front_spend(f, 4 * n) == MUGA_OK;
     for (size_t i = 0; disjoint && i < n_alternatives; i++) {
-        const json_t *x = follow(f, json_array_get(alternatives, i));
-        for (size_t k = 0; k < n_values(x); k++) {
+        for (size_t k = 0; k < n_values(lists[i]); k++) {
             from[w++] = text.len;
-            json_write_canonical(value_at(x, k), &text);
+            json_write_canonical(value_at(lists[i], k), &text);
         }
     }
     disjoint = disjoint && !text.failed;
@@ -164,15 +174,55 @@ bool logic_lists_disjoint(front *f, const json_t *alternatives) {
     return disjoint;
 }
 
+/* Under this key every alternative that is an object requires a value of its own. */
+static bool told_apart_by(front *f, const json_t *alternatives, const char *key) {
+    size_t n = json_array_size(alternatives);
+    const json_t **lists = mem_alloc_array(n, sizeof *lists);
+    bool apart = lists != NULL;
+    for (size_t i = 0; apart && i < n; i++) {
+        const json_t *x = follow(f, json_array_get(alternatives, i));
+        lists[i] = follow(f, json_object_get(json_object_get(x, "properties"), key));
+        apart = logic_types(x) == T_OBJECT && requires(x, key) && has_values(lists[i]);
+    }
+    apart = apart && lists_disjoint(f, lists, n);
+    free(lists);
+    return apart;
+}
+
+/* No two alternatives can both hold, because each is a list of values of its own, or an object that is told apart by
+ * one key. false: that isn't known, and pairs are looked at one by one. */
+bool logic_lists_disjoint(front *f, const json_t *alternatives) {
+    size_t n = json_array_size(alternatives);
+    const json_t **lists = mem_alloc_array(n, sizeof *lists);
+    bool apart = lists != NULL;
+    for (size_t i = 0; apart && i < n; i++)
+        lists[i] = follow(f, json_array_get(alternatives, i));
+    apart = apart && lists_disjoint(f, lists, n);
+    free(lists);
+    const json_t *required = json_object_get(follow(f, json_array_get(alternatives, 0)), "required");
+    for (size_t i = 0; !apart && n > 1 && i < MIN(json_array_size(required), (size_t)LOGIC_MAX_DEPTH); i++)
+        if (json_is_string(json_array_get(required, i)) && front_spend(f, n) == MUGA_OK)
+            apart = told_apart_by(f, alternatives, json_string_value(json_array_get(required, i)));
+    return apart;
+}
+
+/* A list of values, and nothing beside it but their type. */
+static bool is_plain_list(const json_t *x) {
+    static const char *const others[] = {"title", "description", "type"};
+    size_t n = json_object_get(x, "const") || json_object_get(x, "enum");
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        n += json_object_get(x, others[i]) != NULL;
+    bool plain = has_values(x) && json_object_size(x) == n;
+    for (size_t k = 0; plain && json_object_get(x, "type") && k < n_values(x); k++)
+        plain = logic_types(x) & type_of(value_at(x, k));
+    return plain;
+}
+
 muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t **out) {
     *out = NULL;
-    for (size_t i = 0; i < json_array_size(alternatives); i++) {
-        const json_t *x = json_array_get(alternatives, i);
-        size_t plain = (json_object_get(x, "const") || json_object_get(x, "enum")) +
-                       (json_object_get(x, "title") != NULL) + (json_object_get(x, "description") != NULL);
-        if (!has_values(x) || json_object_size(x) != plain)
+    for (size_t i = 0; i < json_array_size(alternatives); i++)
+        if (!is_plain_list(json_array_get(alternatives, i)))
             return MUGA_OK;
-    }
     json_t *made = json_object(), *list = json_array();
     bool ok = made && list && json_array_size(alternatives) > 1;
     for (size_t i = 0; ok && i < json_array_size(alternatives); i++) {

@@ -8,6 +8,8 @@
  * validator reads those as they are. */
 #include "constrain/front.h"
 
+#define MAX_DEPENDENCIES 8u /* of one schema: each doubles the cases */
+
 /* jansson takes no const, and only counts. */
 static json_t *shared(const json_t *v) {
     return (json_t *)(uintptr_t)v;
@@ -427,9 +429,16 @@ muga_status opposite_note(front *f, const json_t *x, struct negation **out) {
 muga_status opposite_dependencies(front *f, const json_t *x, const json_t **out) {
     struct negation *n;
     *out = NULL;
-    bool any = false;
-    for (int k = 0; k < 3; k++)
-        any |= json_object_get(x, dependency_keywords[k]) && dependencies_count(f, x, k);
+    bool any = false, schemas = false;
+    size_t n_all = 0;
+    for (int k = 0; k < 3; k++) {
+        const json_t *v = dependencies_count(f, x, k) ? json_object_get(x, dependency_keywords[k]) : NULL;
+        any |= v != NULL;
+        schemas |= v && k != 1;
+        n_all += json_object_size(v);
+    }
+    if (n_all > MAX_DEPENDENCIES)
+        return front_relax(f, x, "dependencies", "are too many to decode every case of", schemas);
     muga_status st = any ? opposite_note(f, x, &n) : MUGA_OK;
     if (st == MUGA_OK && any && !n->dependencies)
         st = make_dependencies(f, x, &n->dependencies); /* adds nothing to the table */

@@ -130,15 +130,19 @@ static muga_status add_conditions(shape *s, uint32_t i, dfa **all) {
     return st;
 }
 
-static muga_status limit_length(front *f, dfa **all, uint64_t min, uint64_t max) {
+static muga_status limit_length(front *f, const json_t *schema, dfa **all, uint64_t min, uint64_t max) {
     uint64_t shortest, longest;
     dfa *limited;
     if (dfa_lengths(*all, &shortest, &longest) && shortest >= min && longest <= max)
         return MUGA_OK; /* the pattern says it already */
-    muga_status st = dfa_limit_length(*all, min, max, &f->work, &limited, f->err);
+    muga_error why = {0};
+    muga_status st = dfa_limit_length(*all, min, max, &f->work, &limited, &why);
+    if (st == MUGA_E_LIMIT && f->work > 0) /* the pattern alone is decoded */
+        return front_relax(f, schema, max != UINT64_MAX ? "maxLength" : "minLength", "is too long beside a pattern",
+                           false);
     dfa_free(*all);
     *all = limited;
-    return st;
+    return st == MUGA_OK ? st : error_set(f->err, st, "%s", why.message);
 }
 
 muga_status strings_add(front *f, const json_t *schema, dfa **all) {
@@ -152,7 +156,7 @@ muga_status strings_add(front *f, const json_t *schema, dfa **all) {
         st = add_keywords(f, schema, DFA_AND, all);
     if (st == MUGA_OK && (min > 0 || max != UINT64_MAX) && !*all)
         st = dfa_any(all, &f->work, f->err);
-    return st == MUGA_OK && (min > 0 || max != UINT64_MAX) ? limit_length(f, all, min, max) : st;
+    return st == MUGA_OK && (min > 0 || max != UINT64_MAX) ? limit_length(f, schema, all, min, max) : st;
 }
 
 muga_status strings_dfa(shape *s, dfa **out, bool *plain) {
@@ -169,7 +173,7 @@ muga_status strings_dfa(shape *s, dfa **out, bool *plain) {
     if (limited && !*out)
         st = dfa_any(out, &s->f->work, s->f->err);
     if (limited && st == MUGA_OK)
-        st = limit_length(s->f, out, min, max);
+        st = limit_length(s->f, s->all.e[0].schema, out, min, max);
     if (st != MUGA_OK) {
         dfa_free(*out);
         *out = NULL;
@@ -188,7 +192,7 @@ muga_status strings_build(shape *s, uint32_t from, uint32_t to) {
         if (shape_counts(s, i))
             st = add_conditions(s, i, &d);
     if (st == MUGA_OK && d)
-        st = limit_length(f, &d, min, max);
+        st = limit_length(f, s->all.e[0].schema, &d, min, max);
     if (st != MUGA_OK || min > max) {
         dfa_free(d);
         return st;
