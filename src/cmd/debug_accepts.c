@@ -132,7 +132,7 @@ static muga_status open_model(const char *name, accept_job *job, muga_error *err
     free(path);
     if (st != MUGA_OK)
         return st;
-    constrain_vocab vocab = {(uint32_t)tokenizer_count(job->tok), tokenizer_text_pieces(job->tok)};
+    constrain_vocab vocab = {.n = (uint32_t)tokenizer_count(job->tok), .pieces = tokenizer_text_pieces(job->tok)};
     job->mask = mem_alloc_array(vocab.n / 64 + 1, sizeof *job->mask);
     return job->mask ? constrain_trie_new(&vocab, &job->trie, err) : error_nomem(err, "a vocabulary");
 }

@@ -39,7 +39,49 @@ typedef struct constrain_options {
     const json_t *documents; /* what $ref may lead to beside the schema itself: an object, address -> schema; or NULL */
 } constrain_options;
 
+/* ---- a whole answer: reasoning, then content, then calls ----
+ *   answer  ::= [reasoning] ( content [calls] | calls )
+ *   calls   ::= trigger start call (separator call)* end           of one form
+ *   call    ::= before NAME middle ARGUMENTS after                  of one tool, ARGUMENTS by its schema
+ * Content is text that can't hold a trigger: where one is complete, a call has begun. Literals are plain bytes; a
+ * control token stands in them as its name between two bytes CONSTRAIN_CONTROL, which no text holds. */
+#define CONSTRAIN_CONTROL '\xFF'
+#define CONSTRAIN_BLANK '\x01' /* in a trigger at the start: any white space or none */
+
+typedef struct constrain_form {
+    const char *trigger;
+    bool at_start; /* only as the first of the content, white space aside; it is then the beginning of start, before */
+    const char *start, *before, *middle, *after;
+    const char *separator; /* NULL: one call only */
+    const char *end;
+} constrain_form;
+
+typedef struct constrain_call {
+    const char *name;
+    const json_t *schema; /* of its arguments. Where a grounded one has no value, the call can't be made */
+} constrain_call;
+
+typedef struct constrain_answer {
+    const constrain_form *forms;
+    size_t n_forms;
+    const constrain_call *calls; /* [n_calls]; none: the triggers can't be written */
+    size_t n_calls;
+    bool must_call; /* no content: a call begins at once, after reasoning */
+    bool parallel;
+    const json_t *value;     /* content is a value of this schema; NULL: any text */
+    const char *think_open;  /* the content may begin with reasoning behind this; NULL: not */
+    const char *think_close; /* NULL: no reasoning */
+    bool thinking;           /* the prompt has opened it */
+    bool no_thinking;        /* think_open can't be written at the start */
+    uint32_t think_tokens;   /* most tokens of reasoning, its close included; 0: no limit. A call of constrain_advance
+                              * counts as one token */
+    const constrain_options *options; /* of all schemas; may be NULL */
+} constrain_answer;
+
 typedef struct constrain_grammar constrain_grammar;
+/* MUGA_E_INPUT names the tool whose schema can't be enforced; E_NEGATIVE as with grounded values, where no answer is
+ * left. */
+MUGA_MUST_USE muga_status constrain_compile_answer(const constrain_answer *a, constrain_grammar **out, muga_error *err);
 MUGA_MUST_USE muga_status constrain_compile_schema(const json_t *schema, const constrain_options *options,
                                                    constrain_grammar **out, muga_error *err);
 MUGA_MUST_USE muga_status constrain_compile_regex(const char *pattern, constrain_grammar **out,
@@ -51,7 +93,8 @@ void constrain_grammar_free(constrain_grammar *g);
  * schema, and who decodes under it keeps the answer back until constrain_recheck has found it valid.
  * NULL: the mask says it all. Else which keyword it was, and where; borrowed. */
 const char *constrain_rechecks(const constrain_grammar *g);
-/* MUGA_OK: the whole text may leave. MUGA_E_NEGATIVE: it may not; err says why. Without constrain_rechecks: MUGA_OK. */
+/* MUGA_OK: the whole text may leave. MUGA_E_NEGATIVE: it may not; err says why. Without constrain_rechecks: MUGA_OK.
+ * Of a whole answer (below): its arguments, and its value, are to be validated by their own schemas (MUGA_E_USAGE). */
 MUGA_MUST_USE muga_status constrain_recheck(const constrain_grammar *g, const char *text, size_t n, muga_error *err);
 
 /* Values a grounded subschema could take right now (for messages, and for scoring instead of decoding).
@@ -62,7 +105,10 @@ MUGA_MUST_USE muga_status constrain_grounded_values(const json_t *subschema, con
 /* ---- vocabulary ---- */
 typedef struct constrain_vocab {
     uint32_t n;
-    const span *pieces; /* [n] bytes the token appends; n == 0 bytes: never admitted (control tokens) */
+    const span *pieces; /* [n] bytes the token appends; n == 0 bytes: never admitted */
+    /* [n] names of control tokens, empty for all others; NULL: none. Such a token is admitted where the grammar of an
+     * answer asks for it, and nowhere else; constrain_advance takes it as its name between two CONSTRAIN_CONTROL. */
+    const span *controls;
 } constrain_vocab;
 typedef struct constrain_trie constrain_trie;
 MUGA_MUST_USE muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, muga_error *err);

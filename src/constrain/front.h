@@ -98,6 +98,15 @@ typedef struct shape {
 } shape;
 
 /* schema.c */
+/* What a schema becomes: the rules that answer.c puts together with others, or a grammar of its own. */
+typedef struct front_product {
+    graph g; /* not finished; root is set */
+    bool open_keys;
+    muga_error grounding, recheck; /* as in front */
+} front_product;
+/* work counts down over all schemas of one grammar. err may not be NULL. */
+MUGA_MUST_USE muga_status front_compile(const json_t *schema, const constrain_options *options, front_product *out,
+                                        uint64_t *work, muga_error *err);
 void front_release(front *f);
 MUGA_MUST_USE muga_status front_spend(front *f, uint64_t n);
 /* "at /a/b: "keyword" why" as MUGA_E_INPUT. */

@@ -92,6 +92,52 @@ uint32_t graph_literal(graph *g, uint32_t from, const char *p, size_t n) {
     return from;
 }
 
+static bool reserve_many(graph *g, void **p, uint32_t n, uint32_t more, uint32_t *cap, uint32_t max, size_t size) {
+    while (*cap - n < more)
+        if (!reserve(g, p, *cap, cap, max, size))
+            return false;
+    return true;
+}
+
+uint32_t graph_append(graph *g, const graph *part) {
+    uint32_t nodes = g->n_nodes, edges = g->n_edges, rules = g->n_rules, areas = g->n_bytewise;
+    void *n = g->first, *e = g->edges, *r = g->rules, *b = g->bytewise;
+    g->nomem = g->nomem || part->nomem;
+    g->too_large = g->too_large || part->too_large;
+    bool ok = !broken(g) && reserve_many(g, &n, nodes, part->n_nodes, &g->cap_nodes, GRAPH_MAX_NODES, sizeof *g->first);
+    g->first = n;
+    ok = ok && reserve_many(g, &e, edges, part->n_edges, &g->cap_edges, GRAPH_MAX_EDGES, sizeof *g->edges);
+    g->edges = e;
+    ok = ok && reserve_many(g, &r, rules, part->n_rules, &g->cap_rules, GRAPH_MAX_RULES, sizeof *g->rules);
+    g->rules = r;
+    ok = ok && reserve_many(g, &b, areas, part->n_bytewise, &g->cap_bytewise, GRAPH_MAX_NODES, sizeof *g->bytewise);
+    g->bytewise = b;
+    if (!ok)
+        return 0;
+    for (uint32_t i = 0; i < part->n_nodes; i++)
+        g->first[nodes + i] = part->first[i] == NO_EDGE ? NO_EDGE : part->first[i] + edges;
+    for (uint32_t i = 0; i < part->n_edges; i++) {
+        edge x = part->edges[i];
+        x.to += nodes;
+        x.rule += x.kind == EDGE_CALL ? rules : 0;
+        x.next = x.next == NO_EDGE ? NO_EDGE : x.next + edges;
+        g->edges[edges + i] = x;
+    }
+    for (uint32_t i = 0; i < part->n_rules; i++) {
+        production x = part->rules[i];
+        x.start += nodes;
+        x.end += nodes;
+        g->rules[rules + i] = x;
+    }
+    for (uint32_t i = 0; i < part->n_bytewise; i++)
+        g->bytewise[areas + i] = (struct interval){part->bytewise[i].lo + nodes, part->bytewise[i].hi + nodes};
+    g->n_nodes += part->n_nodes;
+    g->n_edges += part->n_edges;
+    g->n_rules += part->n_rules;
+    g->n_bytewise += part->n_bytewise;
+    return rules;
+}
+
 static int span_order(const void *x, const void *y) {
     const span *a = x, *b = y;
     int o = memcmp(a->p, b->p, MIN(a->n, b->n));

@@ -71,6 +71,8 @@ void graph_dfa(graph *g, uint32_t from, const dfa *d, uint32_t to); /* its texts
 void graph_json_dfa(graph *g, uint32_t from, const dfa *d, bool for_key, uint32_t to);
 /* Any one character of a JSON string, spelled so. */
 void graph_json_character(graph *g, uint32_t from, uint32_t to);
+/* The rules of `part`, which isn't finished, join g: its rule i is g's rule (result + i). */
+uint32_t graph_append(graph *g, const graph *part);
 muga_status graph_status(const graph *g, muga_error *err);
 
 /* What it costs to get from a node to its rule's end, and how deep that cheapest way goes. */

@@ -23,6 +23,7 @@ struct constrain_trie {
     bool single[256];                               /* the byte is a piece of its own */
     struct structural {
         uint32_t id, at, n; /* bytes[at, at + n) */
+        bool two_keys;      /* long enough to begin an object and write a key twice */
     } * structural;         /* pieces with a quotation mark or comma: only they finish a key, or ask for one */
     char *bytes;
     uint32_t n_structural;
@@ -61,6 +62,8 @@ typedef struct state_set {
     bool complete;
     int16_t only;       /* the one byte that can follow, or -1 */
     uint32_t *row;      /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
+    bool value;         /* some reading is inside an array or object */
+    uint32_t behind;    /* inside the section: what it costs from its end on; else COST_INF */
     uint64_t *mask;     /* every admissible token whose end can be completed; in the arena; NULL: not yet */
     uint32_t mask_cost; /* largest cost behind a token of mask */
 } state_set;
@@ -79,6 +82,7 @@ struct constrain_state {
     constrain_grammar *grammar;
     uint32_t set;
     keys keys, scratch; /* used where grammar.open_keys */
+    uint32_t n_section; /* tokens inside the section so far */
     constrain_state *prev, *next;
 };
 
@@ -88,8 +92,10 @@ struct constrain_grammar {
     bool *has_bytes; /* [n_nodes] a byte edge leaves it */
     pthread_mutex_t lock;
     bool has_lock;
-    bool open_keys;             /* objects may have keys that the grammar doesn't list */
-    json_t *schema, *documents; /* for constrain_recheck, copies; schema NULL: not needed */
+    bool open_keys;                       /* objects may have keys that the grammar doesn't list */
+    bool embedded;                        /* values stand within other text: only there keys are followed */
+    uint32_t section_rule, section_limit; /* a rule + 1, and how many tokens may be inside it; 0: no such */
+    json_t *schema, *documents;           /* for constrain_recheck, copies; schema NULL: not needed */
     constrain_draft draft;
     char rechecks[sizeof(((muga_error *)0)->message)];
     run_tables run;
@@ -117,6 +123,9 @@ MUGA_MUST_USE muga_status grammar_new(graph *g, graph_check check, constrain_gra
 const cost *run_cost(const constrain_grammar *g);
 /* Where byte leads from a set; SET_DEAD: nowhere. Caller holds the lock. */
 MUGA_MUST_USE muga_status run_step(constrain_grammar *g, uint32_t set, uint8_t byte, uint32_t *out, muga_error *err);
+/* The text goes on from `set` with p[0, n), which the grammar accepts; keys follow it. Caller holds the lock. */
+MUGA_MUST_USE muga_status run_feed_keys(constrain_grammar *g, uint32_t set, keys *k, const char *p, size_t n,
+                                        keys_verdict *verdict, muga_error *err);
 /* Rebuild the tables when they are large, or always with `force`. Caller holds the lock. */
 MUGA_MUST_USE muga_status run_collect(constrain_grammar *g, bool force, muga_error *err);
 /* fresh.c: what it takes at most to complete the text that stands at `set`, where a key that the text is in, or must

@@ -29,6 +29,14 @@ static int piece_order(const void *x, const void *y) {
 
 #define PIECE_MAX_BYTES 4096u /* longer pieces are never admitted */
 
+/* Shorter than {"a":1,"a": no text both begins an object and finishes a key for the second time. */
+static bool has_two_keys(const piece *x) {
+    uint32_t quotes = 0;
+    for (uint32_t i = 0; i < x->n; i++)
+        quotes += x->p[i] == '"';
+    return quotes >= 4 && memchr(x->p, '{', x->n);
+}
+
 static bool is_structural(const piece *x) {
     return memchr(x->p, '"', x->n) || memchr(x->p, ',', x->n);
 }
@@ -47,7 +55,7 @@ static muga_status fill_structural(constrain_trie *t, const piece *v, uint32_t n
     uint32_t at = 0, w = 0;
     for (uint32_t i = 0; i < n; i++)
         if (is_structural(&v[i])) {
-            t->structural[w++] = (struct structural){v[i].id, at, v[i].n};
+            t->structural[w++] = (struct structural){v[i].id, at, v[i].n, has_two_keys(&v[i])};
             memcpy(t->bytes + at, v[i].p, v[i].n);
             at += v[i].n;
         }
@@ -85,6 +93,21 @@ static muga_status fill_trie(constrain_trie *t, const piece *v, uint32_t n, size
     return MUGA_OK;
 }
 
+/* What token i appends. A control token: its name between two marks; so no text may have that byte, which is part of no
+ * character anyway. Nothing: it is never admitted. */
+static span piece_of(const constrain_vocab *v, uint32_t i, arena *a) {
+    span s = v->pieces[i], name = v->controls ? v->controls[i] : (span){0};
+    char *marked = name.n > 0 ? arena_alloc(a, name.n + 2) : NULL;
+    if (name.n > 0) {
+        if (!marked)
+            return (span){0};
+        marked[0] = marked[name.n + 1] = CONSTRAIN_CONTROL;
+        memcpy(marked + 1, name.p, name.n);
+        return span_of(marked, memchr(name.p, CONSTRAIN_CONTROL, name.n) ? 0 : name.n + 2);
+    }
+    return span_of(s.p, s.n > 0 && memchr(s.p, CONSTRAIN_CONTROL, s.n) ? 0 : s.n);
+}
+
 muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, muga_error *err) {
     *out = NULL;
     constrain_trie *t = mem_alloc_array(1, sizeof *t);
@@ -92,8 +115,12 @@ muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, m
     muga_status st = t && pieces ? MUGA_OK : error_nomem(err, "a vocabulary");
     size_t n_bytes = 0;
     uint32_t n = 0;
+    arena marked;
+    arena_init(&marked, 0);
     for (uint32_t i = 0; i < v->n && st == MUGA_OK; i++) {
-        span s = v->pieces[i];
+        span s = piece_of(v, i, &marked);
+        if (v->controls && v->controls[i].n > 0 && !s.p)
+            st = error_nomem(err, "a vocabulary");
         if (s.n == 0 || s.n > PIECE_MAX_BYTES)
             continue;
         pieces[n++] = (piece){s.p, (uint32_t)s.n, i};
@@ -114,6 +141,7 @@ muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, m
             st = fill_structural(t, pieces, n, err);
     }
     free(pieces);
+    arena_release(&marked);
     if (st != MUGA_OK)
         constrain_trie_free(t);
     else
@@ -299,9 +327,11 @@ static void drop(uint64_t *mask, uint32_t id) {
 /* The token spelt p leads the keys in s->scratch, and the text from the state's set, to where it must still be possible
  * to finish for at most `budget` with keys that the object doesn't have. */
 static muga_status may_come(constrain_state *s, span p, uint32_t budget, bool *yes, muga_error *err) {
-    keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, p.p, p.n) : KEYS_NOMEM;
+    keys_verdict v = KEYS_NOMEM;
     uint32_t set = s->set, needed = 0;
-    muga_status st = v == KEYS_NOMEM ? error_nomem(err, "a mask") : MUGA_OK;
+    muga_status st = keys_copy(&s->scratch, &s->keys) ? MUGA_OK : error_nomem(err, "a mask");
+    if (st == MUGA_OK)
+        st = run_feed_keys(s->grammar, set, &s->scratch, p.p, p.n, &v, err);
     *yes = v == KEYS_FINE;
     if (st != MUGA_OK || !*yes || !(keys_inside(&s->scratch) || keys_awaited(&s->scratch)))
         return st;
@@ -339,9 +369,12 @@ static muga_status filter_along(constrain_state *s, const constrain_trie *t, spa
 static muga_status filter_keys(constrain_state *s, const constrain_trie *t, uint32_t budget, uint64_t *mask,
                                muga_error *err) {
     muga_status st = MUGA_OK;
+    bool inside = !s->grammar->embedded || s->grammar->run.sets[s->set].value;
     for (uint32_t i = 0; i < t->n_structural && st == MUGA_OK; i++) {
         const struct structural *q = &t->structural[i];
         bool yes;
+        if (!inside && !q->two_keys)
+            continue;
         if (!(mask[q->id / 64] >> q->id % 64 & 1))
             continue;
         st = may_come(s, span_of(t->bytes + q->at, q->n), budget, &yes, err);
@@ -368,12 +401,30 @@ static muga_status mask_within(constrain_state *s, const constrain_trie *t, uint
     return st == MUGA_OK && s->grammar->open_keys ? filter_keys(s, t, budget, mask, err) : st;
 }
 
+/* Inside the section only so much may be spent that the section can still be closed within its limit. What stands
+ * behind it costs the same from everywhere inside, so the limit is one on the whole. */
+static muga_status limit_section(const constrain_state *s, uint32_t *tokens_left, muga_error *err) {
+    const constrain_grammar *g = s->grammar;
+    if (!g->section_limit)
+        return MUGA_OK;
+    uint32_t close = run_cost(g)->node[g->graph.rules[g->section_rule - 1].start];
+    if (close > g->section_limit)
+        return error_set(err, MUGA_E_LIMIT, "constraint: reasoning is limited to %u tokens, and to end it takes %u",
+                         g->section_limit, close);
+    uint32_t behind = g->run.sets[s->set].behind, left = g->section_limit - MIN(s->n_section, g->section_limit);
+    if (behind < COST_INF)
+        *tokens_left = MIN(*tokens_left, cost_add(behind, left));
+    return MUGA_OK;
+}
+
 static muga_status mask_locked(constrain_state *s, const constrain_trie *t, uint32_t tokens_left, uint64_t *mask,
                                bool *may_end, muga_error *err) {
     constrain_grammar *g = s->grammar;
     muga_status st = trie_bind(g, t, err);
     if (st == MUGA_OK)
         st = run_collect(g, false, err);
+    if (st == MUGA_OK)
+        st = limit_section(s, &tokens_left, err);
     if (st != MUGA_OK)
         return st;
     *may_end = g->run.sets[s->set].complete;

@@ -263,11 +263,16 @@ static int config_order(const void *x, const void *y) {
 static void describe_set(const constrain_grammar *g, const run_tables *r, state_set *s) {
     const cost *c = run_cost(g);
     s->cost = s->complete ? 0 : COST_INF;
+    s->behind = COST_INF;
     s->only = -1;
     bool one = !s->complete;
     for (uint32_t i = 0; i < s->n; i++) {
         config k = r->configs[s->at + i];
-        s->cost = MIN(s->cost, cost_add(c->node[k.node], r->frames[k.frame].rest));
+        const frame *f = &r->frames[k.frame];
+        s->cost = MIN(s->cost, cost_add(c->node[k.node], f->rest));
+        s->value = s->value || f->containers > 0;
+        if (g->section_rule && f->edge != NO_EDGE && g->graph.edges[f->edge].rule + 1 == g->section_rule)
+            s->behind = f->rest;
         for (uint32_t e = g->graph.first[k.node]; e < g->graph.first[k.node + 1] && one; e++) {
             const edge *x = &g->graph.edges[e];
             if (x->kind != EDGE_BYTES)
@@ -510,6 +515,7 @@ static muga_status state_at(constrain_grammar *g, const constrain_state *from, c
     }
     pthread_mutex_lock(&g->lock);
     s->set = from ? from->set : g->start;
+    s->n_section = from ? from->n_section : 0;
     s->next = g->states;
     if (s->next)
         s->next->prev = s;
@@ -544,11 +550,29 @@ void constrain_state_free(constrain_state *s) {
     free(s);
 }
 
+muga_status run_feed_keys(constrain_grammar *g, uint32_t set, keys *k, const char *p, size_t n, keys_verdict *verdict,
+                          muga_error *err) {
+    *verdict = KEYS_FINE;
+    if (!g->embedded)
+        *verdict = keys_feed(k, p, n);
+    for (size_t i = 0; g->embedded && i < n && set != SET_DEAD && *verdict == KEYS_FINE; i++) {
+        if (g->run.sets[set].value)
+            *verdict = keys_feed(k, p + i, 1);
+        muga_status st = run_step(g, set, (uint8_t)p[i], &set, err);
+        if (st != MUGA_OK)
+            return st;
+    }
+    return *verdict == KEYS_NOMEM ? error_nomem(err, "a constraint's state") : MUGA_OK;
+}
+
 static muga_status advance_keys(constrain_state *s, const char *p, size_t n, bool *accepted, muga_error *err) {
-    keys_verdict v = keys_copy(&s->scratch, &s->keys) ? keys_feed(&s->scratch, p, n) : KEYS_NOMEM;
-    *accepted = v == KEYS_FINE;
-    if (v == KEYS_NOMEM)
+    keys_verdict v;
+    if (!keys_copy(&s->scratch, &s->keys))
         return error_nomem(err, "a constraint's state");
+    muga_status st = run_feed_keys(s->grammar, s->set, &s->scratch, p, n, &v, err);
+    if (st != MUGA_OK)
+        return st;
+    *accepted = v == KEYS_FINE;
     if (v == KEYS_FINE) {
         keys was = s->keys;
         s->keys = s->scratch;
@@ -569,8 +593,10 @@ muga_status constrain_advance(constrain_state *s, const char *p, size_t n, bool 
         *accepted = true;
         if (g->open_keys)
             st = advance_keys(s, p, n, accepted, err);
-        if (*accepted)
+        if (*accepted) {
+            s->n_section += g->run.sets[s->set].behind < COST_INF;
             s->set = at;
+        }
     }
     pthread_mutex_unlock(&g->lock);
     return st;

@@ -612,24 +612,13 @@ static muga_status relax_vocabularies(front *f, uint32_t *root) {
     return MUGA_OK;
 }
 
-static muga_status keep_for_recheck(const front *f, constrain_grammar *g) {
-    const constrain_options *o = f->options;
-    g->schema = json_deep_copy(f->root);
-    g->documents = o->documents ? json_deep_copy(o->documents) : NULL;
-    g->draft = o->draft;
-    memcpy(g->rechecks, f->recheck.message, sizeof g->rechecks);
-    return g->schema && (g->documents || !o->documents) ? MUGA_OK : error_nomem(f->err, "a schema");
-}
-
-muga_status constrain_compile_schema(const json_t *schema, const constrain_options *options, constrain_grammar **out,
-                                     muga_error *err) {
+muga_status front_compile(const json_t *schema, const constrain_options *options, front_product *out, uint64_t *work,
+                          muga_error *err) {
     static const constrain_options none = {0};
-    muga_error own = {0};
-    *out = NULL;
     front f = {.root = schema,
                .options = options ? options : &none,
-               .work = FRONT_MAX_WORK,
-               .err = &own,
+               .work = *work,
+               .err = err,
                .string_rule = NO_RULE,
                .character_rule = NO_RULE,
                .number_rule = NO_RULE,
@@ -642,9 +631,9 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
     }
     uint32_t root = 0;
     f.leaves = mem_alloc_array(LEAF_SLOTS, sizeof *f.leaves);
-    muga_status st = f.synthetic && f.leaves ? MUGA_OK : error_nomem(&own, "a schema");
+    muga_status st = f.synthetic && f.leaves ? MUGA_OK : error_nomem(err, "a schema");
     if (st == MUGA_OK)
-        st = schema_index_init(&f.index, schema, f.options->draft, f.options->documents, &own);
+        st = schema_index_init(&f.index, schema, f.options->draft, f.options->documents, err);
     if (st == MUGA_OK)
         st = front_schema_rule(&f, schema, &root);
     for (uint32_t i = 0; i < f.n_goals && st == MUGA_OK; i++)
@@ -652,22 +641,47 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
     if (st == MUGA_OK)
         st = relax_vocabularies(&f, &root);
     if (st == MUGA_OK) {
-        f.g.root = root;
-        st = grammar_new(&f.g, NULL, out, &own);
+        *out = (front_product){.g = f.g, .open_keys = f.open_keys, .grounding = f.grounding, .recheck = f.recheck};
+        out->g.root = root;
+        f.g = (graph){0};
+    }
+    *work = f.work;
+    front_release(&f);
+    return st;
+}
+
+static muga_status keep_for_recheck(const json_t *schema, const constrain_options *o, const front_product *p,
+                                    constrain_grammar *g, muga_error *err) {
+    const json_t *documents = o ? o->documents : NULL;
+    g->schema = json_deep_copy(schema);
+    g->documents = documents ? json_deep_copy(documents) : NULL;
+    g->draft = o ? o->draft : CONSTRAIN_DRAFT_AUTO;
+    memcpy(g->rechecks, p->recheck.message, sizeof g->rechecks);
+    return g->schema && (g->documents || !documents) ? MUGA_OK : error_nomem(err, "a schema");
+}
+
+muga_status constrain_compile_schema(const json_t *schema, const constrain_options *options, constrain_grammar **out,
+                                     muga_error *err) {
+    muga_error own = {0};
+    front_product p;
+    uint64_t work = FRONT_MAX_WORK;
+    *out = NULL;
+    muga_status st = front_compile(schema, options, &p, &work, &own);
+    if (st == MUGA_OK) {
+        st = grammar_new(&p.g, NULL, out, &own);
         if (st == MUGA_OK)
-            (*out)->open_keys = f.open_keys;
-        if (st == MUGA_OK && f.recheck.status != MUGA_OK)
-            st = keep_for_recheck(&f, *out);
+            (*out)->open_keys = p.open_keys;
+        if (st == MUGA_OK && p.recheck.status != MUGA_OK)
+            st = keep_for_recheck(schema, options, &p, *out, &own);
         if (st != MUGA_OK) {
             constrain_grammar_free(*out);
             *out = NULL;
         }
-        if (st == MUGA_E_INPUT && f.grounding.status != MUGA_OK) {
-            own = f.grounding;
+        if (st == MUGA_E_INPUT && p.grounding.status != MUGA_OK) {
+            own = p.grounding;
             st = own.status;
         }
     }
-    front_release(&f);
     if (st != MUGA_OK && err)
         *err = own;
     return st;

@@ -264,12 +264,14 @@ muga_status relax_unevaluated(front *f, const json_t *x, const json_t **out) {
 /* ---- the whole answer ---- */
 
 const char *constrain_rechecks(const constrain_grammar *g) {
-    return g->schema ? g->rechecks : NULL;
+    return g->rechecks[0] ? g->rechecks : NULL;
 }
 
 muga_status constrain_recheck(const constrain_grammar *g, const char *text, size_t n, muga_error *err) {
     constrain_validate_options o = {.draft = g->draft, .formats = true, .documents = g->documents};
     json_t *v = NULL;
+    if (g->embedded && g->rechecks[0])
+        return error_set(err, MUGA_E_USAGE, "the values in an answer are validated by their own schemas");
     if (!g->schema)
         return MUGA_OK;
     muga_status st = json_parse(text, n, "the answer", &v, err);

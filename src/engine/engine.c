@@ -280,7 +280,7 @@ muga_status engine_trie(engine *e, const constrain_trie **out, muga_error *err) 
     muga_status st = MUGA_OK;
     pthread_mutex_lock(&e->lazy_lock);
     if (!e->trie) {
-        constrain_vocab v = {(uint32_t)tokenizer_count(e->tok), tokenizer_text_pieces(e->tok)};
+        constrain_vocab v = {.n = (uint32_t)tokenizer_count(e->tok), .pieces = tokenizer_text_pieces(e->tok)};
         st = constrain_trie_new(&v, &e->trie, err);
     }
     *out = e->trie;

@@ -47,9 +47,21 @@ typedef struct llm_call {
     json_t *value;   /* the same, read: an object */
 } llm_call;
 
+/* What an answer may do with the tools. SHOWN: nothing; the template has them, the answer is text as ever. Under all
+ * others the answer is split (llm_event), and a call in it is of one of the tools, its arguments valid by that tool's
+ * schema: nothing else can be written. */
+typedef enum {
+    LLM_TOOLS_SHOWN,
+    LLM_TOOLS_AUTO,     /* text, then calls if the model wants some */
+    LLM_TOOLS_REQUIRED, /* at least one call, no text before it */
+    LLM_TOOLS_NAMED,    /* of this one tool: tool_name */
+    LLM_TOOLS_NONE      /* none */
+} llm_tool_choice;
+
 typedef struct llm_request {
     const json_t *messages; /* array; borrowed */
-    const json_t *tools;    /* array or NULL; passed to the template */
+    const json_t *tools;    /* array or NULL: {"type": "function", "function": F} or F itself, which is {"name",
+                             * "description", "parameters"} */
     const char *prefix;     /* text the assistant's answer begins with, or NULL (counted in neither text nor tokens) */
     const json_t *schema;   /* constrains the answer; NULL = free text */
     const char *regex, *gbnf;         /* or one of these */

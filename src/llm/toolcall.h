@@ -69,6 +69,35 @@ void toolcall_object_middle(const toolcall_form *f, str *out);
 /* A tool's name: letters, digits, and "_-./:". */
 bool toolcall_name_byte(char c);
 
+/* ---- tools and the grammar ---- */
+typedef struct toolcall_tools {
+    const char **names; /* [n] borrowed from `shown` */
+    json_t **schemas;   /* [n] of arguments, always objects */
+    size_t n;
+    json_t *shown; /* in the form that templates know: [{"type": "function", "function": {...}}] */
+} toolcall_tools;
+#define TOOLCALL_MAX_TOOLS 1024u
+/* MUGA_E_INPUT names the tool by its place: no name, one that isn't a name or that another has, parameters that are no
+ * schema of objects. An object whose schema lists its members and says nothing about others gets no others: a model
+ * would make them up. */
+MUGA_MUST_USE muga_status toolcall_tools_read(const json_t *tools, toolcall_tools *out, muga_error *err);
+void toolcall_tools_release(toolcall_tools *t);
+
+typedef struct toolcall_grammar {
+    const toolcall_form *forms; /* bound */
+    size_t n_forms;
+    const toolcall_tools *tools;
+    llm_tool_choice choice;
+    const char *tool_name; /* of NAMED */
+    bool one_call;
+    const json_t *value;
+    const char *think_open, *think_close; /* and the rest as in constrain_answer */
+    bool thinking, no_thinking;
+    uint32_t think_tokens;
+    const constrain_options *options;
+} toolcall_grammar;
+MUGA_MUST_USE muga_status toolcall_compile(const toolcall_grammar *g, constrain_grammar **out, muga_error *err);
+
 /* ---- the parser ---- */
 typedef struct toolcall_parser_options {
     const toolcall_form *forms; /* [n_forms], bound; borrowed */

@@ -18,7 +18,7 @@ static constrain_trie *make_trie(void) {
         bytes[i] = (char)i;
         pieces[i] = span_of(&bytes[i], 1);
     }
-    return constrain_trie_new(&(constrain_vocab){N_TOKENS, pieces}, &t, &err) == MUGA_OK ? t : NULL;
+    return constrain_trie_new(&(constrain_vocab){.n = N_TOKENS, .pieces = pieces}, &t, &err) == MUGA_OK ? t : NULL;
 }
 
 static void read_text(const constrain_grammar *g, const uint8_t *p, size_t n) {

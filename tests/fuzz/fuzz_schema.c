@@ -23,7 +23,7 @@ static constrain_trie *make_trie(void) {
             bytes[i] = (char)i;
         vocabulary[i] = i < 256 ? span_of(&bytes[i], 1) : span_of_string(pieces[i - 256]);
     }
-    return constrain_trie_new(&(constrain_vocab){N_TOKENS, vocabulary}, &t, &err) == MUGA_OK ? t : NULL;
+    return constrain_trie_new(&(constrain_vocab){.n = N_TOKENS, .pieces = vocabulary}, &t, &err) == MUGA_OK ? t : NULL;
 }
 
 /* One token of the mask, or the end. false: the text is whole and ends here. */

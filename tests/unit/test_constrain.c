@@ -89,7 +89,7 @@ static constrain_trie *small_vocabulary(span out[N_VOCAB]) {
     }
     for (size_t i = 0; i < 40; i++)
         out[257 + i] = span_of_string(pieces[i]);
-    assert_ok(constrain_trie_new(&(constrain_vocab){N_VOCAB, out}, &t, &err), &err);
+    assert_ok(constrain_trie_new(&(constrain_vocab){.n = N_VOCAB, .pieces = out}, &t, &err), &err);
     return t;
 }
 
@@ -352,7 +352,7 @@ static void two_vocabularies_may_share_a_grammar(void **state) {
     muga_error err = {0};
     uint64_t mask[(N_VOCAB + 63) / 64];
     bool may_end, accepted;
-    assert_ok(constrain_trie_new(&(constrain_vocab){3, few}, &u, &err), &err);
+    assert_ok(constrain_trie_new(&(constrain_vocab){.n = 3, .pieces = few}, &u, &err), &err);
     assert_ok(constrain_state_new(g, &s, &err), &err);
     assert_ok(constrain_advance(s, "\"", 1, &accepted, &err), &err);
     for (int i = 0; i < 4; i++) {

@@ -21,7 +21,8 @@ static int open_vocabulary(void **state) {
     assert_ok(tokenizer_open(file, &tok, &err), &err);
     gguf_close(file);
     n_vocab = (uint32_t)tokenizer_count(tok);
-    assert_ok(constrain_trie_new(&(constrain_vocab){n_vocab, tokenizer_text_pieces(tok)}, &trie, &err), &err);
+    assert_ok(constrain_trie_new(&(constrain_vocab){.n = n_vocab, .pieces = tokenizer_text_pieces(tok)}, &trie, &err),
+              &err);
     mask = mem_alloc_array(n_vocab / 64 + 1, sizeof *mask);
     return mask == NULL;
 }
