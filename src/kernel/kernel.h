@@ -85,6 +85,7 @@ typedef struct kernel_matmul_args {
     void *scratch;
     bool reuse;
     kernel_act act;
+    const kernel_weights *next; /* the product after this one, where known: threads that wait fetch its weights */
 } kernel_matmul_args;
 
 /* ---- attention ---- */

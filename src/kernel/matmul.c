@@ -16,6 +16,7 @@ enum {
     WHOLE_WIDTH = 4,         /* tiles up to this width walk all columns at once: weights stream from memory */
     GROUP_BYTES = 192 << 10, /* of panels a chunk walks again for each tile: a share of the second-level cache */
     CHUNKS_PER_THREAD = 6,
+    AHEAD_BYTES = 128 << 10, /* of weights, for a thread that waits: half of a small second-level cache */
     RANGE_TILES = 2,         /* of a thread of its own: fewer, and panels come from memory too often */
     SMALL_PRODUCT = 3 << 16, /* multiply-adds below which waking others costs more than it saves */
     SMALL_CHUNK = 1 << 16,
@@ -162,16 +163,41 @@ static uint64_t plan_chunks(matmul_job *job, int n_thread) {
     return job->n_group * job->n_range;
 }
 
+static bool is_small(const kernel_weights *w, uint64_t n_tok) {
+    return w->rows * w->cols * n_tok < SMALL_PRODUCT;
+}
+
+/* While threads wait for the steps between two products, which one of them does alone, each fetches what it begins the
+ * next product with: memory would be idle meanwhile. */
+static void read_ahead(const matmul_job *job, os_pool *pool) {
+    kernel_matmul_args a = *job->a;
+    a.w = job->a->next;
+    if (is_small(a.w, a.n_tok))
+        return;
+    matmul_job next = {.isa = job->isa, .a = &a, .n_tile = job->n_tile, .n_range = job->n_range};
+    next.n_panel = divide_up(a.w->rows, PANEL_ROWS);
+    uint64_t n_thread = (uint64_t)os_pool_threads(pool), n_chunk = plan_chunks(&next, (int)n_thread);
+    size_t bytes = panel_bytes(a.w->type, a.w->cols);
+    for (uint64_t t = 0; t < n_thread; t++) {
+        uint64_t from = n_chunk * t / n_thread * next.panels_per_chunk;
+        uint64_t end = MIN(n_chunk * (t + 1) / n_thread * next.panels_per_chunk, next.n_panel);
+        if (from < end)
+            os_pool_read_ahead(pool, (int)t, panel_at(a.w, from), MIN((end - from) * bytes, (size_t)AHEAD_BYTES));
+    }
+}
+
 void matmul_run(const matmul_isa *isa, const kernel_matmul_args *a, os_pool *pool) {
     if (a->n_tok == 0)
         return;
     matmul_job job = {.isa = isa, .a = a, .int8 = a->act == KERNEL_ACT_INT8 && !panel_is_plain(a->w->type)};
     job.n_panel = divide_up(a->w->rows, PANEL_ROWS);
     plan_tiles(&job, os_pool_threads(pool));
-    if (a->w->rows * a->w->cols * a->n_tok < SMALL_PRODUCT)
+    if (is_small(a->w, a->n_tok))
         pool = NULL;
     if (job.int8 && !a->reuse)
         os_pool_run(a->n_tok * a->w->cols < SMALL_QUANTISE ? NULL : pool, (int)job.n_tile, quantise_tile, &job);
     uint64_t n_chunk = plan_chunks(&job, pool ? os_pool_threads(pool) : 1);
+    if (a->next && pool && job.n_tile == 1)
+        read_ahead(&job, pool);
     os_pool_run(pool, (int)n_chunk, run_chunk, &job);
 }

@@ -229,6 +229,18 @@ static void show_input(const model_run *r, const char *tensor, const kernel_weig
         r->o.on_input(r->o.on_input_ctx, tensor, x, x_stride, n_tok, (uint32_t)w->cols);
 }
 
+/* The weights of the product after part i of l; NULL where there is none. */
+static const kernel_weights *weights_next(const model *m, const model_linear *l, uint32_t i) {
+    uint32_t at = l->i_linear + 1;
+    if (i + 1 < l->n_w)
+        return &l->w[i + 1];
+    if (at / MODEL_LINEARS == m->p.n_layer)
+        return m->arch->encoder ? NULL : &m->output;
+    const model_layer *y = &m->layers[at / MODEL_LINEARS];
+    const model_linear *next[MODEL_LINEARS] = {&y->qkv, &y->o, &y->gate_up, &y->down};
+    return &next[at % MODEL_LINEARS]->w[0];
+}
+
 /* y = W x + bias over the rows alive. */
 static void linear(model_run *r, const model_linear *l, const float *x, uint32_t x_stride, float *y,
                    uint32_t y_stride) {
@@ -246,7 +258,8 @@ static void linear(model_run *r, const model_linear *l, const float *x, uint32_t
                                 .n_tok = r->n,
                                 .scratch = act,
                                 .reuse = quantised,
-                                .act = r->o.act};
+                                .act = r->o.act,
+                                .next = weights_next(r->m, l, i)};
         r->o.kernels->matmul(&a, r->o.pool);
         quantised = quantised || (r->o.act == KERNEL_ACT_INT8 && !is_plain(l->w[i].type));
     }

@@ -143,6 +143,9 @@ MUGA_MUST_USE muga_status os_pool_new(int n_thread, os_pool **out, muga_error *e
 void os_pool_free(os_pool *p);
 int os_pool_threads(const os_pool *p);
 void os_pool_run(os_pool *p, int n_chunk, void (*fn)(void *ctx, int i_chunk), void *ctx); /* p NULL: inline */
+/* What thread i_thread (0 = the caller) will read first in a job to come: while it waits for work it fetches that into
+ * its core's cache. Nothing is read through `from`, so a wrong guess costs time only. */
+void os_pool_read_ahead(os_pool *p, int i_thread, const void *from, size_t bytes);
 int os_cpu_count(void);   /* cores this process may use: affinity and cgroup quota, at least 1 */
 int os_cpu_threads(void); /* their hardware threads: more where cores have two */
 /* Memory this process may use: the machine's or the cgroup's, whichever is less. Not what is free now: that changes. */

@@ -32,6 +32,7 @@
 #define OFFER_US 1800 /* a worker keeps its core before it offers it: less than the system lets it run undisturbed */
 #define CHUNKS_PER_LOOK 4
 #define MAX_THREADS 1024
+#define CACHE_LINE 64
 
 typedef void chunk_fn(void *ctx, int i_chunk);
 
@@ -39,7 +40,9 @@ typedef struct share {
     _Alignas(64) _Atomic uint64_t ticket; /* job number << 32 | chunks not yet taken */
     _Atomic(chunk_fn *) fn;
     _Atomic(void *) ctx;
-    _Atomic int end; /* the chunk behind its last one */
+    _Atomic int end;            /* the chunk behind its last one */
+    _Atomic uintptr_t ahead;    /* where its thread reads next; 0 = not known, or fetched */
+    _Atomic size_t ahead_bytes; /* may be another's than ahead for a moment: nothing is read there */
 } share;
 
 struct os_pool {
@@ -124,16 +127,27 @@ static bool job_is_over(os_pool *p, int i_self) {
     return atomic_load(&p->n_open) == 0;
 }
 
-/* Look for a while; true when it came. Soon between looks the core is offered to others: where threads share one, the
- * one that is waited for may be waiting for this very core. */
+/* Look for a while, and meanwhile fetch what was said to be read next; true when it came. Soon between looks the core
+ * is offered to others: where threads share one, the one that is waited for may be waiting for this very core. */
 static inline bool spin_until(os_pool *p, int i_self, bool (*condition)(os_pool *, int)) {
+    share *own = &p->shares[i_self];
+    uintptr_t ahead = atomic_load_explicit(&own->ahead, memory_order_relaxed);
+    size_t left = ahead != 0 ? atomic_load_explicit(&own->ahead_bytes, memory_order_relaxed) : 0;
+    if (ahead != 0)
+        atomic_store_explicit(&own->ahead, 0, memory_order_relaxed);
     uint64_t begin_us = p->spin_us > 0 ? os_clock_monotonic_us(NULL) : 0, spent_us = 0;
     do {
         for (int i = 0; i < 32; i++) {
             if (condition(p, i_self)) {
                 return true;
             }
-            pause_briefly();
+            if (left >= CACHE_LINE) {
+                __builtin_prefetch((const void *)ahead, 0, 2); /* second level: more than the first holds */
+                ahead += CACHE_LINE;
+                left -= CACHE_LINE;
+            } else {
+                pause_briefly();
+            }
         }
         if (spent_us >= KEEP_US) {
             sched_yield();
@@ -211,6 +225,12 @@ void os_pool_run(os_pool *p, int n_chunk, void (*fn)(void *ctx, int i_chunk), vo
     wake_workers(p);
     work_off(p, 0, NULL);
     wait_for_job(p);
+}
+
+void os_pool_read_ahead(os_pool *p, int i_thread, const void *from, size_t bytes) {
+    share *s = &p->shares[i_thread];
+    atomic_store_explicit(&s->ahead_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&s->ahead, (uintptr_t)from, memory_order_relaxed);
 }
 
 /* Threads of the pool take no signals: those belong to the host program. A fault of the thread itself (a lost page of a

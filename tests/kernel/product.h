@@ -75,7 +75,8 @@ static inline void product_run(product *p, kernel_isa isa, kernel_act act, os_po
                             .n_tok = p->n_tok,
                             .scratch = p->scratch,
                             .reuse = reuse,
-                            .act = act};
+                            .act = act,
+                            .next = reuse ? &p->w : NULL};
     kernel_table_get(isa)->matmul(&a, pool);
 }
 

@@ -66,6 +66,23 @@ static void jobs_follow_each_other_in_order(void **state) {
     os_pool_free(p);
 }
 
+/* Addresses are for fetching ahead only: of nothing, of nobody, of too much, they change no job and fault nowhere. */
+static void what_is_read_ahead_changes_nothing(void **state) {
+    (void)state;
+    static int rows[2][64];
+    os_pool *p = new_pool(3);
+    const void *const from[] = {rows, NULL, (const void *)(uintptr_t)64, (const void *)(UINTPTR_MAX - 63)};
+    const size_t bytes[] = {sizeof rows, SIZE_MAX, 63, 0};
+    for (int round = 0; round < 2000; round++) {
+        for (int t = 0; t < 3; t++)
+            os_pool_read_ahead(p, t, from[(round + t) % 4], bytes[round / 4 % 4]);
+        os_pool_run(p, 64, copy_neighbour, rows);
+        os_pool_run(p, 64, copy_back, rows);
+        assert_int_equal(rows[0][round % 64], 2 * (round + 1));
+    }
+    os_pool_free(p);
+}
+
 static void workers_wake_after_sleeping(void **state) {
     (void)state;
     os_pool *p = new_pool(3);
@@ -155,13 +172,10 @@ static void pools_come_and_go(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_chunk_runs_exactly_once),
-        cmocka_unit_test(jobs_follow_each_other_in_order),
-        cmocka_unit_test(workers_wake_after_sleeping),
-        cmocka_unit_test(a_stalled_chunk_does_not_stall_the_rest),
-        cmocka_unit_test(one_thread_and_no_pool_run_inline),
-        cmocka_unit_test(impossible_thread_counts_are_refused),
-        cmocka_unit_test(pools_come_and_go),
+        cmocka_unit_test(every_chunk_runs_exactly_once),           cmocka_unit_test(jobs_follow_each_other_in_order),
+        cmocka_unit_test(what_is_read_ahead_changes_nothing),      cmocka_unit_test(workers_wake_after_sleeping),
+        cmocka_unit_test(a_stalled_chunk_does_not_stall_the_rest), cmocka_unit_test(one_thread_and_no_pool_run_inline),
+        cmocka_unit_test(impossible_thread_counts_are_refused),    cmocka_unit_test(pools_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
