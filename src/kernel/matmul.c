@@ -135,14 +135,18 @@ static uint64_t divide_up(uint64_t n, uint64_t by) {
     return (n + by - 1) / by;
 }
 
-/* Tiles, and the ranges of them that threads begin with: one for each thread where tiles are enough. Ranges are even
- * where that takes few more tiles; products that share activations must come to the same. */
+/* Tiles, and the ranges of them that threads begin with: one for each thread where tiles are enough and the weights,
+ * which every range reads, are fewer bytes than what goes from core to core without ranges. Tiles are even in number
+ * where that takes few more; products that share activations come to the same. */
 static void plan_tiles(matmul_job *job, int n_thread) {
     uint64_t least = tile_count(job->a->n_tok, job->int8 ? job->isa->tile : job->isa->tile_f32);
     job->n_range = MAX(MIN((uint64_t)n_thread, least / RANGE_TILES), 1);
     while (divide_up(least, job->n_range) * job->n_range > least + least / 10)
         job->n_range--;
     job->n_tile = divide_up(least, job->n_range) * job->n_range;
+    const kernel_weights *w = job->a->w;
+    if (w->bytes > job->a->n_tok * (w->rows + w->cols) * sizeof(float))
+        job->n_range = 1;
 }
 
 /* As many chunks for every thread as keep it busy to the end, the same for each, none so large that its panels leave
