@@ -200,8 +200,9 @@ void matmul_run(const matmul_isa *isa, const kernel_matmul_args *a, os_pool *poo
         pool = NULL;
     if (job.int8 && !a->reuse)
         os_pool_run(a->n_tok * a->w->cols < SMALL_QUANTISE ? NULL : pool, (int)job.n_tile, quantise_tile, &job);
-    uint64_t n_chunk = plan_chunks(&job, pool ? os_pool_threads(pool) : 1);
-    if (a->next && pool && job.n_tile == 1)
+    int n_thread = pool ? os_pool_threads(pool) : 1;
+    uint64_t n_chunk = plan_chunks(&job, n_thread);
+    if (a->next && n_thread > 1 && job.n_tile == 1)
         read_ahead(&job, pool);
     os_pool_run(pool, (int)n_chunk, run_chunk, &job);
 }
