@@ -104,12 +104,12 @@ static muga_status run_decode(const bench *b, const bench_row *r, double *speed,
 
 /* Bytes of keys and values that a token at position pos reads: layers with a window see no more than that. */
 static double cache_bytes(const engine *e, double pos) {
-    const model_params *p = engine_params(e);
     kernel_kv_type kv = engine_get_options(e)->kv;
-    double layer = (double)model_page_bytes(engine_model(e), kv) / KERNEL_KV_BLOCK / p->n_layer, sum = 0;
-    for (uint32_t i = 0; i < p->n_layer; i++) {
-        bool windowed = p->window && (!p->window_period || i % p->window_period != p->window_period - 1);
-        sum += layer * (windowed ? MIN(pos, (double)p->window) : pos);
+    double sum = 0;
+    for (uint32_t kind = 0; kind < model_kinds(engine_model(e)); kind++) {
+        uint32_t window = model_window(engine_model(e), kind);
+        sum += (double)model_page_bytes(engine_model(e), kv, kind) / KERNEL_KV_BLOCK *
+               (window ? MIN(pos, (double)window) : pos);
     }
     return sum;
 }

@@ -79,11 +79,13 @@ static muga_status new_batch(engine *e, muga_error *err) {
     e->pos = mem_alloc_array(n, sizeof *e->pos);
     e->i_seq = mem_alloc_array(n, sizeof *e->i_seq);
     e->wanted = mem_alloc_array(n, sizeof *e->wanted);
-    e->lists = mem_alloc_array(n, sizeof *e->lists);
+    for (uint32_t k = 0; k < model_kinds(e->model); k++)
+        if (!(e->lists[k] = mem_alloc_array(n, sizeof *e->lists[k])))
+            return error_nomem(err, "the engine's batch");
     e->n_ctx = mem_alloc_array(n, sizeof *e->n_ctx);
     e->i_item = mem_alloc_array(n, sizeof *e->i_item);
     e->adapters = mem_alloc_array(n, sizeof *e->adapters);
-    bool ok = e->ids && e->pos && e->i_seq && e->wanted && e->lists && e->n_ctx && e->i_item && e->adapters;
+    bool ok = e->ids && e->pos && e->i_seq && e->wanted && e->n_ctx && e->i_item && e->adapters;
     return ok ? MUGA_OK : error_nomem(err, "the engine's batch");
 }
 
@@ -156,10 +158,16 @@ static muga_status open_pages(engine *e, muga_error *err) {
         e->o.kv_bytes = os_memory_bytes() / 2;
     if (e->o.cache_bytes == 0)
         e->o.cache_bytes = e->o.kv_bytes / 4;
-    pages_set_size(&e->pages, model_page_bytes(e->model, e->kv), e->o.kv_bytes);
+    size_t data_bytes[MODEL_MAX_KINDS];
+    bool windowed[MODEL_MAX_KINDS];
+    for (uint32_t k = 0; k < model_kinds(e->model); k++) {
+        data_bytes[k] = model_page_bytes(e->model, e->kv, k);
+        windowed[k] = model_window(e->model, k) > 0;
+    }
+    pages_set_size(&e->pages, model_kinds(e->model), data_bytes, e->o.kv_bytes);
     if (e->o.cache_tokens)
         e->o.cache_bytes = MIN(e->o.cache_bytes, e->o.cache_tokens / KERNEL_KV_BLOCK * e->pages.n.page_bytes);
-    muga_status st = prefix_new(&e->pages, e->o.cache_bytes / e->pages.n.page_bytes, &e->prefix, err);
+    muga_status st = prefix_new(&e->pages, windowed, e->o.cache_bytes, &e->prefix, err);
     if (st)
         return st;
     e->pages.evict = prefix_evict;
@@ -206,7 +214,8 @@ void engine_free(engine *e) {
     free(e->pos);
     free(e->i_seq);
     free(e->wanted);
-    free(e->lists);
+    for (uint32_t k = 0; k < MODEL_MAX_KINDS; k++)
+        free(e->lists[k]);
     free(e->n_ctx);
     free(e->i_item);
     free(e->adapters);

@@ -68,20 +68,21 @@ MUGA_MUST_USE muga_status engine_template(engine *e, const template **out, muga_
 MUGA_MUST_USE muga_status engine_trie(engine *e, const constrain_trie **out, muga_error *err);
 
 /* ---- keys and values ---- */
-/* Of the engine's pages, each 64 positions of all layers. */
+/* Of the engine's pages, each 64 positions of all layers; where some layers have a window and others see all, those of
+ * one sort (model_kinds), and pages differ in bytes. */
 typedef struct engine_kv_counts {
-    uint64_t in_use;     /* pages that sessions hold */
-    uint64_t shared;     /* of them: held by more than one session */
-    uint64_t cached;     /* pages the prefix cache holds, in use or idle */
-    uint64_t idle;       /* held by the cache alone: given up when room is needed */
-    uint64_t free;       /* held by nobody, kept for the next taker */
-    uint64_t high_water; /* most pages there were at once */
-    uint64_t max;        /* so many fit into kv_bytes */
-    uint64_t page_bytes;
-    uint64_t n_copied;  /* since the start: shared pages copied in order to be written */
-    uint64_t n_evicted; /* idle pages given up for room */
-    uint64_t n_refused; /* times there was no room */
-    uint64_t n_adopted; /* positions taken from the prefix cache instead of computed */
+    uint64_t in_use, in_use_bytes; /* pages that sessions hold */
+    uint64_t shared;               /* of them: held by more than one session */
+    uint64_t cached;               /* pages the prefix cache holds, in use or idle */
+    uint64_t idle, idle_bytes;     /* held by the cache alone: given up when room is needed */
+    uint64_t free, free_bytes;     /* held by nobody, kept for the next taker */
+    uint64_t high_water_bytes;     /* most bytes of pages there were at once */
+    uint64_t max_bytes;            /* kv_bytes */
+    uint64_t page_bytes;           /* of 64 positions, all layers: a page, or one of each kind */
+    uint64_t n_copied;             /* since the start: shared pages copied in order to be written */
+    uint64_t n_evicted;            /* times that room was made of idle pages */
+    uint64_t n_refused;            /* times there was no room */
+    uint64_t n_adopted;            /* positions taken from the prefix cache instead of computed */
 } engine_kv_counts;
 engine_kv_counts engine_get_kv_counts(engine *e); /* from any thread */
 
@@ -97,14 +98,15 @@ engine *engine_session_engine(const engine_session *s);
 uint32_t engine_session_ctx(const engine_session *s);
 uint32_t engine_session_count(const engine_session *s);     /* tokens it holds */
 const int32_t *engine_session_ids(const engine_session *s); /* [count] */
-/* Keep the first n; n <= count. Where every layer of the model has a window, what none sees any more is let go as the
- * session grows; a session that is cut back by more than 128 tokens may then be empty. */
+/* Keep the first n; n <= count. Where layers of the model have a window, what they don't see any more is let go as the
+ * session grows; one that is cut back by more than 128 tokens, or to within what it adopted, may then be empty. */
 void engine_session_truncate(engine_session *s, uint32_t n);
 /* How many of its tokens are also the first of ids[0, n), and can be kept: 0 where truncating to there would empty it.
  */
 uint32_t engine_session_common(const engine_session *s, const int32_t *ids, uint32_t n);
-/* Pages for n positions in all exist afterwards, so that feeding up to there allocates nothing. MUGA_E_LIMIT with the
- * numbers where kv_bytes leaves no room, as in all that makes pages. */
+/* Pages for n positions in all exist afterwards, so that feeding up to there allocates nothing; of layers with a window
+ * those for a batch, later ones are taken as others are let go. MUGA_E_LIMIT with the numbers where kv_bytes leaves no
+ * room, as in all that makes pages. */
 MUGA_MUST_USE muga_status engine_session_reserve(engine_session *s, uint32_t n, muga_error *err);
 
 /* Sharing. From now on the session gives its pages to the engine's prefix cache as they become full, and
@@ -118,7 +120,8 @@ uint32_t engine_session_adopt(engine_session *s, const int32_t *ids, uint32_t n)
 
 /* Append ids and compute them, in steps of n_batch tokens; afterwards logits of the last position are there.
  * MUGA_E_LIMIT past n_ctx (both numbers), E_INPUT for an id out of range: the session is unchanged. MUGA_E_NONFINITE
- * names the position; the session then stands before the step that failed. */
+ * names the position, MUGA_E_LIMIT says that kv_bytes left no room for a page: the session then stands before the step
+ * that failed. */
 MUGA_MUST_USE muga_status engine_session_feed(engine_session *s, const int32_t *ids, uint32_t n, muga_error *err);
 /* [n_vocab] after the last fed token; NULL when it has none (new, truncated, fed without logits). Valid until the next
  * feed. */

@@ -32,10 +32,11 @@ struct engine {
     /* Guards the run, the pool of threads and the arrays below: one step at a time. */
     pthread_mutex_t step_lock;
     model_run *run;
-    int32_t *ids;                /* [n_batch] of the batch being built */
-    uint32_t *pos, *i_seq;       /* [n_batch] */
-    bool *wanted;                /* [n_batch] */
-    void *const **lists;         /* [n_batch] page lists */
+    int32_t *ids;          /* [n_batch] of the batch being built */
+    uint32_t *pos, *i_seq; /* [n_batch] */
+    bool *wanted;          /* [n_batch] */
+    /* Of each kind [n_batch] page lists. */
+    void *const **lists[MODEL_MAX_KINDS];
     uint32_t *n_ctx;             /* [n_batch] */
     uint32_t *i_item;            /* [n_batch] item that each sequence of the batch belongs to */
     model_adapter_use *adapters; /* [n_batch] of each sequence of the batch */
@@ -55,12 +56,18 @@ model_adapter_use adapter_choice_use(adapter_choice c);
 
 /* Where the session's next page follows in the prefix cache; NULL: it doesn't share, or stands inside a page. */
 const prefix_entry *session_cursor(const engine_session *s);
-/* How many of its first pages it has let go behind a window, and an empty session that begins without them: false where
- * position n sees one of them. */
-uint32_t session_dropped(const engine_session *s);
-MUGA_MUST_USE bool session_leave_out(engine_session *s, uint32_t n, uint32_t n_dropped);
-/* Page i, which exists. */
-void *session_page(const engine_session *s, uint32_t i);
+/* How many of its first pages of a kind it has let go behind a window, and an empty session that begins without so many
+ * of each kind: false where position n sees one of them. */
+uint32_t session_dropped(const engine_session *s, uint32_t kind);
+MUGA_MUST_USE bool session_leave_out(engine_session *s, uint32_t n, const uint32_t *n_dropped);
+/* Page i of a kind, which exists. */
+void *session_page(const engine_session *s, uint32_t kind, uint32_t i);
+/* engine_session_reserve for n positions, and of layers with a window for n_windowed. */
+MUGA_MUST_USE muga_status session_reserve(engine_session *s, uint32_t n, uint32_t n_windowed, muga_error *err);
+/* Bytes of the pages that hold its first n tokens; and the most that one holds which is fed to n tokens, n_rows at a
+ * time. */
+uint64_t session_bytes(const engine_session *s, uint32_t n);
+uint64_t session_bytes_for(const engine *e, uint32_t n, uint32_t n_rows);
 /* An empty session whose pages were filled from elsewhere holds ids[0, n) from now on; n 0: they are given up. */
 void session_put_tokens(engine_session *s, const int32_t *ids, uint32_t n);
 /* Its invariants, as far as they can be seen (session.c); for tests. */

@@ -9,9 +9,10 @@
 
 /* Before a page's data, which is aligned to HEAD bytes. */
 typedef struct page_head {
-    struct page_head *next; /* of the free or the spare list */
+    struct page_head *next; /* of its kind's free or spare list */
     void *entry;            /* of the prefix cache, while that holds it */
     uint32_t refs;          /* sessions */
+    uint8_t kind;           /* index into the pool's */
     bool cached;            /* the prefix cache holds it */
     bool written;           /* its bytes may be other than zero */
 } page_head;
@@ -30,24 +31,44 @@ void pages_init(page_pool *p) {
     pthread_mutex_init(&p->lock, NULL);
 }
 
-void pages_set_size(page_pool *p, size_t data_bytes, uint64_t limit_bytes) {
-    p->data_bytes = data_bytes;
-    p->n.page_bytes = data_bytes + 2 * HEAD;
-    p->n.max = MAX(limit_bytes / p->n.page_bytes, 1u);
-    p->max_free = MAX(KEEP_FREE_BYTES / p->n.page_bytes, 4u);
+void pages_set_size(page_pool *p, uint32_t n_kinds, const size_t *data_bytes, uint64_t limit_bytes) {
+    p->n_kinds = n_kinds;
+    for (uint32_t k = 0; k < n_kinds; k++) {
+        p->kinds[k] = (page_kind){.data_bytes = data_bytes[k], .page_bytes = data_bytes[k] + 2 * HEAD};
+        p->n.page_bytes += p->kinds[k].page_bytes;
+    }
+    p->n.max_bytes = MAX(limit_bytes, p->n.page_bytes);
+    p->max_free_bytes = MAX(KEEP_FREE_BYTES, 4 * p->n.page_bytes);
 }
 
-static uint64_t made(const page_pool *p) {
-    return p->n.in_use + p->n.idle + p->n.free;
+static page_kind *kind_of(page_pool *p, const page_head *h) {
+    return &p->kinds[h->kind];
 }
 
-static page_head *pop_free(page_pool *p) {
-    page_head *h = p->free;
+static uint64_t made_bytes(const page_pool *p) {
+    return p->n.in_use_bytes + p->n.idle_bytes + p->n.free_bytes;
+}
+
+/* A page becomes one of a state, or (n = -1) no longer is. */
+static void count(uint64_t *pages, uint64_t *bytes, const page_kind *k, int n) {
+    *pages += (uint64_t)n;
+    *bytes += (uint64_t)n * k->page_bytes;
+}
+
+static page_head *pop_free(page_pool *p, page_kind *k) {
+    page_head *h = k->free;
     if (h) {
-        p->free = h->next;
-        p->n.free--;
+        k->free = h->next;
+        count(&p->n.free, &p->n.free_bytes, k, -1);
     }
     return h;
+}
+
+/* Its memory goes back, its place stays. */
+static void make_spare(page_kind *k, page_head *h) {
+    os_memory_forget(data_of(h), k->data_bytes);
+    h->next = k->spare;
+    k->spare = h;
 }
 
 void pages_release(page_pool *p) {
@@ -58,38 +79,39 @@ void pages_release(page_pool *p) {
     pthread_mutex_destroy(&p->lock);
 }
 
-static size_t place_bytes(const page_pool *p) {
-    return (HEAD + p->data_bytes + HEAD - 1) / HEAD * HEAD;
+static size_t place_bytes(const page_kind *k) {
+    return (HEAD + k->data_bytes + HEAD - 1) / HEAD * HEAD;
 }
 
 /* calloc rather than an aligned allocation and memset: what is reserved and not written yet then costs no memory. */
-static bool make_slab(page_pool *p) {
-    size_t n = (size_t)MIN(MAX(SLAB_BYTES / place_bytes(p), 1u), p->n.max), bytes;
-    uint8_t *slab = size_mul(n, place_bytes(p), &bytes) && bytes < SIZE_MAX - HEAD - HUGE_BYTES
+static bool make_slab(page_pool *p, page_kind *k) {
+    size_t n = (size_t)MAX(MIN(SLAB_BYTES, p->n.max_bytes) / place_bytes(k), 1u), bytes;
+    uint8_t *slab = size_mul(n, place_bytes(k), &bytes) && bytes < SIZE_MAX - HEAD - HUGE_BYTES
                         ? mem_alloc_array(1, HEAD + HUGE_BYTES + bytes)
                         : NULL;
     if (!slab)
         return false;
     memcpy(slab, &p->slabs, sizeof p->slabs);
     p->slabs = slab;
-    p->slab_at = slab + HEAD;
-    p->slab_at += (HUGE_BYTES - (uintptr_t)p->slab_at % HUGE_BYTES) % HUGE_BYTES;
-    p->slab_left = n;
-    os_memory_prefer_huge(p->slab_at, bytes);
+    k->slab_at = slab + HEAD;
+    k->slab_at += (HUGE_BYTES - (uintptr_t)k->slab_at % HUGE_BYTES) % HUGE_BYTES;
+    k->slab_left = n;
+    os_memory_prefer_huge(k->slab_at, bytes);
     return true;
 }
 
-static page_head *make_page(page_pool *p) {
-    page_head *h = p->spare;
+static page_head *make_page(page_pool *p, page_kind *k) {
+    page_head *h = k->spare;
     if (h) {
-        p->spare = h->next;
+        k->spare = h->next;
         return h;
     }
-    if (!p->slab_left && !make_slab(p))
+    if (!k->slab_left && !make_slab(p, k))
         return NULL;
-    h = (page_head *)(void *)p->slab_at;
-    p->slab_at += place_bytes(p);
-    p->slab_left--;
+    h = (page_head *)(void *)k->slab_at;
+    h->kind = (uint8_t)(k - p->kinds);
+    k->slab_at += place_bytes(k);
+    k->slab_left--;
     return h;
 }
 
@@ -99,37 +121,51 @@ static muga_status no_room(page_pool *p, muga_error *err) {
     return error_set(err, MUGA_E_LIMIT,
                      "no room for more keys and values: %.1f MiB are in use of a limit of %.1f MiB (%u positions take "
                      "%.2f MiB); use fewer or shorter contexts, or raise the limit",
-                     (double)(p->n.in_use * p->n.page_bytes) * mib, (double)(p->n.max * p->n.page_bytes) * mib, 64u,
-                     (double)p->n.page_bytes * mib);
+                     (double)p->n.in_use_bytes * mib, (double)p->n.max_bytes * mib, 64u, (double)p->n.page_bytes * mib);
+}
+
+/* The memory of a free page of another kind goes back; false where there is none. */
+static bool give_up_free(page_pool *p, const page_kind *but) {
+    for (page_kind *k = p->kinds; k < p->kinds + p->n_kinds; k++) {
+        page_head *h = k == but ? NULL : pop_free(p, k);
+        if (h)
+            make_spare(k, h);
+        if (h)
+            return true;
+    }
+    return false;
 }
 
 /* A page that nobody holds, its bytes whatever they are. */
-static muga_status take_any(page_pool *p, page_head **out, muga_error *err) {
-    if (!p->free && made(p) >= p->n.max && p->evict && p->evict(p->cache))
+static muga_status take_any(page_pool *p, page_kind *k, page_head **out, muga_error *err) {
+    while (!k->free && made_bytes(p) + k->page_bytes > p->n.max_bytes) {
+        if (give_up_free(p, k))
+            continue;
+        if (!p->evict || !p->evict(p->cache))
+            return no_room(p, err);
         p->n.n_evicted++;
-    *out = pop_free(p);
-    if (*out)
-        return MUGA_OK;
-    if (made(p) >= p->n.max)
-        return no_room(p, err);
-    *out = make_page(p);
+    }
+    *out = pop_free(p, k);
+    if (!*out)
+        *out = make_page(p, k);
     return *out ? MUGA_OK : error_nomem(err, "the pages of a session (a shorter context needs less)");
 }
 
 static void hold_first(page_pool *p, page_head *h) {
     h->refs = 1;
     h->next = NULL;
-    p->n.in_use++;
-    p->n.high_water = MAX(p->n.high_water, made(p));
+    count(&p->n.in_use, &p->n.in_use_bytes, kind_of(p, h), 1);
+    p->n.high_water_bytes = MAX(p->n.high_water_bytes, made_bytes(p));
 }
 
-muga_status pages_take(page_pool *p, void **out, muga_error *err) {
+muga_status pages_take(page_pool *p, uint32_t kind, void **out, muga_error *err) {
+    page_kind *k = &p->kinds[kind];
     page_head *h;
-    muga_status st = take_any(p, &h, err);
+    muga_status st = take_any(p, k, &h, err);
     if (st)
         return st;
     if (h->written)
-        memset(data_of(h), 0, p->data_bytes);
+        memset(data_of(h), 0, k->data_bytes);
     h->written = false;
     hold_first(p, h);
     *out = data_of(h);
@@ -137,11 +173,12 @@ muga_status pages_take(page_pool *p, void **out, muga_error *err) {
 }
 
 muga_status pages_copy(page_pool *p, void **page, muga_error *err) {
+    page_kind *k = kind_of(p, head_of(*page));
     page_head *h;
-    muga_status st = take_any(p, &h, err);
+    muga_status st = take_any(p, k, &h, err);
     if (st)
         return st;
-    memcpy(data_of(h), *page, p->data_bytes);
+    memcpy(data_of(h), *page, k->data_bytes);
     h->written = true;
     hold_first(p, h);
     pages_unref(p, *page);
@@ -151,15 +188,14 @@ muga_status pages_copy(page_pool *p, void **page, muga_error *err) {
 }
 
 static void let_go(page_pool *p, page_head *h) {
-    if (p->n.free >= p->max_free) {
-        os_memory_forget(data_of(h), p->data_bytes);
-        h->next = p->spare;
-        p->spare = h;
+    page_kind *k = kind_of(p, h);
+    if (p->n.free_bytes + k->page_bytes > p->max_free_bytes) {
+        make_spare(k, h);
         return;
     }
-    h->next = p->free;
-    p->free = h;
-    p->n.free++;
+    h->next = k->free;
+    k->free = h;
+    count(&p->n.free, &p->n.free_bytes, k, 1);
 }
 
 static void tell_idle(page_pool *p, const page_head *h, bool is_idle) {
@@ -172,8 +208,8 @@ void pages_ref(page_pool *p, void *page) {
         return;
     page_head *h = head_of(page);
     if (h->refs == 0) {
-        p->n.in_use++;
-        p->n.idle--;
+        count(&p->n.in_use, &p->n.in_use_bytes, kind_of(p, h), 1);
+        count(&p->n.idle, &p->n.idle_bytes, kind_of(p, h), -1);
         tell_idle(p, h, false);
     }
     p->n.shared += h->refs == 1;
@@ -187,12 +223,12 @@ void pages_unref(page_pool *p, void *page) {
     p->n.shared -= h->refs == 2;
     if (--h->refs > 0)
         return;
-    p->n.in_use--;
+    count(&p->n.in_use, &p->n.in_use_bytes, kind_of(p, h), -1);
     if (!h->cached) {
         let_go(p, h);
         return;
     }
-    p->n.idle++;
+    count(&p->n.idle, &p->n.idle_bytes, kind_of(p, h), 1);
     tell_idle(p, h, true);
 }
 
@@ -225,18 +261,20 @@ void pages_clear_cached(page_pool *p, void *page) {
     p->n.cached--;
     if (h->refs > 0)
         return;
-    p->n.idle--;
+    count(&p->n.idle, &p->n.idle_bytes, kind_of(p, h), -1);
     let_go(p, h);
 }
 
 uint64_t pages_room(const page_pool *p) {
-    return p->n.max - p->n.in_use;
+    return p->n.max_bytes - p->n.in_use_bytes;
 }
 
 bool pages_check(const page_pool *p) {
-    uint64_t n_free = 0;
-    for (const page_head *h = p->free; h; h = h->next, n_free++)
-        if (h->refs || h->cached)
-            return false;
-    return n_free == p->n.free && made(p) <= p->n.max && p->n.idle <= p->n.cached && p->n.shared <= p->n.in_use;
+    uint64_t n_free = 0, free_bytes = 0;
+    for (uint32_t k = 0; k < p->n_kinds; k++)
+        for (const page_head *h = p->kinds[k].free; h; h = h->next, n_free++, free_bytes += p->kinds[k].page_bytes)
+            if (h->refs || h->cached || h->kind != k)
+                return false;
+    return n_free == p->n.free && free_bytes == p->n.free_bytes && made_bytes(p) <= p->n.max_bytes &&
+           p->n.idle <= p->n.cached && p->n.shared <= p->n.in_use;
 }

@@ -1,6 +1,7 @@
 /* Private to engine/: the pages of keys and values, with a limit in bytes.
  *
- * A page holds 64 positions of all layers (model_page_bytes); it is named by the address of its data. Two kinds of
+ * A page holds 64 positions of all layers, or of those of one kind (model_kinds); it is named by the address of its
+ * data. Kinds differ in bytes and share the limit: a page of one makes room for a page of the other. Two sorts of
  * holder: sessions, counted in `refs`, and the prefix cache, which holds a page once (`cached`).
  *
  *   state    refs  cached  may be written   becomes
@@ -11,7 +12,7 @@
  *   free     0     no      -                private (pages_take)
  *
  * Invariants (pages_check; the tests call it after every step)
- *   1. in_use + idle + free = made <= max, and made * block_bytes is what the pool has allocated.
+ *   1. in_use + idle + free = made, in pages and in bytes, and made_bytes <= max_bytes.
  *   2. A page that pages_take gives is zero bytes: memory from calloc that nobody touched is not touched here either.
  *      Pages lie side by side in slabs that begin on a large page of the system: attention reads them all for every
  *      token, a few KB at a time, and would wait for the tables of small ones. A slab stays until the pool ends.
@@ -19,8 +20,8 @@
  *   4. Everything here happens under `lock`, which is never held while the model computes: nobody waits for a step in
  *      order to fork, free or look something up. Order of locks: the engine's step_lock, then this.
  *
- * A window of attention: pages that lie wholly below what any layer still sees are given back while the session goes on
- * (session.c); the session's list then has NULL in their place, which pages_ref and pages_unref take. */
+ * A window of attention: pages that lie wholly below what any of their layers still sees are let go while the session
+ * goes on (session.c); its list then has NULL in their place, which pages_ref and pages_unref take. */
 #ifndef MUGA_ENGINE_PAGES_H
 #define MUGA_ENGINE_PAGES_H
 
@@ -28,15 +29,21 @@
 
 #include <pthread.h>
 
-typedef struct page_pool {
-    pthread_mutex_t lock;
+typedef struct page_kind {
     size_t data_bytes;
-    uint64_t max_free; /* the memory of more free pages than that goes back to the system */
+    uint64_t page_bytes; /* with its head: what counts */
     struct page_head *free;
     struct page_head *spare; /* places for pages, their memory given back; not made */
-    void *slabs;             /* as allocated; each begins with the address of the next */
-    uint8_t *slab_at;        /* the next place in the newest, */
+    uint8_t *slab_at;        /* the next place in the newest slab, */
     size_t slab_left;        /* and how many there are */
+} page_kind;
+
+typedef struct page_pool {
+    pthread_mutex_t lock;
+    uint32_t n_kinds;
+    page_kind kinds[MODEL_MAX_KINDS];
+    uint64_t max_free_bytes; /* the memory of more free pages than that goes back to the system */
+    void *slabs;             /* as allocated; each begins with the address of the next */
     engine_kv_counts n;
     /* The prefix cache; called with the lock held. evict gives up one idle page; false when there is none. on_idle, of
      * a page that the cache holds as `entry`: it became idle, or is so no more. May be NULL. */
@@ -46,12 +53,13 @@ typedef struct page_pool {
 } page_pool;
 
 void pages_init(page_pool *p);
-void pages_set_size(page_pool *p, size_t data_bytes, uint64_t limit_bytes); /* once, before the first page */
-void pages_release(page_pool *p);                                           /* no page is held any more */
+/* Once, before the first page. data_bytes [n_kinds] */
+void pages_set_size(page_pool *p, uint32_t n_kinds, const size_t *data_bytes, uint64_t limit_bytes);
+void pages_release(page_pool *p); /* no page is held any more */
 
 /* ---- with the lock held ---- */
 /* A private page of zero bytes. MUGA_E_LIMIT with the numbers when the limit leaves no room; MUGA_E_NOMEM. */
-MUGA_MUST_USE muga_status pages_take(page_pool *p, void **out, muga_error *err);
+MUGA_MUST_USE muga_status pages_take(page_pool *p, uint32_t kind, void **out, muga_error *err);
 /* A private copy of a shared page; the caller's reference moves to it. */
 MUGA_MUST_USE muga_status pages_copy(page_pool *p, void **page, muga_error *err);
 void pages_ref(page_pool *p, void *page); /* one more session holds it; NULL is fine */
@@ -62,7 +70,7 @@ bool pages_is_cached(const void *page);
 void pages_mark_written(void *page);                          /* it is going to be: its bytes aren't zero any more */
 void pages_set_cached(page_pool *p, void *page, void *entry); /* a page that sessions hold */
 void pages_clear_cached(page_pool *p, void *page);
-/* Pages that could be taken now without anybody losing one in use. */
+/* Bytes of pages that could be taken now without anybody losing one in use. */
 uint64_t pages_room(const page_pool *p);
 bool pages_check(const page_pool *p); /* the invariants that can be seen from here */
 

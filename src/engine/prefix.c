@@ -6,17 +6,23 @@
 #define FIRST_BUCKETS 64u
 #define MAX_LOOKED_AT 64u /* children that a search for a part goes through, latest first */
 
+/* A page of an entry. */
+typedef struct prefix_slot {
+    void *page;          /* NULL: given up, or of a root */
+    uint64_t idle_since; /* of an idle one, a count */
+    prefix_entry *of;
+    struct prefix_slot *newer, *older; /* of idle ones, by when they became so */
+} prefix_slot;
+
 struct prefix_entry {
     prefix_entry *parent;        /* NULL of a root */
     prefix_entry *child;         /* latest first */
     prefix_entry *next, *before; /* among the children of the parent; of roots: next alone */
-    prefix_entry *newer, *older; /* of idle ones, by when they became so */
     prefix_entry *in_bucket;     /* next of the same bucket; full entries */
-    void *page;
-    uint64_t serial;     /* never used twice: what hashes are seeded with */
-    uint64_t idle_since; /* of idle ones, a count */
+    prefix_slot slots[MODEL_MAX_KINDS];
+    uint64_t serial; /* never used twice: what hashes are seeded with */
     uint32_t depth, n_ids;
-    uint32_t n_sessions; /* of a root: sessions that stand there */
+    uint32_t n_sessions; /* that stand there */
     union {
         int32_t ids[PREFIX_BLOCK];
         struct { /* of a root */
@@ -29,13 +35,15 @@ struct prefix_entry {
 
 struct prefix_cache {
     page_pool *pool;
+    bool windowed[MODEL_MAX_KINDS];
     uint64_t max_idle, n_entries, last_serial, last_idle;
-    prefix_entry *roots, *newest, *oldest; /* idle ones */
-    prefix_entry **buckets;                /* [n_buckets], a power of two */
+    prefix_entry *roots;
+    prefix_slot *newest, *oldest; /* idle ones */
+    prefix_entry **buckets;       /* [n_buckets], a power of two */
     uint64_t n_buckets;
 };
 
-muga_status prefix_new(page_pool *pool, uint64_t max_idle, prefix_cache **out, muga_error *err) {
+muga_status prefix_new(page_pool *pool, const bool *windowed, uint64_t max_idle, prefix_cache **out, muga_error *err) {
     prefix_cache *c = mem_alloc_array(1, sizeof *c);
     if (c)
         c->buckets = mem_alloc_array(FIRST_BUCKETS, sizeof(prefix_entry *));
@@ -44,6 +52,7 @@ muga_status prefix_new(page_pool *pool, uint64_t max_idle, prefix_cache **out, m
         return error_nomem(err, "the prefix cache");
     }
     c->pool = pool;
+    memcpy(c->windowed, windowed, pool->n_kinds * sizeof *windowed);
     c->max_idle = max_idle;
     c->n_buckets = FIRST_BUCKETS;
     *out = c;
@@ -87,24 +96,24 @@ static void grow(prefix_cache *c) {
     free(old);
 }
 
-static void idle_list_remove(prefix_cache *c, prefix_entry *e) {
-    *(e->newer ? &e->newer->older : &c->newest) = e->older;
-    *(e->older ? &e->older->newer : &c->oldest) = e->newer;
+static void idle_list_remove(prefix_cache *c, prefix_slot *s) {
+    *(s->newer ? &s->newer->older : &c->newest) = s->older;
+    *(s->older ? &s->older->newer : &c->oldest) = s->newer;
 }
 
-static void idle_list_put(prefix_cache *c, prefix_entry *e) {
-    e->idle_since = ++c->last_idle;
-    e->newer = NULL;
-    e->older = c->newest;
-    *(c->newest ? &c->newest->newer : &c->oldest) = e;
-    c->newest = e;
+static void idle_list_put(prefix_cache *c, prefix_slot *s) {
+    s->idle_since = ++c->last_idle;
+    s->newer = NULL;
+    s->older = c->newest;
+    *(c->newest ? &c->newest->newer : &c->oldest) = s;
+    c->newest = s;
 }
 
-void prefix_on_idle(void *c, void *entry, bool is_idle) {
+void prefix_on_idle(void *c, void *slot, bool is_idle) {
     if (is_idle)
-        idle_list_put(c, entry);
+        idle_list_put(c, slot);
     else
-        idle_list_remove(c, entry);
+        idle_list_remove(c, slot);
 }
 
 /* ---- roots ---- */
@@ -114,9 +123,9 @@ static bool is_scope(const prefix_entry *root, const prefix_scope *s) {
            memcmp(&root->adapter_scale, &s->adapter_scale, sizeof s->adapter_scale) == 0 && root->is_long == s->is_long;
 }
 
-prefix_entry *prefix_hold(prefix_entry *root) {
-    root->n_sessions++;
-    return root;
+prefix_entry *prefix_hold(prefix_entry *e) {
+    e->n_sessions++;
+    return e;
 }
 
 prefix_entry *prefix_enter(prefix_cache *c, const prefix_scope *scope) {
@@ -148,19 +157,14 @@ static void drop_root_if_unused(prefix_cache *c, prefix_entry *root) {
     free(root);
 }
 
-void prefix_leave(prefix_cache *c, prefix_entry *root) {
-    root->n_sessions--;
-    drop_root_if_unused(c, root);
-}
-
 uint32_t prefix_depth(const prefix_entry *e) {
     return e->depth;
 }
 prefix_entry *prefix_parent(const prefix_entry *e) {
     return e->parent;
 }
-void *prefix_page(const prefix_entry *e) {
-    return e->page;
+void *prefix_page(const prefix_entry *e, uint32_t kind) {
+    return e->slots[kind].page;
 }
 
 /* ---- entries ---- */
@@ -179,11 +183,19 @@ static uint32_t common(const prefix_entry *e, const int32_t *ids, uint32_t n) {
     return i;
 }
 
-prefix_entry *prefix_find_part(const prefix_entry *at, const int32_t *ids, uint32_t n, uint32_t *n_common) {
+static uint32_t count_pages(const prefix_entry *e) {
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < MODEL_MAX_KINDS; k++)
+        n += e->slots[k].page != NULL;
+    return n;
+}
+
+prefix_entry *prefix_find_part(const prefix_cache *c, const prefix_entry *at, const int32_t *ids, uint32_t n,
+                               uint32_t *n_common) {
     prefix_entry *best = NULL, *e = at->child;
     *n_common = 0;
     for (uint32_t k = 0; e && k < MAX_LOOKED_AT; k++, e = e->next) {
-        uint32_t here = common(e, ids, n);
+        uint32_t here = count_pages(e) == c->pool->n_kinds ? common(e, ids, n) : 0;
         if (here > *n_common) {
             *n_common = here;
             best = e;
@@ -193,11 +205,23 @@ prefix_entry *prefix_find_part(const prefix_entry *at, const int32_t *ids, uint3
 }
 
 static bool may_go(const prefix_entry *e) {
-    return !e->child && pages_is_idle(e->page);
+    for (uint32_t k = 0; k < MODEL_MAX_KINDS; k++)
+        if (e->slots[k].page && !pages_is_idle(e->slots[k].page))
+            return false;
+    return !e->child && e->n_sessions == 0;
 }
 
-/* One that may go. */
-static void remove_entry(prefix_cache *c, prefix_entry *e) {
+/* The page, idle or none, goes. */
+static void empty_slot(prefix_cache *c, prefix_slot *s) {
+    if (!s->page)
+        return;
+    idle_list_remove(c, s);
+    pages_clear_cached(c->pool, s->page);
+    s->page = NULL;
+}
+
+/* One that may go; returns its parent. */
+static prefix_entry *remove_entry(prefix_cache *c, prefix_entry *e) {
     prefix_entry *parent = e->parent;
     if (e->n_ids == PREFIX_BLOCK) {
         prefix_entry **b = bucket_of(c, parent, e->ids);
@@ -208,11 +232,23 @@ static void remove_entry(prefix_cache *c, prefix_entry *e) {
     *(e->before ? &e->before->next : &parent->child) = e->next;
     if (e->next)
         e->next->before = e->before;
-    idle_list_remove(c, e);
-    pages_clear_cached(c->pool, e->page);
+    for (uint32_t k = 0; k < MODEL_MAX_KINDS; k++)
+        empty_slot(c, &e->slots[k]);
     c->n_entries--;
     free(e);
-    drop_root_if_unused(c, parent);
+    return parent;
+}
+
+/* What is left of a path without pages or children goes, and its root where that was the last. */
+static void tidy(prefix_cache *c, prefix_entry *e) {
+    while (e->parent && may_go(e) && count_pages(e) == 0)
+        e = remove_entry(c, e);
+    drop_root_if_unused(c, e);
+}
+
+void prefix_leave(prefix_cache *c, prefix_entry *e) {
+    e->n_sessions--;
+    tidy(c, e);
 }
 
 /* What ended where this goes on has nothing that this hasn't. */
@@ -221,19 +257,18 @@ static void drop_part_of(prefix_cache *c, const prefix_entry *whole) {
     for (uint32_t k = 0; e && k < MAX_LOOKED_AT; k++) {
         prefix_entry *next = e->next;
         if (may_go(e) && e->n_ids <= whole->n_ids && common(e, whole->ids, whole->n_ids) == e->n_ids)
-            remove_entry(c, e);
+            (void)remove_entry(c, e);
         e = next;
     }
 }
 
-prefix_entry *prefix_add(prefix_cache *c, prefix_entry *at, const int32_t *ids, uint32_t n, void *page) {
+prefix_entry *prefix_add(prefix_cache *c, prefix_entry *at, const int32_t *ids, uint32_t n, void *const *pages) {
     prefix_entry *e = mem_alloc_array(1, sizeof *e);
     if (!e)
         return NULL;
     if (c->n_entries >= c->n_buckets)
         grow(c);
     e->parent = at;
-    e->page = page;
     e->serial = ++c->last_serial;
     e->depth = at->depth + 1;
     e->n_ids = n;
@@ -244,24 +279,38 @@ prefix_entry *prefix_add(prefix_cache *c, prefix_entry *at, const int32_t *ids, 
     at->child = e;
     if (n == PREFIX_BLOCK)
         put_in_bucket(c, e);
-    pages_set_cached(c->pool, page, e);
+    for (uint32_t k = 0; k < c->pool->n_kinds; k++)
+        prefix_fill(c, e, k, pages[k]);
     c->n_entries++;
     drop_part_of(c, e);
     return e;
 }
 
+void prefix_fill(prefix_cache *c, prefix_entry *e, uint32_t kind, void *page) {
+    prefix_slot *s = &e->slots[kind];
+    s->of = e;
+    s->page = page;
+    pages_set_cached(c->pool, page, s);
+}
+
+/* An entry can do without pages of layers with a window; it goes with those of layers that see all, and what follows it
+ * has gone before. */
 bool prefix_evict(void *ctx) {
     prefix_cache *c = ctx;
-    prefix_entry *e = c->oldest;
-    while (e && !may_go(e))
-        e = e->newer;
-    if (e)
-        remove_entry(c, e);
-    return e != NULL;
+    prefix_slot *s = c->oldest;
+    if (!s)
+        return false;
+    prefix_entry *e = s->of;
+    if (c->windowed[s - e->slots])
+        empty_slot(c, s);
+    else
+        e = remove_entry(c, e);
+    tidy(c, e);
+    return true;
 }
 
 void prefix_trim(prefix_cache *c) {
-    while (c->pool->n.idle > c->max_idle && prefix_evict(c)) {}
+    while (c->pool->n.idle_bytes > c->max_idle && prefix_evict(c)) {}
 }
 
 /* The entry after e in a walk through the tree; NULL = that was the last of its root's. */
@@ -273,21 +322,35 @@ static const prefix_entry *next_in_tree(const prefix_entry *e) {
     return e->parent ? e->next : NULL;
 }
 
+/* A slot and the one before it on its path: the page of layers that see all is there, and idle before the other is. */
+static bool check_slot(const prefix_cache *c, const prefix_slot *s, const prefix_slot *before, uint32_t kind) {
+    if (s->page && (s->of->slots + kind != s || !pages_is_cached(s->page)))
+        return false;
+    if (c->windowed[kind])
+        return true;
+    bool is_idle = s->page && pages_is_idle(s->page), before_idle = before->page && pages_is_idle(before->page);
+    return s->page && (!before_idle || (is_idle && s->idle_since < before->idle_since));
+}
+
 static bool check_entry(const prefix_cache *c, const prefix_entry *e) {
-    bool is_idle = pages_is_idle(e->page), parent_idle = e->parent->parent && pages_is_idle(e->parent->page);
     bool found = e->n_ids < PREFIX_BLOCK ? !e->child : prefix_find(c, e->parent, e->ids) == e;
-    bool in_order = !parent_idle || (is_idle && e->idle_since < e->parent->idle_since);
-    return found && in_order && e->depth == e->parent->depth + 1;
+    bool slots = true;
+    for (uint32_t k = 0; k < c->pool->n_kinds; k++)
+        slots = slots && check_slot(c, &e->slots[k], &e->parent->slots[k], k);
+    bool of_use = count_pages(e) > 0 || e->child || e->n_sessions > 0;
+    return found && slots && of_use && e->depth == e->parent->depth + 1;
 }
 
 bool prefix_check(const prefix_cache *c) {
-    uint64_t n = 0, n_idle = 0;
+    uint64_t n = 0, n_pages = 0, n_idle = 0;
     for (const prefix_entry *root = c->roots; root; root = root->next)
-        for (const prefix_entry *e = next_in_tree(root); e; e = next_in_tree(e), n++)
+        for (const prefix_entry *e = next_in_tree(root); e; e = next_in_tree(e), n++) {
             if (!check_entry(c, e))
                 return false;
-    for (const prefix_entry *e = c->oldest; e; e = e->newer, n_idle++)
-        if (!pages_is_idle(e->page) || (e->newer ? e->newer->older != e : c->newest != e))
+            n_pages += count_pages(e);
+        }
+    for (const prefix_slot *s = c->oldest; s; s = s->newer, n_idle++)
+        if (!s->page || !pages_is_idle(s->page) || (s->newer ? s->newer->older != s : c->newest != s))
             return false;
-    return n == c->n_entries && n == c->pool->n.cached && n_idle == c->pool->n.idle;
+    return n == c->n_entries && n_pages == c->pool->n.cached && n_idle == c->pool->n.idle;
 }

@@ -6,16 +6,17 @@
 
 #include <stdio.h>
 
-#define VERSION 1u
+#define VERSION 2u
 #define NAME_BYTES 32u
 #define HEX_BYTES 64u
-#define HEAD_BYTES (8u + 7u * 4u + 2u * 8u + NAME_BYTES + 2u * HEX_BYTES + 4u + SHA256_BYTES)
+#define HEAD_BYTES                                                                                                     \
+    (8u + (7u + MODEL_MAX_KINDS) * 4u + (1u + MODEL_MAX_KINDS) * 8u + NAME_BYTES + 2u * HEX_BYTES + 4u + SHA256_BYTES)
 
 static const char magic[8] = {'M', 'U', 'G', 'A', 'S', 'E', 'S', 'S'};
 
 typedef struct head {
-    uint32_t version, n_tok, n_ctx, kv, act, page_positions, n_dropped;
-    uint64_t page_bytes, n_note;
+    uint32_t version, n_tok, n_ctx, kv, act, page_positions, n_kinds, n_dropped[MODEL_MAX_KINDS];
+    uint64_t page_bytes[MODEL_MAX_KINDS], n_note;
     char arithmetic[NAME_BYTES + 1], model[HEX_BYTES + 1], adapter[HEX_BYTES + 1];
     uint32_t scale_bits;
     uint8_t overrides[SHA256_BYTES];
@@ -29,7 +30,9 @@ static head head_of_session(const engine_session *s, const char *model_sha256) {
               .kv = e->kv,
               .act = e->o.exact ? KERNEL_ACT_F32 : KERNEL_ACT_INT8,
               .page_positions = KERNEL_KV_BLOCK,
-              .page_bytes = model_page_bytes(e->model, e->kv)};
+              .n_kinds = model_kinds(e->model)};
+    for (uint32_t k = 0; k < h.n_kinds; k++)
+        h.page_bytes[k] = model_page_bytes(e->model, e->kv, k);
     float scale;
     const engine_adapter *a = engine_session_adapter(s, &scale);
     snprintf(h.arithmetic, sizeof h.arithmetic, "%s", KERNEL_ARITHMETIC);
@@ -69,10 +72,13 @@ static void put_number(writer *w, uint64_t v, size_t n_bytes) {
 
 static void put_head(writer *w, const head *h) {
     put(w, magic, sizeof magic);
-    const uint32_t numbers[] = {h->version, h->n_tok, h->n_ctx, h->kv, h->act, h->page_positions, h->n_dropped};
+    const uint32_t numbers[] = {h->version, h->n_tok, h->n_ctx, h->kv, h->act, h->page_positions, h->n_kinds};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         put_number(w, numbers[i], 4);
-    put_number(w, h->page_bytes, 8);
+    for (size_t k = 0; k < MODEL_MAX_KINDS; k++)
+        put_number(w, h->n_dropped[k], 4);
+    for (size_t k = 0; k < MODEL_MAX_KINDS; k++)
+        put_number(w, h->page_bytes[k], 8);
     put_number(w, h->n_note, 8);
     put(w, h->arithmetic, NAME_BYTES);
     put(w, h->model, HEX_BYTES);
@@ -82,17 +88,25 @@ static void put_head(writer *w, const head *h) {
 }
 
 /* The page that isn't full, as a copy that ends where the session does: what was cut back may still lie behind. */
-static void put_last_page(writer *w, const engine_session *s, uint32_t i, size_t bytes) {
+static void put_last_page(writer *w, const engine_session *s, uint32_t kind, uint32_t i, size_t bytes) {
     const engine *e = engine_session_engine(s);
     void *copy = w->st ? NULL : mem_alloc_aligned(bytes, 64);
     if (!w->st && !copy)
         w->st = error_nomem(w->err, "a page of a session");
     if (copy) {
-        memcpy(copy, session_page(s, i), bytes);
-        model_page_clear(e->model, e->kv, copy, engine_session_count(s) % KERNEL_KV_BLOCK, KERNEL_KV_BLOCK);
+        memcpy(copy, session_page(s, kind, i), bytes);
+        model_page_clear(e->model, e->kv, kind, copy, engine_session_count(s) % KERNEL_KV_BLOCK, KERNEL_KV_BLOCK);
         put(w, copy, bytes);
     }
     free(copy);
+}
+
+static void put_pages(writer *w, const engine_session *s, const head *h, uint32_t kind) {
+    uint32_t n_full = h->n_tok / KERNEL_KV_BLOCK;
+    for (uint32_t i = h->n_dropped[kind]; i < n_full; i++)
+        put(w, session_page(s, kind, i), h->page_bytes[kind]);
+    if (h->n_tok % KERNEL_KV_BLOCK != 0)
+        put_last_page(w, s, kind, n_full, h->page_bytes[kind]);
 }
 
 muga_status saved_write(const engine_session *s, const os_files *files, const char *path, const char *model_sha256,
@@ -104,7 +118,8 @@ muga_status saved_write(const engine_session *s, const os_files *files, const ch
     writer w = {.err = err};
     head h = head_of_session(s, model_sha256);
     h.n_tok = engine_session_count(s);
-    h.n_dropped = session_dropped(s);
+    for (uint32_t k = 0; k < h.n_kinds; k++)
+        h.n_dropped[k] = session_dropped(s, k);
     h.n_note = n_note;
     sha256_init(&w.digest);
     w.st = os_output_open(files, path, &w.out, err);
@@ -112,11 +127,8 @@ muga_status saved_write(const engine_session *s, const os_files *files, const ch
     put(&w, note, n_note);
     for (uint32_t i = 0; i < h.n_tok; i++)
         put_number(&w, (uint32_t)engine_session_ids(s)[i], 4);
-    uint32_t n_full = h.n_tok / KERNEL_KV_BLOCK;
-    for (uint32_t i = h.n_dropped; i < n_full; i++)
-        put(&w, session_page(s, i), h.page_bytes);
-    if (h.n_tok % KERNEL_KV_BLOCK != 0)
-        put_last_page(&w, s, n_full, h.page_bytes);
+    for (uint32_t k = 0; k < h.n_kinds; k++)
+        put_pages(&w, s, &h, k);
     sha256 copy = w.digest;
     sha256_final(&copy, digest);
     put(&w, digest, sizeof digest);
@@ -166,13 +178,17 @@ static muga_status get_head(reader *r, head *h) {
         return st;
     cursor c = cursor_of(bytes, sizeof bytes);
     const uint8_t *p = NULL;
-    uint32_t *const numbers[] = {&h->version, &h->n_tok, &h->n_ctx, &h->kv, &h->act, &h->page_positions, &h->n_dropped};
+    uint32_t *const numbers[] = {&h->version, &h->n_tok, &h->n_ctx, &h->kv, &h->act, &h->page_positions, &h->n_kinds};
     bool ok = cursor_take(&c, sizeof magic, &p);
     if (!ok || memcmp(p, magic, sizeof magic) != 0)
         return error_set(r->err, MUGA_E_INPUT, "%s: not a saved session", r->path);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         ok = ok && cursor_take_u32(&c, numbers[i]);
-    ok = ok && cursor_take_u64(&c, &h->page_bytes) && cursor_take_u64(&c, &h->n_note);
+    for (size_t k = 0; k < MODEL_MAX_KINDS; k++)
+        ok = ok && cursor_take_u32(&c, &h->n_dropped[k]);
+    for (size_t k = 0; k < MODEL_MAX_KINDS; k++)
+        ok = ok && cursor_take_u64(&c, &h->page_bytes[k]);
+    ok = ok && cursor_take_u64(&c, &h->n_note);
     take_text(&c, NAME_BYTES, h->arithmetic);
     take_text(&c, HEX_BYTES, h->model);
     take_text(&c, HEX_BYTES, h->adapter);
@@ -203,7 +219,8 @@ static muga_status check_head(const reader *r, head *h, const engine_session *s,
     if (strcmp(h->arithmetic, want.arithmetic) != 0 || h->act != want.act)
         return error_set(r->err, MUGA_E_INPUT, "%s: saved under other arithmetic (%s, activations %u; now %s, %u)",
                          r->path, plain(h->arithmetic), h->act, KERNEL_ARITHMETIC, want.act);
-    if (h->kv != want.kv || h->page_bytes != want.page_bytes || h->page_positions != want.page_positions)
+    if (h->kv != want.kv || h->n_kinds != want.n_kinds || h->page_positions != want.page_positions ||
+        memcmp(h->page_bytes, want.page_bytes, sizeof h->page_bytes) != 0)
         return error_set(r->err, MUGA_E_INPUT, "%s: keys and values are kept otherwise (%s; now %s): use the same --kv",
                          r->path, h->kv < KERNEL_KV_COUNT ? kernel_kv_name((kernel_kv_type)h->kv) : "unknown",
                          kernel_kv_name((kernel_kv_type)want.kv));
@@ -267,6 +284,16 @@ static muga_status get_end(reader *r) {
     return st;
 }
 
+static muga_status get_pages(reader *r, engine_session *s, const head *h, uint32_t kind) {
+    muga_status st = MUGA_OK;
+    for (uint32_t i = h->n_dropped[kind]; !st && i * KERNEL_KV_BLOCK < h->n_tok; i++) {
+        void *page = session_page(s, kind, i);
+        pages_mark_written(page);
+        st = get(r, page, h->page_bytes[kind]);
+    }
+    return st;
+}
+
 static muga_status get_all(reader *r, engine_session *s, const char *model_sha256, str *note) {
     const engine *e = engine_session_engine(s);
     head h = {0};
@@ -281,15 +308,13 @@ static muga_status get_all(reader *r, engine_session *s, const char *model_sha25
     if (!st)
         st = get_ids(r, h.n_tok, engine_params(e)->n_vocab, ids);
     if (!st && !session_leave_out(s, h.n_tok, h.n_dropped))
-        st = error_set(r->err, MUGA_E_INPUT, "%s: the saved session leaves out %u pages, some of which the model sees",
-                       r->path, h.n_dropped);
+        st = error_set(r->err, MUGA_E_INPUT,
+                       "%s: the saved session leaves out its first pages (%u and %u), some of which the model sees",
+                       r->path, h.n_dropped[0], h.n_dropped[1]);
     if (!st)
-        st = engine_session_reserve(s, h.n_tok, r->err);
-    for (uint32_t i = h.n_dropped; !st && i * KERNEL_KV_BLOCK < h.n_tok; i++) {
-        void *page = session_page(s, i);
-        pages_mark_written(page);
-        st = get(r, page, h.page_bytes);
-    }
+        st = session_reserve(s, h.n_tok, h.n_tok, r->err);
+    for (uint32_t k = 0; k < h.n_kinds && !st; k++)
+        st = get_pages(r, s, &h, k);
     if (!st)
         st = get_end(r);
     session_put_tokens(s, ids, st ? 0 : h.n_tok);

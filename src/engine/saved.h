@@ -1,12 +1,13 @@
 /* Sessions kept in files, so that a conversation goes on where it was without computing it again.
  *
- * The file, little-endian (version 1):
+ * The file, little-endian (version 2):
  *
  *   "MUGASESS"  u32 version  u32 n_tok  u32 n_ctx  u32 kv type  u32 act  u32 positions of a page
- *   u32 pages left out, the first ones (behind a window)  u64 bytes of a page  u64 bytes of the note
- *   u8[32] arithmetic's name, padded with 0  u8[64] model's SHA-256, hex  u8[64] adapter's, or 0
+ *   u32 kinds of pages, 1 or 2 (model_kinds); of both, 0 where there is one: u32[2] pages left out, the first ones
+ *   (behind a window)  u64[2] bytes of a page
+ *   u64 bytes of the note  u8[32] arithmetic's name, padded with 0  u8[64] model's SHA-256, hex  u8[64] adapter's, or 0
  *   f32 the adapter's scale  u8[32] SHA-256 over the overrides
- *   u8[n] note  i32[n_tok] ids  the other pages, whole  u8[32] SHA-256 of all before
+ *   u8[n] note  i32[n_tok] ids  the other pages, whole, kind by kind  u8[32] SHA-256 of all before
  *
  * What a page's bits depend on is in the head, and a file that differs in any of it is refused by name. A file is read
  * as from a stranger: sizes are bounded before anything is allocated by them, ids are in the vocabulary, and nothing of

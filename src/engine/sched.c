@@ -325,18 +325,21 @@ static void collect(sched *s) {
 
 /* ---- admission ---- */
 
-static uint64_t pages_of(uint32_t n_tok) {
-    return n_tok / PREFIX_BLOCK + (n_tok % PREFIX_BLOCK != 0);
+/* Bytes of pages for what a request has to read, and a token more. */
+static int64_t need_of(const sched *s, const request *q) {
+    return (int64_t)session_bytes_for(s->e, q->n_tok + 1, MAX(s->o.prefill_rows, PREFIX_BLOCK));
 }
 
-/* Pages nobody needs: not in use, and not those that running requests are going to take for what they have to read. */
-static int64_t free_pages(sched *s) {
+/* Bytes nobody needs: not in use, and not those that running requests are going to take for what they have to read. */
+static int64_t free_bytes(sched *s) {
     pthread_mutex_lock(&s->e->pages.lock);
     int64_t n = (int64_t)pages_room(&s->e->pages);
     pthread_mutex_unlock(&s->e->pages.lock);
-    for (uint32_t i = 0; i < s->n; i++)
-        if (s->v[i]->running)
-            n -= (int64_t)pages_of(s->v[i]->n_tok + 1) - (int64_t)pages_of(engine_session_count(s->v[i]->session));
+    for (uint32_t i = 0; i < s->n; i++) {
+        const request *q = s->v[i];
+        if (q->running)
+            n -= need_of(s, q) - (int64_t)session_bytes(q->session, engine_session_count(q->session));
+    }
     return n;
 }
 
@@ -352,12 +355,15 @@ static uint32_t common_with(const request *q, const engine_session *held) {
     return held ? engine_session_common(held, a->prompt, a->n_prompt - 1) : 0;
 }
 
-/* Pages it needs that there aren't yet, with one for each running request to grow by. What runs alone is tried. */
+/* Bytes of what it needs that isn't there yet, and a page of each kind for each running request to grow by. What runs
+ * alone is tried. */
 static bool fits(sched *s, const request *q) {
     const request *of = forked(s, q);
-    uint32_t n_running = s->counts.n_running, n_there = common_with(q, of ? of->session : q->session) / PREFIX_BLOCK;
-    return n_running == 0 ||
-           (n_running < s->o.max_running && (int64_t)(pages_of(q->n_tok + 1) - n_there + n_running) <= free_pages(s));
+    const engine_session *held = of ? of->session : q->session;
+    uint32_t n_running = s->counts.n_running;
+    int64_t there = held ? (int64_t)session_bytes(held, common_with(q, held) / PREFIX_BLOCK * PREFIX_BLOCK) : 0;
+    int64_t to_grow = (int64_t)(n_running * s->e->pages.n.page_bytes);
+    return n_running == 0 || (n_running < s->o.max_running && need_of(s, q) - there + to_grow <= free_bytes(s));
 }
 
 /* The lowest in rank below `than` that runs (and holds pages, where that is asked for); NULL = none. */
@@ -447,7 +453,8 @@ static bool plan(sched *s, request *q) {
 static bool get_pages(sched *s, request *q, uint32_t n) {
     muga_error err;
     muga_status st;
-    while ((st = engine_session_reserve(q->session, engine_session_count(q->session) + n, &err)) == MUGA_E_LIMIT) {
+    uint32_t to = engine_session_count(q->session) + n;
+    while ((st = session_reserve(q->session, to, to, &err)) == MUGA_E_LIMIT) {
         request *victim = lowest(s, q, true);
         if (!victim)
             break;

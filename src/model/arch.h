@@ -49,6 +49,8 @@ typedef struct model_layer {
     model_linear down;                                             /* [n_embd][n_ff] */
     uint32_t window; /* a key is visible when pos_q - pos_k < window; 0 = every key */
     uint8_t i_rope;  /* index into the model's ropes, or MODEL_NO_ROPE */
+    uint8_t kind;    /* of its pages (model.h), */
+    uint32_t i_kind; /* and its place in them */
 } model_layer;
 
 typedef struct model_loader model_loader;
@@ -93,6 +95,9 @@ struct model {
     kernel_weights output;                        /* [n_vocab][n_embd]; an encoder has none */
     model_norm output_norm;                       /* [n_embd] */
     model_layer *layers;                          /* [n_layer] */
+    uint32_t n_kinds;                             /* of pages, */
+    uint32_t kind_layers[MODEL_MAX_KINDS];        /* the layers of each, */
+    uint32_t kind_window[MODEL_MAX_KINDS];        /* and the widest window among them; 0 = one sees all */
 };
 
 /* ---- loading ----

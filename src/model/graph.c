@@ -169,8 +169,6 @@ static void begin(model_run *r, const model_batch *b) {
     for (uint32_t i = b->n_tok - 1; r->m->p.encoder && i-- > 0;)
         if (r->i_seq[i] == r->i_seq[i + 1])
             r->last[i] = r->last[i + 1];
-    for (uint32_t i = 0; i < b->n_seq; i++)
-        r->kv[i].pages = b->pages[i];
     adapt_begin(r);
     rows_run((rows_job){.r = r, .row = look_up_row});
     adapt_embedding(r);
@@ -314,9 +312,9 @@ static void keep_wanted(model_run *r) {
 void graph_attention(model_run *r, const model_layer *y) {
     const model_params *p = &r->m->p;
     uint32_t i_layer = (uint32_t)(y - r->m->layers);
-    size_t offset = i_layer * kernel_kv_page_bytes(r->o.kv, p->n_head_kv, p->head_dim);
+    size_t offset = y->i_kind * kernel_kv_page_bytes(r->o.kv, p->n_head_kv, p->head_dim);
     for (uint32_t i = 0; i < r->batch->n_seq; i++)
-        r->kv[i].layer_offset = offset;
+        r->kv[i] = (kernel_kv){.pages = r->batch->pages[y->kind][i], .layer_offset = offset};
     linear(r, &y->qkv, r->xn, r->s_embd, r->q, r->s_qkv);
     rows_run((rows_job){.r = r, .layer = y, .row = store_row});
     if (i_layer + 1 == p->n_layer)

@@ -102,6 +102,22 @@ static void load_tensors(model_loader *l) {
     weights_check_all_used(l);
 }
 
+/* Each layer's place in the pages. */
+static void choose_kinds(model *m) {
+    uint32_t n_windowed = 0;
+    for (uint32_t i = 0; i < m->p.n_layer; i++)
+        n_windowed += m->layers[i].window > 0 && !m->p.encoder;
+    bool mixed = n_windowed > 0 && n_windowed < m->p.n_layer;
+    m->n_kinds = mixed ? 2 : 1;
+    for (uint32_t i = 0; i < m->p.n_layer; i++) {
+        model_layer *y = &m->layers[i];
+        y->kind = mixed && y->window > 0;
+        y->i_kind = m->kind_layers[y->kind]++;
+        if (n_windowed > 0)
+            m->kind_window[y->kind] = MAX(m->kind_window[y->kind], y->window);
+    }
+}
+
 static void load(model_loader *l) {
     model *m = l->m;
     l->st = find_arch(l->file, &m->arch, l->err);
@@ -116,6 +132,7 @@ static void load(model_loader *l) {
     if (l->st || loader_failed_nomem(l, m->layers = mem_alloc_array(m->p.n_layer, sizeof *m->layers), "the layers"))
         return;
     load_tensors(l);
+    choose_kinds(m);
 }
 
 muga_status model_load(const gguf_file *file, const model_load_options *o, model **out, muga_error *err) {
@@ -204,23 +221,21 @@ bool model_context_is_long(const model *m, uint32_t n_ctx) {
     return false;
 }
 
-uint32_t model_window(const model *m) {
-    uint32_t widest = 0;
-    for (uint32_t i = 0; i < m->p.n_layer; i++) {
-        if (m->layers[i].window == 0 || m->p.encoder)
-            return 0;
-        widest = MAX(widest, m->layers[i].window);
-    }
-    return widest;
+uint32_t model_kinds(const model *m) {
+    return m->n_kinds;
 }
 
-size_t model_page_bytes(const model *m, kernel_kv_type kv) {
-    return m->p.n_layer * kernel_kv_page_bytes(kv, m->p.n_head_kv, m->p.head_dim);
+uint32_t model_window(const model *m, uint32_t kind) {
+    return m->kind_window[kind];
 }
 
-void model_page_clear(const model *m, kernel_kv_type kv, void *page, uint32_t from, uint32_t to) {
+size_t model_page_bytes(const model *m, kernel_kv_type kv, uint32_t kind) {
+    return m->kind_layers[kind] * kernel_kv_page_bytes(kv, m->p.n_head_kv, m->p.head_dim);
+}
+
+void model_page_clear(const model *m, kernel_kv_type kv, uint32_t kind, void *page, uint32_t from, uint32_t to) {
     const model_params *p = &m->p;
     size_t layer = kernel_kv_page_bytes(kv, p->n_head_kv, p->head_dim);
-    for (uint32_t i = 0; i < p->n_layer; i++)
+    for (uint32_t i = 0; i < m->kind_layers[kind]; i++)
         kernel_kv_clear(kv, p->n_head_kv, p->head_dim, (uint8_t *)page + i * layer, from, to);
 }

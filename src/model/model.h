@@ -65,11 +65,16 @@ uint64_t model_step_macs(const model *m);    /* multiply-adds of a token's matri
 /* Whether positions turn by the factors for long contexts where a sequence may hold n_ctx of them: keys computed with
  * them aren't those computed without. The same for every n_ctx with most models. */
 bool model_context_is_long(const model *m, uint32_t n_ctx);
-size_t model_page_bytes(const model *m, kernel_kv_type kv); /* one KV page: 64 positions of all layers */
-uint32_t model_window(const model *m); /* positions that a layer sees at most, its own included; 0 = one sees all */
 
+/* Keys and values lie in pages of 64 positions, of two kinds where some layers have a window and others see all: a page
+ * of kind 0 then holds the layers that see all, one of kind 1 those with a window. Else one kind holds all layers. */
+#define MODEL_MAX_KINDS 2
+uint32_t model_kinds(const model *m);
+size_t model_page_bytes(const model *m, kernel_kv_type kv, uint32_t kind);
+/* Positions that a layer of this kind sees at most, its own included; 0 = it sees all. */
+uint32_t model_window(const model *m, uint32_t kind);
 /* Zero positions [from, to) of a page: slots that hold nothing must be zero bytes (kernel.h). */
-void model_page_clear(const model *m, kernel_kv_type kv, void *page, uint32_t from, uint32_t to);
+void model_page_clear(const model *m, kernel_kv_type kv, uint32_t kind, void *page, uint32_t from, uint32_t to);
 
 /* ---- adapters: LoRA (Hu et al. 2021), docs/adapters.md ----
  * Low-rank pairs A [rank][cols], B [rows][rank] for some of a model's matrices: y = W x + scale * B (A x). Immutable,
@@ -113,11 +118,12 @@ typedef struct model_adapter_use {
 /* One batch. Tokens of one sequence stand in ascending position; a sequence's earlier positions were run before or come
  * earlier in this batch. Pages up to every position exist, unwritten slots zero. */
 typedef struct model_batch {
-    uint32_t n_tok;                    /* 1..max_tok */
-    const int32_t *ids;                /* [n_tok], each in [0, n_vocab) */
-    const uint32_t *pos;               /* [n_tok] absolute position in its sequence */
-    const uint32_t *i_seq;             /* [n_tok] index into pages */
-    void *const *const *pages;         /* [n_seq] page lists, model_page_bytes each */
+    uint32_t n_tok;        /* 1..max_tok */
+    const int32_t *ids;    /* [n_tok], each in [0, n_vocab) */
+    const uint32_t *pos;   /* [n_tok] absolute position in its sequence */
+    const uint32_t *i_seq; /* [n_tok] index into pages */
+    /* Of each kind: [n_seq] page lists, model_page_bytes each. Pages that no layer of the kind sees may be NULL. */
+    void *const *const *pages[MODEL_MAX_KINDS];
     const uint32_t *n_ctx;             /* [n_seq] context limit of each: some models' positions depend on it */
     uint32_t n_seq;                    /* 1..max_seq */
     const model_adapter_use *adapters; /* [n_seq] of each; prepared for. NULL = none has one */

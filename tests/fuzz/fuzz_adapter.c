@@ -61,7 +61,7 @@ static const runner *get_runner(void) {
     fuzz_need(gguf_open_memory(bytes.data, bytes.len, &f, &err) == MUGA_OK);
     fuzz_need(model_load(f, &o, &r.m, &err) == MUGA_OK);
     for (int i = 0; i < 2; i++)
-        fuzz_need(r.pages[i] = mem_alloc_aligned(model_page_bytes(r.m, KERNEL_KV_F32), 64));
+        fuzz_need(r.pages[i] = mem_alloc_aligned(model_page_bytes(r.m, KERNEL_KV_F32, 0), 64));
     return &r;
 }
 
@@ -91,13 +91,13 @@ static void compute(const model_adapter *a, rows *out) {
     fuzz_need(model_run_new(r->m, &o, &run, &err) == MUGA_OK);
     fuzz_need(!a || model_run_prepare(run, a, &err) == MUGA_OK);
     for (int i = 0; i < 2; i++)
-        memset(r->pages[i], 0, model_page_bytes(r->m, KERNEL_KV_F32));
+        memset(r->pages[i], 0, model_page_bytes(r->m, KERNEL_KV_F32, 0));
     model_forward(r->m, run,
                   &(model_batch){.n_tok = N_TOK,
                                  .ids = ids,
                                  .pos = pos,
                                  .i_seq = i_seq,
-                                 .pages = lists,
+                                 .pages = {lists},
                                  .n_ctx = n_ctx,
                                  .n_seq = 2,
                                  .adapters = uses,

@@ -21,6 +21,19 @@ static inline engine *open_plain(void) {
     return open_with((engine_options){.isa = -1, .n_threads = 1});
 }
 
+/* The model whose layers differ (make_tiny.h). */
+static inline engine *open_windowed(engine_options o) {
+    str bytes = STR_INIT;
+    engine *e = NULL;
+    muga_error err = {0};
+    const char *path = scratch_path("windowed.gguf");
+    assert_ok(make_tiny_windowed(&bytes, &err), &err);
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    assert_ok(engine_open(path, &o, &e, &err), &err);
+    return e;
+}
+
 /* The tiny model's file with one token's embedding made not-a-number. */
 static inline engine *open_spoiled(int32_t id, engine_options o) {
     engine *plain = open_plain(), *e = NULL;

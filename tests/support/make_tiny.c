@@ -10,6 +10,8 @@
 #include "model/pretokenize.h"
 #include "tensor/tensor.h"
 
+#include <stdio.h>
+
 #define N_SPECIAL 3
 #define N_MERGES (TINY_VOCAB - N_SPECIAL - 256)
 #define MAX_SYMBOLS 16384
@@ -198,7 +200,7 @@ typedef struct layer_tensor {
     tensor_type types[TINY_LAYERS];
 } layer_tensor;
 
-static bool add_weights(gguf_writer *w, arena *a) {
+static bool add_weights(gguf_writer *w, arena *a, bool windowed) {
     enum { KV = TINY_EMBD / TINY_HEADS * TINY_HEADS_KV };
     static const layer_tensor layer[] = {
         {"attn_norm", TINY_EMBD, 1, 0.0f, {TENSOR_F32, TENSOR_F32}},
@@ -211,13 +213,18 @@ static bool add_weights(gguf_writer *w, arena *a) {
         {"ffn_up", TINY_EMBD, TINY_FF, 0.125f, {TENSOR_Q4_1, TENSOR_Q8_0}},
         {"ffn_down", TINY_FF, TINY_EMBD, 0.09f, {TENSOR_Q4_1, TENSOR_Q8_0}},
     };
+    static const layer_tensor more[] = {
+        {"post_attention_norm", TINY_EMBD, 1, 0.0f, {TENSOR_F32, TENSOR_F32}},
+        {"post_ffw_norm", TINY_EMBD, 1, 0.0f, {TENSOR_F32, TENSOR_F32}},
+    };
     rng r = {20260914};
     if (!add_tensor(w, a, &r, "token_embd.weight", TENSOR_Q8_0, TINY_EMBD, TINY_VOCAB, 0.5f))
         return false;
-    for (int i = 0; i < TINY_LAYERS; i++) {
-        for (size_t k = 0; k < ARRAY_LEN(layer); k++) {
-            const char *name = arena_printf(a, "blk.%d.%s.weight", i, layer[k].name);
-            if (!name || !add_tensor(w, a, &r, name, layer[k].types[i], layer[k].cols, layer[k].rows, layer[k].scale))
+    for (int i = 0; i < (windowed ? TINY_LAYERS_WINDOWED : TINY_LAYERS); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(layer) + (windowed ? ARRAY_LEN(more) : 0); k++) {
+            const layer_tensor *t = k < ARRAY_LEN(layer) ? &layer[k] : &more[k - ARRAY_LEN(layer)];
+            const char *name = arena_printf(a, "blk.%d.%s.weight", i, t->name);
+            if (!name || !add_tensor(w, a, &r, name, t->types[i % TINY_LAYERS], t->cols, t->rows, t->scale))
                 return false;
         }
     }
@@ -225,30 +232,53 @@ static bool add_weights(gguf_writer *w, arena *a) {
            add_tensor(w, a, &r, "output.weight", TENSOR_Q8_0, TINY_EMBD, TINY_VOCAB, 0.3f);
 }
 
-muga_status make_tiny(str *out, muga_error *err) {
+static void add_u32(gguf_writer *w, const char *arch, const char *name, uint32_t value) {
+    char key[128];
+    snprintf(key, sizeof key, "%s.%s", arch, name);
+    gguf_writer_add_u32(w, key, value);
+}
+
+static void add_f32(gguf_writer *w, const char *arch, const char *name, float value) {
+    char key[128];
+    snprintf(key, sizeof key, "%s.%s", arch, name);
+    gguf_writer_add_f32(w, key, value);
+}
+
+static muga_status make(bool windowed, str *out, muga_error *err) {
+    const char *arch = windowed ? "gemma2" : "llama";
     arena a;
     arena_init(&a, 0);
     gguf_writer *w = gguf_writer_new();
     muga_status st = w ? MUGA_OK : error_nomem(err, "small model");
     if (st)
         goto out;
-    gguf_writer_add_string(w, "general.architecture", "llama");
+    gguf_writer_add_string(w, "general.architecture", arch);
     gguf_writer_add_string(w, "general.name", "tiny");
-    gguf_writer_add_u32(w, "llama.block_count", TINY_LAYERS);
-    gguf_writer_add_u32(w, "llama.context_length", TINY_CTX);
-    gguf_writer_add_u32(w, "llama.embedding_length", TINY_EMBD);
-    gguf_writer_add_u32(w, "llama.feed_forward_length", TINY_FF);
-    gguf_writer_add_u32(w, "llama.attention.head_count", TINY_HEADS);
-    gguf_writer_add_u32(w, "llama.attention.head_count_kv", TINY_HEADS_KV);
-    gguf_writer_add_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    gguf_writer_add_f32(w, "llama.rope.freq_base", 10000.0f);
-    gguf_writer_add_u32(w, "llama.rope.dimension_count", TINY_EMBD / TINY_HEADS);
-    gguf_writer_add_u32(w, "llama.vocab_size", TINY_VOCAB);
+    add_u32(w, arch, "block_count", windowed ? TINY_LAYERS_WINDOWED : TINY_LAYERS);
+    add_u32(w, arch, "context_length", TINY_CTX);
+    add_u32(w, arch, "embedding_length", TINY_EMBD);
+    add_u32(w, arch, "feed_forward_length", TINY_FF);
+    add_u32(w, arch, "attention.head_count", TINY_HEADS);
+    add_u32(w, arch, "attention.head_count_kv", TINY_HEADS_KV);
+    add_f32(w, arch, "attention.layer_norm_rms_epsilon", 1e-5f);
+    add_f32(w, arch, "rope.freq_base", 10000.0f);
+    add_u32(w, arch, "rope.dimension_count", TINY_EMBD / TINY_HEADS);
+    add_u32(w, arch, "vocab_size", TINY_VOCAB);
+    if (windowed)
+        add_u32(w, arch, "attention.sliding_window", TINY_WINDOW);
     if ((st = add_vocabulary(w, err)))
         goto out;
-    st = add_weights(w, &a) ? gguf_writer_finish(w, out, err) : error_nomem(err, "small model");
+    st = add_weights(w, &a, windowed) ? gguf_writer_finish(w, out, err) : error_nomem(err, "small model");
 out:
     gguf_writer_free(w);
     arena_release(&a);
     return st;
+}
+
+muga_status make_tiny(str *out, muga_error *err) {
+    return make(false, out, err);
+}
+
+muga_status make_tiny_windowed(str *out, muga_error *err) {
+    return make(true, out, err);
 }

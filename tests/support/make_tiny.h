@@ -10,6 +10,9 @@
  * "<|im_start|>" (1),
  * "<|im_end|>" (2), and a chat template in their form. */
 MUGA_MUST_USE muga_status make_tiny(str *out, muga_error *err);
+/* The same vocabulary with a model whose layers differ: gemma2, 3 layers, of which the first and the last see
+ * TINY_WINDOW positions and the middle one all. */
+MUGA_MUST_USE muga_status make_tiny_windowed(str *out, muga_error *err);
 
 /* About normal, of variance 1: four uniforms, centred and scaled by sqrt(3); exact on every machine. */
 float make_random(rng *r);
@@ -17,6 +20,8 @@ float make_random(rng *r);
 enum {
     TINY_VOCAB = 416,
     TINY_LAYERS = 2,
+    TINY_LAYERS_WINDOWED = 3,
+    TINY_WINDOW = 20,
     TINY_EMBD = 64,
     TINY_HEADS = 4,
     TINY_HEADS_KV = 2,

@@ -103,22 +103,22 @@ static void a_window_is_kept_as_it_is(void **state) {
     muga_error err = {0};
     feed(plain, ids, N);
     feed(plain, ids, N);
-    assert_int_equal(session_dropped(plain), 2);
+    assert_int_equal(session_dropped(plain, 0), 2);
     assert_ok(saved_write(plain, files(), scratch_path("window.session"), digest, "", 0, &err), &err);
     assert_ok(saved_read(s, files(), scratch_path("window.session"), digest, &note, &err), &err);
-    assert_int_equal(session_dropped(s), 2);
+    assert_int_equal(session_dropped(s, 0), 2);
     assert_int_equal(engine_get_kv_counts(e).in_use, 6);
     feed(plain, ids, N);
     feed(s, ids, N);
     assert_memory_equal(engine_session_logits(s), engine_session_logits(plain), row);
     assert_true(session_check(s));
     assert_ok(os_read_file(files(), scratch_path("window.session"), 1 << 24, &bytes, &err), &err);
-    bytes.data[32] = 5; /* pages left out */
+    bytes.data[36] = 5; /* pages left out */
     sha256_of(bytes.data, bytes.len - SHA256_BYTES, (uint8_t *)bytes.data + bytes.len - SHA256_BYTES);
     assert_ok(os_write_file_atomic(files(), scratch_path("less.session"), bytes.data, bytes.len, &err), &err);
     engine_session_truncate(s, 0);
     assert_status(saved_read(s, files(), scratch_path("less.session"), digest, &note, &err), MUGA_E_INPUT, &err,
-                  "leaves out 5 pages");
+                  "first pages (5 and 0)");
     feed(s, ids, N);
     engine_session_free(s);
     engine_session_free(plain);
@@ -173,7 +173,7 @@ static void changed_and_cut_files_are_refused(void **state) {
         assert_non_null(strstr(err.message, "session"));
         good.data[at] ^= (char)(1 << k % 8);
     }
-    size_t i_ids = good.len - SHA256_BYTES - 2 * model_page_bytes(engine_model(e), KERNEL_KV_F16) - 70 * 4;
+    size_t i_ids = good.len - SHA256_BYTES - 2 * model_page_bytes(engine_model(e), KERNEL_KV_F16, 0) - 70 * 4;
     memcpy(good.data + i_ids + 4, "\xA0\x01\0\0", 4);
     sign(&good);
     assert_status(read_bytes(e, 256, good.data, good.len, &err), MUGA_E_INPUT, &err, "416 at position 1");
@@ -215,7 +215,7 @@ static void what_does_not_fit_is_named(void **state) {
         engine_free(e);
     }
     e = open_plain();
-    e->pages.n.max = 1;
+    e->pages.n.max_bytes = e->pages.n.page_bytes;
     s = session_of(e, 256);
     assert_status(saved_read(s, files(), path, digest, &note, &err), MUGA_E_LIMIT, &err, "raise the limit");
     engine_session_free(s);

@@ -1,8 +1,8 @@
 /* If this fails, what comes out of a request depends on who else asked and when; or a request is lost, starves, holds
  * pages it was to give back, or stops the others.
  *
- * Everything runs on tests/data/tiny.gguf. A request's answer is compared with engine_generate's alone: ids, text, and
- * a digest of every row that a choice was made from. */
+ * Everything runs on tests/data/tiny.gguf, and some of it on a model with a window in some layers. A request's answer
+ * is compared with engine_generate's alone: ids, text, and a digest of every row that a choice was made from. */
 #include "support/engine_fixture.h"
 
 #include "base/hash.h"
@@ -216,11 +216,21 @@ static void make_ask(ask *a, rng *r, uint32_t longest) {
     }
 }
 
-static engine *open_pages(uint64_t n_pages, uint32_t n_batch) {
-    engine *e = open_plain();
+static engine *open_either(bool windowed, engine_options o) {
+    o.isa = -1;
+    o.n_threads = 1;
+    return windowed ? open_windowed(o) : open_with(o);
+}
+
+static engine *open_limited(bool windowed, uint64_t n_pages, uint32_t n_batch) {
+    engine *e = open_either(windowed, (engine_options){0});
     uint64_t page = engine_get_kv_counts(e).page_bytes;
     engine_free(e);
-    return open_with((engine_options){.isa = -1, .n_threads = 1, .kv_bytes = n_pages * page, .n_batch = n_batch});
+    return open_either(windowed, (engine_options){.kv_bytes = n_pages * page, .n_batch = n_batch});
+}
+
+static engine *open_pages(uint64_t n_pages, uint32_t n_batch) {
+    return open_limited(false, n_pages, n_batch);
 }
 
 static void assert_nothing_left(engine *e, sched *s) {
@@ -252,12 +262,13 @@ static void requests_in_any_company_answer_as_alone(void **state) {
         uint64_t n_pages;
         uint32_t n_batch, max_running;
     } shapes[] = {{2000, 128, 16}, {18, 64, 8}, {12, 7, 4}, {30, 128, 40}};
-    engine *plain = open_plain();
+    engine *plains[] = {open_either(false, (engine_options){0}), open_either(true, (engine_options){0})};
     ask *asks = mem_alloc_array(N_ASKS, sizeof *asks);
     uint64_t n_steps = 0, n_preempted = 0, n_forks = 0;
     for (size_t seed = 0; seed < 16; seed++) {
         size_t k = seed % ARRAY_LEN(shapes);
-        engine *e = open_pages(shapes[k].n_pages, shapes[k].n_batch);
+        bool windowed = seed % 8 >= 4;
+        engine *plain = plains[windowed], *e = open_limited(windowed, shapes[k].n_pages, shapes[k].n_batch);
         sched *s = NULL;
         muga_error err = {0};
         rng r = {seed};
@@ -296,15 +307,15 @@ static void requests_in_any_company_answer_as_alone(void **state) {
     }
     assert_true(n_steps > 4000 && n_preempted > 50 && n_forks > 100);
     free(asks);
-    engine_free(plain);
+    engine_free(plains[0]);
+    engine_free(plains[1]);
 }
 
 /* ---- what is shared ---- */
 
-static void a_prompt_in_common_is_read_once(void **state) {
-    (void)state;
+static void read_in_common(bool windowed) {
     enum { N = 32, SYSTEM = 256, OWN = 20 };
-    engine *e = open_plain();
+    engine *e = open_either(windowed, (engine_options){0});
     sched *s = NULL;
     muga_error err = {0};
     ask *asks = mem_alloc_array(N, sizeof *asks);
@@ -328,6 +339,12 @@ static void a_prompt_in_common_is_read_once(void **state) {
     sched_free(s);
     engine_free(e);
     free(asks);
+}
+
+static void a_prompt_in_common_is_read_once(void **state) {
+    (void)state;
+    read_in_common(false);
+    read_in_common(true);
 }
 
 static void tenants_read_their_own(void **state) {
