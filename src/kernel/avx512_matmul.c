@@ -79,7 +79,7 @@ static void avx512_f32(const matmul_stretch *s) {
 
 void avx512_matmul(const kernel_matmul_args *a, os_pool *pool) {
     static matmul_product *const int8[] = MATMUL_INT8_TABLE(avx512);
-    static const matmul_isa isa = {TILE, TILE_F32, avx512_quantise, int8, avx512_f32};
+    static const matmul_isa isa = {TILE, TILE_F32, MATMUL_MOST_TILES, avx512_quantise, int8, avx512_f32};
     matmul_run(&isa, a, pool);
 }
 

@@ -10,7 +10,8 @@
 #include "base/mem.h"
 
 enum {
-    STRETCH_BLOCKS = 32,     /* of int8 tiles: 32 x 12 tokens x 48 bytes = 18 KB, half a first-level cache */
+    STRETCH_BLOCKS = 32,     /* of an int8 tile: 32 x 12 tokens x 48 bytes = 18 KB, half a first-level cache */
+    STRETCH_MANY = 64,       /* of a set of tiles: 64 x 132 tokens x 48 bytes = 400 KB, half a second-level cache */
     STRETCH_F32 = 128,       /* columns of f32 tiles and dequantised panels: 8 KB a panel */
     GROUP_F32 = 4,           /* panels dequantised at a time */
     WHOLE_WIDTH = 4,         /* tiles up to this width walk all columns at once: weights stream from memory */
@@ -57,22 +58,41 @@ static void stretch_place(matmul_stretch *s, const kernel_matmul_args *a, uint64
     s->last = k0 + n_k == a->w->cols;
 }
 
+/* Tiles i_tile, ... of a stretch that begins at panel0 and column k0. */
+static void stretch_tiles(matmul_stretch *s, matmul_tile *tiles, const matmul_job *job, uint64_t i_tile,
+                          uint64_t panel0, uint64_t k0) {
+    const kernel_matmul_args *a = job->a;
+    for (uint32_t i = 0; i < s->n_tile; i++) {
+        uint64_t i_tok, n_block = a->w->cols / KERNEL_BLOCK;
+        tile_span(a->n_tok, job->n_tile, i_tile + i, &i_tok, &tiles[i].width);
+        size_t block = i_tok * n_block + k0 / KERNEL_BLOCK * tiles[i].width;
+        tiles[i].at = (const uint8_t *)a->scratch + block * TILE_BLOCK_BYTES;
+        tiles[i].y = a->y + i_tok * a->y_stride + panel0 * PANEL_ROWS;
+    }
+    s->tiles = tiles;
+    s->tile = tiles[0].at;
+    s->width = tiles[0].width;
+    s->y = tiles[0].y;
+}
+
+/* Tiles in sets as even as they go, of as many as the instruction set takes at once. */
 static void chunk_int8(const matmul_job *job, uint64_t panel0, uint64_t panel_end, uint64_t tile0, uint64_t tile_end) {
     const kernel_matmul_args *a = job->a;
-    uint64_t cols = a->w->cols;
+    uint64_t cols = a->w->cols, n_set = tile_count(tile_end - tile0, job->isa->most_tiles);
+    matmul_tile tiles[MATMUL_MOST_TILES];
     matmul_stretch s = {.type = a->w->type,
                         .panel_stride = panel_bytes(a->w->type, cols),
                         .n_panel = panel_end - panel0,
                         .y_stride = a->y_stride};
-    for (uint64_t i_tile = tile0; i_tile < tile_end; i_tile++) {
-        uint64_t i_tok;
-        tile_span(a->n_tok, job->n_tile, i_tile, &i_tok, &s.width);
-        const uint8_t *tile = (const uint8_t *)a->scratch + i_tok * (cols / KERNEL_BLOCK) * TILE_BLOCK_BYTES;
-        s.stream = i_tile == tile0; /* from memory; for the tiles that follow from the cache */
-        uint64_t step = s.width <= WHOLE_WIDTH ? cols : STRETCH_BLOCKS * KERNEL_BLOCK;
+    for (uint64_t i_set = 0; i_set < n_set; i_set++) {
+        uint64_t first, step = a->n_tok <= WHOLE_WIDTH ? cols : STRETCH_BLOCKS * KERNEL_BLOCK;
+        tile_span(tile_end - tile0, n_set, i_set, &first, &s.n_tile);
+        s.stream = i_set == 0; /* from memory; for the tiles that follow from the cache */
+        if (s.n_tile > 1)
+            step = STRETCH_MANY * KERNEL_BLOCK;
         for (uint64_t k0 = 0; k0 < cols; k0 += step) {
-            stretch_place(&s, a, panel0, i_tok, k0, MIN(step, cols - k0));
-            s.tile = tile + k0 / KERNEL_BLOCK * s.width * TILE_BLOCK_BYTES;
+            stretch_place(&s, a, panel0, 0, k0, MIN(step, cols - k0));
+            stretch_tiles(&s, tiles, job, tile0 + first, panel0, k0);
             job->isa->int8[s.type](&s);
         }
     }
@@ -150,15 +170,19 @@ static void plan_tiles(matmul_job *job, int n_thread) {
 }
 
 /* As many chunks for every thread as keep it busy to the end, the same for each, none so large that its panels leave
- * the cache between tiles, none so small that taking it costs. Where rows are few, ranges are split. */
+ * the cache between tiles, none so small that taking it costs. Where rows are few, ranges are split. A product that
+ * takes a set of tiles comes to a panel once for all of them, and takes panels two at a time. */
 static uint64_t plan_chunks(matmul_job *job, int n_thread) {
     const kernel_weights *w = job->a->w;
     uint64_t n = (uint64_t)n_thread, wanted = n > 1 ? n * CHUNKS_PER_THREAD : 1;
     uint64_t panel_work = divide_up(PANEL_ROWS * w->cols * job->a->n_tok, job->n_range);
-    uint64_t most = MAX(GROUP_BYTES / panel_bytes(w->type, w->cols), 1);
+    bool sets = job->int8 && job->isa->most_tiles > 1;
+    uint64_t most = sets ? job->n_panel : MAX(GROUP_BYTES / panel_bytes(w->type, w->cols), 1);
     uint64_t least = divide_up(SMALL_CHUNK, panel_work);
     uint64_t each = MIN(MAX(job->n_panel * job->n_range / (n * least), 1), CHUNKS_PER_THREAD);
     job->panels_per_chunk = MIN(n > 1 ? divide_up(job->n_panel * job->n_range, n * each) : job->n_panel, most);
+    if (sets)
+        job->panels_per_chunk += job->panels_per_chunk % 2;
     while (divide_up(job->n_panel, job->panels_per_chunk) > INT32_MAX / 2)
         job->panels_per_chunk *= 2;
     job->n_group = divide_up(job->n_panel, job->panels_per_chunk);

@@ -6,8 +6,15 @@
 
 #include "kernel/panel.h"
 
-/* n_panel consecutive panels times one tile of `width` tokens over one stretch of columns. y holds the sums of the
- * stretches before (unless first); each y[t][row] is one chain, so cutting columns changes no bit. */
+/* One tile of a stretch, at the stretch's first block. */
+typedef struct matmul_tile {
+    const void *at;
+    uint32_t width;
+    float *y; /* the first panel's first row, the tile's first token */
+} matmul_tile;
+
+/* n_panel consecutive panels times one tile of `width` tokens, or a set of tiles, over one stretch of columns. y holds
+ * the sums of the stretches before (unless first); each y[t][row] is one chain, so cutting columns changes no bit. */
 typedef struct matmul_stretch {
     tensor_type type;
     const uint8_t *weights; /* the first panel's bytes, at the stretch's first column */
@@ -18,12 +25,17 @@ typedef struct matmul_stretch {
     uint64_t n_k; /* columns in the stretch; int8: a multiple of 32 (256 for K-quants) */
     float *y;     /* the first panel's first row, the tile's first token */
     size_t y_stride;
-    uint64_t n_row;   /* rows that exist from the first panel on; at least 16 (n_panel - 1) + 1 */
+    uint64_t n_row;           /* rows that exist from the first panel on; at least 16 (n_panel - 1) + 1 */
+    const matmul_tile *tiles; /* int8: the set, whose first is tile, width and y; one tile where most_tiles is 1 */
+    uint32_t n_tile;
     bool first, last; /* stretch of the columns: sums begin at 0; NaN becomes the canonical one */
     bool stream;      /* the chunk reads these weights for the first time, so from memory: worth fetching ahead */
 } matmul_stretch;
 
 #define MATMUL_MAX_TILE 16
+
+/* Tiles of a set: 11 of 12 tokens are what the engine computes at a time. */
+#define MATMUL_MOST_TILES 12
 
 /* Bytes: about what one core reads in the time that memory takes to answer, and past the 4 KB page at which the
  * processor's own prefetch stops. */
@@ -39,6 +51,7 @@ typedef void matmul_product(const matmul_stretch *s);
 
 typedef struct matmul_isa {
     uint32_t tile, tile_f32; /* most tokens of a tile; <= MATMUL_MAX_TILE */
+    uint32_t most_tiles;     /* that an int8 product takes at once; <= MATMUL_MOST_TILES */
     void (*quantise)(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile);
     matmul_product *const *int8; /* by tensor_type */
     matmul_product *f32;         /* type F32, F16 or BF16 */

@@ -42,6 +42,18 @@ static void every_size_has_refs_bits_with_float_activations(void **state) {
         compare_sizes(&weights_all[i], KERNEL_ACT_F32);
 }
 
+/* More tiles than a product takes at once, and more columns than a stretch of them has. */
+static void many_tokens_and_columns_have_refs_bits(void **state) {
+    (void)state;
+    for (int i = 0; i < WEIGHTS_N_TYPE; i++) {
+        product p;
+        uint64_t cols = 2048 + few_columns(weights_all[i].type);
+        product_init(&p, &weights_all[i], 35, cols, 157, WEIGHTS_RANDOM, X_NORMAL);
+        same_as_ref(&p, KERNEL_ACT_INT8, NULL);
+        product_release(&p);
+    }
+}
+
 /* Extremes saturate instructions that would saturate; random numbers never do. */
 static void every_kind_of_value_has_refs_bits(void **state) {
     (void)state;
@@ -355,6 +367,7 @@ int main(void) {
         cmocka_unit_test(int8_mode_is_the_sum_over_rounded_activations),
         cmocka_unit_test(every_size_has_refs_bits),
         cmocka_unit_test(every_size_has_refs_bits_with_float_activations),
+        cmocka_unit_test(many_tokens_and_columns_have_refs_bits),
         cmocka_unit_test(every_kind_of_value_has_refs_bits),
         cmocka_unit_test(no_sum_of_one_code_saturates),
         cmocka_unit_test(a_batch_does_not_change_a_bit),
