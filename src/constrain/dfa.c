@@ -46,6 +46,60 @@ static bool reverse_edges(const dfa *d, uint32_t **first, uint32_t **from) {
     return true;
 }
 
+static uint64_t row_hash(const dfa *d, uint32_t state) {
+    return hash64(d->next + (size_t)state * d->n_classes, d->n_classes * sizeof *d->next, d->accept[state]);
+}
+
+/* States that lead to the same states are one. *merged: some were. table: [n_table], number: [n_states]. */
+static void merge_once(dfa *d, uint32_t *table, uint32_t n_table, uint32_t *number, bool *merged) {
+    uint32_t kept = 0;
+    size_t row = d->n_classes * sizeof *d->next;
+    memset(table, 0, n_table * sizeof *table);
+    for (uint32_t i = 0; i < d->n_states; i++) {
+        uint64_t h = row_hash(d, i);
+        const uint32_t *mine = d->next + (size_t)i * d->n_classes;
+        for (; table[h & (n_table - 1)]; h++) {
+            uint32_t other = table[h & (n_table - 1)] - 1;
+            if (d->accept[other] == d->accept[i] && memcmp(d->next + (size_t)other * d->n_classes, mine, row) == 0)
+                break;
+        }
+        uint32_t *slot = &table[h & (n_table - 1)];
+        if (!*slot) { /* the first of its kind moves down, and nothing below it is looked at as a state again */
+            memmove(d->next + (size_t)kept * d->n_classes, mine, row);
+            d->accept[kept] = d->accept[i];
+            *slot = ++kept;
+        }
+        number[i] = *slot - 1;
+    }
+    *merged = kept < d->n_states;
+    d->n_states = kept;
+    for (size_t k = 0; k < (size_t)kept * d->n_classes && *merged; k++)
+        d->next[k] = d->next[k] == DFA_DEAD ? DFA_DEAD : number[d->next[k]];
+    d->start = d->start == DFA_DEAD ? DFA_DEAD : number[d->start];
+}
+
+#define MERGE_PASSES 8
+#define MERGE_MAX_CELLS (1u << 18) /* larger ones stay as they are: it would take longer than it saves */
+
+/* States that lead to the same states become one, again and again: not always the fewest there could be, but the ones
+ * that texts meet are fewer, and with them the masks. */
+static muga_status dfa_merge(dfa *d, muga_error *err) {
+    uint32_t n_table = 64;
+    if ((uint64_t)d->n_states * d->n_classes > MERGE_MAX_CELLS)
+        return MUGA_OK;
+    while (n_table / 2 <= d->n_states)
+        n_table *= 2;
+    uint32_t *table = mem_alloc_array(n_table, sizeof *table);
+    uint32_t *number = mem_alloc_array((size_t)d->n_states + 1, sizeof *number);
+    bool merged = table && number;
+    for (int i = 0; i < MERGE_PASSES && merged && d->n_states > 1; i++)
+        merge_once(d, table, n_table, number, &merged);
+    muga_status st = table && number ? MUGA_OK : error_nomem(err, "an automaton");
+    free(table);
+    free(number);
+    return st;
+}
+
 muga_status dfa_prune(dfa *d, muga_error *err) {
     uint32_t *first = NULL, *from = NULL;
     uint32_t *number = mem_alloc_array((size_t)d->n_states + 1, sizeof *number);
@@ -81,6 +135,7 @@ muga_status dfa_prune(dfa *d, muga_error *err) {
     }
     d->start = d->start == DFA_DEAD ? DFA_DEAD : number[d->start];
     d->n_states = kept;
+    st = dfa_merge(d, err);
 out:
     free(first);
     free(from);

@@ -65,7 +65,7 @@ bool dfa_lengths(const dfa *a, uint64_t *shortest, uint64_t *longest);
 #define DFA_WORD_BYTES 256u
 MUGA_MUST_USE muga_status dfa_shortest_words(const dfa *a, uint32_t n, uint64_t *work, uint32_t *out, muga_error *err);
 
-/* For the builders: drop the states from which nothing is accepted. */
+/* For the builders: drop the states from which nothing is accepted, and let equal ones be one. */
 MUGA_MUST_USE muga_status dfa_prune(dfa *d, muga_error *err);
 #define DFA_MAX_STATES 50000u
 #define DFA_MAX_CELLS (4u << 20)

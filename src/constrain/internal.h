@@ -16,11 +16,17 @@ typedef struct trie_node {
     uint32_t tokens; /* into ids: its tokens; count in n_tokens */
     uint32_t n_tokens;
 } trie_node;
-struct constrain_trie {
+typedef struct trie_tree {
     trie_node *nodes;
     uint32_t *ids;
-    uint32_t n_nodes, n_tokens, n_words, max_depth; /* n_words: 64-bit words of a mask */
-    bool single[256];                               /* the byte is a piece of its own */
+    uint32_t n_nodes;
+} trie_tree;
+#define PLAIN_MAX 32u /* characters of a plain token; one with more is of the rest */
+struct constrain_trie {
+    trie_tree all, rest;                   /* rest: all but the plain tokens */
+    uint64_t *plain;                       /* [PLAIN_MAX + 1][n_words] tokens of at most so many plain characters */
+    uint32_t n_tokens, n_words, max_depth; /* n_words: 64-bit words of a mask */
+    bool single[256];                      /* the byte is a piece of its own */
     struct structural {
         uint32_t id, at, n; /* bytes[at, at + n) */
         bool two_keys;      /* long enough to begin an object and write a key twice */
@@ -54,6 +60,11 @@ typedef struct config {
     uint32_t node, frame;
 } config;
 
+/* tokens of at most n_chars characters that JSON strings hold as they are */
+static inline uint64_t *trie_plain(const constrain_trie *t, uint32_t n_chars) {
+    return t->plain + (size_t)n_chars * t->n_words;
+}
+
 #define SET_DEAD UINT32_MAX
 typedef struct state_set {
     size_t at; /* in configs */
@@ -61,6 +72,7 @@ typedef struct state_set {
     uint32_t cost; /* tokens to the end of the text; COST_INF: not with this vocabulary */
     bool complete;
     int16_t only;       /* the one byte that can follow, or -1 */
+    uint32_t plain;     /* plain_target + 1; 0: not looked at yet */
     uint32_t *row;      /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
     bool value;         /* some reading is inside an array or object */
     uint32_t behind;    /* inside the section: what it costs from its end on; else COST_INF */
@@ -77,6 +89,15 @@ typedef struct run_tables {
     size_t n_configs, cap_configs;
     arena rows;
 } run_tables;
+
+/* How plain characters are spelt, one byte of each class that the grammar tells apart. */
+typedef struct plain_text {
+    const uint8_t *class_of; /* of the graph */
+    struct plain_sequence {
+        uint8_t n, n_bytes[4], bytes[4][128];
+    } v[12];
+    uint32_t n;
+} plain_text;
 
 struct constrain_state {
     constrain_grammar *grammar;
@@ -98,6 +119,7 @@ struct constrain_grammar {
     json_t *schema, *documents;           /* for constrain_recheck, copies; schema NULL: not needed */
     constrain_draft draft;
     char rechecks[sizeof(((muga_error *)0)->message)];
+    plain_text plain;
     run_tables run;
     cost tokens;     /* costs for the vocabulary `serial` */
     uint64_t serial; /* 0: none bound, `bytes` counts */
@@ -131,6 +153,11 @@ MUGA_MUST_USE muga_status run_collect(constrain_grammar *g, bool force, muga_err
 /* fresh.c: what it takes at most to complete the text that stands at `set`, where a key that the text is in, or must
  * come to, is to be none of those that its object has. COST_INF: it can't be done. Caller holds the lock. */
 MUGA_MUST_USE muga_status fresh_cost(constrain_grammar *g, uint32_t set, const keys *k, uint32_t *out, muga_error *err);
+/* trie.c: where every plain character leads from a set, if that is one place; SET_DEAD: nowhere; PLAIN_MIXED: that
+ * depends on the character. Caller holds the lock. */
+#define PLAIN_MIXED (SET_DEAD - 1)
+MUGA_MUST_USE muga_status plain_target(constrain_grammar *g, uint32_t set, uint32_t *out, muga_error *err);
+void plain_prepare(plain_text *p, const uint8_t class_of[256]);
 MUGA_MUST_USE muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error *err);
 
 #endif

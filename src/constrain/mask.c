@@ -1,4 +1,4 @@
-/* Token masks. Owns: the vocabulary trie, the costs of a grammar in tokens of a vocabulary, the masks of state sets.
+/* Token masks. Owns: the costs of a grammar in tokens of a vocabulary, the masks of state sets.
  * Refuses: a budget below the shortest completion (MUGA_E_LIMIT).
  *
  * Idea: the trie lies in depth-first order, so a walk is one loop over an array that skips a whole subtree as soon as
@@ -9,155 +9,7 @@
  * that exist in this vocabulary, and of a set the least over its readings. A token is admitted only if the set behind
  * it costs at most tokens_left - 1; the cheapest reading of that set then begins with a token to a node that costs one
  * less, and that token is admitted next time. */
-#include "base/hash.h"
 #include "constrain/internal.h"
-
-/* ---- trie ---- */
-
-typedef struct piece {
-    const char *p;
-    uint32_t n, id;
-} piece;
-
-static int piece_order(const void *x, const void *y) {
-    const piece *a = x, *b = y;
-    int o = memcmp(a->p, b->p, MIN(a->n, b->n));
-    if (o)
-        return o;
-    return a->n != b->n ? (a->n < b->n ? -1 : 1) : a->id < b->id ? -1 : 1;
-}
-
-#define PIECE_MAX_BYTES 4096u /* longer pieces are never admitted */
-
-/* Shorter than {"a":1,"a": no text both begins an object and finishes a key for the second time. */
-static bool has_two_keys(const piece *x) {
-    uint32_t quotes = 0;
-    for (uint32_t i = 0; i < x->n; i++)
-        quotes += x->p[i] == '"';
-    return quotes >= 4 && memchr(x->p, '{', x->n);
-}
-
-static bool is_structural(const piece *x) {
-    return memchr(x->p, '"', x->n) || memchr(x->p, ',', x->n);
-}
-
-static muga_status fill_structural(constrain_trie *t, const piece *v, uint32_t n, muga_error *err) {
-    uint32_t n_bytes = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (is_structural(&v[i])) {
-            n_bytes += v[i].n;
-            t->n_structural++;
-        }
-    t->structural = mem_alloc_array(t->n_structural, sizeof *t->structural);
-    t->bytes = mem_alloc_array(n_bytes, 1);
-    if (!t->structural || !t->bytes)
-        return error_nomem(err, "a vocabulary");
-    uint32_t at = 0, w = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (is_structural(&v[i])) {
-            t->structural[w++] = (struct structural){v[i].id, at, v[i].n, has_two_keys(&v[i])};
-            memcpy(t->bytes + at, v[i].p, v[i].n);
-            at += v[i].n;
-        }
-    return MUGA_OK;
-}
-
-static muga_status fill_trie(constrain_trie *t, const piece *v, uint32_t n, size_t n_bytes, muga_error *err) {
-    t->nodes = mem_alloc_array(n_bytes + 1, sizeof *t->nodes);
-    t->ids = mem_alloc_array((size_t)n + 1, sizeof *t->ids);
-    uint32_t *path = mem_alloc_array(PIECE_MAX_BYTES + 1, sizeof *path); /* node of each depth */
-    if (!t->nodes || !t->ids || !path) {
-        free(path);
-        return error_nomem(err, "a vocabulary");
-    }
-    uint32_t depth = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t same = 0;
-        while (i > 0 && same < v[i].n && same < v[i - 1].n && v[i].p[same] == v[i - 1].p[same])
-            same++;
-        for (; depth > same; depth--)
-            t->nodes[path[depth]].after = t->n_nodes;
-        for (; depth < v[i].n; depth++) {
-            path[depth + 1] = t->n_nodes;
-            t->nodes[t->n_nodes++] = (trie_node){.byte = (uint8_t)v[i].p[depth], .depth = (uint16_t)(depth + 1)};
-        }
-        t->max_depth = MAX(t->max_depth, depth);
-        trie_node *x = &t->nodes[path[depth]];
-        if (x->n_tokens++ == 0)
-            x->tokens = i;
-        t->ids[i] = v[i].id;
-    }
-    for (; depth > 0; depth--)
-        t->nodes[path[depth]].after = t->n_nodes;
-    free(path);
-    return MUGA_OK;
-}
-
-/* What token i appends. A control token: its name between two marks; so no text may have that byte, which is part of no
- * character anyway. Nothing: it is never admitted. */
-static span piece_of(const constrain_vocab *v, uint32_t i, arena *a) {
-    span s = v->pieces[i], name = v->controls ? v->controls[i] : (span){0};
-    char *marked = name.n > 0 ? arena_alloc(a, name.n + 2) : NULL;
-    if (name.n > 0) {
-        if (!marked)
-            return (span){0};
-        marked[0] = marked[name.n + 1] = CONSTRAIN_CONTROL;
-        memcpy(marked + 1, name.p, name.n);
-        return span_of(marked, memchr(name.p, CONSTRAIN_CONTROL, name.n) ? 0 : name.n + 2);
-    }
-    return span_of(s.p, s.n > 0 && memchr(s.p, CONSTRAIN_CONTROL, s.n) ? 0 : s.n);
-}
-
-muga_status constrain_trie_new(const constrain_vocab *v, constrain_trie **out, muga_error *err) {
-    *out = NULL;
-    constrain_trie *t = mem_alloc_array(1, sizeof *t);
-    piece *pieces = mem_alloc_array(v->n, sizeof *pieces);
-    muga_status st = t && pieces ? MUGA_OK : error_nomem(err, "a vocabulary");
-    size_t n_bytes = 0;
-    uint32_t n = 0;
-    arena marked;
-    arena_init(&marked, 0);
-    for (uint32_t i = 0; i < v->n && st == MUGA_OK; i++) {
-        span s = piece_of(v, i, &marked);
-        if (v->controls && v->controls[i].n > 0 && !s.p)
-            st = error_nomem(err, "a vocabulary");
-        if (s.n == 0 || s.n > PIECE_MAX_BYTES)
-            continue;
-        pieces[n++] = (piece){s.p, (uint32_t)s.n, i};
-        n_bytes += s.n;
-        t->serial = hash64(s.p, s.n, t->serial * 31 + i);
-        if (s.n == 1)
-            t->single[(uint8_t)s.p[0]] = true;
-    }
-    if (st == MUGA_OK && n_bytes >= UINT32_MAX / 2)
-        st = error_set(err, MUGA_E_LIMIT, "vocabulary: more than 2 GB of pieces");
-    if (st == MUGA_OK) {
-        qsort(pieces, n, sizeof *pieces, piece_order);
-        t->n_tokens = v->n;
-        t->n_words = v->n / 64 + (v->n % 64 != 0);
-        t->serial |= 1; /* 0 means none */
-        st = fill_trie(t, pieces, n, n_bytes, err);
-        if (st == MUGA_OK)
-            st = fill_structural(t, pieces, n, err);
-    }
-    free(pieces);
-    arena_release(&marked);
-    if (st != MUGA_OK)
-        constrain_trie_free(t);
-    else
-        *out = t;
-    return st;
-}
-
-void constrain_trie_free(constrain_trie *t) {
-    if (!t)
-        return;
-    free(t->nodes);
-    free(t->ids);
-    free(t->structural);
-    free(t->bytes);
-    free(t);
-}
 
 /* ---- costs in tokens ---- */
 
@@ -186,18 +38,18 @@ typedef struct cuts {
 
 /* The pieces of two bytes and more that lie along the chain from `node`. */
 static bool add_shortcuts(const graph *g, const constrain_trie *t, uint32_t node, const bool *bytewise, cuts *c) {
-    uint32_t at = node, to = 0, i = 0, end = t->n_nodes;
+    uint32_t at = node, to = 0, i = 0, end = t->all.n_nodes;
     for (uint32_t depth = 0;; depth++) {
         at = skip_empty(g, at);
         int byte = bytewise[at] ? -1 : chain_byte(g, at, &to);
         if (byte < 0)
             break;
-        while (i < end && t->nodes[i].byte != byte)
-            i = t->nodes[i].after;
+        while (i < end && t->all.nodes[i].byte != byte)
+            i = t->all.nodes[i].after;
         if (i >= end)
             break;
         at = to;
-        if (depth > 0 && t->nodes[i].n_tokens > 0 && c->n < MAX_SHORTCUTS) {
+        if (depth > 0 && t->all.nodes[i].n_tokens > 0 && c->n < MAX_SHORTCUTS) {
             if (c->n == c->cap) {
                 size_t cap = c->cap ? c->cap * 2 : 256;
                 shortcut *v = mem_resize_array(c->v, cap, sizeof *v);
@@ -208,7 +60,7 @@ static bool add_shortcuts(const graph *g, const constrain_trie *t, uint32_t node
             }
             c->v[c->n++] = (shortcut){node, at};
         }
-        end = t->nodes[i].after;
+        end = t->all.nodes[i].after;
         i++;
     }
     return true;
@@ -250,17 +102,63 @@ muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error 
 
 /* ---- masks ---- */
 
+/* mask |= tokens of more than `from` and at most `to` plain characters. */
+static void add_plain(const constrain_trie *t, uint32_t from, uint32_t to, uint64_t *mask) {
+    const uint64_t *more = trie_plain(t, to), *less = trie_plain(t, from);
+    for (uint32_t i = 0; i < t->n_words; i++)
+        mask[i] |= more[i] & ~less[i];
+}
+
+/* The plain tokens, as long as no plain character is told from another. *all: that went as far as plain tokens go. */
+static muga_status walk_plain(constrain_state *s, const constrain_trie *t, uint32_t budget, uint64_t *mask,
+                              uint32_t *dearest, bool *all, muga_error *err) {
+    constrain_grammar *g = s->grammar;
+    uint32_t set = s->set,
+             from = 0; /* those of more than `from` characters, up to `n`, are admitted and not added yet */
+    *all = true;
+    for (uint32_t n = 0; n < PLAIN_MAX; n++) {
+        uint32_t to;
+        muga_status st = plain_target(g, set, &to, err);
+        if (st != MUGA_OK)
+            return st;
+        if (to == SET_DEAD || to == PLAIN_MIXED) {
+            add_plain(t, from, n, mask);
+            *all = to == SET_DEAD;
+            return MUGA_OK;
+        }
+        uint32_t c = g->run.sets[to].cost;
+        bool fits = c < COST_INF && c <= budget;
+        *dearest = fits ? MAX(*dearest, c) : *dearest;
+        if (!fits) {
+            add_plain(t, from, n, mask);
+            from = n + 1;
+        }
+        if (to == set) {
+            from = fits ? from : PLAIN_MAX; /* and so on */
+            break;
+        }
+        set = to;
+    }
+    add_plain(t, from, PLAIN_MAX, mask);
+    return MUGA_OK;
+}
+
 /* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
  * cost. sets: [max_depth + 1], the sets on the way down. */
 static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t budget, uint32_t *sets, uint64_t *mask,
                         uint32_t *dearest, muga_error *err) {
     constrain_grammar *g = s->grammar;
+    bool plain;
     sets[0] = s->set;
     *dearest = 0;
     memset(mask, 0, t->n_words * sizeof *mask);
+    muga_status st = walk_plain(s, t, budget, mask, dearest, &plain, err);
+    if (st != MUGA_OK)
+        return st;
+    const trie_tree *tree = plain ? &t->rest : &t->all;
     const uint8_t *class_of = g->graph.class_of;
-    for (uint32_t i = 0; i < t->n_nodes;) {
-        const trie_node *x = &t->nodes[i];
+    for (uint32_t i = 0; i < tree->n_nodes;) {
+        const trie_node *x = &tree->nodes[i];
         uint32_t from = sets[x->depth - 1], to;
         const uint32_t *row = g->run.sets[from].row;
         uint32_t known = row ? row[class_of[x->byte]] : 0;
@@ -270,7 +168,7 @@ static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t bu
         }
         to = known - 2;
         if (!known) {
-            muga_status st = run_step(g, from, x->byte, &to, err);
+            st = run_step(g, from, x->byte, &to, err);
             if (st != MUGA_OK)
                 return st;
             if (to == SET_DEAD) {
@@ -285,7 +183,7 @@ static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t bu
             continue;
         *dearest = MAX(*dearest, c);
         for (uint32_t k = 0; k < x->n_tokens; k++) {
-            uint32_t id = t->ids[x->tokens + k];
+            uint32_t id = tree->ids[x->tokens + k];
             mask[id / 64] |= (uint64_t)1 << id % 64;
         }
     }
@@ -346,19 +244,19 @@ static muga_status may_come(constrain_state *s, span p, uint32_t budget, bool *y
 /* While a key is written: the tokens along a finished key, which lead to where only some ways are left. */
 static muga_status filter_along(constrain_state *s, const constrain_trie *t, span key, uint32_t budget, uint64_t *mask,
                                 muga_error *err) {
-    uint32_t i = 0, end = t->n_nodes;
+    uint32_t i = 0, end = t->all.n_nodes;
     for (size_t k = 0; k < key.n; k++) {
-        while (i < end && t->nodes[i].byte != (uint8_t)key.p[k])
-            i = t->nodes[i].after;
+        while (i < end && t->all.nodes[i].byte != (uint8_t)key.p[k])
+            i = t->all.nodes[i].after;
         if (i >= end)
             return MUGA_OK;
-        const trie_node *x = &t->nodes[i];
+        const trie_node *x = &t->all.nodes[i];
         bool yes = true;
         muga_status st = x->n_tokens ? may_come(s, span_of(key.p, k + 1), budget, &yes, err) : MUGA_OK;
         if (st != MUGA_OK)
             return st;
         for (uint32_t n = 0; n < x->n_tokens && !yes; n++)
-            drop(mask, t->ids[x->tokens + n]);
+            drop(mask, t->all.ids[x->tokens + n]);
         end = x->after;
         i++;
     }

@@ -474,6 +474,7 @@ muga_status grammar_new(graph *x, graph_check check, constrain_grammar **out, mu
     for (uint32_t i = 0; st == MUGA_OK && i < g->graph.n_nodes; i++)
         for (uint32_t k = g->graph.first[i]; k < g->graph.first[i + 1]; k++)
             g->has_bytes[i] |= g->graph.edges[k].kind == EDGE_BYTES;
+    plain_prepare(&g->plain, g->graph.class_of);
     if (st == MUGA_OK)
         st = start_set(g, &g->run, &g->start, err);
     if (st != MUGA_OK)

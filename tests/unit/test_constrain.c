@@ -296,6 +296,92 @@ static void the_mask_is_exactly_what_can_be_advanced_over(void **state) {
     constrain_trie_free(t);
 }
 
+/* ---- plain text, which masks take in large portions ---- */
+#define N_PLAIN 900
+static const char *const plain_schemas[] = {
+    "{\"type\": \"string\"}",
+    "{\"type\": \"string\", \"maxLength\": 7}",
+    "{\"type\": \"string\", \"minLength\": 3, \"maxLength\": 60}",
+    "{\"type\": \"string\", \"pattern\": \"^[^a]*$\"}",
+    "{\"type\": \"string\", \"pattern\": \"^[a-e \\u00e9]{2,9}$\"}",
+    "{\"type\": \"string\", \"pattern\": \"^.{3}abc.*z$\"}",
+    "{\"anyOf\": [{\"type\": \"string\", \"maxLength\": 4}, {\"enum\": [\"abacus\", \"a\xC3\xA9\", \"abc\"]}]}",
+    "{\"type\": \"string\", \"not\": {\"enum\": [\"abacus\", \"a\xC3\xA9\", \"bcd\"]}}",
+    "{\"type\": \"array\", \"contains\": {\"const\": \"abc\"}, \"items\": {\"type\": \"string\"}}",
+    "{\"type\": \"object\", \"properties\": {\"ab\": {}, \"a\xC3\xA9\": {\"type\": \"string\"}, \"bcd\": {}}}",
+    "{\"type\": \"object\", \"patternProperties\": {\"^b\": {\"type\": \"string\"}}, \"minProperties\": 2}"};
+
+/* Words of a few letters, accents and digits, and now and then a quotation mark; every byte by itself. */
+static constrain_trie *plain_vocabulary(span *v, char *bytes) {
+    static const char *const letters[] = {
+        "a", "b", "c", "d", "e", "z", " ", "\xC3\xA9", "\xE2\x82\xAC", "7", "\xF0\x9F\x98\x80"};
+    rng r = {3};
+    muga_error err = {0};
+    constrain_trie *t = NULL;
+    char *at = bytes;
+    for (uint32_t i = 0; i < N_PLAIN; i++) {
+        char *from = at;
+        uint32_t n = 1 + rng_below(&r, i % 50 == 0 ? 45 : 6);
+        if (i < 256)
+            *at++ = (char)i;
+        for (uint32_t k = 0; k < n && i >= 256; k++) {
+            const char *p = letters[rng_below(&r, ARRAY_LEN(letters))];
+            memcpy(at, p, strlen(p));
+            at += strlen(p);
+        }
+        if (i >= 256 && i % 9 == 0)
+            *at++ = i % 2 ? '"' : '\\';
+        v[i] = span_of(from, (size_t)(at - from));
+    }
+    assert_ok(constrain_trie_new(&(constrain_vocab){.n = N_PLAIN, .pieces = v}, &t, &err), &err);
+    return t;
+}
+
+static void plain_text_is_admitted_as_byte_by_byte(void **state) {
+    (void)state;
+    static char bytes[N_PLAIN * 200];
+    span vocab[N_PLAIN];
+    constrain_trie *t = plain_vocabulary(vocab, bytes);
+    rng r = {11};
+    uint32_t n_long = 0;
+    for (size_t k = 0; k < ARRAY_LEN(plain_schemas) * 3; k++) {
+        muga_error err = {0};
+        constrain_grammar *g = compile(plain_schemas[k / 3]);
+        constrain_state *s;
+        assert_ok(constrain_state_new(g, &s, &err), &err);
+        for (int step = 0; step < 14; step++) {
+            uint64_t mask[(N_PLAIN + 63) / 64];
+            uint32_t choices[N_PLAIN], n = 0, left = constrain_tokens_to_close(s, t) + 1 + rng_below(&r, 40);
+            bool may_end, accepted;
+            assert_ok(constrain_mask(s, t, left, mask, &may_end, &err), &err);
+            for (uint32_t i = 0; i < N_PLAIN; i++) {
+                constrain_state *copy;
+                assert_ok(constrain_state_copy(s, &copy, &err), &err);
+                assert_ok(constrain_advance(copy, vocab[i].p, vocab[i].n, &accepted, &err), &err);
+                accepted = accepted && constrain_tokens_to_close(copy, t) < left;
+                if (accepted != bit(mask, i))
+                    fail_msg("schema %s, step %d, left %u, token \"%.*s\"", plain_schemas[k / 3], step, left,
+                             (int)vocab[i].n, vocab[i].p);
+                constrain_state_free(copy);
+                if (bit(mask, i))
+                    choices[n++] = i;
+            }
+            if (n == 0)
+                break;
+            uint32_t words = 0; /* rather than single bytes */
+            while (words < n && choices[n - 1 - words] > 255)
+                words++;
+            span piece = vocab[words ? choices[n - 1 - rng_below(&r, words)] : choices[rng_below(&r, n)]];
+            n_long += piece.n > 2;
+            assert_ok(constrain_advance(s, piece.p, piece.n, &accepted, &err), &err);
+        }
+        constrain_state_free(s);
+        constrain_grammar_free(g);
+    }
+    assert_true(n_long > 50);
+    constrain_trie_free(t);
+}
+
 static void forced_bytes_are_those_with_no_alternative(void **state) {
     (void)state;
     constrain_grammar *g =
@@ -414,6 +500,7 @@ int main(void) {
         cmocka_unit_test(whatever_the_mask_admits_is_valid_at_every_budget),
         cmocka_unit_test(a_budget_below_the_shortest_value_is_an_error),
         cmocka_unit_test(the_mask_is_exactly_what_can_be_advanced_over),
+        cmocka_unit_test(plain_text_is_admitted_as_byte_by_byte),
         cmocka_unit_test(forced_bytes_are_those_with_no_alternative),
         cmocka_unit_test(copies_go_their_own_ways),
         cmocka_unit_test(two_vocabularies_may_share_a_grammar),
