@@ -18,7 +18,7 @@ enum {
     LEVEL_BIAS = 128, /* added to levels, so that they are unsigned */
     MOST_PANELS = 2,
     MOST_TOKENS = TILE / 2,
-    MOST_SUMS = MOST_PANELS * MOST_TOKENS,
+    MOST_SUMS = MOST_PANELS * MOST_TOKENS, /* TILE, too */
     PIECE = 16 /* blocks unpacked at a time, whole super-blocks: 20 KB, not half a first-level cache */
 };
 
@@ -275,7 +275,7 @@ INLINE void take_head(const panel_shape f, const matmul_stretch *s, const uint8_
         b->dmin = _mm512_xor_ps(load_f16(w + 2 * PANEL_ROWS), _mm512_set1_ps(-0.0f));
 }
 
-/* ---- few tokens: one panel after the other, weights used as they come ---- */
+/* ---- one tile: one panel after the other, weights used as they come ---- */
 
 INLINE void int8_narrow(const matmul_stretch *s, const panel_shape f, const int width) {
     const size_t bytes = panel_block_bytes(f), head = panel_head_bytes(f);
@@ -283,7 +283,7 @@ INLINE void int8_narrow(const matmul_stretch *s, const panel_shape f, const int 
     for (uint64_t p = 0; p < s->n_panel; p++) {
         __mmask16 mask = rows_mask(s->n_row - p * PANEL_ROWS);
         float *y = s->y + p * PANEL_ROWS;
-        __m512 acc[MOST_TOKENS];
+        __m512 acc[TILE];
         tile_part x = {s->tile, (size_t)width * 4};
         const uint8_t *w = s->weights + p * s->panel_stride;
         sums_load(s, y, mask, acc, width);
@@ -453,13 +453,19 @@ INLINE void int8_wide(const matmul_stretch *s, const panel_shape f) {
 /* One function per shape, holding one loop for each width. */
 #define INT8_PRODUCT(name, shape)                                                                                      \
     void avx512_int8_##name(const matmul_stretch *s) {                                                                 \
-        switch (s->n_tile > 1 ? TILE : s->width) {                                                                     \
+        switch (s->n_tile > 1 ? 0 : s->width) {                                                                        \
         case 1: int8_narrow(s, shape, 1); break;                                                                       \
         case 2: int8_narrow(s, shape, 2); break;                                                                       \
         case 3: int8_narrow(s, shape, 3); break;                                                                       \
         case 4: int8_narrow(s, shape, 4); break;                                                                       \
         case 5: int8_narrow(s, shape, 5); break;                                                                       \
         case 6: int8_narrow(s, shape, 6); break;                                                                       \
+        case 7: int8_narrow(s, shape, 7); break;                                                                       \
+        case 8: int8_narrow(s, shape, 8); break;                                                                       \
+        case 9: int8_narrow(s, shape, 9); break;                                                                       \
+        case 10: int8_narrow(s, shape, 10); break;                                                                     \
+        case 11: int8_narrow(s, shape, 11); break;                                                                     \
+        case TILE: int8_narrow(s, shape, TILE); break;                                                                 \
         default: int8_wide(s, shape); break;                                                                           \
         }                                                                                                              \
     }
