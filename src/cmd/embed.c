@@ -72,8 +72,10 @@ int cmd_embed(int argc, char **argv) {
     embed c = {0};
     engine_options o = ENGINE_OPTIONS_DEFAULT;
     uint32_t threads = 0;
+    cmd_values overrides = {.n = 0};
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &c.json, NULL, "an object a text"},
                                   {"--exact", 0, CMD_FLAG, &o.exact, NULL, "float activations instead of int8"},
+                                  OVERRIDE_OPTION(&overrides),
                                   NO_CACHE_OPTION(&c.no_cache),
                                   {"--threads", 't', CMD_U32, &threads, "N", "threads (default: the cores there are)"}};
     cmd_positional p = {.min = 1, .max = 64};
@@ -83,6 +85,8 @@ int cmd_embed(int argc, char **argv) {
     if (threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
     o.n_threads = (int)threads;
+    o.overrides = overrides.v;
+    o.n_overrides = overrides.n;
     muga_error err = {0};
     muga_status st = run(&c, &p, o, &err);
     code = st ? cmd_fail(&err) : 0;

@@ -161,6 +161,10 @@ def test_encoder(work):
     decoder_out = os.path.join(work, "d.gguf")
     check("a decoder", 0, "", "convert", os.path.join(work, "decoder"), decoder_out)
     check("embed with a decoder", 4, "pooling_type", "embed", decoder_out, "a")
+    mean = check("a decoder's mean row", 0, "", "embed", decoder_out, "--override", "llama.pooling_type=int:1", "a")
+    last = check("a decoder's last row", 0, "", "embed", decoder_out, "--override", "llama.pooling_type=int:3", "a b")
+    if len(mean.stdout.split()) != len(last.stdout.split()) or mean.stdout == last.stdout:
+        broken(f"a decoder as an encoder: {mean.stdout} {last.stdout}")
     for text, part in (("pooling_mode_max_tokens", "pooling_mode_max_tokens"), ("x", 'no "pooling_mode_')):
         write(os.path.join(folder, "1_Pooling"), "config.json", {text: True})
         check("pooling by " + text, 4, part, "convert", folder, out)
