@@ -192,21 +192,41 @@ static muga_status read_example(intent *x, const json_t *v, char **text, uint64_
     return *text ? MUGA_OK : error_nomem(err, "the examples");
 }
 
-static muga_status append_example(intent *x, const char *line, size_t n, muga_error *err) {
+static muga_status append_text(intent *x, char *text, uint64_t bits, muga_error *err) {
     char **texts = mem_resize_array(x->texts, x->n_examples + 1, sizeof *texts);
     x->texts = texts ? texts : x->texts;
-    uint64_t *bits = mem_resize_array(x->example_labels, x->n_examples + 1, sizeof *bits);
-    x->example_labels = bits ? bits : x->example_labels;
-    if (!texts || !bits) {
+    uint64_t *labels = mem_resize_array(x->example_labels, x->n_examples + 1, sizeof *labels);
+    x->example_labels = labels ? labels : x->example_labels;
+    if (!text || !texts || !labels) {
+        free(text);
         return error_nomem(err, "the examples");
     }
+    texts[x->n_examples] = text;
+    labels[x->n_examples++] = bits;
+    return MUGA_OK;
+}
+
+static muga_status append_example(intent *x, const char *line, size_t n, muga_error *err) {
     json_t *v = NULL;
+    char *text = NULL;
+    uint64_t bits;
     muga_status st = json_parse(line, n, "example", &v, err);
     if (st == MUGA_OK) {
-        st = read_example(x, v, &texts[x->n_examples], &bits[x->n_examples], err);
+        st = read_example(x, v, &text, &bits, err);
     }
-    x->n_examples += st == MUGA_OK;
+    if (st == MUGA_OK) {
+        st = append_text(x, text, bits, err);
+    }
     json_decref(v);
+    return st;
+}
+
+/* What a label says of itself is an example of it: behind the file's. */
+static muga_status append_abouts(intent *x, muga_error *err) {
+    muga_status st = MUGA_OK;
+    for (size_t l = 0; st == MUGA_OK && l < x->n_labels; l++) {
+        st = append_text(x, mem_copy_string(x->labels[l].about), UINT64_C(1) << l, err);
+    }
     return st;
 }
 
@@ -293,6 +313,7 @@ muga_status intent_new(const agent_env *env, const manifest *m, intent **out, mu
     }
     st = st == MUGA_OK ? normaliser_new(m, &x->normaliser, err) : st;
     st = st == MUGA_OK ? read_examples(x, env, err) : st;
+    st = st == MUGA_OK ? append_abouts(x, err) : st;
     st = st == MUGA_OK ? build_index(x, 0, 0, &x->index, err) : st;
     if (st == MUGA_OK) {
         *out = x;

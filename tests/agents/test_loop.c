@@ -248,6 +248,20 @@ static void every_decision_is_on_the_chain(void **state) {
 }
 
 /* A label has one consequence; a rule of values stands where it is read. Each fault with its line. */
+/* None of the examples holds a word of it. */
+static void what_a_label_says_of_itself_is_an_example_of_it(void **state) {
+    (void)state;
+    loop_fixture x;
+    intent_decision d;
+    muga_error err;
+    loop_open(&x, "about", "[]");
+    assert_ok(intent_decide(x.intent, NULL, "just a greeting", 15, &d, &err), &err);
+    assert_string_equal(intent_get_label(x.intent, d.requests[0].label)->name, "hello");
+    assert_true(d.sure && d.n == 1);
+    intent_decision_release(&d);
+    loop_close(&x);
+}
+
 static void intentions_that_contradict_themselves_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -306,6 +320,7 @@ int main(void) {
         cmocka_unit_test(after_an_escalation_nothing_more_is_done),
         cmocka_unit_test(a_message_past_the_limit_is_refused_unread),
         cmocka_unit_test(every_decision_is_on_the_chain),
+        cmocka_unit_test(what_a_label_says_of_itself_is_an_example_of_it),
         cmocka_unit_test(intentions_that_contradict_themselves_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
