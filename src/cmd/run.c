@@ -1,6 +1,5 @@
 /* muga run: one answer, or a chat with its history. */
-#include "cmd/cmd.h"
-#include "llm/llm.h"
+#include "cmd/tools.h"
 
 #include <unistd.h>
 
@@ -12,6 +11,7 @@ typedef struct chat {
     llm_sampling sampling;
     uint32_t max_tokens;
     const char *system;
+    cmd_tools tools;
     bool visible_only; /* the answer goes to a terminal */
     bool restored;     /* the conversation began in a file */
 } chat;
@@ -29,6 +29,19 @@ static bool on_text(void *ctx, const char *p, size_t n) {
     }
     fflush(stdout);
     return !ferror(stdout) && !cmd_interrupted();
+}
+
+/* Reasoning is no part of the answer: it goes where messages go. Calls are shown when they are whole. */
+static bool on_event(void *ctx, const llm_event *e) {
+    if (e->kind == LLM_EVENT_CONTENT)
+        return on_text(ctx, e->p, e->n);
+    if (e->kind == LLM_EVENT_REASONING) {
+        str shown = STR_INIT;
+        cmd_write_text(e->p, e->n, &shown);
+        fwrite(str_get(&shown), 1, shown.len, stderr);
+        str_release(&shown);
+    }
+    return !cmd_interrupted();
 }
 
 static bool on_prompt(void *ctx, uint32_t n_done, uint32_t n_prompt) {
@@ -66,6 +79,21 @@ static muga_status chat_add(chat *c, const char *role, const char *p, size_t n, 
     return message && !json_array_append_new(c->messages, message) ? MUGA_OK : error_nomem(err, "chat");
 }
 
+static muga_status chat_add_calls(chat *c, const llm_reply *r, muga_error *err) {
+    return json_array_append_new(c->messages, cmd_calls_message(r)) ? error_nomem(err, "chat") : MUGA_OK;
+}
+
+/* What the answer had besides text that was shown as it came. */
+static muga_status end_answer(const llm_reply *r, muga_error *err) {
+    if (r->reasoning.len > 0)
+        fprintf(stderr, "\n");
+    if (r->text.len > 0 || r->n_calls == 0)
+        putchar('\n');
+    muga_status st = cmd_print_calls(r, err);
+    fflush(stdout);
+    return st;
+}
+
 /* One turn. When it fails, the history is as it was before. */
 static muga_status chat_turn(chat *c, const char *p, size_t n, llm_reply *reply, muga_error *err) {
     size_t before = json_array_size(c->messages);
@@ -76,11 +104,17 @@ static muga_status chat_turn(chat *c, const char *p, size_t n, llm_reply *reply,
                      .on_text_ctx = c,
                      .on_prompt = on_prompt,
                      .now_ms = os_system()->clock.now_ms(os_system()->clock.self)};
+    cmd_tools_apply(&c->tools, &q);
+    if (q.split) {
+        q.on_event = on_event;
+        q.on_event_ctx = c;
+    }
     muga_status st = chat_add(c, "user", p, n, err);
     if (!st)
         st = llm_complete(c->model, &q, reply, err);
     if (!st) {
-        st = chat_add(c, "assistant", str_get(&reply->text), reply->text.len, err);
+        st = reply->n_calls ? chat_add_calls(c, reply, err)
+                            : chat_add(c, "assistant", str_get(&reply->text), reply->text.len, err);
         if (st)
             llm_reply_release(reply);
     }
@@ -113,10 +147,10 @@ static int answer_once(chat *c, const char *p, size_t n, bool verbose) {
     muga_error err = {0};
     llm_reply reply = {0};
     muga_status st = chat_turn(c, p, n, &reply, &err);
+    if (!st && (st = end_answer(&reply, &err)))
+        llm_reply_release(&reply);
     if (st)
         return cmd_fail(&err);
-    putchar('\n');
-    fflush(stdout);
     bool cancelled = reply.finish == LLM_FINISH_CANCELLED;
     if (reply.finish == LLM_FINISH_LENGTH)
         say_length(c, &reply);
@@ -174,7 +208,10 @@ static int chat_loop(chat *c, bool verbose) {
             continue;
         }
         muga_status st = chat_turn(c, line, (size_t)n, &reply, &err);
-        printf("\n");
+        if (st)
+            printf("\n");
+        else if ((st = end_answer(&reply, &err)))
+            llm_reply_release(&reply);
         if (st == MUGA_E_LIMIT && has_history(c)) {
             cmd_error(st,
                       "the chat has outgrown its context (%s); nothing was cut: /clear forgets it, --ctx makes room",
@@ -272,6 +309,7 @@ int cmd_run(int argc, char **argv) {
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
         {"--draft", 0, CMD_STRING, &draft, "SOURCE",
          "guess tokens ahead: ngram (default), off, or a smaller model of the same vocabulary; changes no answer"},
+        TOOL_OPTIONS(&c.tools),
         KV_OPTION(&kv),
         OVERRIDE_OPTION(&overrides),
         ADAPTER_OPTION(&adapter_text),
@@ -293,6 +331,8 @@ int cmd_run(int argc, char **argv) {
     code = cmd_parse_kv(kv, &kv_type);
     if (code >= 0)
         return code;
+    if (session && c.tools.file)
+        return cmd_error(MUGA_E_USAGE, "--session keeps texts alone, so it doesn't go with --tools");
     o.kv = (int)kv_type;
     o.drafts = !strcmp(draft, "ngram") ? LLM_DRAFTS_NGRAM : !strcmp(draft, "off") ? LLM_DRAFTS_OFF : LLM_DRAFTS_MODEL;
     o.draft_path = draft;
@@ -306,6 +346,11 @@ int cmd_run(int argc, char **argv) {
     code = cmd_parse_adapter(adapter_text, &adapter, &o.adapter_scale);
     if (code >= 0)
         return code;
+    code = cmd_tools_read(&c.tools);
+    if (code >= 0) {
+        free(adapter);
+        return code;
+    }
     o.adapter = adapter;
     bool interactive = p.n == 1 && cmd_is_terminal(STDIN_FILENO);
     muga_status st = cmd_open_llm(p.v[0], p.v[0], !no_cache, &o, &c.model, &err);
@@ -323,6 +368,7 @@ int cmd_run(int argc, char **argv) {
         if (session && (code == 0 || code == 130))
             code = keep_chat(&c, session, code);
     }
+    cmd_tools_release(&c.tools);
     json_decref(c.messages);
     llm_free(c.model);
     free(adapter);

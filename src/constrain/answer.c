@@ -40,7 +40,9 @@ typedef struct build {
     muga_error recheck;
     bool open_keys;
     uint32_t value_rule, think_rule;
-    uint32_t end; /* of the answer */
+    uint32_t end;             /* of the answer */
+    struct interval texts[2]; /* nodes of content */
+    uint32_t n_texts;
     muga_error *err;
 } build;
 
@@ -336,12 +338,14 @@ static muga_status build_content(build *b, uint32_t from, const uint32_t *calls,
     for (size_t i = 0; i < x.n_patterns && !st; i++)
         if (x.patterns[i].n < 2 || x.patterns[i].n > TEXT_MAX_PATTERN)
             st = error_set(b->err, MUGA_E_LIMIT, "answer: a trigger of %zu bytes", x.patterns[i].n);
+    uint32_t first = b->g.n_nodes;
     if (!st)
         st = text_build(b, t);
     if (!st) {
         for (uint32_t s = 0; s < t->n_states; s++)
             graph_empty(&b->g, t->nodes[s], b->end);
         begin_text(b, t, &x, from, b->end);
+        b->texts[b->n_texts++] = (struct interval){first, b->g.n_nodes};
         st = graph_status(&b->g, b->err);
     }
     free(t);
@@ -469,6 +473,7 @@ muga_status constrain_compile_answer(const constrain_answer *a, constrain_gramma
     if (!st) {
         (*out)->open_keys = b.open_keys;
         (*out)->embedded = true;
+        memcpy((*out)->text, b.texts, sizeof b.texts);
         memcpy((*out)->rechecks, b.recheck.message, sizeof(*out)->rechecks);
         (*out)->section_rule = b.think_rule == NO_RULE ? 0 : b.think_rule + 1;
         (*out)->section_limit = b.think_rule == NO_RULE ? 0 : a->think_tokens;

@@ -124,6 +124,8 @@ MUGA_MUST_USE muga_status constrain_advance(constrain_state *s, const char *p, s
                                             muga_error *err);
 bool constrain_is_complete(const constrain_state *s);  /* the text so far is a whole value */
 bool constrain_can_continue(const constrain_state *s); /* some byte can follow */
+/* Of a whole answer: in content that is any text. It may end anywhere there, and has no end of its own. */
+bool constrain_in_text(const constrain_state *s);
 
 /* Bit i of mask (n/64 words, rounded up) = token i may come next, and after it the value can still be closed with
  * `tokens_left - 1` further tokens (the shortest completion in tokens is bounded from above by greedy longest pieces,

@@ -74,6 +74,7 @@ typedef struct state_set {
     int16_t only;       /* the one byte that can follow, or -1 */
     uint32_t plain;     /* plain_target + 1; 0: not looked at yet */
     uint32_t *row;      /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
+    bool text;          /* some reading is in content that is any text */
     bool value;         /* some reading is inside an array or object */
     uint32_t behind;    /* inside the section: what it costs from its end on; else COST_INF */
     uint64_t *mask;     /* every admissible token whose end can be completed; in the arena; NULL: not yet */
@@ -115,6 +116,7 @@ struct constrain_grammar {
     bool has_lock;
     bool open_keys;                       /* objects may have keys that the grammar doesn't list */
     bool embedded;                        /* values stand within other text: only there keys are followed */
+    struct interval text[2];              /* nodes of content that is any text */
     uint32_t section_rule, section_limit; /* a rule + 1, and how many tokens may be inside it; 0: no such */
     json_t *schema, *documents;           /* for constrain_recheck, copies; schema NULL: not needed */
     constrain_draft draft;

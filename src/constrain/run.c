@@ -271,6 +271,8 @@ static void describe_set(const constrain_grammar *g, const run_tables *r, state_
         const frame *f = &r->frames[k.frame];
         s->cost = MIN(s->cost, cost_add(c->node[k.node], f->rest));
         s->value = s->value || f->containers > 0;
+        for (size_t t = 0; t < ARRAY_LEN(g->text); t++)
+            s->text = s->text || (k.node >= g->text[t].lo && k.node < g->text[t].hi);
         if (g->section_rule && f->edge != NO_EDGE && g->graph.edges[f->edge].rule + 1 == g->section_rule)
             s->behind = f->rest;
         for (uint32_t e = g->graph.first[k.node]; e < g->graph.first[k.node + 1] && one; e++) {
@@ -615,6 +617,13 @@ bool constrain_can_continue(const constrain_state *s) {
     bool can = s->grammar->run.sets[s->set].n > 0;
     pthread_mutex_unlock(&s->grammar->lock);
     return can;
+}
+
+bool constrain_in_text(const constrain_state *s) {
+    pthread_mutex_lock(&s->grammar->lock);
+    bool text = s->grammar->run.sets[s->set].text;
+    pthread_mutex_unlock(&s->grammar->lock);
+    return text;
 }
 
 void constrain_forced(const constrain_state *s, size_t max, str *out) {

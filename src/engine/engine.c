@@ -289,8 +289,14 @@ muga_status engine_trie(engine *e, const constrain_trie **out, muga_error *err) 
     muga_status st = MUGA_OK;
     pthread_mutex_lock(&e->lazy_lock);
     if (!e->trie) {
-        constrain_vocab v = {.n = (uint32_t)tokenizer_count(e->tok), .pieces = tokenizer_text_pieces(e->tok)};
-        st = constrain_trie_new(&v, &e->trie, err);
+        uint32_t n = (uint32_t)tokenizer_count(e->tok);
+        span *controls = mem_alloc_array(n, sizeof *controls);
+        for (uint32_t i = 0; controls && i < n; i++)
+            if (tokenizer_is_control(e->tok, (int32_t)i) && !tokenizer_is_end(e->tok, (int32_t)i))
+                controls[i] = tokenizer_piece(e->tok, (int32_t)i);
+        constrain_vocab v = {.n = n, .pieces = tokenizer_text_pieces(e->tok), .controls = controls};
+        st = controls ? constrain_trie_new(&v, &e->trie, err) : error_nomem(err, "a vocabulary");
+        free(controls);
     }
     *out = e->trie;
     pthread_mutex_unlock(&e->lazy_lock);

@@ -186,6 +186,7 @@ typedef struct engine_generate_args {
     size_t n_stop;               /* at most 64, each 1..1024 bytes */
     constrain_state *constraint; /* borrowed and advanced; NULL = free text */
     bool ignore_end;             /* end tokens don't stop it (debug greedy) */
+    bool show_control;           /* control tokens stand in the text, names between two CONSTRAIN_CONTROL */
     engine_drafts drafts;
     /* Whole UTF-8 characters, ill-formed bytes as U+FFFD, never a part of a stop string. false cancels. May be NULL. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
@@ -195,7 +196,7 @@ typedef struct engine_generate_args {
     void *on_choice_ctx;
 } engine_generate_args;
 typedef struct engine_generated {
-    str text;                       /* all of it, valid UTF-8 */
+    str text;                       /* all of it, valid UTF-8 but for the marks of show_control */
     token_list ids;                 /* chosen and forced tokens, the end token included */
     uint32_t n_forced;              /* of them: bytes the constraint left no choice about, never projected */
     uint32_t n_drafted, n_accepted; /* guesses computed, and those that stood */

@@ -26,6 +26,7 @@
 #define MAX_STOPS 64
 #define MAX_STOP_BYTES 1024
 #define MAX_FORCED_BYTES 1024
+#define MAX_MARKED_BYTES 258u /* of a control token's name with a mark at each end */
 #define MAX_TEXT_BYTES ((size_t)64 << 20)
 #define DRAFT_TOKENS 8   /* of one draft, where the caller has no wish */
 #define ROW_COST 0.2     /* of one more row in a step, in steps of one row: docs/SPEED.md */
@@ -125,7 +126,38 @@ static void give_text(generation *g, size_t end) {
     }
 }
 
+/* What a token is to a constraint: its bytes; a control token: its name between two marks, made in `marked`. Nothing:
+ * no constraint admits it. */
+static span constraint_piece(const generation *g, int32_t id, char marked[MAX_MARKED_BYTES]) {
+    span piece = tokenizer_piece(g->e->tok, id);
+    bool has_mark = piece.n > 0 && memchr(piece.p, CONSTRAIN_CONTROL, piece.n);
+    if (has_mark || (!tokenizer_is_text(g->e->tok, id) && !tokenizer_is_control(g->e->tok, id)))
+        return span_of("", 0);
+    if (tokenizer_is_text(g->e->tok, id))
+        return piece;
+    if (piece.n == 0 || piece.n + 2 > MAX_MARKED_BYTES)
+        return span_of("", 0);
+    marked[0] = marked[piece.n + 1] = CONSTRAIN_CONTROL;
+    memcpy(marked + 1, piece.p, piece.n);
+    return span_of(marked, piece.n + 2);
+}
+
+/* A control token that the caller wants to see. What was held back of a character before it never becomes one. */
+static void give_control(generation *g, int32_t id) {
+    char marked[MAX_MARKED_BYTES];
+    span piece = constraint_piece(g, id, marked);
+    give_text(g, g->raw.len);
+    str_append(&g->text, piece.p, piece.n);
+    if (piece.n > 0 && !g->done && g->a.on_text && !g->text.failed &&
+        !g->a.on_text(g->a.on_text_ctx, piece.p, piece.n)) {
+        g->finish = ENGINE_CANCELLED;
+        g->done = true;
+    }
+}
+
 static void take_text(generation *g, int32_t id) {
+    if (g->a.show_control && tokenizer_is_control(g->e->tok, id))
+        give_control(g, id);
     if (!tokenizer_is_text(g->e->tok, id))
         return;
     span piece = tokenizer_piece(g->e->tok, id);
@@ -158,7 +190,8 @@ static muga_status take_token(generation *g, int32_t id, muga_error *err) {
         return MUGA_OK;
     }
     if (g->a.constraint) {
-        span piece = tokenizer_piece(g->e->tok, id);
+        char marked[MAX_MARKED_BYTES];
+        span piece = constraint_piece(g, id, marked);
         bool accepted = false;
         muga_status st = constrain_advance(g->a.constraint, piece.p, piece.n, &accepted, err);
         if (st)
@@ -182,8 +215,9 @@ static muga_status try_forced(generation *g, const token_list *ids, size_t n, ui
         return st;
     bool accepted = true;
     for (size_t i = 0; i < n && accepted && !st; i++) {
-        span piece = tokenizer_piece(g->e->tok, ids->ids[i]);
-        accepted = piece.n > 0 && tokenizer_is_text(g->e->tok, ids->ids[i]);
+        char marked[MAX_MARKED_BYTES];
+        span piece = constraint_piece(g, ids->ids[i], marked);
+        accepted = piece.n > 0;
         if (accepted)
             st = constrain_advance(copy, piece.p, piece.n, &accepted, err);
     }
@@ -191,6 +225,25 @@ static muga_status try_forced(generation *g, const token_list *ids, size_t n, ui
     *stand = accepted && n <= left && constrain_tokens_to_close(copy, g->trie) <= left - n;
     constrain_state_free(copy);
     return st;
+}
+
+/* The tokenizer's ids of forced bytes; control tokens among them by their names. Of a name that isn't whole, or that no
+ * token has, nothing, nor of what follows it. */
+static muga_status encode_forced(const generation *g, span bytes, token_list *ids, muga_error *err) {
+    const tokenizer *t = g->e->tok;
+    for (size_t at = 0; at < bytes.n;) {
+        const char *p = bytes.p + at, *mark = memchr(p, CONSTRAIN_CONTROL, bytes.n - at);
+        size_t n = mark ? (size_t)(mark - p) : bytes.n - at;
+        muga_status st = tokenizer_encode(t, p, n, (tokenizer_flags){0}, ids, err);
+        const char *end = mark ? memchr(mark + 1, CONSTRAIN_CONTROL, bytes.n - at - n - 1) : NULL;
+        int32_t id = end ? tokenizer_find_special(t, mark + 1, (size_t)(end - mark) - 1) : -1;
+        if (st || id < 0 || !tokenizer_is_control(t, id))
+            return st;
+        if (!token_list_push(ids, id))
+            return error_nomem(err, "a forced stretch");
+        at += (size_t)(end - p) + 1;
+    }
+    return MUGA_OK;
 }
 
 static muga_status take_forced(generation *g, uint32_t left, muga_error *err) {
@@ -203,7 +256,7 @@ static muga_status take_forced(generation *g, uint32_t left, muga_error *err) {
         st = error_nomem(err, "a forced stretch");
     if (st || bytes.len == 0)
         goto out;
-    if ((st = tokenizer_encode(g->e->tok, bytes.data, bytes.len, (tokenizer_flags){0}, &ids, err)))
+    if ((st = encode_forced(g, span_of(bytes.data, bytes.len), &ids, err)))
         goto out;
     bool stand = false, ends = false;
     size_t n = ids.n;
@@ -256,7 +309,7 @@ static muga_status prepare(generation *g, muga_error *err) {
             return st;
         uint32_t left = g->end - g->n;
         if (constrain_is_complete(g->a.constraint) && (!constrain_can_continue(g->a.constraint) || left == 0)) {
-            g->finish = ENGINE_STOP;
+            g->finish = constrain_in_text(g->a.constraint) ? g->finish : ENGINE_STOP;
             g->done = true;
             return MUGA_OK;
         }
@@ -308,8 +361,9 @@ static bool fits(generation *g, int32_t id, constrain_state **after, uint32_t *n
         return false;
     g->drafts[g->n_drafts] = id;
     while (*n_taken <= g->n_drafts && accepted) {
-        span piece = tokenizer_piece(g->e->tok, g->drafts[*n_taken]);
-        accepted = tokenizer_is_text(g->e->tok, g->drafts[*n_taken]) && piece.n > 0;
+        char marked[MAX_MARKED_BYTES];
+        span piece = constraint_piece(g, g->drafts[*n_taken], marked);
+        accepted = piece.n > 0;
         if (accepted && constrain_advance(*after, piece.p, piece.n, &accepted, &ignored))
             return false;
         ++*n_taken;
@@ -549,7 +603,8 @@ void generation_cancel(generation *g) {
 }
 
 muga_status generation_finish(generation *g, engine_generated *out, muga_error *err) {
-    if (g->finish == ENGINE_LENGTH && g->a.constraint && constrain_is_complete(g->a.constraint))
+    if (g->finish == ENGINE_LENGTH && g->a.constraint && constrain_is_complete(g->a.constraint) &&
+        !constrain_in_text(g->a.constraint))
         g->finish = ENGINE_STOP;
     if (g->finish != ENGINE_CANCELLED)
         give_text(g, g->raw.len);

@@ -23,18 +23,21 @@ static bool keep_back(void *ctx, const char *p, size_t n) {
     return !q->on_text || q->on_text(q->on_text_ctx, "", 0);
 }
 
-static llm_request attempt_of(const llm_request *q, uint32_t i) {
+llm_request constrained_attempt(const llm_request *q, uint32_t i) {
     llm_request r = *q;
     r.sampling.attempt += i;
     if (i > 0 && q->sampling.temperature == 0.0f)
         r.sampling.temperature = 0.5f + 0.1f * (float)i;
-    r.on_text = keep_back;
-    r.on_text_ctx = (void *)(uintptr_t)q;
     return r;
 }
 
-/* What all attempts took. */
-static void add_up(llm_reply *out, const llm_reply *before) {
+void constrained_begin_again(llm_reply *out, llm_reply *before) {
+    llm_reply_release(before);
+    *out = (llm_reply){0};
+}
+
+void constrained_add_up(llm_reply *out, const llm_reply *before, uint32_t n_attempts) {
+    out->n_attempts = n_attempts;
     out->n_generated += before->n_generated;
     out->n_drafted += before->n_drafted;
     out->n_accepted += before->n_accepted;
@@ -45,13 +48,13 @@ static void add_up(llm_reply *out, const llm_reply *before) {
 static muga_status decode_and_check(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
     muga_error why = {0};
     for (uint32_t i = 0; i < CONSTRAINED_ATTEMPTS; i++) {
-        llm_request r = attempt_of(q, i);
+        llm_request r = constrained_attempt(q, i);
         llm_reply before = *out;
-        llm_reply_release(&before);
-        *out = (llm_reply){0};
+        r.on_text = keep_back;
+        r.on_text_ctx = (void *)(uintptr_t)q;
+        constrained_begin_again(out, &before);
         muga_status st = m->table->complete(m, &r, out, err);
-        add_up(out, &before);
-        out->n_attempts = i + 1;
+        constrained_add_up(out, &before, i + 1);
         if (st)
             return st;
         if (out->finish == LLM_FINISH_CANCELLED) { /* nobody has found it valid */

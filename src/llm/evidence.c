@@ -9,6 +9,7 @@
  * Floats that decide (scores) stand as bits; 64-bit integers (seed) as decimal strings: no JSON reader can change them.
  */
 #include "base/mem.h"
+#include "llm/answer.h"
 #include "llm/local.h"
 
 #include <inttypes.h>
@@ -17,6 +18,8 @@
 #define EVIDENCE_MAX_BYTES ((size_t)256 << 20) /* what reading a request back may take */
 
 static const char *const finish_names[] = {"stop", "length", "cancelled", "tool_calls"};
+static const char *const choice_names[] = {"shown", "auto", "required", "named", "none"};
+static const char *const thinking_names[] = {"default", "on", "off"};
 
 void local_digest_row(void *digest, uint32_t pos, const float *logits) {
     (void)pos; /* rows come in ascending order */
@@ -108,6 +111,19 @@ static json_t *sources_of(const llm_request *q) {
     return a;
 }
 
+/* What a split answer was asked for. false: out of memory. */
+static bool add_split(json_t *request, const llm_request *q) {
+    if (q->thinking != LLM_THINKING_DEFAULT &&
+        json_object_set_new(request, "thinking", json_string(thinking_names[q->thinking])))
+        return false;
+    if (!answer_is_split(q))
+        return true;
+    json_t *s = json_pack("{s:s, s:s?, s:s?, s:b, s:I}", "tool_choice", choice_names[q->tool_choice], "tool_name",
+                          q->tool_name, "tool_format", q->tool_format, "one_call", (int)q->one_call, "reasoning_tokens",
+                          (json_int_t)q->reasoning_tokens);
+    return s && json_object_set_new(request, "split", s) == 0;
+}
+
 static json_t *complete_request(const llm_request *q) {
     const llm_sampling *s = &q->sampling;
     json_t *sampling =
@@ -123,6 +139,10 @@ static json_t *complete_request(const llm_request *q) {
                                 q->gbnf, "sources", sources, "sampling", sampling, "max_tokens",
                                 (json_int_t)q->max_tokens, "stop", stop, "now_ms", (json_int_t)q->now_ms)
                     : NULL;
+    if (r && !add_split(r, q)) {
+        json_decref(r);
+        r = NULL;
+    }
     json_decref(sampling);
     json_decref(sources);
     json_decref(stop);
@@ -391,18 +411,29 @@ static muga_status compare(const json_t *was, const json_t *is, muga_error *err)
     return st ? st : compare_text("logits_sha256", was, is, err);
 }
 
-/* Cancels where the recorded answer was cancelled. */
-static bool stop_after(void *ctx, const char *p, size_t n) {
-    (void)p;
-    (void)n;
-    uint32_t *left = ctx;
-    return --*left > 0;
+/* One of `names` by its name; the first where it is none of them. */
+static uint32_t name_index(const char *name, const char *const *names, size_t n) {
+    for (uint32_t i = 0; name && i < n; i++)
+        if (strcmp(names[i], name) == 0)
+            return i;
+    return 0;
+}
+
+static void read_split(const json_t *r, llm_request *q) {
+    const json_t *s = json_object_get(r, "split");
+    q->thinking = (llm_thinking)name_index(json_get_string(r, "thinking"), thinking_names, ARRAY_LEN(thinking_names));
+    q->split = s != NULL;
+    q->tool_choice =
+        (llm_tool_choice)name_index(json_get_string(s, "tool_choice"), choice_names, ARRAY_LEN(choice_names));
+    q->tool_name = json_get_string(s, "tool_name");
+    q->tool_format = json_get_string(s, "tool_format");
+    q->one_call = json_get_bool(s, "one_call", false);
+    q->reasoning_tokens = u32_of(s, "reasoning_tokens");
 }
 
 static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **out, muga_error *err) {
     const json_t *r = json_object_get(evidence, "request");
     const char *finish = json_get_string(evidence, "finish");
-    uint32_t texts = MAX(u32_of(evidence, "texts"), 1u);
     arena a;
     arena_init(&a, EVIDENCE_MAX_BYTES);
     llm_request q = {.messages = json_object_get(r, "messages"),
@@ -415,10 +446,9 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
                      .max_tokens = u32_of(r, "max_tokens"),
                      .want_evidence = true,
                      .now_ms = json_get_int(r, "now_ms", 0)};
-    if (finish && strcmp(finish, finish_names[LLM_FINISH_CANCELLED]) == 0) {
-        q.on_text = stop_after;
-        q.on_text_ctx = &texts;
-    }
+    if (finish && strcmp(finish, finish_names[LLM_FINISH_CANCELLED]) == 0)
+        q.n_texts = MAX(u32_of(evidence, "texts"), 1u);
+    read_split(r, &q);
     llm_reply reply = {0};
     muga_status st = read_sources(&a, json_object_get(r, "sources"), &q, err);
     if (!st)

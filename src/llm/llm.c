@@ -1,12 +1,18 @@
 /* The face of llm/: dispatch to the implementation, and what all of them check.
  *
  * A role is a word of small letters: templates write it between control marks, where other text could forge one. */
+#include "llm/answer.h"
 #include "llm/constrained.h"
+#include "llm/toolcall.h"
 
 #include <string.h>
 
 void llm_reply_release(llm_reply *r) {
     str_release(&r->text);
+    str_release(&r->reasoning);
+    toolcall_calls_free(r->calls, r->n_calls);
+    r->calls = NULL;
+    r->n_calls = 0;
     json_decref(r->evidence);
     r->evidence = NULL;
 }
@@ -37,8 +43,9 @@ muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_erro
     muga_status st = check_messages(q->messages, err);
     out->n_attempts = 1;
     if (!st)
-        st = q->schema || q->regex || q->gbnf ? constrained_complete(m, q, out, err)
-                                              : m->table->complete(m, q, out, err);
+        st = answer_is_split(q)                 ? answer_complete(m, q, out, err)
+             : q->schema || q->regex || q->gbnf ? constrained_complete(m, q, out, err)
+                                                : m->table->complete(m, q, out, err);
     if (st)
         llm_reply_release(out);
     return st;

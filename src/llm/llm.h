@@ -58,12 +58,24 @@ typedef enum {
     LLM_TOOLS_NONE      /* none */
 } llm_tool_choice;
 
-typedef struct llm_request {
+/* What a template that knows of reasoning is told. OFF: none can be written either, where the answer is split. */
+typedef enum { LLM_THINKING_DEFAULT, LLM_THINKING_ON, LLM_THINKING_OFF } llm_thinking;
+
+typedef struct llm_request llm_request;
+struct llm_request {
     const json_t *messages; /* array; borrowed */
     const json_t *tools;    /* array or NULL: {"type": "function", "function": F} or F itself, which is {"name",
                              * "description", "parameters"} */
-    const char *prefix;     /* text the assistant's answer begins with, or NULL (counted in neither text nor tokens) */
-    const json_t *schema;   /* constrains the answer; NULL = free text */
+    llm_tool_choice tool_choice;
+    const char *tool_name;   /* of NAMED */
+    bool one_call;           /* not several in one answer */
+    const char *tool_format; /* the family whose form calls have (docs/tools.md); NULL: the one of the template */
+    /* Split the answer into reasoning, content and calls, as every tool_choice but SHOWN does anyway. */
+    bool split;
+    llm_thinking thinking;
+    uint32_t reasoning_tokens; /* most tokens of reasoning, its end included; 0: no limit. Only where it is split */
+    const char *prefix;   /* text the assistant's answer begins with, or NULL (counted in neither text nor tokens) */
+    const json_t *schema; /* constrains the answer; NULL = free text */
     const char *regex, *gbnf;         /* or one of these */
     const constrain_grammar *grammar; /* that constraint, compiled: set by llm_complete for what implements it */
     const constrain_source *sources;  /* for grounded values in schema */
@@ -72,6 +84,10 @@ typedef struct llm_request {
     uint32_t max_tokens;     /* 0 = what the context leaves */
     const char *const *stop; /* stop strings, not part of the text */
     size_t n_stop;
+    /* Where the answer is split: what becomes of it; and content alone goes to on_text where this is NULL. Return false
+     * to cancel. Where arguments are re-validated (docs/constraint.md), all of it comes at once at the end. */
+    bool (*on_event)(void *ctx, const llm_event *e);
+    void *on_event_ctx;
     /* Streamed text: whole UTF-8 characters. Return false to cancel. May be NULL. Where the schema is re-validated
      * (docs/constraint.md), the whole text comes at once, and before it calls with n 0. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
@@ -82,10 +98,18 @@ typedef struct llm_request {
     void *on_prompt_ctx;
     bool want_evidence;
     int64_t now_ms; /* what a template that asks for the date is told (UTC); part of the evidence */
-} llm_request;
+
+    /* Set by llm_complete, for what implements it: */
+    const llm_request *asked; /* what the evidence has, where it isn't this request; or NULL */
+    bool show_control;        /* control tokens stand in the text, as in engine_generate_args */
+    uint32_t n_texts;         /* cancelled after so many pieces of text, as the recorded answer was; 0: no */
+};
 
 typedef struct llm_reply {
-    str text;
+    str text;      /* where the answer is split, its content */
+    str reasoning; /* where it is split */
+    llm_call *calls;
+    size_t n_calls;
     llm_finish finish;
     uint32_t n_prompt, n_prompt_cached, n_generated; /* tokens */
     uint32_t n_drafted, n_accepted;                  /* guesses computed, and those that stood */
@@ -117,6 +141,7 @@ typedef struct llm_score_reply {
 void llm_score_reply_release(llm_score_reply *r);
 
 typedef struct llm llm;
+struct toolcall_model; /* llm/toolcall.h */
 typedef struct llm_table {
     muga_status (*complete)(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
     muga_status (*score)(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err);
@@ -127,6 +152,10 @@ typedef struct llm_table {
     /* What answers depend on beside the request: the model's digest and settings; a new object. */
     muga_status (*identify)(llm *m, json_t **out, muga_error *err);
     void (*free)(llm *m);
+    /* How its answers are split: borrowed while the model lives. NULL: nothing is known, so the generic form. */
+    muga_status (*form)(llm *m, const struct toolcall_model **out, muga_error *err);
+    /* The prompt as text, appended. NULL: it has none. */
+    muga_status (*render)(llm *m, const llm_request *q, str *out, muga_error *err);
 } llm_table;
 /* Every implementation begins with this. */
 struct llm { /* one thread at a time */
@@ -177,7 +206,8 @@ MUGA_MUST_USE muga_status llm_local_save(llm *m, const char *path, const json_t 
 MUGA_MUST_USE muga_status llm_local_restore(llm *m, const char *path, json_t **messages, muga_error *err);
 
 /* ---- scripted (llm/scripted.c): answers are taken in turn from a JSON array; for tests ----
- * Each entry: {"text": "..."} | {"error": "status name", "message"} | {"scores": [..]} | {"cancel": true}.
+ * Each entry: {"text": "..."} | {"calls": [{"name", "arguments"}] [, "text"] [, "reasoning"]} |
+ * {"error": "status name", "message"} | {"scores": [..]} | {"cancel": true}.
  * Constrained requests still pass the constraint: a scripted text that violates the schema is MUGA_E_INPUT ("fully
  * hijacked model" tests need the executor to be the last word, so "raw": true skips even that). */
 MUGA_MUST_USE muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err);

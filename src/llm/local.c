@@ -171,7 +171,8 @@ typedef struct text_counter {
 static bool count_text(void *ctx, const char *p, size_t n) {
     text_counter *c = ctx;
     c->n++;
-    return !c->q->on_text || c->q->on_text(c->q->on_text_ctx, p, n);
+    bool more = !c->q->on_text || c->q->on_text(c->q->on_text_ctx, p, n);
+    return more && c->n != c->q->n_texts; /* a replay stops where the answer was cancelled */
 }
 
 static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
@@ -188,7 +189,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     muga_status st = sampler_check(&sampling, digest.n_vocab, err);
     if (!st && q->grammar)
         st = constrain_state_new(q->grammar, &state, err);
-    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
+    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms, q->thinking};
     if (!st)
         st = feed_prompt(l, &prompt, q, &ids, &session, &out->n_prompt_cached, err);
     if (st)
@@ -202,6 +203,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
                               .n_stop = q->n_stop,
                               .constraint = state,
                               .drafts = l->drafts,
+                              .show_control = q->show_control,
                               .on_text = count_text,
                               .on_text_ctx = &given,
                               .on_choice = q->want_evidence ? local_digest_row : NULL,
@@ -217,7 +219,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
                   : made.finish == ENGINE_LENGTH ? LLM_FINISH_LENGTH
                                                  : LLM_FINISH_CANCELLED;
     if (q->want_evidence) {
-        local_evidence e = {.complete = q,
+        local_evidence e = {.complete = q->asked ? q->asked : q,
                             .prompt = &ids,
                             .output = &made.ids,
                             .digest = &digest,
@@ -265,7 +267,7 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
     muga_status st = labels && out->logprob && out->n_tokens ? MUGA_OK : error_nomem(err, "the labels");
     if (st || (st = encode_labels(l, q, labels, err)))
         goto out;
-    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms};
+    local_prompt prompt = {.messages = q->messages, .tools = q->tools, .prefix = q->prefix, .now_ms = q->now_ms};
     if ((st = feed_prompt(l, &prompt, NULL, &ids, &session, &out->n_prompt_cached, err)))
         goto out;
     engine_score_args a = {.session = session,
@@ -310,13 +312,16 @@ static void local_free(llm *m) {
     engine_session_free(l->drafts.session);
     engine_free(l->draft_engine);
     engine_free(l->engine);
+    pthread_mutex_destroy(&l->form_lock);
+    free(l->form);
     free(l->controls);
     free(l->name);
     free(l->path);
     free(l);
 }
 
-static const llm_table local_table = {complete, score, count, local_replay, local_identity, local_free};
+static const llm_table local_table = {complete,       score,      count,      local_replay,
+                                      local_identity, local_free, local_form, local_render};
 
 static muga_status open_drafts(local *l, const llm_local_options *o, muga_error *err) {
     static const engine_draft_kind kinds[] = {ENGINE_DRAFTS_NGRAM, ENGINE_DRAFTS_OFF, ENGINE_DRAFTS_MODEL};
@@ -338,6 +343,10 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     local *l = mem_alloc_array(1, sizeof *l);
     if (!l)
         return error_nomem(err, "the model");
+    if (pthread_mutex_init(&l->form_lock, NULL)) {
+        free(l);
+        return error_nomem(err, "the model");
+    }
     l->base.table = &local_table;
     l->name = mem_copy_string(name);
     l->path = mem_copy_string(path);

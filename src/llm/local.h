@@ -4,7 +4,9 @@
 
 #include "base/hash.h"
 #include "engine/engine.h"
-#include "llm/llm.h"
+#include "llm/toolcall.h"
+
+#include <pthread.h>
 
 #define LOCAL_SLOTS 4
 
@@ -25,6 +27,8 @@ typedef struct local {
     uint64_t tick;
     char model_sha256[SHA256_HEX]; /* from the store, or "" until evidence is first wanted */
     char template_sha256[SHA256_HEX];
+    pthread_mutex_t form_lock; /* guards the form until it is made; it never changes then */
+    toolcall_model *form;
     span *controls; /* [n_control] names of the control tokens */
     uint32_t n_control;
     size_t longest_control;  /* bytes of the longest name */
@@ -41,12 +45,20 @@ typedef struct local_prompt {
     const json_t *messages, *tools;
     const char *prefix;
     int64_t now_ms;
+    llm_thinking thinking;
 } local_prompt;
 /* What prompt.c needs to know of the vocabulary. */
 MUGA_MUST_USE muga_status local_prompt_prepare(local *l, muga_error *err);
 /* Render and tokenize. Control tokens come from the template's own text alone: text in messages, tools or prefix that
  * spells one is plain text. Appends to ids. */
 MUGA_MUST_USE muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err);
+
+/* The same as text; between control tokens' names that text only spells stand noncharacters. Appends. */
+MUGA_MUST_USE muga_status local_prompt_render(local *l, const local_prompt *p, str *out, muga_error *err);
+
+/* ---- form.c ---- */
+muga_status local_form(llm *m, const toolcall_model **out, muga_error *err);
+muga_status local_render(llm *m, const llm_request *q, str *out, muga_error *err);
 
 /* ---- evidence.c ---- */
 /* Digests of the model and its template, made when they are first asked for. */

@@ -248,6 +248,12 @@ static muga_status render(local *l, marker *m, const local_prompt *p, str *out, 
     json_t *context = json_pack("{s:O?, s:O?, s:b, s:o, s:o}", "messages", messages, "tools", tools,
                                 "add_generation_prompt", 1, "bos_token", special_name(m->tok, tokenizer_bos(m->tok)),
                                 "eos_token", special_name(m->tok, tokenizer_eos(m->tok)));
+    bool told = context && p->thinking != LLM_THINKING_DEFAULT;
+    json_t *on = told ? json_boolean(p->thinking == LLM_THINKING_ON) : NULL;
+    if (told && (json_object_set(context, "enable_thinking", on) || json_object_set(context, "thinking", on))) {
+        json_decref(context);
+        context = NULL;
+    }
     if (!messages || !tools || !context) {
         st = error_nomem(err, "the prompt");
     } else {
@@ -310,4 +316,10 @@ muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids
         st = tokenizer_encode(m.tok, str_get(&text), text.len, (tokenizer_flags){.parse_special = true}, ids, err);
     str_release(&text);
     return st;
+}
+
+muga_status local_prompt_render(local *l, const local_prompt *p, str *out, muga_error *err) {
+    marker m = {.l = l, .tok = engine_tokenizer(l->engine)};
+    muga_status st = choose_mark(&m, p, err);
+    return st ? st : render(l, &m, p, out, err);
 }

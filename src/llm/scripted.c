@@ -4,12 +4,13 @@
  * constraint is refused, unless the entry says "raw", with which a fully hijacked model is played. Every request is
  * recorded. */
 #include "base/mem.h"
-#include "llm/llm.h"
+#include "llm/toolcall.h"
 
 typedef struct scripted {
     llm base;
     json_t *script, *requests;
     size_t at;
+    toolcall_model form;
 } scripted;
 
 static muga_status next_entry(scripted *s, const json_t **out, muga_error *err) {
@@ -67,6 +68,19 @@ static muga_status count(llm *m, const json_t *messages, const json_t *tools, ui
     return st;
 }
 
+/* What a model would write for this entry: its text, or reasoning, text and calls. */
+static void write_entry(const json_t *entry, str *out) {
+    const char *reasoning = json_get_string(entry, "reasoning");
+    const json_t *text = json_object_get(entry, "text"), *calls = json_object_get(entry, "calls");
+    const toolcall_form *f = &toolcall_family_named("hermes")->form[0];
+    if (reasoning)
+        str_printf(out, "<think>%s</think>\n\n", reasoning);
+    if (json_string_length(text) > 0)
+        str_append(out, json_string_value(text), json_string_length(text));
+    if (json_array_size(calls) > 0)
+        toolcall_write_calls(out, f, calls);
+}
+
 static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
     scripted *s = (scripted *)m;
     const json_t *entry;
@@ -81,14 +95,15 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     if (st)
         return st;
     bool cancel = json_get_bool(entry, "cancel", false);
-    const char *text = json_get_string(entry, "text");
-    if (!text && !cancel)
-        return error_set(err, MUGA_E_INPUT, "script: answer %zu has no \"text\"", i_entry);
-    size_t n = text ? json_string_length(json_object_get(entry, "text")) : 0;
+    if (!json_is_string(json_object_get(entry, "text")) && !json_is_array(json_object_get(entry, "calls")) && !cancel)
+        return error_set(err, MUGA_E_INPUT, "script: answer %zu has no \"text\" and no \"calls\"", i_entry);
+    write_entry(entry, &out->text);
+    if ((st = str_status(&out->text, err, "the answer")))
+        return st;
+    const char *text = str_get(&out->text);
+    size_t n = out->text.len;
     if (!cancel && !json_get_bool(entry, "raw", false) && (st = check_constraint(q, text, n, err)))
         return st;
-    if (n > 0)
-        str_append(&out->text, text, n);
     const char *finish = json_get_string(entry, "finish");
     out->finish = cancel                                    ? LLM_FINISH_CANCELLED
                   : finish && strcmp(finish, "length") == 0 ? LLM_FINISH_LENGTH
@@ -159,7 +174,13 @@ static void scripted_free(llm *m) {
     free(s);
 }
 
-static const llm_table scripted_table = {complete, score, count, replay, identify, scripted_free};
+static muga_status form(llm *m, const toolcall_model **out, muga_error *err) {
+    (void)err;
+    *out = &((scripted *)m)->form;
+    return MUGA_OK;
+}
+
+static const llm_table scripted_table = {complete, score, count, replay, identify, scripted_free, form, NULL};
 
 muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
     if (!json_is_array(script))
@@ -168,6 +189,14 @@ muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
     if (!s)
         return error_nomem(err, "the scripted model");
     s->base = (llm){.table = &scripted_table, .name = "scripted", .n_ctx = 8192};
+    /* It writes calls as Hermes models do, and its template knows of everything. */
+    static const toolcall_thinking thinking = {"think", "<think>", "</think>"};
+    s->form = (toolcall_model){.family = toolcall_family_named("hermes"),
+                               .thinking = &thinking,
+                               .shows_tools = true,
+                               .shows_calls = true,
+                               .shows_results = true,
+                               .takes_system = true};
     s->script = json_deep_copy(script);
     s->requests = json_array();
     if (!s->script || !s->requests) {

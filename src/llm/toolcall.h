@@ -69,13 +69,39 @@ void toolcall_object_middle(const toolcall_form *f, str *out);
 /* A tool's name: letters, digits, and "_-./:". */
 bool toolcall_name_byte(char c);
 
+/* ---- what a model's template does with tools ---- */
+typedef struct toolcall_model {
+    const toolcall_family *family;
+    const toolcall_thinking *thinking; /* or NULL */
+    bool shows_tools;                  /* the template writes the tools out */
+    bool shows_calls;                  /* and the calls of assistant messages, */
+    bool text_arguments;               /* whose arguments it wants as text, not as an object; */
+    bool shows_results;                /* and messages of the role tool, */
+    bool takes_system;                 /* and those of the role system */
+    toolcall_is_control is_control;    /* of the vocabulary; NULL: no control tokens */
+    const void *is_control_ctx;
+} toolcall_model;
+/* Finds all but is_control, by what comes out of small conversations. `render` appends a prompt, or fails. */
+typedef muga_status (*toolcall_render)(void *ctx, const json_t *messages, const json_t *tools, str *out,
+                                       muga_error *err);
+MUGA_MUST_USE muga_status toolcall_model_probe(span template_source, toolcall_render render, void *ctx,
+                                               toolcall_model *out, muga_error *err);
+typedef struct toolcall_tools toolcall_tools;
+/* The messages as this template needs them: calls with arguments of its kind, or written into the content in the form
+ * `f`; results as what the user says; and the tools `told` (NULL: none) told of in the system message. A new array. */
+MUGA_MUST_USE muga_status toolcall_messages(const toolcall_model *m, const toolcall_form *f, const toolcall_tools *told,
+                                            bool one_call, const json_t *messages, json_t **out, muga_error *err);
+
+/* Calls in the plain form `f`: [{"function": {"name", "arguments"}}] or [{"name", "arguments"}]. Appended. */
+void toolcall_write_calls(str *out, const toolcall_form *f, const json_t *calls);
+
 /* ---- tools and the grammar ---- */
-typedef struct toolcall_tools {
+struct toolcall_tools {
     const char **names; /* [n] borrowed from `shown` */
     json_t **schemas;   /* [n] of arguments, always objects */
     size_t n;
     json_t *shown; /* in the form that templates know: [{"type": "function", "function": {...}}] */
-} toolcall_tools;
+};
 #define TOOLCALL_MAX_TOOLS 1024u
 /* MUGA_E_INPUT names the tool by its place: no name, one that isn't a name or that another has, parameters that are no
  * schema of objects. An object whose schema lists its members and says nothing about others gets no others: a model

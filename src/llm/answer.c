@@ -1,0 +1,332 @@
+/* An answer that is split: its form by the model's family, its prompt, its grammar, its reading. Owns the plan of one
+ * answer. Refuses tools that can't be enforced, and constraints that can't stand beside calls.
+ *
+ * The implementation below sees a plain request: messages as the template needs them, a grammar for the whole answer,
+ * text with the control tokens in it. The evidence has the request as it was asked, so a replay comes this way again.
+ *
+ * Where a tool's schema says what no mask can (constrain_rechecks), nothing goes out before the arguments were found
+ * valid, and an answer that isn't is decoded again, as with constrained.c. */
+#include "llm/answer.h"
+
+#include "base/hash.h"
+#include "llm/constrained.h"
+#include "llm/toolcall.h"
+
+typedef struct plan {
+    const llm_request *q;
+    toolcall_model model;
+    arena a;
+    toolcall_form forms[TOOLCALL_FORMS];
+    size_t n_forms;
+    const char *think_open, *think_close; /* NULL: no reasoning */
+    bool thinking;                        /* the prompt opens it */
+    toolcall_tools tools;
+    bool told; /* the tools are in the messages */
+    json_t *messages;
+    constrain_grammar *grammar;
+    uint64_t seed;
+    toolcall_parser *parser; /* of the attempt that runs */
+    muga_error parse_error;
+} plan;
+
+static void plan_release(plan *p) {
+    toolcall_parser_free(p->parser);
+    constrain_grammar_free(p->grammar);
+    toolcall_tools_release(&p->tools);
+    json_decref(p->messages);
+    arena_release(&p->a);
+}
+
+/* ---- form and prompt ---- */
+
+static muga_status choose_form(llm *m, plan *p, muga_error *err) {
+    const toolcall_model *known = NULL;
+    muga_status st = m->table->form ? m->table->form(m, &known, err) : MUGA_OK;
+    if (st)
+        return st;
+    p->model = known ? *known : (toolcall_model){.family = toolcall_family_named("generic"), .takes_system = true};
+    bool own = p->model.family->has[0] == NULL; /* no template knows that form */
+    if (p->q->tool_format) {
+        const toolcall_family *f = toolcall_family_named(p->q->tool_format);
+        if (!f)
+            return error_set(err, MUGA_E_USAGE, "there is no form of tool calls \"%.40s\"", p->q->tool_format);
+        own = own || f != p->model.family;
+        p->model.family = f;
+    }
+    p->told = own || !p->model.shows_tools;
+    const toolcall_model *x = &p->model;
+    bool ok = true;
+    for (; ok && p->n_forms < TOOLCALL_FORMS && x->family->form[p->n_forms].trigger; p->n_forms++)
+        ok =
+            toolcall_bind(&x->family->form[p->n_forms], x->is_control, x->is_control_ctx, &p->a, &p->forms[p->n_forms]);
+    if (ok && x->thinking) {
+        p->think_open = toolcall_bind_literal(x->thinking->open, x->is_control, x->is_control_ctx, &p->a);
+        p->think_close = toolcall_bind_literal(x->thinking->close, x->is_control, x->is_control_ctx, &p->a);
+        ok = p->think_open && p->think_close;
+    }
+    return ok ? MUGA_OK : error_nomem(err, "an answer");
+}
+
+static llm_request request_of(const plan *p) {
+    llm_request r = *p->q;
+    r.messages = p->messages;
+    r.tools = p->tools.n > 0 && !p->told ? p->tools.shown : NULL;
+    return r;
+}
+
+/* text ends with the name in `literal`, white space aside. */
+static bool ends_with(const str *text, const char *literal) {
+    size_t end = text->len, n = strlen(literal);
+    const char *name = literal;
+    if (n > 2 && *literal == TOOLCALL_CONTROL) {
+        name++;
+        n -= 2;
+    }
+    while (end > 0 && strchr(" \n\r\t", text->data[end - 1]))
+        end--;
+    return end >= n && memcmp(text->data + end - n, name, n) == 0;
+}
+
+/* Whether the prompt opens reasoning for the model, or has closed it already. */
+static muga_status look_at_prompt(llm *m, plan *p, muga_error *err) {
+    str text = STR_INIT;
+    if (!p->think_close || !m->table->render)
+        return MUGA_OK;
+    llm_request r = request_of(p);
+    muga_status st = m->table->render(m, &r, &text, err);
+    if (!st && ends_with(&text, p->think_close))
+        p->think_open = p->think_close = NULL;
+    else if (!st)
+        p->thinking = ends_with(&text, p->think_open);
+    str_release(&text);
+    return st;
+}
+
+static void make_seed(plan *p) {
+    const llm_sampling *s = &p->q->sampling;
+    uint64_t key[3] = {s->seed, (uint64_t)s->choice << 32 | s->attempt, (uint64_t)p->q->now_ms};
+    str text = STR_INIT;
+    json_write(p->q->messages, &text);
+    p->seed = hash64(str_get(&text), text.len, hash64(key, sizeof key, 0));
+    str_release(&text);
+}
+
+static muga_status compile(plan *p, muga_error *err) {
+    const llm_request *q = p->q;
+    bool calls = q->tool_choice != LLM_TOOLS_SHOWN, off = q->thinking == LLM_THINKING_OFF;
+    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
+    if (q->regex || q->gbnf) {
+        if (calls || p->thinking)
+            return error_set(err, MUGA_E_USAGE,
+                             "a regex or grammar is for the whole answer, so there are no calls and no reasoning with "
+                             "it; a schema can stand beside them");
+        p->think_open = p->think_close = NULL;
+        return q->regex ? constrain_compile_regex(q->regex, &p->grammar, err)
+                        : constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), &p->grammar, err);
+    }
+    if (!calls && !q->schema && !(p->think_close && (off || q->reasoning_tokens)))
+        return MUGA_OK;
+    toolcall_grammar g = {.forms = p->forms,
+                          .n_forms = calls ? p->n_forms : 0,
+                          .tools = &p->tools,
+                          .choice = q->tool_choice,
+                          .tool_name = q->tool_name,
+                          .one_call = q->one_call,
+                          .value = q->schema,
+                          .think_open = p->think_open,
+                          .think_close = p->think_close,
+                          .thinking = p->thinking,
+                          .no_thinking = off && !p->thinking,
+                          .think_tokens = q->reasoning_tokens,
+                          .options = &o};
+    return toolcall_compile(&g, &p->grammar, err);
+}
+
+static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *err) {
+    *p = (plan){.q = q};
+    arena_init(&p->a, 0);
+    muga_status st = choose_form(m, p, err);
+    if (!st)
+        st = toolcall_tools_read(q->tools, &p->tools, err);
+    const toolcall_tools *told = p->told && q->tool_choice != LLM_TOOLS_NONE ? &p->tools : NULL;
+    if (!st)
+        st = toolcall_messages(&p->model, p->n_forms ? &p->forms[0] : NULL, told, q->one_call, q->messages,
+                               &p->messages, err);
+    if (!st)
+        st = look_at_prompt(m, p, err);
+    if (!st)
+        st = compile(p, err);
+    if (!st)
+        make_seed(p);
+    return st;
+}
+
+/* ---- reading ---- */
+
+static bool give_event(void *ctx, const llm_event *e) {
+    const llm_request *q = ctx;
+    if (q->on_event)
+        return q->on_event(q->on_event_ctx, e);
+    return e->kind != LLM_EVENT_CONTENT || !q->on_text || q->on_text(q->on_text_ctx, e->p, e->n);
+}
+
+/* Nothing goes out yet, but the answer may be cancelled. */
+static bool keep_event(void *ctx, const llm_event *e) {
+    const llm_event none = {.kind = e->kind == LLM_EVENT_REASONING ? e->kind : LLM_EVENT_CONTENT, .p = ""};
+    return give_event(ctx, &none);
+}
+
+static muga_status begin_reading(plan *p, bool keep, muga_error *err) {
+    const llm_request *q = p->q;
+    bool calls = q->tool_choice != LLM_TOOLS_SHOWN && q->tool_choice != LLM_TOOLS_NONE && p->tools.n > 0;
+    toolcall_parser_options o = {.forms = p->forms,
+                                 .n_forms = calls ? p->n_forms : 0,
+                                 .is_value = q->schema != NULL,
+                                 .think_open = q->thinking == LLM_THINKING_OFF && !p->thinking ? NULL : p->think_open,
+                                 .think_close = p->think_close,
+                                 .thinking = p->thinking,
+                                 .names = p->tools.names,
+                                 .n_names = p->tools.n,
+                                 .stop = q->stop,
+                                 .n_stop = q->n_stop,
+                                 .seed = p->seed,
+                                 .messages = q->messages,
+                                 .on_event = keep ? keep_event : give_event,
+                                 .on_event_ctx = (void *)(uintptr_t)q};
+    toolcall_parser_free(p->parser);
+    p->parser = NULL;
+    return toolcall_parser_new(&o, &p->parser, err);
+}
+
+static bool on_text(void *ctx, const char *text, size_t n) {
+    plan *p = ctx;
+    bool more = false;
+    return toolcall_parser_feed(p->parser, text, n, &more, &p->parse_error) == MUGA_OK && more;
+}
+
+/* What the parser has read becomes the reply's. */
+static muga_status take_reading(plan *p, llm_reply *out, muga_error *err) {
+    muga_status st = p->parse_error.status;
+    if (!st && out->finish != LLM_FINISH_CANCELLED)
+        st = toolcall_parser_end(p->parser, &p->parse_error);
+    else if (!st && toolcall_parser_stopped(p->parser))
+        st = toolcall_parser_end(p->parser, &p->parse_error);
+    if (st)
+        return error_set(err, st, "%s", p->parse_error.message);
+    bool cancelled = toolcall_parser_cancelled(p->parser), stopped = toolcall_parser_stopped(p->parser);
+    str_release(&out->text);
+    st = toolcall_parser_take(p->parser, &out->text, &out->reasoning, &out->calls, &out->n_calls, err);
+    if (cancelled)
+        out->finish = LLM_FINISH_CANCELLED;
+    else if (stopped)
+        out->finish = LLM_FINISH_STOP;
+    if (out->n_calls > 0 && out->finish == LLM_FINISH_STOP)
+        out->finish = LLM_FINISH_TOOL_CALLS;
+    return st;
+}
+
+/* ---- decoding ---- */
+
+/* By the schemas themselves. MUGA_E_NEGATIVE: a call, or the value, isn't valid. */
+static muga_status validate(const plan *p, const llm_reply *r, muga_error *err) {
+    constrain_validate_options o = {.formats = true};
+    muga_status st = MUGA_OK;
+    for (size_t i = 0; i < r->n_calls && !st; i++)
+        for (size_t k = 0; k < p->tools.n && !st; k++)
+            if (strcmp(r->calls[i].name, p->tools.names[k]) == 0)
+                st = constrain_validate(p->tools.schemas[k], r->calls[i].value, &o, err);
+    if (st || !p->q->schema || r->n_calls > 0)
+        return st;
+    json_t *v = NULL;
+    st = json_parse(str_get(&r->text), r->text.len, "the answer", &v, err);
+    if (!st)
+        st = constrain_validate(p->q->schema, v, &o, err);
+    json_decref(v);
+    return st;
+}
+
+static muga_status decode(llm *m, plan *p, const llm_request *asked, bool keep, llm_reply *out, muga_error *err) {
+    llm_request r = request_of(p);
+    r.sampling = asked->sampling;
+    r.asked = asked;
+    r.grammar = p->grammar;
+    r.schema = NULL;
+    r.regex = r.gbnf = NULL;
+    r.stop = NULL;
+    r.n_stop = 0;
+    r.show_control = true;
+    r.on_text = on_text;
+    r.on_text_ctx = p;
+    p->parse_error = (muga_error){0};
+    muga_status st = begin_reading(p, keep, err);
+    if (!st)
+        st = m->table->complete(m, &r, out, err);
+    return st;
+}
+
+/* The text that was found valid, once more, for whoever waits for it. */
+static muga_status give_out(plan *p, const str *text, llm_reply *out, muga_error *err) {
+    bool more = false;
+    str content = STR_INIT, reasoning = STR_INIT;
+    llm_call *calls = NULL;
+    size_t n_calls = 0;
+    muga_status st = begin_reading(p, false, err);
+    if (!st)
+        st = toolcall_parser_feed(p->parser, str_get(text), text->len, &more, err);
+    if (!st)
+        st = toolcall_parser_end(p->parser, err);
+    if (!st)
+        st = toolcall_parser_take(p->parser, &content, &reasoning, &calls, &n_calls, err);
+    if (!st && toolcall_parser_cancelled(p->parser))
+        out->finish = LLM_FINISH_CANCELLED;
+    str_release(&content);
+    str_release(&reasoning);
+    toolcall_calls_free(calls, n_calls);
+    return st;
+}
+
+static muga_status decode_and_check(llm *m, plan *p, llm_reply *out, muga_error *err) {
+    muga_error why = {0};
+    for (uint32_t i = 0; i < CONSTRAINED_ATTEMPTS; i++) {
+        llm_request asked = constrained_attempt(p->q, i);
+        llm_reply before = *out;
+        str text = STR_INIT;
+        constrained_begin_again(out, &before);
+        muga_status st = decode(m, p, &asked, true, out, err);
+        constrained_add_up(out, &before, i + 1);
+        if (!st)
+            str_append(&text, str_get(&out->text), out->text.len);
+        if (!st)
+            st = take_reading(p, out, err);
+        bool cancelled = !st && out->finish == LLM_FINISH_CANCELLED;
+        if (cancelled) { /* nobody has found it valid */
+            toolcall_calls_free(out->calls, out->n_calls);
+            out->calls = NULL;
+            out->n_calls = 0;
+            str_truncate(&out->text, 0);
+        }
+        muga_status verdict = st || cancelled ? MUGA_OK : validate(p, out, &why);
+        if (!st && !cancelled && !verdict)
+            st = give_out(p, &text, out, err);
+        str_release(&text);
+        if (st || cancelled || !verdict)
+            return st;
+        if (verdict != MUGA_E_NEGATIVE)
+            return error_set(err, verdict, "%s", why.message);
+    }
+    return error_set(err, MUGA_E_LIMIT, "no valid answer in %u attempts: %.150s", CONSTRAINED_ATTEMPTS, why.message);
+}
+
+muga_status answer_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
+    plan p;
+    muga_status st = plan_init(m, q, &p, err);
+    if (!st && p.grammar && constrain_rechecks(p.grammar)) {
+        st = decode_and_check(m, &p, out, err);
+    } else if (!st) {
+        st = decode(m, &p, q, false, out, err);
+        if (!st)
+            st = take_reading(&p, out, err);
+    }
+    plan_release(&p);
+    return st;
+}
