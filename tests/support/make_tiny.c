@@ -131,7 +131,8 @@ static bool learn(learner *l) {
     return true;
 }
 
-static muga_status add_vocabulary(gguf_writer *w, muga_error *err) {
+/* chat: NULL, or what the last tokens and the template are instead. */
+static muga_status add_vocabulary(gguf_writer *w, const tiny_chat *chat, muga_error *err) {
     muga_status st = MUGA_OK;
     learner *l = calloc(1, sizeof *l);
     if (!l)
@@ -148,17 +149,22 @@ static muga_status add_vocabulary(gguf_writer *w, muga_error *err) {
     }
     for (int i = 0; i < N_MERGES; i++)
         merges[i] = span_of_string(l->merges[i]);
+    int n_special = chat ? (int)chat->n_special : 0;
+    for (int i = 0; i < n_special; i++) { /* what was merged last is needed by no other merge */
+        tokens[TINY_VOCAB - n_special + i] = span_of_string(chat->special[i]);
+        types[TINY_VOCAB - n_special + i] = chat->control ? 3 : 4;
+    }
     gguf_writer_add_string(w, "tokenizer.ggml.model", "gpt2");
     gguf_writer_add_string(w, "tokenizer.ggml.pre", "smollm");
     gguf_writer_add_strings(w, "tokenizer.ggml.tokens", tokens, TINY_VOCAB);
     gguf_writer_add_i32s(w, "tokenizer.ggml.token_type", types, TINY_VOCAB);
-    gguf_writer_add_strings(w, "tokenizer.ggml.merges", merges, N_MERGES);
+    gguf_writer_add_strings(w, "tokenizer.ggml.merges", merges, (size_t)(N_MERGES - n_special));
     gguf_writer_add_u32(w, "tokenizer.ggml.bos_token_id", 1);
     gguf_writer_add_u32(w, "tokenizer.ggml.eos_token_id", 2);
     gguf_writer_add_u32(w, "tokenizer.ggml.unknown_token_id", 0);
     gguf_writer_add_u32(w, "tokenizer.ggml.padding_token_id", 2);
     gguf_writer_add_bool(w, "tokenizer.ggml.add_bos_token", false);
-    gguf_writer_add_string(w, "tokenizer.chat_template", chat_template);
+    gguf_writer_add_string(w, "tokenizer.chat_template", chat ? chat->template : chat_template);
 out:
     free(l);
     return st;
@@ -244,7 +250,7 @@ static void add_f32(gguf_writer *w, const char *arch, const char *name, float va
     gguf_writer_add_f32(w, key, value);
 }
 
-static muga_status make(bool windowed, str *out, muga_error *err) {
+static muga_status make(bool windowed, const tiny_chat *chat, str *out, muga_error *err) {
     const char *arch = windowed ? "gemma2" : "llama";
     arena a;
     arena_init(&a, 0);
@@ -266,7 +272,7 @@ static muga_status make(bool windowed, str *out, muga_error *err) {
     add_u32(w, arch, "vocab_size", TINY_VOCAB);
     if (windowed)
         add_u32(w, arch, "attention.sliding_window", TINY_WINDOW);
-    if ((st = add_vocabulary(w, err)))
+    if ((st = add_vocabulary(w, chat, err)))
         goto out;
     st = add_weights(w, &a, windowed) ? gguf_writer_finish(w, out, err) : error_nomem(err, "small model");
 out:
@@ -276,9 +282,15 @@ out:
 }
 
 muga_status make_tiny(str *out, muga_error *err) {
-    return make(false, out, err);
+    return make(false, NULL, out, err);
 }
 
 muga_status make_tiny_windowed(str *out, muga_error *err) {
-    return make(true, out, err);
+    return make(true, NULL, out, err);
+}
+
+muga_status make_tiny_chat(const tiny_chat *chat, str *out, muga_error *err) {
+    if (chat->n_special > N_MERGES / 2)
+        return error_set(err, MUGA_E_LIMIT, "too many special tokens for the small model");
+    return make(false, chat, out, err);
 }

@@ -14,6 +14,16 @@ MUGA_MUST_USE muga_status make_tiny(str *out, muga_error *err);
  * TINY_WINDOW positions and the middle one all. */
 MUGA_MUST_USE muga_status make_tiny_windowed(str *out, muga_error *err);
 
+/* make_tiny with a chat template of its own, whose special tokens stand in for the last ones of the vocabulary: control
+ * tokens, or else user-defined ones. */
+typedef struct tiny_chat {
+    const char *template;
+    const char *const *special;
+    size_t n_special;
+    bool control;
+} tiny_chat;
+MUGA_MUST_USE muga_status make_tiny_chat(const tiny_chat *chat, str *out, muga_error *err);
+
 /* About normal, of variance 1: four uniforms, centred and scaled by sqrt(3); exact on every machine. */
 float make_random(rng *r);
 
