@@ -4,54 +4,10 @@
 #define MUGA_MODEL_ARCH_H
 
 #include "base/mem.h"
-#include "model/model.h"
+#include "model/layers.h"
 
 /* Number of rows projected to the vocabulary at a time: bounds the logits buffer, changes no result. */
 #define MODEL_LOGIT_ROWS 8
-
-/* ---- weights ---- */
-/* One or several matrices over the same input, their outputs one behind the other in a row: what is computed together
- * waits for the threads once. Parts of the same type are packed as one matrix; each output row is computed by itself,
- * so that changes no bit. */
-#define MODEL_MAX_PARTS 3
-#define MODEL_LINEARS 4 /* of a layer: qkv, o, gate_up, down */
-typedef struct model_linear {
-    kernel_weights w[MODEL_MAX_PARTS]; /* [outputs][inputs], the first n_w */
-    uint32_t n_w;
-    const gguf_tensor *parts[MODEL_MAX_PARTS]; /* the matrices in the file, the first n_parts */
-    uint32_t n_parts;
-    float *bias;       /* [all outputs]; NULL = none */
-    uint32_t i_linear; /* MODEL_LINEARS * layer + its place in the layer */
-} model_linear;
-
-typedef struct model_norm {
-    float *w; /* NULL = no such norm */
-    float *b; /* NULL = none; layer norms only */
-} model_norm;
-
-/* Rotary positions of one kind; most models have one, gemma3 two. */
-#define MODEL_MAX_ROPES 2
-#define MODEL_NO_ROPE UINT8_MAX
-typedef struct model_rope {
-    double *freq;         /* [n_rot / 2] */
-    double *freq_long;    /* the same, of sequences whose context limit is above n_ctx_short; NULL = as the others */
-    uint32_t n_ctx_short; /* positions */
-    float mscale;         /* cosines and sines are multiplied by it */
-} model_rope;
-
-/* What layers are made of; an architecture fills the parts it has. */
-typedef struct model_layer {
-    model_norm attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; /* [n_embd] */
-    model_norm q_norm, k_norm;                                     /* [head_dim], of each head */
-    model_linear qkv;                                              /* [(n_head + 2 n_head_kv) * head_dim][n_embd] */
-    model_linear o;                                                /* [n_embd][n_head * head_dim] */
-    model_linear gate_up;                                          /* [2 n_ff][n_embd]; without a gate [n_ff][n_embd] */
-    model_linear down;                                             /* [n_embd][n_ff] */
-    uint32_t window; /* a key is visible when pos_q - pos_k < window; 0 = every key */
-    uint8_t i_rope;  /* index into the model's ropes, or MODEL_NO_ROPE */
-    uint8_t kind;    /* of its pages (model.h), */
-    uint32_t i_kind; /* and its place in them */
-} model_layer;
 
 typedef struct model_loader model_loader;
 
@@ -66,7 +22,7 @@ enum {
     MODEL_KEY_EMBD_SCALE = 64      /* embedding_scale */
 };
 
-typedef struct model_arch {
+struct model_arch {
     const char *name; /* general.architecture; prefix of its keys */
     unsigned keys;    /* MODEL_KEY_* it follows */
     bool encoder;     /* every position sees every other; no output matrix, no logits: rows are the result */
@@ -78,27 +34,9 @@ typedef struct model_arch {
     /* The tensors of layer l->i_layer. y comes with the first rope and the file's window. */
     void (*load)(model_loader *l, model_layer *y);
     void (*layer)(model_run *r, const model_layer *y);
-} model_arch;
+};
 extern const model_arch model_arch_bert, model_arch_gemma2, model_arch_gemma3, model_arch_granite, model_arch_llama,
     model_arch_nemotron, model_arch_phi3, model_arch_qwen2, model_arch_qwen3, model_arch_smollm3;
-
-struct model {
-    const model_arch *arch;
-    const gguf_file *file; /* borrowed */
-    model_params p;
-    model_rope ropes[MODEL_MAX_ROPES];
-    uint32_t n_ropes;
-    bool tied;                                    /* the embedding is `output` */
-    const gguf_tensor *embd;                      /* in the file; read row by row when untied */
-    const gguf_tensor *position_embd, *type_embd; /* added to it, of the position and of token type 0; NULL = none */
-    model_norm embd_norm;                         /* [n_embd] of the sum; none in most */
-    kernel_weights output;                        /* [n_vocab][n_embd]; an encoder has none */
-    model_norm output_norm;                       /* [n_embd] */
-    model_layer *layers;                          /* [n_layer] */
-    uint32_t n_kinds;                             /* of pages, */
-    uint32_t kind_layers[MODEL_MAX_KINDS];        /* the layers of each, */
-    uint32_t kind_window[MODEL_MAX_KINDS];        /* and the widest window among them; 0 = one sees all */
-};
 
 /* ---- loading ----
  * The first error is kept in st and err; after it every function of a loader does nothing, so that an architecture
@@ -219,6 +157,8 @@ struct model_run {
     const model_batch *batch;      /* being computed */
     bool adding;                   /* a block's output in xn waits for the next norm (graph_add) */
     const model_norm *adding_norm; /* normed by it first; NULL = not */
+    model_step *steps;             /* noted here in place of being computed (model_layer_steps); NULL = computed */
+    uint32_t n_steps;
 };
 
 /* adapt.c: what the adapters of a batch add. */

@@ -5,6 +5,8 @@
  * enough to pay; matrix products and attention spread themselves. */
 #include "model/arch.h"
 
+#include <assert.h>
+
 #define ROWS_PER_CHUNK 4
 
 static uint32_t stride_of(uint32_t n) {
@@ -86,7 +88,6 @@ typedef struct rows_job {
     model_run *r;
     const model_layer *layer;
     const model_norm *norm;
-    void (*gated)(const float *gate, const float *up, uint64_t n, float *out);
     void (*row)(const struct rows_job *j, uint32_t i);
 } rows_job;
 
@@ -103,6 +104,29 @@ static void rows_run(rows_job j) {
 }
 
 /* ---- steps ---- */
+/* True: the step was noted, and isn't to be computed. */
+static bool noted(model_run *r, model_step_kind kind, const model_norm *norm) {
+    if (!r->steps)
+        return false;
+    assert(r->n_steps < MODEL_MAX_STEPS);
+    r->steps[r->n_steps++] = (model_step){kind, norm};
+    return true;
+}
+
+uint32_t model_layer_steps(const model *m, uint32_t i_layer, model_step out[MODEL_MAX_STEPS]) {
+    model_run r = {.m = m, .steps = out};
+    m->arch->layer(&r, &m->layers[i_layer]);
+    return r.n_steps;
+}
+
+bool model_has_layer_norms(const model *m) {
+    return m->arch->layer_norm;
+}
+
+bool model_rope_pairs(const model *m) {
+    return m->arch->rope_pairs;
+}
+
 /* Row i of a table in the file. */
 static void table_row(const gguf_tensor *t, uint32_t i, float *out) {
     const tensor_traits *traits = tensor_type_traits(t->type);
@@ -190,11 +214,15 @@ static void norm_row(const rows_job *j, uint32_t i) {
 }
 
 void graph_norm(model_run *r, const model_norm *w) {
+    if (noted(r, MODEL_STEP_NORM, w))
+        return;
     rows_run((rows_job){.r = r, .norm = w, .row = norm_row});
     r->adding = false;
 }
 
 void graph_add_normed(model_run *r, const model_norm *w) {
+    if (noted(r, MODEL_STEP_ADD, w))
+        return;
     r->adding = true;
     r->adding_norm = w;
 }
@@ -213,6 +241,8 @@ static void post_norm_row(const rows_job *j, uint32_t i) {
 }
 
 void graph_post_norm(model_run *r, const model_norm *w) {
+    if (noted(r, MODEL_STEP_POST_NORM, w))
+        return;
     rows_run((rows_job){.r = r, .norm = w, .row = post_norm_row});
 }
 
@@ -310,6 +340,8 @@ static void keep_wanted(model_run *r) {
 }
 
 void graph_attention(model_run *r, const model_layer *y) {
+    if (noted(r, MODEL_STEP_ATTENTION, NULL))
+        return;
     const model_params *p = &r->m->p;
     uint32_t i_layer = (uint32_t)(y - r->m->layers);
     size_t offset = y->i_kind * kernel_kv_page_bytes(r->o.kv, p->n_head_kv, p->head_dim);
@@ -341,10 +373,16 @@ void graph_attention(model_run *r, const model_layer *y) {
 }
 
 /* ---- feed forward ---- */
-static void gated_row(const rows_job *j, uint32_t i) {
+static void silu_row(const rows_job *j, uint32_t i) {
     model_run *r = j->r;
     float *gate = r->gate + (size_t)i * r->s_ff;
-    j->gated(gate, r->up + (size_t)i * r->s_ff, r->m->p.n_ff, gate);
+    r->o.kernels->silu_mul(gate, r->up + (size_t)i * r->s_ff, r->m->p.n_ff, gate);
+}
+
+static void gated_gelu_row(const rows_job *j, uint32_t i) {
+    model_run *r = j->r;
+    float *gate = r->gate + (size_t)i * r->s_ff;
+    r->o.kernels->gelu_mul(gate, r->up + (size_t)i * r->s_ff, r->m->p.n_ff, gate);
 }
 
 static void relu_square_row(const rows_job *j, uint32_t i) {
@@ -359,8 +397,8 @@ static void gelu_row(const rows_job *j, uint32_t i) {
     r->o.kernels->gelu_erf(up, r->m->p.n_ff, up);
 }
 
-static void feed_forward(model_run *r, const model_layer *y, rows_job activation) {
-    if (r->n == 0)
+static void feed_forward(model_run *r, const model_layer *y, model_step_kind kind, rows_job activation) {
+    if (noted(r, kind, NULL) || r->n == 0)
         return;
     linear(r, &y->gate_up, r->xn, r->s_embd, r->gate, r->s_ff);
     rows_run(activation);
@@ -368,19 +406,19 @@ static void feed_forward(model_run *r, const model_layer *y, rows_job activation
 }
 
 void graph_gated_silu(model_run *r, const model_layer *y) {
-    feed_forward(r, y, (rows_job){.r = r, .row = gated_row, .gated = r->o.kernels->silu_mul});
+    feed_forward(r, y, MODEL_STEP_GATED_SILU, (rows_job){.r = r, .row = silu_row});
 }
 
 void graph_gated_gelu(model_run *r, const model_layer *y) {
-    feed_forward(r, y, (rows_job){.r = r, .row = gated_row, .gated = r->o.kernels->gelu_mul});
+    feed_forward(r, y, MODEL_STEP_GATED_GELU, (rows_job){.r = r, .row = gated_gelu_row});
 }
 
 void graph_relu_square(model_run *r, const model_layer *y) {
-    feed_forward(r, y, (rows_job){.r = r, .row = relu_square_row});
+    feed_forward(r, y, MODEL_STEP_RELU_SQUARE, (rows_job){.r = r, .row = relu_square_row});
 }
 
 void graph_gelu(model_run *r, const model_layer *y) {
-    feed_forward(r, y, (rows_job){.r = r, .row = gelu_row});
+    feed_forward(r, y, MODEL_STEP_GELU, (rows_job){.r = r, .row = gelu_row});
 }
 
 /* ---- logits ---- */
