@@ -1,0 +1,67 @@
+/* What is computed together, and where an adapter's numbers lie: the parts of a step that are the same in float and in
+ * double. Private to train/. */
+#ifndef MUGA_TRAIN_PASS_H
+#define MUGA_TRAIN_PASS_H
+
+#include "model/layers.h"
+#include "train/train.h"
+
+/* ---- samples side by side ----
+ * The rows of a segment are one after the other; a row sees those before it in its segment, and none of another, except
+ * that a segment may go on from rows of an earlier one (its prefix). */
+typedef struct train_segment {
+    uint32_t from, to;    /* its own rows */
+    uint32_t prefix_from; /* the n_prefix rows it goes on from; its first own row has position n_prefix */
+    uint32_t n_prefix;
+    uint32_t i_group; /* a prefix and the segments over it are a group, one without is its own: rising from 0 */
+} train_segment;
+
+typedef struct train_segments {
+    const train_segment *at;
+    uint32_t n, n_group;
+} train_segments;
+
+/* The row of position pos. */
+static inline uint32_t segment_row(const train_segment *s, uint32_t pos) {
+    return pos < s->n_prefix ? s->prefix_from + pos : s->from + (pos - s->n_prefix);
+}
+
+typedef struct train_pass {
+    uint32_t n_tok;
+    int32_t *ids; /* [n_tok] */
+    train_segments segments;
+    train_segment *segment; /* what `segments` points to */
+    uint32_t n_target;
+    uint32_t *row;                                      /* [n_target] whose logits are looked at */
+    int32_t *label;                                     /* [n_target] what comes next */
+    uint32_t *i_sample;                                 /* [n_target] of the samples given */
+    float *cos[MODEL_MAX_ROPES], *sin[MODEL_MAX_ROPES]; /* [n_tok][n_rot / 2] */
+} train_pass;
+
+/* As many of the samples as fit max_tok, at least one; *n_taken says how many. Release in any case. */
+MUGA_MUST_USE muga_status train_pass_init(const model *m, const train_sample *samples, uint32_t n, uint32_t max_tok,
+                                          train_pass *out, uint32_t *n_taken, muga_error *err);
+void train_pass_release(train_pass *p);
+
+/* ---- an adapter's numbers ---- */
+#define TRAIN_NO_PAIR SIZE_MAX
+typedef struct train_place {
+    const gguf_tensor *w;
+    size_t a, b; /* where A [rank][cols] and B [rows][rank] begin in the numbers; TRAIN_NO_PAIR = no pair */
+} train_place;
+
+typedef struct train_layout {
+    const model *m;
+    uint32_t rank;
+    float scale;         /* alpha / rank */
+    train_place *places; /* [n_layer][MODEL_LINEARS][MODEL_MAX_PARTS] */
+    uint32_t n_places;
+    uint32_t n_pairs;
+    size_t n_params;
+} train_layout;
+/* targets as in train_options. */
+MUGA_MUST_USE muga_status train_layout_init(const model *m, uint32_t rank, float alpha, const char *targets,
+                                            train_layout *out, muga_error *err);
+void train_layout_release(train_layout *l);
+
+#endif

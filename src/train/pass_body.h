@@ -1,0 +1,185 @@
+/* Template: a model's steps as operations of a tape, and one pass there and back (tape.h).
+ *
+ * The steps of a layer come from its architecture's own file (model_layer_steps). Without kept activations, layers are
+ * computed without notes first, their inputs kept; then each once more with notes, from the last to the first. */
+typedef struct graph {
+    const pass_args *a;
+    tape t;
+    const model *m;
+} graph;
+
+static tensor_view view_of(const gguf_tensor *w) {
+    return (tensor_view){w->type, w->dims[0], w->dims[1], w->data};
+}
+
+static var *graph_linear(graph *g, const model_linear *l, var *x) {
+    const train_layout *layout = g->a->layout;
+    tape_linear_args a = {.n_w = l->n_parts, .bias = l->bias};
+    for (uint32_t i = 0; i < l->n_parts; i++) {
+        const train_place *p = &layout->places[(size_t)l->i_linear * MODEL_MAX_PARTS + i];
+        a.w[i] = view_of(l->parts[i]);
+        if (p->a == TRAIN_NO_PAIR)
+            continue;
+        a.pair[i] = (tape_pair){.a = g->a->params + p->a,
+                                .b = g->a->params + p->b,
+                                .ga = g->a->grads ? g->a->grads + p->a : NULL,
+                                .gb = g->a->grads ? g->a->grads + p->b : NULL,
+                                .rank = layout->rank,
+                                .scale = (real)layout->scale};
+    }
+    return tape_linear(&g->t, x, &a);
+}
+
+static var *graph_normed(graph *g, const model_norm *w, uint32_t n_head, var *x) {
+    tape_norm_args a = {w->w, w->b, g->m->p.norm_eps, model_has_layer_norms(g->m), n_head};
+    return tape_norm(&g->t, x, &a);
+}
+
+static var *graph_turned(graph *g, const model_layer *y, uint32_t n_head, var *x) {
+    const model_params *p = &g->m->p;
+    if (y->i_rope == MODEL_NO_ROPE)
+        return x;
+    const train_pass *pass = g->a->pass;
+    tape_rope_args a = {pass->cos[y->i_rope],  pass->sin[y->i_rope], n_head, p->head_dim, p->n_rot,
+                        model_rope_pairs(g->m)};
+    return tape_rope(&g->t, x, &a);
+}
+
+static var *graph_attend(graph *g, const model_layer *y, var *xn) {
+    const model_params *p = &g->m->p;
+    uint32_t n_q = p->n_head * p->head_dim, n_kv = p->n_head_kv * p->head_dim;
+    var *qkv = graph_linear(g, &y->qkv, xn);
+    var *q = tape_columns(&g->t, qkv, 0, n_q), *k = tape_columns(&g->t, qkv, n_q, n_kv);
+    var *v = tape_columns(&g->t, qkv, n_q + n_kv, n_kv);
+    if (y->q_norm.w)
+        q = graph_normed(g, &y->q_norm, p->n_head, q);
+    if (y->k_norm.w)
+        k = graph_normed(g, &y->k_norm, p->n_head_kv, k);
+    q = graph_turned(g, y, p->n_head, q);
+    k = graph_turned(g, y, p->n_head_kv, k);
+    tape_attention_args a = {p->n_head,   p->n_head_kv, p->head_dim,          p->attn_scale,
+                             p->attn_cap, y->window,    &g->a->pass->segments};
+    return graph_linear(g, &y->o, tape_attention(&g->t, q, k, v, &a));
+}
+
+static var *graph_layer(graph *g, uint32_t i_layer, var *x) {
+    const model_layer *y = &g->m->layers[i_layer];
+    model_step steps[MODEL_MAX_STEPS];
+    uint32_t n = model_layer_steps(g->m, i_layer, steps);
+    var *xn = x;
+    for (uint32_t i = 0; i < n; i++) {
+        const model_norm *norm = steps[i].norm;
+        switch (steps[i].kind) {
+        case MODEL_STEP_NORM: xn = graph_normed(g, norm, 1, x); break;
+        case MODEL_STEP_ADD:
+            xn = norm ? graph_normed(g, norm, 1, xn) : xn;
+            x = tape_add(&g->t, x, xn, g->m->p.residual_scale);
+            break;
+        case MODEL_STEP_ATTENTION: xn = graph_attend(g, y, xn); break;
+        case MODEL_STEP_GATED_SILU:
+        case MODEL_STEP_GATED_GELU:
+            xn = tape_gated(&g->t, graph_linear(g, &y->gate_up, xn), steps[i].kind == MODEL_STEP_GATED_GELU);
+            xn = graph_linear(g, &y->down, xn);
+            break;
+        case MODEL_STEP_RELU_SQUARE:
+            xn = graph_linear(g, &y->down, tape_relu_square(&g->t, graph_linear(g, &y->gate_up, xn)));
+            break;
+        case MODEL_STEP_POST_NORM:
+        case MODEL_STEP_GELU: return NULL; /* of encoders, which train_new refuses */
+        }
+    }
+    return x;
+}
+
+/* The last norm and the loss of what the last layer gives. */
+static void graph_end(graph *g, var *x) {
+    const train_pass *pass = g->a->pass;
+    const model *m = g->m;
+    tape_loss_args a = {.w = view_of(m->tied ? m->embd : gguf_tensor_find(m->file, "output.weight")),
+                        .logit_scale = m->p.logit_scale,
+                        .logit_cap = m->p.logit_cap,
+                        .n = pass->n_target,
+                        .row = pass->row,
+                        .label = pass->label,
+                        .weight = g->a->weight,
+                        .loss = g->a->loss,
+                        .logits = g->a->logits};
+    tape_loss(&g->t, graph_normed(g, &m->output_norm, 1, x), &a);
+}
+
+static var *graph_begin(graph *g) {
+    tensor_view table = view_of(g->m->embd);
+    return tape_embedding(&g->t, &table, g->a->pass->ids, g->a->pass->n_tok, g->m->p.embd_scale);
+}
+
+static void copy_rows(real *to, const real *from, const var *x) {
+    memcpy(to, from, (size_t)x->rows * x->cols * sizeof *to);
+}
+
+/* All layers without notes; input[i] becomes what layer i takes, input[n_layer] what comes out. */
+static void graph_forward(graph *g, var **input) {
+    uint32_t n = g->a->pass->n_tok, width = g->m->p.n_embd;
+    for (uint32_t i = 0; i <= g->m->p.n_layer && !g->t.failed; i++)
+        input[i] = i == 0 ? graph_begin(g) : tape_var(&g->t, n, width, false);
+    for (uint32_t i = 0; i < g->m->p.n_layer && !g->t.failed; i++) {
+        tape_mark mark = tape_memory_mark(g->a->memory);
+        var *x = graph_layer(g, i, input[i]);
+        if (x)
+            copy_rows(input[i + 1]->v, x->v, x);
+        tape_memory_rewind(g->a->memory, mark);
+    }
+}
+
+/* Layer by layer once more, with notes, from the last to the first. grad [2]: room for the gradients of two streams. */
+static void graph_back(graph *g, var **input, real *const grad[2]) {
+    uint32_t n_layer = g->m->p.n_layer;
+    size_t bytes = (size_t)input[0]->rows * input[0]->cols * sizeof(real);
+    tape_mark mark = tape_memory_mark(g->a->memory);
+    input[n_layer]->g = memset(grad[n_layer % 2], 0, bytes);
+    graph_end(g, input[n_layer]);
+    tape_backward(&g->t);
+    tape_memory_rewind(g->a->memory, mark);
+    for (uint32_t i = n_layer; i-- > 0 && !g->t.failed;) {
+        input[i]->g = i > 0 ? memset(grad[i % 2], 0, bytes) : NULL;
+        var *x = graph_layer(g, i, input[i]);
+        if (x && x->g)
+            copy_rows(x->g, input[i + 1]->g, x);
+        tape_backward(&g->t);
+        tape_memory_rewind(g->a->memory, mark);
+    }
+}
+
+static void run_again(graph *g) {
+    size_t n = (size_t)g->a->pass->n_tok * g->m->p.n_embd;
+    var **input = tape_get(&g->t, g->m->p.n_layer + 1, sizeof(var *));
+    real *grad[2] = {tape_get(&g->t, n, sizeof(real)), tape_get(&g->t, n, sizeof(real))};
+    if (!g->t.failed)
+        graph_forward(g, input);
+    if (g->t.failed)
+        return;
+    g->t.recording = g->a->grads != NULL;
+    if (g->t.recording)
+        graph_back(g, input, grad);
+    else
+        graph_end(g, input[g->m->p.n_layer]);
+}
+
+static void run_kept(graph *g) {
+    g->t.recording = true;
+    var *x = graph_begin(g);
+    for (uint32_t i = 0; i < g->m->p.n_layer && !g->t.failed; i++)
+        x = graph_layer(g, i, x);
+    if (x)
+        graph_end(g, x);
+    tape_backward(&g->t);
+}
+
+bool train_pass_run(const pass_args *a) {
+    graph g = {.a = a, .t = {.memory = a->memory, .pool = a->pool}, .m = a->layout->m};
+    tape_memory_reset(a->memory);
+    if (a->keep && a->grads)
+        run_kept(&g);
+    else
+        run_again(&g);
+    return !g.t.failed;
+}

@@ -1,0 +1,16 @@
+/* The tape over float, for every machine. */
+#define TRAIN_REAL 32
+#include "train/real.h"
+#include "train/tape.h"
+
+#include "train/tape_body.h"
+
+#include "train/product_body.h"
+
+#include "train/linear_body.h"
+#include "train/ops_body.h"
+
+#include "train/attention_body.h"
+#include "train/loss_body.h"
+
+#include "train/pass_body.h"

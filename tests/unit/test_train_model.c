@@ -1,0 +1,289 @@
+/* If this fails, a model being trained isn't the model that runs, or its gradients aren't those of its loss.
+ *
+ * Small models of every architecture (tests/support/make_arch.c): the tape's logits beside the engine's exact ones, the
+ * gradients of every pair in double against central differences and in float against double; and by no bit may it
+ * matter how many threads there are, or whether activations are kept. */
+#include "support/make_arch.h"
+#include "support/support.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "engine/engine.h"
+
+#define TRAIN_REAL 32
+#include "train/real.h"
+#include "train/tape.h"
+
+#undef TRAIN_REAL
+#define TRAIN_REAL 64
+#include "train/real.h"
+#include "train/tape.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { RANK = 3, N_SAMPLES = 3, MAX_TARGET = 64, N_LONG = 24 };
+
+typedef struct variant {
+    const char *name, *arch;
+    make_change changes[3];
+} variant;
+#define END                                                                                                            \
+    { 0 }
+static const variant variants[] = {
+    {"llama", "llama", {END}},
+    {"llama, window", "llama", {{MAKE_U32, "attention.sliding_window", 5, NULL}, END}},
+    {"llama, factors", "llama", {{MAKE_TENSOR, "rope_freqs.weight", 8, NULL}, END}},
+    {"qwen2", "qwen2", {END}},
+    {"qwen3", "qwen3", {END}},
+    {"phi3", "phi3", {END}},
+    {"phi3, long", "phi3", {{MAKE_U32, "rope.scaling.original_context_length", 20, NULL}, END}},
+    {"nemotron", "nemotron", {END}},
+    {"gemma2", "gemma2", {END}},
+    {"gemma3", "gemma3", {END}},
+    {"granite", "granite", {END}},
+    {"smollm3", "smollm3", {END}},
+};
+
+/* Everything a variant's checks work on. */
+typedef struct bed {
+    engine *e;
+    train_layout layout;
+    train_pass pass;
+    double *params;
+    float *narrow; /* the same values */
+    int32_t ids[N_SAMPLES][N_LONG];
+    uint8_t target[N_SAMPLES][N_LONG];
+    train_sample samples[N_SAMPLES];
+} bed;
+
+static void open_bed(const variant *v, bed *b) {
+    static const uint32_t n_tok[N_SAMPLES] = {9, N_LONG, 6};
+    str bytes = STR_INIT;
+    muga_error err = {0};
+    rng r = {17};
+    uint32_t n_taken;
+    const char *path = scratch_path("model.gguf");
+    *b = (bed){0};
+    assert_true(make_arch(v->arch, v->changes, &bytes));
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    engine_options o = {.isa = -1, .n_threads = 1, .ids_only = true, .exact = true, .kv = KERNEL_KV_F32};
+    assert_ok(engine_open(path, &o, &b->e, &err), &err);
+    for (uint32_t s = 0; s < N_SAMPLES; s++) {
+        b->samples[s] = (train_sample){b->ids[s], b->target[s], n_tok[s], s};
+        for (uint32_t i = 0; i < n_tok[s]; i++) {
+            b->ids[s][i] = (int32_t)rng_below(&r, MAKE_ARCH_VOCAB);
+            b->target[s][i] = i > n_tok[s] / 2;
+        }
+    }
+    assert_ok(train_layout_init(engine_model(b->e), RANK, 6, NULL, &b->layout, &err), &err);
+    assert_ok(train_pass_init(engine_model(b->e), b->samples, N_SAMPLES, 100, &b->pass, &n_taken, &err), &err);
+    assert_int_equal(n_taken, N_SAMPLES);
+    b->params = mem_alloc_array(b->layout.n_params, sizeof *b->params);
+    b->narrow = mem_alloc_array(b->layout.n_params, sizeof *b->narrow);
+    for (size_t i = 0; i < b->layout.n_params; i++) {
+        b->narrow[i] = (float)((double)rng_below(&r, 1u << 20) / (1 << 19) - 1) * 0.1f;
+        b->params[i] = (double)b->narrow[i];
+    }
+}
+
+static void close_bed(bed *b) {
+    train_pass_release(&b->pass);
+    train_layout_release(&b->layout);
+    free(b->params);
+    free(b->narrow);
+    engine_free(b->e);
+}
+
+/* ---- logits ---- */
+
+typedef struct logits_check {
+    const bed *b;
+    const double *mine; /* [n_target][vocabulary] */
+    uint32_t i_sample;
+    double most, largest;
+    uint32_t n_seen;
+} logits_check;
+
+static void compare_row(void *ctx, uint32_t pos, const float *logits) {
+    logits_check *c = ctx;
+    for (uint32_t i = 0; i < c->b->pass.n_target; i++) {
+        if (c->b->pass.i_sample[i] != c->i_sample || c->b->pass.row[i] != c->b->pass.segment[c->i_sample].from + pos)
+            continue;
+        c->n_seen++;
+        for (uint32_t k = 0; k < MAKE_ARCH_VOCAB; k++) {
+            c->most = fmax(c->most, fabs((double)logits[k] - c->mine[(size_t)i * MAKE_ARCH_VOCAB + k]));
+            c->largest = fmax(c->largest, fabs((double)logits[k]));
+        }
+    }
+}
+
+/* With an adapter of zeroes, beside the engine; each sample alone there. */
+static void check_logits(const variant *v, const bed *b) {
+    static double loss[MAX_TARGET];
+    double *zero = mem_alloc_array(b->layout.n_params, sizeof *zero);
+    double *logits = mem_alloc_array((size_t)b->pass.n_target * MAKE_ARCH_VOCAB, sizeof *logits);
+    logits_check c = {.b = b, .mine = logits};
+    tape_memory memory = {0};
+    muga_error err = {0};
+    pass_args_f64 a = {.layout = &b->layout,
+                       .pass = &b->pass,
+                       .params = zero,
+                       .weight = 1,
+                       .memory = &memory,
+                       .loss = loss,
+                       .logits = logits};
+    assert_in_range(b->pass.n_target, 1, MAX_TARGET);
+    assert_true(train_pass_run_f64(&a));
+    for (; c.i_sample < N_SAMPLES; c.i_sample++) {
+        const train_sample *s = &b->samples[c.i_sample];
+        engine_session *session = NULL;
+        bool is_long = s->n == N_LONG;
+        assert_ok(engine_session_new(b->e, is_long ? 64 : 16, &session, &err), &err);
+        engine_item it = {.session = session,
+                          .ids = s->ids,
+                          .n = s->n,
+                          .want = ENGINE_LOGITS_ALL,
+                          .on_logits = compare_row,
+                          .on_logits_ctx = &c};
+        assert_ok(engine_step(b->e, &it, 1, &err), &err);
+        engine_session_free(session);
+    }
+    assert_int_equal(c.n_seen, b->pass.n_target);
+    print_message("%s: logits %.1e of the largest from the engine's\n", v->name, c.most / c.largest);
+    if (!(c.most / c.largest <= 1e-5))
+        fail_msg("%s: logits are %g apart, the largest is %g", v->name, c.most, c.largest);
+    tape_memory_release(&memory);
+    free(zero);
+    free(logits);
+}
+
+/* ---- gradients ---- */
+
+static double loss_of(const bed *b, tape_memory *memory, double *grads) {
+    static double loss[MAX_TARGET];
+    double sum = 0;
+    pass_args_f64 a = {.layout = &b->layout,
+                       .pass = &b->pass,
+                       .params = b->params,
+                       .grads = grads,
+                       .weight = 1,
+                       .memory = memory,
+                       .loss = loss};
+    assert_true(train_pass_run_f64(&a));
+    for (uint32_t i = 0; i < b->pass.n_target; i++)
+        sum += loss[i];
+    return sum;
+}
+
+static void narrow_gradients(const bed *b, os_pool *pool, bool keep, float *grads) {
+    static double loss[MAX_TARGET];
+    tape_memory memory = {0};
+    memset(grads, 0, b->layout.n_params * sizeof *grads);
+    pass_args_f32 a = {.layout = &b->layout,
+                       .pass = &b->pass,
+                       .params = b->narrow,
+                       .grads = grads,
+                       .weight = 1,
+                       .keep = keep,
+                       .memory = &memory,
+                       .pool = pool,
+                       .loss = loss};
+    assert_true(train_pass_run_f32(&a));
+    tape_memory_release(&memory);
+}
+
+/* Along one direction in the numbers [from, from + n): the slope of the loss, and the same by the gradient. */
+static void check_direction(const variant *v, bed *b, tape_memory *memory, const double *grads, size_t from, size_t n,
+                            const double *direction, double scale) {
+    const double step = 1e-5;
+    double slope = 0, side[2];
+    for (int s = 0; s < 2; s++) {
+        double by = s == 0 ? step : -step;
+        for (size_t i = 0; i < n; i++)
+            b->params[from + i] = (double)b->narrow[from + i] + by * direction[i];
+        side[s] = loss_of(b, memory, NULL);
+    }
+    for (size_t i = 0; i < n; i++) {
+        b->params[from + i] = (double)b->narrow[from + i];
+        slope += grads[from + i] * direction[i];
+    }
+    double measured = (side[0] - side[1]) / (2 * step);
+    if (!(fabs(slope - measured) <= 1e-6 * scale))
+        fail_msg("%s, numbers from %zu: slope %.12g, measured %.12g, the largest is %g", v->name, from, slope, measured,
+                 scale);
+}
+
+/* One tensor of a pair: some of its numbers each by itself, and all of them at once. */
+static void check_tensor(const variant *v, bed *b, tape_memory *memory, const double *grads, const float *narrow,
+                         size_t from, size_t n, rng *r) {
+    double largest = 0, apart = 0, length = 0, *direction = mem_alloc_array(n, sizeof *direction);
+    for (size_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs(grads[from + i]));
+        apart = fmax(apart, fabs(grads[from + i] - (double)narrow[from + i]));
+    }
+    assert_true(largest > 0);
+    if (!(apart <= 1e-3 * largest))
+        fail_msg("%s, numbers from %zu: float is %g from double, the largest is %g", v->name, from, apart, largest);
+    for (int k = 0; k < 2; k++) {
+        memset(direction, 0, n * sizeof *direction);
+        direction[rng_below(r, (uint32_t)n)] = 1;
+        check_direction(v, b, memory, grads, from, n, direction, largest);
+    }
+    for (size_t i = 0; i < n; i++)
+        direction[i] = rng_below(r, 2) ? 1 : -1;
+    for (size_t i = 0; i < n; i++)
+        length += direction[i] * direction[i];
+    for (size_t i = 0; i < n; i++)
+        direction[i] /= sqrt(length);
+    check_direction(v, b, memory, grads, from, n, direction, largest);
+    free(direction);
+}
+
+static void check_gradients(const variant *v, bed *b) {
+    size_t bytes = b->layout.n_params * sizeof(float);
+    double *grads = mem_alloc_array(b->layout.n_params, sizeof *grads);
+    float *narrow = mem_alloc_array(1, bytes), *other = mem_alloc_array(1, bytes);
+    tape_memory memory = {0};
+    rng r = {23};
+    muga_error err = {0};
+    loss_of(b, &memory, grads);
+    narrow_gradients(b, NULL, false, narrow);
+    narrow_gradients(b, NULL, true, other);
+    assert_memory_equal(narrow, other, bytes);
+    for (int n_thread = 2; n_thread <= 3; n_thread++) {
+        os_pool *pool;
+        assert_ok(os_pool_new(n_thread, &pool, &err), &err);
+        narrow_gradients(b, pool, n_thread == 3, other);
+        assert_memory_equal(narrow, other, bytes);
+        os_pool_free(pool);
+    }
+    for (uint32_t i = 0; i < b->layout.n_places; i++) {
+        const train_place *p = &b->layout.places[i];
+        if (p->a == TRAIN_NO_PAIR)
+            continue;
+        check_tensor(v, b, &memory, grads, narrow, p->a, RANK * p->w->dims[0], &r);
+        check_tensor(v, b, &memory, grads, narrow, p->b, RANK * p->w->dims[1], &r);
+    }
+    tape_memory_release(&memory);
+    free(grads);
+    free(narrow);
+    free(other);
+}
+
+static void every_architecture_trains_as_it_runs(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(variants); i++) {
+        bed b;
+        open_bed(&variants[i], &b);
+        check_logits(&variants[i], &b);
+        check_gradients(&variants[i], &b);
+        close_bed(&b);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_architecture_trains_as_it_runs)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
