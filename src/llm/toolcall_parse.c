@@ -394,12 +394,17 @@ static void make_id(toolcall_parser *p) {
     }
 }
 
-static void give_arguments(toolcall_parser *p) {
-    size_t end = p->arguments.len - utf8_incomplete_tail(str_get(&p->arguments), p->arguments.len);
-    if (!p->announced || end <= p->n_given)
-        return;
-    tell(p, LLM_EVENT_ARGUMENTS, p->arguments.data + p->n_given, end - p->n_given);
-    p->n_given = end;
+/* What is whole of the arguments goes out, once the tool is known. */
+static muga_status give_arguments(toolcall_parser *p, muga_error *err) {
+    size_t end = p->arguments.len - utf8_incomplete_tail(str_get(&p->arguments), p->arguments.len), at = p->n_given;
+    uint32_t cp;
+    for (size_t n = 1; p->announced && at < end && n > 0; at += n)
+        n = utf8_decode(p->arguments.data + at, end - at, &cp);
+    if (!p->announced || at == p->n_given)
+        return p->announced && at < end ? bad(p, err, "its arguments aren't UTF-8") : MUGA_OK;
+    tell(p, LLM_EVENT_ARGUMENTS, p->arguments.data + p->n_given, at - p->n_given);
+    p->n_given = at;
+    return at < end ? bad(p, err, "its arguments aren't UTF-8") : MUGA_OK;
 }
 
 static muga_status set_name(toolcall_parser *p, span name, muga_error *err) {
@@ -417,8 +422,7 @@ static muga_status set_name(toolcall_parser *p, span name, muga_error *err) {
     make_id(p);
     p->announced = true;
     tell(p, LLM_EVENT_CALL_BEGIN, NULL, 0);
-    give_arguments(p);
-    return MUGA_OK;
+    return give_arguments(p, err);
 }
 
 static muga_status finish_call(toolcall_parser *p, muga_error *err) {
@@ -453,7 +457,6 @@ static muga_status finish_call(toolcall_parser *p, muga_error *err) {
         return error_nomem(err, "a call");
     }
     c.name = p->name;
-    give_arguments(p);
     tell(p, LLM_EVENT_CALL_END, NULL, 0);
     p->calls[p->n_calls++] = c;
     p->name = NULL;
@@ -519,9 +522,9 @@ static muga_status read_arguments(toolcall_parser *p, step *s, muga_error *err) 
     p->from += n;
     if (p->arguments.failed)
         return str_status(&p->arguments, err, "the arguments of a call");
-    give_arguments(p);
-    if (!ends)
-        return MUGA_OK;
+    muga_status st = give_arguments(p, err);
+    if (st || !ends)
+        return st;
     *s = STEP_ON;
     p->scan = (scan){0};
     if (p->form->shape == TOOLCALL_NAMED)

@@ -1,6 +1,6 @@
-/* If this fails, whoever asks a model with tools gets what was not promised: an invalid call at some temperature, family
- * or vocabulary, another reply than the events said, half a call after a cancel, an answer whose evidence can't be
- * recomputed, a prompt that hides the tools or the results from the model. */
+/* If this fails, whoever asks a model with tools gets what was not promised: an invalid call at some temperature, in
+ * some family or vocabulary, another reply than the events said, half a call after a cancel, an answer whose evidence
+ * can't be recomputed, a prompt that hides the tools or the results from the model. */
 #include "support/make_tiny.h"
 #include "support/support.h"
 
@@ -40,7 +40,8 @@ static const char plain_template[] =
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 static const char hermes_template[] =
-    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}{% endfor %}<tool_call><|im_end|>\n{% endif %}"
+    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}{% endfor %}"
+    "<tool_call><|im_end|>\n{% endif %}"
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] }}"
     "{% for c in m.tool_calls or [] %}\n<tool_call>\n{\"name\": \"{{ c.function.name }}\", \"arguments\": "
     "{{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
