@@ -67,8 +67,13 @@ static const struct {
 
 static const char quantize_details[] =
     "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
-    "IQ4_NL IQ4_XS.\n"
+    "IQ4_NL IQ4_XS F32.\n"
     "IN is a name in the store or a path, OUT a path; OUT is whole or not there. Keys are kept as they are.";
+static const char merge_details[] =
+    "Each matrix W of BASE that ADAPTER has a pair A, B for becomes W + S alpha / rank B A, summed in double; all\n"
+    "else stays as it is, metadata and tokenizer too. BASE is a name in the store or a path, ADAPTER and OUT are\n"
+    "paths. --type is one of those of `muga quantize`, in its mixtures. An adapter may say which file its base is:\n"
+    "another is refused, unless with --any-base.";
 static const char convert_details[] =
     "DIR holds config.json, model.safetensors (or shards and their index) and the tokenizer's files; OUT ends in\n"
     ".gguf and is whole or not there. Architectures: llama (Mistral too), qwen2, qwen3, phi3, nemotron, gemma2,\n"
@@ -102,6 +107,7 @@ static const cmd_verb verbs[] = {
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
+    {"merge", "BASE ADAPTER -o OUT", "a LoRA adapter folded into its model", merge_details, cmd_merge},
     {"convert", "DIR OUT", "a Hugging Face folder as a GGUF file", convert_details, cmd_convert},
     {"embed", "MODEL [TEXT...]", "texts to vectors", embed_details, cmd_embed},
     {"classify", "MODEL --labels A,B,C [TEXT...]", "which label fits a text, and how sure", classify_details,

@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 
-static const mixture_kind whole_floats = {"F32", 0, TENSOR_F32};
 #define QUANTIZATION_VERSION 2u /* of the block layouts */
 
 typedef struct conversion {
@@ -53,7 +52,7 @@ static muga_status choose_kind(conversion *c, muga_error *err) {
             embd = &c->m.tensors[i];
     if (!type && embd)
         type = embd->source->type == TENSOR_BF16 ? "BF16" : names[embd->source->type];
-    c->mix.kind = !strcmp(type, "F32") || !strcmp(type, "f32") ? &whole_floats : mixture_find(type);
+    c->mix.kind = mixture_find(type);
     if (!c->mix.kind)
         return error_set(err, MUGA_E_USAGE, "'%.20s' is no type to convert to; see `muga help convert`", type);
     c->report->type = c->mix.kind->name;

@@ -13,6 +13,7 @@ static const mixture_kind kinds[] = {
     {"Q3_K_M", 12, TENSOR_Q3_K}, {"Q3_K_L", 13, TENSOR_Q3_K},   {"Q4_K_S", 14, TENSOR_Q4_K},
     {"Q4_K_M", 15, TENSOR_Q4_K}, {"Q5_K_S", 16, TENSOR_Q5_K},   {"Q5_K_M", 17, TENSOR_Q5_K},
     {"Q6_K", 18, TENSOR_Q6_K},   {"IQ4_NL", 25, TENSOR_IQ4_NL}, {"IQ4_XS", 30, TENSOR_IQ4_XS},
+    {"F32", 0, TENSOR_F32},
 };
 
 /* Where in the stack an exception holds, for layer i of n. */

@@ -19,6 +19,24 @@ typedef struct file_job {
 
 /* ---- what becomes of each tensor ---- */
 
+/* The input's tensors, and the one that merging adds. */
+static uint64_t count_of(const gguf_file *in, const quantise_options *o) {
+    return gguf_tensor_count(in) + (o->merge && merge_output(o->merge));
+}
+
+static const gguf_tensor *tensor_at(const gguf_file *in, const quantise_options *o, uint64_t i) {
+    return i < gguf_tensor_count(in) ? gguf_tensor_at(in, i) : merge_output(o->merge);
+}
+
+static bool is_merged(const quantise_options *o, const gguf_tensor *t) {
+    return o->merge && merge_has(o->merge, t->name);
+}
+
+static void choose_mixture(const gguf_file *in, const quantise_options *o, mixture *mix) {
+    mixture_init(in, o->kind, o->importance != NULL, o->pure, mix);
+    mix->has_output = mix->has_output || (o->merge && merge_output(o->merge));
+}
+
 static bool is_float_vector(const gguf_tensor *t) {
     return t->n_dims == 1 && (t->type == TENSOR_F16 || t->type == TENSOR_BF16);
 }
@@ -39,31 +57,31 @@ static double bits_of(tensor_type type) {
     return 8.0 * t->block_bytes / t->block_elems;
 }
 
-static void note(quantise_report *r, const gguf_tensor *t, tensor_type type, bool fell_back) {
+static void note(quantise_report *r, const gguf_tensor *t, tensor_type type, bool fell_back, bool anew) {
     r->n_params += elems_of(t);
     if (mixture_is_matrix(t)) {
         r->n_of_type[type]++;
         r->n_fell_back += fell_back;
     }
-    r->n_copied += type == t->type;
-    r->n_quantised += type != t->type;
-    if (type != t->type && bits_of(t->type) < bits_of(r->coarsest))
+    r->n_copied += !anew;
+    r->n_quantised += anew;
+    if (anew && bits_of(t->type) < bits_of(r->coarsest))
         r->coarsest = t->type;
 }
 
 muga_status quantise_plan(const gguf_file *in, const quantise_options *o, quantise_report *report, muga_error *err) {
     mixture mix;
-    mixture_init(in, o->kind, o->importance != NULL, o->pure, &mix);
+    choose_mixture(in, o, &mix);
     *report = (quantise_report){.bytes_in = gguf_file_bytes(in), .coarsest = TENSOR_F32};
-    for (uint64_t i = 0; i < gguf_tensor_count(in); i++) {
-        const gguf_tensor *t = gguf_tensor_at(in, i);
+    for (uint64_t i = 0; i < count_of(in, o); i++) {
+        const gguf_tensor *t = tensor_at(in, o, i);
         bool fell_back;
         tensor_type type = type_of(&mix, t, &fell_back);
         if (type != t->type && !tensor_type_traits(t->type)->dequantise)
             return error_set(err, MUGA_E_INPUT,
                              "tensor \"%s\" has type %s, which can't be read as numbers; use a model in another type",
                              t->name, tensor_type_traits(t->type)->name);
-        note(report, t, type, fell_back);
+        note(report, t, type, fell_back, type != t->type || is_merged(o, t));
     }
     return MUGA_OK;
 }
@@ -79,7 +97,14 @@ static bool on_elems(void *ctx, uint64_t n) {
 
 static muga_status write_tensor(file_job *f, const gguf_tensor *t, tensor_type type, muga_error *err) {
     requantise_args a = {.in = t, .type = type, .out = &f->out, .on_elems = on_elems, .on_elems_ctx = f};
-    if (type != t->type && f->o->importance && mixture_is_matrix(t)) {
+    if (is_merged(f->o, t)) {
+        muga_status st = merge_begin(f->o->merge, t->name, err);
+        if (st)
+            return st;
+        a.add = merge_add;
+        a.add_ctx = f->o->merge;
+    }
+    if ((type != t->type || a.add) && f->o->importance && mixture_is_matrix(t)) {
         if (importance_weights(f->o->importance, t->name, t->dims[0], f->weights))
             a.weights = f->weights;
         else
@@ -118,8 +143,8 @@ static gguf_writer *make_head(const file_job *f) {
         gguf_writer_add_u32(w, FILE_TYPE_KEY, f->o->kind->file_type);
     if (w && !has_version)
         gguf_writer_add_u32(w, VERSION_KEY, QUANTIZATION_VERSION);
-    for (uint64_t i = 0; w && i < gguf_tensor_count(f->in); i++) {
-        const gguf_tensor *t = gguf_tensor_at(f->in, i);
+    for (uint64_t i = 0; w && i < count_of(f->in, f->o); i++) {
+        const gguf_tensor *t = tensor_at(f->in, f->o, i);
         bool fell_back;
         gguf_writer_add_tensor(w, t->name, type_of(&f->mix, t, &fell_back), t->dims, t->n_dims, NULL);
     }
@@ -128,8 +153,8 @@ static gguf_writer *make_head(const file_job *f) {
 
 static muga_status write_tensors(file_job *f, const gguf_writer *w, muga_error *err) {
     static const uint8_t zeros[65536];
-    for (uint64_t i = 0; i < gguf_tensor_count(f->in); i++) {
-        const gguf_tensor *t = gguf_tensor_at(f->in, i);
+    for (uint64_t i = 0; i < count_of(f->in, f->o); i++) {
+        const gguf_tensor *t = tensor_at(f->in, f->o, i);
         bool fell_back;
         tensor_type type = type_of(&f->mix, t, &fell_back);
         muga_status st = write_tensor(f, t, type, err);
@@ -168,7 +193,7 @@ muga_status quantise_file(const gguf_file *in, const char *path, const quantise_
     muga_status st = quantise_plan(in, o, report, err);
     if (st)
         return st;
-    mixture_init(in, o->kind, o->importance != NULL, o->pure, &f.mix);
+    choose_mixture(in, o, &f.mix);
     for (uint64_t i = 0; o->importance && i < gguf_tensor_count(in); i++)
         f.max_cols = MAX(f.max_cols, gguf_tensor_at(in, i)->dims[0]);
     f.weights = mem_alloc_array((size_t)f.max_cols, sizeof *f.weights);

@@ -8,6 +8,7 @@
 #define MUGA_CONVERT_QUANTISE_FILE_H
 
 #include "convert/importance.h"
+#include "convert/merge.h"
 #include "convert/mixture.h"
 #include "os/os.h"
 
@@ -15,6 +16,7 @@ typedef struct quantise_options {
     const mixture_kind *kind;
     bool pure;                    /* every matrix gets the kind's base type */
     const importance *importance; /* weights of the errors; NULL = all the same */
+    merge *merge;                 /* an adapter of `in` that is folded in; NULL = none */
     const os_files *files;
     os_pool *pool;                               /* NULL = inline */
     bool (*on_progress)(void *ctx, double done); /* 0..1; false cancels; may be NULL */

@@ -16,8 +16,8 @@
 
 typedef struct piece_result {
     double square_error, square_sum;
-    int64_t bad; /* element of the piece that isn't finite before or after; -1 = none */
-    bool bad_input;
+    int64_t bad;                                  /* element of the piece that isn't finite; -1 = none */
+    enum { BAD_INPUT, BAD_SUM, BAD_BLOCKS } what; /* where it isn't: as read, with what is added, in the new type */
 } piece_result;
 
 /* What a matrix is being turned into, and the batch in flight. */
@@ -26,7 +26,8 @@ struct requantiser {
     const gguf_tensor *in;
     const tensor_traits *from, *to;
     tensor_type type;
-    const float *weights;                         /* [cols]; NULL = all 1 */
+    const float *weights; /* [cols]; NULL = all 1 */
+    const requantise_args *args;
     uint64_t cols, pieces_a_row, n_pieces, first; /* first piece of the batch */
     float *values, *back;                         /* [BATCH_ELEMS] of the batch: input, and what the blocks hold */
     uint8_t *blocks;                              /* of the batch, one behind the other */
@@ -77,12 +78,18 @@ static void run_piece(void *ctx, int i_piece) {
     *r = (piece_result){0};
     j->from->dequantise((const uint8_t *)j->in->data + blocks_bytes(j->from, p.row * j->cols + p.column), values, p.n);
     r->bad = first_not_finite(values, p.n);
-    r->bad_input = r->bad >= 0;
-    if (r->bad_input)
+    r->what = BAD_INPUT;
+    if (r->bad < 0 && j->args->add) {
+        j->args->add(j->args->add_ctx, p.row, p.column, values, p.n);
+        r->bad = first_not_finite(values, p.n);
+        r->what = BAD_SUM;
+    }
+    if (r->bad >= 0)
         return;
     tensor_quantise(j->type, values, j->weights ? j->weights + p.column : NULL, blocks, p.n);
     j->to->dequantise(blocks, back, p.n);
     r->bad = first_lost(values, back, p.n);
+    r->what = BAD_BLOCKS;
     for (size_t i = 0; i < p.n; i++) {
         double d = (double)back[i] - (double)values[i];
         r->square_error += d * d;
@@ -92,11 +99,15 @@ static void run_piece(void *ctx, int i_piece) {
 
 static muga_status bad_value(const requantiser *j, piece p, const piece_result *r, float value, muga_error *err) {
     uint64_t column = p.column + (uint64_t)r->bad;
-    if (r->bad_input)
+    if (r->what == BAD_INPUT)
         return error_set(err, MUGA_E_NONFINITE,
                          "tensor \"%s\", row %llu, column %llu: %s; the model is damaged: fetch or convert it again",
                          j->in->name, (unsigned long long)p.row, (unsigned long long)column,
                          isnan(value) ? "not a number" : "infinity");
+    if (r->what == BAD_SUM)
+        return error_set(err, MUGA_E_INPUT,
+                         "tensor \"%s\", row %llu, column %llu: what is added makes it infinite; use a smaller scale",
+                         j->in->name, (unsigned long long)p.row, (unsigned long long)column);
     return error_set(err, MUGA_E_INPUT,
                      "tensor \"%s\", row %llu, column %llu: %g is more than %s can hold; quantise to BF16", j->in->name,
                      (unsigned long long)p.row, (unsigned long long)column, (double)value, j->to->name);
@@ -145,6 +156,7 @@ static muga_status write_quantised(requantiser *j, const requantise_args *a, req
     j->pieces_a_row = (j->cols + PIECE_ELEMS - 1) / PIECE_ELEMS;
     j->n_pieces = elems_of(a->in) / j->cols * j->pieces_a_row;
     j->weights = a->weights;
+    j->args = a;
     /* A batch ends with its row where rows are cut, so that pieces lie one behind the other in it. */
     uint64_t at_once = MIN(BATCH_ELEMS / elems_a_piece(j), (uint64_t)BATCH_PIECES);
     for (j->first = 0; j->first < j->n_pieces;) {
@@ -173,7 +185,7 @@ static muga_status copy(const requantise_args *a, muga_error *err) {
 }
 
 muga_status requantise_write(requantiser *r, const requantise_args *a, requantise_sums *sums, muga_error *err) {
-    return a->type == a->in->type ? copy(a, err) : write_quantised(r, a, sums, err);
+    return a->type == a->in->type && !a->add ? copy(a, err) : write_quantised(r, a, sums, err);
 }
 
 muga_status requantiser_new(os_pool *pool, requantiser **out, muga_error *err) {

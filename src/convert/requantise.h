@@ -1,8 +1,9 @@
 /* One tensor in another type, written piece by piece to a file.
  *
  * A batch of pieces is dequantised, checked, quantised and held against the input over the pool, then written in order:
- * memory is bounded by a few MB whatever the tensor. A tensor that has its type already is copied. The bytes depend on
- * the tensor, the type and the weights alone, not on threads. */
+ * memory is bounded by a few MB whatever the tensor. A tensor that has its type already is copied, unless something is
+ * added to it. The bytes depend on the tensor, what is added, the type and the weights alone, not on threads.
+ */
 #ifndef MUGA_CONVERT_REQUANTISE_H
 #define MUGA_CONVERT_REQUANTISE_H
 
@@ -16,6 +17,10 @@ typedef struct requantise_args {
     const gguf_tensor *in; /* rows of whole blocks of `type` */
     tensor_type type;
     const float *weights; /* [row length] of the errors; NULL = all the same */
+    /* Adds to n values of a row, from `column` on, before they are quantised; called from several threads. NULL =
+     * nothing: then a tensor of `type` is copied. */
+    void (*add)(const void *ctx, uint64_t row, uint64_t column, float *values, uint64_t n);
+    const void *add_ctx;
     os_output *out;
     bool (*on_elems)(void *ctx, uint64_t n); /* n more elements are written; false cancels */
     void *on_elems_ctx;

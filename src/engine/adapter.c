@@ -8,8 +8,6 @@
  *   3. The digest is that of the bytes that were packed: a file written to in between is an error. */
 #include "engine/internal.h"
 
-#include "base/hash.h"
-
 #include <stdatomic.h>
 
 struct engine_adapter {
@@ -19,18 +17,6 @@ struct engine_adapter {
     char sha256[SHA256_HEX];
 };
 
-static void read_digest(const gguf_file *f, char out[SHA256_HEX]) {
-    uint8_t bytes[SHA256_BYTES];
-    sha256 h;
-    sha256_init(&h);
-    for (uint32_t i = 0; i < gguf_map_count(f); i++) {
-        const os_map *map = gguf_map_at(f, i);
-        sha256_update(&h, map->data, map->size);
-    }
-    sha256_final(&h, bytes);
-    hex_write(bytes, sizeof bytes, out);
-}
-
 /* Packed by this thread alone: the pool belongs to the steps of others. */
 static muga_status read_file(engine *e, const char *path, engine_adapter *a, muga_error *err) {
     gguf_file *f = NULL;
@@ -39,7 +25,7 @@ static muga_status read_file(engine *e, const char *path, engine_adapter *a, mug
         return st;
     st = model_adapter_load(e->model, f, NULL, &a->m, err);
     if (!st) {
-        read_digest(f, a->sha256);
+        gguf_digest(f, a->sha256);
         st = gguf_check_unchanged(f, path, err);
     } else {
         st = error_prefix(err, st, "%s", path);

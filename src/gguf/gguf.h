@@ -8,6 +8,7 @@
 #ifndef MUGA_GGUF_H
 #define MUGA_GGUF_H
 
+#include "base/hash.h"
 #include "base/str.h"
 #include "os/os.h"
 #include "tensor/tensor.h"
@@ -62,6 +63,8 @@ uint32_t gguf_map_count(const gguf_file *f);
 const os_map *gguf_map_at(const gguf_file *f, uint32_t i);
 /* MUGA_E_ENV when a part was written to or cut short since it was opened. */
 MUGA_MUST_USE muga_status gguf_check_unchanged(const gguf_file *f, const char *path, muga_error *err);
+/* SHA-256 of the file, the parts of a split model one behind the other; pages are given back as it is read. */
+void gguf_digest(const gguf_file *f, char hex[SHA256_HEX]);
 /* Give back a tensor's pages; they are read again when touched. */
 void gguf_forget(const gguf_file *f, const gguf_tensor *t);
 

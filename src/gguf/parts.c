@@ -140,3 +140,19 @@ void gguf_forget(const gguf_file *f, const gguf_tensor *t) {
             os_map_forget(m, at - base, t->bytes);
     }
 }
+
+void gguf_digest(const gguf_file *f, char hex[SHA256_HEX]) {
+    uint8_t bytes[SHA256_BYTES];
+    sha256 h;
+    sha256_init(&h);
+    for (uint32_t i = 0; i < gguf_map_count(f); i++) {
+        const os_map *map = gguf_map_at(f, i);
+        for (uint64_t at = 0, step = (uint64_t)4 << 20; at < map->size; at += step) {
+            uint64_t n = MIN(step, map->size - at);
+            sha256_update(&h, map->data + at, n);
+            os_map_forget(map, at, n);
+        }
+    }
+    sha256_final(&h, bytes);
+    hex_write(bytes, sizeof bytes, hex);
+}

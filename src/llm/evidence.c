@@ -30,29 +30,11 @@ void local_digest_row(void *digest, uint32_t pos, const float *logits) {
 
 /* ---- the model's identity ---- */
 
-/* The file is read through once, unless the store vouches for its digest. */
-static void read_model_digest(local *l) {
-    uint8_t bytes[SHA256_BYTES];
-    const gguf_file *f = engine_file(l->engine);
-    sha256 h;
-    sha256_init(&h);
-    for (uint32_t i = 0; i < gguf_map_count(f); i++) { /* the parts of a split model one behind the other */
-        const os_map *map = gguf_map_at(f, i);
-        for (uint64_t at = 0, step = (uint64_t)4 << 20; at < map->size; at += step) {
-            uint64_t n = MIN(step, map->size - at);
-            sha256_update(&h, map->data + at, n);
-            os_map_forget(map, at, n);
-        }
-    }
-    sha256_final(&h, bytes);
-    hex_write(bytes, sizeof bytes, l->model_sha256);
-}
-
 /* The file must still be the one that was loaded: what it holds now would be hashed, and an embedding that stays in the
  * file is read at every step. */
 muga_status local_identify(local *l, muga_error *err) {
-    if (!l->model_sha256[0])
-        read_model_digest(l);
+    if (!l->model_sha256[0]) /* the store doesn't vouch for it: the file is read through once */
+        gguf_digest(engine_file(l->engine), l->model_sha256);
     if (!l->template_sha256[0]) {
         const char *fallback;
         uint8_t bytes[SHA256_BYTES];

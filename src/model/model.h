@@ -80,6 +80,9 @@ void model_page_clear(const model *m, kernel_kv_type kv, uint32_t kind, void *pa
  * Low-rank pairs A [rank][cols], B [rows][rank] for some of a model's matrices: y = W x + scale * B (A x). Immutable,
  * shared between threads, and without a pointer into the model. */
 typedef struct model_adapter model_adapter;
+/* In an adapter's file: SHA-256 of the model's file that it was trained on, 64 hex digits. Adapters of
+ * others don't have it. */
+#define MODEL_ADAPTER_BASE_KEY "muga.base_sha256"
 
 /* Everything in the file is checked against the model: kind, architecture, each name, each shape, that values are
  * finite and that nothing is left over. MUGA_E_INPUT names the key or tensor. The file may be closed afterwards. */
