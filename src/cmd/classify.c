@@ -15,7 +15,7 @@ typedef struct classify {
     str examples_text; /* the texts of examples point into values */
     json_t **values;   /* [n_examples] */
     classify_example *examples;
-    size_t n_examples;
+    size_t n_examples, cap_examples;
     llm *model;
     classifier *c;
 } classify;
@@ -98,14 +98,15 @@ static muga_status add_example(classify *c, span line, size_t number, muga_error
     if (c->n_examples == CLASSIFY_MAX_EXAMPLES)
         return error_set(err, MUGA_E_LIMIT, "%s:%zu: more than %zu examples; leave some out", c->examples_file, number,
                          CLASSIFY_MAX_EXAMPLES);
-    if ((c->n_examples & (c->n_examples + 1)) == 0 || !c->values) { /* full at 0, 1, 3, 7, ... */
-        size_t cap = 2 * c->n_examples + 1;
+    if (c->n_examples == c->cap_examples) {
+        size_t cap = 2 * c->cap_examples + 16;
         json_t **values = mem_resize_array(c->values, cap, sizeof(json_t *));
         c->values = values ? values : c->values;
         classify_example *examples = mem_resize_array(c->examples, cap, sizeof *examples);
         c->examples = examples ? examples : c->examples;
         if (!values || !examples)
             return error_nomem(err, "the examples");
+        c->cap_examples = cap;
     }
     classify_example *e = &c->examples[c->n_examples];
     json_t *v = NULL;
