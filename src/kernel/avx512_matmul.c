@@ -77,9 +77,20 @@ static void avx512_f32(const matmul_stretch *s) {
     }
 }
 
+/* Codes of four or eight bits take no work to unpack: what is left to gain is a load a token shared by two panels, and
+ * short rows don't pay for the unpacked piece (measured, docs/SPEED.md). */
+static uint64_t set_from(tensor_type type, uint64_t cols) {
+    switch (type) {
+    case TENSOR_Q4_0:
+    case TENSOR_Q4_1:
+    case TENSOR_Q8_0: return cols < 2048 ? UINT64_MAX : 8;
+    default: return 5;
+    }
+}
+
 void avx512_matmul(const kernel_matmul_args *a, os_pool *pool) {
     static matmul_product *const int8[] = MATMUL_INT8_TABLE(avx512);
-    static const matmul_isa isa = {TILE, TILE_F32, MATMUL_MOST_TILES, avx512_quantise, int8, avx512_f32};
+    static const matmul_isa isa = {TILE, TILE_F32, set_from, avx512_quantise, int8, avx512_f32};
     matmul_run(&isa, a, pool);
 }
 

@@ -6,7 +6,7 @@
 
 void avx_vnni_matmul(const kernel_matmul_args *a, os_pool *pool) {
     static matmul_product *const int8[] = MATMUL_INT8_TABLE(avx_vnni);
-    static const matmul_isa isa = {TILE, TILE, 1, avx2_quantise, int8, avx2_f32};
+    static const matmul_isa isa = {TILE, TILE, NULL, avx2_quantise, int8, avx2_f32};
     matmul_run(&isa, a, pool);
 }
 

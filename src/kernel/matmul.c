@@ -35,6 +35,7 @@ typedef struct matmul_job {
     uint64_t n_panel, n_tile;
     uint64_t panels_per_chunk, n_group; /* runs of panels */
     uint64_t n_range;                   /* of tiles */
+    uint64_t most_tiles;                /* that an int8 product gets at once */
 } matmul_job;
 
 static void quantise_tile(void *ctx, int i_tile) {
@@ -78,7 +79,7 @@ static void stretch_tiles(matmul_stretch *s, matmul_tile *tiles, const matmul_jo
 /* Tiles in sets as even as they go, of as many as the instruction set takes at once. */
 static void chunk_int8(const matmul_job *job, uint64_t panel0, uint64_t panel_end, uint64_t tile0, uint64_t tile_end) {
     const kernel_matmul_args *a = job->a;
-    uint64_t cols = a->w->cols, n_set = tile_count(tile_end - tile0, job->isa->most_tiles);
+    uint64_t cols = a->w->cols, n_set = tile_count(tile_end - tile0, job->most_tiles);
     matmul_tile tiles[MATMUL_MOST_TILES];
     matmul_stretch s = {.type = a->w->type,
                         .panel_stride = panel_bytes(a->w->type, cols),
@@ -167,6 +168,8 @@ static void plan_tiles(matmul_job *job, int n_thread) {
     const kernel_weights *w = job->a->w;
     if (w->bytes > job->a->n_tok * (w->rows + w->cols) * sizeof(float))
         job->n_range = 1;
+    bool sets = job->isa->set_from && job->n_tile / job->n_range >= job->isa->set_from(w->type, w->cols);
+    job->most_tiles = sets ? MATMUL_MOST_TILES : 1;
 }
 
 /* As many chunks for every thread as keep it busy to the end, the same for each, none so large that its panels leave
@@ -176,7 +179,7 @@ static uint64_t plan_chunks(matmul_job *job, int n_thread) {
     const kernel_weights *w = job->a->w;
     uint64_t n = (uint64_t)n_thread, wanted = n > 1 ? n * CHUNKS_PER_THREAD : 1;
     uint64_t panel_work = divide_up(PANEL_ROWS * w->cols * job->a->n_tok, job->n_range);
-    bool sets = job->int8 && job->isa->most_tiles > 1;
+    bool sets = job->int8 && job->most_tiles > 1;
     uint64_t most = sets ? job->n_panel : MAX(GROUP_BYTES / panel_bytes(w->type, w->cols), 1);
     uint64_t least = divide_up(SMALL_CHUNK, panel_work);
     uint64_t each = MIN(MAX(job->n_panel * job->n_range / (n * least), 1), CHUNKS_PER_THREAD);
@@ -202,7 +205,7 @@ static void read_ahead(const matmul_job *job, os_pool *pool) {
     a.w = job->a->next;
     if (is_small(a.w, a.n_tok))
         return;
-    matmul_job next = {.isa = job->isa, .a = &a, .n_tile = job->n_tile, .n_range = job->n_range};
+    matmul_job next = {.isa = job->isa, .a = &a, .n_tile = job->n_tile, .n_range = job->n_range, .most_tiles = 1};
     next.n_panel = divide_up(a.w->rows, PANEL_ROWS);
     uint64_t n_thread = (uint64_t)os_pool_threads(pool), n_chunk = plan_chunks(&next, (int)n_thread);
     size_t bytes = panel_bytes(a.w->type, a.w->cols);

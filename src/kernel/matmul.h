@@ -26,7 +26,7 @@ typedef struct matmul_stretch {
     float *y;     /* the first panel's first row, the tile's first token */
     size_t y_stride;
     uint64_t n_row;           /* rows that exist from the first panel on; at least 16 (n_panel - 1) + 1 */
-    const matmul_tile *tiles; /* int8: the set, whose first is tile, width and y; one tile where most_tiles is 1 */
+    const matmul_tile *tiles; /* int8: the set, whose first is tile, width and y; one tile without set_from */
     uint32_t n_tile;
     bool first, last; /* stretch of the columns: sums begin at 0; NaN becomes the canonical one */
     bool stream;      /* the chunk reads these weights for the first time, so from memory: worth fetching ahead */
@@ -51,7 +51,9 @@ typedef void matmul_product(const matmul_stretch *s);
 
 typedef struct matmul_isa {
     uint32_t tile, tile_f32; /* most tokens of a tile; <= MATMUL_MAX_TILE */
-    uint32_t most_tiles;     /* that an int8 product takes at once; <= MATMUL_MOST_TILES */
+    /* The number of tiles from which an int8 product is faster with sets of up to MATMUL_MOST_TILES of them than with
+     * one after the other; NULL: it takes one. */
+    uint64_t (*set_from)(tensor_type type, uint64_t cols);
     void (*quantise)(const float *x, size_t x_stride, uint32_t width, uint64_t n_block, uint8_t *tile);
     matmul_product *const *int8; /* by tensor_type */
     matmul_product *f32;         /* type F32, F16 or BF16 */

@@ -250,7 +250,7 @@ INT8_PRODUCT(nvfp4, PANEL_NVFP4)
 
 void NEON_NAME(NEON_ISA, matmul)(const kernel_matmul_args *a, os_pool *pool) {
     static matmul_product *const int8[] = NEON_TABLE(NEON_ISA);
-    static const matmul_isa isa = {TILE, TILE, 1, neon_quantise, int8, neon_f32};
+    static const matmul_isa isa = {TILE, TILE, NULL, neon_quantise, int8, neon_f32};
     matmul_run(&isa, a, pool);
 }
 
