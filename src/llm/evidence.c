@@ -33,8 +33,11 @@ void local_digest_row(void *digest, uint32_t pos, const float *logits) {
 /* The file must still be the one that was loaded: what it holds now would be hashed, and an embedding that stays in the
  * file is read at every step. */
 muga_status local_identify(local *l, muga_error *err) {
-    if (!l->model_sha256[0]) /* the store doesn't vouch for it: the file is read through once */
-        gguf_digest(engine_file(l->engine), l->model_sha256);
+    char digest[SHA256_HEX];
+    pthread_mutex_lock(&l->identity_lock);
+    bool is_new = !l->model_sha256[0];
+    if (is_new) /* the store doesn't vouch for it: the file is read through once */
+        gguf_digest(engine_file(l->engine), digest);
     if (!l->template_sha256[0]) {
         const char *fallback;
         uint8_t bytes[SHA256_BYTES];
@@ -43,8 +46,9 @@ muga_status local_identify(local *l, muga_error *err) {
         hex_write(bytes, sizeof bytes, l->template_sha256);
     }
     muga_status st = gguf_check_unchanged(engine_file(l->engine), l->path, err);
-    if (st)
-        l->model_sha256[0] = 0;
+    if (!st && is_new)
+        memcpy(l->model_sha256, digest, sizeof digest);
+    pthread_mutex_unlock(&l->identity_lock);
     return st;
 }
 

@@ -3,7 +3,12 @@
  * [{"role": "system|user|assistant|tool", "content": "..."}].
  *
  * Evidence is an opaque JSON object that proves what was computed; agent/ stores it unread, llm_replay recomputes it.
- */
+ *
+ * Threads: any number may call one local model at the same time; what they get doesn't depend on it. Their answers are
+ * computed in common steps, which one of the callers does for all of them. So the callbacks of a request (on_text,
+ * on_event, on_prompt) may come from the thread of another caller. They come one after another, never two at the same
+ * time of whatever requests of one model, those of one request in the order of its text. While one runs, no answer of
+ * the model goes on; it may not call the model. A scripted model is one thread's. */
 #ifndef MUGA_LLM_H
 #define MUGA_LLM_H
 
@@ -98,6 +103,9 @@ struct llm_request {
     void *on_prompt_ctx;
     bool want_evidence;
     int64_t now_ms; /* what a template that asks for the date is told (UTC); part of the evidence */
+    /* Whose prompt it is: what was computed of it is of use to this tenant's prompts alone. At most 255 bytes; NULL =
+     * "". It changes no answer and is not in the evidence. */
+    const char *tenant;
 
     /* Set by llm_complete, for what implements it: */
     const llm_request *asked; /* what the evidence has, where it isn't this request; or NULL */
@@ -129,7 +137,8 @@ typedef struct llm_score_request {
     size_t n_labels;
     bool with_end; /* include the end-of-turn token */
     bool want_evidence;
-    int64_t now_ms; /* as in llm_request */
+    int64_t now_ms;     /* as in llm_request */
+    const char *tenant; /* likewise */
 } llm_score_request;
 typedef struct llm_score_reply {
     double *logprob;    /* [n_labels] nats */
@@ -158,7 +167,7 @@ typedef struct llm_table {
     muga_status (*render)(llm *m, const llm_request *q, str *out, muga_error *err);
 } llm_table;
 /* Every implementation begins with this. */
-struct llm { /* one thread at a time */
+struct llm {
     const llm_table *table;
     const char *name;              /* model name as the user gave it */
     uint32_t n_ctx;                /* tokens of context */

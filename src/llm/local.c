@@ -1,64 +1,33 @@
-/* The local engine behind llm/: prompts, sessions that reuse what they have in common, answers and scores.
+/* The local engine behind llm/: prompts, answers and scores.
  *
- * A few sessions (slots) are kept. A prompt goes on from the slot it shares most with: that slot is cut back where
- * little is lost, else forked, so that two agents' system prompts stay computed side by side. What is reused changes no
- * result. */
+ * Answers are computed by the engine's scheduler, those of several callers in common steps (steps.c). Sessions last as
+ * long as a request: what they computed stays in the prefix cache, each tenant's for itself, and the next prompt takes
+ * from there what it has in common. So a chat goes on where it was, and agents' system prompts stay computed side by
+ * side. What is reused changes no result. */
 #include "llm/local.h"
 #include "base/mem.h"
 #include "os/os.h"
 
 #include <stdio.h>
 
-#define WORTH_SHARING 32 /* tokens in common from which a fork pays */
-#define STRETCH 128u     /* tokens of a prompt between two questions whether to go on: a step of the engine */
+#define KEPT_CONTEXTS 2u /* so many contexts' worth of tokens stay computed that nobody uses */
 
 static uint64_t now_us(void) {
     const os_clock *c = &os_system()->clock;
     return c->monotonic_us(c->self);
 }
 
-/* ---- slots ---- */
-
-static uint64_t tokens_held(const local *l) {
-    uint64_t n = 0;
-    for (size_t i = 0; i < LOCAL_SLOTS; i++)
-        n += l->slots[i].session ? engine_session_count(l->slots[i].session) : 0;
-    return n;
+static const char *tenant_of(const char *tenant) {
+    return tenant ? tenant : "";
 }
 
-static void drop_slot(local_slot *s) {
-    engine_session_free(s->session);
-    s->session = NULL;
-}
-
-/* A free slot, or the one not used for longest; never `keep`. */
-static local_slot *oldest_slot(local *l, const local_slot *keep, bool free_ones) {
-    local_slot *oldest = NULL;
-    for (size_t i = 0; i < LOCAL_SLOTS; i++) {
-        local_slot *s = &l->slots[i];
-        if (!s->session && free_ones)
-            return s;
-        if (s->session && s != keep && (!oldest || s->used_at < oldest->used_at))
-            oldest = s;
-    }
-    return oldest;
-}
-
-/* All slots together hold at most two contexts' worth of tokens. */
-static void make_room(local *l, uint32_t n, const local_slot *keep) {
-    while (tokens_held(l) + n > 2 * (uint64_t)l->base.n_ctx) {
-        local_slot *s = oldest_slot(l, keep, false);
-        if (!s)
-            return;
-        drop_slot(s);
-    }
-}
-
-muga_status local_session_new(const local *l, engine_session **out, muga_error *err) {
+muga_status local_session_new(const local *l, const char *tenant, engine_session **out, muga_error *err) {
     muga_status st = engine_session_new(l->engine, l->base.n_ctx, out, err);
     if (st)
         return st;
     st = engine_session_set_adapter(*out, l->adapter, l->adapter_scale, err);
+    if (!st && tenant)
+        st = engine_session_share(*out, tenant, err);
     if (st) {
         engine_session_free(*out);
         *out = NULL;
@@ -66,58 +35,7 @@ muga_status local_session_new(const local *l, engine_session **out, muga_error *
     return st;
 }
 
-void local_put_session(local *l, engine_session *session) {
-    make_room(l, engine_session_count(session), NULL);
-    local_slot *s = oldest_slot(l, NULL, true);
-    drop_slot(s);
-    *s = (local_slot){session, ++l->tick};
-}
-
-/* A session that holds exactly the tokens it has in common with ids, all but the last at most. */
-static muga_status take_session(local *l, const token_list *ids, engine_session **out, muga_error *err) {
-    uint32_t n = (uint32_t)ids->n, best_common = 0;
-    local_slot *best = NULL;
-    for (size_t i = 0; i < LOCAL_SLOTS; i++) {
-        local_slot *s = &l->slots[i];
-        uint32_t common = s->session ? engine_session_common(s->session, ids->ids, n - 1) : 0;
-        if (common > best_common) {
-            best_common = common;
-            best = s;
-        }
-    }
-    make_room(l, n - best_common, best);
-    local_slot *s = best;
-    muga_status st = MUGA_OK;
-    if (!best || (best_common < engine_session_count(best->session) / 2 && best_common >= WORTH_SHARING)) {
-        s = oldest_slot(l, best, true);
-        engine_session *fresh;
-        st = best ? engine_session_fork(best->session, &fresh, err) : local_session_new(l, &fresh, err);
-        if (st)
-            return st;
-        drop_slot(s);
-        s->session = fresh;
-    }
-    engine_session_truncate(s->session, best_common);
-    s->used_at = ++l->tick;
-    *out = s->session;
-    return MUGA_OK;
-}
-
-/* All of it, or in stretches where somebody may want to stop: seconds lie between a long prompt and its first token. */
-static muga_status feed_ids(engine_session *s, const token_list *ids, const llm_request *q, muga_error *err) {
-    uint32_t n = (uint32_t)ids->n, done = engine_session_count(s);
-    muga_status st = MUGA_OK;
-    for (uint32_t step = n; !st && done < n; done += step) {
-        if (q && q->on_prompt) {
-            if (!q->on_prompt(q->on_prompt_ctx, done, n))
-                return error_set(err, MUGA_E_CANCELLED, "interrupted");
-            step = STRETCH;
-        }
-        step = MIN(step, n - done);
-        st = engine_session_feed(s, ids->ids + done, step, err);
-    }
-    return st;
-}
+/* ---- prompts ---- */
 
 /* The prompt and `n_more` tokens after it must fit; said before anything is computed. */
 static muga_status check_room(const local *l, size_t n_prompt, uint32_t n_more, muga_error *err) {
@@ -131,19 +49,14 @@ static muga_status check_room(const local *l, size_t n_prompt, uint32_t n_more, 
                      n_prompt > n_ctx ? "more than" : "which leaves no room for an answer in", n_ctx, remedy);
 }
 
-/* Prompt -> ids -> a session with the prompt's logits. q: the request whose answer follows, and who may stop it; NULL
- * where nothing follows. */
-static muga_status feed_prompt(local *l, const local_prompt *p, const llm_request *q, token_list *ids,
-                               engine_session **out, uint32_t *cached, muga_error *err) {
+/* Prompt -> ids, with room for `n_more` tokens behind them. */
+static muga_status encode_prompt(local *l, const local_prompt *p, uint32_t n_more, token_list *ids, muga_error *err) {
     muga_status st = local_prompt_encode(l, p, ids, err);
     if (st)
         return st;
     if (ids->n == 0)
         return error_set(err, MUGA_E_INPUT, "the chat template made an empty prompt of these messages");
-    if ((st = check_room(l, ids->n, q ? 1 : 0, err)) || (st = take_session(l, ids, out, err)))
-        return st;
-    *cached = engine_session_count(*out);
-    return feed_ids(*out, ids, q, err);
+    return check_room(l, ids->n, n_more, err);
 }
 
 /* ---- complete ---- */
@@ -162,76 +75,133 @@ static sampler_settings sampling_of(const llm_sampling *s) {
                               .attempt = s->attempt};
 }
 
-/* Counts the pieces of text that go out: where a caller cancelled, replay must stop as well. */
-typedef struct text_counter {
+/* What is seen of an answer while it is computed: the pieces of text that go out (where a caller cancelled, replay must
+ * stop as well), the rows that choices were made from, and when the first one was. */
+typedef struct watch {
     const llm_request *q;
-    uint32_t n;
-} text_counter;
+    uint32_t n_texts;
+    local_digest digest;
+    uint64_t first_us;
+} watch;
 
-static bool count_text(void *ctx, const char *p, size_t n) {
-    text_counter *c = ctx;
-    c->n++;
-    bool more = !c->q->on_text || c->q->on_text(c->q->on_text_ctx, p, n);
-    return more && c->n != c->q->n_texts; /* a replay stops where the answer was cancelled */
+static bool on_text(void *ctx, const char *p, size_t n) {
+    watch *w = ctx;
+    w->n_texts++;
+    bool more = !w->q->on_text || w->q->on_text(w->q->on_text_ctx, p, n);
+    return more && w->n_texts != w->q->n_texts; /* a replay stops where the answer was cancelled */
+}
+
+static void on_choice(void *ctx, uint32_t pos, const float *logits) {
+    watch *w = ctx;
+    if (!w->first_us)
+        w->first_us = now_us();
+    if (w->q->want_evidence)
+        local_digest_row(&w->digest, pos, logits);
+}
+
+/* One answer at a time has the draft model; others look up. Guesses change no answer. */
+static engine_drafts take_drafts(local *l) {
+    engine_drafts d = l->drafts;
+    if (!d.session)
+        return d;
+    pthread_mutex_lock(&l->lock);
+    if (l->drafts_taken)
+        d = (engine_drafts){.kind = ENGINE_DRAFTS_NGRAM};
+    l->drafts_taken = true;
+    pthread_mutex_unlock(&l->lock);
+    return d;
+}
+
+static void give_drafts_back(local *l, const engine_drafts *d) {
+    if (!d->session)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->drafts_taken = false;
+    pthread_mutex_unlock(&l->lock);
+}
+
+static muga_status answer(local *l, const llm_request *q, const token_list *ids, constrain_state *state, watch *w,
+                          local_answer *out, muga_error *err) {
+    const char *tenant = tenant_of(q->tenant);
+    sampler_settings sampling = sampling_of(&q->sampling);
+    engine_session *restored = local_take_restored(l, tenant, ids);
+    sched_request r = {.generate = {.session = restored,
+                                    .prompt = ids->ids,
+                                    .n_prompt = (uint32_t)ids->n,
+                                    .sampling = &sampling,
+                                    .max_tokens = q->max_tokens,
+                                    .stop = q->stop,
+                                    .n_stop = q->n_stop,
+                                    .constraint = state,
+                                    .drafts = take_drafts(l),
+                                    .show_control = q->show_control,
+                                    .on_text = on_text,
+                                    .on_text_ctx = w,
+                                    .on_choice = on_choice,
+                                    .on_choice_ctx = w},
+                       .on_prompt = q->on_prompt,
+                       .on_prompt_ctx = q->on_prompt_ctx};
+    if (!restored) {
+        r.n_ctx = l->base.n_ctx;
+        r.tenant = tenant;
+        r.adapter = l->adapter;
+        r.adapter_scale = l->adapter_scale;
+    }
+    muga_status st = local_run(l, &r, out, err);
+    give_drafts_back(l, &r.generate.drafts);
+    local_give_back(l, restored);
+    return st;
+}
+
+static void describe(llm_reply *out, const local_answer *a, uint32_t n_prompt) {
+    out->n_prompt = n_prompt;
+    out->n_prompt_cached = a->n_adopted;
+    out->n_generated = (uint32_t)a->made.ids.n;
+    out->n_drafted = a->made.n_drafted;
+    out->n_accepted = a->made.n_accepted;
+    out->finish = a->made.finish == ENGINE_STOP     ? LLM_FINISH_STOP
+                  : a->made.finish == ENGINE_LENGTH ? LLM_FINISH_LENGTH
+                                                    : LLM_FINISH_CANCELLED;
 }
 
 static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
     local *l = (local *)m;
     token_list ids = TOKEN_LIST_INIT;
-    engine_generated made = {0};
+    local_answer a = {0};
     constrain_state *state = NULL;
-    engine_session *session = NULL;
     sampler_settings sampling = sampling_of(&q->sampling);
-    text_counter given = {.q = q};
-    local_digest digest = {.n_vocab = engine_params(l->engine)->n_vocab};
-    sha256_init(&digest.hash);
+    watch w = {.q = q, .digest = {.n_vocab = engine_params(l->engine)->n_vocab}};
+    sha256_init(&w.digest.hash);
     uint64_t begin = now_us();
-    muga_status st = sampler_check(&sampling, digest.n_vocab, err);
+    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms, q->thinking};
+    muga_status st = sampler_check(&sampling, w.digest.n_vocab, err);
     if (!st && q->grammar)
         st = constrain_state_new(q->grammar, &state, err);
-    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms, q->thinking};
     if (!st)
-        st = feed_prompt(l, &prompt, q, &ids, &session, &out->n_prompt_cached, err);
+        st = encode_prompt(l, &prompt, 1, &ids, err);
+    if (!st)
+        st = answer(l, q, &ids, state, &w, &a, err);
     if (st)
         goto out;
-    out->prompt_us = now_us() - begin;
-    begin = now_us();
-    engine_generate_args a = {.session = session,
-                              .sampling = &sampling,
-                              .max_tokens = q->max_tokens,
-                              .stop = q->stop,
-                              .n_stop = q->n_stop,
-                              .constraint = state,
-                              .drafts = l->drafts,
-                              .show_control = q->show_control,
-                              .on_text = count_text,
-                              .on_text_ctx = &given,
-                              .on_choice = q->want_evidence ? local_digest_row : NULL,
-                              .on_choice_ctx = &digest};
-    if ((st = engine_generate(&a, &made, err)))
-        goto out;
-    out->generate_us = now_us() - begin;
-    out->n_prompt = (uint32_t)ids.n;
-    out->n_generated = (uint32_t)made.ids.n;
-    out->n_drafted = made.n_drafted;
-    out->n_accepted = made.n_accepted;
-    out->finish = made.finish == ENGINE_STOP     ? LLM_FINISH_STOP
-                  : made.finish == ENGINE_LENGTH ? LLM_FINISH_LENGTH
-                                                 : LLM_FINISH_CANCELLED;
+    uint64_t end = now_us(), first = w.first_us ? w.first_us : end;
+    out->prompt_us = first - begin;
+    out->generate_us = end - first;
+    describe(out, &a, (uint32_t)ids.n);
     if (q->want_evidence) {
         local_evidence e = {.complete = q->asked ? q->asked : q,
                             .prompt = &ids,
-                            .output = &made.ids,
-                            .digest = &digest,
+                            .output = &a.made.ids,
+                            .digest = &w.digest,
                             .finish = out->finish,
-                            .n_texts = given.n};
+                            .n_texts = w.n_texts};
         if ((st = local_evidence_new(l, &e, &out->evidence, err)))
             goto out;
     }
-    out->text = made.text;
-    made.text = (str){0};
+    out->text = a.made.text;
+    a.made.text = (str){0};
+    local_remember(l, tenant_of(q->tenant), &ids, &a.made.ids);
 out:
-    engine_generated_release(&made);
+    engine_generated_release(&a.made);
     constrain_state_free(state);
     token_list_release(&ids);
     return st;
@@ -254,10 +224,26 @@ static muga_status encode_labels(const local *l, const llm_score_request *q, tok
     return MUGA_OK;
 }
 
+/* A session that holds the prompt and its logits; *restored: it is the one that was restored. */
+static muga_status feed_prompt(local *l, const char *tenant, const token_list *ids, engine_session **out,
+                               bool *restored, uint32_t *cached, muga_error *err) {
+    uint32_t n = (uint32_t)ids->n;
+    *out = local_take_restored(l, tenant, ids);
+    *restored = *out != NULL;
+    muga_status st = *restored ? MUGA_OK : local_session_new(l, tenant, out, err);
+    if (st)
+        return st;
+    engine_session_truncate(*out, engine_session_common(*out, ids->ids, n - 1));
+    (void)engine_session_adopt(*out, ids->ids, n);
+    *cached = engine_session_count(*out);
+    return engine_session_feed(*out, ids->ids + *cached, n - *cached, err);
+}
+
 static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err) {
     local *l = (local *)m;
     token_list ids = TOKEN_LIST_INIT;
     engine_session *session = NULL;
+    bool restored = false;
     local_digest digest = {.n_vocab = engine_params(l->engine)->n_vocab};
     sha256_init(&digest.hash);
     uint64_t begin = now_us();
@@ -268,7 +254,8 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
     if (st || (st = encode_labels(l, q, labels, err)))
         goto out;
     local_prompt prompt = {.messages = q->messages, .tools = q->tools, .prefix = q->prefix, .now_ms = q->now_ms};
-    if ((st = feed_prompt(l, &prompt, NULL, &ids, &session, &out->n_prompt_cached, err)))
+    if ((st = encode_prompt(l, &prompt, 0, &ids, err)) ||
+        (st = feed_prompt(l, tenant_of(q->tenant), &ids, &session, &restored, &out->n_prompt_cached, err)))
         goto out;
     engine_score_args a = {.session = session,
                            .continuations = labels,
@@ -285,7 +272,13 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
         st = local_evidence_new(l, &e, &out->evidence, err);
     }
     out->total_us = now_us() - begin;
+    if (!st)
+        local_remember(l, tenant_of(q->tenant), &ids, NULL);
 out:
+    if (restored)
+        local_give_back(l, session);
+    else
+        engine_session_free(session);
     for (size_t i = 0; labels && i < q->n_labels; i++)
         token_list_release(&labels[i]);
     free(labels);
@@ -306,14 +299,18 @@ static muga_status count(llm *m, const json_t *messages, const json_t *tools, ui
 
 static void local_free(llm *m) {
     local *l = (local *)m;
-    for (size_t i = 0; i < LOCAL_SLOTS; i++)
-        drop_slot(&l->slots[i]);
+    sched_free(l->sched);
+    engine_session_free(l->restored);
+    token_list_release(&l->last);
+    free(l->last_tenant);
+    pthread_mutex_destroy(&l->lock);
+    pthread_mutex_destroy(&l->identity_lock);
+    pthread_mutex_destroy(&l->form_lock);
+    free(l->form);
     engine_adapter_drop(l->adapter);
     engine_session_free(l->drafts.session);
     engine_free(l->draft_engine);
     engine_free(l->engine);
-    pthread_mutex_destroy(&l->form_lock);
-    free(l->form);
     free(l->controls);
     free(l->name);
     free(l->path);
@@ -343,10 +340,9 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     local *l = mem_alloc_array(1, sizeof *l);
     if (!l)
         return error_nomem(err, "the model");
-    if (pthread_mutex_init(&l->form_lock, NULL)) {
-        free(l);
-        return error_nomem(err, "the model");
-    }
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_mutex_init(&l->identity_lock, NULL);
+    pthread_mutex_init(&l->form_lock, NULL);
     l->base.table = &local_table;
     l->name = mem_copy_string(name);
     l->path = mem_copy_string(path);
@@ -360,6 +356,7 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
                          .overrides = o->overrides,
                          .n_overrides = o->n_overrides,
                          .kv = (kernel_kv_type)o->kv,
+                         .cache_tokens = KEPT_CONTEXTS * (uint64_t)(o->n_ctx ? o->n_ctx : 8192u),
                          .packed = o->packed,
                          .packed_source = o->packed_source,
                          .on_progress = o->on_progress,
@@ -368,6 +365,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
         st = engine_open(path, &eo, &l->engine, err);
     if (!st)
         st = local_prompt_prepare(l, err);
+    if (!st)
+        st = sched_new(l->engine, NULL, &l->sched, err);
     l->adapter_scale = o->adapter_scale;
     if (!st && o->adapter)
         st = engine_adapter_load(l->engine, o->adapter, &l->adapter, err);

@@ -3,17 +3,12 @@
 #define MUGA_LLM_LOCAL_H
 
 #include "base/hash.h"
-#include "engine/engine.h"
+#include "engine/sched.h"
 #include "llm/toolcall.h"
 
 #include <pthread.h>
 
-#define LOCAL_SLOTS 4
-
-typedef struct local_slot {
-    engine_session *session; /* NULL = free */
-    uint64_t used_at;        /* larger = later */
-} local_slot;
+typedef struct local_caller local_caller; /* steps.c */
 
 typedef struct local {
     llm base;
@@ -23,12 +18,23 @@ typedef struct local {
     engine_drafts drafts; /* their session is of draft_engine */
     engine *draft_engine; /* or NULL */
     char *name, *path;
-    local_slot slots[LOCAL_SLOTS];
-    uint64_t tick;
+    sched *sched;
+    pthread_mutex_t identity_lock; /* guards the two digests until they are made; they never change then */
     char model_sha256[SHA256_HEX]; /* from the store, or "" until evidence is first wanted */
     char template_sha256[SHA256_HEX];
     pthread_mutex_t form_lock; /* guards the form until it is made; it never changes then */
     toolcall_model *form;
+
+    pthread_mutex_t lock; /* guards what follows up to the names */
+    local_caller *callers;
+    bool is_driven;    /* one of them does a step */
+    bool drafts_taken; /* their session is used by an answer */
+    /* A conversation read from a file: no prompt of others begins with it in the cache, since nothing proves its
+     * pages (engine/saved.h). NULL = none; or a caller is going on from it and brings it back. */
+    engine_session *restored;
+    token_list last; /* ids of the conversation that was computed last, */
+    char *last_tenant;
+
     span *controls; /* [n_control] names of the control tokens */
     uint32_t n_control;
     size_t longest_control;  /* bytes of the longest name */
@@ -36,9 +42,25 @@ typedef struct local {
 } local;
 
 /* ---- local.c ---- */
-/* An empty session with the model's adapter. */
-MUGA_MUST_USE muga_status local_session_new(const local *l, engine_session **out, muga_error *err);
-void local_put_session(local *l, engine_session *session); /* takes it: prompts go on from it, too */
+/* An empty session with the model's adapter. tenant NULL: it doesn't share. */
+MUGA_MUST_USE muga_status local_session_new(const local *l, const char *tenant, engine_session **out, muga_error *err);
+
+/* ---- steps.c ---- */
+typedef struct local_answer {
+    engine_generated made; /* the caller's, also after an error */
+    uint32_t n_adopted;
+} local_answer;
+/* The request (its on_done is set here) is over when this returns. From any number of threads at the same time; all
+ * callbacks of all of them come one after another, from the thread of one of them. */
+MUGA_MUST_USE muga_status local_run(local *l, const sched_request *r, local_answer *out, muga_error *err);
+
+/* ---- resume.c ---- */
+/* The session that was restored from a file, where these ids go on from at least half of it; then it is the caller's,
+ * until local_give_back. NULL: there is none, or this is another conversation, which ends that one. */
+engine_session *local_take_restored(local *l, const char *tenant, const token_list *ids);
+void local_give_back(local *l, engine_session *restored); /* NULL is fine */
+/* What was just computed, for who saves the conversation: prompt, then the answer's. Takes the prompt. */
+void local_remember(local *l, const char *tenant, token_list *prompt, const token_list *answer);
 
 /* ---- prompt.c ---- */
 typedef struct local_prompt {
@@ -61,7 +83,7 @@ muga_status local_form(llm *m, const toolcall_model **out, muga_error *err);
 muga_status local_render(llm *m, const llm_request *q, str *out, muga_error *err);
 
 /* ---- evidence.c ---- */
-/* Digests of the model and its template, made when they are first asked for. */
+/* Digests of the model and its template, made when they are first asked for. From any thread. */
 MUGA_MUST_USE muga_status local_identify(local *l, muga_error *err);
 /* Digest of the logits rows that choices were made from. */
 typedef struct local_digest {

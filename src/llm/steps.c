@@ -1,0 +1,74 @@
+/* Callers that are inside llm_complete at the same time, and who of them computes.
+ *
+ * There is no thread for it: one of the callers does the scheduler's steps, for all of them, until his own answer is
+ * there; then he wakes another one, who goes on. One caller alone does his own steps and wakes nobody.
+ *
+ * Invariant: while some caller's answer isn't over, one of those does steps, or has been woken to, or one whose answer
+ * is over has been woken and will wake them. */
+#include "llm/local.h"
+
+struct local_caller {
+    local *l;
+    pthread_cond_t wake;
+    bool is_over;
+    local_answer *answer;
+    muga_status status;
+    muga_error *err;
+    local_caller *next;
+};
+
+/* From a step, in whatever caller's thread. After the unlock `c` may be gone. */
+static void on_done(void *ctx, const sched_result *r) {
+    local_caller *c = ctx;
+    local *l = c->l;
+    pthread_mutex_lock(&l->lock);
+    c->answer->made = *r->answer;
+    *r->answer = (engine_generated){0};
+    c->answer->n_adopted = r->n_adopted;
+    c->status = r->status ? error_set(c->err, r->status, "%s", r->message) : MUGA_OK;
+    c->is_over = true;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* Steps, or waiting while somebody else does them, until it is over. With the lock held. */
+static void wait_for(local *l, local_caller *c) {
+    c->next = l->callers;
+    l->callers = c;
+    while (!c->is_over)
+        if (l->is_driven) {
+            pthread_cond_wait(&c->wake, &l->lock);
+        } else {
+            l->is_driven = true;
+            pthread_mutex_unlock(&l->lock);
+            (void)sched_step(l->sched);
+            pthread_mutex_lock(&l->lock);
+            l->is_driven = false;
+        }
+    local_caller **p = &l->callers, *next;
+    while (*p != c)
+        p = &(*p)->next;
+    *p = c->next;
+    for (next = l->callers; next && next->is_over;)
+        next = next->next;
+    if (next && !l->is_driven)
+        pthread_cond_signal(&next->wake);
+}
+
+muga_status local_run(local *l, const sched_request *request, local_answer *out, muga_error *err) {
+    local_caller c = {.l = l, .answer = out, .err = err};
+    sched_request r = *request;
+    *out = (local_answer){0};
+    r.on_done = on_done;
+    r.on_done_ctx = &c;
+    pthread_cond_init(&c.wake, NULL);
+    muga_status st = sched_submit(l->sched, &r, NULL, err);
+    if (!st) {
+        pthread_mutex_lock(&l->lock);
+        wait_for(l, &c);
+        pthread_mutex_unlock(&l->lock);
+        st = c.status;
+    }
+    pthread_cond_destroy(&c.wake);
+    return st;
+}
