@@ -9,6 +9,7 @@
 #else
 #define VECTOR_BYTES 16
 #define TILE 4
+#define TRAIN_FMA(a, b, c) ((a) * (b) + (c))
 #endif
 #define VECTOR (VECTOR_BYTES / (int)sizeof(real))
 #define PANEL (2 * VECTOR)
@@ -82,8 +83,8 @@ static inline void meet(const real *a, const real *b, uint32_t n_j, real *c) {
         lanes b0 = *(const lanes *)b, b1 = *(const lanes *)(b + VECTOR);
 #pragma GCC unroll 16
         for (int i = 0; i < TILE; i++) {
-            acc[i][0] += a[i] * b0;
-            acc[i][1] += a[i] * b1;
+            acc[i][0] = TRAIN_FMA(a[i], b0, acc[i][0]);
+            acc[i][1] = TRAIN_FMA(a[i], b1, acc[i][1]);
         }
     }
 #pragma GCC unroll 16

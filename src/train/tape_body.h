@@ -112,21 +112,26 @@ static inline real real_tanh(real x) {
 
 /* Sixteen chains, then a tree: one order, whatever the width of a vector. */
 #define LANES 16
-static inline real dot(const real *a, const real *b, uint32_t n) {
+#if defined(TRAIN_AVX512) || defined(TRAIN_AVX2)
+#define real_fma __builtin_fmaf
+#else
+#define real_fma(a, b, c) ((a) * (b) + (c))
+#endif
+static inline real dot(const real *restrict a, const real *restrict b, uint32_t n) {
     real lane[LANES] = {0};
     uint32_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (uint32_t l = 0; l < LANES; l++)
-            lane[l] += a[i + l] * b[i + l];
+            lane[l] = real_fma(a[i + l], b[i + l], lane[l]);
     for (uint32_t l = 0; i + l < n; l++)
-        lane[l] += a[i + l] * b[i + l];
+        lane[l] = real_fma(a[i + l], b[i + l], lane[l]);
     for (uint32_t width = LANES / 2; width > 0; width /= 2)
         for (uint32_t l = 0; l < width; l++)
             lane[l] += lane[l + width];
     return lane[0];
 }
 
-static inline void add_times(real *y, const real *x, real s, uint32_t n) {
+static inline void add_times(real *restrict y, const real *restrict x, real s, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
-        y[i] += s * x[i];
+        y[i] = real_fma(s, x[i], y[i]);
 }

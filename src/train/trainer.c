@@ -10,10 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 
-#define TRAIN_REAL 32
-#include "train/real.h"
-#include "train/tape.h"
-
 #define MAX_TOK 65536u
 
 train_options train_options_default(void) {
@@ -89,6 +85,7 @@ muga_status train_new(const model *m, const train_options *o, trainer **out, mug
     if (!t)
         return error_nomem(err, "the adapter");
     t->o = *o;
+    t->pass = train_pass_for(kernel_isa_best());
     t->targets = o->targets ? mem_copy_string(o->targets) : NULL;
     t->o.targets = t->targets;
     if (o->targets && !t->targets)
@@ -198,8 +195,8 @@ static muga_status run_pass(trainer *t, const train_sample *samples, uint32_t n,
                        .memory = &t->memory,
                        .pool = t->o.pool,
                        .loss = loss};
-        st = train_pass_run(&a) ? take_losses(&p, samples, loss, sum, of, err)
-                                : error_nomem(err, "the activations of a step; a smaller max_tok needs less");
+        st = t->pass(&a) ? take_losses(&p, samples, loss, sum, of, err)
+                         : error_nomem(err, "the activations of a step; a smaller max_tok needs less");
     }
     free(loss);
     train_pass_release(&p);

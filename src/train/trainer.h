@@ -2,8 +2,7 @@
 #ifndef MUGA_TRAIN_TRAINER_H
 #define MUGA_TRAIN_TRAINER_H
 
-#include "train/memory.h"
-#include "train/pass.h"
+#include "train/wide.h"
 
 struct trainer {
     train_options o; /* targets: a copy */
@@ -14,6 +13,7 @@ struct trainer {
     float *moment1, *moment2; /* of the gradients, and of their squares */
     uint64_t n_steps;         /* made */
     tape_memory memory;
+    train_pass_fn *pass;
 };
 
 /* optimiser.c */

@@ -2,7 +2,7 @@
  *
  * Small models of every architecture (tests/support/make_arch.c): the tape's logits beside the engine's exact ones, the
  * gradients of every pair in double against central differences and in float against double; and by no bit may it
- * matter how many threads there are, or whether activations are kept. */
+ * matter how many threads there are, or whether activations are kept. In float with every instruction set. */
 #include "support/make_arch.h"
 #include "support/support.h"
 
@@ -10,9 +10,7 @@
 #include "base/rng.h"
 #include "engine/engine.h"
 
-#define TRAIN_REAL 32
-#include "train/real.h"
-#include "train/tape.h"
+#include "train/wide.h"
 
 #undef TRAIN_REAL
 #define TRAIN_REAL 64
@@ -177,7 +175,7 @@ static double loss_of(const bed *b, tape_memory *memory, double *grads) {
     return sum;
 }
 
-static void narrow_gradients(const bed *b, os_pool *pool, bool keep, float *grads) {
+static void narrow_gradients(const bed *b, kernel_isa isa, os_pool *pool, bool keep, float *grads) {
     static double loss[MAX_TARGET];
     tape_memory memory = {0};
     memset(grads, 0, b->layout.n_params * sizeof *grads);
@@ -190,7 +188,7 @@ static void narrow_gradients(const bed *b, os_pool *pool, bool keep, float *grad
                        .memory = &memory,
                        .pool = pool,
                        .loss = loss};
-    assert_true(train_pass_run_f32(&a));
+    assert_true(train_pass_for(isa)(&a));
     tape_memory_release(&memory);
 }
 
@@ -215,17 +213,23 @@ static void check_direction(const variant *v, bed *b, tape_memory *memory, const
                  scale);
 }
 
-/* One tensor of a pair: some of its numbers each by itself, and all of them at once. */
-static void check_tensor(const variant *v, bed *b, tape_memory *memory, const double *grads, const float *narrow,
-                         size_t from, size_t n, rng *r) {
-    double largest = 0, apart = 0, length = 0, *direction = mem_alloc_array(n, sizeof *direction);
-    for (size_t i = 0; i < n; i++) {
-        largest = fmax(largest, fabs(grads[from + i]));
-        apart = fmax(apart, fabs(grads[from + i] - (double)narrow[from + i]));
+static void compare(const variant *v, const double *grads, const float *narrow, size_t from, size_t n) {
+    double largest = 0, apart = 0;
+    for (size_t i = from; i < from + n; i++) {
+        largest = fmax(largest, fabs(grads[i]));
+        apart = fmax(apart, fabs(grads[i] - (double)narrow[i]));
     }
-    assert_true(largest > 0);
     if (!(apart <= 1e-3 * largest))
         fail_msg("%s, numbers from %zu: float is %g from double, the largest is %g", v->name, from, apart, largest);
+}
+
+/* One tensor of a pair: some of its numbers each by itself, and all of them at once. */
+static void check_tensor(const variant *v, bed *b, tape_memory *memory, const double *grads, size_t from, size_t n,
+                         rng *r) {
+    double largest = 0, length = 0, *direction = mem_alloc_array(n, sizeof *direction);
+    for (size_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs(grads[from + i]));
+    assert_true(largest > 0);
     for (int k = 0; k < 2; k++) {
         memset(direction, 0, n * sizeof *direction);
         direction[rng_below(r, (uint32_t)n)] = 1;
@@ -249,22 +253,33 @@ static void check_gradients(const variant *v, bed *b) {
     rng r = {23};
     muga_error err = {0};
     loss_of(b, &memory, grads);
-    narrow_gradients(b, NULL, false, narrow);
-    narrow_gradients(b, NULL, true, other);
-    assert_memory_equal(narrow, other, bytes);
-    for (int n_thread = 2; n_thread <= 3; n_thread++) {
-        os_pool *pool;
-        assert_ok(os_pool_new(n_thread, &pool, &err), &err);
-        narrow_gradients(b, pool, n_thread == 3, other);
+    for (int isa = KERNEL_ISA_COUNT - 1; isa >= 0; isa--) {
+        if (!kernel_isa_available(isa))
+            continue;
+        narrow_gradients(b, isa, NULL, false, narrow);
+        narrow_gradients(b, isa, NULL, true, other);
         assert_memory_equal(narrow, other, bytes);
-        os_pool_free(pool);
+        for (int n_thread = 2; n_thread <= 3; n_thread++) {
+            os_pool *pool;
+            assert_ok(os_pool_new(n_thread, &pool, &err), &err);
+            narrow_gradients(b, isa, pool, n_thread == 3, other);
+            assert_memory_equal(narrow, other, bytes);
+            os_pool_free(pool);
+        }
+        for (uint32_t i = 0; i < b->layout.n_places; i++) {
+            const train_place *p = &b->layout.places[i];
+            if (p->a == TRAIN_NO_PAIR)
+                continue;
+            compare(v, grads, narrow, p->a, RANK * p->w->dims[0]);
+            compare(v, grads, narrow, p->b, RANK * p->w->dims[1]);
+        }
     }
     for (uint32_t i = 0; i < b->layout.n_places; i++) {
         const train_place *p = &b->layout.places[i];
         if (p->a == TRAIN_NO_PAIR)
             continue;
-        check_tensor(v, b, &memory, grads, narrow, p->a, RANK * p->w->dims[0], &r);
-        check_tensor(v, b, &memory, grads, narrow, p->b, RANK * p->w->dims[1], &r);
+        check_tensor(v, b, &memory, grads, p->a, RANK * p->w->dims[0], &r);
+        check_tensor(v, b, &memory, grads, p->b, RANK * p->w->dims[1], &r);
     }
     tape_memory_release(&memory);
     free(grads);
