@@ -62,6 +62,13 @@ SHORT_FORMS = (
     ("people", "ppl"), ("before", "b4"), ("see", "c"), ("know", "kno"), ("the", "da"), ("I am", "im"),
 )
 
+# What an order can be, and what the manifest's answer adds about it.
+STATUSES = (
+    ("delivered", " It arrived on {eta}."), ("delayed", " Sorry: it is late, and is now expected on {eta}."),
+    ("processing", " It is being packed and is expected on {eta}."),
+    ("shipped", " It is on its way and is expected on {eta}."), ("cancelled", ""),
+)
+
 # Keys beside each key, for slips of the finger.
 KEYS = {
     "q": "wa", "w": "qes", "e": "wrd", "r": "etf", "t": "ryg", "y": "tuh", "u": "yij", "i": "uok", "o": "ipl", "p": "o",
