@@ -71,14 +71,15 @@ typedef struct state_set {
     uint32_t n;
     uint32_t cost; /* tokens to the end of the text; COST_INF: not with this vocabulary */
     bool complete;
-    int16_t only;       /* the one byte that can follow, or -1 */
-    uint32_t plain;     /* plain_target + 1; 0: not looked at yet */
-    uint32_t *row;      /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
-    bool text;          /* some reading is in content that is any text */
-    bool value;         /* some reading is inside an array or object */
-    uint32_t behind;    /* inside the section: what it costs from its end on; else COST_INF */
-    uint64_t *mask;     /* every admissible token whose end can be completed; in the arena; NULL: not yet */
-    uint32_t mask_cost; /* largest cost behind a token of mask */
+    int16_t only;            /* the one byte that can follow, or -1 */
+    uint32_t plain;          /* plain_target + 1; 0: not looked at yet */
+    struct plain_most *most; /* plain_most; in the arena; NULL: not looked at yet */
+    uint32_t *row;           /* [n_classes] 0 unknown, 1 dead, set + 2; in the arena */
+    bool text;               /* some reading is in content that is any text */
+    bool value;              /* some reading is inside an array or object */
+    uint32_t behind;         /* inside the section: what it costs from its end on; else COST_INF */
+    uint64_t *mask;          /* every admissible token whose end can be completed; in the arena; NULL: not yet */
+    uint32_t mask_cost;      /* largest cost behind a token of mask */
 } state_set;
 
 typedef struct run_tables {
@@ -96,14 +97,25 @@ typedef struct plain_text {
     const uint8_t *class_of; /* of the graph */
     struct plain_sequence {
         uint8_t n, n_bytes[4], bytes[4][128];
+        uint8_t lo, hi; /* of the first byte */
     } v[12];
     uint32_t n;
 } plain_text;
+
+/* What the keys of an object took out of a mask, for the next mask at the same place. */
+typedef struct key_filter {
+    bool valid;
+    uint32_t set, tables;     /* and of which tables (constrain_grammar.n_tables) */
+    uint64_t keys;            /* keys_hash */
+    uint32_t budget, dearest; /* holds for budgets between them */
+    uint32_t n, dropped[48];
+} key_filter;
 
 struct constrain_state {
     constrain_grammar *grammar;
     uint32_t set;
     keys keys, scratch; /* used where grammar.open_keys */
+    key_filter filter;
     uint32_t n_section; /* tokens inside the section so far */
     constrain_state *prev, *next;
 };
@@ -123,8 +135,9 @@ struct constrain_grammar {
     char rechecks[sizeof(((muga_error *)0)->message)];
     plain_text plain;
     run_tables run;
-    cost tokens;     /* costs for the vocabulary `serial` */
-    uint64_t serial; /* 0: none bound, `bytes` counts */
+    uint32_t n_tables; /* how often the tables were rebuilt */
+    cost tokens;       /* costs for the vocabulary `serial` */
+    uint64_t serial;   /* 0: none bound, `bytes` counts */
     constrain_state *states;
     uint32_t start; /* set */
     /* scratch of one closure */
@@ -159,7 +172,17 @@ MUGA_MUST_USE muga_status fresh_cost(constrain_grammar *g, uint32_t set, const k
  * depends on the character. Caller holds the lock. */
 #define PLAIN_MIXED (SET_DEAD - 1)
 MUGA_MUST_USE muga_status plain_target(constrain_grammar *g, uint32_t set, uint32_t *out, muga_error *err);
+/* Where nearly all plain characters lead from a set, to stay there; the first bytes of the others. to PLAIN_MIXED: no
+ * such place. Valid until the tables are rebuilt. */
+typedef struct plain_most {
+    uint32_t to;
+    bool other[256];
+} plain_most;
+MUGA_MUST_USE muga_status plain_find_most(constrain_grammar *g, uint32_t set, const plain_most **out, muga_error *err);
 void plain_prepare(plain_text *p, const uint8_t class_of[256]);
+/* mask_keys.c: takes out the tokens that would finish a key for the second time, or could not but do so. */
+MUGA_MUST_USE muga_status mask_filter_keys(constrain_state *s, const constrain_trie *t, uint32_t budget, uint64_t *mask,
+                                           muga_error *err);
 MUGA_MUST_USE muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error *err);
 
 #endif

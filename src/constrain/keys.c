@@ -3,6 +3,7 @@
  * key a character has one spelling in our output. */
 #include "constrain/keys.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 enum { M_PLAIN, M_STRING, M_STRING_ESCAPE, M_KEY, M_KEY_ESCAPE };
@@ -57,6 +58,39 @@ static uint32_t key_start(const keys *k, uint32_t i) {
 
 static uint32_t first_key(const keys *k) {
     return k->depth ? k->level[k->depth - 1].first_key : 0;
+}
+
+uint64_t keys_hash(const keys *k) {
+    uint64_t h = hash64(k->bytes, k->n_bytes, (uint64_t)k->mode * 2 + k->key_next + 8 * (uint64_t)k->depth);
+    h = hash64(k->ends, k->n_keys * sizeof *k->ends, h);
+    for (uint32_t i = 0; i < k->depth; i++)
+        h = (h ^ (k->level[i].first_key * 2 + k->level[i].object)) * 0x9E3779B97F4A7C15u;
+    return h;
+}
+
+bool keys_reader_begin(keys_reader *r, const keys *k) {
+    *r = (keys_reader){.in_string = k->mode == M_STRING || k->mode == M_STRING_ESCAPE,
+                       .escaped = k->mode == M_STRING_ESCAPE,
+                       .key_next = k->key_next,
+                       .object = k->depth > 0 && k->level[k->depth - 1].object};
+    return k->mode < M_KEY;
+}
+
+bool keys_read(keys_reader *r, char c) {
+    if (r->in_string) {
+        bool escaped = r->escaped;
+        r->escaped = !escaped && c == '\\';
+        r->in_string = escaped || c != '"';
+        return true;
+    }
+    if (c == ',')
+        r->key_next = r->object;
+    r->in_string = c == '"' && !r->key_next;
+    return !strchr("{}[]", c) && (c != '"' || !r->key_next);
+}
+
+bool keys_read_end(const keys_reader *r) {
+    return !r->in_string && r->key_next;
 }
 
 bool keys_inside(const keys *k) {

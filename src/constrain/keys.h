@@ -28,8 +28,18 @@ typedef enum { KEYS_FINE, KEYS_TWICE, KEYS_NOMEM } keys_verdict;
 /* The text goes on with p[0, n), which the grammar accepts. */
 MUGA_MUST_USE keys_verdict keys_feed(keys *k, const char *p, size_t n);
 
-bool keys_inside(const keys *k);  /* a key is being written */
-bool keys_awaited(const keys *k); /* a comma was written, so a key must come */
+/* The same keys, and the text at the same kind of place: the same hash. */
+uint64_t keys_hash(const keys *k);
+/* Reading on without keys: what a text does before it first touches them (begins one, or opens or closes a container).
+ * false: the keys stand within one already. */
+typedef struct keys_reader {
+    bool in_string, escaped, key_next, object; /* object: the innermost container is one */
+} keys_reader;
+bool keys_reader_begin(keys_reader *r, const keys *k);
+bool keys_read(keys_reader *r, char c);   /* false: c touches keys */
+bool keys_read_end(const keys_reader *r); /* a comma was written, so a key must come */
+bool keys_inside(const keys *k);          /* a key is being written */
+bool keys_awaited(const keys *k);         /* a comma was written, so a key must come */
 /* The finished keys of the innermost object, i < keys_count, and the one being written: as written, without quotes. */
 uint32_t keys_count(const keys *k);
 span keys_finished(const keys *k, uint32_t i);

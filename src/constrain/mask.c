@@ -102,6 +102,16 @@ muga_status trie_bind(constrain_grammar *g, const constrain_trie *t, muga_error 
 
 /* ---- masks ---- */
 
+/* One walk: what may come behind `s` for at most `budget`. */
+typedef struct walk {
+    constrain_grammar *g;
+    const constrain_trie *t;
+    uint32_t budget, dearest; /* dearest: the largest cost behind a token that may come */
+    uint32_t *sets;           /* [max_depth + 1] on the way down */
+    uint64_t *mask;
+    muga_error *err;
+} walk;
+
 /* mask |= tokens of more than `from` and at most `to` plain characters. */
 static void add_plain(const constrain_trie *t, uint32_t from, uint32_t to, uint64_t *mask) {
     const uint64_t *more = trie_plain(t, to), *less = trie_plain(t, from);
@@ -110,27 +120,24 @@ static void add_plain(const constrain_trie *t, uint32_t from, uint32_t to, uint6
 }
 
 /* The plain tokens, as long as no plain character is told from another. *all: that went as far as plain tokens go. */
-static muga_status walk_plain(constrain_state *s, const constrain_trie *t, uint32_t budget, uint64_t *mask,
-                              uint32_t *dearest, bool *all, muga_error *err) {
-    constrain_grammar *g = s->grammar;
-    uint32_t set = s->set,
-             from = 0; /* those of more than `from` characters, up to `n`, are admitted and not added yet */
+static muga_status walk_plain(walk *w, uint32_t set, bool *all) {
+    uint32_t from = 0; /* those of more than `from` characters, up to `n`, are admitted and not added yet */
     *all = true;
     for (uint32_t n = 0; n < PLAIN_MAX; n++) {
         uint32_t to;
-        muga_status st = plain_target(g, set, &to, err);
+        muga_status st = plain_target(w->g, set, &to, w->err);
         if (st != MUGA_OK)
             return st;
         if (to == SET_DEAD || to == PLAIN_MIXED) {
-            add_plain(t, from, n, mask);
+            add_plain(w->t, from, n, w->mask);
             *all = to == SET_DEAD;
             return MUGA_OK;
         }
-        uint32_t c = g->run.sets[to].cost;
-        bool fits = c < COST_INF && c <= budget;
-        *dearest = fits ? MAX(*dearest, c) : *dearest;
+        uint32_t c = w->g->run.sets[to].cost;
+        bool fits = c < COST_INF && c <= w->budget;
+        w->dearest = fits ? MAX(w->dearest, c) : w->dearest;
         if (!fits) {
-            add_plain(t, from, n, mask);
+            add_plain(w->t, from, n, w->mask);
             from = n + 1;
         }
         if (to == set) {
@@ -139,27 +146,17 @@ static muga_status walk_plain(constrain_state *s, const constrain_trie *t, uint3
         }
         set = to;
     }
-    add_plain(t, from, PLAIN_MAX, mask);
+    add_plain(w->t, from, PLAIN_MAX, w->mask);
     return MUGA_OK;
 }
 
-/* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
- * cost. sets: [max_depth + 1], the sets on the way down. */
-static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t budget, uint32_t *sets, uint64_t *mask,
-                        uint32_t *dearest, muga_error *err) {
-    constrain_grammar *g = s->grammar;
-    bool plain;
-    sets[0] = s->set;
-    *dearest = 0;
-    memset(mask, 0, t->n_words * sizeof *mask);
-    muga_status st = walk_plain(s, t, budget, mask, dearest, &plain, err);
-    if (st != MUGA_OK)
-        return st;
-    const trie_tree *tree = plain ? &t->rest : &t->all;
+/* The nodes [i, end) of a tree, children of where sets[] stands. */
+static muga_status walk_nodes(walk *w, const trie_tree *tree, uint32_t i, uint32_t end) {
+    constrain_grammar *g = w->g;
     const uint8_t *class_of = g->graph.class_of;
-    for (uint32_t i = 0; i < tree->n_nodes;) {
+    while (i < end) {
         const trie_node *x = &tree->nodes[i];
-        uint32_t from = sets[x->depth - 1], to;
+        uint32_t from = w->sets[x->depth - 1], to;
         const uint32_t *row = g->run.sets[from].row;
         uint32_t known = row ? row[class_of[x->byte]] : 0;
         if (known == 1) {
@@ -168,7 +165,7 @@ static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t bu
         }
         to = known - 2;
         if (!known) {
-            st = run_step(g, from, x->byte, &to, err);
+            muga_status st = run_step(g, from, x->byte, &to, w->err);
             if (st != MUGA_OK)
                 return st;
             if (to == SET_DEAD) {
@@ -176,18 +173,90 @@ static muga_status walk(constrain_state *s, const constrain_trie *t, uint32_t bu
                 continue;
             }
         }
-        sets[x->depth] = to;
+        w->sets[x->depth] = to;
         i++;
         uint32_t c = g->run.sets[to].cost;
-        if (!x->n_tokens || c >= COST_INF || c > budget)
+        if (!x->n_tokens || c >= COST_INF || c > w->budget)
             continue;
-        *dearest = MAX(*dearest, c);
+        w->dearest = MAX(w->dearest, c);
         for (uint32_t k = 0; k < x->n_tokens; k++) {
             uint32_t id = tree->ids[x->tokens + k];
-            mask[id / 64] |= (uint64_t)1 << id % 64;
+            w->mask[id / 64] |= (uint64_t)1 << id % 64;
         }
     }
     return MUGA_OK;
+}
+
+static void clear_nodes(walk *w, uint32_t i, uint32_t end) {
+    for (; i < end; i++) {
+        const trie_node *x = &w->t->all.nodes[i];
+        for (uint32_t k = 0; k < x->n_tokens; k++) {
+            uint32_t id = w->t->all.ids[x->tokens + k];
+            w->mask[id / 64] &= ~((uint64_t)1 << id % 64);
+        }
+    }
+}
+
+/* All plain tokens below the nodes [i, end) are set, as if every character led to `home`. Sets right those that begin
+ * with a character that leads elsewhere. Recursion as deep as a piece is long, along words that the grammar has. */
+static muga_status correct(walk *w, uint32_t i, uint32_t end, const plain_most *most, uint32_t home) {
+    for (uint32_t after; i < end; i = after) {
+        const trie_node *x = &w->t->all.nodes[i];
+        uint32_t to;
+        const plain_most *next = NULL;
+        after = x->after;
+        if (!most->other[x->byte])
+            continue;
+        muga_status st = run_step(w->g, w->sets[x->depth - 1], x->byte, &to, w->err);
+        if (st == MUGA_OK && to != SET_DEAD)
+            st = plain_find_most(w->g, to, &next, w->err);
+        if (st != MUGA_OK)
+            return st;
+        bool goes_home = next && next->to == home;
+        clear_nodes(w, i, goes_home ? i + 1 : after);
+        if (to == SET_DEAD)
+            continue;
+        st = walk_nodes(w, &w->t->all, i, goes_home ? i + 1 : after);
+        if (st == MUGA_OK && goes_home)
+            st = correct(w, i + 1, after, next, home);
+        if (st != MUGA_OK)
+            return st;
+    }
+    return MUGA_OK;
+}
+
+/* The plain tokens where nearly all characters lead to one place and stay there; *all as with walk_plain. */
+static muga_status walk_most(walk *w, uint32_t set, bool *all) {
+    const plain_most *most;
+    *all = false;
+    muga_status st = plain_find_most(w->g, set, &most, w->err);
+    if (st != MUGA_OK || most->to == PLAIN_MIXED)
+        return st;
+    uint32_t c = w->g->run.sets[most->to].cost;
+    if (c >= COST_INF || c > w->budget)
+        return MUGA_OK;
+    *all = true;
+    w->dearest = MAX(w->dearest, c);
+    add_plain(w->t, 0, PLAIN_MAX, w->mask);
+    return correct(w, 0, w->t->all.n_nodes, most, most->to);
+}
+
+/* Sets the bit of every token behind which the text can be completed for at most `budget`; *dearest: the largest such
+ * cost. sets: [max_depth + 1]. */
+static muga_status walk_all(constrain_state *s, const constrain_trie *t, uint32_t budget, uint32_t *sets,
+                            uint64_t *mask, uint32_t *dearest, muga_error *err) {
+    walk w = {s->grammar, t, budget, 0, sets, mask, err};
+    bool plain;
+    sets[0] = s->set;
+    memset(mask, 0, t->n_words * sizeof *mask);
+    muga_status st = walk_plain(&w, s->set, &plain);
+    if (st == MUGA_OK && !plain)
+        st = walk_most(&w, s->set, &plain);
+    const trie_tree *tree = plain ? &t->rest : &t->all;
+    if (st == MUGA_OK)
+        st = walk_nodes(&w, tree, 0, tree->n_nodes);
+    *dearest = w.dearest;
+    return st;
 }
 
 static bool any_bit(const uint64_t *mask, uint32_t n_words) {
@@ -206,7 +275,7 @@ static muga_status set_mask(constrain_state *s, const constrain_trie *t, uint32_
         *dearest = g->run.sets[s->set].mask_cost;
         return MUGA_OK;
     }
-    muga_status st = walk(s, t, COST_INF, sets, mask, dearest, err);
+    muga_status st = walk_all(s, t, COST_INF, sets, mask, dearest, err);
     uint64_t *kept = st == MUGA_OK ? arena_alloc(&g->run.rows, t->n_words * sizeof *kept) : NULL;
     if (kept) { /* not kept for want of room: computed again next time */
         memcpy(kept, mask, t->n_words * sizeof *kept);
@@ -216,87 +285,13 @@ static muga_status set_mask(constrain_state *s, const constrain_trie *t, uint32_
     return st;
 }
 
-/* ---- masks where keys are open ---- */
-
-static void drop(uint64_t *mask, uint32_t id) {
-    mask[id / 64] &= ~((uint64_t)1 << id % 64);
-}
-
-/* The token spelt p leads the keys in s->scratch, and the text from the state's set, to where it must still be possible
- * to finish for at most `budget` with keys that the object doesn't have. */
-static muga_status may_come(constrain_state *s, span p, uint32_t budget, bool *yes, muga_error *err) {
-    keys_verdict v = KEYS_NOMEM;
-    uint32_t set = s->set, needed = 0;
-    muga_status st = keys_copy(&s->scratch, &s->keys) ? MUGA_OK : error_nomem(err, "a mask");
-    if (st == MUGA_OK)
-        st = run_feed_keys(s->grammar, set, &s->scratch, p.p, p.n, &v, err);
-    *yes = v == KEYS_FINE;
-    if (st != MUGA_OK || !*yes || !(keys_inside(&s->scratch) || keys_awaited(&s->scratch)))
-        return st;
-    for (size_t i = 0; i < p.n && st == MUGA_OK && set != SET_DEAD; i++)
-        st = run_step(s->grammar, set, (uint8_t)p.p[i], &set, err);
-    if (st == MUGA_OK)
-        st = fresh_cost(s->grammar, set, &s->scratch, &needed, err);
-    *yes = needed <= budget;
-    return st;
-}
-
-/* While a key is written: the tokens along a finished key, which lead to where only some ways are left. */
-static muga_status filter_along(constrain_state *s, const constrain_trie *t, span key, uint32_t budget, uint64_t *mask,
-                                muga_error *err) {
-    uint32_t i = 0, end = t->all.n_nodes;
-    for (size_t k = 0; k < key.n; k++) {
-        while (i < end && t->all.nodes[i].byte != (uint8_t)key.p[k])
-            i = t->all.nodes[i].after;
-        if (i >= end)
-            return MUGA_OK;
-        const trie_node *x = &t->all.nodes[i];
-        bool yes = true;
-        muga_status st = x->n_tokens ? may_come(s, span_of(key.p, k + 1), budget, &yes, err) : MUGA_OK;
-        if (st != MUGA_OK)
-            return st;
-        for (uint32_t n = 0; n < x->n_tokens && !yes; n++)
-            drop(mask, t->all.ids[x->tokens + n]);
-        end = x->after;
-        i++;
-    }
-    return MUGA_OK;
-}
-
-/* Takes out the tokens that would finish a key for the second time, or could not but do so. */
-static muga_status filter_keys(constrain_state *s, const constrain_trie *t, uint32_t budget, uint64_t *mask,
-                               muga_error *err) {
-    muga_status st = MUGA_OK;
-    bool inside = !s->grammar->embedded || s->grammar->run.sets[s->set].value;
-    for (uint32_t i = 0; i < t->n_structural && st == MUGA_OK; i++) {
-        const struct structural *q = &t->structural[i];
-        bool yes;
-        if (!inside && !q->two_keys)
-            continue;
-        if (!(mask[q->id / 64] >> q->id % 64 & 1))
-            continue;
-        st = may_come(s, span_of(t->bytes + q->at, q->n), budget, &yes, err);
-        if (st == MUGA_OK && !yes)
-            drop(mask, q->id);
-    }
-    if (!keys_inside(&s->keys))
-        return st;
-    span current = keys_current(&s->keys);
-    for (uint32_t i = 0; i < keys_count(&s->keys) && st == MUGA_OK; i++) {
-        span key = keys_finished(&s->keys, i);
-        if (key.n >= current.n && memcmp(key.p, current.p, current.n) == 0)
-            st = filter_along(s, t, span_of(key.p + current.n, key.n - current.n), budget, mask, err);
-    }
-    return st;
-}
-
 static muga_status mask_within(constrain_state *s, const constrain_trie *t, uint32_t budget, uint32_t *sets,
                                uint64_t *mask, muga_error *err) {
     uint32_t dearest;
     muga_status st = set_mask(s, t, sets, mask, &dearest, err);
     if (st == MUGA_OK && dearest > budget)
-        st = walk(s, t, budget, sets, mask, &dearest, err);
-    return st == MUGA_OK && s->grammar->open_keys ? filter_keys(s, t, budget, mask, err) : st;
+        st = walk_all(s, t, budget, sets, mask, &dearest, err);
+    return st == MUGA_OK && s->grammar->open_keys ? mask_filter_keys(s, t, budget, mask, err) : st;
 }
 
 /* Inside the section only so much may be spent that the section can still be closed within its limit. What stands

@@ -438,6 +438,7 @@ muga_status run_collect(constrain_grammar *g, bool force, muga_error *err) {
         tables_release(&g->run);
         g->run = fresh;
         g->start = start;
+        g->n_tables++;
     } else if (ready) {
         tables_release(&fresh);
     }

@@ -1,8 +1,9 @@
 /* The vocabulary as a byte trie, and what of it is plain text. Owns: constrain_trie.
  *
  * Idea: most tokens are a few whole characters that JSON writes as they are, and in most places of a string either all
- * such tokens may come or none. So the plain tokens stand as ready masks by their number of characters, and where a
- * state tells no plain character from another (plain_target) only the rest of the trie is walked. */
+ * such tokens may come or none, but for those along a few words. So the plain tokens stand as ready masks by their
+ * number of characters, and where a state tells no plain character from another (plain_target), or only a few
+ * (plain_find_most), no more than the rest of the trie is walked, and those few's. */
 #include "base/hash.h"
 #include "base/utf8.h"
 #include "constrain/internal.h"
@@ -202,7 +203,7 @@ void constrain_trie_free(constrain_trie *t) {
 static bool add_sequence(void *ctx, const utf8_seq *q) {
     plain_text *p = ctx;
     struct plain_sequence *x = &p->v[p->n++];
-    *x = (struct plain_sequence){.n = q->n};
+    *x = (struct plain_sequence){.n = q->n, .lo = q->lo[0], .hi = q->hi[0]};
     for (uint32_t i = 0; i < q->n; i++) {
         bool seen[256] = {false};
         for (uint32_t b = q->lo[i]; b <= q->hi[i]; b++) {
@@ -260,5 +261,82 @@ muga_status plain_target(constrain_grammar *g, uint32_t set, uint32_t *out, muga
             return st;
     }
     g->run.sets[set].plain = *out + 1;
+    return MUGA_OK;
+}
+
+#define MOST_OTHERS 48u /* first bytes; with more it is as well to walk */
+#define MOST_TARGETS 8u
+
+typedef struct tally {
+    struct {
+        uint32_t to, n;
+    } v[MOST_TARGETS];
+    uint32_t n;
+    uint32_t by_byte[256]; /* where each first byte leads; NOT_MET: it begins no plain character */
+} tally;
+
+static void count_target(tally *c, uint32_t to) {
+    uint32_t i = 0;
+    while (i < c->n && c->v[i].to != to)
+        i++;
+    if (i == c->n && c->n < MOST_TARGETS) {
+        c->v[c->n].to = to;
+        c->v[c->n++].n = 0;
+    }
+    if (i < c->n)
+        c->v[i].n++;
+}
+
+static muga_status count_targets(constrain_grammar *g, uint32_t set, tally *c, muga_error *err) {
+    for (uint32_t b = 0; b < 256; b++)
+        c->by_byte[b] = NOT_MET;
+    for (uint32_t i = 0; i < g->plain.n; i++) {
+        const struct plain_sequence *x = &g->plain.v[i];
+        for (uint32_t k = 0; k < x->n_bytes[0]; k++) {
+            uint32_t next, to = NOT_MET;
+            muga_status st = run_step(g, set, x->bytes[0][k], &next, err);
+            if (st == MUGA_OK && x->n > 1 && next != SET_DEAD)
+                st = follow(g, next, x, 1, &to, err);
+            else
+                to = next;
+            if (st != MUGA_OK)
+                return st;
+            for (uint32_t b = x->lo; b <= x->hi; b++)
+                if (g->plain.class_of[b] == g->plain.class_of[x->bytes[0][k]]) {
+                    c->by_byte[b] = to;
+                    count_target(c, to);
+                }
+        }
+    }
+    return MUGA_OK;
+}
+
+muga_status plain_find_most(constrain_grammar *g, uint32_t set, const plain_most **out, muga_error *err) {
+    static const plain_most none = {.to = PLAIN_MIXED};
+    *out = g->run.sets[set].most;
+    if (*out)
+        return MUGA_OK;
+    tally c = {.n = 0};
+    uint32_t best = 0, beyond = PLAIN_MIXED, n_others = 0;
+    muga_status st = count_targets(g, set, &c, err);
+    for (uint32_t i = 1; i < c.n; i++)
+        best = c.v[i].n > c.v[best].n ? i : best;
+    uint32_t to = c.n ? c.v[best].to : PLAIN_MIXED;
+    if (st == MUGA_OK && to != PLAIN_MIXED && to != SET_DEAD)
+        st = plain_target(g, to, &beyond, err);
+    if (st != MUGA_OK)
+        return st;
+    plain_most *made = arena_alloc(&g->run.rows, sizeof *made);
+    *out = made ? made : &none; /* for want of room: looked for again next time */
+    if (!made)
+        return MUGA_OK;
+    *made = none;
+    for (uint32_t b = 0; b < 256; b++) {
+        made->other[b] = c.by_byte[b] != NOT_MET && c.by_byte[b] != to;
+        n_others += made->other[b];
+    }
+    if (beyond == to && n_others <= MOST_OTHERS)
+        made->to = to;
+    g->run.sets[set].most = made;
     return MUGA_OK;
 }

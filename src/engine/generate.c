@@ -20,6 +20,7 @@
  * streamed is always a beginning of the final text. */
 #include "base/utf8.h"
 #include "engine/draft.h"
+#include "engine/forced.h"
 #include "engine/generation.h"
 #include "engine/internal.h"
 
@@ -234,7 +235,7 @@ static muga_status encode_forced(const generation *g, span bytes, token_list *id
     for (size_t at = 0; at < bytes.n;) {
         const char *p = bytes.p + at, *mark = memchr(p, CONSTRAIN_CONTROL, bytes.n - at);
         size_t n = mark ? (size_t)(mark - p) : bytes.n - at;
-        muga_status st = tokenizer_encode(t, p, n, (tokenizer_flags){0}, ids, err);
+        muga_status st = n ? forced_encode(t, g->seq, at ? 0 : g->n, span_of(p, n), ids, err) : MUGA_OK;
         const char *end = mark ? memchr(mark + 1, CONSTRAIN_CONTROL, bytes.n - at - n - 1) : NULL;
         int32_t id = end ? tokenizer_find_special(t, mark + 1, (size_t)(end - mark) - 1) : -1;
         if (st || id < 0 || !tokenizer_is_control(t, id))
