@@ -40,6 +40,7 @@ static const struct {
                 {"examples", PLAIN},
                 {"exclusiveMaximum", PLAIN},
                 {"exclusiveMinimum", PLAIN},
+                {"fold", PLAIN},
                 {"format", PLAIN},
                 {"from", PLAIN},
                 {"if", SCHEMA},

@@ -24,39 +24,28 @@ void call_result_release(call_result *r) {
 
 typedef struct grounding {
     const session_sources *sources;
+    json_t *places; /* where each value stands: {"argument", "source", "text", "from", "to"} */
     char *reason;
     size_t reason_size;
 } grounding;
 
-static bool value_occurs(const json_t *allowed, const json_t *value) {
-    str text = STR_INIT;
-    if (json_is_string(value)) {
-        str_append(&text, json_string_value(value), json_string_length(value));
-    } else {
-        json_write(value, &text);
-    }
-    bool found = false;
-    for (size_t i = 0; !found && !text.failed && i < json_array_size(allowed); i++) {
-        const json_t *a = json_array_get(allowed, i);
-        found = json_string_length(a) == text.len && memcmp(json_string_value(a), str_get(&text), text.len) == 0;
-    }
-    str_release(&text);
-    return found;
-}
-
 static muga_status check_value(const grounding *g, const char *name, const json_t *schema, const json_t *value,
                                bool *ok, muga_error *err) {
-    json_t *allowed = json_array();
-    muga_status st =
-        allowed ? constrain_grounded_values(schema, g->sources->list, ARRAY_LEN(g->sources->list), allowed, err)
-                : error_nomem(err, "grounded values");
-    if (st == MUGA_OK && !value_occurs(allowed, value)) {
+    constrain_place at;
+    const constrain_source *list = g->sources->list;
+    muga_status st = constrain_grounded_place(schema, value, list, ARRAY_LEN(g->sources->list), &at, err);
+    if (st == MUGA_E_NEGATIVE) {
         *ok = false;
         snprintf(g->reason, g->reason_size, "%.80s: this value was not given by the %s", name,
                  strcmp(json_get_string(schema, "from"), "tools") == 0 ? "tools" : "person");
+        return MUGA_OK;
     }
-    json_decref(allowed);
-    return st;
+    if (st != MUGA_OK) {
+        return st;
+    }
+    json_t *place = json_pack("{s:s, s:s, s:I, s:I, s:I}", "argument", name, "source", list[at.source].name, "text",
+                              (json_int_t)at.text, "from", (json_int_t)at.from, "to", (json_int_t)at.to);
+    return place && json_array_append_new(g->places, place) == 0 ? MUGA_OK : error_nomem(err, "grounded values");
 }
 
 /* Every value whose subschema says `from`, through properties and items: manifest.c lets it stand nowhere else. */
@@ -80,8 +69,9 @@ static muga_status check_grounded(const grounding *g, const char *name, const js
     return st;
 }
 
-/* *ok false: `c->reason` says why. */
-static muga_status check_call(agent_session *s, const manifest_tool *t, journal_call *c, bool *ok, muga_error *err) {
+/* *ok false: `c->reason` says why. places: an array, to which each grounded value adds where it stands. */
+static muga_status check_call(agent_session *s, const manifest_tool *t, journal_call *c, json_t *places, bool *ok,
+                              muga_error *err) {
     *ok = false;
     if (!t) {
         snprintf(c->reason, sizeof c->reason, "no tool is called %.64s", c->tool);
@@ -102,7 +92,7 @@ static muga_status check_call(agent_session *s, const manifest_tool *t, journal_
     session_sources sources;
     st = session_get_sources(s, &sources, err);
     if (st == MUGA_OK) {
-        grounding g = {&sources, c->reason, sizeof c->reason};
+        grounding g = {&sources, places, c->reason, sizeof c->reason};
         *ok = true;
         st = check_grounded(&g, "arguments", t->parameters, c->arguments, ok, err);
         session_sources_release(&sources);
@@ -273,12 +263,19 @@ static muga_status hold(agent_session *s, journal_call *c, const json_t *why, mu
 }
 
 /* proposed -> validated -> refused | held | started, inside one transaction. */
-static muga_status admit(agent_session *s, const manifest_tool *t, journal_call *c, muga_error *err) {
+static muga_status admit(agent_session *s, const manifest_tool *t, journal_call *c, const json_t *places,
+                         muga_error *err) {
     policy_context context = {c->arguments, s->values, s->state, s->n_calls_in_turn, s->ended};
     char reason[256];
     policy_verdict verdict = policy_decide(s->m, t, &context, reason);
-    json_t *why = json_pack("{s:s}", "policy", reason);
-    muga_status st = why ? journal_move(&s->env, s->store, c, STATE_VALIDATED, NULL, err) : error_nomem(err, "a call");
+    json_t *why = json_pack("{s:s}", "policy", reason), *grounded = NULL;
+    bool any = json_array_size(places) > 0;
+    if (any) {
+        grounded = json_pack("{s:O}", "grounded", places);
+    }
+    muga_status st = why && (grounded || !any) ? journal_move(&s->env, s->store, c, STATE_VALIDATED, grounded, err)
+                                               : error_nomem(err, "a call");
+    json_decref(grounded);
     if (st == MUGA_OK && verdict == POLICY_DENY) {
         snprintf(c->reason, sizeof c->reason, "%s", reason);
         st = journal_move(&s->env, s->store, c, STATE_REFUSED, why, err);
@@ -292,7 +289,8 @@ static muga_status admit(agent_session *s, const manifest_tool *t, journal_call 
     return st;
 }
 
-static muga_status record_call(agent_session *s, const manifest_tool *t, journal_call *c, bool ok, muga_error *err) {
+static muga_status record_call(agent_session *s, const manifest_tool *t, journal_call *c, const json_t *places, bool ok,
+                               muga_error *err) {
     muga_status st = store_begin(s->store, err);
     if (st != MUGA_OK) {
         return st;
@@ -304,7 +302,7 @@ static muga_status record_call(agent_session *s, const manifest_tool *t, journal
     if (st == MUGA_OK) {
         c->state = STATE_PROPOSED;
         memcpy(c->reason, reason, sizeof reason);
-        st = ok ? admit(s, t, c, err) : journal_move(&s->env, s->store, c, STATE_INVALID, NULL, err);
+        st = ok ? admit(s, t, c, places, err) : journal_move(&s->env, s->store, c, STATE_INVALID, NULL, err);
     }
     store_end(s->store, &st, err);
     return st;
@@ -317,13 +315,18 @@ muga_status executor_call(agent_session *s, const char *tool, const json_t *argu
     journal_call c = {.tool = NULL};
     uint64_t run_us = 0;
     bool ok = false;
+    json_t *places = json_array();
     muga_status st = fill_call(s, t, tool, arguments, &c, err);
-    if (st == MUGA_OK) {
-        st = check_call(s, t, &c, &ok, err);
+    if (st == MUGA_OK && !places) {
+        st = error_nomem(err, "a call");
     }
     if (st == MUGA_OK) {
-        st = record_call(s, t, &c, ok, err);
+        st = check_call(s, t, &c, places, &ok, err);
     }
+    if (st == MUGA_OK) {
+        st = record_call(s, t, &c, places, ok, err);
+    }
+    json_decref(places);
     if (st == MUGA_OK) {
         s->n_calls_in_turn++;
         if (c.state == STATE_STARTED) {

@@ -23,8 +23,10 @@ MUGA_MUST_USE muga_status constrain_parse_draft(const json_t *name, constrain_dr
 
 /* Grounded values: a (sub)schema with "from": "conversation" or "tools" can only take a value that matches the
  * schema and occurs in one of that source's texts, bounded by non-alphanumerics. The set is computed at compile time.
- * An optional parameter for which no value exists is left out; a required one makes the compile fail with
- * MUGA_E_NEGATIVE and a message that names the parameter. */
+ * "fold": "case", "space" or both in an array: letters count in any case, any run of white space as one space; the
+ * value is then as the schema spells it (enum, const), or as it stands in the text, in small or in capital letters,
+ * whichever the pattern takes. An optional parameter for which no value exists is left out; a required one makes the
+ * compile fail with MUGA_E_NEGATIVE and a message that names the parameter. */
 typedef struct constrain_source {
     const char *name; /* "conversation" or "tools" */
     const span *texts;
@@ -101,6 +103,16 @@ MUGA_MUST_USE muga_status constrain_recheck(const constrain_grammar *g, const ch
  * Appends strings to the JSON array `out`, in order of first occurrence, without duplicates. */
 MUGA_MUST_USE muga_status constrain_grounded_values(const json_t *subschema, const constrain_source *sources,
                                                     size_t n_sources, json_t *out, muga_error *err);
+
+/* Where a value that the subschema takes from its source stands first, for the record. */
+typedef struct constrain_place {
+    size_t source, text; /* of the sources, and of its texts */
+    size_t from, to;     /* bytes of that text */
+} constrain_place;
+/* MUGA_E_NEGATIVE: the subschema doesn't take it now. */
+MUGA_MUST_USE muga_status constrain_grounded_place(const json_t *subschema, const json_t *value,
+                                                   const constrain_source *sources, size_t n_sources,
+                                                   constrain_place *out, muga_error *err);
 
 /* ---- vocabulary ---- */
 typedef struct constrain_vocab {

@@ -72,8 +72,11 @@ typedef struct front {
         uint64_t hash;
     } * leaves;           /* [LEAF_SLOTS] by hash; one schema a slot */
     muga_error grounding; /* first grounded parameter without a value; status MUGA_OK: none */
-    muga_error recheck;   /* first keyword that is left to re-validation; status MUGA_OK: none */
-    uint32_t n_relaxed;   /* how many of them */
+    const json_t *wanted; /* whose place in its source is asked for (constrain_grounded_place); NULL: none */
+    constrain_place *place;
+    bool placed;
+    muga_error recheck; /* first keyword that is left to re-validation; status MUGA_OK: none */
+    uint32_t n_relaxed; /* how many of them */
     muga_error *err;
 } front;
 

@@ -3,7 +3,8 @@
  * Idea: a value stands between non-alphanumerics, so it can begin only where a word may begin; from each such place
  * the automaton of the whole value runs until it dies, and wherever it accepts at the end of a word is a value. A
  * number is read as long as it goes (sign, point and thousands' separators included) and counts only if the whole of
- * it is JSON: the 3 of 3.14, the 5 of .5 and the 1 of 1,000 are not numbers that anybody wrote. */
+ * it is JSON: the 3 of 3.14, the 5 of .5 and the 1 of 1,000 are not numbers that anybody wrote. Where case or white
+ * space make no difference, the same is done to the text rewritten, which remembers where each byte came from. */
 #include "constrain/grounded.h"
 
 #include "base/hash.h"
@@ -45,6 +46,11 @@ typedef struct finds {
     json_t *list;
     uint32_t *table, n_table; /* of list by hash: index + 1 */
     bool *seen;               /* [list]: only these are looked for; NULL: whatever there is */
+    const json_t *wanted;     /* what is asked for its place, as it would be found; NULL: nothing */
+    constrain_place *place;
+    bool *placed;
+    size_t i_text;        /* of the source */
+    const uint32_t *came; /* where each byte of the text searched came from; NULL: from its own place */
     uint64_t *work;
     muga_error *err;
 } finds;
@@ -85,12 +91,18 @@ static uint32_t *find_slot(const finds *f, const json_t *v) {
     return &f->table[h & (f->n_table - 1)];
 }
 
-/* Takes `value`; NULL is out of memory. */
-static muga_status add_value(finds *f, json_t *value) {
+/* Takes `value`, which stands at [from, to) of the text searched; NULL is out of memory. */
+static muga_status add_value(finds *f, json_t *value, size_t from, size_t to) {
     size_t n = json_array_size(f->list);
     muga_status st = MUGA_OK;
     if (!value)
         return error_nomem(f->err, "a grounded value");
+    if (f->wanted && !*f->placed && json_same(f->wanted, value)) {
+        f->place->text = f->i_text;
+        f->place->from = f->came ? f->came[from] : from;
+        f->place->to = f->came ? f->came[to] : to;
+        *f->placed = true;
+    }
     if (n * 2 >= f->n_table && !f->seen)
         st = grow_finds(f);
     uint32_t *slot = st == MUGA_OK ? find_slot(f, value) : NULL;
@@ -124,12 +136,77 @@ static muga_status find_strings(const dfa *d, span t, finds *f) {
                 break;
             if (!d->accept[at] || !is_character_start(t, k + 1) || (k + 1 < t.n && alphanumeric_at(t, k + 1)))
                 continue;
-            muga_status st = add_value(f, json_stringn(t.p + i, k + 1 - i));
+            muga_status st = add_value(f, json_stringn(t.p + i, k + 1 - i), i, k + 1);
             if (st != MUGA_OK)
                 return st;
         }
     }
     return MUGA_OK;
+}
+
+/* ---- text in which case or white space make no difference ---- */
+
+typedef struct folded {
+    str text;
+    uint32_t *came; /* [text.len + 1] where each byte came from */
+} folded;
+typedef enum { AS_IT_IS, SMALL, CAPITAL } letters;
+
+static void folded_release(folded *x) {
+    str_release(&x->text);
+    free(x->came);
+}
+
+static bool is_space(uint32_t cp) {
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    return (cp >= 9 && cp <= 13) || (c >= UTF8PROC_CATEGORY_ZS && c <= UTF8PROC_CATEGORY_ZP);
+}
+
+/* `space`: a run of white space becomes one space. */
+static muga_status fold_text(span t, letters to, bool space, folded *out, muga_error *err) {
+    *out = (folded){.came = mem_alloc_array(4 * t.n + 1, sizeof *out->came)}; /* no case takes more bytes */
+    bool ok = out->came && t.n < UINT32_MAX / 4, was_space = false;
+    for (size_t i = 0, n; ok && i < t.n; i += n) {
+        char bytes[4];
+        uint32_t cp;
+        n = utf8_decode(t.p + i, t.n - i, &cp);
+        bool whole = n > 0, white = whole && space && is_space(cp);
+        n = whole ? n : 1;
+        if (whole && to != AS_IT_IS)
+            cp = (uint32_t)(to == SMALL ? utf8proc_tolower((utf8proc_int32_t)cp)
+                                        : utf8proc_toupper((utf8proc_int32_t)cp));
+        size_t n_bytes = whole ? utf8_encode(white ? ' ' : cp, bytes) : 1;
+        for (size_t k = 0; k < n_bytes && !(white && was_space); k++)
+            out->came[out->text.len + k] = (uint32_t)i;
+        if (!(white && was_space))
+            str_append(&out->text, whole ? bytes : t.p + i, n_bytes);
+        was_space = white;
+    }
+    if (ok)
+        out->came[out->text.len] = (uint32_t)t.n;
+    if (ok && !out->text.failed)
+        return MUGA_OK;
+    folded_release(out);
+    return error_nomem(err, "a grounded value");
+}
+
+/* The strings of d in a text, as it is and as the folds make it. */
+static muga_status find_folded(const dfa *d, span t, unsigned fold, bool words, finds *f) {
+    muga_status st = words && fold ? MUGA_OK : find_strings(d, t, f);
+    for (int to = AS_IT_IS; to <= CAPITAL && st == MUGA_OK && fold; to++) {
+        folded x;
+        bool space = fold & GROUNDED_FOLD_SPACE, cases = fold & GROUNDED_FOLD_CASE;
+        if (words ? to != (cases ? SMALL : AS_IT_IS) : to == AS_IT_IS ? !space : !cases)
+            continue;
+        st = fold_text(t, (letters)to, space, &x, f->err);
+        if (st != MUGA_OK)
+            return st;
+        f->came = x.came;
+        st = find_strings(d, span_of(str_get(&x.text), x.text.len), f);
+        f->came = NULL;
+        folded_release(&x);
+    }
+    return st;
 }
 
 /* ---- numbers ---- */
@@ -212,10 +289,11 @@ static muga_status find_numbers(bool integers, bool fractions, span t, finds *f)
             (fraction ? fractions : integers || fractions)) {
             char text[32];
             json_t *v = NULL;
-            snprintf(text, sizeof text, "%s%.*s", minus_before(t, first) ? "-" : "", (int)(end - first), t.p + first);
+            size_t minus_bytes = !minus_before(t, first) ? 0 : t.p[first - 1] == '-' ? 1 : 3;
+            snprintf(text, sizeof text, "%s%.*s", minus_bytes ? "-" : "", (int)(end - first), t.p + first);
             muga_status st = json_parse(text, strlen(text), "number", &v, f->err);
             if (st == MUGA_OK)
-                st = add_value(f, v);
+                st = add_value(f, v, first - minus_bytes, end);
             if (st != MUGA_OK)
                 return st;
         }
@@ -226,25 +304,34 @@ static muga_status find_numbers(bool integers, bool fractions, span t, finds *f)
 
 /* ---- words of an enum ---- */
 
-/* How a value of a list is written: a string; numbers are looked for as numbers. */
-static json_t *spell(const json_t *v) {
-    if (json_is_string(v) || json_is_number(v))
+/* How a value of a list is written: a string, folded; numbers are looked for as numbers. NULL: out of memory. */
+static json_t *spell(const json_t *v, unsigned fold) {
+    muga_error ignored;
+    folded x;
+    if (json_is_number(v))
         return json_incref((json_t *)(uintptr_t)v);
     str text = STR_INIT;
-    json_write(v, &text);
-    json_t *spelt = text.failed ? NULL : json_stringn(str_get(&text), text.len);
+    if (json_is_string(v))
+        str_append(&text, json_string_value(v), json_string_length(v));
+    else
+        json_write(v, &text);
+    bool ok = !text.failed && fold_text(span_of(str_get(&text), text.len), fold & GROUNDED_FOLD_CASE ? SMALL : AS_IT_IS,
+                                        fold & GROUNDED_FOLD_SPACE, &x, &ignored) == MUGA_OK;
+    json_t *spelt = ok ? json_stringn(str_get(&x.text), x.text.len) : NULL;
+    if (ok)
+        folded_release(&x);
     str_release(&text);
     return spelt;
 }
 
-static muga_status spell_all(const json_t *words, finds *f, dfa **out) {
+static muga_status spell_all(const json_t *words, unsigned fold, finds *f, dfa **out) {
     size_t n = json_array_size(words), w = 0;
     span *v = mem_alloc_array(n, sizeof *v);
     f->list = json_array();
     f->seen = mem_alloc_array(n, sizeof *f->seen);
     bool ok = v && f->list && f->seen;
     for (size_t i = 0; i < n && ok; i++) {
-        json_t *spelt = spell(json_array_get(words, i));
+        json_t *spelt = spell(json_array_get(words, i), fold);
         ok = spelt && json_array_append_new(f->list, spelt) == 0;
         if (ok && json_string_length(spelt) > 0)
             v[w++] = span_of(json_string_value(spelt), json_string_length(spelt));
@@ -257,13 +344,16 @@ static muga_status spell_all(const json_t *words, finds *f, dfa **out) {
 }
 
 /* All words at once: one automaton finds the strings among them, and numbers are read as ever. */
-static muga_status find_words(const json_t *words, const constrain_source *source, uint64_t *work, json_t *out,
+static muga_status find_words(const grounded_query *q, const constrain_source *source, uint64_t *work, json_t *out,
                               muga_error *err) {
-    finds f = {.work = work, .err = err};
+    const json_t *words = q->words;
+    json_t *wanted = q->wanted ? spell(q->wanted, q->fold) : NULL;
+    finds f = {.work = work, .err = err, .wanted = wanted, .place = q->place, .placed = q->placed};
     dfa *d = NULL;
-    muga_status st = spell_all(words, &f, &d);
+    muga_status st = wanted || !q->wanted ? spell_all(words, q->fold, &f, &d) : error_nomem(err, "a grounded value");
     for (size_t i = 0; i < source->n_texts && st == MUGA_OK; i++) {
-        st = find_strings(d, source->texts[i], &f);
+        f.i_text = i;
+        st = find_folded(d, source->texts[i], q->fold, true, &f);
         if (st == MUGA_OK)
             st = find_numbers(true, true, source->texts[i], &f);
     }
@@ -275,19 +365,21 @@ static muga_status find_words(const json_t *words, const constrain_source *sourc
     free(f.seen);
     free(f.table);
     json_decref(f.list);
+    json_decref(wanted);
     return st;
 }
 
 muga_status grounded_find(const grounded_query *q, const constrain_source *source, uint64_t *work, json_t *out,
                           muga_error *err) {
     if (q->words)
-        return find_words(q->words, source, work, out, err);
-    finds f = {.list = out, .work = work, .err = err};
+        return find_words(q, source, work, out, err);
+    finds f = {.list = out, .work = work, .err = err, .wanted = q->wanted, .place = q->place, .placed = q->placed};
     muga_status st = MUGA_OK;
     for (size_t i = 0; i < source->n_texts && st == MUGA_OK; i++) {
         span t = source->texts[i];
+        f.i_text = i;
         if (q->text)
-            st = find_strings(q->text, t, &f);
+            st = find_folded(q->text, t, q->fold, false, &f);
         if (st == MUGA_OK && (q->integers || q->fractions))
             st = find_numbers(q->integers, q->fractions, t, &f);
     }

@@ -163,18 +163,45 @@ static muga_status grounded_text(shape *s, dfa **out) {
     return st;
 }
 
+static bool fold_bit(const json_t *v, unsigned *fold) {
+    const char *name = json_string_value(v);
+    unsigned bit = !name                        ? 0
+                   : strcmp(name, "case") == 0  ? GROUNDED_FOLD_CASE
+                   : strcmp(name, "space") == 0 ? GROUNDED_FOLD_SPACE
+                                                : 0;
+    *fold |= bit;
+    return bit != 0;
+}
+
+static muga_status read_fold(front *f, const json_t *schema, unsigned *fold) {
+    const json_t *v = json_object_get(schema, "fold");
+    bool ok = !v || json_is_array(v) || fold_bit(v, fold);
+    for (size_t i = 0; ok && i < json_array_size(v); i++)
+        ok = fold_bit(json_array_get(v, i), fold);
+    return ok ? MUGA_OK : front_refuse(f, schema, "fold", "must be \"case\", \"space\" or an array of these");
+}
+
 static muga_status find_grounded(shape *s, uint32_t from, const json_t *words, json_t *out) {
     front *f = s->f;
     const json_t *schema = s->all.e[from].schema, *name = json_object_get(schema, "from");
     if (!json_is_string(name))
         return front_refuse(f, schema, "from", "must be the name of a source: \"conversation\" or \"tools\"");
     const constrain_source *source = source_named(f->options, json_string_value(name));
-    grounded_query q = {.words = words, .integers = names_type(s, "integer"), .fractions = names_type(s, "number")};
+    grounded_query q = {.words = words,
+                        .integers = names_type(s, "integer"),
+                        .fractions = names_type(s, "number"),
+                        .wanted = f->wanted,
+                        .place = f->place,
+                        .placed = &f->placed};
     dfa *text = NULL;
-    muga_status st = words ? MUGA_OK : grounded_text(s, &text);
+    muga_status st = read_fold(f, schema, &q.fold);
+    if (st == MUGA_OK && !words)
+        st = grounded_text(s, &text);
     q.text = text;
     if (st == MUGA_OK && !words && !text && !q.integers && !q.fractions)
         st = front_refuse(f, schema, "from", "needs a pattern, format or enum, or a numeric type, to look for");
+    if (st == MUGA_OK && source && f->place && !f->placed)
+        f->place->source = (size_t)(source - f->options->sources);
     if (st == MUGA_OK && source)
         st = grounded_find(&q, source, &f->work, out, f->err);
     dfa_free(text);
@@ -332,14 +359,16 @@ muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t
     return st;
 }
 
-muga_status constrain_grounded_values(const json_t *subschema, const constrain_source *sources, size_t n_sources,
-                                      json_t *out, muga_error *err) {
+static muga_status take_values(const json_t *subschema, const constrain_source *sources, size_t n_sources,
+                               const json_t *wanted, constrain_place *place, json_t *out, muga_error *err) {
     constrain_options options = {.sources = sources, .n_sources = n_sources};
     muga_error own = {0};
     front f = {.root = subschema,
                .options = &options,
                .work = FRONT_MAX_WORK,
                .err = &own,
+               .wanted = wanted,
+               .place = place,
                .leaves = mem_alloc_array(LEAF_SLOTS, sizeof *f.leaves)};
     muga_status st = MUGA_OK;
     if (!f.leaves)
@@ -365,4 +394,23 @@ muga_status constrain_grounded_values(const json_t *subschema, const constrain_s
     if (st != MUGA_OK && err)
         *err = own;
     return st;
+}
+
+muga_status constrain_grounded_values(const json_t *subschema, const constrain_source *sources, size_t n_sources,
+                                      json_t *out, muga_error *err) {
+    return take_values(subschema, sources, n_sources, NULL, NULL, out, err);
+}
+
+muga_status constrain_grounded_place(const json_t *subschema, const json_t *value, const constrain_source *sources,
+                                     size_t n_sources, constrain_place *out, muga_error *err) {
+    constrain_place place = {.to = 0};
+    json_t *values = json_array();
+    bool taken = false;
+    muga_status st = values ? take_values(subschema, sources, n_sources, value, &place, values, err)
+                            : error_nomem(err, "grounded values");
+    for (size_t i = 0; st == MUGA_OK && !taken && i < json_array_size(values); i++)
+        taken = json_same(json_array_get(values, i), value);
+    json_decref(values);
+    *out = place;
+    return st != MUGA_OK || taken ? st : error_set(err, MUGA_E_NEGATIVE, "the value stands in no text of its source");
 }

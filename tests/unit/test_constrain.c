@@ -411,6 +411,32 @@ static void forced_bytes_are_those_with_no_alternative(void **state) {
     constrain_grammar_free(g);
 }
 
+static void a_vocabulary_that_lacks_bytes_is_an_error(void **state) {
+    (void)state;
+    span vocab[27];
+    static char letters[26];
+    muga_error err = {0};
+    constrain_trie *t = NULL;
+    constrain_state *s = NULL;
+    uint64_t mask[1];
+    bool may_end;
+    vocab[26] = span_of("", 0); /* it ends a text, and spells nothing */
+    for (int i = 0; i < 26; i++) {
+        letters[i] = (char)('a' + i);
+        vocab[i] = span_of(&letters[i], 1);
+    }
+    assert_ok(constrain_trie_new(&(constrain_vocab){.n = 27, .pieces = vocab}, &t, &err), &err);
+    static const char *const schemas[] = {"{\"type\": \"string\"}", "{\"enum\": [1, 2]}"};
+    for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
+        constrain_grammar *g = compile(schemas[i]);
+        assert_ok(constrain_state_new(g, &s, &err), &err);
+        assert_status(constrain_mask(s, t, 100, mask, &may_end, &err), MUGA_E_INPUT, &err, "lacks bytes");
+        constrain_state_free(s);
+        constrain_grammar_free(g);
+    }
+    constrain_trie_free(t);
+}
+
 static void copies_go_their_own_ways(void **state) {
     (void)state;
     constrain_grammar *g = compile("{\"enum\": [\"ab\", \"ac\"]}");
@@ -502,6 +528,7 @@ int main(void) {
         cmocka_unit_test(the_mask_is_exactly_what_can_be_advanced_over),
         cmocka_unit_test(plain_text_is_admitted_as_byte_by_byte),
         cmocka_unit_test(forced_bytes_are_those_with_no_alternative),
+        cmocka_unit_test(a_vocabulary_that_lacks_bytes_is_an_error),
         cmocka_unit_test(copies_go_their_own_ways),
         cmocka_unit_test(two_vocabularies_may_share_a_grammar),
         cmocka_unit_test(gbnf_says_what_it_says),

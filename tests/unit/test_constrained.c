@@ -1,9 +1,14 @@
-/* Answers whose schema no mask can say whole. If this failed, an answer that its schema forbids would reach a caller or
- * a tool, in part or in full, or the record would tell of another attempt than the one that stood. */
+/* Answers under a constraint, as a caller gets them: whole and valid, or an error with a name. If this failed, an
+ * answer that its schema forbids would reach a caller or a tool, in part or in full, or the record would tell of
+ * another attempt than the one that stood. */
 #include "support/support.h"
 
 #include "base/mem.h"
+#include "gguf/gguf.h"
 #include "llm/llm.h"
+#include "os/os.h"
+
+#include <math.h>
 
 static json_t *parse(const char *text) {
     json_t *v = NULL;
@@ -59,12 +64,35 @@ static llm *scripted(const char *script) {
     return m;
 }
 
-static llm *open_tiny(void) {
+static llm *open_with(const char *path, uint32_t n_ctx) {
     llm *m = NULL;
     muga_error err = {0};
-    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 512};
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
+    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = n_ctx};
+    assert_ok(llm_local_open(path, "tiny", &o, &m, &err), &err);
     return m;
+}
+
+static llm *open_tiny(void) {
+    return open_with(source_path("tests/data/tiny.gguf"), 512);
+}
+
+/* The same model with one weight that is not a number: so is every logit. */
+static const char *spoilt(void) {
+    str bytes = STR_INIT;
+    muga_error err = {0};
+    gguf_file *f;
+    assert_ok(os_read_file(&os_system()->files, source_path("tests/data/tiny.gguf"), 1 << 24, &bytes, &err), &err);
+    assert_ok(gguf_open_memory(bytes.data, bytes.len, &f, &err), &err);
+    const gguf_tensor *t = gguf_tensor_find(f, "output_norm.weight");
+    assert_non_null(t);
+    assert_int_equal(t->type, TENSOR_F32);
+    float value = NAN;
+    memcpy(bytes.data + ((const char *)t->data - bytes.data), &value, sizeof value);
+    gguf_close(f);
+    const char *path = scratch_path("not-a-number.gguf");
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    str_release(&bytes);
+    return path;
 }
 
 static void an_invalid_answer_is_asked_for_again_and_never_heard(void **state) {
@@ -169,6 +197,71 @@ static void what_the_mask_says_whole_is_streamed(void **state) {
     end(&f);
 }
 
+/* The constraint as one of three, and nothing of a value, whatever kind of it ends the answer. */
+static void assert_nothing_out(llm *m, const char *schema, const char *regex, const char *gbnf, muga_status expected,
+                               const char *says) {
+    fixture f;
+    muga_error err = {0};
+    llm_reply r;
+    begin(&f, schema ? schema : "true");
+    f.q.schema = schema ? f.schema : NULL;
+    f.q.regex = regex;
+    f.q.gbnf = gbnf;
+    f.q.max_tokens = 0;
+    assert_status(llm_complete(m, &f.q, &r, &err), expected, &err, says);
+    assert_int_equal(r.text.len, 0);
+    assert_int_equal(f.heard.text.len, 0);
+    assert_null(r.evidence);
+    end(&f);
+}
+
+static void logits_that_are_no_numbers_end_an_answer_by_name(void **state) {
+    (void)state;
+    llm *m = open_with(spoilt(), 512);
+    assert_nothing_out(m, "{\"type\": \"integer\"}", NULL, NULL, MUGA_E_NONFINITE, "not-a-number");
+    assert_nothing_out(m, pairs, NULL, NULL, MUGA_E_NONFINITE, "not-a-number");
+    assert_nothing_out(m, NULL, "[0-9]+", NULL, MUGA_E_NONFINITE, "not-a-number");
+    assert_nothing_out(m, NULL, NULL, "root ::= [a-z]+", MUGA_E_NONFINITE, "not-a-number");
+    llm_free(m);
+}
+
+static void a_value_that_the_context_cannot_hold_is_not_begun(void **state) {
+    (void)state;
+    llm *m = open_with(source_path("tests/data/tiny.gguf"), 64);
+    const char *says = "the shortest valid value needs";
+    assert_nothing_out(m, "{\"type\": \"array\", \"minItems\": 200}", NULL, NULL, MUGA_E_LIMIT, says);
+    assert_nothing_out(m, "{\"type\": \"array\", \"minItems\": 200, \"uniqueItems\": true}", NULL, NULL, MUGA_E_LIMIT,
+                       says);
+    assert_nothing_out(m, NULL, "([a-c][0-9]){200}", NULL, MUGA_E_LIMIT, says);
+    assert_nothing_out(m, NULL, NULL, "root ::= ([a-c] [0-9]){200}", MUGA_E_LIMIT, says);
+    llm_free(m);
+}
+
+static void where_the_context_ends_the_value_does_too(void **state) {
+    (void)state;
+    llm *m = open_with(source_path("tests/data/tiny.gguf"), 64);
+    uint32_t most = 0;
+    for (uint32_t seed = 0; seed < 8; seed++) {
+        fixture f;
+        muga_error err = {0};
+        llm_reply r;
+        begin(&f, "{\"type\": \"array\", \"items\": {\"type\": [\"string\", \"array\"]}, \"minItems\": 3}");
+        f.q.max_tokens = 0;
+        f.q.sampling.seed = seed;
+        f.q.sampling.temperature = 1.5f;
+        assert_ok(llm_complete(m, &f.q, &r, &err), &err);
+        assert_int_equal(r.finish, LLM_FINISH_STOP);
+        json_t *v = parse(str_get(&r.text));
+        assert_ok(constrain_validate(f.schema, v, NULL, &err), &err);
+        most = MAX(most, r.n_prompt + r.n_generated);
+        json_decref(v);
+        llm_reply_release(&r);
+        end(&f);
+    }
+    assert_true(most >= 63);
+    llm_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_invalid_answer_is_asked_for_again_and_never_heard),
@@ -176,6 +269,9 @@ int main(void) {
         cmocka_unit_test(the_attempt_that_stood_is_on_the_record_and_replays),
         cmocka_unit_test(a_cancelled_one_gives_nothing_and_replays),
         cmocka_unit_test(what_the_mask_says_whole_is_streamed),
+        cmocka_unit_test(logits_that_are_no_numbers_end_an_answer_by_name),
+        cmocka_unit_test(a_value_that_the_context_cannot_hold_is_not_begun),
+        cmocka_unit_test(where_the_context_ends_the_value_does_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

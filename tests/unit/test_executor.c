@@ -56,6 +56,37 @@ static void a_read_runs_and_is_recorded(void **state) {
     fixture_close(&f);
 }
 
+/* Of a call that was found valid the record says which words of which message each grounded value is. */
+static void the_record_says_where_a_value_came_from(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    json_t *list, *r;
+    size_t i, n_found = 0;
+    fixture_open(&f, "places", NULL);
+    fixture_begin(&f, 1, "Where is my order A10001?");
+    call_result done = call(&f, "order_status", "{'order_id': 'A10001'}");
+    expect(&done, CALL_FINISHED, "");
+    done = call(&f, "order_status", "{'order_id': 'A10002'}");
+    expect(&done, CALL_INVALID, "was not given");
+    assert_ok(audit_log(f.store, NULL, &list, &err), &err);
+    json_t *want =
+        fixture_json("[{'argument': 'order_id', 'source': 'conversation', 'text': 0, 'from': 18, 'to': 24}]");
+    json_array_foreach(list, i, r) {
+        const json_t *payload = json_object_get(r, "payload"), *places = json_object_get(payload, "grounded");
+        if (places) {
+            assert_string_equal(json_get_string(payload, "state"), "validated");
+            assert_true(json_equal(places, want));
+            n_found++;
+        }
+    }
+    assert_int_equal(n_found, 1);
+    json_decref(want);
+    json_decref(list);
+    assert_chain_whole(&f);
+    fixture_close(&f);
+}
+
 static void values_that_nobody_gave_are_invalid(void **state) {
     (void)state;
     agent_fixture f;
@@ -373,6 +404,7 @@ static void session_values_must_fit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_read_runs_and_is_recorded),
+        cmocka_unit_test(the_record_says_where_a_value_came_from),
         cmocka_unit_test(values_that_nobody_gave_are_invalid),
         cmocka_unit_test(bad_calls_run_nothing),
         cmocka_unit_test(arguments_too_long_are_invalid),

@@ -244,6 +244,86 @@ static void much_text_is_searched_within_a_budget(void **state) {
     str_release(&text);
 }
 
+#define FOLD(what) "\"from\": \"conversation\", \"fold\": " what "}"
+
+static void case_and_white_space_make_no_difference_where_asked(void **state) {
+    (void)state;
+    static const char city[] = "{\"enum\": [\"New York\", \"Z\xC3\xBCrich\", \"York\"], ";
+    static const char order[] = "{\"type\": \"string\", \"pattern\": \"^A[0-9]{5}$\", ";
+    static const struct {
+        const char *schema, *fold, *text, *expected;
+    } cases[] = {
+        {city, FOLD("\"case\""), "to new york, then Z\xC3\x9CRICH", "[\"New York\",\"Z\xC3\xBCrich\",\"York\"]"},
+        {city, FOLD("\"case\""), "new  york", "[\"York\"]"},
+        {city, FOLD("\"space\""), "New\n \xC2\xA0York", "[\"New York\",\"York\"]"},
+        {city, FOLD("\"space\""), "new York", "[\"York\"]"},
+        {city, FOLD("[\"case\", \"space\"]"), "NEW\t york", "[\"New York\",\"York\"]"},
+        {city, FOLD("[]"), "new York", "[\"York\"]"},
+        {city, FOLD("[\"case\"]"), "newyork yorker", "[]"},
+        {order, FOLD("\"case\""), "a12345 A00001 xa12345", "[\"A00001\",\"A12345\"]"},
+        {"{\"type\": \"string\", \"pattern\": \"^[a-z]+ [a-z]+$\", ", FOLD("[\"case\", \"space\"]"), "Ab  CD",
+         "[\"ab cd\"]"},
+        {"{\"type\": \"integer\", ", FOLD("\"case\""), "12 and 7", "[12,7]"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        str schema = STR_INIT;
+        str_append_s(&schema, cases[i].schema);
+        str_append_s(&schema, cases[i].fold);
+        assert_values(str_get(&schema), cases[i].text, cases[i].expected);
+        str_release(&schema);
+    }
+    muga_error err = {0};
+    json_t *s = parse("{\"type\": \"integer\", \"from\": \"conversation\", \"fold\": \"Case\"}"), *out = json_array();
+    assert_status(constrain_grounded_values(s, NULL, 0, out, &err), MUGA_E_INPUT, &err, "fold");
+    json_decref(out);
+    json_decref(s);
+}
+
+static void a_value_says_where_it_stands(void **state) {
+    (void)state;
+    static const char *const texts[] = {"nothing here",
+                                        "it was A12345\xE2\x80\xA6 or \xE2\x88\x92"
+                                        "7, New \n YORK",
+                                        "A12345 7"};
+    span v[3];
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        v[i] = span_of_string(texts[i]);
+    const constrain_source sources[] = {{"tools", v, 1}, {"conversation", v, 3}};
+    static const struct {
+        const char *schema, *value, *text; /* text: what stands there; NULL: it may not be taken */
+        size_t i_text;
+    } cases[] = {{ORDER, "\"A12345\"", "A12345", 1},
+                 {ORDER, "\"A12346\"", NULL, 0},
+                 {"{\"type\": \"integer\", \"from\": \"conversation\"}", "-7",
+                  "\xE2\x88\x92"
+                  "7",
+                  1},
+                 {"{\"type\": \"integer\", \"from\": \"conversation\"}", "7", "7", 2},
+                 {"{\"type\": \"integer\", \"from\": \"conversation\"}", "7.0", "7", 2},
+                 {"{\"enum\": [\"New York\", 7], " FOLD("[\"case\", \"space\"]"), "\"New York\"", "New \n YORK", 1},
+                 {"{\"enum\": [\"New York\", 7], " FOLD("[\"case\", \"space\"]"), "\"new york\"", NULL, 0},
+                 {"{\"enum\": [\"New York\", 7], " FOLD("[]"), "7", "7", 2},
+                 {"{\"type\": \"string\", \"pattern\": \"^[a-z]+$\", " FOLD("\"case\""), "\"york\"", "YORK", 1},
+                 {"{\"type\": \"string\", \"pattern\": \"here\", \"from\": \"tools\"}", "\"here\"", "here", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        muga_error err = {0};
+        constrain_place at;
+        json_t *schema = parse(cases[i].schema), *value = parse(cases[i].value);
+        muga_status st = constrain_grounded_place(schema, value, sources, 2, &at, &err);
+        if (!cases[i].text) {
+            assert_status(st, MUGA_E_NEGATIVE, &err, "no text");
+        } else {
+            assert_ok(st, &err);
+            assert_int_equal(at.text, cases[i].i_text);
+            assert_int_equal(at.source, strstr(cases[i].schema, "tools") ? 0 : 1);
+            if (at.to - at.from != strlen(cases[i].text) ||
+                memcmp(v[at.text].p + at.from, cases[i].text, at.to - at.from) != 0)
+                fail_msg("case %zu: [%zu, %zu)", i, at.from, at.to);
+        }
+        json_decref(schema);
+        json_decref(value);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_are_bounded_by_what_is_not_alphanumeric),
@@ -257,6 +337,8 @@ int main(void) {
         cmocka_unit_test(a_call_can_only_carry_what_was_written),
         cmocka_unit_test(without_a_value_the_call_is_impossible),
         cmocka_unit_test(much_text_is_searched_within_a_budget),
+        cmocka_unit_test(case_and_white_space_make_no_difference_where_asked),
+        cmocka_unit_test(a_value_says_where_it_stands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
