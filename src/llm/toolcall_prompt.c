@@ -154,7 +154,11 @@ static json_t *convert_call(const rewrite *r, const json_t *call) {
     bool ok = out != NULL;
     if (ok && r->short_ids)
         ok = json_object_set_new(out, "id", short_id(json_object_get(call, "id"))) == 0;
-    if (!ok || !json_is_object(f))
+    if (!ok) {
+        json_decref(out);
+        return NULL;
+    }
+    if (!json_is_object(f))
         return out;
     if (r->m->text_arguments && arguments && !json_is_string(arguments)) {
         str text = STR_INIT;
