@@ -173,7 +173,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     watch w = {.q = q, .digest = {.n_vocab = engine_params(l->engine)->n_vocab}};
     sha256_init(&w.digest.hash);
     uint64_t begin = now_us();
-    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms, q->thinking};
+    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms, q->thinking, 0, false};
     muga_status st = sampler_check(&sampling, w.digest.n_vocab, err);
     if (!st && q->grammar)
         st = constrain_state_new(q->grammar, &state, err);

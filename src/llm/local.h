@@ -68,6 +68,8 @@ typedef struct local_prompt {
     const char *prefix;
     int64_t now_ms;
     llm_thinking thinking;
+    size_t n_messages; /* only the first so many are rendered; 0 = all */
+    bool closed;       /* nobody is to answer: no generation prompt */
 } local_prompt;
 /* What prompt.c needs to know of the vocabulary. */
 MUGA_MUST_USE muga_status local_prompt_prepare(local *l, muga_error *err);
@@ -77,6 +79,16 @@ MUGA_MUST_USE muga_status local_prompt_encode(local *l, const local_prompt *p, t
 
 /* The same as text; between control tokens' names that text only spells stand noncharacters. Appends. */
 MUGA_MUST_USE muga_status local_prompt_render(local *l, const local_prompt *p, str *out, muga_error *err);
+
+/* A rendered prompt with its barriers. Those of the same messages and tools have the same one, whatever n_messages and
+ * closed are, so that one text can be seen to be the beginning of another. */
+typedef struct local_text {
+    str text; /* release it, on failure too */
+    char mark[4];
+    bool marked; /* there are barriers in it */
+} local_text;
+MUGA_MUST_USE muga_status local_text_render(local *l, const local_prompt *p, local_text *out, muga_error *err);
+MUGA_MUST_USE muga_status local_text_encode(local *l, const local_text *t, token_list *ids, muga_error *err);
 
 /* ---- form.c ---- */
 muga_status local_form(llm *m, const toolcall_model **out, muga_error *err);

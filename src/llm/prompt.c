@@ -236,6 +236,14 @@ static muga_status check_size(const local_prompt *p, size_t max, muga_error *err
                      n, max);
 }
 
+/* The messages with barriers, as many as are asked for; NULL when memory is exhausted. */
+static json_t *mark_messages(marker *m, const local_prompt *p) {
+    json_t *all = mark_value(m, p->messages, false);
+    while (all && p->n_messages > 0 && json_array_size(all) > p->n_messages)
+        (void)json_array_remove(all, json_array_size(all) - 1);
+    return all;
+}
+
 static muga_status render(local *l, marker *m, const local_prompt *p, str *out, muga_error *err) {
     const template *t;
     muga_status st = check_size(p, TEMPLATE_LIMITS_DEFAULT.output_bytes, err);
@@ -243,11 +251,12 @@ static muga_status render(local *l, marker *m, const local_prompt *p, str *out, 
         st = engine_template(l->engine, &t, err);
     if (st)
         return st;
-    json_t *messages = mark_value(m, p->messages, false);
+    json_t *messages = mark_messages(m, p);
     json_t *tools = p->tools ? mark_value(m, p->tools, false) : json_null();
     json_t *context = json_pack("{s:O?, s:O?, s:b, s:o, s:o}", "messages", messages, "tools", tools,
-                                "add_generation_prompt", 1, "bos_token", special_name(m->tok, tokenizer_bos(m->tok)),
-                                "eos_token", special_name(m->tok, tokenizer_eos(m->tok)));
+                                "add_generation_prompt", !p->closed, "bos_token",
+                                special_name(m->tok, tokenizer_bos(m->tok)), "eos_token",
+                                special_name(m->tok, tokenizer_eos(m->tok)));
     bool told = context && p->thinking != LLM_THINKING_DEFAULT;
     json_t *on = told ? json_boolean(p->thinking == LLM_THINKING_ON) : NULL;
     if (told && (json_object_set(context, "enable_thinking", on) || json_object_set(context, "thinking", on))) {
@@ -304,17 +313,31 @@ static muga_status encode_marked(const marker *m, const char *p, size_t n, token
     return st ? st : encode_plain(m, p + from, n - from, ids, err);
 }
 
-muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err) {
+muga_status local_text_render(local *l, const local_prompt *p, local_text *out, muga_error *err) {
     marker m = {.l = l, .tok = engine_tokenizer(l->engine)};
-    str text = STR_INIT;
+    out->text = STR_INIT;
     muga_status st = choose_mark(&m, p, err);
     if (!st)
-        st = render(l, &m, p, &text, err);
-    if (!st && m.any)
-        st = encode_marked(&m, str_get(&text), text.len, ids, err);
-    else if (!st)
-        st = tokenizer_encode(m.tok, str_get(&text), text.len, (tokenizer_flags){.parse_special = true}, ids, err);
-    str_release(&text);
+        st = render(l, &m, p, &out->text, err);
+    memcpy(out->mark, m.mark, sizeof out->mark);
+    out->marked = m.any;
+    return st;
+}
+
+muga_status local_text_encode(local *l, const local_text *t, token_list *ids, muga_error *err) {
+    marker m = {.l = l, .tok = engine_tokenizer(l->engine)};
+    memcpy(m.mark, t->mark, sizeof m.mark);
+    if (t->marked)
+        return encode_marked(&m, str_get(&t->text), t->text.len, ids, err);
+    return tokenizer_encode(m.tok, str_get(&t->text), t->text.len, (tokenizer_flags){.parse_special = true}, ids, err);
+}
+
+muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err) {
+    local_text text;
+    muga_status st = local_text_render(l, p, &text, err);
+    if (!st)
+        st = local_text_encode(l, &text, ids, err);
+    str_release(&text.text);
     return st;
 }
 
