@@ -69,6 +69,12 @@ static const char quantize_details[] =
     "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
     "IQ4_NL IQ4_XS F32.\n"
     "IN is a name in the store or a path, OUT a path; OUT is whole or not there. Keys are kept as they are.";
+static const char train_details[] =
+    "DATA is JSON lines: {\"messages\": [...], \"tools\": [...]} or {\"prompt\": ..., \"completion\": ...}. Learned\n"
+    "are the assistant's answers. BASE stays as it is; ADAPTER is a file for --adapter and `muga merge`, in the\n"
+    "format of llama.cpp. The loss curve goes to ADAPTER.csv. Ctrl-C, a full disk or a kill leave\n"
+    "ADAPTER.checkpoint, from which --resume goes on to the same bits. When the held-out loss falls no further it\n"
+    "stops, and the adapter is the best that there was.";
 static const char merge_details[] =
     "Each matrix W of BASE that ADAPTER has a pair A, B for becomes W + S alpha / rank B A, summed in double; all\n"
     "else stays as it is, metadata and tokenizer too. BASE is a name in the store or a path, ADAPTER and OUT are\n"
@@ -107,6 +113,7 @@ static const cmd_verb verbs[] = {
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
+    {"train", "BASE DATA -o ADAPTER", "a LoRA adapter from examples", train_details, cmd_train},
     {"merge", "BASE ADAPTER -o OUT", "a LoRA adapter folded into its model", merge_details, cmd_merge},
     {"convert", "DIR OUT", "a Hugging Face folder as a GGUF file", convert_details, cmd_convert},
     {"embed", "MODEL [TEXT...]", "texts to vectors", embed_details, cmd_embed},

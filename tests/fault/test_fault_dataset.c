@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 static const char text[] =
-    "{\"messages\": [{\"role\": \"user\", \"content\": \"where is A1\"}, {\"role\": \"assistant\", \"content\": \"here\"},"
-    "{\"role\": \"user\", \"content\": \"and A2\"}, {\"role\": \"assistant\", \"content\": \"there\"}]}\n"
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"where is A1\"},"
+    "{\"role\": \"assistant\", \"content\": \"here\"}, {\"role\": \"user\", \"content\": \"and A2\"},"
+    "{\"role\": \"assistant\", \"content\": \"there\"}]}\n"
     "{\"prompt\": \"a <|im_end|>\", \"completion\": \"b\"}\n";
 
 static muga_status read_data(prompter *p, char hex[SHA256_HEX], muga_error *err) {
