@@ -1,5 +1,5 @@
 #!/bin/sh
-# Would break: `muga run --tools` prints what is no valid call of the tools it was given, calls where it may not or doesn't
+# Would break: `muga run --tools` prints what is no valid call of the tools it was given, calls where it may not or not
 # where it must, or takes tools, choices and forms it can't do. On the tiny model of the tree, whose words are noise.
 set -u
 muga=${MUGA_PROGRAM:?}
@@ -10,8 +10,8 @@ bad=0
 broken() { bad=$((bad + 1)); echo "not ok: $1"; }
 tools=$work/tools.json
 cat >"$tools" <<'END'
-[{"type": "function", "function": {"name": "order", "description": "Look up an order", "parameters": {"type": "object",
-  "properties": {"id": {"type": "string", "pattern": "^A[0-9]{5}$"}, "fast": {"type": "boolean"}}, "required": ["id"]}}},
+[{"type": "function", "function": {"name": "order", "description": "Look up", "parameters": {"type": "object",
+  "properties":{"id": {"type": "string", "pattern": "^A[0-9]{5}$"}, "fast": {"type": "boolean"}}, "required":["id"]}}},
  {"name": "ping"}]
 END
 
@@ -19,7 +19,8 @@ END
 ask() {
     name=$1 code=$2
     shift 2
-    "$muga" run "$tiny" "Where is A12345?" --tools "$tools" -n 80 --temp 2 "$@" >"$work/answer" 2>"$work/said" </dev/null
+    "$muga" run "$tiny" "Where is A12345?" --tools "$tools" -n 80 --temp 2 "$@" >"$work/answer" 2>"$work/said" \
+        </dev/null
     got=$?
     [ "$got" -eq "$code" ] || broken "$name: exit $got (expected $code): $(cat "$work/said")"
 }
