@@ -1,7 +1,9 @@
 /* If this fails, some operation of the tape has a wrong gradient: training would go on, and end somewhere else.
  *
  * Every operation, in double against central differences, and in float against double: the same code for both
- * (train/real.h). And the numbers may not depend on the threads. */
+ * (train/real.h). And the numbers may not depend on the threads. (Under the thread sanitizer test_train and
+ * test_train_model run the same operations; here the differences take minutes.)
+ * ctest: unthreaded */
 #include "support/support.h"
 
 #include "base/mem.h"
