@@ -8,21 +8,7 @@ tiny=./tests/data/tiny.gguf
 adapter=./tests/data/tiny-adapter.gguf
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-bad=0
-fail() {
-    bad=$((bad + 1))
-    echo "not ok: $*"
-}
-# says EXPECTED-CODE PATTERN COMMAND...
-says() {
-    expected=$1
-    pattern=$2
-    shift 2
-    "$@" >"$work/out" 2>"$work/err" </dev/null
-    got=$?
-    [ "$got" -eq "$expected" ] || fail "exit $got, not $expected: $* ($(cat "$work/err"))"
-    cat "$work/out" "$work/err" | grep -q -- "$pattern" || fail "nothing about '$pattern': $* ($(cat "$work/err"))"
-}
+. ./tests/support/says.sh
 logits() { # NAME OPTIONS...
     name=$1
     shift
@@ -50,9 +36,9 @@ says 0 '^adapter  *lora$' "$muga" show "$adapter"
 says 0 '"alpha":4' "$muga" show --json "$adapter"
 "$muga" show "$tiny" | grep -q '^rank' && fail "a model has no rank"
 says 0 'perplexity' "$muga" perplexity "$tiny" README.md --chunks 1 --ctx 32 --adapter "$adapter"
-cp "$work/out" "$work/with"
+cp "$work/stdout" "$work/with"
 says 0 'perplexity' "$muga" perplexity "$tiny" README.md --chunks 1 --ctx 32
-cmp -s "$work/with" "$work/out" && fail "perplexity pays no heed to --adapter"
+cmp -s "$work/with" "$work/stdout" && fail "perplexity pays no heed to --adapter"
 "$muga" run "$tiny" --temp 0 -n 12 hello >"$work/plain" 2>/dev/null
 "$muga" run "$tiny" --temp 0 -n 12 --adapter "$adapter" hello >"$work/with" 2>/dev/null || fail "run --adapter"
 cmp -s "$work/with" "$work/plain" && fail "run pays no heed to --adapter"

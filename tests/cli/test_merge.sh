@@ -8,22 +8,7 @@ adapter=./tests/data/tiny-adapter.gguf
 work=$(mktemp -d)
 mounted=
 trap '[ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT
-bad=0
-fail() {
-    bad=$((bad + 1))
-    echo "not ok: $*"
-}
-# says EXPECTED-CODE PATTERN COMMAND...
-says() {
-    expected=$1
-    pattern=$2
-    shift 2
-    "$@" >"$work/stdout" 2>"$work/stderr" </dev/null
-    got=$?
-    [ "$got" -eq "$expected" ] || fail "exit $got, not $expected: $* ($(cat "$work/stderr"))"
-    cat "$work/stdout" "$work/stderr" | grep -q -- "$pattern" ||
-        fail "nothing about '$pattern': $* ($(cat "$work/stderr"))"
-}
+. ./tests/support/says.sh
 mkdir "$work/d"
 out=$work/d/out.gguf
 

@@ -6,22 +6,7 @@ muga=${MUGA_PROGRAM:?}
 tiny=./tests/data/tiny.gguf
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-bad=0
-fail() {
-    bad=$((bad + 1))
-    echo "not ok: $*"
-}
-# says EXPECTED-CODE PATTERN COMMAND...
-says() {
-    expected=$1
-    pattern=$2
-    shift 2
-    "$@" >"$work/stdout" 2>"$work/stderr" </dev/null
-    got=$?
-    [ "$got" -eq "$expected" ] || fail "exit $got, not $expected: $* ($(cat "$work/stderr"))"
-    cat "$work/stdout" "$work/stderr" | grep -q -- "$pattern" ||
-        fail "nothing about '$pattern': $* ($(cat "$work/stderr"))"
-}
+. ./tests/support/says.sh
 i=0
 while [ $i -lt 24 ]; do
     echo "{\"prompt\": \"what is number $i\", \"completion\": \"number $i is $((i * 37 % 101))\"}"

@@ -2,6 +2,7 @@
  * some family or vocabulary, another reply than the events said, half a call after a cancel, an answer whose evidence
  * can't be recomputed, a prompt that hides the tools or the results from the model. */
 #include "support/make_tiny.h"
+#include "support/special_tokens.h"
 #include "support/support.h"
 
 #include "base/mem.h"
@@ -10,31 +11,7 @@
 
 #include <stdio.h>
 
-#define DS(name) "<\xEF\xBD\x9Ctool\xE2\x96\x81" name "\xEF\xBD\x9C>"
-static const char *const special[] = {"<tool_call>",
-                                      "</tool_call>",
-                                      "[TOOL_CALLS]",
-                                      "[ARGS]",
-                                      "<|python_tag|>",
-                                      "<|tool_call|>",
-                                      "<|/tool_call|>",
-                                      "<TOOLCALL>",
-                                      "</TOOLCALL>",
-                                      "<tool_calls>",
-                                      "</tool_calls>",
-                                      "<|tools_prefix|>",
-                                      "<|tools_suffix|>",
-                                      "<think>",
-                                      "</think>",
-                                      DS("calls\xE2\x96\x81"
-                                         "begin"),
-                                      DS("calls\xE2\x96\x81"
-                                         "end"),
-                                      DS("call\xE2\x96\x81"
-                                         "begin"),
-                                      DS("call\xE2\x96\x81"
-                                         "end"),
-                                      DS("sep")};
+static const char *const special[] = {SPECIAL_TOKENS};
 
 static const char plain_template[] =
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"

@@ -2,6 +2,7 @@
  * was not allowed, none where one was required or one where none was, half a call where the tokens ran out, reasoning
  * past its limit, text that can't be written freely. The grammar of every family is walked with random tokens, and
  * what comes out is read by the family's parser. */
+#include "support/special_tokens.h"
 #include "support/support.h"
 
 #include "base/mem.h"
@@ -12,32 +13,7 @@
 
 #include <stdio.h>
 
-#define DS(name) "<\xEF\xBD\x9Ctool\xE2\x96\x81" name "\xEF\xBD\x9C>"
-static const char *const special[] = {"<tool_call>",
-                                      "</tool_call>",
-                                      "[TOOL_CALLS]",
-                                      "[ARGS]",
-                                      "<|python_tag|>",
-                                      "<|tool_call|>",
-                                      "<|/tool_call|>",
-                                      "<TOOLCALL>",
-                                      "</TOOLCALL>",
-                                      "<tool_calls>",
-                                      "</tool_calls>",
-                                      "<|tools_prefix|>",
-                                      "<|tools_suffix|>",
-                                      "<think>",
-                                      "</think>",
-                                      DS("calls\xE2\x96\x81"
-                                         "begin"),
-                                      DS("calls\xE2\x96\x81"
-                                         "end"),
-                                      DS("call\xE2\x96\x81"
-                                         "begin"),
-                                      DS("call\xE2\x96\x81"
-                                         "end"),
-                                      DS("sep"),
-                                      "<|unused|>"};
+static const char *const special[] = {SPECIAL_TOKENS, "<|unused|>"};
 
 typedef enum { AS_CONTROL, AS_TEXT, ABSENT, N_KINDS } kind; /* of the special names in a vocabulary */
 
