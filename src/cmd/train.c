@@ -26,7 +26,8 @@ typedef struct training {
     char base_sha256[SHA256_HEX], data_sha256[SHA256_HEX], settings[160];
     int64_t now_ms;
     /* progress */
-    uint64_t begun_us, n_tok, n_first; /* n_first: steps done when it began */
+    uint64_t begun_us, n_tok, n_row, n_seen; /* n_seen: steps since it began */
+    double seconds;                          /* of the steps */
     bool line_open;
 } training;
 
@@ -141,27 +142,30 @@ static void say_data(const training *g) {
                 "some");
 }
 
-/* Predicting a batch takes about a third of learning from it. */
+/* Predicting a token takes about a third of learning from it. */
 static muga_status say_estimate(training *g, uint64_t n_steps, muga_error *err) {
     train_result r;
     train_sample samples[8];
-    char text[200], time[64];
+    char text[240], time[64];
     uint32_t n = MIN(g->split.n_train, (uint32_t)ARRAY_LEN(samples));
-    uint64_t n_all = 0, n_epoch_tok = 0, left = n_steps - MIN(train_steps_done(g->t), n_steps);
-    for (uint32_t i = 0; i < g->split.n_train; i++)
-        n_epoch_tok += g->data.samples[g->split.train[i]].n;
+    uint64_t n_tok, n_row, left = n_steps - MIN(train_steps_done(g->t), n_steps);
+    uint64_t an_epoch = tune_steps(g->split.n_train, g->batch, 1);
+    muga_status st = tune_epoch(g->t, &g->data, &g->split, g->batch, g->seed, &n_tok, &n_row, err);
     for (uint32_t i = 0; i < n; i++) {
         const dataset_sample *s = &g->data.samples[g->split.train[(uint64_t)i * g->split.n_train / n]];
         samples[i] = (train_sample){.ids = s->ids, .target = s->target, .n = s->n, .id = s->line};
-        n_all += s->n;
     }
     uint64_t begun = now_us();
-    muga_status st = train_loss(g->t, samples, n, NULL, &r, err);
+    if (!st)
+        st = train_loss(g->t, samples, n, NULL, &r, err);
     if (st)
         return st;
-    double a_token = 3.0 * (double)(now_us() - begun) / 1e6 / (double)n_all;
-    double tokens = (double)n_epoch_tok / (double)tune_steps(g->split.n_train, g->batch, 1) * (double)left;
-    format_time(a_token * tokens, time);
+    double a_row = 3.0 * (double)(now_us() - begun) / 1e6 / (double)r.n_row;
+    format_time(a_row * (double)n_row / (double)an_epoch * (double)left, time);
+    snprintf(text, sizeof text,
+             "a step has %llu tokens, of which it computes %llu: what samples begin with in common once",
+             (unsigned long long)(n_tok / an_epoch), (unsigned long long)(n_row / an_epoch));
+    cmd_say(text);
     snprintf(text, sizeof text, "%llu steps of %u samples, %llu numbers to train; about %s", (unsigned long long)left,
              g->batch, (unsigned long long)train_parameters(g->t), time);
     cmd_say(text);
@@ -175,7 +179,9 @@ static bool on_step(void *ctx, const tune_progress *p) {
     char text[240], held[40] = "", time[64];
     double seconds = (double)(now_us() - g->begun_us) / 1e6;
     g->n_tok += p->n_tok;
-    double left = seconds / (double)(p->n_done - g->n_first) * (double)(p->n_steps - p->n_done);
+    g->n_row += p->n_row;
+    g->seconds = seconds;
+    double left = seconds / (double)++g->n_seen * (double)(p->n_steps - p->n_done);
     format_time(left, time);
     if (!isnan(p->best_loss))
         snprintf(held, sizeof held, ", held-out %.4f", p->best_loss);
@@ -281,12 +287,13 @@ static int print_json(const training *g) {
     json_t *first = isnan(r->first_loss) ? json_null() : json_real(r->first_loss);
     json_t *best = isnan(r->best_loss) ? json_null() : json_real(r->best_loss);
     double last = r->rows.n ? r->rows.at[r->rows.n - 1].loss : NAN;
-    json_t *v = json_pack("{s:s, s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:i, s:i, s:I, s:s, s:s}", "file", g->out, "curve",
-                          g->curve, "steps", (json_int_t)r->n_done, "best_step", (json_int_t)r->best_step,
-                          "stopped_early", r->stopped_early, "held_out_before", first, "held_out_after", best, "loss",
-                          isnan(last) ? json_null() : json_real(last), "samples", (int)g->split.n_train, "held_out",
-                          (int)g->split.n_held, "parameters", (json_int_t)train_parameters(g->t), "base_sha256",
-                          g->base_sha256, "data_sha256", g->data_sha256);
+    json_t *v = json_pack(
+        "{s:s, s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:i, s:i, s:I, s:I, s:I, s:f, s:s, s:s}", "file", g->out, "curve",
+        g->curve, "steps", (json_int_t)r->n_done, "best_step", (json_int_t)r->best_step, "stopped_early",
+        r->stopped_early, "held_out_before", first, "held_out_after", best, "loss",
+        isnan(last) ? json_null() : json_real(last), "samples", (int)g->split.n_train, "held_out", (int)g->split.n_held,
+        "parameters", (json_int_t)train_parameters(g->t), "tokens", (json_int_t)g->n_tok, "tokens_computed",
+        (json_int_t)g->n_row, "seconds", g->seconds, "base_sha256", g->base_sha256, "data_sha256", g->data_sha256);
     if (!v)
         return cmd_error(MUGA_E_NOMEM, "out of memory for the result");
     cmd_print_json(v);

@@ -31,6 +31,42 @@ static train_sample sample_of(const dataset *d, uint32_t i) {
     return (train_sample){.ids = s->ids, .target = s->target, .n = s->n, .id = s->line};
 }
 
+static uint32_t take_batch(run *r, uint64_t i_step) {
+    uint64_t epoch = i_step / r->steps_an_epoch, from = i_step % r->steps_an_epoch * r->o->batch;
+    uint32_t n = (uint32_t)MIN((uint64_t)r->o->batch, r->s->n_train - from);
+    if (epoch != r->epoch)
+        dataset_shuffle(r->o->seed, epoch, r->s->n_train, r->order);
+    r->epoch = epoch;
+    for (uint32_t i = 0; i < n; i++)
+        r->samples[i] = sample_of(r->d, r->s->train[r->order[from + i]]);
+    return n;
+}
+
+static muga_status make_room(run *r, uint32_t n_samples, muga_error *err) {
+    r->order = mem_alloc_array((size_t)r->s->n_train + 1, sizeof *r->order);
+    r->samples = mem_alloc_array((size_t)n_samples + 1, sizeof *r->samples);
+    return r->order && r->samples ? MUGA_OK : error_nomem(err, "the run");
+}
+
+muga_status tune_epoch(const trainer *t, const dataset *d, const dataset_split *s, uint32_t batch, uint64_t seed,
+                       uint64_t *n_tok, uint64_t *n_row, muga_error *err) {
+    tune_options o = {.batch = batch, .seed = seed};
+    run r = {.d = d, .s = s, .o = &o, .epoch = UINT64_MAX, .steps_an_epoch = steps_an_epoch(s->n_train, batch)};
+    muga_status st = make_room(&r, batch, err);
+    *n_tok = *n_row = 0;
+    for (uint64_t i = 0; i < r.steps_an_epoch && !st; i++) {
+        uint64_t rows;
+        uint32_t n = take_batch(&r, i);
+        st = train_count_rows(t, r.samples, n, &rows, err);
+        for (uint32_t k = 0; k < n; k++)
+            *n_tok += r.samples[k].n;
+        *n_row += rows;
+    }
+    free(r.order);
+    free(r.samples);
+    return st;
+}
+
 /* ---- what is kept ---- */
 
 static muga_status save(const run *r, str *out, muga_error *err) {
@@ -68,17 +104,6 @@ static muga_status resume(run *r, muga_error *err) {
 }
 
 /* ---- steps ---- */
-
-static uint32_t take_batch(run *r, uint64_t i_step) {
-    uint64_t epoch = i_step / r->steps_an_epoch, from = i_step % r->steps_an_epoch * r->o->batch;
-    uint32_t n = (uint32_t)MIN((uint64_t)r->o->batch, r->s->n_train - from);
-    if (epoch != r->epoch)
-        dataset_shuffle(r->o->seed, epoch, r->s->n_train, r->order);
-    r->epoch = epoch;
-    for (uint32_t i = 0; i < n; i++)
-        r->samples[i] = sample_of(r->d, r->s->train[r->order[from + i]]);
-    return n;
-}
 
 /* Where samples are kept aside: their loss, and whether it is the best. */
 static muga_status measure(run *r, train_row *row, muga_error *err) {
@@ -135,8 +160,8 @@ static muga_status all_steps(run *r, muga_error *err) {
         muga_status st = step(r, &result, err);
         if (st)
             return st;
-        tune_progress p = {train_steps_done(r->t), o->n_steps, &r->c.rows.at[r->c.rows.n - 1], result.n_tok,
-                           r->c.best_loss};
+        tune_progress p = {train_steps_done(r->t), o->n_steps,   &r->c.rows.at[r->c.rows.n - 1],
+                           result.n_tok,           result.n_row, r->c.best_loss};
         if (o->on_step && !o->on_step(o->ctx, &p)) {
             st = write_checkpoint(r, err);
             return st ? st
@@ -151,17 +176,16 @@ static muga_status all_steps(run *r, muga_error *err) {
 
 static muga_status begin(run *r, muga_error *err) {
     const tune_options *o = r->o;
-    r->order = mem_alloc_array((size_t)r->s->n_train + 1, sizeof *r->order);
-    r->samples = mem_alloc_array((size_t)MAX(o->batch, r->s->n_held) + 1, sizeof *r->samples);
-    if (!r->order || !r->samples)
-        return error_nomem(err, "the run");
+    muga_status st = make_room(r, MAX(o->batch, r->s->n_held), err);
+    if (st)
+        return st;
     if (o->resume)
         return resume(r, err);
     memcpy(r->c.base_sha256, o->base_sha256, SHA256_HEX);
     memcpy(r->c.data_sha256, o->data_sha256, SHA256_HEX);
     str_append_s(&r->c.settings, o->settings);
     r->c.best_loss = NAN;
-    muga_status st = str_status(&r->c.settings, err, "the settings");
+    st = str_status(&r->c.settings, err, "the settings");
     return st ? st : first_measurement(r, err);
 }
 

@@ -12,7 +12,8 @@
 typedef struct tune_progress {
     uint64_t n_done, n_steps;
     const train_row *row; /* of this step */
-    uint64_t n_tok;       /* computed by it */
+    uint64_t n_tok;       /* of its samples */
+    uint64_t n_row;       /* tokens that it computed: what samples begin with in common once */
     double best_loss;     /* of those kept aside; NaN = none are */
 } tune_progress;
 
@@ -41,6 +42,10 @@ typedef struct tune_result {
 
 /* Of a whole run; every sample once an epoch, the last step of an epoch with what is left. */
 uint64_t tune_steps(uint32_t n_train, uint32_t batch, uint64_t n_epochs);
+
+/* Of the first epoch's steps: tokens of their samples, and those computed when beginnings are shared. */
+MUGA_MUST_USE muga_status tune_epoch(const trainer *t, const dataset *d, const dataset_split *s, uint32_t batch,
+                                     uint64_t seed, uint64_t *n_tok, uint64_t *n_row, muga_error *err);
 
 /* Afterwards the trainer is as it was at best_step, or, where no samples are kept aside, after the last. Errors of a
  * step name step and line; the last checkpoint stays. */

@@ -3,21 +3,22 @@
 
 #include "base/mem.h"
 
-/* Arrays of a pass that holds at most n_tok tokens; false when memory is out. */
-static bool make_room(train_pass *p, const model *m, uint32_t n_tok, uint32_t n_segment) {
+/* Room for a pass of n_tok tokens; false when memory is out. */
+static bool make_room(train_pass *p, const model *m, uint32_t n_tok, uint32_t n_target, uint32_t n_segment) {
     size_t half = MAX(m->p.n_rot / 2, 1u);
     bool ok = true;
     p->ids = mem_alloc_array(n_tok, sizeof *p->ids);
-    p->row = mem_alloc_array(n_tok, sizeof *p->row);
-    p->label = mem_alloc_array(n_tok, sizeof *p->label);
-    p->i_sample = mem_alloc_array(n_tok, sizeof *p->i_sample);
+    p->row = mem_alloc_array(n_target, sizeof *p->row);
+    p->label = mem_alloc_array(n_target, sizeof *p->label);
+    p->i_sample = mem_alloc_array(n_target, sizeof *p->i_sample);
+    p->pos = mem_alloc_array(n_target, sizeof *p->pos);
     p->segment = mem_alloc_array(n_segment, sizeof *p->segment);
     for (uint32_t k = 0; k < m->n_ropes; k++) {
         p->cos[k] = mem_alloc_array(n_tok, half * sizeof(float));
         p->sin[k] = mem_alloc_array(n_tok, half * sizeof(float));
         ok = ok && p->cos[k] && p->sin[k];
     }
-    return ok && p->ids && p->row && p->label && p->i_sample && p->segment;
+    return ok && p->ids && p->row && p->label && p->i_sample && p->pos && p->segment;
 }
 
 /* Long factors serve a sample that is longer than the original context, as they serve a sequence that may be. */
@@ -31,40 +32,65 @@ static void turn_row(train_pass *p, const model *m, uint32_t row, uint32_t pos, 
     }
 }
 
-static void add_sample(train_pass *p, const model *m, const train_sample *s, uint32_t i_sample) {
-    train_segment *g = &p->segment[p->segments.n];
-    *g = (train_segment){.from = p->n_tok, .to = p->n_tok + s->n, .i_group = p->segments.n};
-    p->segments.n_group = ++p->segments.n;
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t row = g->from + i;
-        p->ids[row] = s->ids[i];
-        turn_row(p, m, row, i, s->n);
-        if (i == 0 || !s->target[i])
-            continue;
-        p->row[p->n_target] = row - 1;
-        p->label[p->n_target] = s->ids[i];
-        p->i_sample[p->n_target++] = i_sample;
+/* The rows of positions [from, to) of a sample as a segment. */
+static train_segment *add_segment(train_pass *p, const model *m, const train_sample *s, uint32_t from, uint32_t to) {
+    train_segment *g = &p->segment[p->segments.n++];
+    *g = (train_segment){.from = p->n_tok, .to = p->n_tok + (to - from), .i_group = p->segments.n_group};
+    for (uint32_t pos = from; pos < to; pos++) {
+        p->ids[p->n_tok] = s->ids[pos];
+        turn_row(p, m, p->n_tok++, pos, s->n);
     }
-    p->n_tok += s->n;
+    return g;
 }
 
-muga_status train_pass_init(const model *m, const train_sample *samples, uint32_t n, uint32_t max_tok, train_pass *out,
-                            uint32_t *n_taken, muga_error *err) {
-    uint32_t n_tok = samples[0].n, taken = 1;
-    while (taken < n && samples[taken].n <= max_tok && n_tok <= max_tok - samples[taken].n)
-        n_tok += samples[taken++].n;
+/* What a part's samples begin with, then what each has of its own. */
+static void add_part(train_pass *p, const model *m, const train_plan *plan, const train_part *part) {
+    uint32_t prefix_from = p->n_tok;
+    if (part->n_prefix > 0)
+        add_segment(p, m, &plan->samples[plan->order[part->from]], 0, part->n_prefix);
+    for (uint32_t i = part->from; i < part->to; i++) {
+        const train_sample *s = &plan->samples[plan->order[i]];
+        uint32_t end = train_sample_end(s);
+        train_segment *g = add_segment(p, m, s, part->n_prefix, end - 1);
+        g->prefix_from = part->n_prefix > 0 ? prefix_from : 0;
+        g->n_prefix = part->n_prefix;
+        for (uint32_t pos = 1; pos < end; pos++) {
+            if (!s->target[pos])
+                continue;
+            p->row[p->n_target] = segment_row(g, pos - 1);
+            p->label[p->n_target] = s->ids[pos];
+            p->pos[p->n_target] = pos;
+            p->i_sample[p->n_target++] = plan->order[i];
+        }
+    }
+    p->segments.n_group++;
+}
+
+muga_status train_pass_init(const model *m, const train_plan *plan, uint32_t i_pass, train_pass *out, muga_error *err) {
+    uint32_t first = 0, n_tok = 0, n_target = 0, n_segment = 0;
     *out = (train_pass){0};
-    *n_taken = taken;
-    if (!make_room(out, m, n_tok, taken))
+    while (plan->parts[first].i_pass != i_pass)
+        first++;
+    for (uint32_t k = first; k < plan->n_parts && plan->parts[k].i_pass == i_pass; k++) {
+        const train_part *part = &plan->parts[k];
+        n_tok += part->n_prefix;
+        n_segment += 1 + (part->to - part->from);
+        for (uint32_t i = part->from; i < part->to; i++) {
+            uint32_t end = train_sample_end(&plan->samples[plan->order[i]]);
+            n_tok += end - 1 - part->n_prefix;
+            n_target += end - 1;
+        }
+    }
+    if (!make_room(out, m, n_tok, n_target, n_segment))
         return error_nomem(err, "the samples of a step");
-    for (uint32_t i = 0; i < taken; i++)
-        add_sample(out, m, &samples[i], i);
+    for (uint32_t k = first; k < plan->n_parts && plan->parts[k].i_pass == i_pass; k++)
+        add_part(out, m, plan, &plan->parts[k]);
     out->segments.at = out->segment;
     return MUGA_OK;
 }
 
 void train_pass_release(train_pass *p) {
-    void *owned[] = {p->ids, p->row, p->label, p->i_sample, p->segment};
+    void *owned[] = {p->ids, p->row, p->label, p->i_sample, p->pos, p->segment};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
     for (uint32_t k = 0; k < MODEL_MAX_ROPES; k++) {

@@ -35,12 +35,37 @@ typedef struct train_pass {
     uint32_t *row;                                      /* [n_target] whose logits are looked at */
     int32_t *label;                                     /* [n_target] what comes next */
     uint32_t *i_sample;                                 /* [n_target] of the samples given */
+    uint32_t *pos;                                      /* [n_target] of the label in its sample */
     float *cos[MODEL_MAX_ROPES], *sin[MODEL_MAX_ROPES]; /* [n_tok][n_rot / 2] */
 } train_pass;
 
-/* As many of the samples as fit max_tok, at least one; *n_taken says how many. Release in any case. */
-MUGA_MUST_USE muga_status train_pass_init(const model *m, const train_sample *samples, uint32_t n, uint32_t max_tok,
-                                          train_pass *out, uint32_t *n_taken, muga_error *err);
+/* ---- which samples are computed together ----
+ * A function of the samples and max_tok alone. What comes after a sample's last target is left out: nothing looks at
+ * it. Samples that begin with the same ids are a family, which computes these once in each pass that it is in. */
+typedef struct train_part {
+    uint32_t from, to; /* in the plan's order */
+    uint32_t n_prefix; /* ids that all of them begin with, computed once; 0 = nothing is shared */
+    uint32_t i_pass;   /* rising from 0 */
+} train_part;
+
+typedef struct train_plan {
+    const train_sample *samples; /* borrowed */
+    uint32_t *order;             /* [n] every sample once */
+    train_part *parts;
+    uint32_t n_parts, n_pass;
+    uint64_t n_row; /* tokens that are computed */
+} train_plan;
+
+/* The samples have been checked. A zeroed plan may be released. */
+MUGA_MUST_USE muga_status train_plan_init(const model *m, const train_sample *samples, uint32_t n, uint32_t max_tok,
+                                          train_plan *out, muga_error *err);
+void train_plan_release(train_plan *p);
+/* One past the position of its last target: its tokens that are looked at, the last as a label only. */
+uint32_t train_sample_end(const train_sample *s);
+
+/* Release in any case. */
+MUGA_MUST_USE muga_status train_pass_init(const model *m, const train_plan *plan, uint32_t i_pass, train_pass *out,
+                                          muga_error *err);
 void train_pass_release(train_pass *p);
 
 /* ---- an adapter's numbers ---- */

@@ -1,6 +1,6 @@
 /* A trainer's state as bytes:
  *
- *   magic "MUGATRN1" | numbers (u64) | steps made (u64) | the options results depend on | digest of the pairs' names |
+ *   magic "MUGATRN2" | numbers (u64) | steps made (u64) | the options results depend on | digest of the pairs' names |
  *   numbers, first moments, second moments (f32 each) | SHA-256 of all before it
  *
  * in the machine's order of bytes, which is little-endian on every machine muga runs on. Bytes come from outside: the
@@ -12,7 +12,7 @@
 
 #include <stdio.h>
 
-#define MAGIC "MUGATRN1"
+#define MAGIC "MUGATRN2"
 #define HEAD_BYTES (8 + 2 * 8)
 
 /* An option as it is written: 8 bytes each, floats by their bits. */
@@ -22,7 +22,7 @@ typedef struct option {
     bool is_float;
 } option;
 
-enum { N_OPTIONS = 13 };
+enum { N_OPTIONS = 14 };
 
 static uint64_t bits_of(float f) {
     uint32_t bits;
@@ -52,7 +52,8 @@ static void list_options(const trainer *t, option out[N_OPTIONS]) {
                                    {"beta2", bits_of(o->beta2), true},
                                    {"epsilon", bits_of(o->epsilon), true},
                                    {"weight_decay", bits_of(o->weight_decay), true},
-                                   {"clip_norm", bits_of(o->clip_norm), true}};
+                                   {"clip_norm", bits_of(o->clip_norm), true},
+                                   {"max_tok", o->max_tok, false}};
     memcpy(out, all, sizeof all);
 }
 

@@ -24,15 +24,17 @@ typedef struct train_options {
     const char *targets;
     uint64_t seed; /* of A's values; B begins as zero, so that the first forward pass is the base's */
 
-    float lr;              /* the highest learning rate, reached after warm-up; above 0 */
-    float lr_end;          /* share of it at n_steps and after; 0..1 */
-    uint64_t n_warmup;     /* steps in which the rate rises in a line; at most n_steps */
-    uint64_t n_steps;      /* of the whole run: where the cosine ends; at least 1 */
-    float beta1, beta2;    /* 0 <= b < 1 */
-    float epsilon;         /* above 0 */
-    float weight_decay;    /* of A and B alike; decoupled; from 0 */
-    float clip_norm;       /* gradients longer than this are shortened to it; 0 = never */
-    uint32_t max_tok;      /* tokens computed at a time; samples of a step that don't fit are summed up pass by pass */
+    float lr;           /* the highest learning rate, reached after warm-up; above 0 */
+    float lr_end;       /* share of it at n_steps and after; 0..1 */
+    uint64_t n_warmup;  /* steps in which the rate rises in a line; at most n_steps */
+    uint64_t n_steps;   /* of the whole run: where the cosine ends; at least 1 */
+    float beta1, beta2; /* 0 <= b < 1 */
+    float epsilon;      /* above 0 */
+    float weight_decay; /* of A and B alike; decoupled; from 0 */
+    float clip_norm;    /* gradients longer than this are shortened to it; 0 = never */
+    /* Tokens computed at a time; samples of a step that don't fit are summed up pass by pass. Samples of one pass that
+     * begin with the same ids have these computed once, so where they do results depend on it. */
+    uint32_t max_tok;
     bool keep_activations; /* faster by a quarter, memory times the number of layers; the same bits */
     os_pool *pool;         /* borrowed; NULL = inline */
 } train_options;
@@ -66,7 +68,8 @@ typedef struct train_result {
     double grad_norm;  /* of all gradients, before clipping; 0 from train_loss */
     float lr;          /* that the update was made with; 0 from train_loss */
     uint64_t n_target; /* targets that were predicted */
-    uint64_t n_tok;    /* tokens that were computed */
+    uint64_t n_tok;    /* tokens of the samples */
+    uint64_t n_row;    /* tokens that were computed: what samples begin with in common once */
 } train_result;
 
 /* One update by the mean loss over all targets of the samples. MUGA_E_NONFINITE names the first sample with a loss that
@@ -78,8 +81,11 @@ MUGA_MUST_USE muga_status train_loss(trainer *t, const train_sample *samples, ui
                                      train_result *out, muga_error *err);
 
 uint64_t train_steps_done(const trainer *t);
-/* For an estimate before the start: multiply-adds of one train_step over n_tok tokens of which n_target are targets. */
-uint64_t train_macs(const trainer *t, uint64_t n_tok, uint64_t n_target);
+/* For an estimate before the start: tokens that a train_step with these samples computes. */
+MUGA_MUST_USE muga_status train_count_rows(const trainer *t, const train_sample *samples, uint32_t n, uint64_t *out,
+                                           muga_error *err);
+/* Multiply-adds of a train_step that computes n_row tokens and predicts n_target targets. */
+uint64_t train_macs(const trainer *t, uint64_t n_row, uint64_t n_target);
 /* Numbers being trained. */
 uint64_t train_parameters(const trainer *t);
 

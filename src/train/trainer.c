@@ -169,7 +169,7 @@ static muga_status take_losses(const train_pass *p, const train_sample *samples,
         if (!isfinite(loss[i]))
             return error_set(err, MUGA_E_NONFINITE,
                              "sample %llu: the loss at its token %u is not a number; look at that sample, or lower lr",
-                             (unsigned long long)samples[s].id, p->row[i] - p->segment[s].from + 1);
+                             (unsigned long long)samples[s].id, p->pos[i]);
         *sum += loss[i];
         if (of)
             of[s] += loss[i];
@@ -177,11 +177,11 @@ static muga_status take_losses(const train_pass *p, const train_sample *samples,
     return MUGA_OK;
 }
 
-/* As many samples as fit a pass. grads NULL = losses alone. */
-static muga_status run_pass(trainer *t, const train_sample *samples, uint32_t n, float *grads, float weight,
-                            uint32_t *n_taken, double *sum, double *of, muga_error *err) {
+/* grads NULL = losses alone. */
+static muga_status run_pass(trainer *t, const train_plan *plan, uint32_t i_pass, float *grads, float weight,
+                            double *sum, double *of, muga_error *err) {
     train_pass p;
-    muga_status st = train_pass_init(t->layout.m, samples, n, t->o.max_tok, &p, n_taken, err);
+    muga_status st = train_pass_init(t->layout.m, plan, i_pass, &p, err);
     double *loss = st ? NULL : mem_alloc_array(p.n_target, sizeof *loss);
     if (!st && !loss)
         st = error_nomem(err, "the losses of a step");
@@ -195,7 +195,7 @@ static muga_status run_pass(trainer *t, const train_sample *samples, uint32_t n,
                        .memory = &t->memory,
                        .pool = t->o.pool,
                        .loss = loss};
-        st = t->pass(&a) ? take_losses(&p, samples, loss, sum, of, err)
+        st = t->pass(&a) ? take_losses(&p, plan->samples, loss, sum, of, err)
                          : error_nomem(err, "the activations of a step; a smaller max_tok needs less");
     }
     free(loss);
@@ -205,13 +205,18 @@ static muga_status run_pass(trainer *t, const train_sample *samples, uint32_t n,
 
 static muga_status run_all(trainer *t, const train_sample *samples, uint32_t n, float *grads, double *of,
                            train_result *r, muga_error *err) {
+    train_plan plan = {0};
+    double sum = 0;
     muga_status st = count_targets(t, samples, n, r, err);
     float weight = st ? 0 : 1.0f / (float)r->n_target;
-    double sum = 0;
-    for (uint32_t at = 0, taken; at < n && !st; at += taken)
-        st = run_pass(t, samples + at, n - at, grads, weight, &taken, &sum, of ? of + at : NULL, err);
-    if (!st)
+    st = st ? st : train_plan_init(t->layout.m, samples, n, t->o.max_tok, &plan, err);
+    for (uint32_t i = 0; i < plan.n_pass && !st; i++)
+        st = run_pass(t, &plan, i, grads, weight, &sum, of, err);
+    if (!st) {
         r->loss = sum / (double)r->n_target;
+        r->n_row = plan.n_row;
+    }
+    train_plan_release(&plan);
     return st;
 }
 
@@ -265,9 +270,20 @@ float train_alpha(const trainer *t) {
     return t->o.alpha;
 }
 
+muga_status train_count_rows(const trainer *t, const train_sample *samples, uint32_t n, uint64_t *out,
+                             muga_error *err) {
+    train_plan plan = {0};
+    train_result r = {0};
+    muga_status st = count_targets(t, samples, n, &r, err);
+    st = st ? st : train_plan_init(t->layout.m, samples, n, t->o.max_tok, &plan, err);
+    *out = plan.n_row;
+    train_plan_release(&plan);
+    return st;
+}
+
 /* A matrix of the base is gone through once there, once back, and once more where activations aren't kept; a pair twice
  * back. */
-uint64_t train_macs(const trainer *t, uint64_t n_tok, uint64_t n_target) {
+uint64_t train_macs(const trainer *t, uint64_t n_row, uint64_t n_target) {
     const model *m = t->layout.m;
     uint64_t forward = t->o.keep_activations ? 1 : 2, base = 0;
     for (uint32_t i = 0; i < m->p.n_layer; i++) {
@@ -277,7 +293,7 @@ uint64_t train_macs(const trainer *t, uint64_t n_tok, uint64_t n_target) {
             for (uint32_t k = 0; k < linears[j]->n_parts; k++)
                 base += linears[j]->parts[k]->dims[0] * linears[j]->parts[k]->dims[1];
     }
-    return n_tok * (base * (forward + 1) + t->layout.n_params * (forward + 2)) +
+    return n_row * (base * (forward + 1) + t->layout.n_params * (forward + 2)) +
            n_target * 2 * m->p.n_vocab * (uint64_t)m->p.n_embd;
 }
 

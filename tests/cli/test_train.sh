@@ -21,6 +21,7 @@ train() { # OUT OPTIONS...
 
 train "$work/a.gguf" >"$work/stdout" 2>"$work/stderr" || fail "train: $(cat "$work/stderr")"
 grep -q 'about .* s\|about .* min' "$work/stderr" || fail "no estimate before the start"
+grep -q 'a step has .* tokens, of which it computes' "$work/stderr" || fail "not said what is computed once"
 grep -q 'tokens/s, .* left' "$work/stderr" || fail "no progress: $(cat "$work/stderr")"
 grep -q 'held-out loss .* before' "$work/stdout" && grep -q 'o held-out loss' "$work/stdout" || fail "no curve drawn"
 head -1 "$work/a.gguf.csv" | grep -q '^step,loss,held_out_loss' || fail "no curve as CSV"

@@ -78,7 +78,6 @@ static void bits_depend_on_nothing_they_should_not(void **state) {
         muga_error err = {0};
         assert_ok(os_pool_new(n_thread, &o.pool, &err), &err);
         o.keep_activations = n_thread == 3;
-        o.max_tok = n_thread == 3 ? 21 : 2048; /* a sample at a time, or all at once */
         trainer *t = trainer_of(e, o);
         steps(t, 5);
         assert_same_state(plain, t);
@@ -86,6 +85,59 @@ static void bits_depend_on_nothing_they_should_not(void **state) {
         os_pool_free(o.pool);
     }
     train_free(plain);
+    engine_free(e);
+}
+
+/* Nine samples that begin with the same ten ids and two with another five: computed once a pass, for the same loss. */
+static void what_samples_begin_with_is_computed_once(void **state) {
+    (void)state;
+    enum { N = 11, N_COMMON = 10, N_TOK = 16 };
+    static int32_t ids[N][N_TOK];
+    static uint8_t target[N][N_TOK];
+    train_sample samples[N];
+    engine *e = open_plain();
+    train_options o = train_bed_options();
+    trainer *t = trainer_of(e, o);
+    muga_error err = {0};
+    rng r = {31};
+    uint64_t rows, n_target = 0;
+    double sum = 0, loss_of[N];
+    train_result all, one;
+    for (uint32_t s = 0; s < N; s++) {
+        samples[s] = (train_sample){ids[s], target[s], N_TOK, s};
+        for (uint32_t i = 0; i < N_TOK; i++) {
+            ids[s][i] = (int32_t)rng_below(&r, TINY_VOCAB);
+            target[s][i] = i > N_COMMON + 1 && i < N_TOK - 1;
+        }
+        if (s % 4 != 3 || s == 7)
+            memcpy(ids[s], ids[0], N_COMMON * sizeof ids[0][0]);
+        ids[s][N_COMMON] = (int32_t)s;
+    }
+    memcpy(ids[7], ids[3], N_COMMON / 2 * sizeof ids[0][0]); /* half of it is another's */
+    for (uint32_t s = 0; s < N; s++) {
+        assert_ok(train_loss(t, &samples[s], 1, NULL, &one, &err), &err);
+        assert_int_equal(one.n_row, N_TOK - 2); /* the last is no target, the one before it a label only */
+        sum += one.loss * (double)one.n_target;
+        n_target += one.n_target;
+    }
+    assert_ok(train_loss(t, samples, N, loss_of, &all, &err), &err);
+    assert_int_equal(all.n_target, n_target);
+    assert_true(fabs(all.loss - sum / (double)n_target) < 1e-6 * all.loss);
+    for (uint32_t s = 0; s < N; s++) {
+        assert_ok(train_loss(t, &samples[s], 1, NULL, &one, &err), &err);
+        assert_true(fabs(loss_of[s] - one.loss) < 1e-5 * one.loss);
+    }
+    assert_ok(train_count_rows(t, samples, N, &rows, &err), &err);
+    assert_int_equal(all.n_row, rows);
+    assert_int_equal(all.n_tok, N * N_TOK);
+    assert_int_equal(rows, N * (N_TOK - 2) - 8 * N_COMMON - N_COMMON / 2);
+    train_free(t);
+    o.max_tok = 30; /* more passes, each of which computes the beginning anew */
+    t = trainer_of(e, o);
+    assert_ok(train_loss(t, samples, N, NULL, &one, &err), &err);
+    assert_true(one.n_row > rows);
+    assert_true(fabs(all.loss - one.loss) < 1e-6 * all.loss);
+    train_free(t);
     engine_free(e);
 }
 
@@ -126,6 +178,11 @@ static void a_damaged_or_foreign_state_is_refused(void **state) {
     o.lr = 1;
     trainer *other = trainer_of(e, o);
     assert_status(train_restore(other, s.data, s.len, &err), MUGA_E_INPUT, &err, "lr 0.02");
+    train_free(other);
+    o = train_bed_options();
+    o.max_tok = 100;
+    other = trainer_of(e, o);
+    assert_status(train_restore(other, s.data, s.len, &err), MUGA_E_INPUT, &err, "max_tok 2048");
     train_free(other);
     o = train_bed_options();
     o.rank = 4;
@@ -268,6 +325,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_are_learned_by_heart),
         cmocka_unit_test(bits_depend_on_nothing_they_should_not),
+        cmocka_unit_test(what_samples_begin_with_is_computed_once),
         cmocka_unit_test(a_restored_run_goes_on_to_the_same_bits),
         cmocka_unit_test(a_damaged_or_foreign_state_is_refused),
         cmocka_unit_test(only_the_named_matrices_get_a_pair),

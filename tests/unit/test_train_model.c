@@ -2,7 +2,8 @@
  *
  * Small models of every architecture (tests/support/make_arch.c): the tape's logits beside the engine's exact ones, the
  * gradients of every pair in double against central differences and in float against double; and by no bit may it
- * matter how many threads there are, or whether activations are kept. In float with every instruction set. */
+ * matter how many threads there are, or whether activations are kept. In float with every instruction set. Samples that
+ * begin alike are computed together, and must give what each gives alone. */
 #include "support/make_arch.h"
 #include "support/support.h"
 
@@ -20,7 +21,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { RANK = 3, N_SAMPLES = 3, MAX_TARGET = 64, N_LONG = 24 };
+enum { RANK = 3, N_SAMPLES = 4, MAX_TARGET = 64, N_LONG = 24, N_SHARED = 4 };
 
 typedef struct variant {
     const char *name, *arch;
@@ -47,6 +48,7 @@ static const variant variants[] = {
 typedef struct bed {
     engine *e;
     train_layout layout;
+    train_plan plan;
     train_pass pass;
     double *params;
     float *narrow; /* the same values */
@@ -56,11 +58,10 @@ typedef struct bed {
 } bed;
 
 static void open_bed(const variant *v, bed *b) {
-    static const uint32_t n_tok[N_SAMPLES] = {9, N_LONG, 6};
+    static const uint32_t n_tok[N_SAMPLES] = {9, N_LONG, 6, N_SHARED + 1};
     str bytes = STR_INIT;
     muga_error err = {0};
     rng r = {17};
-    uint32_t n_taken;
     const char *path = scratch_path("model.gguf");
     *b = (bed){0};
     assert_true(make_arch(v->arch, v->changes, &bytes));
@@ -75,9 +76,15 @@ static void open_bed(const variant *v, bed *b) {
             b->target[s][i] = i > n_tok[s] / 2;
         }
     }
+    /* The first and the last two begin alike: one has a target there, one nothing of its own but a label. */
+    memcpy(b->ids[2], b->ids[0], N_SHARED * sizeof b->ids[0][0]);
+    memcpy(b->ids[3], b->ids[0], N_SHARED * sizeof b->ids[0][0]);
+    b->target[2][2] = 1;
     assert_ok(train_layout_init(engine_model(b->e), RANK, 6, NULL, &b->layout, &err), &err);
-    assert_ok(train_pass_init(engine_model(b->e), b->samples, N_SAMPLES, 100, &b->pass, &n_taken, &err), &err);
-    assert_int_equal(n_taken, N_SAMPLES);
+    assert_ok(train_plan_init(engine_model(b->e), b->samples, N_SAMPLES, 100, &b->plan, &err), &err);
+    assert_int_equal(b->plan.n_pass, 1);
+    assert_int_equal(b->plan.n_row, 8 + (N_LONG - 1) + (5 - N_SHARED) + 0);
+    assert_ok(train_pass_init(engine_model(b->e), &b->plan, 0, &b->pass, &err), &err);
     b->params = mem_alloc_array(b->layout.n_params, sizeof *b->params);
     b->narrow = mem_alloc_array(b->layout.n_params, sizeof *b->narrow);
     for (size_t i = 0; i < b->layout.n_params; i++) {
@@ -88,6 +95,7 @@ static void open_bed(const variant *v, bed *b) {
 
 static void close_bed(bed *b) {
     train_pass_release(&b->pass);
+    train_plan_release(&b->plan);
     train_layout_release(&b->layout);
     free(b->params);
     free(b->narrow);
@@ -107,7 +115,7 @@ typedef struct logits_check {
 static void compare_row(void *ctx, uint32_t pos, const float *logits) {
     logits_check *c = ctx;
     for (uint32_t i = 0; i < c->b->pass.n_target; i++) {
-        if (c->b->pass.i_sample[i] != c->i_sample || c->b->pass.row[i] != c->b->pass.segment[c->i_sample].from + pos)
+        if (c->b->pass.i_sample[i] != c->i_sample || c->b->pass.pos[i] != pos + 1)
             continue;
         c->n_seen++;
         for (uint32_t k = 0; k < MAKE_ARCH_VOCAB; k++) {
@@ -159,20 +167,50 @@ static void check_logits(const variant *v, const bed *b) {
 
 /* ---- gradients ---- */
 
-static double loss_of(const bed *b, tape_memory *memory, double *grads) {
+static double loss_of_pass(const bed *b, const train_pass *pass, tape_memory *memory, double *grads) {
     static double loss[MAX_TARGET];
     double sum = 0;
     pass_args_f64 a = {.layout = &b->layout,
-                       .pass = &b->pass,
+                       .pass = pass,
                        .params = b->params,
                        .grads = grads,
                        .weight = 1,
                        .memory = memory,
                        .loss = loss};
     assert_true(train_pass_run_f64(&a));
-    for (uint32_t i = 0; i < b->pass.n_target; i++)
+    for (uint32_t i = 0; i < pass->n_target; i++)
         sum += loss[i];
     return sum;
+}
+
+static double loss_of(const bed *b, tape_memory *memory, double *grads) {
+    return loss_of_pass(b, &b->pass, memory, grads);
+}
+
+/* Each sample in a pass of its own: the same loss, the same gradients. */
+static void check_alone(const variant *v, const bed *b, tape_memory *memory, const double *grads) {
+    double *alone = mem_alloc_array(b->layout.n_params, sizeof *alone), sum = 0, largest = 0, apart = 0;
+    muga_error err = {0};
+    memset(alone, 0, b->layout.n_params * sizeof *alone);
+    for (uint32_t s = 0; s < N_SAMPLES; s++) {
+        train_plan plan;
+        train_pass pass;
+        assert_ok(train_plan_init(engine_model(b->e), &b->samples[s], 1, 100, &plan, &err), &err);
+        assert_ok(train_pass_init(engine_model(b->e), &plan, 0, &pass, &err), &err);
+        sum += loss_of_pass(b, &pass, memory, alone);
+        train_pass_release(&pass);
+        train_plan_release(&plan);
+    }
+    for (size_t i = 0; i < b->layout.n_params; i++) {
+        largest = fmax(largest, fabs(grads[i]));
+        apart = fmax(apart, fabs(grads[i] - alone[i]));
+    }
+    double shared = loss_of(b, memory, NULL);
+    print_message("%s: gradients %.1e of the largest from those of each sample alone\n", v->name, apart / largest);
+    if (!(apart <= 1e-12 * largest) || !(fabs(sum - shared) <= 1e-12 * sum))
+        fail_msg("%s: alone, gradients are %g apart, the largest is %g; losses are %.17g and %.17g", v->name, apart,
+                 largest, sum, shared);
+    free(alone);
 }
 
 static void narrow_gradients(const bed *b, kernel_isa isa, os_pool *pool, bool keep, float *grads) {
@@ -248,11 +286,13 @@ static void check_tensor(const variant *v, bed *b, tape_memory *memory, const do
 static void check_gradients(const variant *v, bed *b) {
     size_t bytes = b->layout.n_params * sizeof(float);
     double *grads = mem_alloc_array(b->layout.n_params, sizeof *grads);
+    memset(grads, 0, b->layout.n_params * sizeof *grads);
     float *narrow = mem_alloc_array(1, bytes), *other = mem_alloc_array(1, bytes);
     tape_memory memory = {0};
     rng r = {23};
     muga_error err = {0};
     loss_of(b, &memory, grads);
+    check_alone(v, b, &memory, grads);
     for (int isa = KERNEL_ISA_COUNT - 1; isa >= 0; isa--) {
         if (!kernel_isa_available(isa))
             continue;
