@@ -1,6 +1,6 @@
 /* Do the working tables say what the audit chain says? Owns: the comparison of sessions, history, calls and approvals
- * with the payloads of the chain. Refuses: a row that the chain does not tell of, a row that is gone, a value that is
- * another. Times are not compared: a record has its own.
+ * with the payloads of the chain (versions.c has that of adapters). Refuses: a row that the chain does not tell of, a
+ * row that is gone, a value that is another. Times are not compared: a record has its own.
  *
  * Idea: for one session at a time, the same JSON is built twice, from the chain's records in their order and from the
  * tables; the first place where the two differ is the fault.
@@ -12,6 +12,7 @@
  *
  * A member that does not apply is null. An erased session has nothing left to compare. */
 #include "agent/internal.h"
+#include "agent/versions.h"
 
 #include <stdio.h>
 
@@ -381,5 +382,5 @@ muga_status audit_check_tables(store *s, muga_error *err) {
         }
         store_done(r);
     }
-    return st;
+    return st == MUGA_OK ? versions_check_tables(s, err) : st;
 }

@@ -7,7 +7,8 @@
  *   audit          the chain: body is the canonical JSON that is hashed; at_ms, kind and session repeat its members,
  *                  to search by
  *   audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
- *   audit_head     the chain's last record, so that a cut tail shows */
+ *   audit_head     the chain's last record, so that a cut tail shows
+ *   adapter_versions, adapter_current   what agents have learned, and which of it is in use (src/agent/versions.h) */
 #include "store/schema.h"
 
 static const char version_1[] =
@@ -63,5 +64,17 @@ static const char version_1[] =
     ") STRICT;"
     "INSERT INTO audit_head(one, n, hash) VALUES (1, 0, zeroblob(32));";
 
-const char *const store_migrations[] = {version_1};
+static const char version_2[] =
+    "CREATE TABLE adapter_versions("
+    " agent TEXT NOT NULL, version INTEGER NOT NULL CHECK(version > 0), sha256 TEXT NOT NULL, base TEXT NOT NULL,"
+    " origin TEXT NOT NULL, state TEXT NOT NULL CHECK(state IN ('candidate','promoted','refused')),"
+    " parent INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(agent, version)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE adapter_current("
+    " agent TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;";
+
+const char *const store_migrations[] = {version_1, version_2};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];

@@ -3,7 +3,9 @@
 #include "support/support.h"
 
 #include "agent/internal.h"
+#include "agent/versions.h"
 #include "support/agent_fixture.h"
+#include "support/small_adapter.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
@@ -25,7 +27,25 @@ static json_t *call(agent_fixture *f, const char *tool, const char *arguments, c
     return id;
 }
 
-/* A yes that was used, a no, one that waits, a read, a call that was invalid, an answer, a state, an end. */
+/* Two adapters: one promoted, one refused. */
+static void learn(agent_fixture *f) {
+    static const char base[] = "0000000000000000000000000000000000000000000000000000000000000000";
+    const versions v = {&f->env, f->store, f->dir, f->m->name};
+    char path[1024];
+    muga_error err;
+    for (int64_t i = 1; i <= 2; i++) {
+        int64_t version;
+        snprintf(path, sizeof path, "%s/adapter.gguf", f->dir);
+        small_adapter_write(path, (uint32_t)i, base);
+        assert_ok(versions_add(&v, path, base, &version, &err), &err);
+        json_t *gate = json_pack("{s:b, s:s}", "ok", i == 1, "held_out", "h");
+        assert_ok(versions_decide(&v, version, i - 1, gate, &err), &err);
+        json_decref(gate);
+    }
+}
+
+/* A yes that was used, a no, one that waits, a read, a call that was invalid, an answer, a state, an end; two
+ * adapters. */
 static void fill(agent_fixture *f) {
     muga_error err;
     call_result r;
@@ -45,6 +65,7 @@ static void fill(agent_fixture *f) {
     json_decref(call(f, "reset", "{}", approval));
     assert_ok(session_add_answer(f->session, "answer", "Shipped.", &err), &err);
     assert_ok(session_end(f->session, "answer", &err), &err);
+    learn(f);
     session_close(f->session);
     f->session = NULL;
     assert_ok(store_checkpoint(f->store, &err), &err);
