@@ -10,7 +10,7 @@
 #include "constrain/schema_index.h"
 
 #define FRONT_MAX_WORK 24000000u
-#define FRONT_MAX_GOALS 20000u
+#define FRONT_MAX_GOALS 50000u
 #define FRONT_MAX_ELEMENTS 2000u /* schemas of one goal */
 #define NO_RULE UINT32_MAX
 #define LEAF_SLOTS 512u

@@ -461,6 +461,8 @@ muga_status constrain_compile_gbnf(const char *text, size_t n, constrain_grammar
     if (st == MUGA_OK)
         st = check_names(&x);
     if (st == MUGA_OK)
+        graph_factor(&x.g);
+    if (st == MUGA_OK)
         st = grammar_new(&x.g, check_left_recursion, out, err);
     graph_release(&x.g);
     free(x.names);

@@ -138,38 +138,6 @@ uint32_t graph_append(graph *g, const graph *part) {
     return rules;
 }
 
-static int span_order(const void *x, const void *y) {
-    const span *a = x, *b = y;
-    int o = memcmp(a->p, b->p, MIN(a->n, b->n));
-    return o ? o : a->n < b->n ? -1 : a->n > b->n;
-}
-
-void graph_words(graph *g, uint32_t from, span *words, size_t n, uint32_t to) {
-    size_t longest = 0;
-    for (size_t i = 0; i < n; i++)
-        longest = MAX(longest, words[i].n);
-    uint32_t *path = mem_alloc_array(longest + 1, sizeof *path); /* node behind the first k bytes of the last word */
-    if (!path) {
-        g->nomem = true;
-        return;
-    }
-    qsort(words, n, sizeof *words, span_order);
-    path[0] = from;
-    for (size_t i = 0; i < n; i++) {
-        size_t same = 0;
-        while (i > 0 && same < words[i].n && same < words[i - 1].n && words[i].p[same] == words[i - 1].p[same])
-            same++;
-        if (i > 0 && same == words[i].n && same == words[i - 1].n)
-            continue; /* a duplicate */
-        for (size_t k = same; k < words[i].n; k++) {
-            path[k + 1] = graph_node(g);
-            graph_bytes(g, path[k], (uint8_t)words[i].p[k], (uint8_t)words[i].p[k], path[k + 1]);
-        }
-        graph_empty(g, path[words[i].n], to);
-    }
-    free(path);
-}
-
 typedef struct set_edges {
     graph *g;
     uint32_t from, to;

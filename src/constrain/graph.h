@@ -62,8 +62,6 @@ void graph_call(graph *g, uint32_t from, uint32_t rule, uint32_t min, uint32_t m
 void graph_call_at(graph *g, uint32_t from, uint32_t rule, uint32_t extra, uint32_t to);
 void graph_bytewise(graph *g, uint32_t from);                             /* the nodes made since n_nodes was `from` */
 uint32_t graph_literal(graph *g, uint32_t from, const char *p, size_t n); /* the node behind the text */
-/* from --any of the words--> to, as a trie; words are sorted in place. */
-void graph_words(graph *g, uint32_t from, span *words, size_t n, uint32_t to);
 void graph_code_points(graph *g, uint32_t from, const cp_set *set, uint32_t to);
 void graph_dfa(graph *g, uint32_t from, const dfa *d, uint32_t to); /* its texts as they are */
 /* Its texts as the inside of a JSON string: characters raw where JSON allows it, else their short escapes, else
@@ -71,6 +69,8 @@ void graph_dfa(graph *g, uint32_t from, const dfa *d, uint32_t to); /* its texts
 void graph_json_dfa(graph *g, uint32_t from, const dfa *d, bool for_key, uint32_t to);
 /* Any one character of a JSON string, spelled so. */
 void graph_json_character(graph *g, uint32_t from, uint32_t to);
+/* factor.c: alternatives of many that begin alike begin as one. Before graph_finish; g->root is set. */
+void graph_factor(graph *g);
 /* The rules of `part`, which isn't finished, join g: its rule i is g's rule (result + i). */
 uint32_t graph_append(graph *g, const graph *part);
 muga_status graph_status(const graph *g, muga_error *err);

@@ -147,7 +147,7 @@ struct constrain_grammar {
     uint32_t *seen_stamp, n_seen, cap_seen, stamp;
 };
 
-#define RUN_MAX_CONFIGS_A_SET 4096u
+#define RUN_MAX_CONFIGS_A_SET 16384u
 #define RUN_MAX_BYTES ((size_t)96 << 20)     /* rows and masks of one grammar */
 #define RUN_COLLECT_BYTES ((size_t)48 << 20) /* rebuild past this */
 #define RUN_MAX_CONFIGS ((size_t)8 << 20)

@@ -643,6 +643,7 @@ muga_status front_compile(const json_t *schema, const constrain_options *options
     if (st == MUGA_OK) {
         *out = (front_product){.g = f.g, .open_keys = f.open_keys, .grounding = f.grounding, .recheck = f.recheck};
         out->g.root = root;
+        graph_factor(&out->g);
         f.g = (graph){0};
     }
     *work = f.work;

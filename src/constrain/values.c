@@ -270,88 +270,106 @@ static bool plain_integer(const json_t *v, span text) {
     return json_is_real(v) || (i < (json_int_t)1 << 62 && i > -((json_int_t)1 << 62) && (json_int_t)(double)i == i);
 }
 
-/* One array or object, member by member: its integers too may carry ".0". Recursion as deep as the JSON reader goes. */
-static muga_status value_edges(front *f, const json_t *v, uint32_t from, uint32_t *to) {
-    graph *g = &f->g;
+/* What no JSON text holds: where white space may stand, and where an integer may go on with ".0". */
+#define MAY_SPACE '\x01'
+#define MAY_POINT '\x02'
+
+/* The texts of a value with the marks above, member by member. Recursion as deep as the JSON reader goes. */
+static muga_status value_text(front *f, const json_t *v, str *out) {
     muga_status st = front_spend(f, 1);
     bool first = true;
-    if (st == MUGA_OK && json_is_array(v)) {
-        from = front_space(f, graph_literal(g, from, "[", 1));
+    if (json_is_array(v)) {
+        str_append_s(out, "[\x01");
         for (size_t i = 0; i < json_array_size(v) && st == MUGA_OK; i++) {
-            if (i > 0)
-                from = front_space(f, graph_literal(g, front_space(f, from), ",", 1));
-            st = value_edges(f, json_array_get(v, i), from, &from);
+            str_append_s(out, i > 0 ? "\x01,\x01" : "");
+            st = value_text(f, json_array_get(v, i), out);
         }
-        *to = graph_literal(g, front_space(f, from), "]", 1);
+        str_append_s(out, "\x01]");
         return st;
     }
-    if (st == MUGA_OK && json_is_object(v)) {
-        from = front_space(f, graph_literal(g, from, "{", 1));
+    if (json_is_object(v)) {
+        str_append_s(out, "{\x01");
         void *it = json_object_iter((json_t *)(uintptr_t)v);
         for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)v, it), first = false) {
-            str key = STR_INIT;
-            if (!first)
-                from = front_space(f, graph_literal(g, front_space(f, from), ",", 1));
-            json_write_string(&key, json_object_iter_key(it), json_object_iter_key_len(it));
-            str_append_c(&key, ':');
-            from = front_space(f, graph_literal(g, from, str_get(&key), key.len));
-            st = str_status(&key, f->err, "a schema");
-            str_release(&key);
-            if (st == MUGA_OK)
-                st = value_edges(f, json_object_iter_value(it), from, &from);
+            str_append_s(out, first ? "" : "\x01,\x01");
+            json_write_string(out, json_object_iter_key(it), json_object_iter_key_len(it));
+            str_append_s(out, ":\x01");
+            st = value_text(f, json_object_iter_value(it), out);
         }
-        *to = graph_literal(g, front_space(f, from), "}", 1);
+        str_append_s(out, "\x01}");
         return st;
     }
-    str text = STR_INIT;
-    json_write(v, &text);
-    *to = graph_literal(g, from, str_get(&text), text.len);
-    if (plain_integer(v, span_of(str_get(&text), text.len))) {
-        uint32_t end = graph_literal(g, *to, ".0", 2), both = graph_node(g);
-        graph_empty(g, *to, both);
-        graph_empty(g, end, both);
-        *to = both;
-    }
-    if (st == MUGA_OK)
-        st = str_status(&text, f->err, "a schema");
-    str_release(&text);
+    size_t at = out->len;
+    json_write(v, out);
+    if (plain_integer(v, span_of(str_get(out) + at, out->len - at)))
+        str_append_c(out, MAY_POINT);
     return st;
 }
 
-/* Scalars as one trie: a choice among ten thousand is still one step a byte. */
+static uint32_t value_step(front *f, uint32_t from, char c) {
+    uint32_t to;
+    if (c == MAY_SPACE)
+        return front_space(f, from);
+    if (c != MAY_POINT)
+        return graph_literal(&f->g, from, &c, 1);
+    to = graph_node(&f->g);
+    graph_empty(&f->g, from, to);
+    graph_empty(&f->g, graph_literal(&f->g, from, ".0", 2), to);
+    return to;
+}
+
+static int span_order(const void *x, const void *y) {
+    const span *a = x, *b = y;
+    int o = memcmp(a->p, b->p, MIN(a->n, b->n));
+    return o ? o : a->n < b->n ? -1 : a->n > b->n;
+}
+
+/* from --any of the words--> to, as a trie; words are sorted in place. */
+static void value_words(front *f, uint32_t from, span *words, size_t n, uint32_t to) {
+    size_t longest = 0;
+    for (size_t i = 0; i < n; i++)
+        longest = MAX(longest, words[i].n);
+    uint32_t *path = mem_alloc_array(longest + 1, sizeof *path); /* node behind the first k bytes of the last word */
+    if (!path) {
+        f->g.nomem = true;
+        return;
+    }
+    qsort(words, n, sizeof *words, span_order);
+    path[0] = from;
+    for (size_t i = 0; i < n; i++) {
+        size_t same = 0;
+        while (i > 0 && same < words[i].n && same < words[i - 1].n && words[i].p[same] == words[i - 1].p[same])
+            same++;
+        if (i > 0 && same == words[i].n && same == words[i - 1].n)
+            continue; /* a duplicate */
+        for (size_t k = same; k < words[i].n; k++)
+            path[k + 1] = value_step(f, path[k], words[i].p[k]);
+        graph_empty(&f->g, path[words[i].n], to);
+    }
+    free(path);
+}
+
+/* As one trie, arrays and objects too: a choice among ten thousand is still one step a byte. */
 muga_status values_build(shape *s, const json_t *values, uint32_t from, uint32_t to) {
     front *f = s->f;
-    size_t n = json_array_size(values), w = 0;
+    size_t n = json_array_size(values);
     str text = STR_INIT;
-    size_t *offset = mem_alloc_array(2 * n + 1, sizeof *offset);
-    span *words = mem_alloc_array(2 * n, sizeof *words);
+    size_t *offset = mem_alloc_array(n + 1, sizeof *offset);
+    span *words = mem_alloc_array(n, sizeof *words);
     muga_status st = offset && words ? MUGA_OK : error_nomem(f->err, "a schema");
     for (size_t i = 0; i < n && st == MUGA_OK; i++) {
-        const json_t *v = json_array_get(values, i);
-        if (json_is_array(v) || json_is_object(v)) {
-            uint32_t end = from;
-            st = value_edges(f, v, from, &end);
-            graph_empty(&f->g, end, to);
-            continue;
-        }
-        offset[w++] = text.len;
-        json_write(v, &text);
-        size_t length = text.len - offset[w - 1];
-        if (plain_integer(v, span_of(str_get(&text) + offset[w - 1], length))) {
-            offset[w++] = text.len;
-            json_write(v, &text);
-            str_append_s(&text, ".0");
-        }
+        offset[i] = text.len;
+        st = value_text(f, json_array_get(values, i), &text);
     }
     if (st == MUGA_OK)
         st = str_status(&text, f->err, "a schema");
     if (st == MUGA_OK)
         st = front_spend(f, text.len + 1);
     if (st == MUGA_OK) {
-        offset[w] = text.len;
-        for (size_t i = 0; i < w; i++)
+        offset[n] = text.len;
+        for (size_t i = 0; i < n; i++)
             words[i] = span_of(str_get(&text) + offset[i], offset[i + 1] - offset[i]);
-        graph_words(&f->g, from, words, w, to);
+        value_words(f, from, words, n, to);
     }
     str_release(&text);
     free(offset);
