@@ -156,16 +156,48 @@ __attribute__((target("avx2"))) static void multiply_avx2(void *ctx, int i) {
     atomic_fetch_add(sink, (uint64_t)_mm256_extract_epi64(s[0], 0));
 }
 
-double kernel_probe_integer_peak(kernel_isa isa, os_pool *pool) {
-    bool wide = isa == KERNEL_ISA_AVX512;
-    void (*fn)(void *, int) = wide                         ? multiply_avx512
-                              : isa == KERNEL_ISA_AVX_VNNI ? multiply_avx_vnni
-                              : isa == KERNEL_ISA_AVX2     ? multiply_avx2
-                                                           : NULL;
-    if (!fn || !kernel_isa_available(isa))
-        return 0;
+__attribute__((target("avx512f"))) static void fuse_avx512(void *ctx, int i) {
+    _Atomic uint64_t *sink = ctx;
+    __m512 s[CHAINS], a = _mm512_set1_ps((float)(i + 1) * 1e-8f), b = _mm512_set1_ps((float)(i + 2) * 1e-8f);
+    UNROLL
+    for (int c = 0; c < CHAINS; c++)
+        s[c] = _mm512_set1_ps((float)c);
+    for (int r = 0; r < ROUNDS; r++) {
+        UNROLL
+        for (int c = 0; c < CHAINS; c++) {
+            s[c] = _mm512_fmadd_ps(a, b, s[c]);
+            __asm__("" : "+v"(s[c]));
+        }
+    }
+    UNROLL
+    for (int c = 1; c < CHAINS; c++)
+        s[0] = _mm512_add_ps(s[0], s[c]);
+    atomic_fetch_add(sink, (uint64_t)_mm512_cvtss_f32(s[0]));
+}
+
+__attribute__((target("avx2,fma"))) static void fuse_avx2(void *ctx, int i) {
+    _Atomic uint64_t *sink = ctx;
+    __m256 s[CHAINS], a = _mm256_set1_ps((float)(i + 1) * 1e-8f), b = _mm256_set1_ps((float)(i + 2) * 1e-8f);
+    UNROLL
+    for (int c = 0; c < CHAINS; c++)
+        s[c] = _mm256_set1_ps((float)c);
+    for (int r = 0; r < ROUNDS; r++) {
+        UNROLL
+        for (int c = 0; c < CHAINS; c++) {
+            s[c] = _mm256_fmadd_ps(a, b, s[c]);
+            __asm__("" : "+x"(s[c]));
+        }
+    }
+    UNROLL
+    for (int c = 1; c < CHAINS; c++)
+        s[0] = _mm256_add_ps(s[0], s[c]);
+    atomic_fetch_add(sink, (uint64_t)_mm256_cvtss_f32(s[0]));
+}
+
+/* The best of several passes of fn, in lanes a second. */
+static double multiply_passes(void (*fn)(void *, int), double lanes, os_pool *pool) {
     int n_chunk = CHUNKS_PER_THREAD * os_pool_threads(pool);
-    double work = (wide ? 64.0 : 32.0) * CHAINS * ROUNDS * n_chunk, best = 0;
+    double work = lanes * CHAINS * ROUNDS * n_chunk, best = 0;
     _Atomic uint64_t sink = 0;
     for (int pass = 0; pass < PASSES; pass++) {
         double begin = seconds();
@@ -174,8 +206,30 @@ double kernel_probe_integer_peak(kernel_isa isa, os_pool *pool) {
     }
     return best;
 }
+
+double kernel_probe_integer_peak(kernel_isa isa, os_pool *pool) {
+    bool wide = isa == KERNEL_ISA_AVX512;
+    void (*fn)(void *, int) = wide                         ? multiply_avx512
+                              : isa == KERNEL_ISA_AVX_VNNI ? multiply_avx_vnni
+                              : isa == KERNEL_ISA_AVX2     ? multiply_avx2
+                                                           : NULL;
+    return fn && kernel_isa_available(isa) ? multiply_passes(fn, wide ? 64 : 32, pool) : 0;
+}
+
+double kernel_probe_float_peak(kernel_isa isa, os_pool *pool) {
+    if (!kernel_isa_available(isa))
+        return 0;
+    if (isa == KERNEL_ISA_AVX512)
+        return multiply_passes(fuse_avx512, 16, pool);
+    return isa == KERNEL_ISA_AVX2 || isa == KERNEL_ISA_AVX_VNNI ? multiply_passes(fuse_avx2, 8, pool) : 0;
+}
 #else
 double kernel_probe_integer_peak(kernel_isa isa, os_pool *pool) {
+    (void)isa;
+    (void)pool;
+    return 0;
+}
+double kernel_probe_float_peak(kernel_isa isa, os_pool *pool) {
     (void)isa;
     (void)pool;
     return 0;

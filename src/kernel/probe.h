@@ -13,5 +13,7 @@ MUGA_MUST_USE muga_status kernel_probe_bandwidth(size_t bytes, os_pool *pool, do
 /* Multiply-adds of 8-bit integers a second, on all threads of the pool, by the instruction that the set's products use,
  * on registers alone. 0 where it isn't known (ref, ARM, or this processor lacks the set). */
 double kernel_probe_integer_peak(kernel_isa isa, os_pool *pool);
+/* The same of f32: fused multiply-adds by the set's vectors, which bound training. */
+double kernel_probe_float_peak(kernel_isa isa, os_pool *pool);
 
 #endif

@@ -55,12 +55,12 @@ muga_status tune_epoch(const trainer *t, const dataset *d, const dataset_split *
     muga_status st = make_room(&r, batch, err);
     *n_tok = *n_row = 0;
     for (uint64_t i = 0; i < r.steps_an_epoch && !st; i++) {
-        uint64_t rows;
+        train_work work;
         uint32_t n = take_batch(&r, i);
-        st = train_count_rows(t, r.samples, n, &rows, err);
+        st = train_count(t, r.samples, n, &work, err);
         for (uint32_t k = 0; k < n; k++)
             *n_tok += r.samples[k].n;
-        *n_row += rows;
+        *n_row += work.n_row;
     }
     free(r.order);
     free(r.samples);

@@ -10,12 +10,12 @@ typedef struct embedding_op {
 
 static void embedding_row(void *ctx, uint32_t i) {
     const embedding_op *op = ctx;
-    float piece[WHOLE_BLOCKS];
+    real piece[WHOLE_BLOCKS];
     for (uint32_t at = 0; at < op->y->cols; at += WHOLE_BLOCKS) {
         uint32_t n = MIN(op->y->cols - at, (uint32_t)WHOLE_BLOCKS);
         unpack_row(op->table, (uint64_t)op->ids[i], at, n, piece);
         for (uint32_t k = 0; k < n; k++)
-            row_v(op->y, i)[at + k] = (real)piece[k] * (real)op->scale;
+            row_v(op->y, i)[at + k] = piece[k] * (real)op->scale;
     }
 }
 

@@ -1,22 +1,11 @@
 /* Template: C (+)= A B over the pool, where B may be a matrix of the base, dequantised piece by piece, in either
  * direction. An element of C is one chain over ascending j, whatever the pieces and threads are.
  *
- * A is packed once in tiles of TILE rows, a piece of B in panels of PANEL columns; the two meet in registers:
- *     acc[TILE][PANEL] += a[j][TILE] (broadcast) * b[j][PANEL] */
-#if TRAIN_REAL == 32 && defined(TRAIN_VECTOR_BYTES)
-#define VECTOR_BYTES TRAIN_VECTOR_BYTES
-#define TILE TRAIN_TILE
-#else
-#define VECTOR_BYTES 16
-#define TILE 4
-#define TRAIN_FMA(a, b, c) ((a) * (b) + (c))
-#endif
-#define VECTOR (VECTOR_BYTES / (int)sizeof(real))
-#define PANEL (2 * VECTOR)
-#define PIECE_COLUMNS 64  /* of B at a time, or a block of its type where that is longer */
+ * A is packed once in tiles of TILE rows, for as many products as want it; a piece of B in panels of PANEL columns
+ * [panel][j][PANEL], the last of VECTOR where no more are left. */
+#define PIECE_COLUMNS 64  /* of B at a time, or a block of its type where that is longer, or fewer */
 #define PIECE_REALS 16384 /* on the stack of each thread */
 #define WHOLE_BLOCKS 256  /* a multiple of every type's block */
-typedef real lanes __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 typedef struct product {
     real *c;
@@ -25,86 +14,85 @@ typedef struct product {
     uint64_t n_c, n_j;
     const real *a; /* A(i, j) = a[i * a_i + j * a_j] */
     size_t a_i, a_j;
-    const real *b; /* B(j, c) = b[j * b_j + c * b_c]; or NULL, and it is */
+    const real *tiles; /* A packed before by product_pack; NULL = not yet */
+    const real *b;     /* B(j, c) = b[j * b_j + c * b_c], one of which is 1; or NULL, and it is */
     size_t b_j, b_c;
     const tensor_view *w; /* w[j][c], */
     bool turned;          /* or w[c][j] */
     bool add;             /* else C is written over */
     /* private */
-    real *tiles; /* A packed: [tile][j][TILE] */
     uint32_t piece_columns, piece_rows, i_step, n_column_chunks;
 } product;
 
-static void pack_tile(void *ctx, int i_tile) {
-    const product *p = ctx;
-    real *out = p->tiles + (size_t)i_tile * TILE * p->n_j;
-    uint32_t i0 = (uint32_t)i_tile * TILE, n = MIN((uint32_t)TILE, p->n_i - i0);
-    for (uint64_t j = 0; j < p->n_j; j++)
-        for (uint32_t i = 0; i < TILE; i++)
-            out[j * TILE + i] = i < n ? p->a[(i0 + i) * p->a_i + j * p->a_j] : 0;
+typedef struct packing {
+    const product *p;
+    real *tiles; /* [tile][j][TILE] */
+} packing;
+
+static void pack_chunk(void *ctx, int i_tile) {
+    const packing *k = ctx;
+    const product *p = k->p;
+    uint32_t i0 = (uint32_t)i_tile * TILE;
+    pack_rows(p->a + i0 * p->a_i, p->a_i, p->a_j, MIN((uint32_t)TILE, p->n_i - i0), (uint32_t)p->n_j,
+              k->tiles + (size_t)i0 * p->n_j);
+}
+
+/* A of a product, packed; valid until the next call. NULL when memory is out. */
+static const real *product_pack(tape *t, const product *p) {
+    uint32_t n_tiles = (p->n_i + TILE - 1) / TILE;
+    packing k = {p, t->failed ? NULL : tape_memory_scratch(t->memory, (size_t)n_tiles * TILE, p->n_j * sizeof(real))};
+    if (k.tiles)
+        os_pool_run(t->pool, (int)n_tiles, pack_chunk, &k);
+    t->failed = t->failed || !k.tiles;
+    return k.tiles;
 }
 
 /* Elements [from, from + n) of a row of w. */
-static void unpack_row(const tensor_view *w, uint64_t row, uint64_t from, uint32_t n, float *out) {
+static void unpack_row(const tensor_view *w, uint64_t row, uint64_t from, uint32_t n, real *out) {
     const tensor_traits *t = tensor_type_traits(w->type);
     uint64_t at = (row * w->cols + from) / t->block_elems * t->block_bytes;
+#if TRAIN_REAL == 64
+    float narrow[WHOLE_BLOCKS];
+    t->dequantise((const uint8_t *)w->data + at, narrow, n);
+    for (uint32_t k = 0; k < n; k++)
+        out[k] = (real)narrow[k];
+#else
     t->dequantise((const uint8_t *)w->data + at, out, n);
+#endif
 }
 
-/* B(j0 .. j0 + n_j, c0 .. c0 + n_c) as panels [panel][j][PANEL]; columns past the end are zero. */
-static void pack_piece(const product *p, uint64_t c0, uint32_t n_c, uint64_t j0, uint32_t n_j, real *out) {
-    uint32_t n_all = (n_c + PANEL - 1) / PANEL * PANEL;
-    float row[WHOLE_BLOCKS];
-    if (n_all > n_c)
-        memset(out, 0, (size_t)n_all * n_j * sizeof *out);
-    for (uint32_t c = 0; p->w && p->turned && c < n_c; c++) {
-        real *panel = out + (size_t)(c / PANEL) * n_j * PANEL + c % PANEL;
-        unpack_row(p->w, c0 + c, j0, n_j, row);
-        for (uint32_t j = 0; j < n_j; j++)
-            panel[(size_t)j * PANEL] = row[j];
-    }
-    for (uint32_t j = 0; !(p->w && p->turned) && j < n_j; j++) {
-        if (p->w)
-            unpack_row(p->w, j0 + j, c0, n_c, row);
-        for (uint32_t c = 0; c < n_c; c++)
-            out[(size_t)(c / PANEL) * n_j * PANEL + (size_t)j * PANEL + c % PANEL] =
-                p->w ? row[c] : p->b[(j0 + j) * p->b_j + (c0 + c) * p->b_c];
-    }
-}
-
-static inline void meet(const real *a, const real *b, uint32_t n_j, real *c) {
-    lanes acc[TILE][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE; i++) {
-        acc[i][0] = *(const lanes *)(c + i * PANEL);
-        acc[i][1] = *(const lanes *)(c + i * PANEL + VECTOR);
-    }
-    for (uint32_t j = 0; j < n_j; j++, a += TILE, b += PANEL) {
-        lanes b0 = *(const lanes *)b, b1 = *(const lanes *)(b + VECTOR);
-#pragma GCC unroll 16
-        for (int i = 0; i < TILE; i++) {
-            acc[i][0] = TRAIN_FMA(a[i], b0, acc[i][0]);
-            acc[i][1] = TRAIN_FMA(a[i], b1, acc[i][1]);
+/* Columns that lie one after the other in memory, or rows of w. */
+static void pack_turned(const product *p, uint64_t c0, uint32_t n_c, uint64_t j0, uint32_t n_j, real *out) {
+    real rows[VECTOR * WHOLE_BLOCKS] __attribute__((aligned(64)));
+    for (uint32_t at = 0; at < n_c; at += PANEL) {
+        uint32_t width = n_c - at > VECTOR ? PANEL : VECTOR;
+        for (uint32_t v = 0; v < width; v += VECTOR) {
+            uint32_t n = MIN(n_c - at - v, (uint32_t)VECTOR);
+            const real *from = p->w ? rows : p->b + (c0 + at + v) * p->b_c + j0;
+            for (uint32_t k = 0; p->w && k < n; k++)
+                unpack_row(p->w, c0 + at + v + k, j0, n_j, rows + (size_t)k * WHOLE_BLOCKS);
+            turn(from, p->w ? WHOLE_BLOCKS : p->b_c, n, n_j, out + (size_t)at * n_j + v, width);
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE; i++) {
-        *(lanes *)(c + i * PANEL) = acc[i][0];
-        *(lanes *)(c + i * PANEL + VECTOR) = acc[i][1];
-    }
 }
 
-/* One tile of rows against one panel of columns; sums go on from what C holds unless `fresh`. */
-static void meet_and_store(const product *p, uint32_t i0, uint64_t c0, const real *a, const real *b, uint32_t n_j,
-                           bool fresh) {
-    real sums[TILE * PANEL] = {0};
-    uint32_t n_i = MIN((uint32_t)TILE, p->n_i - i0), n_c = (uint32_t)MIN((uint64_t)PANEL, p->n_c - c0);
-    real *c = p->c + i0 * p->c_stride + c0;
-    for (uint32_t i = 0; !fresh && i < n_i; i++)
-        memcpy(sums + (size_t)i * PANEL, c + i * p->c_stride, n_c * sizeof *c);
-    meet(a, b, n_j, sums);
-    for (uint32_t i = 0; i < n_i; i++)
-        memcpy(c + i * p->c_stride, sums + (size_t)i * PANEL, n_c * sizeof *c);
+/* Rows that lie one after the other in memory. */
+static void pack_straight(const product *p, uint64_t c0, uint32_t n_c, uint64_t j0, uint32_t n_j, real *out) {
+    real unpacked[WHOLE_BLOCKS] __attribute__((aligned(64)));
+    for (uint32_t j = 0; j < n_j; j++) {
+        const real *row = p->w ? unpacked : p->b + (j0 + j) * p->b_j + c0;
+        if (p->w)
+            unpack_row(p->w, j0 + j, c0, n_c, unpacked);
+        uint32_t at = 0;
+        for (; at + PANEL <= n_c; at += PANEL)
+            memcpy(out + (size_t)at * n_j + (size_t)j * PANEL, row + at, PANEL * sizeof *out);
+        if (at == n_c)
+            continue;
+        uint32_t width = n_c - at > VECTOR ? PANEL : VECTOR;
+        real *to = out + (size_t)at * n_j + (size_t)j * width;
+        for (uint32_t c = 0; c < width; c++)
+            to[c] = at + c < n_c ? row[at + c] : 0;
+    }
 }
 
 static void product_chunk(void *ctx, int i_chunk) {
@@ -115,34 +103,37 @@ static void product_chunk(void *ctx, int i_chunk) {
     real piece[PIECE_REALS] __attribute__((aligned(64)));
     for (uint64_t j0 = 0; j0 < p->n_j; j0 += p->piece_rows) {
         uint32_t n_j = (uint32_t)MIN((uint64_t)p->piece_rows, p->n_j - j0);
-        pack_piece(p, c0, n_c, j0, n_j, piece);
+        if (p->w ? p->turned : p->b_c != 1)
+            pack_turned(p, c0, n_c, j0, n_j, piece);
+        else
+            pack_straight(p, c0, n_c, j0, n_j, piece);
         for (uint32_t at = 0; at < n_c; at += PANEL)
             for (uint32_t i = i0; i < i1; i += TILE)
-                meet_and_store(p, i, c0 + at, p->tiles + (i / TILE * p->n_j + j0) * TILE, piece + (size_t)at * n_j, n_j,
-                               j0 == 0 && !p->add);
+                meet_tile(MIN((uint32_t)TILE, i1 - i), MIN((uint32_t)PANEL, n_c - at),
+                          p->tiles + i * p->n_j + j0 * TILE, piece + (size_t)at * n_j, n_j,
+                          p->c + i * p->c_stride + c0 + at, p->c_stride, j0 == 0 && !p->add);
     }
 }
 
-/* Rows that one chunk takes: all, unless there are too few pieces of columns for the threads. */
-static uint32_t rows_of_chunk(const product *p, int n_threads) {
-    uint32_t step = (p->n_i + TILE - 1) / TILE * TILE;
-    while (step > 8 * TILE && p->n_column_chunks * ((p->n_i + step - 1) / step) < 4 * (uint32_t)n_threads)
-        step = (step / 2 + TILE - 1) / TILE * TILE;
-    return step;
+/* How many columns and rows one chunk takes: enough chunks for the threads, or they wait for the last. */
+static void choose_chunks(product *p, uint32_t block, uint32_t n_thread) {
+    uint32_t least = MAX(block, (uint32_t)PANEL);
+    p->piece_columns = MAX(block, (uint32_t)PIECE_COLUMNS);
+    while (p->piece_columns / 2 >= least && (p->n_c + p->piece_columns - 1) / p->piece_columns < 8 * n_thread)
+        p->piece_columns /= 2;
+    p->n_column_chunks = (uint32_t)((p->n_c + p->piece_columns - 1) / p->piece_columns);
+    p->piece_rows = MIN((uint32_t)PIECE_REALS / p->piece_columns, (uint32_t)WHOLE_BLOCKS);
+    p->i_step = (p->n_i + TILE - 1) / TILE * TILE;
+    while (p->i_step > 8 * TILE && p->n_column_chunks * ((p->n_i + p->i_step - 1) / p->i_step) < 4 * n_thread)
+        p->i_step = (p->i_step / 2 + TILE - 1) / TILE * TILE;
 }
 
 /* n_i * n_c * n_j may be 0 in none of them. */
 static void product_run(tape *t, product p) {
-    uint32_t n_tiles = (p.n_i + TILE - 1) / TILE, block = p.w ? tensor_type_traits(p.w->type)->block_elems : 1;
-    p.tiles = t->failed ? NULL : tape_memory_scratch(t->memory, (size_t)n_tiles * TILE, p.n_j * sizeof(real));
-    if (!p.tiles) {
-        t->failed = true;
+    p.tiles = p.tiles ? p.tiles : product_pack(t, &p);
+    if (t->failed)
         return;
-    }
-    p.piece_columns = p.w && !p.turned ? MAX(block, (uint32_t)PIECE_COLUMNS) : PIECE_COLUMNS;
-    p.piece_rows = MIN((uint32_t)PIECE_REALS / p.piece_columns, (uint32_t)WHOLE_BLOCKS);
-    p.n_column_chunks = (uint32_t)((p.n_c + p.piece_columns - 1) / p.piece_columns);
-    p.i_step = rows_of_chunk(&p, t->pool ? os_pool_threads(t->pool) : 1);
-    os_pool_run(t->pool, (int)n_tiles, pack_tile, &p);
+    choose_chunks(&p, p.w && !p.turned ? tensor_type_traits(p.w->type)->block_elems : 1,
+                  t->pool ? (uint32_t)os_pool_threads(t->pool) : 1);
     os_pool_run(t->pool, (int)(p.n_column_chunks * ((p.n_i + p.i_step - 1) / p.i_step)), product_chunk, &p);
 }

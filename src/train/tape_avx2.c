@@ -21,6 +21,8 @@
 
 #include "train/tape_body.h"
 
+#include "train/tile_body.h"
+
 #include "train/product_body.h"
 
 #include "train/linear_body.h"

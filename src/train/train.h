@@ -81,11 +81,14 @@ MUGA_MUST_USE muga_status train_loss(trainer *t, const train_sample *samples, ui
                                      train_result *out, muga_error *err);
 
 uint64_t train_steps_done(const trainer *t);
-/* For an estimate before the start: tokens that a train_step with these samples computes. */
-MUGA_MUST_USE muga_status train_count_rows(const trainer *t, const train_sample *samples, uint32_t n, uint64_t *out,
-                                           muga_error *err);
-/* Multiply-adds of a train_step that computes n_row tokens and predicts n_target targets. */
-uint64_t train_macs(const trainer *t, uint64_t n_row, uint64_t n_target);
+/* What a train_step with these samples takes, before it is made. */
+typedef struct train_work {
+    uint64_t n_row;   /* tokens that are computed */
+    double macs;      /* multiply-adds in all, with what is computed again */
+    double macs_once; /* the same without: as if activations were kept */
+} train_work;
+MUGA_MUST_USE muga_status train_count(const trainer *t, const train_sample *samples, uint32_t n, train_work *out,
+                                      muga_error *err);
 /* Numbers being trained. */
 uint64_t train_parameters(const trainer *t);
 

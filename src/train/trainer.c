@@ -270,31 +270,61 @@ float train_alpha(const trainer *t) {
     return t->o.alpha;
 }
 
-muga_status train_count_rows(const trainer *t, const train_sample *samples, uint32_t n, uint64_t *out,
-                             muga_error *err) {
-    train_plan plan = {0};
-    train_result r = {0};
-    muga_status st = count_targets(t, samples, n, &r, err);
-    st = st ? st : train_plan_init(t->layout.m, samples, n, t->o.max_tok, &plan, err);
-    *out = plan.n_row;
-    train_plan_release(&plan);
-    return st;
-}
-
-/* A matrix of the base is gone through once there, once back, and once more where activations aren't kept; a pair twice
- * back. */
-uint64_t train_macs(const trainer *t, uint64_t n_row, uint64_t n_target) {
-    const model *m = t->layout.m;
-    uint64_t forward = t->o.keep_activations ? 1 : 2, base = 0;
+/* What a token meets of the base's matrices. */
+static double base_macs(const model *m) {
+    double n = 0;
     for (uint32_t i = 0; i < m->p.n_layer; i++) {
         const model_layer *y = &m->layers[i];
         const model_linear *linears[MODEL_LINEARS] = {&y->qkv, &y->o, &y->gate_up, &y->down};
         for (uint32_t j = 0; j < MODEL_LINEARS; j++)
             for (uint32_t k = 0; k < linears[j]->n_parts; k++)
-                base += linears[j]->parts[k]->dims[0] * linears[j]->parts[k]->dims[1];
+                n += (double)linears[j]->parts[k]->dims[0] * (double)linears[j]->parts[k]->dims[1];
     }
-    return n_row * (base * (forward + 1) + t->layout.n_params * (forward + 2)) +
-           n_target * 2 * m->p.n_vocab * (uint64_t)m->p.n_embd;
+    return n;
+}
+
+/* Positions that the rows of a pass see, over all layers. */
+static double seen_positions(const model *m, const train_segments *segments) {
+    double n = 0;
+    for (uint32_t i = 0; i < m->p.n_layer; i++)
+        for (uint32_t k = 0; k < segments->n; k++) {
+            const train_segment *s = &segments->at[k];
+            for (uint32_t row = s->from; row < s->to; row++) {
+                uint32_t pos = s->n_prefix + (row - s->from), window = m->layers[i].window;
+                n += window && pos >= window ? window : pos + 1;
+            }
+        }
+    return n;
+}
+
+/* There: a matrix of the base once, a pair once, attention two products. Back: once, twice, five (one of them again).
+ * Logits there and back. */
+static void add_work(const trainer *t, const train_pass *p, train_work *w) {
+    const model *m = t->layout.m;
+    double base = p->n_tok * base_macs(m), pairs = (double)p->n_tok * (double)t->layout.n_params;
+    double attention = seen_positions(m, &p->segments) * m->p.n_head * m->p.head_dim;
+    double forward = base + pairs + 2 * attention;
+    double once = forward + base + 2 * pairs + 5 * attention + 2.0 * p->n_target * m->p.n_vocab * m->p.n_embd;
+    w->n_row += p->n_tok;
+    w->macs_once += once;
+    w->macs += once + (t->o.keep_activations ? 0 : forward);
+}
+
+muga_status train_count(const trainer *t, const train_sample *samples, uint32_t n, train_work *out, muga_error *err) {
+    train_plan plan = {0};
+    train_result r = {0};
+    *out = (train_work){0};
+    muga_status st = count_targets(t, samples, n, &r, err);
+    st = st ? st : train_plan_init(t->layout.m, samples, n, t->o.max_tok, &plan, err);
+    for (uint32_t i = 0; i < plan.n_pass && !st; i++) {
+        train_pass p;
+        st = train_pass_init(t->layout.m, &plan, i, &p, err);
+        if (!st)
+            add_work(t, &p, out);
+        train_pass_release(&p);
+    }
+    train_plan_release(&plan);
+    return st;
 }
 
 uint32_t train_tensor_count(const trainer *t) {

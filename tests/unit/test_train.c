@@ -100,7 +100,8 @@ static void what_samples_begin_with_is_computed_once(void **state) {
     trainer *t = trainer_of(e, o);
     muga_error err = {0};
     rng r = {31};
-    uint64_t rows, n_target = 0;
+    train_work work;
+    uint64_t n_target = 0;
     double sum = 0, loss_of[N];
     train_result all, one;
     for (uint32_t s = 0; s < N; s++) {
@@ -127,15 +128,15 @@ static void what_samples_begin_with_is_computed_once(void **state) {
         assert_ok(train_loss(t, &samples[s], 1, NULL, &one, &err), &err);
         assert_true(fabs(loss_of[s] - one.loss) < 1e-5 * one.loss);
     }
-    assert_ok(train_count_rows(t, samples, N, &rows, &err), &err);
-    assert_int_equal(all.n_row, rows);
+    assert_ok(train_count(t, samples, N, &work, &err), &err);
+    assert_int_equal(all.n_row, work.n_row);
     assert_int_equal(all.n_tok, N * N_TOK);
-    assert_int_equal(rows, N * (N_TOK - 2) - 8 * N_COMMON - N_COMMON / 2);
+    assert_int_equal(work.n_row, N * (N_TOK - 2) - 8 * N_COMMON - N_COMMON / 2);
     train_free(t);
     o.max_tok = 30; /* more passes, each of which computes the beginning anew */
     t = trainer_of(e, o);
     assert_ok(train_loss(t, samples, N, NULL, &one, &err), &err);
-    assert_true(one.n_row > rows);
+    assert_true(one.n_row > work.n_row);
     assert_true(fabs(all.loss - one.loss) < 1e-6 * all.loss);
     train_free(t);
     engine_free(e);
