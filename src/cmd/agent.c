@@ -1,115 +1,20 @@
 /* muga agent: run one, live; measure one; list them. */
 #define _GNU_SOURCE /* nftw */
+#include "cmd/agent.h"
 #include "agent/dataset.h"
 #include "agent/eval.h"
 #include "base/utf8.h"
-#include "cmd/cmd.h"
 
 #include <ftw.h>
 #include <pwd.h>
 #include <unistd.h>
-
-/* An agent opened for work: its manifest over its own copy of the data, its intentions, its model. */
-typedef struct opened {
-    agent_env env;
-    char *dir, *data_dir;
-    manifest *m;
-    intent *intent;
-    llm *model;
-} opened;
-
-static void opened_close(opened *o) {
-    llm_free(o->model);
-    intent_free(o->intent);
-    manifest_free(o->m);
-    free(o->dir);
-    free(o->data_dir);
-}
-
-/* The folder's last name, under which its working data lies in the store. */
-static muga_status make_data_dir(opened *o, muga_error *err) {
-    char *home = NULL;
-    str path = STR_INIT;
-    size_t end = strlen(o->dir);
-    while (end > 1 && o->dir[end - 1] == '/')
-        end--;
-    size_t from = end;
-    while (from > 0 && o->dir[from - 1] != '/')
-        from--;
-    muga_status st = cmd_home(&home, err);
-    if (!st) {
-        str_printf(&path, "%s/data/%.*s", home, (int)(end - from), o->dir + from);
-        o->data_dir = str_take(&path);
-        st = o->data_dir ? MUGA_OK : error_nomem(err, "a path");
-    }
-    free(home);
-    return st ? st : dataset_prepare(&o->env, o->dir, o->data_dir, err);
-}
-
-/* What the command line says of the model, over what the manifest says. */
-typedef struct model_choice {
-    const char *name, *adapter, *kv;
-    uint32_t threads;
-    bool no_cache;
-    char *adapter_path; /* parsed */
-    float adapter_scale;
-    kernel_kv_type kv_type;
-} model_choice;
-
-#define MODEL_OPTIONS(choice)                                                                                          \
-    {"--model", 0, CMD_STRING, &(choice)->name, "MODEL", "another model than the manifest's, without its adapter"},    \
-        ADAPTER_OPTION(&(choice)->adapter), KV_OPTION(&(choice)->kv), NO_CACHE_OPTION(&(choice)->no_cache), {          \
-        "--threads", 't', CMD_U32, &(choice)->threads, "N", "threads (default: cores this process may use)"            \
-    }
-
-/* -1 to go on, or the exit code. */
-static int parse_choice(model_choice *c) {
-    int code = cmd_parse_kv(c->kv, &c->kv_type);
-    if (code < 0 && c->threads > 1024)
-        code = cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
-    return code < 0 ? cmd_parse_adapter(c->adapter, &c->adapter_path, &c->adapter_scale) : code;
-}
-
-static muga_status open_model(opened *o, model_choice *c, muga_error *err) {
-    const char *name = c->name ? c->name : o->m->model;
-    cmd_progress progress = {.what = "loading"};
-    if (!c->kv && o->m->kv)
-        kernel_kv_parse(o->m->kv, &c->kv_type); /* one of its names: the manifest's schema says so */
-    llm_local_options options = {.isa = -1,
-                                 .n_threads = (int)c->threads,
-                                 .kv = (int)c->kv_type,
-                                 .adapter = c->adapter_path,
-                                 .adapter_scale = c->adapter_scale,
-                                 .on_progress = cmd_progress_show,
-                                 .on_progress_ctx = &progress};
-    if (!c->adapter_path && !c->name) {
-        options.adapter = o->m->adapter;
-        options.adapter_scale = (float)o->m->adapter_scale;
-    }
-    muga_status st = cmd_open_llm(name, name, !c->no_cache, &options, &o->model, err);
-    cmd_progress_finish(&progress);
-    return st;
-}
-
-/* All but the model, which takes longest: what is wrong before it is said at once. */
-static muga_status open_agent(opened *o, const char *name, muga_error *err) {
-    *o = (opened){.env = agent_env_system()};
-    muga_status st = cmd_agent_dir(name, &o->dir, err);
-    if (!st)
-        st = make_data_dir(o, err);
-    if (!st)
-        st = manifest_load(&o->env, o->dir, o->data_dir, &o->m, err);
-    if (!st)
-        st = intent_new(&o->env, o->m, &o->intent, err);
-    return st;
-}
 
 /* ---- agent run ---- */
 
 typedef enum { APPROVE_ASK, APPROVE_DEMO, APPROVE_NONE } approve_how;
 
 typedef struct live {
-    opened o;
+    agent_opened o;
     store *store;
     agent_session *session;
     agent_loop *loop;
@@ -344,14 +249,14 @@ static int finish_run(live *v, const char *name, turn_outcome outcome, muga_erro
 int cmd_agent_run(int argc, char **argv) {
     const char *resume = NULL, *approve = NULL;
     cmd_values messages = {.n = 0}, values = {.n = 0};
-    model_choice choice = {.kv_type = KERNEL_KV_F16};
+    agent_choice choice = {.kv_type = KERNEL_KV_F16};
     const cmd_option options[] = {
         {"--message", 'm', CMD_REPEAT, &messages, "TEXT",
          "what the customer writes; may be given again for the next turn"},
         {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
         {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a held session after it was decided"},
-        MODEL_OPTIONS(&choice)};
+        AGENT_MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
     live v = {.colour = cmd_use_colour(STDOUT_FILENO)};
@@ -362,16 +267,16 @@ int cmd_agent_run(int argc, char **argv) {
         return code;
     if (!read_approve(approve, &v.approve))
         return cmd_error(MUGA_E_USAGE, "--approve is ask, demo or none");
-    code = parse_choice(&choice);
+    code = agent_parse_choice(&choice);
     if (code >= 0)
         return code;
     muga_status st = read_session_values(&values, &given, &err);
     if (!st)
         st = check_messages(&messages, resume != NULL, &err);
     if (!st)
-        st = open_agent(&v.o, p.v[0], &err);
+        st = agent_open(&v.o, p.v[0], &err);
     if (!st)
-        st = open_model(&v.o, &choice, &err);
+        st = agent_open_model(&v.o, &choice, &err);
     if (!st)
         st = cmd_open_store(false, &v.store, &err);
     if (!st)
@@ -386,8 +291,8 @@ int cmd_agent_run(int argc, char **argv) {
     loop_free(v.loop);
     session_close(v.session);
     store_close(v.store);
-    opened_close(&v.o);
-    free(choice.adapter_path);
+    agent_close(&v.o);
+    agent_choice_release(&choice);
     json_decref(given);
     return cmd_finish_output(code);
 }
@@ -476,7 +381,7 @@ static bool on_task(void *ctx, size_t n_done, size_t n, const json_t *result) {
     return !cmd_interrupted();
 }
 
-static muga_status evaluate(const opened *o, eval_who who, const json_t *tasks, shown *s, eval_report *out,
+static muga_status evaluate(const agent_opened *o, eval_who who, const json_t *tasks, shown *s, eval_report *out,
                             muga_error *err) {
     const char *base = getenv("TMPDIR");
     char scratch[256];
@@ -523,7 +428,8 @@ static void print_row(const char *who, const eval_report *r) {
 }
 
 /* The agent, and beside it what needs no agent at all. */
-static muga_status print_report(const opened *o, const json_t *tasks, shown *s, const eval_report *r, muga_error *err) {
+static muga_status print_report(const agent_opened *o, const json_t *tasks, shown *s, const eval_report *r,
+                                muga_error *err) {
     static const struct {
         eval_who who;
         const char *name;
@@ -551,7 +457,7 @@ static muga_status print_report(const opened *o, const json_t *tasks, shown *s, 
 
 int cmd_agent_test(int argc, char **argv) {
     const char *file = NULL;
-    model_choice choice = {.kv_type = KERNEL_KV_F16};
+    agent_choice choice = {.kv_type = KERNEL_KV_F16};
     bool as_json = false;
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
@@ -560,26 +466,26 @@ int cmd_agent_test(int argc, char **argv) {
         {"--json", 0, CMD_FLAG, &as_json, NULL,
          "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
         {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},
-        MODEL_OPTIONS(&choice)};
+        AGENT_MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
-    opened o = {.dir = NULL};
+    agent_opened o = {.dir = NULL};
     eval_report report = {0};
     json_t *tasks = json_array();
     int code = cmd_parse("agent test", options, ARRAY_LEN(options), argc, argv, &p);
     if (code < 0)
-        code = parse_choice(&choice);
+        code = agent_parse_choice(&choice);
     if (code >= 0) {
         json_decref(tasks);
         return code;
     }
     s.verbose = s.verbose && !as_json;
     cmd_catch_interrupt();
-    muga_status st = tasks ? open_agent(&o, p.v[0], &err) : error_nomem(&err, "tasks");
+    muga_status st = tasks ? agent_open(&o, p.v[0], &err) : error_nomem(&err, "tasks");
     if (!st)
         st = read_tasks(o.dir, file, tasks, &err);
     if (!st)
-        st = open_model(&o, &choice, &err);
+        st = agent_open_model(&o, &choice, &err);
     if (!st)
         st = evaluate(&o, EVAL_AGENT, tasks, &s, &report, &err);
     cmd_progress_finish(&s.progress);
@@ -590,8 +496,8 @@ int cmd_agent_test(int argc, char **argv) {
     code = cmd_interrupted() ? 130 : st ? cmd_fail(&err) : report.wrong_effects + report.unapproved > 0 ? 1 : 0;
     eval_report_release(&report);
     json_decref(tasks);
-    opened_close(&o);
-    free(choice.adapter_path);
+    agent_close(&o);
+    agent_choice_release(&choice);
     return cmd_finish_output(code);
 }
 
