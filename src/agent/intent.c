@@ -11,17 +11,18 @@
  * domain. */
 #include "agent/intent.h"
 
+#include "agent/clauses.h"
+#include "agent/expert.h"
 #include "agent/internal.h"
 #include "base/utf8.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #define EXAMPLES_MAX_BYTES ((size_t)8 << 20)
 #define EXAMPLE_MAX_CHARS 2000
-#define MAX_CLAUSES 16
 #define NEIGHBOURS_MAX 16
 #define MODEL_SCALE 10.0 /* nats that weigh as much as one vote */
+#define MASK " \x01 "    /* a word that nobody writes */
 #define SUPPORT 0.12     /* what the whole message must give a second request */
 
 static const char schema_text[] =
@@ -36,6 +37,13 @@ static const char schema_text[] =
     "  \"split\": {\"type\": \"array\", \"items\": {\"type\": \"string\", \"minLength\": 1}, \"maxItems\": 32},"
     "  \"words\": {\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}},"
     "  \"instruction\": {\"type\": \"string\", \"maxLength\": 2000},"
+    "  \"expert\": {\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"instruction\"],"
+    "    \"properties\": {\"instruction\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2000},"
+    "      \"mask\": {\"type\": \"string\", \"maxLength\": 32},"
+    "      \"together\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3},"
+    "      \"logprob\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 100},"
+    "      \"votes\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 100},"
+    "      \"sure\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1}}},"
     "  \"unsure\": {\"type\": \"string\", \"minLength\": 1}, \"failed\": {\"type\": \"string\", \"minLength\": 1},"
     "  \"labels\": {\"type\": \"object\", \"minProperties\": 1, \"maxProperties\": 64, \"additionalProperties\": {"
     "    \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"about\"], \"properties\": {"
@@ -59,6 +67,7 @@ struct intent {
     const char *instruction;
     size_t neighbours;
     double floor, margin, second, model_weight;
+    expert *expert; /* NULL: none is declared */
 };
 
 /* ---- reading the manifest ---- */
@@ -170,8 +179,7 @@ static size_t find_label(const intent *x, const char *name) {
     return i;
 }
 
-/* {"text": "...", "labels": ["...", ...]} */
-static muga_status read_example(intent *x, const json_t *v, char **text, uint64_t *bits, muga_error *err) {
+muga_status intent_read_example(const intent *x, const json_t *v, char **text, uint64_t *bits, muga_error *err) {
     const json_t *names = json_object_get(v, "labels");
     const char *words = json_get_string(v, "text");
     *bits = 0;
@@ -212,7 +220,7 @@ static muga_status append_example(intent *x, const char *line, size_t n, muga_er
     uint64_t bits;
     muga_status st = json_parse(line, n, "example", &v, err);
     if (st == MUGA_OK) {
-        st = read_example(x, v, &text, &bits, err);
+        st = intent_read_example(x, v, &text, &bits, err);
     }
     if (st == MUGA_OK) {
         st = append_text(x, text, bits, err);
@@ -267,7 +275,7 @@ static muga_status build_index(const intent *x, size_t without, size_t n_parts, 
     size_t n = 0;
     for (size_t i = 0; st == MUGA_OK && i < x->n_examples; i++) {
         if (n_parts == 0 || i % n_parts != without) {
-            st = normaliser_mask(x->normaliser, x->texts[i], strlen(x->texts[i]), &masked[n], err);
+            st = normaliser_mask(x->normaliser, x->texts[i], strlen(x->texts[i]), MASK, &masked[n], err);
             list[n] = (retrieve_example){str_get(&masked[n]), x->example_labels[i]};
             n++;
         }
@@ -315,6 +323,8 @@ muga_status intent_new(const agent_env *env, const manifest *m, intent **out, mu
     st = st == MUGA_OK ? read_examples(x, env, err) : st;
     st = st == MUGA_OK ? append_abouts(x, err) : st;
     st = st == MUGA_OK ? build_index(x, 0, 0, &x->index, err) : st;
+    const json_t *config = json_object_get(m->intent, "expert");
+    st = st == MUGA_OK && config ? expert_new(x, config, &x->expert, err) : st;
     if (st == MUGA_OK) {
         *out = x;
     } else {
@@ -337,6 +347,7 @@ void intent_free(intent *x) {
     free(x->example_labels);
     retrieve_free(x->index);
     normaliser_free(x->normaliser);
+    expert_free(x->expert);
     free(x);
 }
 
@@ -348,6 +359,9 @@ const intent_label *intent_get_label(const intent *x, size_t i) {
 }
 const normaliser *intent_normaliser(const intent *x) {
     return x->normaliser;
+}
+const expert *intent_expert(const intent *x) {
+    return x->expert;
 }
 const char *intent_unsure(const intent *x) {
     return json_get_string(x->m->intent, "unsure");
@@ -367,7 +381,7 @@ typedef struct scores {
 static muga_status vote(const intent *x, const retrieve *index, const char *text, size_t n, size_t n_hits, scores *s,
                         muga_error *err) {
     str masked = STR_INIT;
-    muga_status st = normaliser_mask(x->normaliser, text, n, &masked, err);
+    muga_status st = normaliser_mask(x->normaliser, text, n, MASK, &masked, err);
     s->n_hits = n_hits;
     if (st == MUGA_OK) {
         st = retrieve_score(index, str_get(&masked), masked.len, s->votes, s->hits, &s->n_hits, err);
@@ -453,54 +467,28 @@ static muga_status ask_model(const intent *x, llm *model, const char *text, size
 
 /* ---- clauses ---- */
 
-typedef struct clause {
-    size_t from, n;
+typedef struct voiced {
+    clause at;
     double votes[RETRIEVE_MAX_LABELS];
-} clause;
+} voiced;
 
-/* Length of a cut at text[at]: the end of a sentence, a comma, or a word of `split`; 0 for none. */
-static size_t cut_at(const intent *x, const char *text, size_t n, size_t at) {
-    char c = text[at];
-    bool before_space = at + 1 == n || strchr(" \t\r\n", text[at + 1]) != NULL;
-    if (c == '\n' || c == ';' || c == '&' || (strchr(".,?!:", c) && before_space)) {
-        return 1;
+/* The clauses and what votes for them; none where the message is one. */
+static muga_status split(const intent *x, const char *text, size_t n, voiced *list, size_t *n_parts, muga_error *err) {
+    clause clauses[CLAUSES_MAX];
+    size_t n_clauses = clauses_split(x->split, text, n, clauses);
+    muga_status st = MUGA_OK;
+    *n_parts = n_clauses > 1 ? n_clauses : 0;
+    for (size_t i = 0; st == MUGA_OK && i < *n_parts; i++) {
+        scores s = {0};
+        st = vote(x, x->index, text + clauses[i].from, clauses[i].n, 0, &s, err);
+        list[i].at = clauses[i];
+        memcpy(list[i].votes, s.votes, sizeof s.votes);
     }
-    if (at > 0 && !strchr(" \t\r\n", text[at - 1])) {
-        return 0;
-    }
-    for (size_t i = 0; i < json_array_size(x->split); i++) {
-        const char *word = json_string_value(json_array_get(x->split, i));
-        size_t len = strlen(word);
-        if (len <= n - at && strncasecmp(text + at, word, len) == 0 &&
-            (at + len == n || strchr(" \t\r\n,", text[at + len]))) {
-            return len;
-        }
-    }
-    return 0;
-}
-
-static size_t split_clauses(const intent *x, const char *text, size_t n, clause *out) {
-    size_t n_clauses = 0, from = 0;
-    for (size_t at = 0; at <= n && n_clauses < MAX_CLAUSES; at++) {
-        size_t cut = at < n ? cut_at(x, text, n, at) : 1;
-        if (cut == 0) {
-            continue;
-        }
-        bool mark = at < n && (text[at] == '?' || text[at] == '!'); /* belongs to what it ends */
-        while (from < at && strchr(" \t\r\n", text[from])) {
-            from++;
-        }
-        if (at > from) {
-            out[n_clauses++] = (clause){.from = from, .n = at - from + mark};
-        }
-        from = at + cut;
-        at += cut - 1;
-    }
-    return n_clauses;
+    return st;
 }
 
 /* The clause that speaks most for label l; n when none has it as its best. */
-static size_t clause_for(const intent *x, const clause *list, size_t n, size_t l) {
+static size_t clause_for(const intent *x, const voiced *list, size_t n, size_t l) {
     size_t best = n;
     for (size_t i = 0; i < n; i++) {
         if (best_label(list[i].votes, x->n_labels) == l && (best == n || list[i].votes[l] > list[best].votes[l])) {
@@ -512,7 +500,7 @@ static size_t clause_for(const intent *x, const clause *list, size_t n, size_t l
 
 static int by_place(const void *a, const void *b) {
     const intent_request *p = a, *q = b;
-    return p->from < q->from ? -1 : p->from > q->from;
+    return p->from != q->from ? (p->from < q->from ? -1 : 1) : (p->label > q->label) - (p->label < q->label);
 }
 
 /* `a` excludes `b`: one wish in two wordings, so that a message with a has no b beside it. */
@@ -539,29 +527,44 @@ static bool may_join(const intent *x, size_t first, size_t l) {
 /* Add the second requests. The first keeps the whole message unless others share it. */
 static muga_status find_more(const intent *x, const char *text, size_t n, const scores *s, intent_decision *d,
                              muga_error *err) {
-    clause *list = mem_alloc_array(MAX_CLAUSES, sizeof *list);
+    voiced *list = mem_alloc_array(CLAUSES_MAX, sizeof *list);
     if (!list) {
         return error_nomem(err, "a message");
     }
-    size_t n_clauses = split_clauses(x, text, n, list), first = d->requests[0].label;
-    muga_status st = MUGA_OK;
-    for (size_t i = 0; st == MUGA_OK && n_clauses > 1 && i < n_clauses; i++) {
-        scores part = {0};
-        st = vote(x, x->index, text + list[i].from, list[i].n, 0, &part, err);
-        memcpy(list[i].votes, part.votes, sizeof part.votes);
-    }
-    size_t own = n_clauses > 1 ? clause_for(x, list, n_clauses, first) : n_clauses;
-    for (size_t l = 0; st == MUGA_OK && own < n_clauses && l < x->n_labels && d->n < INTENT_MAX_REQUESTS; l++) {
-        size_t other = clause_for(x, list, n_clauses, l);
-        if (may_join(x, first, l) && other < n_clauses && list[other].votes[l] >= x->second && s->total[l] >= SUPPORT) {
-            d->requests[d->n++] = (intent_request){l, list[other].from, list[other].n};
+    size_t n_parts, first = d->requests[0].label;
+    muga_status st = split(x, text, n, list, &n_parts, err);
+    size_t own = clause_for(x, list, n_parts, first);
+    for (size_t l = 0; st == MUGA_OK && own < n_parts && l < x->n_labels && d->n < INTENT_MAX_REQUESTS; l++) {
+        size_t other = clause_for(x, list, n_parts, l);
+        if (may_join(x, first, l) && other < n_parts && list[other].votes[l] >= x->second && s->total[l] >= SUPPORT) {
+            d->requests[d->n++] = (intent_request){l, list[other].at.from, list[other].at.n};
         }
     }
     if (d->n > 1) {
-        d->requests[0].from = list[own].from;
-        d->requests[0].n = list[own].n;
+        d->requests[0].from = list[own].at.from;
+        d->requests[0].n = list[own].at.n;
         qsort(d->requests, d->n, sizeof d->requests[0], by_place);
     }
+    free(list);
+    return st;
+}
+
+/* The labels of the expert's answer, each with the clause that says so, or else the whole message. */
+static muga_status find_places(const intent *x, const char *text, size_t n, uint64_t labels, intent_decision *d,
+                               muga_error *err) {
+    voiced *list = mem_alloc_array(CLAUSES_MAX, sizeof *list);
+    if (!list) {
+        return error_nomem(err, "a message");
+    }
+    bool several = (labels & (labels - 1)) != 0;
+    size_t n_parts = 0;
+    muga_status st = several ? split(x, text, n, list, &n_parts, err) : MUGA_OK;
+    for (uint64_t left = labels; left != 0 && d->n < INTENT_MAX_REQUESTS; left &= left - 1) {
+        size_t l = first_bit(left), i = clause_for(x, list, n_parts, l);
+        d->requests[d->n++] = i < n_parts ? (intent_request){l, list[i].at.from, list[i].at.n}
+                                          : (intent_request){l, 0, n};
+    }
+    qsort(d->requests, d->n, sizeof d->requests[0], by_place);
     free(list);
     return st;
 }
@@ -572,8 +575,21 @@ static bool same_action(const intent_label *a, const intent_label *b) {
     return a->act == b->act && a->tool == b->tool;
 }
 
+static json_t *write_requests(const intent *x, const intent_decision *d) {
+    json_t *requests = json_array();
+    bool ok = requests != NULL;
+    for (size_t k = 0; ok && k < d->n; k++) {
+        ok = json_array_append_new(requests, json_string(x->labels[d->requests[k].label].name)) == 0;
+    }
+    if (!ok) {
+        json_decref(requests);
+        return NULL;
+    }
+    return requests;
+}
+
 static json_t *write_record(const intent *x, const scores *s, const intent_decision *d, bool asked_model) {
-    json_t *labels = json_object(), *near = json_array(), *requests = json_array();
+    json_t *labels = json_object(), *near = json_array(), *requests = write_requests(x, d);
     bool ok = labels && near && requests;
     for (size_t i = 0; ok && i < x->n_labels; i++) {
         json_t *v = asked_model ? json_pack("{s:f, s:f, s:f}", "score", s->total[i], "votes", s->votes[i], "logprob",
@@ -586,14 +602,32 @@ static json_t *write_record(const intent *x, const scores *s, const intent_decis
                                    json_pack("{s:I, s:f, s:s}", "example", (json_int_t)s->hits[k].i + 1, "likeness",
                                              s->hits[k].likeness, "label", first_label(x, s->hits[k].i))) == 0;
     }
-    for (size_t k = 0; ok && k < d->n; k++) {
-        ok = json_array_append_new(requests, json_string(x->labels[d->requests[k].label].name)) == 0;
-    }
     json_t *record = ok ? json_pack("{s:O, s:f, s:f, s:b, s:O, s:O}", "decided", requests, "score", d->score, "margin",
                                     d->margin, "sure", d->sure, "labels", labels, "neighbours", near)
                         : NULL;
     json_decref(labels);
     json_decref(near);
+    json_decref(requests);
+    return record;
+}
+
+/* Of an expert's decision: probability and log-probability of each answer, votes of each label. */
+static json_t *write_expert_record(const intent *x, const double *votes, const expert_view *v, const double *p,
+                                   const intent_decision *d) {
+    json_t *labels = json_object(), *answers = json_object(), *requests = write_requests(x, d);
+    bool ok = labels && answers && requests;
+    for (size_t i = 0; ok && i < x->n_labels; i++) {
+        ok = json_object_set_new(labels, x->labels[i].name, json_pack("{s:f}", "votes", votes[i])) == 0;
+    }
+    for (size_t i = 0; ok && i < expert_n_answers(x->expert); i++) {
+        json_t *answer = json_pack("{s:f, s:f}", "p", p[i], "logprob", v->logprob[i]);
+        ok = json_object_set_new(answers, expert_words(x->expert, i), answer) == 0;
+    }
+    json_t *record = ok ? json_pack("{s:O, s:f, s:f, s:b, s:O, s:O}", "decided", requests, "score", d->score, "margin",
+                                    d->margin, "sure", d->sure, "labels", labels, "answers", answers)
+                        : NULL;
+    json_decref(labels);
+    json_decref(answers);
     json_decref(requests);
     return record;
 }
@@ -643,6 +677,63 @@ static size_t best_tool(const intent *x, const scores *s, size_t best) {
     return found;
 }
 
+static muga_status decide_by_scores(const intent *x, llm *model, const char *text, size_t n, scores *s,
+                                    intent_decision *out, muga_error *err) {
+    bool asked_model = model && x->model_weight > 0;
+    muga_status st = vote(x, x->index, text, n, x->neighbours, s, err);
+    if (st == MUGA_OK && asked_model) {
+        st = ask_model(x, model, text, n, s, out, err);
+    }
+    if (st != MUGA_OK) {
+        return st;
+    }
+    size_t best = best_label(s->total, x->n_labels);
+    out->score = s->total[best];
+    out->margin = s->total[best];
+    for (size_t i = 0; i < x->n_labels; i++) {
+        if (!same_action(&x->labels[i], &x->labels[best])) {
+            out->margin = MIN(out->margin, s->total[best] - s->total[i]);
+        }
+    }
+    out->sure = out->score >= x->floor && out->margin >= x->margin;
+    out->requests[out->n++] = (intent_request){out->sure ? best : best_tool(x, s, best), 0, n};
+    st = find_more(x, text, n, s, out, err);
+    if (out->n == 1) {
+        out->requests[0].label = best;
+    }
+    out->sure = out->sure || out->n > 1;
+    if (st == MUGA_OK) {
+        out->record = write_record(x, s, out, asked_model);
+        st = out->record ? MUGA_OK : error_nomem(err, "a decision");
+    }
+    return st;
+}
+
+static muga_status decide_by_expert(const intent *x, llm *model, const char *text, size_t n, scores *s,
+                                    intent_decision *out, muga_error *err) {
+    double features[EXPERT_MAX_ANSWERS * EXPERT_FEATURES], p[EXPERT_MAX_ANSWERS];
+    expert_view view = {.evidence = NULL};
+    muga_status st = vote(x, x->index, text, n, 0, s, err);
+    st = st == MUGA_OK ? expert_ask(x->expert, model, text, n, &view, err) : st;
+    if (st == MUGA_OK) {
+        expert_features(x->expert, view.logprob, s->votes, features);
+        expert_weigh(x->expert, features, p);
+        expert_choice best = expert_choose(x->expert, p);
+        out->score = best.p;
+        out->margin = best.margin;
+        out->sure = best.p >= expert_sure(x->expert);
+        out->n_tokens = view.n_tokens;
+        st = find_places(x, text, n, expert_labels(x->expert, best.answer), out, err);
+    }
+    if (st == MUGA_OK) {
+        out->record = write_expert_record(x, s->votes, &view, p, out);
+        st = out->record ? MUGA_OK : error_nomem(err, "a decision");
+    }
+    out->evidence = json_incref(view.evidence);
+    expert_view_release(&view);
+    return st;
+}
+
 muga_status intent_decide(const intent *x, llm *model, const char *text, size_t n, intent_decision *out,
                           muga_error *err) {
     *out = (intent_decision){0};
@@ -650,34 +741,20 @@ muga_status intent_decide(const intent *x, llm *model, const char *text, size_t 
     if (!s) {
         return error_nomem(err, "a decision");
     }
-    bool asked_model = model && x->model_weight > 0;
-    muga_status st = vote(x, x->index, text, n, x->neighbours, s, err);
-    if (st == MUGA_OK && asked_model) {
-        st = ask_model(x, model, text, n, s, out, err);
-    }
-    if (st == MUGA_OK) {
-        size_t best = best_label(s->total, x->n_labels);
-        out->score = s->total[best];
-        out->margin = s->total[best];
-        for (size_t i = 0; i < x->n_labels; i++) {
-            if (!same_action(&x->labels[i], &x->labels[best])) {
-                out->margin = MIN(out->margin, s->total[best] - s->total[i]);
-            }
-        }
-        out->sure = out->score >= x->floor && out->margin >= x->margin;
-        out->requests[out->n++] = (intent_request){out->sure ? best : best_tool(x, s, best), 0, n};
-        st = find_more(x, text, n, s, out, err);
-        if (out->n == 1) {
-            out->requests[0].label = best;
-        }
-        out->sure = out->sure || out->n > 1;
-    }
-    if (st == MUGA_OK) {
-        out->record = write_record(x, s, out, asked_model);
-        st = out->record ? MUGA_OK : error_nomem(err, "a decision");
-    }
+    muga_status st = x->expert && model && model->has_adapter ? decide_by_expert(x, model, text, n, s, out, err)
+                                                              : decide_by_scores(x, model, text, n, s, out, err);
     if (st != MUGA_OK) {
         intent_decision_release(out);
+    }
+    free(s);
+    return st;
+}
+
+muga_status intent_vote(const intent *x, const char *text, size_t n, double *votes, muga_error *err) {
+    scores *s = calloc(1, sizeof *s);
+    muga_status st = s ? vote(x, x->index, text, n, 0, s, err) : error_nomem(err, "votes");
+    if (st == MUGA_OK) {
+        memcpy(votes, s->votes, x->n_labels * sizeof *votes);
     }
     free(s);
     return st;

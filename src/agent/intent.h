@@ -3,7 +3,9 @@
  * A label is an intention and what follows from it: a tool, an answer, a question back, an escalation, a refusal. A
  * message is scored against every label twice: by the votes of the examples that are like it (retrieve.h), and by the
  * model, which reads the nearest examples and gives each label's probability (llm_score). The sum decides; where the
- * best action does not stand out, the decision says so (`sure` false) and the loop asks. */
+ * best action does not stand out, the decision says so (`sure` false) and the loop asks. Where the manifest declares an
+ * expert and the model runs with an adapter, the adapter reads the message alone and its probabilities count instead
+ * (expert.h). */
 #ifndef MUGA_AGENT_INTENT_H
 #define MUGA_AGENT_INTENT_H
 
@@ -24,6 +26,7 @@ typedef struct intent_label {
 } intent_label;
 
 typedef struct intent intent;
+typedef struct expert expert;
 /* Reads and checks manifest intent: and its examples. MUGA_E_INPUT names agent.yaml or the file and line. */
 MUGA_MUST_USE muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err);
 void intent_free(intent *x);
@@ -31,8 +34,9 @@ size_t intent_n_labels(const intent *x);
 const intent_label *intent_get_label(const intent *x, size_t i);
 bool intent_same_wish(const intent *x, size_t a, size_t b); /* one of them `excludes` the other */
 const normaliser *intent_normaliser(const intent *x);
-const char *intent_unsure(const intent *x); /* what to ask then */
-const char *intent_failed(const intent *x); /* what to say when a tool or the model failed, or limits are reached */
+const expert *intent_expert(const intent *x); /* NULL: the manifest declares none */
+const char *intent_unsure(const intent *x);   /* what to ask then */
+const char *intent_failed(const intent *x);   /* what to say when a tool or the model failed, or limits are reached */
 
 /* The share of single-label examples whose action is right by the votes of the others: each of n_parts (2 or more) is
  * decided by the examples of all other parts. */
@@ -47,12 +51,17 @@ typedef struct intent_decision {
     intent_request requests[INTENT_MAX_REQUESTS]; /* in the order of the message */
     size_t n;                                     /* at least 1 */
     bool sure;
-    double score, margin; /* of the best label; over the best label with another action */
+    double score, margin; /* of the best label; over the best label with another action. An expert's: probabilities */
     json_t *record;       /* for the audit: scores, examples, margin */
     json_t *evidence;     /* of the model, or NULL */
     uint32_t n_tokens;    /* the model read */
 } intent_decision;
 void intent_decision_release(intent_decision *d);
+/* {"text": "...", "labels": ["...", ...]}: the text, malloc'ed; bit l: label l. */
+MUGA_MUST_USE muga_status intent_read_example(const intent *x, const json_t *v, char **text, uint64_t *labels,
+                                              muga_error *err);
+/* votes[n_labels] of the examples. */
+MUGA_MUST_USE muga_status intent_vote(const intent *x, const char *text, size_t n, double *votes, muga_error *err);
 /* `model` NULL: by examples alone. */
 MUGA_MUST_USE muga_status intent_decide(const intent *x, llm *model, const char *text, size_t n, intent_decision *out,
                                         muga_error *err);

@@ -170,6 +170,7 @@ muga_status normaliser_values(const normaliser *n, const char *text, size_t n_te
 typedef struct masking {
     str *out;
     size_t at;
+    const char *word;
 } masking;
 
 static muga_status mask_one(void *ctx, const rule *r, const char *text, const PCRE2_SIZE *v, uint32_t n_groups,
@@ -179,18 +180,19 @@ static muga_status mask_one(void *ctx, const rule *r, const char *text, const PC
     (void)n_groups;
     (void)err;
     str_append(m->out, text + m->at, v[0] - m->at);
-    str_append_s(m->out, " \x01 ");
+    str_append_s(m->out, m->word);
     m->at = v[1];
     return MUGA_OK;
 }
 
-muga_status normaliser_mask(const normaliser *n, const char *text, size_t n_text, str *out, muga_error *err) {
+muga_status normaliser_mask(const normaliser *n, const char *text, size_t n_text, const char *word, str *out,
+                            muga_error *err) {
     str text_now = STR_INIT;
     str_append(&text_now, text, n_text);
     muga_status st = str_status(&text_now, err, "a message");
     for (size_t i = 0; st == MUGA_OK && i < n->n; i++) {
         str next = STR_INIT;
-        masking m = {&next, 0};
+        masking m = {&next, 0, word};
         st = each_match(n, &n->rules[i], str_get(&text_now), text_now.len, mask_one, &m, err);
         str_append(&next, str_get(&text_now) + m.at, text_now.len - m.at);
         str_release(&text_now);

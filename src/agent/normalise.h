@@ -16,7 +16,7 @@ void normaliser_free(normaliser *n);
 /* Append every derived value in `text` to the array `out`, in the order of the rules and then of the text. */
 MUGA_MUST_USE muga_status normaliser_values(const normaliser *n, const char *text, size_t n_text, json_t *out,
                                             muga_error *err);
-/* `text` with each match replaced by " \x01 ": what was said, without which one it was said of. */
-MUGA_MUST_USE muga_status normaliser_mask(const normaliser *n, const char *text, size_t n_text, str *out,
-                                          muga_error *err);
+/* `text` with each match replaced by `word`: what was said, without which one it was said of. */
+MUGA_MUST_USE muga_status normaliser_mask(const normaliser *n, const char *text, size_t n_text, const char *word,
+                                          str *out, muga_error *err);
 #endif

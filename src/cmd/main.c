@@ -25,6 +25,10 @@ static const char agent_run_details[] =
 static const char agent_test_details[] =
     "Each task is played on a fresh copy of the agent's data and its end state is checked; the rates are printed as\n"
     "they are. Exit code 1: something was done that no task lists, or without the approval it needs.";
+static const char agent_fit_details[] =
+    "DATA has messages that neither the adapter nor the agent's examples have, as JSON lines\n"
+    "{\"text\": \"...\", \"labels\": [\"...\"]}. Printed are the weights of adapter and examples that fit them best,\n"
+    "how many are decided rightly, the surest first, and the confidence above which no more than --risk are wrong.";
 static const char approve_yes_details[] =
     "The yes is bound to the call's exact arguments, tool and policy, and is good once. The call runs at once.";
 static const char audit_verify_details[] = "Exit code 1 names the first broken record.";
@@ -33,6 +37,8 @@ static const cmd_verb agent_verbs[] = {
     {"run", "NAME [--session NAME=VALUE] [--message TEXT]", "serve a customer, live", agent_run_details, cmd_agent_run},
     {"test", "NAME [--tasks FILE] [--json]", "measure it on tasks with checked end states", agent_test_details,
      cmd_agent_test},
+    {"fit", "NAME DATA [--risk R] [--json]", "weigh its adapter against its examples", agent_fit_details,
+     cmd_agent_fit},
     {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list}};
 
 static const cmd_verb approve_verbs[] = {

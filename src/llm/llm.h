@@ -171,6 +171,7 @@ struct llm {
     const llm_table *table;
     const char *name;              /* model name as the user gave it */
     uint32_t n_ctx;                /* tokens of context */
+    bool has_adapter;              /* one changes all that it computes */
     const char *template_fallback; /* the chat form that stands in where the model's file has no template; or NULL */
     const char *packed;            /* what became of the packed file (engine_packed); NULL or "": nothing to say */
 };

@@ -370,6 +370,7 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->adapter_scale = o->adapter_scale;
     if (!st && o->adapter)
         st = engine_adapter_load(l->engine, o->adapter, &l->adapter, err);
+    l->base.has_adapter = l->adapter != NULL;
     if (st) {
         local_free(&l->base);
         return st;
