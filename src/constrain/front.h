@@ -170,6 +170,8 @@ bool logic_only_ref(const front *f, const json_t *x); /* draft 7 reads nothing b
 bool logic_disjoint(front *f, const json_t *a, const json_t *b, int depth);
 /* No two of the alternatives can both hold: each is an enum or const, or an object that one key tells apart. */
 bool logic_lists_disjoint(front *f, const json_t *alternatives);
+/* The cases in which just one of the alternatives holds are too many to write down. */
+bool logic_many_cases(front *f, const json_t *alternatives, uint32_t types);
 /* One {enum} for alternatives that are all plain lists of values; *out NULL: they are not. Owned by the front. */
 MUGA_MUST_USE muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t **out);
 /* schema_opposite.c: what has been made of x so far; valid until the next call. */

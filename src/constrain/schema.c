@@ -107,6 +107,9 @@ static const json_t *leaf_twin(front *f, const json_t *schema) {
 muga_status goal_list_add(front *f, goal_list *l, const json_t *schema, uint32_t done, int32_t parent) {
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return front_refuse(f, schema, "schema", "must be an object or a boolean");
+    muga_status st = front_spend(f, 4 + l->n / 4);
+    if (st != MUGA_OK)
+        return st;
     schema = leaf_twin(f, schema);
     for (uint32_t i = 0; i < l->n; i++)
         if (l->e[i].schema == schema && l->e[i].done == done)
@@ -463,6 +466,12 @@ static muga_status split_alternatives(shape *s, uint32_t i, const char *keyword,
     if (!json_is_array(v))
         return front_refuse(s->f, s->all.e[i].schema, keyword, "must be an array");
     bool overlap = one && !logic_lists_disjoint(s->f, v);
+    if (overlap && logic_many_cases(s->f, v, s->types)) {
+        muga_status st = front_relax(s->f, s->all.e[i].schema, keyword, "has too many alternatives that overlap", true);
+        if (st != MUGA_OK && st != MUGA_E_INPUT)
+            return st;
+        overlap = st != MUGA_OK; /* beside "from" it is written down, as far as that goes */
+    }
     muga_status st = overlap ? MUGA_OK : logic_merge_lists(s->f, v, &merged);
     if (st == MUGA_OK && merged)
         return split_into(s, i, flag, &merged, 1, from, to);

@@ -238,3 +238,73 @@ muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t
     }
     return front_keep(f, made, out);
 }
+
+/* ---- how many cases an opposite has ---- */
+
+#define LOGIC_MAX_ALTERNATIVES 256u
+#define LOGIC_MAX_CASES 1000u
+#define LOGIC_MAX_OVERLAPS 1600u /* pairs of alternatives */
+
+/* Ways for a value of these types not to be valid under x, roughly. */
+static uint64_t opposite_size(front *f, const json_t *x, uint32_t types, int depth) {
+    static const char *const one_way[] = {"enum",
+                                          "const",
+                                          "not",
+                                          "if",
+                                          "additionalProperties",
+                                          "additionalItems",
+                                          "items",
+                                          "pattern",
+                                          "format",
+                                          "minimum",
+                                          "maximum",
+                                          "exclusiveMinimum",
+                                          "uniqueItems",
+                                          "oneOf",
+                                          "minLength",
+                                          "maxLength",
+                                          "exclusiveMaximum",
+                                          "multipleOf",
+                                          "maxItems",
+                                          "anyOf",
+                                          "minItems",
+                                          "contains",
+                                          "propertyNames",
+                                          "minProperties",
+                                          "maxProperties",
+                                          "dependencies"};
+    static const char *const ways[] = {"properties",        "patternProperties", "required",
+                                       "dependentRequired", "dependentSchemas",  "prefixItems"};
+    x = follow(f, x);
+    if (!json_is_object(x) || depth > LOGIC_MAX_DEPTH)
+        return 1;
+    uint64_t n = (types & ~logic_types(x)) != 0;
+    for (size_t i = 0; i < ARRAY_LEN(one_way); i++)
+        n += json_object_get(x, one_way[i]) != NULL;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        const json_t *v = json_object_get(x, ways[i]);
+        n += json_is_array(v) ? json_array_size(v) : json_object_size(v);
+    }
+    const json_t *all = json_object_get(x, "allOf");
+    for (size_t i = 0; i < json_array_size(all); i++)
+        n += opposite_size(f, json_array_get(all, i), types, depth + 1);
+    return MIN(MAX(n, (uint64_t)1), (uint64_t)LOGIC_MAX_CASES);
+}
+
+bool logic_many_cases(front *f, const json_t *alternatives, uint32_t types) {
+    size_t n = json_array_size(alternatives);
+    uint64_t sum = 0, overlaps = 0;
+    if (n > LOGIC_MAX_ALTERNATIVES)
+        return true;
+    for (size_t a = 0; a < n && sum <= LOGIC_MAX_CASES; a++) {
+        const json_t *x = json_array_get(alternatives, a);
+        uint64_t cases = 1;
+        for (size_t b = 0; b < n && cases <= LOGIC_MAX_CASES; b++)
+            if (b != a && front_spend(f, 80) == MUGA_OK && !logic_disjoint(f, x, json_array_get(alternatives, b), 0)) {
+                cases *= opposite_size(f, json_array_get(alternatives, b), logic_types(x) & types, 0);
+                overlaps++;
+            }
+        sum += cases;
+    }
+    return sum > LOGIC_MAX_CASES || overlaps > LOGIC_MAX_OVERLAPS;
+}

@@ -182,6 +182,14 @@ static void what_multiplies_is_counted(void **state) {
     check_list("allOf", "{\"anyOf\": [{\"required\": [\"a#\"]}, {\"required\": [\"b#\"]}, {\"required\": [\"c#\"]}]}",
                16, "50000 cases", NULL);
     check_list("allOf", "{\"type\": \"string\", \"pattern\": \"^([ab#]*c){3}$\"}", 60, NULL, "\"ccc\"");
+    /* one alternative and none of the others: too many cases, so the answer is validated */
+    static const char same[] =
+        "{\"type\": \"object\", \"properties\": {\"a#\": {\"type\": \"integer\"}, \"b\": {\"type\": "
+        "\"string\"}, \"c\": {}, \"d\": {\"enum\": [1]}, \"e\": {\"type\": \"null\"}}}";
+    static const char other[] =
+        "{\"a7\":1,\"a0\":\"x\",\"a1\":0.5,\"a2\":[],\"a3\":\"x\",\"a4\":{},\"a5\":true,\"a6\":null}";
+    check_list("oneOf", same, 8, NULL, other);
+    check_list("oneOf", "{\"minProperties\": #, \"maxProperties\": 10#}", 100, NULL, "{}");
     check_list("allOf", "{\"dependentRequired\": {\"a#\": [\"b#\"], \"c#\": [\"d#\"]}}", 20, "", NULL);
     static const struct {
         const char *schema, *says, *text;
