@@ -194,6 +194,10 @@ typedef struct engine_generate_args {
     /* Each row a choice was made from, ascending positions; may not use the engine; may be NULL. */
     void (*on_choice)(void *ctx, uint32_t pos, const float *logits);
     void *on_choice_ctx;
+    /* Work on the constraint begins, or ends: "mask", "forced text", or within or between those "following" a token. To
+     * measure with. May be NULL. */
+    void (*on_constraint)(void *ctx, const char *what, bool begins);
+    void *on_constraint_ctx;
 } engine_generate_args;
 typedef struct engine_generated {
     str text;                       /* all of it, valid UTF-8 but for the marks of show_control */

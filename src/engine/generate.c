@@ -179,6 +179,11 @@ static void take_text(generation *g, int32_t id) {
 
 /* ---- tokens ---- */
 
+static void tell(const generation *g, const char *what, bool begins) {
+    if (g->a.on_constraint)
+        g->a.on_constraint(g->a.on_constraint_ctx, what, begins);
+}
+
 static muga_status take_token(generation *g, int32_t id, muga_error *err) {
     g->seq[g->n++] = id;
     g->n_since++;
@@ -194,7 +199,9 @@ static muga_status take_token(generation *g, int32_t id, muga_error *err) {
         char marked[MAX_MARKED_BYTES];
         span piece = constraint_piece(g, id, marked);
         bool accepted = false;
+        tell(g, "following", true);
         muga_status st = constrain_advance(g->a.constraint, piece.p, piece.n, &accepted, err);
+        tell(g, "following", false);
         if (st)
             return st;
         if (!accepted)
@@ -306,7 +313,10 @@ static muga_status prepare(generation *g, muga_error *err) {
         return MUGA_OK;
     }
     if (g->a.constraint) {
-        if ((st = take_forced(g, g->end - g->n, err)) || g->done)
+        tell(g, "forced text", true);
+        st = take_forced(g, g->end - g->n, err);
+        tell(g, "forced text", false);
+        if (st || g->done)
             return st;
         uint32_t left = g->end - g->n;
         if (constrain_is_complete(g->a.constraint) && (!constrain_can_continue(g->a.constraint) || left == 0)) {
@@ -314,7 +324,10 @@ static muga_status prepare(generation *g, muga_error *err) {
             g->done = true;
             return MUGA_OK;
         }
-        if ((st = next_mask(g, left, err)) || g->done)
+        tell(g, "mask", true);
+        st = next_mask(g, left, err);
+        tell(g, "mask", false);
+        if (st || g->done)
             return st;
     }
     g->prepared = true;

@@ -39,6 +39,7 @@ void constrained_begin_again(llm_reply *out, llm_reply *before) {
 void constrained_add_up(llm_reply *out, const llm_reply *before, uint32_t n_attempts) {
     out->n_attempts = n_attempts;
     out->n_generated += before->n_generated;
+    out->n_forced += before->n_forced;
     out->n_drafted += before->n_drafted;
     out->n_accepted += before->n_accepted;
     out->prompt_us += before->prompt_us;

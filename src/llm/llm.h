@@ -120,6 +120,7 @@ typedef struct llm_reply {
     size_t n_calls;
     llm_finish finish;
     uint32_t n_prompt, n_prompt_cached, n_generated; /* tokens */
+    uint32_t n_forced;                               /* of those generated: the constraint left no choice */
     uint32_t n_drafted, n_accepted;                  /* guesses computed, and those that stood */
     uint32_t n_attempts; /* 1; more where the schema was re-validated: numbers and times of the answer are of all */
     uint64_t prompt_us, generate_us;
@@ -205,6 +206,8 @@ typedef struct llm_local_options {
     const char *draft_packed, *draft_packed_source; /* its packed file */
     void (*on_progress)(void *ctx, double done);    /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
+    void (*on_constraint)(void *ctx, const char *what, bool begins); /* as engine_generate_args has it; may be NULL */
+    void *on_constraint_ctx;
 } llm_local_options;
 MUGA_MUST_USE muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out,
                                          muga_error *err);

@@ -138,7 +138,9 @@ static muga_status answer(local *l, const llm_request *q, const token_list *ids,
                                     .on_text = on_text,
                                     .on_text_ctx = w,
                                     .on_choice = on_choice,
-                                    .on_choice_ctx = w},
+                                    .on_choice_ctx = w,
+                                    .on_constraint = l->on_constraint,
+                                    .on_constraint_ctx = l->on_constraint_ctx},
                        .on_prompt = q->on_prompt,
                        .on_prompt_ctx = q->on_prompt_ctx};
     if (!restored) {
@@ -157,6 +159,7 @@ static void describe(llm_reply *out, const local_answer *a, uint32_t n_prompt) {
     out->n_prompt = n_prompt;
     out->n_prompt_cached = a->n_adopted;
     out->n_generated = (uint32_t)a->made.ids.n;
+    out->n_forced = a->made.n_forced;
     out->n_drafted = a->made.n_drafted;
     out->n_accepted = a->made.n_accepted;
     out->finish = a->made.finish == ENGINE_STOP     ? LLM_FINISH_STOP
@@ -347,6 +350,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->name = mem_copy_string(name);
     l->path = mem_copy_string(path);
     l->base.name = l->name;
+    l->on_constraint = o->on_constraint;
+    l->on_constraint_ctx = o->on_constraint_ctx;
     if (o->sha256)
         memcpy(l->model_sha256, o->sha256, SHA256_HEX - 1);
     muga_status st = l->name && l->path ? MUGA_OK : error_nomem(err, "the model");

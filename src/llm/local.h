@@ -17,6 +17,8 @@ typedef struct local {
     float adapter_scale;
     engine_drafts drafts; /* their session is of draft_engine */
     engine *draft_engine; /* or NULL */
+    void (*on_constraint)(void *ctx, const char *what, bool begins);
+    void *on_constraint_ctx;
     char *name, *path;
     sched *sched;
     pthread_mutex_t identity_lock; /* guards the two digests until they are made; they never change then */
