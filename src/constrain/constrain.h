@@ -90,6 +90,8 @@ MUGA_MUST_USE muga_status constrain_compile_regex(const char *pattern, constrain
                                                   muga_error *err); /* whole match */
 MUGA_MUST_USE muga_status constrain_compile_gbnf(const char *text, size_t n, constrain_grammar **out, muga_error *err);
 void constrain_grammar_free(constrain_grammar *g);
+/* Memory that it takes now; it grows with the texts that are written under it. */
+size_t constrain_grammar_bytes(const constrain_grammar *g);
 
 /* Some keywords no mask can enforce (docs/constraint.md has the table). Then the grammar takes more texts than the
  * schema, and who decodes under it keeps the answer back until constrain_recheck has found it valid.

@@ -506,6 +506,23 @@ void constrain_grammar_free(constrain_grammar *g) {
     free(g);
 }
 
+size_t constrain_grammar_bytes(const constrain_grammar *grammar) {
+    constrain_grammar *g = (constrain_grammar *)(uintptr_t)grammar; /* its lock changes, nothing else */
+    const graph *x = &g->graph;
+    const run_tables *r = &g->run;
+    pthread_mutex_lock(&g->lock);
+    size_t per_node = sizeof *x->first + sizeof *x->rule_of_end + sizeof *g->has_bytes + 2 * sizeof *g->bytes.node;
+    size_t per_rule = sizeof *x->rules + 2 * (sizeof *g->bytes.calls + sizeof *g->bytes.containers);
+    size_t sum = sizeof *g + x->n_nodes * per_node + x->n_rules * per_rule + x->cap_edges * sizeof *x->edges;
+    sum += r->cap_frames * sizeof *r->frames + r->n_frame_table * sizeof *r->frame_table;
+    sum += r->cap_sets * sizeof *r->sets + r->n_set_table * sizeof *r->set_table;
+    sum += r->cap_configs * sizeof *r->configs + r->rows.used_bytes;
+    sum += (g->cap_work + (size_t)g->cap_found) * sizeof(config);
+    sum += g->cap_seen * (sizeof *g->seen + sizeof *g->seen_stamp);
+    pthread_mutex_unlock(&g->lock);
+    return sum;
+}
+
 static muga_status state_at(constrain_grammar *g, const constrain_state *from, constrain_state **out, muga_error *err) {
     *out = NULL;
     constrain_state *s = mem_alloc_array(1, sizeof *s);

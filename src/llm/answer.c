@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "llm/constrained.h"
+#include "llm/grammars.h"
 #include "llm/toolcall.h"
 
 typedef struct plan {
@@ -23,7 +24,8 @@ typedef struct plan {
     toolcall_tools tools;
     bool told; /* the tools are in the messages */
     json_t *messages;
-    constrain_grammar *grammar;
+    grammars *grammars;         /* the model's */
+    constrain_grammar *grammar; /* taken from there */
     uint64_t seed;
     toolcall_parser *parser; /* of the attempt that runs */
     muga_error parse_error;
@@ -31,7 +33,7 @@ typedef struct plan {
 
 static void plan_release(plan *p) {
     toolcall_parser_free(p->parser);
-    constrain_grammar_free(p->grammar);
+    grammars_give_back(p->grammars, p->grammar);
     toolcall_tools_release(&p->tools);
     json_decref(p->messages);
     arena_release(&p->a);
@@ -111,39 +113,84 @@ static void make_seed(plan *p) {
     str_release(&text);
 }
 
-static muga_status compile(plan *p, muga_error *err) {
+/* ---- the grammar ---- */
+
+/* What the grammar is made of: one of the two, or neither. */
+typedef struct recipe {
+    const llm_request *q; /* its regex or grammar */
+    toolcall_grammar answer;
+    constrain_options options;
+} recipe;
+
+static muga_status compile(void *ctx, constrain_grammar **out, muga_error *err) {
+    const recipe *r = ctx;
+    return r->q->regex  ? constrain_compile_regex(r->q->regex, out, err)
+           : r->q->gbnf ? constrain_compile_gbnf(r->q->gbnf, strlen(r->q->gbnf), out, err)
+                        : toolcall_compile(&r->answer, out, err);
+}
+
+static void key_form(grammars_key *k, const toolcall_form *f) {
+    const char *const texts[] = {f->trigger, f->start, f->before, f->middle, f->after, f->separator, f->end, f->key};
+    grammars_key_number(k, (uint64_t)f->shape << 1 | f->at_start);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        grammars_key_text(k, texts[i]);
+}
+
+/* All that toolcall_compile looks at. */
+static void make_key(const recipe *r, grammars_key *k) {
+    const toolcall_grammar *g = &r->answer;
+    grammars_key_init(k);
+    grammars_key_text(k, r->q->regex);
+    grammars_key_text(k, r->q->gbnf);
+    grammars_key_number(k, g->n_forms);
+    for (size_t i = 0; i < g->n_forms; i++)
+        key_form(k, &g->forms[i]);
+    for (size_t i = 0; g->tools && i < g->tools->n; i++) {
+        grammars_key_text(k, g->tools->names[i]);
+        grammars_key_schema(k, g->tools->schemas[i], &r->options);
+    }
+    grammars_key_number(k, g->choice);
+    grammars_key_text(k, g->tool_name);
+    grammars_key_schema(k, g->value, &r->options);
+    grammars_key_text(k, g->think_open);
+    grammars_key_text(k, g->think_close);
+    grammars_key_number(k, (uint64_t)g->think_tokens << 3 | g->one_call << 2 | g->thinking << 1 | g->no_thinking);
+}
+
+static muga_status make_grammar(plan *p, muga_error *err) {
     const llm_request *q = p->q;
     bool calls = q->tool_choice != LLM_TOOLS_SHOWN, off = q->thinking == LLM_THINKING_OFF;
-    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
+    recipe r = {.q = q, .options = {.sources = q->sources, .n_sources = q->n_sources}};
     if (q->regex || q->gbnf) {
         if (calls || p->thinking)
             return error_set(err, MUGA_E_USAGE,
                              "a regex or grammar is for the whole answer, so there are no calls and no reasoning with "
                              "it; a schema can stand beside them");
         p->think_open = p->think_close = NULL;
-        return q->regex ? constrain_compile_regex(q->regex, &p->grammar, err)
-                        : constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), &p->grammar, err);
-    }
-    if (!calls && !q->schema && !(p->think_close && (off || q->reasoning_tokens)))
+    } else if (!calls && !q->schema && !(p->think_close && (off || q->reasoning_tokens))) {
         return MUGA_OK;
-    toolcall_grammar g = {.forms = p->forms,
-                          .n_forms = calls ? p->n_forms : 0,
-                          .tools = &p->tools,
-                          .choice = q->tool_choice,
-                          .tool_name = q->tool_name,
-                          .one_call = q->one_call,
-                          .value = q->schema,
-                          .think_open = p->think_open,
-                          .think_close = p->think_close,
-                          .thinking = p->thinking,
-                          .no_thinking = off && !p->thinking,
-                          .think_tokens = q->reasoning_tokens,
-                          .options = &o};
-    return toolcall_compile(&g, &p->grammar, err);
+    } else {
+        r.answer = (toolcall_grammar){.forms = p->forms,
+                                      .n_forms = calls ? p->n_forms : 0,
+                                      .tools = &p->tools,
+                                      .choice = q->tool_choice,
+                                      .tool_name = q->tool_name,
+                                      .one_call = q->one_call,
+                                      .value = q->schema,
+                                      .think_open = p->think_open,
+                                      .think_close = p->think_close,
+                                      .thinking = p->thinking,
+                                      .no_thinking = off && !p->thinking,
+                                      .think_tokens = q->reasoning_tokens,
+                                      .options = &r.options};
+    }
+    grammars_key key;
+    make_key(&r, &key);
+    return grammars_take(p->grammars, &key, compile, &r, &p->grammar, err);
 }
 
 static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *err) {
-    *p = (plan){.q = q};
+    *p = (plan){.q = q, .grammars = m->grammars};
     arena_init(&p->a, 0);
     muga_status st = choose_form(m, p, err);
     if (!st)
@@ -155,7 +202,7 @@ static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *
     if (!st)
         st = look_at_prompt(m, p, err);
     if (!st)
-        st = compile(p, err);
+        st = make_grammar(p, err);
     if (!st)
         make_seed(p);
     return st;

@@ -1,5 +1,6 @@
-/* An answer under a constraint: compiled once, decoded, and, where no mask can say all that the schema says
- * (constrain_rechecks), kept back until the whole of it was found valid; else it is decoded again as the next attempt.
+/* An answer under a constraint: compiled once and kept for later requests, decoded, and, where no mask can say all that
+ * the schema says (constrain_rechecks), kept back until the whole of it was found valid; else it is decoded again as
+ * the next attempt.
  *
  * Each attempt is a request of its own, with its own `attempt` in the sampler's key, and the evidence is that of the
  * one that stood: it replays by itself. A greedy request would give the same answer again, so from its second attempt
@@ -7,12 +8,22 @@
 #include "llm/constrained.h"
 
 #include "base/mem.h"
+#include "llm/grammars.h"
 
-static muga_status compile(const llm_request *q, constrain_grammar **out, muga_error *err) {
+static muga_status compile(void *ctx, constrain_grammar **out, muga_error *err) {
+    const llm_request *q = ctx;
     constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
     return q->schema  ? constrain_compile_schema(q->schema, &o, out, err)
            : q->regex ? constrain_compile_regex(q->regex, out, err)
                       : constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), out, err);
+}
+
+static void make_key(const llm_request *q, grammars_key *k) {
+    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
+    grammars_key_init(k);
+    grammars_key_schema(k, q->schema, &o);
+    grammars_key_text(k, q->regex);
+    grammars_key_text(k, q->gbnf);
 }
 
 /* What is kept back says nothing, but may be cancelled. */
@@ -73,12 +84,14 @@ static muga_status decode_and_check(llm *m, const llm_request *q, llm_reply *out
 
 muga_status constrained_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
     constrain_grammar *g = NULL;
-    muga_status st = compile(q, &g, err);
+    grammars_key key;
+    llm_request r = *q;
+    make_key(q, &key);
+    muga_status st = grammars_take(m->grammars, &key, compile, &r, &g, err);
     if (st)
         return st;
-    llm_request r = *q;
     r.grammar = g;
     st = constrain_rechecks(g) ? decode_and_check(m, &r, out, err) : m->table->complete(m, &r, out, err);
-    constrain_grammar_free(g);
+    grammars_give_back(m->grammars, g);
     return st;
 }

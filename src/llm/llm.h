@@ -152,6 +152,7 @@ void llm_score_reply_release(llm_score_reply *r);
 
 typedef struct llm llm;
 struct toolcall_model; /* llm/toolcall.h */
+struct grammars;       /* llm/grammars.h */
 typedef struct llm_table {
     muga_status (*complete)(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
     muga_status (*score)(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err);
@@ -174,6 +175,7 @@ struct llm {
     uint32_t n_ctx;                /* tokens of context */
     bool has_adapter;              /* one changes all that it computes */
     const char *template_fallback; /* the chat form that stands in where the model's file has no template; or NULL */
+    struct grammars *grammars;     /* compiled constraints, kept for later requests; NULL: none are */
     const char *packed;            /* what became of the packed file (engine_packed); NULL or "": nothing to say */
 };
 

@@ -6,6 +6,7 @@
  * side. What is reused changes no result. */
 #include "llm/local.h"
 #include "base/mem.h"
+#include "llm/grammars.h"
 #include "os/os.h"
 
 #include <stdio.h>
@@ -310,6 +311,7 @@ static void local_free(llm *m) {
     pthread_mutex_destroy(&l->identity_lock);
     pthread_mutex_destroy(&l->form_lock);
     free(l->form);
+    grammars_free(l->base.grammars);
     engine_adapter_drop(l->adapter);
     engine_session_free(l->drafts.session);
     engine_free(l->draft_engine);
@@ -354,7 +356,8 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->on_constraint_ctx = o->on_constraint_ctx;
     if (o->sha256)
         memcpy(l->model_sha256, o->sha256, SHA256_HEX - 1);
-    muga_status st = l->name && l->path ? MUGA_OK : error_nomem(err, "the model");
+    muga_status st = l->name && l->path ? grammars_new(GRAMMARS_BYTES, &l->base.grammars, err)
+                                        : error_nomem(err, "the model");
     engine_options eo = {.n_threads = o->n_threads,
                          .isa = o->isa,
                          .exact = o->exact,
