@@ -451,6 +451,83 @@ static void test_what_no_mask_says_is_validated(void **state) {
     json_decref(unique);
 }
 
+/* Tools whose one parameter is a list of n of the words "a" and "b", none twice. */
+static json_t *unique_words(int n) {
+    char text[300];
+    snprintf(text, sizeof text,
+             "[{\"name\": \"tag\", \"parameters\": {\"properties\": {\"tags\": {\"type\": \"array\", \"items\": "
+             "{\"enum\": [\"a\", \"b\"]}, \"minItems\": %d, \"maxItems\": %d, \"uniqueItems\": true}}, "
+             "\"required\": [\"tags\"]}}]",
+             n, n);
+    return parse(text);
+}
+
+static void test_a_model_is_asked_again_until_its_arguments_are_valid(void **state) {
+    (void)state;
+    static const llm_tool_choice choices[] = {LLM_TOOLS_AUTO, LLM_TOOLS_REQUIRED, LLM_TOOLS_NAMED};
+    llm *m = open_chat(hermes_template, AS_CONTROL);
+    json_t *unique = unique_words(2);
+    uint32_t n_again = 0;
+    for (uint64_t i = 0; i < 30; i++) {
+        seen s = {.n_events = 0};
+        llm_reply r;
+        muga_error err = {0};
+        llm_request q = request_of(choices[i % 3], &s);
+        q.tools = unique;
+        q.tool_name = "tag";
+        q.sampling.seed = i;
+        q.sampling.temperature = i % 2 ? 2.0f : 0.0f;
+        q.want_evidence = true;
+        muga_status st = llm_complete(m, &q, &r, &err);
+        if (st) {
+            assert_status(st, MUGA_E_LIMIT, &err, "no valid answer in 8 attempts");
+            assert_int_equal(s.n_begun, 0);
+            seen_release(&s);
+            continue;
+        }
+        n_again += r.n_attempts > 1;
+        assert_int_equal(s.n_ended, r.n_calls);
+        assert_true(r.n_calls > 0 || q.tool_choice == LLM_TOOLS_AUTO);
+        for (size_t k = 0; k < r.n_calls; k++) {
+            const json_t *tags = json_object_get(r.calls[k].value, "tags");
+            assert_int_equal(json_array_size(tags), 2);
+            assert_false(json_equal(json_array_get(tags, 0), json_array_get(tags, 1)));
+        }
+        assert_ok(llm_replay(m, r.evidence, &err), &err);
+        llm_reply_release(&r);
+        seen_release(&s);
+    }
+    assert_true(n_again > 3);
+    json_decref(unique);
+    llm_free(m);
+}
+
+static void test_arguments_that_can_not_be_enforced_are_an_error(void **state) {
+    (void)state;
+    llm *m = open_chat(hermes_template, AS_CONTROL);
+    seen s = {.n_events = 0};
+    llm_reply r;
+    muga_error err = {0};
+    llm_request q = request_of(LLM_TOOLS_REQUIRED, &s);
+    span said = span_of_string("a or b");
+    constrain_source source = {"conversation", &said, 1};
+    q.sources = &source;
+    q.n_sources = 1;
+    json_t *three = unique_words(3);
+    json_t *ahead = parse("[{\"name\": \"tag\", \"parameters\": {\"properties\": {\"id\": {\"type\": \"string\", "
+                          "\"pattern\": \"(?=A)A1\", \"from\": \"conversation\"}}, \"required\": [\"id\"]}}]");
+    q.tools = three;
+    assert_status(llm_complete(m, &q, &r, &err), MUGA_E_LIMIT, &err, "no valid answer in 8 attempts");
+    assert_int_equal(s.n_begun, 0);
+    q.tools = ahead;
+    assert_status(llm_complete(m, &q, &r, &err), MUGA_E_INPUT, &err, "tool tag");
+    assert_non_null(strstr(err.message, "pattern"));
+    seen_release(&s);
+    json_decref(three);
+    json_decref(ahead);
+    llm_free(m);
+}
+
 static void test_what_cannot_go_together_is_refused(void **state) {
     (void)state;
     llm *m = open_chat(hermes_template, AS_TEXT);
@@ -492,6 +569,8 @@ int main(void) {
         cmocka_unit_test(test_what_a_template_does_with_tools_is_found_out),
         cmocka_unit_test(test_scripts_can_call),
         cmocka_unit_test(test_what_no_mask_says_is_validated),
+        cmocka_unit_test(test_a_model_is_asked_again_until_its_arguments_are_valid),
+        cmocka_unit_test(test_arguments_that_can_not_be_enforced_are_an_error),
         cmocka_unit_test(test_what_cannot_go_together_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
