@@ -70,29 +70,31 @@ static void the_tasks_are_120_and_few_of_them_are_handed_over(void **state) {
 static const struct {
     const char *name;
     size_t n;
-} untidy[] = {{"agents/customer-service/eval/untidy/read.jsonl", 80},
-              {"agents/customer-service/eval/untidy/counted.jsonl", 80},
-              {"agents/customer-service/eval/untidy/after.jsonl", 158}};
+} others[] = {
+    {"agents/customer-service/eval/untidy/read.jsonl", 80},   {"agents/customer-service/eval/untidy/counted.jsonl", 80},
+    {"agents/customer-service/eval/untidy/after.jsonl", 158}, {"agents/customer-service/eval/fresh/honest.jsonl", 376},
+    {"agents/customer-service/eval/fresh/others.jsonl", 64},  {"agents/customer-service/eval/fresh/handover.jsonl", 58},
+    {"agents/customer-service/eval/fresh/hostile.jsonl", 59}};
 
-static json_t *read_untidy(void) {
+static json_t *read_others(void) {
     json_t *all = json_array();
-    for (size_t i = 0; i < ARRAY_LEN(untidy); i++) {
-        json_t *list = read_tasks(untidy[i].name);
-        assert_int_equal(json_array_size(list), untidy[i].n);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        json_t *list = read_tasks(others[i].name);
+        assert_int_equal(json_array_size(list), others[i].n);
         assert_int_equal(json_array_extend(all, list), 0);
         json_decref(list);
     }
     return all;
 }
 
-static void the_untidy_tasks_are_318_with_ids_of_their_own(void **state) {
+static void the_untidy_and_fresh_tasks_are_875_with_ids_of_their_own(void **state) {
     (void)state;
-    json_t *all = read_untidy(), *ids = json_object(), *task;
+    json_t *all = read_others(), *ids = json_object(), *task;
     size_t i;
     json_array_foreach(all, i, task) {
         assert_int_equal(json_object_set_new(ids, json_get_string(task, "id"), json_true()), 0);
     }
-    assert_int_equal(json_object_size(ids), 318);
+    assert_int_equal(json_object_size(ids), 875);
     json_decref(ids);
     json_decref(all);
 }
@@ -133,17 +135,17 @@ static void on_the_real_model_nothing_wrong_is_done(void **state) {
 }
 
 /* For make check-long: what people write who aren't us. Nothing wrong may be done, however unclear the message. */
-static void on_untidy_messages_nothing_wrong_is_done(void **state) {
+static void on_untidy_and_fresh_messages_nothing_wrong_is_done(void **state) {
     (void)state;
     if (!getenv("MUGA_LONG")) {
-        print_message("skipped: 318 tasks on the real model are for make check-long (MUGA_LONG=1)\n");
+        print_message("skipped: 875 tasks on the real model are for make check-long (MUGA_LONG=1)\n");
         skip();
     }
     box b;
     eval_report r;
     muga_error err;
     box_open(&b, "untidy", model_path());
-    json_t *tasks = read_untidy();
+    json_t *tasks = read_others();
     const eval_spec spec = {
         .env = &b.env, .dir = b.dir, .data_dir = b.data_dir, .scratch = b.scratch, .model = b.model};
     assert_ok(eval_run(&spec, tasks, &r, &err), &err);
@@ -160,8 +162,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_shop_is_the_same_everywhere),
                                        cmocka_unit_test(the_tasks_are_120_and_few_of_them_are_handed_over),
                                        cmocka_unit_test(examples_predict_one_another),
-                                       cmocka_unit_test(the_untidy_tasks_are_318_with_ids_of_their_own),
+                                       cmocka_unit_test(the_untidy_and_fresh_tasks_are_875_with_ids_of_their_own),
                                        cmocka_unit_test(on_the_real_model_nothing_wrong_is_done),
-                                       cmocka_unit_test(on_untidy_messages_nothing_wrong_is_done)};
+                                       cmocka_unit_test(on_untidy_and_fresh_messages_nothing_wrong_is_done)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
