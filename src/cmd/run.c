@@ -1,4 +1,5 @@
 /* muga run: one answer, or a chat with its history. */
+#include "cmd/remote.h"
 #include "cmd/tools.h"
 
 #include <unistd.h>
@@ -14,6 +15,7 @@ typedef struct chat {
     cmd_tools tools;
     bool visible_only; /* the answer goes to a terminal */
     bool restored;     /* the conversation began in a file */
+    bool is_remote;    /* a server's model */
 } chat;
 
 /* On a terminal a model must not move the cursor or speak to the terminal; in a pipe its bytes are what they are. */
@@ -138,6 +140,8 @@ static void print_speed(const llm_reply *r) {
 static void say_length(const chat *c, const llm_reply *r) {
     if (c->max_tokens && r->n_generated >= c->max_tokens)
         fprintf(stderr, "muga: the answer was cut at -n %u tokens\n", c->max_tokens);
+    else if (c->is_remote)
+        fprintf(stderr, "muga: the server cut the answer; -n asks for more tokens\n");
     else
         fprintf(stderr, "muga: the answer was cut where the context of %u tokens ended; --ctx makes room\n",
                 c->model->n_ctx);
@@ -288,6 +292,7 @@ int cmd_run(int argc, char **argv) {
     const char *session = NULL;
     const char *kv = NULL, *draft = "ngram";
     kernel_kv_type kv_type = KERNEL_KV_F16;
+    cmd_remote remote = CMD_REMOTE_DEFAULT;
     cmd_values overrides = {.n = 0};
     const char *adapter_text = NULL;
     char *adapter = NULL;
@@ -309,6 +314,7 @@ int cmd_run(int argc, char **argv) {
         {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
         {"--draft", 0, CMD_STRING, &draft, "SOURCE",
          "guess tokens ahead: ngram (default), off, or a smaller model of the same vocabulary; changes no answer"},
+        REMOTE_OPTIONS(&remote),
         TOOL_OPTIONS(&c.tools),
         KV_OPTION(&kv),
         OVERRIDE_OPTION(&overrides),
@@ -329,8 +335,13 @@ int cmd_run(int argc, char **argv) {
     if (threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
     code = cmd_parse_kv(kv, &kv_type);
+    if (code < 0)
+        code = cmd_remote_check(&remote);
     if (code >= 0)
         return code;
+    c.is_remote = remote.url != NULL;
+    if (c.is_remote && (session || adapter_text || overrides.n || kv))
+        return cmd_error(MUGA_E_USAGE, "--session, --adapter, --override and --kv are for local models");
     if (session && c.tools.file)
         return cmd_error(MUGA_E_USAGE, "--session keeps texts alone, so it doesn't go with --tools");
     o.kv = (int)kv_type;
@@ -353,7 +364,8 @@ int cmd_run(int argc, char **argv) {
     }
     o.adapter = adapter;
     bool interactive = p.n == 1 && cmd_is_terminal(STDIN_FILENO);
-    muga_status st = cmd_open_llm(p.v[0], p.v[0], !no_cache, &o, &c.model, &err);
+    muga_status st = c.is_remote ? cmd_remote_open(&remote, p.v[0], &c.model, &err)
+                                 : cmd_open_llm(p.v[0], p.v[0], !no_cache, &o, &c.model, &err);
     cmd_progress_finish(&progress);
     if (!st)
         st = begin_chat(&c, session, &err);
@@ -371,6 +383,7 @@ int cmd_run(int argc, char **argv) {
     cmd_tools_release(&c.tools);
     json_decref(c.messages);
     llm_free(c.model);
+    cmd_remote_release(&remote);
     free(adapter);
     return code;
 }

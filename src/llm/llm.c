@@ -43,9 +43,10 @@ muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_erro
     muga_status st = check_messages(q->messages, err);
     out->n_attempts = 1;
     if (!st)
-        st = answer_is_split(q)                 ? answer_complete(m, q, out, err)
-             : q->schema || q->regex || q->gbnf ? constrained_complete(m, q, out, err)
-                                                : m->table->complete(m, q, out, err);
+        st = answer_is_split(q) && m->table->complete_split ? m->table->complete_split(m, q, out, err)
+             : answer_is_split(q)                           ? answer_complete(m, q, out, err)
+             : q->schema || q->regex || q->gbnf             ? constrained_complete(m, q, out, err)
+                                                            : m->table->complete(m, q, out, err);
     if (st)
         llm_reply_release(out);
     return st;

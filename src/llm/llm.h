@@ -1,4 +1,5 @@
-/* One interface to a language model: the local engine, a scripted model for tests (and later a remote one) behind it.
+/* One interface to a language model: the local engine, one behind an HTTP endpoint (llm/remote.h), or a scripted one
+ * for tests.
  * Above this face nobody sees a token, a tensor or a template. Messages are the JSON that chat clients use:
  * [{"role": "system|user|assistant|tool", "content": "..."}].
  *
@@ -8,7 +9,7 @@
  * computed in common steps, which one of the callers does for all of them. So the callbacks of a request (on_text,
  * on_event, on_prompt) may come from the thread of another caller. They come one after another, never two at the same
  * time of whatever requests of one model, those of one request in the order of its text. While one runs, no answer of
- * the model goes on; it may not call the model. A scripted model is one thread's. */
+ * the model goes on; it may not call the model. A scripted or remote model is one thread's. */
 #ifndef MUGA_LLM_H
 #define MUGA_LLM_H
 
@@ -167,6 +168,9 @@ typedef struct llm_table {
     muga_status (*form)(llm *m, const struct toolcall_model **out, muga_error *err);
     /* The prompt as text, appended. NULL: it has none. */
     muga_status (*render)(llm *m, const llm_request *q, str *out, muga_error *err);
+    /* complete of a request whose answer is split, for who gets content, reasoning and calls apart anyway. NULL: the
+     * text that complete gives is taken apart (llm/answer.c). */
+    muga_status (*complete_split)(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
 } llm_table;
 /* Every implementation begins with this. */
 struct llm {

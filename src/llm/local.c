@@ -322,8 +322,8 @@ static void local_free(llm *m) {
     free(l);
 }
 
-static const llm_table local_table = {complete,       score,      count,      local_replay,
-                                      local_identity, local_free, local_form, local_render};
+static const llm_table local_table = {complete,   score,      count,        local_replay, local_identity,
+                                      local_free, local_form, local_render, NULL};
 
 static muga_status open_drafts(local *l, const llm_local_options *o, muga_error *err) {
     static const engine_draft_kind kinds[] = {ENGINE_DRAFTS_NGRAM, ENGINE_DRAFTS_OFF, ENGINE_DRAFTS_MODEL};

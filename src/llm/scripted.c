@@ -180,7 +180,7 @@ static muga_status form(llm *m, const toolcall_model **out, muga_error *err) {
     return MUGA_OK;
 }
 
-static const llm_table scripted_table = {complete, score, count, replay, identify, scripted_free, form, NULL};
+static const llm_table scripted_table = {complete, score, count, replay, identify, scripted_free, form, NULL, NULL};
 
 muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
     if (!json_is_array(script))

@@ -117,8 +117,8 @@ typedef struct os_children {
     void *self;
 } os_children;
 
-/* ---- network (seam): nothing above opens a socket but through this; filled in by net/ when it comes. In this
- * version every connect is refused by name, so an agent cannot reach the network at all. ---- */
+/* ---- network (seam): nothing above opens a socket but through this; every connect is refused by name, so an agent
+ * cannot reach the network at all. A remote model is asked through net/http.h, where a command names one. ---- */
 typedef struct os_network {
     muga_status (*connect)(void *self, const char *host, uint16_t port, os_file **out, muga_error *err);
     void *self;
