@@ -108,10 +108,12 @@ static void product_chunk(void *ctx, int i_chunk) {
         else
             pack_straight(p, c0, n_c, j0, n_j, piece);
         for (uint32_t at = 0; at < n_c; at += PANEL)
-            for (uint32_t i = i0; i < i1; i += TILE)
-                meet_tile(MIN((uint32_t)TILE, i1 - i), MIN((uint32_t)PANEL, n_c - at),
-                          p->tiles + i * p->n_j + j0 * TILE, piece + (size_t)at * n_j, n_j,
+            for (uint32_t i = i0; i < i1; i += TILE) {
+                sides s = {p->tiles + i * p->n_j + j0 * TILE, piece + (size_t)at * n_j, TILE,
+                           n_c - at > VECTOR ? PANEL : VECTOR, n_j};
+                meet_tile(MIN((uint32_t)TILE, i1 - i), MIN((uint32_t)PANEL, n_c - at), &s,
                           p->c + i * p->c_stride + c0 + at, p->c_stride, j0 == 0 && !p->add);
+            }
     }
 }
 

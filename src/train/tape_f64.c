@@ -12,6 +12,8 @@
 #include "train/linear_body.h"
 #include "train/ops_body.h"
 
+#include "train/heads_body.h"
+
 #include "train/attention_body.h"
 #include "train/loss_body.h"
 

@@ -66,16 +66,24 @@ static inline void turn(const real *from, size_t from_stride, uint32_t n_k, uint
             to[j * to_stride + k] = k < n_k ? from[k * from_stride + j] : 0;
 }
 
-/* One tile: C (+)= A B over n_j; a [n_j][TILE], b [n_j][n_vec * VECTOR]. n_row and n_vec are constants at each call. */
-static inline __attribute__((always_inline)) void meet(int n_row, int n_vec, const real *a, const real *b, uint32_t n_j,
-                                                       real *c, size_t c_stride, bool fresh) {
+/* Rows of A and B, j after j: A(i, j) = a[j * a_stride + i], B(j, c) = b[j * b_stride + c]. */
+typedef struct sides {
+    const real *a, *b;
+    size_t a_stride, b_stride;
+    uint32_t n_j;
+} sides;
+
+/* One tile: C (+)= A B. n_row and n_vec are constants at each call. */
+static inline __attribute__((always_inline)) void meet(int n_row, int n_vec, const sides *s, real *c, size_t c_stride,
+                                                       bool fresh) {
     lanes acc[TILE][2];
+    const real *a = s->a, *b = s->b;
 #pragma GCC unroll 16
     for (int i = 0; i < n_row; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < n_vec; v++)
             acc[i][v] = fresh ? (lanes){0} : *(const lanes *)(c + (size_t)i * c_stride + v * VECTOR);
-    for (uint32_t j = 0; j < n_j; j++, a += TILE, b += n_vec * VECTOR) {
+    for (uint32_t j = 0; j < s->n_j; j++, a += s->a_stride, b += s->b_stride) {
         lanes b0 = *(const lanes *)b, b1 = n_vec > 1 ? *(const lanes *)(b + VECTOR) : b0;
 #pragma GCC unroll 16
         for (int i = 0; i < n_row; i++) {
@@ -92,32 +100,30 @@ static inline __attribute__((always_inline)) void meet(int n_row, int n_vec, con
 }
 
 /* Rows in whole steps, columns in whole vectors. */
-static void meet_whole(uint32_t n_row, uint32_t n_col, const real *a, const real *b, uint32_t n_j, real *c,
-                       size_t c_stride, bool fresh) {
+static void meet_whole(uint32_t n_row, uint32_t n_col, const sides *s, real *c, size_t c_stride, bool fresh) {
     switch (n_row / TILE_STEP * 2 + (n_col > VECTOR)) {
-    case TILE / TILE_STEP * 2 + 1: meet(TILE, 2, a, b, n_j, c, c_stride, fresh); break;
-    case TILE / TILE_STEP * 2: meet(TILE, 1, a, b, n_j, c, c_stride, fresh); break;
+    case TILE / TILE_STEP * 2 + 1: meet(TILE, 2, s, c, c_stride, fresh); break;
+    case TILE / TILE_STEP * 2: meet(TILE, 1, s, c, c_stride, fresh); break;
 #if TILE_STEP < TILE
-    case 5: meet(2 * TILE_STEP, 2, a, b, n_j, c, c_stride, fresh); break;
-    case 4: meet(2 * TILE_STEP, 1, a, b, n_j, c, c_stride, fresh); break;
-    case 3: meet(TILE_STEP, 2, a, b, n_j, c, c_stride, fresh); break;
-    default: meet(TILE_STEP, 1, a, b, n_j, c, c_stride, fresh);
+    case 5: meet(2 * TILE_STEP, 2, s, c, c_stride, fresh); break;
+    case 4: meet(2 * TILE_STEP, 1, s, c, c_stride, fresh); break;
+    case 3: meet(TILE_STEP, 2, s, c, c_stride, fresh); break;
+    default: meet(TILE_STEP, 1, s, c, c_stride, fresh);
 #endif
     }
 }
 
-/* A tile of n_row <= TILE rows and n_col <= PANEL columns; b's rows are as wide as the vectors that hold n_col. */
-static void meet_tile(uint32_t n_row, uint32_t n_col, const real *a, const real *b, uint32_t n_j, real *c,
-                      size_t c_stride, bool fresh) {
+/* A tile of n_row <= TILE rows and n_col <= PANEL columns. Of A whole steps of rows are read, of B whole vectors. */
+static void meet_tile(uint32_t n_row, uint32_t n_col, const sides *s, real *c, size_t c_stride, bool fresh) {
     uint32_t whole_row = (n_row + TILE_STEP - 1) / TILE_STEP * TILE_STEP, whole_col = n_col > VECTOR ? PANEL : VECTOR;
     if (whole_row == n_row && whole_col == n_col) {
-        meet_whole(n_row, n_col, a, b, n_j, c, c_stride, fresh);
+        meet_whole(n_row, n_col, s, c, c_stride, fresh);
         return;
     }
     real sums[TILE * PANEL] = {0};
     for (uint32_t i = 0; !fresh && i < n_row; i++)
         memcpy(sums + (size_t)i * PANEL, c + i * c_stride, n_col * sizeof *c);
-    meet_whole(whole_row, whole_col, a, b, n_j, sums, PANEL, fresh);
+    meet_whole(whole_row, whole_col, s, sums, PANEL, fresh);
     for (uint32_t i = 0; i < n_row; i++)
         memcpy(c + i * c_stride, sums + (size_t)i * PANEL, n_col * sizeof *c);
 }
