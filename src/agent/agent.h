@@ -95,6 +95,7 @@ typedef struct manifest {
     int64_t max_steps, max_tokens, max_seconds, approval_ms; /* limits:, with defaults */
     const json_t *intent;                                    /* the loop's own keys, as written: scored labels */
     const json_t *examples;                                  /* and examples; NULL without */
+    const json_t *learning;                                  /* learning:, as written; NULL without */
 } manifest;
 
 /* Load DIR/agent.yaml. Errors: "agent.yaml:LINE: key tools[1].effect: what is wrong; did you mean ...". A schema that

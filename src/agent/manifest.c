@@ -369,6 +369,7 @@ static muga_status read_sections(loader *l) {
     m->approval_ms = json_get_int(limits, "approval_seconds", APPROVAL_SECONDS_DEFAULT) * 1000;
     m->intent = json_object_get(j, "intent");
     m->examples = json_object_get(j, "examples");
+    m->learning = json_object_get(j, "learning");
     const char *done = json_get_string(goal, "done");
     if (done) {
         template_expression *e = NULL;

@@ -26,7 +26,7 @@ static muga_status folder_of(const versions *v, str *out, muga_error *err) {
 
 static muga_status path_of(const versions *v, const char *hex, char **out, muga_error *err) {
     str path = STR_INIT;
-    str_printf(&path, "%s/adapters/hex-%s.gguf", v->home, hex);
+    str_printf(&path, "%s/adapters/sha256-%s.gguf", v->home, hex);
     *out = str_take(&path);
     return *out ? MUGA_OK : error_nomem(err, "a path");
 }

@@ -1,11 +1,7 @@
 /* muga agent: run one, live; measure one; list them. */
-#define _GNU_SOURCE /* nftw */
 #include "cmd/agent.h"
-#include "agent/dataset.h"
-#include "agent/eval.h"
 #include "base/utf8.h"
 
-#include <ftw.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -214,7 +210,8 @@ static muga_status read_session_values(const cmd_values *list, json_t **out, mug
 static muga_status open_session(live *v, const json_t *values, const char *resume, muga_error *err) {
     if (resume)
         return session_open(&v->o.env, v->store, v->o.m, resume, &v->session, err);
-    json_t *info = json_pack("{s:s, s:s}", "program", "muga", "model", v->o.model->name);
+    json_t *info = json_pack("{s:s, s:s, s:o*}", "program", "muga", "model", v->o.model->name, "adapter",
+                             agent_version_record(&v->o));
     muga_status st = info ? session_new(&v->o.env, v->store, v->o.m, values, info, &v->session, err)
                           : error_nomem(err, "a session");
     json_decref(info);
@@ -249,7 +246,7 @@ static int finish_run(live *v, const char *name, turn_outcome outcome, muga_erro
 int cmd_agent_run(int argc, char **argv) {
     const char *resume = NULL, *approve = NULL;
     cmd_values messages = {.n = 0}, values = {.n = 0};
-    agent_choice choice = {.kv_type = KERNEL_KV_F16};
+    agent_choice choice = {.kv_type = KERNEL_KV_F16, .version = VERSIONS_IN_USE};
     const cmd_option options[] = {
         {"--message", 'm', CMD_REPEAT, &messages, "TEXT",
          "what the customer writes; may be given again for the next turn"},
@@ -275,6 +272,8 @@ int cmd_agent_run(int argc, char **argv) {
         st = check_messages(&messages, resume != NULL, &err);
     if (!st)
         st = agent_open(&v.o, p.v[0], &err);
+    if (!st && resume)
+        st = agent_session_version(resume, &choice.version, &err);
     if (!st)
         st = agent_open_model(&v.o, &choice, &err);
     if (!st)
@@ -299,71 +298,6 @@ int cmd_agent_run(int argc, char **argv) {
 
 /* ---- agent test ---- */
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-typedef struct task_files {
-    const char *dir;
-    json_t *tasks;
-    muga_error *err;
-} task_files;
-
-static muga_status add_tasks(json_t *tasks, const char *path, muga_error *err) {
-    str text = STR_INIT;
-    json_t *list = NULL;
-    muga_status st = cmd_read_input(path, (size_t)64 << 20, &text, err);
-    if (!st)
-        st = eval_read_tasks(str_get(&text), text.len, path, &list, err);
-    if (!st && json_array_extend(tasks, list))
-        st = error_nomem(err, "tasks");
-    json_decref(list);
-    str_release(&text);
-    return st;
-}
-
-static muga_status visit_tasks(void *ctx, const char *name) {
-    const task_files *f = ctx;
-    size_t n = strlen(name);
-    if (n < 7 || strcmp(name + n - 6, ".jsonl"))
-        return MUGA_OK;
-    str path = STR_INIT;
-    str_printf(&path, "%s/%s", f->dir, name);
-    muga_status st = path.failed ? error_nomem(f->err, "a path") : add_tasks(f->tasks, str_get(&path), f->err);
-    str_release(&path);
-    return st;
-}
-
-static muga_status list_tasks(const char *dir, json_t *tasks, muga_error *err) {
-    const os_files *files = &os_system()->files;
-    task_files f = {dir, tasks, err};
-    muga_status st = files->list(files->self, dir, visit_tasks, &f, err);
-    if ((!st || st == MUGA_E_NOT_FOUND) && json_array_size(tasks) == 0)
-        st = error_set(err, MUGA_E_NOT_FOUND, "%s has no tasks (*.jsonl); name some with --tasks", dir);
-    return st;
-}
-
-/* A file's, a folder's, or with neither the agent's own. */
-static muga_status read_tasks(const char *dir, const char *from, json_t *tasks, muga_error *err) {
-    const os_files *files = &os_system()->files;
-    os_stat at = {.type = OS_TYPE_NONE};
-    str path = STR_INIT;
-    muga_status st = from && strcmp(from, "-") != 0 ? files->stat(files->self, from, &at, err) : MUGA_OK;
-    if (st)
-        return st;
-    if (from)
-        return at.type == OS_TYPE_DIR ? list_tasks(from, tasks, err) : add_tasks(tasks, from, err);
-    str_printf(&path, "%s/eval", dir);
-    st = str_status(&path, err, "a path");
-    if (!st)
-        st = list_tasks(str_get(&path), tasks, err);
-    str_release(&path);
-    return st;
-}
-
 typedef struct shown {
     cmd_progress progress;
     bool verbose;
@@ -379,31 +313,6 @@ static bool on_task(void *ctx, size_t n_done, size_t n, const json_t *result) {
         cmd_progress_show(&s->progress, (double)n_done / (double)n);
     }
     return !cmd_interrupted();
-}
-
-static muga_status evaluate(const agent_opened *o, eval_who who, const json_t *tasks, shown *s, eval_report *out,
-                            muga_error *err) {
-    const char *base = getenv("TMPDIR");
-    char scratch[256];
-    snprintf(scratch, sizeof scratch, "%.200s/muga-eval-XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(scratch))
-        return error_set(err, MUGA_E_ENV, "no folder for the evaluation can be made in %.200s; set TMPDIR",
-                         base ? base : "/tmp");
-    char data[280]; /* as the agent brings it along: what it did at work must not show in a test */
-    snprintf(data, sizeof data, "%s/begin", scratch);
-    const eval_spec spec = {.env = &o->env,
-                            .dir = o->dir,
-                            .data_dir = data,
-                            .scratch = scratch,
-                            .model = o->model,
-                            .who = who,
-                            .on_task = on_task,
-                            .ctx = s};
-    muga_status st = dataset_prepare(&o->env, o->dir, data, err);
-    if (!st)
-        st = eval_run(&spec, tasks, out, err);
-    nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-    return st;
 }
 
 static void print_report_json(const eval_report *r) {
@@ -445,7 +354,7 @@ static muga_status print_report(const agent_opened *o, const json_t *tasks, show
     s->verbose = false;
     for (size_t i = 0; !st && i < ARRAY_LEN(baselines); i++) {
         eval_report b;
-        st = evaluate(o, baselines[i].who, tasks, s, &b, err);
+        st = agent_evaluate(&o->env, o->dir, o->model, baselines[i].who, tasks, on_task, s, &b, err);
         cmd_progress_finish(&s->progress);
         if (!st) {
             print_row(baselines[i].name, &b);
@@ -457,7 +366,7 @@ static muga_status print_report(const agent_opened *o, const json_t *tasks, show
 
 int cmd_agent_test(int argc, char **argv) {
     const char *file = NULL;
-    agent_choice choice = {.kv_type = KERNEL_KV_F16};
+    agent_choice choice = {.kv_type = KERNEL_KV_F16, .version = VERSIONS_IN_USE};
     bool as_json = false;
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
@@ -483,11 +392,11 @@ int cmd_agent_test(int argc, char **argv) {
     cmd_catch_interrupt();
     muga_status st = tasks ? agent_open(&o, p.v[0], &err) : error_nomem(&err, "tasks");
     if (!st)
-        st = read_tasks(o.dir, file, tasks, &err);
+        st = agent_read_tasks(o.dir, file, tasks, &err);
     if (!st)
         st = agent_open_model(&o, &choice, &err);
     if (!st)
-        st = evaluate(&o, EVAL_AGENT, tasks, &s, &report, &err);
+        st = agent_evaluate(&o.env, o.dir, o.model, EVAL_AGENT, tasks, on_task, &s, &report, &err);
     cmd_progress_finish(&s.progress);
     if (!st && as_json)
         print_report_json(&report);

@@ -2,7 +2,8 @@
 #ifndef MUGA_CMD_AGENT_H
 #define MUGA_CMD_AGENT_H
 
-#include "agent/intent.h"
+#include "agent/eval.h"
+#include "agent/versions.h"
 #include "cmd/cmd.h"
 
 /* An agent opened for work: its manifest over its own copy of the data, its intentions, its model. */
@@ -12,6 +13,7 @@ typedef struct agent_opened {
     manifest *m;
     intent *intent;
     llm *model;
+    adapter_version version; /* what the model has learned; version 0: nothing, or another adapter was asked for */
 } agent_opened;
 /* All but the model, which takes longest: what is wrong before it is said at once. agent_close, after a failure, too.
  */
@@ -26,6 +28,7 @@ typedef struct agent_choice {
     char *adapter_path; /* parsed */
     float adapter_scale;
     kernel_kv_type kv_type;
+    int64_t version; /* of what was learned; VERSIONS_IN_USE unless a session began with another */
 } agent_choice;
 
 #define AGENT_MODEL_OPTIONS(choice)                                                                                    \
@@ -38,5 +41,27 @@ typedef struct agent_choice {
 int agent_parse_choice(agent_choice *c);
 void agent_choice_release(agent_choice *c);
 MUGA_MUST_USE muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err);
+
+/* ---- what it has learned (agent_learned.c) ---- */
+
+/* SHA-256 of the file of a model, by name in the store or path. */
+MUGA_MUST_USE muga_status agent_base_digest(const char *model, char hex[SHA256_HEX], muga_error *err);
+/* The version as it is in the store, its file and base checked; where the manifest has no learning:, or nothing was
+ * learned, version 0. */
+MUGA_MUST_USE muga_status agent_find_version(const manifest *m, int64_t version, adapter_version *out, muga_error *err);
+/* The version that a session began with, so that it goes on with the same. */
+MUGA_MUST_USE muga_status agent_session_version(const char *session, int64_t *version, muga_error *err);
+/* For session_start: {"version", "sha256"}; new reference. NULL: nothing was learned. */
+json_t *agent_version_record(const agent_opened *o);
+
+/* ---- tasks (agent_tasks.c) ---- */
+
+/* Appends to tasks those of a file or of a folder's *.jsonl; from NULL: of the folder eval in `dir`. */
+MUGA_MUST_USE muga_status agent_read_tasks(const char *dir, const char *from, json_t *tasks, muga_error *err);
+/* Play tasks to the agent in `dir` with this model, each on data as the agent brings them along. */
+MUGA_MUST_USE muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, eval_who who,
+                                         const json_t *tasks,
+                                         bool (*on_task)(void *ctx, size_t n_done, size_t n, const json_t *result),
+                                         void *ctx, eval_report *out, muga_error *err);
 
 #endif

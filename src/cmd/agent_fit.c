@@ -76,7 +76,7 @@ static muga_status fit(agent_opened *o, const char *path, double risk, expert_fi
 }
 
 int cmd_agent_fit(int argc, char **argv) {
-    agent_choice choice = {.kv_type = KERNEL_KV_F16};
+    agent_choice choice = {.kv_type = KERNEL_KV_F16, .version = VERSIONS_IN_USE};
     float risk = 0.02f;
     bool as_json = false;
     const cmd_option options[] = {

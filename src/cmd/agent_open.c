@@ -7,6 +7,7 @@
 
 void agent_close(agent_opened *o) {
     llm_free(o->model);
+    adapter_version_release(&o->version);
     intent_free(o->intent);
     manifest_free(o->m);
     free(o->dir);
@@ -48,6 +49,7 @@ void agent_choice_release(agent_choice *c) {
 muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err) {
     const char *name = c->name ? c->name : o->m->model;
     cmd_progress progress = {.what = "loading"};
+    muga_status st = MUGA_OK;
     if (!c->kv && o->m->kv)
         kernel_kv_parse(o->m->kv, &c->kv_type); /* one of its names: the manifest's schema says so */
     llm_local_options options = {.isa = -1,
@@ -58,10 +60,13 @@ muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err) 
                                  .on_progress = cmd_progress_show,
                                  .on_progress_ctx = &progress};
     if (!c->adapter_path && !c->name) {
-        options.adapter = o->m->adapter;
-        options.adapter_scale = (float)o->m->adapter_scale;
+        st = agent_find_version(o->m, c->version, &o->version, err);
+        bool learned = o->version.version > 0;
+        options.adapter = learned ? o->version.path : o->m->adapter;
+        options.adapter_scale = learned ? 1 : (float)o->m->adapter_scale;
     }
-    muga_status st = cmd_open_llm(name, name, !c->no_cache, &options, &o->model, err);
+    if (!st)
+        st = cmd_open_llm(name, name, !c->no_cache, &options, &o->model, err);
     cmd_progress_finish(&progress);
     return st;
 }

@@ -148,6 +148,29 @@ typedef struct replayer {
     int isa; /* -1: the best there is */
 } replayer;
 
+/* The file of the adapter with this digest: --adapter's, or one that an agent has learned (agent/versions.h). */
+static muga_status find_adapter(const replayer *r, const char *digest, str *path, muga_error *err) {
+    const os_files *f = &os_system()->files;
+    char *home = NULL;
+    os_stat at = {.type = OS_TYPE_NONE};
+    bool named = digest && strlen(digest) == 64 && digest[strspn(digest, "0123456789abcdef")] == 0;
+    if (r->adapter) {
+        str_append_s(path, r->adapter);
+        return str_status(path, err, "a path");
+    }
+    muga_status st = cmd_home(&home, err);
+    if (!st && named) {
+        str_printf(path, "%s/adapters/sha256-%s.gguf", home, digest);
+        st = str_status(path, err, "a path");
+        st = st ? st : f->stat(f->self, str_get(path), &at, err);
+    }
+    free(home);
+    if (!st && at.type != OS_TYPE_FILE)
+        st = error_set(err, MUGA_E_USAGE, "the decision was made with the adapter of SHA-256 %.64s; give --adapter",
+                       digest ? digest : "(not named)");
+    return st;
+}
+
 static muga_status open_model(replayer *r, const json_t *evidence, muga_error *err) {
     const json_t *settings = json_object_get(evidence, "settings");
     const char *name = json_get_string(json_object_get(evidence, "model"), "name");
@@ -158,16 +181,15 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
         return error_set(err, MUGA_E_INPUT, "evidence that names no local model; this version can't recompute it");
     const json_t *adapter = json_object_get(settings, "adapter");
     float scale = (float)json_get_number(adapter, "scale", 1);
-    if (adapter && !r->adapter)
-        return error_set(err, MUGA_E_USAGE, "the decision was made with the adapter of SHA-256 %.64s; give --adapter",
-                         json_get_string(adapter, "sha256") ? json_get_string(adapter, "sha256") : "(not named)");
-    str key = STR_INIT;
+    str key = STR_INIT, file = STR_INIT;
     str_printf(&key, "%s\n%lld\n%s\n%s", name, (long long)n_ctx, act, kv);
+    muga_status st = adapter ? find_adapter(r, json_get_string(adapter, "sha256"), &file, err) : MUGA_OK;
     if (adapter)
-        str_printf(&key, "\n%a", (double)scale);
-    if (key.failed || (r->key && strcmp(r->key, str_get(&key)) == 0)) {
-        muga_status st = str_status(&key, err, "a model");
+        str_printf(&key, "\n%a\n%s", (double)scale, str_get(&file));
+    st = st ? st : str_status(&key, err, "a model");
+    if (st || (r->key && strcmp(r->key, str_get(&key)) == 0)) {
         str_release(&key);
+        str_release(&file);
         return st;
     }
     llm_free(r->model);
@@ -179,12 +201,13 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
                            .isa = r->isa,
                            .exact = !strcmp(act, "f32"),
                            .kv = (int)kv_type,
-                           .adapter = adapter ? r->adapter : NULL,
+                           .adapter = adapter ? str_get(&file) : NULL,
                            .adapter_scale = scale};
-    muga_status st = cmd_open_llm(r->model_path ? r->model_path : name, name, false, &o, &r->model, err);
+    st = cmd_open_llm(r->model_path ? r->model_path : name, name, false, &o, &r->model, err);
     if (!st)
         r->key = str_take(&key);
     str_release(&key);
+    str_release(&file);
     return st;
 }
 
@@ -210,7 +233,8 @@ int cmd_audit_replay(int argc, char **argv) {
         {"--session", 0, CMD_STRING, &f.session, "ID", "recompute this session's decisions only"},
         {"--model", 0, CMD_STRING, &r.model_path, "MODEL",
          "the model's file, where its name in the record is not known"},
-        {"--adapter", 0, CMD_STRING, &adapter, "FILE", "the adapter of the decisions that were made with one"},
+        {"--adapter", 0, CMD_STRING, &adapter, "FILE",
+         "the adapter of the decisions that were made with one (default: where it was learned, the version kept)"},
         {"--threads", 0, CMD_U32, &r.n_threads, "N", "threads (default: all cores); the bits don't depend on it"},
         {"--isa", 0, CMD_STRING, &isa, "NAME",
          "ref, avx2, avx-vnni, avx512 or neon (default: the best there is); nor on this"}};

@@ -29,6 +29,11 @@ static const char agent_fit_details[] =
     "DATA has messages that neither the adapter nor the agent's examples have, as JSON lines\n"
     "{\"text\": \"...\", \"labels\": [\"...\"]}. Printed are the weights of adapter and examples that fit them best,\n"
     "how many are decided rightly, the surest first, and the confidence above which no more than --risk are wrong.";
+static const char agent_promote_details[] =
+    "CANDIDATE is a version's number, or the file of an adapter; without it the newest candidate. The tasks that the\n"
+    "manifest names under learning.gate are played with the adapter in use and with the candidate. That one is used\n"
+    "from the next session on if the held-out tasks rise beyond chance and no other set falls (docs/learning.md).\n"
+    "Exit code 1: refused. The verdict is on the audit chain either way.";
 static const char approve_yes_details[] =
     "The yes is bound to the call's exact arguments, tool and policy, and is good once. The call runs at once.";
 static const char audit_verify_details[] = "Exit code 1 names the first broken record.";
@@ -39,7 +44,11 @@ static const cmd_verb agent_verbs[] = {
      cmd_agent_test},
     {"fit", "NAME DATA [--risk R] [--json]", "weigh its adapter against its examples", agent_fit_details,
      cmd_agent_fit},
-    {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list}};
+    {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list},
+    {"versions", "NAME [--json]", "the adapters it has learned", NULL, cmd_agent_versions},
+    {"promote", "NAME [CANDIDATE] [--json]", "use a candidate adapter, if the gate lets it through",
+     agent_promote_details, cmd_agent_promote},
+    {"rollback", "NAME [VERSION]", "use the version before again, or another", NULL, cmd_agent_rollback}};
 
 static const cmd_verb approve_verbs[] = {
     {"list", "[--json]", "calls that wait for a person", NULL, cmd_approve_list},
@@ -115,7 +124,8 @@ static const cmd_verb verbs[] = {
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
     {"rm", "MODEL", "remove a model from the store", NULL, cmd_rm},
-    {"agent", "run|test|list", "run an agent, or measure it", NULL, run_group},
+    {"agent", "run|test|fit|list|versions|promote|rollback", "run an agent, measure it, say what it has learned", NULL,
+     run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},

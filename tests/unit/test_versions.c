@@ -99,6 +99,7 @@ static void a_candidate_is_kept_and_not_used(void **state) {
     assert_ok(versions_find(&w.v, VERSIONS_CANDIDATE, &x, &err), &err);
     assert_int_equal(x.version, 2);
     assert_string_equal(x.state, "candidate");
+    assert_non_null(strstr(x.path, "/adapters/sha256-"));
     assert_non_null(strstr(x.path, x.sha256));
     assert_int_equal(remove(write_adapter(&w, 2, BASE)), 0); /* what it was made from is not needed */
     assert_ok(versions_check(&w.v, &x, BASE, &err), &err);
