@@ -190,13 +190,17 @@ typedef struct play {
     size_t n_yes;
     uint64_t n_tokens, us;
     size_t wrong, unapproved;
+    double confidence; /* of the least sure decision that an expert took; 2: none did */
     char why[256];
 } play;
 
-static void note_call(void *ctx, const char *kind, const json_t *data) {
+static void note_event(void *ctx, const char *kind, const json_t *data) {
     play *p = ctx;
     if (strcmp(kind, "call") == 0) {
         json_array_append(p->calls, json_borrow(data));
+    }
+    if (strcmp(kind, "decision") == 0 && json_object_get(data, "answers")) {
+        p->confidence = MIN(p->confidence, json_get_number(data, "score", 0));
     }
 }
 
@@ -451,7 +455,7 @@ static muga_status play_task(play *p, muga_error *err) {
              ? session_new(&w->env, w->store, w->m, json_object_get(p->task, "session"), NULL, &p->session, err)
              : st;
     if (st == MUGA_OK) {
-        const loop_parts parts = {&w->env, w->m, w->intent, w->spec->model, p->session, {note_call, p}, always};
+        const loop_parts parts = {&w->env, w->m, w->intent, w->spec->model, p->session, {note_event, p}, always};
         st = loop_new(&parts, &loop, err);
     }
     st = st == MUGA_OK ? play_messages(p, loop, err) : st;
@@ -470,8 +474,12 @@ static muga_status play_task(play *p, muga_error *err) {
 }
 
 static muga_status run_task(world *w, const json_t *task, eval_report *out, json_t **result, muga_error *err) {
-    play p = {
-        .w = w, .task = task, .expect = json_object_get(task, "expect"), .calls = json_array(), .answers = STR_INIT};
+    play p = {.w = w,
+              .task = task,
+              .expect = json_object_get(task, "expect"),
+              .calls = json_array(),
+              .answers = STR_INIT,
+              .confidence = 2};
     const json_t *listed = json_object_get(p.expect, "calls");
     p.allowed = listed ? json_copy(json_borrow(listed)) : json_array();
     muga_status st = p.calls && p.allowed ? play_task(&p, err) : error_nomem(err, "a task");
@@ -490,9 +498,10 @@ static muga_status run_task(world *w, const json_t *task, eval_report *out, json
     out->n_tokens += p.n_tokens;
     out->us += p.us;
     out->worst_us = MAX(out->worst_us, p.us);
-    *result = json_pack("{s:O, s:b, s:s, s:s, s:I, s:I, s:s}", "id", json_object_get(task, "id"), "ok", !p.why[0],
+    json_t *confidence = p.confidence <= 1 ? json_real(p.confidence) : json_null();
+    *result = json_pack("{s:O, s:b, s:s, s:s, s:I, s:I, s:s, s:o}", "id", json_object_get(task, "id"), "ok", !p.why[0],
                         "why", p.why, "outcome", turn_outcome_name(p.outcome), "us", (json_int_t)p.us, "tokens",
-                        (json_int_t)p.n_tokens, "answer", str_get(&p.answers));
+                        (json_int_t)p.n_tokens, "answer", str_get(&p.answers), "confidence", confidence);
     st = *result && json_array_append(out->results, *result) == 0 ? MUGA_OK : error_nomem(err, "results");
 out:
     session_close(p.session);

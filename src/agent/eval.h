@@ -20,7 +20,8 @@ typedef struct eval_spec {
 typedef struct eval_report {
     size_t tasks, completed, wrong_effects, unapproved, escalated;
     uint64_t n_tokens, us, worst_us; /* the model read and wrote; of all tasks; of the slowest */
-    json_t *results;                 /* [{"id", "ok", "why", "expected", "outcome", "us", "tokens"}] */
+    json_t *results; /* [{"id", "ok", "why", "outcome", "us", "tokens", "answer", "confidence"}]; the last
+                                      * of a task's least sure decision, null where no expert took one */
 } eval_report;
 void eval_report_release(eval_report *r);
 

@@ -1,5 +1,6 @@
 /* muga agent: run one, live; measure one; list them. */
 #include "cmd/agent.h"
+#include "agent/expert.h"
 #include "base/utf8.h"
 
 #include <pwd.h>
@@ -319,8 +320,10 @@ static void print_report_json(const eval_report *r) {
     json_t *results = json_array(), *v;
     size_t i;
     json_array_foreach(r->results, i, v) {
-        json_array_append_new(results, json_pack("{s:O, s:O, s:O}", "id", json_object_get(v, "id"), "ok",
-                                                 json_object_get(v, "ok"), "why", json_object_get(v, "why")));
+        json_array_append_new(results,
+                              json_pack("{s:O, s:O, s:O, s:O, s:O}", "id", json_object_get(v, "id"), "ok",
+                                        json_object_get(v, "ok"), "why", json_object_get(v, "why"), "outcome",
+                                        json_object_get(v, "outcome"), "confidence", json_object_get(v, "confidence")));
     }
     json_t *all = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "tasks", (json_int_t)r->tasks, "completed",
                             (json_int_t)r->completed, "wrong_effects", (json_int_t)r->wrong_effects, "unapproved",
@@ -334,6 +337,52 @@ static void print_row(const char *who, const eval_report *r) {
            "escalated %zu   %.2f s and %.0f tokens a task\n",
            who, r->completed, r->tasks, 100.0 * (double)r->completed / (double)r->tasks, r->wrong_effects,
            r->unapproved, r->escalated, (double)r->us / 1e6 / (double)r->tasks, (double)r->n_tokens / (double)r->tasks);
+}
+
+typedef struct judged {
+    double confidence;
+    bool ok;
+} judged;
+
+static int surest_first(const void *a, const void *b) {
+    const judged *p = a, *q = b;
+    return (p->confidence < q->confidence) - (p->confidence > q->confidence);
+}
+
+static void print_surest(const judged *list, size_t k, size_t n) {
+    size_t right = 0;
+    for (size_t i = 0; i < k; i++)
+        right += list[i].ok;
+    if (k > 0)
+        printf("%4zu of %zu (%5.1f %%), %zu of them right (%5.1f %%), sure of %.3f or more\n", k, n,
+               100.0 * (double)k / (double)n, right, 100.0 * (double)right / (double)k, list[k - 1].confidence);
+}
+
+/* How many tasks it handles alone, and how many of those rightly: where it is as sure as the manifest wants, and by
+ * shares. Nothing where no expert decided. */
+static muga_status print_risk(const agent_opened *o, const eval_report *r, muga_error *err) {
+    judged *list = mem_alloc_array(r->tasks, sizeof *list);
+    size_t n = 0, n_sure = 0;
+    if (!list)
+        return error_nomem(err, "the tasks");
+    for (size_t i = 0; i < r->tasks; i++) {
+        const json_t *v = json_array_get(r->results, i), *c = json_object_get(v, "confidence");
+        if (json_is_number(c))
+            list[n++] = (judged){json_number_value(c), json_get_bool(v, "ok", false)};
+    }
+    qsort(list, n, sizeof *list, surest_first);
+    while (n_sure < n && list[n_sure].confidence >= expert_sure(intent_expert(o->intent)))
+        n_sure++;
+    if (n > 0) {
+        printf("\nhandled alone%-9s ", "");
+        print_surest(list, n_sure, r->tasks);
+    }
+    for (size_t tenth = 5; n > 0 && tenth <= 10; tenth++) {
+        printf("the surest %3zu %%%6s ", 10 * tenth, "");
+        print_surest(list, MIN(n, r->tasks * tenth / 10), r->tasks);
+    }
+    free(list);
+    return MUGA_OK;
 }
 
 /* The agent, and beside it what needs no agent at all. */
@@ -361,7 +410,7 @@ static muga_status print_report(const agent_opened *o, const json_t *tasks, show
             eval_report_release(&b);
         }
     }
-    return st;
+    return st ? st : print_risk(o, r, err);
 }
 
 int cmd_agent_test(int argc, char **argv) {

@@ -51,7 +51,7 @@ run "over" 3 "nothing is held" --resume "$session"
 
 head -n 5 "$agent/eval/dev.jsonl" >"$work/tasks"
 sums='"tasks":5,"completed":5,"wrong_effects":0,"unapproved":0,"escalated":0'
-check "test as JSON" 0 "^{$sums,"'"results":\[{"id":"dev-01","ok":true,"why":""}' \
+check "test as JSON" 0 "^{$sums,"'"results":\[{"id":"dev-01","ok":true,"why":"","outcome":"answer","confidence":null}' \
     test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --json
 "$muga" agent test "$agent" --model ./tests/data/tiny.gguf --tasks - --json <"$work/tasks" 2>&1 | grep -q "$sums" || {
     bad=$((bad + 1))
