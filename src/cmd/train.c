@@ -16,6 +16,7 @@ typedef struct training {
     float alpha, lr, held_out;
     const char *targets;
     bool do_resume, restart, keep, json;
+    str text; /* of the data, until it is read */
     engine *e;
     prompter *prompts;
     dataset data;
@@ -92,17 +93,14 @@ static muga_status choose_date(training *g, muga_error *err) {
 }
 
 static muga_status read_data(training *g, muga_error *err) {
-    str text = STR_INIT;
     dataset_options o = {.now_ms = g->now_ms};
     uint32_t most = engine_params(g->e)->n_ctx_train;
     if (g->ctx > most)
         return error_set(err, MUGA_E_USAGE, "--ctx is at most the %u tokens that this model was trained for", most);
     g->ctx = g->ctx ? g->ctx : MIN(most, 2048u);
     o.max_tok = g->ctx;
-    muga_status st = cmd_read_input(g->data_path, DATASET_MAX_BYTES, &text, err);
-    if (!st)
-        st = dataset_read(g->prompts, str_get(&text), text.len, g->data_path, &o, &g->data, err);
-    str_release(&text);
+    muga_status st = dataset_read(g->prompts, str_get(&g->text), g->text.len, g->data_path, &o, &g->data, err);
+    str_release(&g->text);
     if (!st)
         st = dataset_split_new(&g->data, (double)g->held_out, g->seed, &g->split, err);
     dataset_digest(&g->data, g->data_sha256);
@@ -254,6 +252,8 @@ static muga_status run(training *g, muga_error *err) {
         st = check_places(g, err);
     if (!st)
         st = choose_date(g, err);
+    if (!st) /* before the model, which takes longer to open than a wrong path to notice */
+        st = cmd_read_input(g->data_path, DATASET_MAX_BYTES, &g->text, err);
     if (!st)
         st = cmd_open_engine(g->base_name, true, settings, &g->e, err);
     if (!st)
@@ -307,6 +307,7 @@ static void release(training *g) {
     train_rows_release(&g->result.rows);
     dataset_split_release(&g->split);
     dataset_release(&g->data);
+    str_release(&g->text);
     prompter_free(g->prompts);
     engine_free(g->e);
     free(g->base);
