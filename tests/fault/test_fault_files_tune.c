@@ -1,5 +1,5 @@
-/* Memory and disk failing in turn during a training run. If this failed, a run on a full machine could crash, leak, lose
- * the checkpoint that it had, or be gone on with to other bits than a run that was left alone. */
+/* Memory and disk failing in turn during a training run. If this failed, a run on a full machine could crash, leak,
+ * lose the checkpoint that it had, or be gone on with to other bits than a run that was left alone. */
 #include "support/engine_fixture.h"
 
 #include "support/faultfiles.h"
@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-enum { BATCH = 2, FEWEST_ALLOCATIONS = 100, FEWEST_FILES = 20, MOST = 100000 };
+enum { BATCH = 2, FEWEST_ALLOCATIONS = 100, FEWEST_FILES = 15, MOST = 100000 };
 
 typedef struct bed {
     engine *e;
