@@ -165,6 +165,9 @@ static muga_status world_open(const eval_spec *spec, world *w, muga_error *err) 
     muga_status st = w->data_dir && w->store_path ? fresh_data(w, err) : error_nomem(err, "evaluation");
     st = st == MUGA_OK ? manifest_load(&w->env, spec->dir, w->data_dir, &w->m, err) : st;
     st = st == MUGA_OK ? intent_new(&w->env, w->m, &w->intent, err) : st;
+    if (st == MUGA_OK) {
+        intent_listen(w->intent, spec->learned);
+    }
     return st == MUGA_OK ? store_open(w->store_path, NULL, &w->store, err) : st;
 }
 

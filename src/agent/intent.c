@@ -14,6 +14,7 @@
 #include "agent/clauses.h"
 #include "agent/expert.h"
 #include "agent/internal.h"
+#include "agent/learned.h"
 #include "base/utf8.h"
 
 #include <stdio.h>
@@ -67,7 +68,8 @@ struct intent {
     const char *instruction;
     size_t neighbours;
     double floor, margin, second, model_weight;
-    expert *expert; /* NULL: none is declared */
+    expert *expert;         /* NULL: none is declared */
+    const learned *learned; /* borrowed; NULL: nothing */
 };
 
 /* ---- reading the manifest ---- */
@@ -357,6 +359,18 @@ size_t intent_n_labels(const intent *x) {
 const intent_label *intent_get_label(const intent *x, size_t i) {
     return &x->labels[i];
 }
+size_t intent_n_examples(const intent *x) {
+    return x->n_examples;
+}
+const char *intent_get_example(const intent *x, size_t i) {
+    return x->texts[i];
+}
+const json_t *intent_words(const intent *x) {
+    return json_object_get(x->m->intent, "words");
+}
+void intent_listen(intent *x, const learned *m) {
+    x->learned = m;
+}
 const normaliser *intent_normaliser(const intent *x) {
     return x->normaliser;
 }
@@ -525,7 +539,7 @@ static bool may_join(const intent *x, size_t first, size_t l) {
 }
 
 /* Add the second requests. The first keeps the whole message unless others share it. */
-static muga_status find_more(const intent *x, const char *text, size_t n, const scores *s, intent_decision *d,
+static muga_status find_more(const intent *x, const char *text, size_t n, const double *total, intent_decision *d,
                              muga_error *err) {
     voiced *list = mem_alloc_array(CLAUSES_MAX, sizeof *list);
     if (!list) {
@@ -536,7 +550,7 @@ static muga_status find_more(const intent *x, const char *text, size_t n, const 
     size_t own = clause_for(x, list, n_parts, first);
     for (size_t l = 0; st == MUGA_OK && own < n_parts && l < x->n_labels && d->n < INTENT_MAX_REQUESTS; l++) {
         size_t other = clause_for(x, list, n_parts, l);
-        if (may_join(x, first, l) && other < n_parts && list[other].votes[l] >= x->second && s->total[l] >= SUPPORT) {
+        if (may_join(x, first, l) && other < n_parts && list[other].votes[l] >= x->second && total[l] >= SUPPORT) {
             d->requests[d->n++] = (intent_request){l, list[other].at.from, list[other].at.n};
         }
     }
@@ -660,21 +674,44 @@ muga_status intent_cross_check(const intent *x, size_t n_parts, double *right, m
 
 void intent_decision_release(intent_decision *d) {
     json_decref(d->record);
+    json_decref(d->learned);
     json_decref(d->evidence);
     *d = (intent_decision){0};
 }
 
 /* Two requests at once can look like neither: where nothing stands out, the best tool is tried as the first of several.
  */
-static size_t best_tool(const intent *x, const scores *s, size_t best) {
+static size_t best_tool(const intent *x, const double *total, size_t best) {
     size_t found = best;
     for (size_t i = 0; i < x->n_labels; i++) {
         bool tool = x->labels[i].act == ACT_TOOL;
-        if (tool && (x->labels[found].act != ACT_TOOL || s->total[i] > s->total[found])) {
+        if (tool && (x->labels[found].act != ACT_TOOL || total[i] > total[found])) {
             found = i;
         }
     }
     return found;
+}
+
+/* ---- two ways to decide ---- */
+
+static muga_status choose(const intent *x, const char *text, size_t n, const double *total, intent_decision *out,
+                          muga_error *err) {
+    size_t best = best_label(total, x->n_labels);
+    out->score = total[best];
+    out->margin = total[best];
+    for (size_t i = 0; i < x->n_labels; i++) {
+        if (!same_action(&x->labels[i], &x->labels[best])) {
+            out->margin = MIN(out->margin, total[best] - total[i]);
+        }
+    }
+    out->sure = out->score >= x->floor && out->margin >= x->margin;
+    out->requests[out->n++] = (intent_request){out->sure ? best : best_tool(x, total, best), 0, n};
+    muga_status st = find_more(x, text, n, total, out, err);
+    if (out->n == 1) {
+        out->requests[0].label = best;
+    }
+    out->sure = out->sure || out->n > 1;
+    return st;
 }
 
 static muga_status decide_by_scores(const intent *x, llm *model, const char *text, size_t n, scores *s,
@@ -684,24 +721,19 @@ static muga_status decide_by_scores(const intent *x, llm *model, const char *tex
     if (st == MUGA_OK && asked_model) {
         st = ask_model(x, model, text, n, s, out, err);
     }
-    if (st != MUGA_OK) {
-        return st;
-    }
-    size_t best = best_label(s->total, x->n_labels);
-    out->score = s->total[best];
-    out->margin = s->total[best];
-    for (size_t i = 0; i < x->n_labels; i++) {
-        if (!same_action(&x->labels[i], &x->labels[best])) {
-            out->margin = MIN(out->margin, s->total[best] - s->total[i]);
+    learned_heard h = {.nearest = NULL};
+    st = st == MUGA_OK ? choose(x, text, n, s->total, out, err) : st;
+    st = st == MUGA_OK && x->learned ? learned_hear(x->learned, text, n, &h, err) : st;
+    if (st == MUGA_OK && h.nearest) {
+        intent_decision with = {0};
+        double total[RETRIEVE_MAX_LABELS];
+        for (size_t i = 0; i < x->n_labels; i++) {
+            total[i] = s->total[i] + h.voice[i];
         }
+        st = choose(x, text, n, total, &with, err);
+        st = st == MUGA_OK ? learned_follow(x, &h, &with, out, err) : st;
     }
-    out->sure = out->score >= x->floor && out->margin >= x->margin;
-    out->requests[out->n++] = (intent_request){out->sure ? best : best_tool(x, s, best), 0, n};
-    st = find_more(x, text, n, s, out, err);
-    if (out->n == 1) {
-        out->requests[0].label = best;
-    }
-    out->sure = out->sure || out->n > 1;
+    json_decref(h.nearest);
     if (st == MUGA_OK) {
         out->record = write_record(x, s, out, asked_model);
         st = out->record ? MUGA_OK : error_nomem(err, "a decision");
@@ -709,22 +741,41 @@ static muga_status decide_by_scores(const intent *x, llm *model, const char *tex
     return st;
 }
 
+/* p[n_answers]: their probabilities. */
+static muga_status choose_by_expert(const intent *x, const char *text, size_t n, const expert_view *view,
+                                    const double *votes, double *p, intent_decision *out, muga_error *err) {
+    double features[EXPERT_MAX_ANSWERS * EXPERT_FEATURES];
+    expert_features(x->expert, view->logprob, votes, features);
+    expert_weigh(x->expert, features, p);
+    expert_choice best = expert_choose(x->expert, p);
+    out->score = best.p;
+    out->margin = best.margin;
+    out->sure = best.p >= expert_sure(x->expert);
+    return find_places(x, text, n, expert_labels(x->expert, best.answer), out, err);
+}
+
 static muga_status decide_by_expert(const intent *x, llm *model, const char *text, size_t n, scores *s,
                                     intent_decision *out, muga_error *err) {
-    double features[EXPERT_MAX_ANSWERS * EXPERT_FEATURES], p[EXPERT_MAX_ANSWERS];
+    double p[EXPERT_MAX_ANSWERS];
+    learned_heard h = {.nearest = NULL};
     expert_view view = {.evidence = NULL};
     muga_status st = vote(x, x->index, text, n, 0, s, err);
     st = st == MUGA_OK ? expert_ask(x->expert, model, text, n, &view, err) : st;
     if (st == MUGA_OK) {
-        expert_features(x->expert, view.logprob, s->votes, features);
-        expert_weigh(x->expert, features, p);
-        expert_choice best = expert_choose(x->expert, p);
-        out->score = best.p;
-        out->margin = best.margin;
-        out->sure = best.p >= expert_sure(x->expert);
         out->n_tokens = view.n_tokens;
-        st = find_places(x, text, n, expert_labels(x->expert, best.answer), out, err);
+        st = choose_by_expert(x, text, n, &view, s->votes, p, out, err);
     }
+    st = st == MUGA_OK && x->learned ? learned_hear(x->learned, text, n, &h, err) : st;
+    if (st == MUGA_OK && h.nearest) {
+        intent_decision with = {0};
+        double votes[RETRIEVE_MAX_LABELS], q[EXPERT_MAX_ANSWERS];
+        for (size_t i = 0; i < x->n_labels; i++) {
+            votes[i] = s->votes[i] + h.voice[i];
+        }
+        st = choose_by_expert(x, text, n, &view, votes, q, &with, err);
+        st = st == MUGA_OK ? learned_follow(x, &h, &with, out, err) : st;
+    }
+    json_decref(h.nearest);
     if (st == MUGA_OK) {
         out->record = write_expert_record(x, s->votes, &view, p, out);
         st = out->record ? MUGA_OK : error_nomem(err, "a decision");
@@ -743,6 +794,9 @@ muga_status intent_decide(const intent *x, llm *model, const char *text, size_t 
     }
     muga_status st = x->expert && model && model->has_adapter ? decide_by_expert(x, model, text, n, s, out, err)
                                                               : decide_by_scores(x, model, text, n, s, out, err);
+    if (st == MUGA_OK && out->learned && json_object_set(out->record, "learned", out->learned) != 0) {
+        st = error_nomem(err, "a decision");
+    }
     if (st != MUGA_OK) {
         intent_decision_release(out);
     }

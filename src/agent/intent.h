@@ -27,13 +27,19 @@ typedef struct intent_label {
 
 typedef struct intent intent;
 typedef struct expert expert;
+typedef struct learned learned;
 /* Reads and checks manifest intent: and its examples. MUGA_E_INPUT names agent.yaml or the file and line. */
 MUGA_MUST_USE muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err);
 void intent_free(intent *x);
 size_t intent_n_labels(const intent *x);
 const intent_label *intent_get_label(const intent *x, size_t i);
 bool intent_same_wish(const intent *x, size_t a, size_t b); /* one of them `excludes` the other */
+size_t intent_n_examples(const intent *x);                  /* the file's, and each label's about */
+const char *intent_get_example(const intent *x, size_t i);
+const json_t *intent_words(const intent *x); /* classes of words, or NULL */
 const normaliser *intent_normaliser(const intent *x);
+/* From now on past successes have a voice, too (learned.h); borrowed. NULL: none. */
+void intent_listen(intent *x, const learned *m);
 const expert *intent_expert(const intent *x); /* NULL: the manifest declares none */
 const char *intent_unsure(const intent *x);   /* what to ask then */
 const char *intent_failed(const intent *x);   /* what to say when a tool or the model failed, or limits are reached */
@@ -53,6 +59,7 @@ typedef struct intent_decision {
     bool sure;
     double score, margin; /* of the best label; over the best label with another action. An expert's: probabilities */
     json_t *record;       /* for the audit: scores, examples, margin */
+    json_t *learned;      /* part of the record: what past successes said; NULL: nothing */
     json_t *evidence;     /* of the model, or NULL */
     uint32_t n_tokens;    /* the model read */
 } intent_decision;

@@ -61,9 +61,9 @@ muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err) 
                                  .on_progress_ctx = &progress};
     if (!c->adapter_path && !c->name) {
         st = agent_find_version(o->m, c->version, &o->version, err);
-        bool learned = o->version.version > 0;
-        options.adapter = learned ? o->version.path : o->m->adapter;
-        options.adapter_scale = learned ? 1 : (float)o->m->adapter_scale;
+        bool has = o->version.version > 0;
+        options.adapter = has ? o->version.path : o->m->adapter;
+        options.adapter_scale = has ? 1 : (float)o->m->adapter_scale;
     }
     if (!st)
         st = cmd_open_llm(name, name, !c->no_cache, &options, &o->model, err);
