@@ -3,6 +3,7 @@
 #include "agent/guard.h"
 
 #include "agent/internal.h"
+#include "agent/personal.h"
 #include "base/utf8.h"
 
 #include <stdio.h>
@@ -24,65 +25,14 @@ static bool lists(const manifest *m, const char *side, const char *key, const ch
     return false;
 }
 
-/* Length of a card number at p: 13 to 19 digits in groups parted by single spaces or dashes, with a valid check digit
- * (ISO/IEC 7812-1); 0 for none. */
-static size_t card_at(const char *p, size_t n) {
-    int digits[19], n_digits = 0;
-    size_t i = 0, end = 0;
-    while (i < n && n_digits < 19) {
-        bool gap = (p[i] == ' ' || p[i] == '-') && i > 0 && is_digit(p[i - 1]) && i + 1 < n && is_digit(p[i + 1]);
-        if (is_digit(p[i])) {
-            digits[n_digits++] = p[i] - '0';
-            end = i + 1;
-        } else if (!gap) {
-            break;
-        }
-        i++;
-    }
-    int sum = 0;
-    for (int k = 0; k < n_digits; k++) {
-        int d = digits[n_digits - 1 - k] << (k & 1);
-        sum += d > 9 ? d - 9 : d;
-    }
-    bool whole = end == n || !is_alnum(p[end]);
-    return n_digits >= 13 && whole && sum % 10 == 0 ? end : 0;
-}
-
-/* Length of an IBAN at p: two letters, two digits, 11 to 30 letters or digits, in groups of four parted by spaces or
- * not at all, with ISO 7064 mod 97 = 1; 0 for none. */
-static size_t iban_at(const char *p, size_t n) {
-    char compact[34];
-    size_t n_compact = 0, i = 0, end = 0;
-    while (i < n && n_compact < sizeof compact) {
-        bool upper = p[i] >= 'A' && p[i] <= 'Z';
-        if (upper || is_digit(p[i])) {
-            compact[n_compact++] = p[i];
-            end = i + 1;
-        } else if (p[i] != ' ' || n_compact == 0 || n_compact % 4 != 0) {
-            break;
-        }
-        i++;
-    }
-    if (n_compact < 15 || is_digit(compact[0]) || is_digit(compact[1]) || !is_digit(compact[2]) ||
-        !is_digit(compact[3]) || (end < n && is_alnum(p[end]))) {
-        return 0;
-    }
-    unsigned rest = 0;
-    for (size_t k = 0; k < n_compact; k++) {
-        char c = compact[(k + 4) % n_compact];
-        rest = is_digit(c) ? (rest * 10 + (unsigned)(c - '0')) % 97 : (rest * 100 + (unsigned)(c - 'A') + 10) % 97;
-    }
-    return rest == 1 ? end : 0;
-}
-
 /* The next card or IBAN from `at` on; false: none. */
 static bool find_number(const char *p, size_t n, size_t at, bool cards, bool ibans, size_t *from, size_t *len) {
     for (size_t i = at; i < n; i++) {
         if (i > 0 && is_alnum(p[i - 1])) {
             continue;
         }
-        *len = cards ? card_at(p + i, n - i) : 0;
-        *len = *len == 0 && ibans ? iban_at(p + i, n - i) : *len;
+        *len = cards ? personal_card_at(p + i, n - i) : 0;
+        *len = *len == 0 && ibans ? personal_iban_at(p + i, n - i) : *len;
         if (*len > 0) {
             *from = i;
             return true;
