@@ -96,6 +96,7 @@ typedef struct manifest {
     const json_t *intent;                                    /* the loop's own keys, as written: scored labels */
     const json_t *examples;                                  /* and examples; NULL without */
     const json_t *learning;                                  /* learning:, as written; NULL without */
+    json_t *data_policy; /* what of it says how turns are kept (interactions.h), with defaults; NULL: never kept */
 } manifest;
 
 /* Load DIR/agent.yaml. Errors: "agent.yaml:LINE: key tools[1].effect: what is wrong; did you mean ...". A schema that
@@ -236,7 +237,8 @@ typedef muga_status (*audit_replay_fn)(void *ctx, int64_t n, const json_t *paylo
                                        muga_error *err);
 MUGA_MUST_USE muga_status audit_replay(store *s, const audit_filter *f, audit_replay_fn replay, void *ctx,
                                        audit_report *out, muga_error *err);
-/* Forget what a session's records say about a person: payloads and salts, history, state, arguments, results. */
+/* Forget what a session's records say about a person: payloads and salts, history, state, arguments, results, and what
+ * was kept to learn from. */
 MUGA_MUST_USE muga_status audit_erase(const agent_env *env, store *s, const char *session, muga_error *err);
 
 /* ---- the loop (loop.c, intent.c, retrieve.c, eval.c) ------------------------------------------------------------ */

@@ -11,7 +11,7 @@
  *    "approvals": {id: {"call", "attempt", "state", "expires_ms", "approver", "binding"}}}
  *
  * A member that does not apply is null. An erased session has nothing left to compare. */
-#include "agent/internal.h"
+#include "agent/interactions_internal.h"
 #include "agent/versions.h"
 
 #include <stdio.h>
@@ -382,5 +382,6 @@ muga_status audit_check_tables(store *s, muga_error *err) {
         }
         store_done(r);
     }
-    return st == MUGA_OK ? versions_check_tables(s, err) : st;
+    st = st == MUGA_OK ? versions_check_tables(s, err) : st;
+    return st == MUGA_OK ? interactions_check_tables(s, err) : st;
 }

@@ -16,6 +16,7 @@
  *   3. Only the person's messages are decided on. Results of tools and the agent's own words never reach state 2.
  *   4. After an escalation the session is ended: nothing more is called in it. */
 #include "agent/guard.h"
+#include "agent/interactions.h"
 #include "agent/loop_internal.h"
 
 #include <stdio.h>
@@ -571,6 +572,22 @@ static muga_status step(turn *t, loop_state *s, muga_error *err) {
     }
 }
 
+/* With the operator's consent the turn is kept to learn from. It has been taken, whatever becomes of that: what can't
+ * be kept now is said, and kept with the next turn (interactions.h, invariant 3). */
+static void keep_turn(const agent_loop *l) {
+    muga_error why;
+    record_outcome kept;
+    const agent_session *s = l->p.session;
+    muga_status st = interactions_record(l->p.env, s->store, l->p.manifest, s->id, &kept, &why);
+    const char *text = st != MUGA_OK ? why.message
+                       : kept == RECORD_STALE
+                           ? "consent was given to other terms than the manifest's learning: now has; give it anew"
+                           : NULL;
+    if (text) {
+        loop_watch_event(l, "not_kept", json_pack("{s:s}", "why", text));
+    }
+}
+
 static muga_status run(turn *t, loop_state from, muga_error *err) {
     agent_loop *l = t->l;
     const os_clock *clock = l->p.env->clock;
@@ -587,6 +604,8 @@ static muga_status run(turn *t, loop_state from, muga_error *err) {
     json_decref(t->arguments);
     if (st != MUGA_OK) {
         turn_result_release(t->out);
+    } else {
+        keep_turn(l);
     }
     return st;
 }

@@ -17,6 +17,7 @@
 #define SECONDS_DEFAULT 120
 #define APPROVAL_SECONDS_DEFAULT 86400
 #define INPUT_CHARS_DEFAULT 8000
+#define KEEP_DAYS_DEFAULT 180
 
 typedef struct loader {
     const agent_env *env;
@@ -345,6 +346,36 @@ static muga_status read_adapter(loader *l) {
     return st;
 }
 
+/* learning: as the policy that consent is given to: {subject, mask, personal, public, store, keep_days}. */
+static muga_status read_learning(loader *l) {
+    manifest *m = l->m;
+    m->learning = json_object_get(m->json, "learning");
+    const char *consent = json_get_string(m->learning, "consent"), *kept = json_get_string(m->learning, "store");
+    json_t *subject = json_object_get(m->learning, "subject"), *mask = json_object_get(m->learning, "mask"),
+           *personal = json_object_get(m->learning, "personal"), *open = json_object_get(m->learning, "public");
+    for (size_t i = 0; i < json_array_size(subject); i++) {
+        const char *name = json_string_value(json_array_get(subject, i));
+        if (!json_object_get(json_object_get(m->json, "session"), name)) {
+            char pointer[64];
+            snprintf(pointer, sizeof pointer, "/learning/subject/%zu", i);
+            return check_fail(&l->at, MUGA_E_INPUT, pointer, l->err, "'%.60s' is no value of session:", name);
+        }
+    }
+    bool never = consent ? strcmp(consent, "never") == 0 : !subject && !mask && !personal && !open && !kept;
+    if (!m->learning || never) {
+        return MUGA_OK;
+    }
+    if (!subject) {
+        return fail_at(l, "/learning",
+                       "key 'subject' is missing: the session values by which a person's turns are"
+                       " found and dropped; or say consent: never");
+    }
+    m->data_policy = json_pack("{s:O, s:O*, s:O*, s:O*, s:s, s:I}", "subject", subject, "mask", mask, "personal",
+                               personal, "public", open, "store", kept ? kept : "masked", "keep_days",
+                               (json_int_t)json_get_int(m->learning, "keep_days", KEEP_DAYS_DEFAULT));
+    return m->data_policy ? MUGA_OK : error_nomem(l->err, "a policy");
+}
+
 static muga_status read_sections(loader *l) {
     manifest *m = l->m;
     const json_t *j = m->json, *goal = json_object_get(j, "goal"), *scope = json_object_get(j, "scope"),
@@ -369,7 +400,6 @@ static muga_status read_sections(loader *l) {
     m->approval_ms = json_get_int(limits, "approval_seconds", APPROVAL_SECONDS_DEFAULT) * 1000;
     m->intent = json_object_get(j, "intent");
     m->examples = json_object_get(j, "examples");
-    m->learning = json_object_get(j, "learning");
     const char *done = json_get_string(goal, "done");
     if (done) {
         template_expression *e = NULL;
@@ -380,7 +410,8 @@ static muga_status read_sections(loader *l) {
         }
     }
     muga_status st = read_adapter(l);
-    return st ? st : read_kind(l);
+    st = st == MUGA_OK ? read_learning(l) : st;
+    return st == MUGA_OK ? read_kind(l) : st;
 }
 
 static muga_status add_hex(json_t *list, const uint8_t digest[SHA256_BYTES], muga_error *err) {
@@ -508,6 +539,7 @@ void manifest_free(manifest *m) {
     json_decref(m->session_schema);
     json_decref(m->state_schema);
     json_decref(m->state_default);
+    json_decref(m->data_policy);
     json_decref(m->lines);
     json_decref(m->json);
     free(m->adapter);

@@ -8,7 +8,10 @@
  *                  to search by
  *   audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
  *   audit_head     the chain's last record, so that a cut tail shows
- *   adapter_versions, adapter_current   what agents have learned, and which of it is in use (src/agent/versions.h) */
+ *   adapter_versions, adapter_current   what agents have learned, and which of it is in use (src/agent/versions.h)
+ *   consents       whether an agent's turns may be kept to learn from: since which audit record, on which terms
+ *   interactions   those turns (src/agent/interactions.h); digest = SHA-256 of salt and all other columns, which the
+ *                  chain holds, too */
 #include "store/schema.h"
 
 static const char version_1[] =
@@ -76,5 +79,21 @@ static const char version_2[] =
     " agent TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;";
 
-const char *const store_migrations[] = {version_1, version_2};
+static const char version_3[] =
+    "CREATE TABLE consents("
+    " agent TEXT PRIMARY KEY NOT NULL, state TEXT NOT NULL CHECK(state IN ('on','off')), since INTEGER NOT NULL,"
+    " policy TEXT NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE interactions("
+    " session TEXT NOT NULL REFERENCES sessions(id), turn INTEGER NOT NULL, agent TEXT NOT NULL,"
+    " at_ms INTEGER NOT NULL,"
+    " outcome TEXT NOT NULL CHECK(outcome IN ('completed','corrected','escalated','denied','asked','open')),"
+    " rating INTEGER NOT NULL CHECK(rating IN (-1, 0, 1)), masked INTEGER NOT NULL, redacted INTEGER NOT NULL,"
+    " content TEXT NOT NULL, correction TEXT, note TEXT, salt BLOB NOT NULL, digest BLOB NOT NULL,"
+    " PRIMARY KEY(session, turn)"
+    ") STRICT;"
+    "CREATE INDEX interactions_agent ON interactions(agent, at_ms);";
+
+const char *const store_migrations[] = {version_1, version_2, version_3};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];

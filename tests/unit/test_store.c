@@ -95,10 +95,11 @@ static void a_damaged_file_is_named(void **state) {
         assert_int_equal(pwrite(fd, junk, sizeof junk, at), sizeof junk);
     }
     close(fd);
-    store *s = open_ok(path); /* the head is whole; the tables are not */
+    store *s = NULL; /* the head is whole; the tables are not, nor may all of the schema be */
     store_row *r = NULL;
     bool has;
-    muga_status st = store_query(s, &r, &err, "SELECT * FROM audit_head", "");
+    muga_status st = store_open(path, NULL, &s, &err);
+    st = st == MUGA_OK ? store_query(s, &r, &err, "SELECT * FROM audit_head", "") : st;
     st = st == MUGA_OK ? store_step(r, &has, &err) : st;
     assert_status(st, MUGA_E_ENV, &err, "damaged");
     store_done(r);
