@@ -275,6 +275,12 @@ static void decoding_allocates_nothing(void **state) {
     engine_free(e);
 }
 
+/* The same constraint, but one that no grammar was kept of yet. */
+static void make_new(const inputs *in, size_t n) {
+    json_object_set_new(in->schema, "$comment", json_integer((json_int_t)n));
+}
+
+/* Also where the grammar that the failed one compiled, and was learning its masks, is the next one's. */
 static void a_turn_after_a_failed_turn_is_as_good_as_any(void **state) {
     (void)state;
     inputs in = {.messages = parse(messages_text), .schema = parse(schema_text)};
@@ -285,10 +291,12 @@ static void a_turn_after_a_failed_turn_is_as_good_as_any(void **state) {
     llm_local_options o = {.n_ctx = 512, .n_threads = 1, .isa = -1};
     assert_ok(llm_local_open(in.model, "tiny", &o, &m, &err), &err);
     assert_ok(answer(m, &in, &expected, &err), &err);
+    make_new(&in, 0);
     fault_fail_at(0);
     assert_ok(answer(m, &in, &now, &err), &err);
     size_t n_allocations = fault_count();
     for (size_t n = 1; n <= n_allocations; n += 1 + n_allocations / 200) {
+        make_new(&in, n);
         fault_fail_at(n);
         muga_status st = answer(m, &in, &now, &err);
         fault_fail_at(0);
