@@ -1,11 +1,11 @@
 /* A model with random weights, for measuring: speed and memory depend on shapes and types, not on values.
  *
- *   make_model SHAPE TYPE OUT [--seed N] [--ctx N] [--pure]
+ *   make_model SHAPE TYPE OUT [--seed N] [--ctx N] [--pure] [--vocabulary GGUF]
  *
  * SHAPE is a row of `shapes` below; TYPE a kind of quantised file as `muga quantize` knows them ("Q3_K" is Q3_K_M), in
  * its mixture of types, or with --pure every matrix in the base type. The file is whole: hyperparameters, a small
- * byte-level BPE vocabulary padded to size, a chat template; muga and llama.cpp load it, and its logits are finite. The
- * same arguments give the same bytes.
+ * byte-level BPE vocabulary padded to size, or that of another model, a chat template; muga and llama.cpp load it, and
+ * its logits are finite. The same arguments give the same bytes.
  *
  * A matrix is filled from a pool of normally distributed numbers (sigma 0.02), quantised once a type and then copied in
  * random order, so that writing is as fast as the disk. Norms are 1. */
@@ -44,6 +44,7 @@ typedef struct maker {
     mixture mix;
     uint64_t seed;
     uint32_t n_ctx;
+    const char *vocabulary; /* the file whose tokenizer it has; NULL = a small one */
     gguf_writer *w;
     gguf_tensor *tensors; /* name, type and dims of each, in file order */
     size_t n, cap;
@@ -189,6 +190,21 @@ static void add_vocabulary(maker *m) {
     free(types);
 }
 
+/* Another model's, which must be as large. */
+static void copy_vocabulary(maker *m) {
+    gguf_file *f;
+    muga_error err = {0};
+    gguf_array tokens;
+    if (gguf_open(m->vocabulary, &f, &err))
+        die(err.message);
+    for (uint64_t i = 0; i < gguf_key_count(f); i++)
+        if (!strncmp(gguf_key_name(f, i, NULL), "tokenizer.", 10))
+            gguf_writer_copy_key(m->w, f, i);
+    if (gguf_get_array(f, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, &err) || tokens.n != m->s->n_vocab)
+        die("that model's vocabulary has another size");
+    gguf_close(f);
+}
+
 static void add_keys(maker *m) {
     const shape *s = m->s;
     char name[96];
@@ -212,7 +228,10 @@ static void add_keys(maker *m) {
         key_f32(m, "rope.scaling.attn_factor", 1.1902381f); /* sqrt(1 + ln(131072 / 4096) / ln 4096) */
         key_u32(m, "attention.sliding_window", 262144);
     }
-    add_vocabulary(m);
+    if (m->vocabulary)
+        copy_vocabulary(m);
+    else
+        add_vocabulary(m);
 }
 
 /* ---- data ---- */
@@ -295,7 +314,7 @@ static uint64_t write_file(maker *m, const char *path) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: make_model SHAPE TYPE OUT [--seed N] [--ctx N] [--pure]\nSHAPE:\n");
+    fprintf(stderr, "usage: make_model SHAPE TYPE OUT [--seed N] [--ctx N] [--pure] [--vocabulary GGUF]\nSHAPE:\n");
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
         fprintf(stderr, "  %-9s %s\n", shapes[i].name, shapes[i].of);
     fprintf(stderr, "TYPE: ");
@@ -325,6 +344,8 @@ int main(int argc, char **argv) {
     for (int i = 4; i < argc; i++) {
         if (!strcmp(argv[i], "--pure"))
             m.mix.pure = true;
+        else if (i + 1 < argc && !strcmp(argv[i], "--vocabulary"))
+            m.vocabulary = argv[++i];
         else if (i + 1 < argc && !strcmp(argv[i], "--seed") && parse_number(argv[i + 1], UINT64_MAX, &m.seed))
             i++;
         else if (i + 1 < argc && !strcmp(argv[i], "--ctx") && parse_number(argv[i + 1], UINT32_MAX, &n_ctx) && n_ctx)

@@ -152,7 +152,8 @@ class Model:
             source = run([ROOT / "scripts" / "setup", "--print-model"]).strip()
             run([MUGA, "quantize", source, self.path, rest[0]])
         else:
-            run([BUILD / "bench" / "make_model", *rest, self.path])
+            shape, type_name, *options = rest
+            run([BUILD / "bench" / "make_model", shape, type_name, self.path, *options])
 
 
 SMALL, DEEP, LARGE, LARGEST, BRIEF = "small", "deep", "large", "largest", "brief"
