@@ -3,6 +3,8 @@
  * more, the subtraction of a minimum once more. */
 #include "tensor/codec.h"
 
+#include "base/target_loops.h"
+
 enum { SUPER = 256 };
 
 /* Q2_K {scale4|min4<<4 [16]; codes2[64]; f16 d; f16 dmin}, blocks of 16. Byte l of a half's 32 holds, two bits each,

@@ -14,6 +14,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/target_loops.h"
+
 enum { BLOCK = 32, HALF = 16 };
 
 void codec_f32_dequantise(const void *blocks, float *out, size_t n) {
