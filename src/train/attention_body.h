@@ -3,8 +3,8 @@
  * Forward, and for the gradients of queries, a chunk of work is up to PANEL lines (heads_body.h) of one segment: their
  * scores stand as [key][line], so that the softmax runs over lines side by side, and are the left side of the
  * product with the values. For the gradients of keys and values a chunk is up to PANEL keys of one segment: scores as
- * [line][key], lines in ascending order. Going back, scores are computed again from what each line keeps of its softmax.
- * So no sum is shared by two chunks, and none hangs on where in a pass its rows lie. */
+ * [line][key], lines in ascending order. Going back, scores are computed again from what each line keeps of its
+ * softmax. So no sum is shared by two chunks, and none hangs on where in a pass its rows lie. */
 #include <stdatomic.h>
 
 #define LINES_AT_ONCE (8 * TILE) /* against one chunk of keys */

@@ -15,8 +15,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "kernel/target_avx2.h"
 #include "base/target_loops.h"
+#include "kernel/target_avx2.h"
 #define TRAIN_FMA(a, b, c) ((lanes)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)(b), (__m256)(c)))
 
 #include "train/tape_body.h"

@@ -15,8 +15,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "kernel/target_avx512.h"
 #include "base/target_loops.h"
+#include "kernel/target_avx512.h"
 #define TRAIN_FMA(a, b, c) ((lanes)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)(b), (__m512)(c)))
 
 #include "train/tape_body.h"
