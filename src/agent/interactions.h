@@ -68,6 +68,7 @@ MUGA_MUST_USE muga_status interactions_record(const agent_env *env, store *s, co
 
 typedef struct interaction {
     const char *session, *agent, *outcome, *note; /* note: NULL without */
+    const char *subject;                          /* a name for whose turn it is: one a person, told to nobody else */
     int64_t turn, at_ms;                          /* turn: from 1 */
     int rating;                                   /* -1, 0 (nobody rated), 1 */
     bool masked, redacted;
@@ -84,10 +85,11 @@ typedef struct interaction_filter {
     bool raw;              /* as they lie, not masked: interactions_read only, by consent with raw */
     int64_t before_ms;     /* at_ms below it; 0 = any */
     int64_t max;           /* the newest `max` rows; 0 = all */
+    bool by_session;       /* in order of session and turn, not of time */
 } interaction_filter;
 
 typedef muga_status (*interaction_fn)(void *ctx, const interaction *row, muga_error *err);
-/* Rows in order of time, session and turn, masked unless f->raw. `use` ("listed", "exported", "trained" ...) is audited
+/* Rows in order of time, masked unless f->raw. `use` ("listed", "exported", "trained" ...) is audited
  * first, with how many rows there are, a digest over theirs, and `detail` (object or NULL); no audit, no rows. What is
  * too old is dropped before. MUGA_E_ENV: a row is not what was kept, or was changed meanwhile; it is not handed out.
  * MUGA_E_POLICY: raw, and an agent's consent does not go so far. MUGA_E_NOT_FOUND: subject names that no agent with
@@ -95,6 +97,10 @@ typedef muga_status (*interaction_fn)(void *ctx, const interaction *row, muga_er
 MUGA_MUST_USE muga_status interactions_read(const agent_env *env, store *s, const interaction_filter *f,
                                             const char *use, const json_t *detail, interaction_fn fn, void *ctx,
                                             int64_t *n, muga_error *err);
+
+/* The record of a use that the caller made of rows it read ("exported_file", "trained" ...); `detail`: an object. */
+MUGA_MUST_USE muga_status interactions_tell(const agent_env *env, store *s, const char *use, const json_t *detail,
+                                            muga_error *err);
 
 /* A person's word on one turn (turn 0: on every turn of the session). E_NOT_FOUND: no such row. */
 MUGA_MUST_USE muga_status interactions_rate(const agent_env *env, store *s, const char *session, int64_t turn,

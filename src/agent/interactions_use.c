@@ -8,33 +8,67 @@
 #define DAY_MS INT64_C(86400000)
 #define LABELS_MAX 16 /* of one correction */
 
-/* ---- masks of a session ---- */
+/* ---- what a row's session says ---- */
 
-/* The last session's, kept: rows come session by session. */
-typedef struct session_mask {
+/* Of the last session, kept: rows come session by session. */
+typedef struct session_info {
     char session[AGENT_ID_SIZE];
     consent_row consent;
-    json_t *policy; /* of the consent; else one that masks everything */
-    mask *mask;
-} session_mask;
+    json_t *values;
+    char subject[24]; /* "p-" and the first 80 bits of a digest over agent and the values that name the person */
+    mask *mask;       /* NULL until one is needed */
+    json_t *policy;   /* of the mask, which borrows it */
+} session_info;
 
-static void session_mask_release(session_mask *x) {
+static void session_info_release(session_info *x) {
     mask_free(x->mask);
     json_decref(x->policy);
+    json_decref(x->values);
     consent_row_release(&x->consent);
-    *x = (session_mask){.mask = NULL};
+    *x = (session_info){.mask = NULL};
 }
 
-static muga_status learn_values(store *s, const char *session, mask *m, muga_error *err) {
+static muga_status read_values(store *s, const char *session, json_t **out, muga_error *err) {
     store_row *at = NULL;
     bool has = false;
-    json_t *values = NULL;
+    *out = NULL;
     muga_status st = store_query(s, &at, err, "SELECT session_values FROM sessions WHERE id = ?", "s", session);
     st = st == MUGA_OK ? store_step(at, &has, err) : st;
-    st = st == MUGA_OK && has ? store_json(at, 0, &values, err) : st;
+    st = st == MUGA_OK && has ? store_json(at, 0, out, err) : st;
     store_done(at);
-    st = st == MUGA_OK && values ? mask_learn_session(m, values, err) : st;
-    json_decref(values);
+    return st;
+}
+
+static muga_status name_subject(session_info *x, const char *agent, muga_error *err) {
+    const json_t *names = json_object_get(x->consent.policy, "subject");
+    json_t *who = json_pack("{s:s}", "agent", agent);
+    uint8_t digest[SHA256_BYTES];
+    muga_status st = who ? MUGA_OK : error_nomem(err, "a subject");
+    for (size_t i = 0; st == MUGA_OK && i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        json_t *v = name ? json_object_get(x->values, name) : NULL;
+        st = !v || json_object_set(who, name, v) == 0 ? MUGA_OK : error_nomem(err, "a subject");
+    }
+    st = st == MUGA_OK ? json_digest(who, digest, err) : st;
+    if (st == MUGA_OK) {
+        memcpy(x->subject, "p-", 3);
+        hex_write(digest, 10, x->subject + 2);
+    }
+    json_decref(who);
+    return st;
+}
+
+static muga_status session_info_get(store *s, const data_row *r, session_info *x, muga_error *err) {
+    if (strcmp(x->session, r->session) == 0) {
+        return MUGA_OK;
+    }
+    session_info_release(x);
+    muga_status st = consent_read(s, r->agent, &x->consent, err);
+    st = st == MUGA_OK ? read_values(s, r->session, &x->values, err) : st;
+    st = st == MUGA_OK ? name_subject(x, r->agent, err) : st;
+    if (st == MUGA_OK) {
+        snprintf(x->session, sizeof x->session, "%s", r->session);
+    }
     return st;
 }
 
@@ -66,23 +100,23 @@ static muga_status learn_rows(store *s, const char *session, mask *m, muga_error
     return st;
 }
 
-/* `values` (array of strings, or NULL): to be taken out as well. */
-static muga_status session_mask_get(store *s, const data_row *r, const json_t *values, session_mask *x,
+/* The mask for the session's rows. `values` (array of strings, or NULL): to be taken out as well. */
+static muga_status session_mask_get(store *s, const data_row *r, const json_t *values, session_info *x,
                                     muga_error *err) {
-    if (x->mask && strcmp(x->session, r->session) == 0) {
-        return MUGA_OK;
+    muga_status st = session_info_get(s, r, x, err);
+    if (st != MUGA_OK || x->mask) {
+        return st;
     }
-    session_mask_release(x);
-    snprintf(x->session, sizeof x->session, "%s", r->session);
-    muga_status st = consent_read(s, r->agent, &x->consent, err);
-    if (st == MUGA_OK) {
-        x->policy = x->consent.policy ? json_incref(x->consent.policy) : json_object();
-        st = x->policy ? mask_new(x->policy, &x->mask, err) : error_nomem(err, "a mask");
-    }
-    st = st == MUGA_OK ? learn_values(s, r->session, x->mask, err) : st;
+    x->policy = x->consent.policy ? json_incref(x->consent.policy) : json_object();
+    st = x->policy ? mask_new(x->policy, &x->mask, err) : error_nomem(err, "a mask");
+    st = st == MUGA_OK ? mask_learn_session(x->mask, x->values, err) : st;
     st = st == MUGA_OK ? learn_rows(s, r->session, x->mask, err) : st;
     for (size_t i = 0; st == MUGA_OK && i < json_array_size(values); i++) {
         st = mask_learn_value(x->mask, json_string_value(json_array_get(values, i)), err);
+    }
+    if (st != MUGA_OK) {
+        mask_free(x->mask);
+        x->mask = NULL;
     }
     return st;
 }
@@ -112,6 +146,12 @@ static muga_status mask_row(mask *m, data_row *r, muga_error *err) {
     str_release(&note);
     r->masked = r->masked || st == MUGA_OK;
     return st;
+}
+
+static int compare_keys(const void *a, const void *b) {
+    const row_key *x = a, *y = b;
+    int by_session = strcmp(x->session, y->session);
+    return by_session ? by_session : (x->turn > y->turn) - (x->turn < y->turn);
 }
 
 /* ---- dropping ---- */
@@ -207,7 +247,7 @@ static muga_status audit_use(const agent_env *env, store *s, const interaction_f
     return st;
 }
 
-static muga_status check_raw(const session_mask *x, const char *agent, muga_error *err) {
+static muga_status check_raw(const session_info *x, const char *agent, muga_error *err) {
     return x->consent.state == CONSENT_ON && json_get_bool(x->consent.policy, "raw", false)
                ? MUGA_OK
                : error_set(err, MUGA_E_POLICY,
@@ -216,7 +256,7 @@ static muga_status check_raw(const session_mask *x, const char *agent, muga_erro
                            agent, agent);
 }
 
-static muga_status hand_out(store *s, const interaction_filter *f, const row_key *key, session_mask *x,
+static muga_status hand_out(store *s, const interaction_filter *f, const row_key *key, session_info *x,
                             interaction_fn fn, void *ctx, int64_t *n, muga_error *err) {
     data_row r;
     muga_status st = data_row_find(s, key->session, key->turn, &r, err);
@@ -227,15 +267,19 @@ static muga_status hand_out(store *s, const interaction_filter *f, const row_key
         st = error_set(err, MUGA_E_ENV, "turn %lld of session %.24s was changed while it was read; try again",
                        (long long)r.turn, r.session);
     }
-    if (st == MUGA_OK && (f->raw || !r.masked)) {
+    st = st == MUGA_OK ? session_info_get(s, &r, x, err) : st;
+    if (st == MUGA_OK && f->raw) {
+        st = check_raw(x, r.agent, err);
+    } else if (st == MUGA_OK && !r.masked) {
         st = session_mask_get(s, &r, NULL, x, err);
-        st = st != MUGA_OK ? st : f->raw ? check_raw(x, r.agent, err) : mask_row(x->mask, &r, err);
+        st = st == MUGA_OK ? mask_row(x->mask, &r, err) : st;
     }
     if (st == MUGA_OK) {
         const interaction row = {.session = r.session,
                                  .agent = r.agent,
                                  .outcome = row_outcome_name(r.outcome),
                                  .note = r.note,
+                                 .subject = x->subject,
                                  .turn = r.turn,
                                  .at_ms = r.at_ms,
                                  .rating = r.rating,
@@ -253,21 +297,36 @@ static muga_status hand_out(store *s, const interaction_filter *f, const row_key
 muga_status interactions_read(const agent_env *env, store *s, const interaction_filter *f, const char *use,
                               const json_t *detail, interaction_fn fn, void *ctx, int64_t *n, muga_error *err) {
     row_keys k = {NULL, 0, 0};
-    session_mask x = {.mask = NULL};
+    session_info x = {.mask = NULL};
     int64_t n_expired = 0;
     *n = 0;
     muga_status st = store_begin(s, err);
     if (st == MUGA_OK) {
         st = expire_all(env, s, &n_expired, err);
         st = st == MUGA_OK ? rows_select(s, f, &k, err) : st;
+        if (st == MUGA_OK && f->by_session && k.n > 1) {
+            qsort(k.list, k.n, sizeof *k.list, compare_keys);
+        }
         st = st == MUGA_OK ? audit_use(env, s, f, &k, use, detail, err) : st;
         store_end(s, &st, err);
     }
     for (size_t i = 0; st == MUGA_OK && i < k.n; i++) {
         st = hand_out(s, f, &k.list[i], &x, fn, ctx, n, err);
     }
-    session_mask_release(&x);
+    session_info_release(&x);
     row_keys_release(&k);
+    return st;
+}
+
+muga_status interactions_tell(const agent_env *env, store *s, const char *use, const json_t *detail, muga_error *err) {
+    json_t *payload = json_clone(detail);
+    bool ok = payload && json_object_set_new(payload, "use", json_string(use)) == 0;
+    muga_status st = ok ? store_begin(s, err) : error_nomem(err, "a record");
+    if (st == MUGA_OK) {
+        st = audit_write(env, s, NULL, "data", payload, err);
+        store_end(s, &st, err);
+    }
+    json_decref(payload);
     return st;
 }
 
@@ -288,14 +347,14 @@ static muga_status take_note(data_row *r, const char *note, muga_error *err) {
 
 /* What people add is masked as the row is. */
 static muga_status write_changed(const agent_env *env, store *s, data_row *r, json_t *told, muga_error *err) {
-    session_mask x = {.mask = NULL};
+    session_info x = {.mask = NULL};
     muga_status st = MUGA_OK;
     if (r->masked) {
         st = session_mask_get(s, r, NULL, &x, err);
         st = st == MUGA_OK ? mask_row(x.mask, r, err) : st;
     }
     st = st == MUGA_OK ? data_row_write(env, s, r, false, told, err) : st;
-    session_mask_release(&x);
+    session_info_release(&x);
     return st;
 }
 
@@ -430,7 +489,7 @@ muga_status interactions_correct(const agent_env *env, store *s, const manifest 
 /* k[from, to): one session's. */
 static muga_status redact_session(const agent_env *env, store *s, const row_keys *k, size_t from, size_t to,
                                   const json_t *values, muga_error *err) {
-    session_mask x = {.mask = NULL};
+    session_info x = {.mask = NULL};
     json_t *told = json_array();
     muga_status st = told ? MUGA_OK : error_nomem(err, "rows");
     for (size_t i = from; st == MUGA_OK && i < to; i++) {
@@ -445,15 +504,9 @@ static muga_status redact_session(const agent_env *env, store *s, const row_keys
         }
     }
     st = st == MUGA_OK ? data_audit_rows(env, s, k->list[from].session, "redacted", told, NULL, err) : st;
-    session_mask_release(&x);
+    session_info_release(&x);
     json_decref(told);
     return st;
-}
-
-static int compare_keys(const void *a, const void *b) {
-    const row_key *x = a, *y = b;
-    int by_session = strcmp(x->session, y->session);
-    return by_session ? by_session : (x->turn > y->turn) - (x->turn < y->turn);
 }
 
 muga_status interactions_redact(const agent_env *env, store *s, const interaction_filter *f, const json_t *values,

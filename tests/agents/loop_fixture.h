@@ -38,6 +38,7 @@ static const char loop_manifest[] =
     "    effect: write\n"
     "    approval: always\n"
     "escalation: {to: human, when: [no_progress, low_margin, limits, tool_failed]}\n"
+    "learning: {subject: [customer]}\n"
     "limits: {steps: 20, approval_seconds: 60}\n"
     "intent:\n"
     "  examples: examples.jsonl\n"
