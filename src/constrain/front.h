@@ -133,6 +133,9 @@ MUGA_MUST_USE muga_status strings_build(shape *s, uint32_t from, uint32_t to);
 MUGA_MUST_USE muga_status strings_dfa(shape *s, dfa **out, bool *plain);
 /* *all := *all and what pattern, format and the lengths of one schema say; NULL stands for any string. */
 MUGA_MUST_USE muga_status strings_add(front *f, const json_t *schema, dfa **all);
+/* A pattern of the schema, within half of the work that is left: one that explodes leaves the rest to the others. */
+MUGA_MUST_USE muga_status strings_pattern(front *f, const char *p, size_t n, regex_mode mode, dfa **out,
+                                          muga_error *why);
 /* *all := *all op one; `one` is consumed, *all too on failure (NULL). */
 MUGA_MUST_USE muga_status strings_combine(front *f, dfa **all, dfa *one, dfa_op op);
 /* schema_names.c: all strings that are valid under a schema, whatever it says. *out NULL: no automaton can say it, and

@@ -4,22 +4,9 @@
  * Idea: `^` is decided when a set of nodes is closed (it holds only at the start); `$`, `\b` and `\B` need to know what
  * follows, so their nodes stay in the set and are passed when the next byte, or the end, is known. A state is the set
  * plus what came before (start, word character, other), kept only where the pattern asks. */
+#include "constrain/regex_nfa.h"
+
 #include "base/hash.h"
-#include "constrain/regex.h"
-
-typedef enum { N_BYTES, N_SPLIT, N_ALL, N_MATCH, N_BEGIN, N_END, N_WORD, N_NOT_WORD } nfa_kind;
-typedef struct nfa_node {
-    uint8_t kind, lo, hi;
-    uint32_t a, b; /* successors; UINT32_MAX: none */
-} nfa_node;
-#define NFA_MAX_NODES 1000000u
-#define NONE UINT32_MAX
-
-typedef struct nfa {
-    nfa_node *v;
-    uint32_t n, cap;
-    bool too_large, nomem;
-} nfa;
 
 static uint32_t nfa_add(nfa *f, nfa_kind kind, uint8_t lo, uint8_t hi, uint32_t a, uint32_t b) {
     if (f->n >= NFA_MAX_NODES)
@@ -38,6 +25,18 @@ static uint32_t nfa_add(nfa *f, nfa_kind kind, uint8_t lo, uint8_t hi, uint32_t 
     }
     f->v[f->n] = (nfa_node){(uint8_t)kind, lo, hi, a, b};
     return f->n++;
+}
+
+/* The number of a look-around; the same node is built again where it is repeated. */
+static uint32_t look_number(nfa *f, const re_node *x) {
+    uint32_t i = 0;
+    while (i < f->n_looks && f->looks[i] != x)
+        i++;
+    if (i == NFA_MAX_LOOKS)
+        f->too_many_looks = true;
+    else if (i == f->n_looks)
+        f->looks[f->n_looks++] = x;
+    return i;
 }
 
 /* Everything is built backwards: build(x, to) gives the entry of "x, then to". */
@@ -119,8 +118,8 @@ static uint32_t build(nfa *f, const re_node *x, uint32_t to) {
     }
     case RE_REPEAT: return build_repeat(f, x, to);
     case RE_GROUP: return build(f, x->first, to);
-    case RE_BACK:
-    case RE_LOOK: break; /* refused before */
+    case RE_BACK: break; /* refused before */
+    case RE_LOOK: return nfa_add(f, N_LOOK, 0, 0, to, look_number(f, x));
     case RE_BEGIN: return nfa_add(f, N_BEGIN, 0, 0, to, NONE);
     case RE_END: return nfa_add(f, N_END, 0, 0, to, NONE);
     case RE_WORD: return nfa_add(f, N_WORD, 0, 0, to, NONE);
@@ -224,6 +223,7 @@ static void close_over(maker *m, uint32_t n, before b, after a, uint32_t *visits
             else if (boundary == (x->kind == N_WORD))
                 next[0] = x->a;
             break;
+        case N_LOOK: break; /* regex_look.c */
         }
         for (int k = 0; k < 2; k++)
             if (next[k] != NONE && m->mark[next[k]] != m->stamp) {
@@ -503,38 +503,41 @@ static bool is_anchored(const re_node *x) {
     }
 }
 
+muga_status regex_tree_dfa(const re_node *x, regex_around around, uint64_t *work, dfa **out, muga_error *err) {
+    nfa f = {0};
+    uint32_t entry = nfa_add(&f, N_MATCH, 0, 0, NONE, NONE);
+    muga_status st;
+    *out = NULL;
+    if (around & REGEX_ANY_BEHIND)
+        entry = nfa_add(&f, N_ALL, 0, 0, build_any_loop(&f, entry), NONE);
+    entry = build(&f, x, entry);
+    if (around & REGEX_ANY_BEFORE && !is_anchored(x))
+        entry = build_any_loop(&f, entry);
+    if (f.nomem)
+        st = error_nomem(err, "a pattern");
+    else if (f.too_large)
+        st = error_set(err, MUGA_E_LIMIT, "pattern: its repetitions unfold to more than %u nodes; lower the counts",
+                       NFA_MAX_NODES);
+    else if (f.too_many_looks)
+        st = error_set(err, MUGA_E_INPUT, "pattern: more than %u look-arounds", NFA_MAX_LOOKS);
+    else
+        st = f.n_looks ? regex_look_dfa(&f, entry, work, out, err) : make_dfa(&f, entry, work, out, err);
+    free(f.v);
+    return st;
+}
+
 muga_status regex_compile(const char *p, size_t n, regex_mode mode, uint64_t *work, dfa **out, muga_error *err) {
     *out = NULL;
     re_tree t;
     muga_status st = regex_parse(p, n, work, &t, err);
     if (st != MUGA_OK)
         return st;
-    if (t.irregular) {
+    /* `^` and `$` at the ends of a whole match say nothing; inside they hold as ever. */
+    if (t.irregular)
         st = error_set(err, MUGA_E_INPUT, "pattern, byte %zu: %s", t.irregular_at, t.irregular);
-        regex_tree_release(&t);
-        return st;
-    }
-    nfa f = {0};
-    uint32_t entry = nfa_add(&f, N_MATCH, 0, 0, NONE, NONE);
-    if (mode == REGEX_SEARCH) {
-        uint32_t loop = build_any_loop(&f, entry);
-        entry = nfa_add(&f, N_ALL, 0, 0, loop, NONE);
-        entry = build(&f, t.root, entry);
-        if (!is_anchored(t.root))
-            entry = build_any_loop(&f, entry);
-    } else {
-        /* `^` and `$` at the ends of a whole match say nothing; inside they hold as ever. */
-        entry = build(&f, t.root, entry);
-    }
-    regex_tree_release(&t);
-    if (f.nomem)
-        st = error_nomem(err, "a pattern");
-    else if (f.too_large)
-        st = error_set(err, MUGA_E_LIMIT, "pattern: its repetitions unfold to more than %u nodes; lower the counts",
-                       NFA_MAX_NODES);
     else
-        st = make_dfa(&f, entry, work, out, err);
-    free(f.v);
+        st = regex_tree_dfa(t.root, mode == REGEX_SEARCH ? REGEX_ANY_BEFORE | REGEX_ANY_BEHIND : 0, work, out, err);
+    regex_tree_release(&t);
     return st;
 }
 

@@ -312,7 +312,6 @@ static muga_status parse_group_kind(parser *ps, size_t begin, re_node **out) {
         (*out)->behind = behind;
         (*out)->negated = ps->p[ps->at + 1 + behind] == '!';
         ps->at += 2u + behind;
-        irregular(ps, begin, behind ? "look-behind is not supported" : "look-ahead is not supported");
         return MUGA_OK;
     }
     (*out)->min = ++ps->t->n_groups;

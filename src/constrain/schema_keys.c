@@ -105,7 +105,7 @@ static muga_status pattern_add(object *o, const json_t *schema, const char *text
     if (!p->text || !p->d)
         return error_nomem(o->f->err, "a schema");
     muga_error why = {0};
-    muga_status st = regex_compile(text, n, REGEX_SEARCH, &o->f->work, &p->d[p->n], &why);
+    muga_status st = strings_pattern(o->f, text, n, REGEX_SEARCH, &p->d[p->n], &why);
     if (st != MUGA_OK)
         return front_relax_pattern(o->f, schema, "patternProperties", span_of(text, n), &why, true);
     p->text[p->n++] = text;
@@ -229,7 +229,7 @@ static muga_status listed_dfa(object *o, const json_t *names, dfa **out) {
 /* *out NULL: which keys the pattern matches is left to re-validation. */
 static muga_status pattern_dfa(object *o, const json_t *x, const char *pattern, dfa **out) {
     muga_error why = {0};
-    muga_status st = regex_compile(pattern, strlen(pattern), REGEX_SEARCH, &o->f->work, out, &why);
+    muga_status st = strings_pattern(o->f, pattern, strlen(pattern), REGEX_SEARCH, out, &why);
     return st == MUGA_OK ? st : front_relax_pattern(o->f, x, "patternProperties", span_of_string(pattern), &why, true);
 }
 

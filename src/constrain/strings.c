@@ -11,7 +11,8 @@ uint32_t strings_plain_rule(front *f) {
         f->string_rule = graph_rule(&f->g);
         dfa *any = NULL;
         muga_error ignored;
-        if (dfa_any(&any, &f->work, &ignored) != MUGA_OK)
+        uint64_t work = 1u << 16; /* a few states; whatever is left to the schema */
+        if (dfa_any(&any, &work, &ignored) != MUGA_OK)
             f->g.nomem = true;
         if (!f->g.nomem && !f->g.too_large) {
             production r = f->g.rules[f->string_rule];
@@ -48,11 +49,18 @@ muga_status strings_combine(front *f, dfa **all, dfa *one, dfa_op op) {
     return st;
 }
 
+muga_status strings_pattern(front *f, const char *p, size_t n, regex_mode mode, dfa **out, muga_error *why) {
+    uint64_t half = f->work / 2, given = half;
+    muga_status st = regex_compile(p, n, mode, &half, out, why);
+    f->work -= given - half;
+    return st;
+}
+
 static muga_status add_pattern(front *f, const json_t *schema, const char *keyword, const char *p, size_t n,
                                regex_mode mode, dfa_op op, dfa **all) {
     dfa *one = NULL;
     muga_error why = {0};
-    muga_status st = regex_compile(p, n, mode, &f->work, &one, &why);
+    muga_status st = strings_pattern(f, p, n, mode, &one, &why);
     if (st != MUGA_OK)
         return front_relax_pattern(f, schema, keyword, span_of(p, n), &why, false);
     return strings_combine(f, all, one, op);

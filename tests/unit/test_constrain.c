@@ -518,7 +518,11 @@ static void a_regex_is_matched_whole(void **state) {
     assert_false(accepts(g, "xaac", 4));
     assert_false(accepts(g, "", 0));
     constrain_grammar_free(g);
-    assert_status(constrain_compile_regex("(?=a)a", &g, &err), MUGA_E_INPUT, &err, "look-ahead");
+    assert_ok(constrain_compile_regex("(?!.*xx)[a-x]+", &g, &err), &err);
+    assert_true(accepts(g, "xax", 3));
+    assert_false(accepts(g, "axx", 3));
+    constrain_grammar_free(g);
+    assert_status(constrain_compile_regex("(a)\\1", &g, &err), MUGA_E_INPUT, &err, "back-reference");
 }
 
 int main(void) {

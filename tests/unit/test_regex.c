@@ -62,11 +62,45 @@ static void patterns_match_as_ecma_262_says(void **state) {
     assert_true(match("a|ab", "ab", REGEX_WHOLE));
 }
 
+static void look_around_is_followed_along_the_text(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern, *yes, *no;
+    } cases[] = {{"^(?=.*[A-Z])(?=.*\\d).{3,8}$", "xA3", "xa3"},
+                 {"^(?=.*[A-Z])(?=.*\\d).{3,8}$", "123456\xC3\xA9Z", "123456\xC3\xA9xZ"},
+                 {"^(?!foo)\\w+$", "fob", "foobar"},
+                 {"^((?!bad).)*$", "a good ba", "not bad"},
+                 {"^(?!.*\\bfoo\\b).*$", "foobar", "a foo b"},
+                 {"^(?!-)[a-z-]+(?<!-)$", "a-b", "a-"},
+                 {"^a(?=b|c(?!d)).*$", "acx", "acd"},
+                 {"^(?:a(?!a)|b(?=a))+$", "aba", "abb"},
+                 {"(?<=^|,)x(?=,|$)", "a,x,b", "a,xb"},
+                 {"(?<!a)b", "ab cb", "ab"},
+                 {"(?<=\xE2\x82\xAC)1",
+                  "\xE2\x82\xAC"
+                  "1",
+                  "1\xE2\x82\xAC"},
+                 {"a(?=$)", "ba", "ab"},
+                 {"^(?=a)", "ab", "b"},
+                 {"x(?!)|y", "y", "x"},
+                 {"^(?!^a)", "b", "a"},
+                 {"(?:(?=ab)a|b)c", "bc", "ac"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (!match(cases[i].pattern, cases[i].yes, REGEX_SEARCH))
+            fail_msg("%s should match %s", cases[i].pattern, cases[i].yes);
+        if (match(cases[i].pattern, cases[i].no, REGEX_SEARCH))
+            fail_msg("%s should not match %s", cases[i].pattern, cases[i].no);
+    }
+    assert_true(match("a(?=b)b", "ab", REGEX_WHOLE));
+    assert_false(match("a(?=b)", "ab", REGEX_WHOLE));
+}
+
 static void what_is_not_regular_is_refused_by_name(void **state) {
     (void)state;
-    static const char *const refused[][2] = {{"(?=a)", "look-ahead"},
-                                             {"(?!a)", "look-ahead"},
-                                             {"(?<=a)b", "look-behind"},
+    static const char *const refused[][2] = {{"(?=a)\\b", "beside \\b"},
+                                             {"a(?=\\bb)", "behind the start"},
+                                             {"(?=a(?<=a))b", "inside look-ahead"},
+                                             {"(?<=a$)b", "look-behind with"},
                                              {"(a)\\1", "back-reference"},
                                              {"\\k<x>", "back-reference"},
                                              {"(a", "not closed"},
@@ -106,7 +140,9 @@ static void hostile_patterns_end_within_their_budget(void **state) {
                                    "(a|b)*a(a|b){20}",
                                    ".{1,100000}",
                                    "(.*){1,50}(.*){1,50}x{1000}",
-                                   "((((a*)*)*)*)*b"};
+                                   "((((a*)*)*)*)*b",
+                                   "^((?=.*a.{9}).*(?!.*b.{8}))*((?<=c.{12}).)*$",
+                                   "(?=(?=(?=(?!a*b)a*c)b{1,9})c{1,99})(?=.{1,999})x"};
     for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
         muga_error err = {0};
         uint64_t work = 16u << 20;
@@ -144,6 +180,7 @@ static void automata_combine_as_sets_do(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(patterns_match_as_ecma_262_says),
+        cmocka_unit_test(look_around_is_followed_along_the_text),
         cmocka_unit_test(what_is_not_regular_is_refused_by_name),
         cmocka_unit_test(hostile_patterns_end_within_their_budget),
         cmocka_unit_test(automata_combine_as_sets_do),
