@@ -42,8 +42,9 @@ typedef struct dfa {
 
 typedef enum { REGEX_SEARCH, REGEX_WHOLE } regex_mode;
 
-/* ECMA-262 (unicode mode, with the literal braces and brackets of its Annex B). Back-references
- * are refused by name, and look-around that regex_look.c doesn't follow. `work` counts down; exhausted is MUGA_E_LIMIT, as are too many states or groups. */
+/* ECMA-262 (unicode mode, with the literal braces and brackets of its Annex B). Back-references are refused by name,
+ * and look-around that regex_look.c can't follow. `work` counts down; exhausted is MUGA_E_LIMIT, as are too many states
+ * or groups. */
 MUGA_MUST_USE muga_status regex_compile(const char *p, size_t n, regex_mode mode, uint64_t *work, dfa **out,
                                         muga_error *err);
 bool dfa_match(const dfa *d, const char *s, size_t n);
