@@ -4,6 +4,7 @@
 
 #include "agent/agent.h"
 #include "agent/gate.h"
+#include "agent/learned.h"
 
 /* learning.gate: paths are of task files, or folders of such, in the agent's folder. All borrowed from the manifest. */
 typedef struct learning_gate {
@@ -14,4 +15,18 @@ typedef struct learning_gate {
 } learning_gate;
 /* MUGA_E_INPUT names agent.yaml and the line: no gate, or a path that leads out of the folder. */
 MUGA_MUST_USE muga_status learning_read_gate(const manifest *m, learning_gate *out, muga_error *err);
+
+/* learning.examples */
+bool learning_has_examples(const manifest *m);
+learned_options learning_examples(const manifest *m);
+/* Of the newest `most` turns (0: of all) those that may be learned from, in order of time: those that a person
+ * corrected, and those that were completed, clearly decided and not rated down; while the operator's consent is on.
+ * Personal data is masked. The reading is audited as `use` with `detail` (object or NULL). Array of {"text", "labels",
+ * "id", "source", "corrected"}; new reference. `source` tells people apart and nothing of them. */
+MUGA_MUST_USE muga_status learning_read_turns(const agent_env *env, store *s, const manifest *m, size_t most,
+                                              const char *use, const json_t *detail, json_t **out, muga_error *err);
+/* What intent_listen takes, of the turns that there are now. *out NULL: the manifest has no learning.examples, or
+ * there is no consent. */
+MUGA_MUST_USE muga_status learning_load_examples(const agent_env *env, store *s, const intent *x, const manifest *m,
+                                                 learned **out, muga_error *err);
 #endif

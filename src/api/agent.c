@@ -3,6 +3,7 @@
 
 #include "agent/dataset.h"
 #include "agent/intent.h"
+#include "agent/learning.h"
 #include "agent/loop.h"
 #include "api/internal.h"
 #include "base/mem.h"
@@ -14,6 +15,7 @@ struct muga_agent {
     store *store;
     manifest *manifest;
     intent *intent;
+    learned *learned; /* past successes that have a voice; NULL: none */
     agent_session *session;
     agent_loop *loop;
     char approval[AGENT_ID_SIZE]; /* of the held call, or "" */
@@ -97,6 +99,10 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
     if (!st)
         st = open_store(a, options->home, err);
     if (!st)
+        st = learning_load_examples(&a->env, a->store, a->intent, a->manifest, &a->learned, err);
+    if (!st)
+        intent_listen(a->intent, a->learned);
+    if (!st)
         st = open_session(a, options->session ? options->session : "{}", err);
     if (!st) {
         loop_parts parts = {.env = &a->env,
@@ -120,6 +126,7 @@ void muga_agent_free(muga_agent *a) {
     loop_free(a->loop);
     session_close(a->session);
     store_close(a->store);
+    learned_free(a->learned);
     intent_free(a->intent);
     manifest_free(a->manifest);
     str_release(&a->answer);

@@ -280,6 +280,8 @@ int cmd_agent_run(int argc, char **argv) {
     if (!st)
         st = cmd_open_store(false, &v.store, &err);
     if (!st)
+        st = agent_listen(&v.o, v.store, &err);
+    if (!st)
         st = open_session(&v, given, resume, &err);
     if (!st) {
         const loop_parts parts = {&v.o.env, v.o.m, v.o.intent, v.o.model, v.session, {on_event, &v}, NULL};
@@ -403,7 +405,7 @@ static muga_status print_report(const agent_opened *o, const json_t *tasks, show
     s->verbose = false;
     for (size_t i = 0; !st && i < ARRAY_LEN(baselines); i++) {
         eval_report b;
-        st = agent_evaluate(&o->env, o->dir, o->model, baselines[i].who, tasks, on_task, s, &b, err);
+        st = agent_evaluate(&o->env, o->dir, o->model, NULL, baselines[i].who, tasks, on_task, s, &b, err);
         cmd_progress_finish(&s->progress);
         if (!st) {
             print_row(baselines[i].name, &b);
@@ -413,10 +415,22 @@ static muga_status print_report(const agent_opened *o, const json_t *tasks, show
     return st ? st : print_risk(o, r, err);
 }
 
+static muga_status listen_to_store(agent_opened *o, muga_error *err) {
+    store *s = NULL;
+    muga_status st = cmd_open_store(true, &s, err);
+    if (!st)
+        st = agent_listen(o, s, err);
+    store_close(s);
+    if (!st && !o->learned)
+        st = error_set(err, MUGA_E_INPUT,
+                       "%.64s doesn't learn from its turns: that takes learning.examples and consent", o->m->name);
+    return st;
+}
+
 int cmd_agent_test(int argc, char **argv) {
     const char *file = NULL;
     agent_choice choice = {.kv_type = KERNEL_KV_F16, .version = VERSIONS_IN_USE};
-    bool as_json = false;
+    bool as_json = false, with_past = false;
     shown s = {.progress = {.what = "evaluating"}};
     const cmd_option options[] = {
         {"--tasks", 0, CMD_STRING, &file, "FILE",
@@ -424,6 +438,7 @@ int cmd_agent_test(int argc, char **argv) {
         {"--json", 0, CMD_FLAG, &as_json, NULL,
          "one object: tasks, completed, wrong_effects, unapproved, escalated, results"},
         {"--verbose", 0, CMD_FLAG, &s.verbose, NULL, "a line for every task"},
+        {"--learned", 0, CMD_FLAG, &with_past, NULL, "past successes have a voice, as they have at work"},
         AGENT_MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
@@ -444,8 +459,10 @@ int cmd_agent_test(int argc, char **argv) {
         st = agent_read_tasks(o.dir, file, tasks, &err);
     if (!st)
         st = agent_open_model(&o, &choice, &err);
+    if (!st && with_past)
+        st = listen_to_store(&o, &err);
     if (!st)
-        st = agent_evaluate(&o.env, o.dir, o.model, EVAL_AGENT, tasks, on_task, &s, &report, &err);
+        st = agent_evaluate(&o.env, o.dir, o.model, o.learned, EVAL_AGENT, tasks, on_task, &s, &report, &err);
     cmd_progress_finish(&s.progress);
     if (!st && as_json)
         print_report_json(&report);

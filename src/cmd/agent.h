@@ -3,6 +3,7 @@
 #define MUGA_CMD_AGENT_H
 
 #include "agent/eval.h"
+#include "agent/learning.h"
 #include "agent/versions.h"
 #include "cmd/cmd.h"
 
@@ -13,6 +14,7 @@ typedef struct agent_opened {
     manifest *m;
     intent *intent;
     llm *model;
+    learned *learned;        /* past successes that have a voice; NULL: none */
     adapter_version version; /* what the model has learned; version 0: nothing, or another adapter was asked for */
 } agent_opened;
 /* All but the model, which takes longest: what is wrong before it is said at once. agent_close, after a failure, too.
@@ -51,6 +53,8 @@ MUGA_MUST_USE muga_status agent_base_digest(const char *model, char hex[SHA256_H
 MUGA_MUST_USE muga_status agent_find_version(const manifest *m, int64_t version, adapter_version *out, muga_error *err);
 /* The version that a session began with, so that it goes on with the same. */
 MUGA_MUST_USE muga_status agent_session_version(const char *session, int64_t *version, muga_error *err);
+/* Past successes have a voice from now on, where learning.examples and the operator's consent say so. */
+MUGA_MUST_USE muga_status agent_listen(agent_opened *o, store *s, muga_error *err);
 /* For session_start: {"version", "sha256"}; new reference. NULL: nothing was learned. */
 json_t *agent_version_record(const agent_opened *o);
 
@@ -58,9 +62,10 @@ json_t *agent_version_record(const agent_opened *o);
 
 /* Appends to tasks those of a file or of a folder's *.jsonl; from NULL: of the folder eval in `dir`. */
 MUGA_MUST_USE muga_status agent_read_tasks(const char *dir, const char *from, json_t *tasks, muga_error *err);
-/* Play tasks to the agent in `dir` with this model, each on data as the agent brings them along. */
-MUGA_MUST_USE muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, eval_who who,
-                                         const json_t *tasks,
+/* Play tasks to the agent in `dir` with this model and these past successes (or NULL), each on data as the agent brings
+ * them along. */
+MUGA_MUST_USE muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, const learned *past,
+                                         eval_who who, const json_t *tasks,
                                          bool (*on_task)(void *ctx, size_t n_done, size_t n, const json_t *result),
                                          void *ctx, eval_report *out, muga_error *err);
 

@@ -63,6 +63,13 @@ muga_status agent_session_version(const char *session, int64_t *version, muga_er
     return st;
 }
 
+muga_status agent_listen(agent_opened *o, store *s, muga_error *err) {
+    muga_status st = learning_load_examples(&o->env, s, o->intent, o->m, &o->learned, err);
+    if (!st)
+        intent_listen(o->intent, o->learned);
+    return st;
+}
+
 json_t *agent_version_record(const agent_opened *o) {
     return o->version.version > 0
                ? json_pack("{s:I, s:s}", "version", (json_int_t)o->version.version, "sha256", o->version.sha256)

@@ -8,6 +8,7 @@
 void agent_close(agent_opened *o) {
     llm_free(o->model);
     adapter_version_release(&o->version);
+    learned_free(o->learned);
     intent_free(o->intent);
     manifest_free(o->m);
     free(o->dir);

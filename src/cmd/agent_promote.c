@@ -1,8 +1,6 @@
 /* muga agent versions, promote, rollback: what an agent has learned, and whether it is used. */
 #include "cmd/agent.h"
 
-#include "agent/learning.h"
-
 #include <unistd.h>
 
 typedef struct store_place {
@@ -245,8 +243,8 @@ static muga_status play(void *ctx, size_t i, bool candidate, eval_report *out, m
     promotion *g = ctx;
     snprintf(g->progress, sizeof g->progress, "%.40s, %s", g->names[i], candidate ? "candidate" : "in use");
     g->shown = (cmd_progress){.what = g->progress};
-    muga_status st = agent_evaluate(&g->o.env, g->dirs[i], candidate ? g->candidate_model : g->o.model, EVAL_AGENT,
-                                    g->tasks[i], on_task, g, out, err);
+    muga_status st = agent_evaluate(&g->o.env, g->dirs[i], candidate ? g->candidate_model : g->o.model, NULL,
+                                    EVAL_AGENT, g->tasks[i], on_task, g, out, err);
     cmd_progress_finish(&g->shown);
     return st && !cmd_interrupted() ? error_prefix(err, st, "%.60s", g->names[i]) : st;
 }

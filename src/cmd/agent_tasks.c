@@ -76,7 +76,8 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return remove(path);
 }
 
-muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, eval_who who, const json_t *tasks,
+muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, const learned *past, eval_who who,
+                           const json_t *tasks,
                            bool (*on_task)(void *ctx, size_t n_done, size_t n, const json_t *result), void *ctx,
                            eval_report *out, muga_error *err) {
     const char *base = getenv("TMPDIR");
@@ -92,6 +93,7 @@ muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, ev
                             .data_dir = data,
                             .scratch = scratch,
                             .model = model,
+                            .learned = past,
                             .who = who,
                             .on_task = on_task,
                             .ctx = ctx};
