@@ -26,6 +26,31 @@ var *tape_embedding(tape *t, const tensor_view *table, const int32_t *ids, uint3
     return op.y;
 }
 
+/* ---- rows ---- */
+typedef struct take_op {
+    note n;
+    var *x, *y;
+    const uint32_t *rows; /* borrowed until the tape has gone back */
+} take_op;
+
+static void take_back(tape *t, note *n) {
+    take_op *op = (take_op *)n;
+    (void)t;
+    for (uint32_t i = 0; op->x->g && i < op->y->rows; i++)
+        add_times(row_g(op->x, op->rows[i]), row_g(op->y, i), 1, op->x->cols);
+}
+
+var *tape_rows(tape *t, var *x, const uint32_t *rows, uint32_t n) {
+    var *y = x ? tape_var(t, n, x->cols, x->g) : NULL;
+    take_op *op = y ? tape_note(t, sizeof *op, take_back) : NULL;
+    if (!op)
+        return NULL;
+    *op = (take_op){op->n, x, y, rows};
+    for (uint32_t i = 0; i < n; i++)
+        memcpy(row_v(y, i), row_v(x, rows[i]), x->cols * sizeof(real));
+    return y;
+}
+
 /* ---- norms ---- */
 typedef struct norm_op {
     note n;

@@ -8,6 +8,7 @@ static bool make_room(train_pass *p, const model *m, uint32_t n_tok, uint32_t n_
     size_t half = MAX(m->p.n_rot / 2, 1u);
     bool ok = true;
     p->ids = mem_alloc_array(n_tok, sizeof *p->ids);
+    p->last = mem_alloc_array(n_tok, sizeof *p->last);
     p->row = mem_alloc_array(n_target, sizeof *p->row);
     p->label = mem_alloc_array(n_target, sizeof *p->label);
     p->i_sample = mem_alloc_array(n_target, sizeof *p->i_sample);
@@ -18,7 +19,7 @@ static bool make_room(train_pass *p, const model *m, uint32_t n_tok, uint32_t n_
         p->sin[k] = mem_alloc_array(n_tok, half * sizeof(float));
         ok = ok && p->cos[k] && p->sin[k];
     }
-    return ok && p->ids && p->row && p->label && p->i_sample && p->pos && p->segment;
+    return ok && p->ids && p->last && p->row && p->label && p->i_sample && p->pos && p->segment;
 }
 
 /* Long factors serve a sample that is longer than the original context, as they serve a sequence that may be. */
@@ -66,6 +67,20 @@ static void add_part(train_pass *p, const model *m, const train_plan *plan, cons
     p->segments.n_group++;
 }
 
+/* Rows that predict something, each once, and targets by their places there. */
+static void choose_last(train_pass *p) {
+    memset(p->last, 0, p->n_tok * sizeof *p->last);
+    for (uint32_t i = 0; i < p->n_target; i++)
+        p->last[p->row[i]] = 1;
+    for (uint32_t row = 0, n = 0; row < p->n_tok; row++)
+        p->last[row] = p->last[row] ? n++ : UINT32_MAX; /* first its place, */
+    for (uint32_t i = 0; i < p->n_target; i++)
+        p->row[i] = p->last[p->row[i]];
+    for (uint32_t row = 0; row < p->n_tok; row++)
+        if (p->last[row] != UINT32_MAX)
+            p->last[p->n_last++] = row; /* then the row: a place is never behind it */
+}
+
 muga_status train_pass_init(const model *m, const train_plan *plan, uint32_t i_pass, train_pass *out, muga_error *err) {
     uint32_t first = 0, n_tok = 0, n_target = 0, n_segment = 0;
     *out = (train_pass){0};
@@ -86,11 +101,12 @@ muga_status train_pass_init(const model *m, const train_plan *plan, uint32_t i_p
     for (uint32_t k = first; k < plan->n_parts && plan->parts[k].i_pass == i_pass; k++)
         add_part(out, m, plan, &plan->parts[k]);
     out->segments.at = out->segment;
+    choose_last(out);
     return MUGA_OK;
 }
 
 void train_pass_release(train_pass *p) {
-    void *owned[] = {p->ids, p->row, p->label, p->i_sample, p->pos, p->segment};
+    void *owned[] = {p->ids, p->last, p->row, p->label, p->i_sample, p->pos, p->segment};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++)
         free(owned[i]);
     for (uint32_t k = 0; k < MODEL_MAX_ROPES; k++) {

@@ -31,8 +31,10 @@ typedef struct train_pass {
     int32_t *ids; /* [n_tok] */
     train_segments segments;
     train_segment *segment; /* what `segments` points to */
+    uint32_t n_last;
+    uint32_t *last; /* [n_last] rows that predict a target, ascending: what the last layer's end is computed for */
     uint32_t n_target;
-    uint32_t *row;                                      /* [n_target] whose logits are looked at */
+    uint32_t *row;                                      /* [n_target] whose logits are looked at: of `last` */
     int32_t *label;                                     /* [n_target] what comes next */
     uint32_t *i_sample;                                 /* [n_target] of the samples given */
     uint32_t *pos;                                      /* [n_target] of the label in its sample */

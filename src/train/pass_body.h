@@ -45,6 +45,12 @@ static var *graph_turned(graph *g, const model_layer *y, uint32_t n_head, var *x
     return tape_rope(&g->t, x, &a);
 }
 
+/* Of the last layer only rows that predict something: nobody looks at what others become after attention. */
+static var *graph_needed(graph *g, const model_layer *y, var *x) {
+    const train_pass *pass = g->a->pass;
+    return y == &g->m->layers[g->m->p.n_layer - 1] ? tape_rows(&g->t, x, pass->last, pass->n_last) : x;
+}
+
 static var *graph_attend(graph *g, const model_layer *y, var *xn) {
     const model_params *p = &g->m->p;
     uint32_t n_q = p->n_head * p->head_dim, n_kv = p->n_head_kv * p->head_dim;
@@ -59,7 +65,7 @@ static var *graph_attend(graph *g, const model_layer *y, var *xn) {
     k = graph_turned(g, y, p->n_head_kv, k);
     tape_attention_args a = {p->n_head,   p->n_head_kv, p->head_dim,          p->attn_scale,
                              p->attn_cap, y->window,    &g->a->pass->segments};
-    return graph_linear(g, &y->o, tape_attention(&g->t, q, k, v, &a));
+    return graph_linear(g, &y->o, graph_needed(g, y, tape_attention(&g->t, q, k, v, &a)));
 }
 
 static var *graph_layer(graph *g, uint32_t i_layer, var *x) {
@@ -75,7 +81,10 @@ static var *graph_layer(graph *g, uint32_t i_layer, var *x) {
             xn = norm ? graph_normed(g, norm, 1, xn) : xn;
             x = tape_add(&g->t, x, xn, g->m->p.residual_scale);
             break;
-        case MODEL_STEP_ATTENTION: xn = graph_attend(g, y, xn); break;
+        case MODEL_STEP_ATTENTION:
+            xn = graph_attend(g, y, xn);
+            x = graph_needed(g, y, x);
+            break;
         case MODEL_STEP_GATED_SILU:
         case MODEL_STEP_GATED_GELU:
             xn = tape_gated(&g->t, graph_linear(g, &y->gate_up, xn), steps[i].kind == MODEL_STEP_GATED_GELU);
@@ -120,7 +129,8 @@ static void copy_rows(real *to, const real *from, const var *x) {
 static void graph_forward(graph *g, var **input) {
     uint32_t n = g->a->pass->n_tok, width = g->m->p.n_embd;
     for (uint32_t i = 0; i <= g->m->p.n_layer && !g->t.failed; i++)
-        input[i] = i == 0 ? graph_begin(g) : tape_var(&g->t, n, width, false);
+        input[i] = i == 0 ? graph_begin(g)
+                          : tape_var(&g->t, i < g->m->p.n_layer ? n : g->a->pass->n_last, width, false);
     for (uint32_t i = 0; i < g->m->p.n_layer && !g->t.failed; i++) {
         tape_mark mark = tape_memory_mark(g->a->memory);
         var *x = graph_layer(g, i, input[i]);

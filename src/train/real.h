@@ -35,6 +35,7 @@
 #define tape_backward R(tape_backward)
 #define tape_embedding R(tape_embedding)
 #define tape_columns R(tape_columns)
+#define tape_rows R(tape_rows)
 #define tape_norm R(tape_norm)
 #define tape_rope R(tape_rope)
 #define tape_attention R(tape_attention)

@@ -35,6 +35,9 @@ var *tape_embedding(tape *t, const tensor_view *table, const int32_t *ids, uint3
 /* Columns [from, from + n) of x, in place: not a copy. */
 var *tape_columns(tape *t, var *x, uint32_t from, uint32_t n);
 
+/* Some rows of x, each at most once. */
+var *tape_rows(tape *t, var *x, const uint32_t *rows, uint32_t n);
+
 /* Each of n_head parts of a row is normed by itself with the same weights [cols / n_head].
  * rms: x / sqrt(mean(x^2) + eps) * w; layer: (x - mean) / sqrt(variance + eps) * w + b. */
 typedef struct tape_norm_args {

@@ -270,17 +270,23 @@ float train_alpha(const trainer *t) {
     return t->o.alpha;
 }
 
-/* What a token meets of the base's matrices. */
-static double base_macs(const model *m) {
-    double n = 0;
-    for (uint32_t i = 0; i < m->p.n_layer; i++) {
-        const model_layer *y = &m->layers[i];
+/* What the rows of a pass meet of the base's matrices and of pairs; the last layer's end only rows that predict. */
+static void matrix_macs(const train_layout *l, const train_pass *p, double *base, double *pairs) {
+    const model *m = l->m;
+    *base = *pairs = 0;
+    for (uint32_t i = 0; i < m->p.n_layer * MODEL_LINEARS * MODEL_MAX_PARTS; i++) {
+        const model_layer *y = &m->layers[i / MODEL_MAX_PARTS / MODEL_LINEARS];
         const model_linear *linears[MODEL_LINEARS] = {&y->qkv, &y->o, &y->gate_up, &y->down};
-        for (uint32_t j = 0; j < MODEL_LINEARS; j++)
-            for (uint32_t k = 0; k < linears[j]->n_parts; k++)
-                n += (double)linears[j]->parts[k]->dims[0] * (double)linears[j]->parts[k]->dims[1];
+        const model_linear *at = linears[i / MODEL_MAX_PARTS % MODEL_LINEARS];
+        if (i % MODEL_MAX_PARTS >= at->n_parts)
+            continue;
+        const gguf_tensor *w = at->parts[i % MODEL_MAX_PARTS];
+        bool is_end = y == &m->layers[m->p.n_layer - 1] && at != &y->qkv;
+        double n_row = is_end ? p->n_last : p->n_tok;
+        *base += n_row * (double)w->dims[0] * (double)w->dims[1];
+        if (l->places[i].a != TRAIN_NO_PAIR)
+            *pairs += n_row * l->rank * ((double)w->dims[0] + (double)w->dims[1]);
     }
-    return n;
 }
 
 /* Positions that the rows of a pass see, over all layers. */
@@ -301,7 +307,8 @@ static double seen_positions(const model *m, const train_segments *segments) {
  * Logits there and back. */
 static void add_work(const trainer *t, const train_pass *p, train_work *w) {
     const model *m = t->layout.m;
-    double base = p->n_tok * base_macs(m), pairs = (double)p->n_tok * (double)t->layout.n_params;
+    double base, pairs;
+    matrix_macs(&t->layout, p, &base, &pairs);
     double attention = seen_positions(m, &p->segments) * m->p.n_head * m->p.head_dim;
     double forward = base + pairs + 2 * attention;
     double once = forward + base + 2 * pairs + 5 * attention + 2.0 * p->n_target * m->p.n_vocab * m->p.n_embd;

@@ -38,6 +38,7 @@ static var *R(build)(tape *t, const train_case *c, var **in, double *loss) {
     case OP_RELU: return tape_relu_square(t, in[0]);
     case OP_ADD: return tape_add(t, in[0], c->n_in > 1 ? in[1] : in[0], 0.7f);
     case OP_COLUMNS: return tape_relu_square(t, tape_columns(t, in[0], 3, 4));
+    case OP_ROWS: return tape_relu_square(t, tape_rows(t, in[0], taken_rows, ARRAY_LEN(taken_rows)));
     case OP_LOSS:
         tape_loss(t, in[0],
                   &(tape_loss_args){.w = c->w[0],

@@ -142,6 +142,28 @@ static void what_samples_begin_with_is_computed_once(void **state) {
     engine_free(e);
 }
 
+/* Nothing is shared, so sums over rows go on where the pass before ended. */
+static void passes_change_no_bit_where_nothing_is_shared(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    train_options o = train_bed_options();
+    trainer *whole = trainer_of(e, o);
+    o.max_tok = 21; /* a sample at a time */
+    trainer *parts = trainer_of(e, o);
+    train_result a = steps(whole, 5), b = steps(parts, 5);
+    assert_int_equal(a.n_row, a.n_tok - BED_SAMPLES);
+    assert_true(a.n_row == b.n_row && a.loss == b.loss && a.grad_norm == b.grad_norm);
+    for (uint32_t i = 0; i < train_tensor_count(whole); i++) {
+        train_tensor x, y;
+        train_tensor_at(whole, i, &x);
+        train_tensor_at(parts, i, &y);
+        assert_memory_equal(x.data, y.data, (size_t)x.rows * x.cols * sizeof *x.data);
+    }
+    train_free(whole);
+    train_free(parts);
+    engine_free(e);
+}
+
 static void a_restored_run_goes_on_to_the_same_bits(void **state) {
     (void)state;
     engine *e = open_plain();
@@ -327,6 +349,7 @@ int main(void) {
         cmocka_unit_test(samples_are_learned_by_heart),
         cmocka_unit_test(bits_depend_on_nothing_they_should_not),
         cmocka_unit_test(what_samples_begin_with_is_computed_once),
+        cmocka_unit_test(passes_change_no_bit_where_nothing_is_shared),
         cmocka_unit_test(a_restored_run_goes_on_to_the_same_bits),
         cmocka_unit_test(a_damaged_or_foreign_state_is_refused),
         cmocka_unit_test(only_the_named_matrices_get_a_pair),

@@ -25,12 +25,13 @@
 enum { HEAD_DIM = 8, MOST = 4096 };
 static const double PAIR_SCALE = 0.75;
 static float norm_w[128], norm_b[128], angles_cos[64 * HEAD_DIM / 2], angles_sin[64 * HEAD_DIM / 2];
+static const uint32_t taken_rows[] = {1, 2, 5};
 static const uint32_t loss_row[] = {0, 2, 2, 5};
 static const int32_t loss_label[] = {3, 0, 7, 40};
 
 typedef struct train_case {
     const char *name;
-    enum { OP_NORM, OP_ROPE, OP_ATTENTION, OP_LINEAR, OP_GATED, OP_RELU, OP_ADD, OP_COLUMNS, OP_LOSS } op;
+    enum { OP_NORM, OP_ROPE, OP_ATTENTION, OP_LINEAR, OP_GATED, OP_RELU, OP_ADD, OP_COLUMNS, OP_ROWS, OP_LOSS } op;
     struct {
         uint32_t rows, cols;
     } in[3];
@@ -108,6 +109,7 @@ static const train_case cases[] = {
     {.name = "residual", .op = OP_ADD, .in = {{4, 22}, {4, 22}}, .n_in = 2},
     {.name = "residual of the same twice", .op = OP_ADD, .in = {{4, 22}}, .n_in = 1},
     {.name = "columns", .op = OP_COLUMNS, .in = {{4, 9}}, .n_in = 1},
+    {.name = "rows", .op = OP_ROWS, .in = {{6, 9}}, .n_in = 1},
     {.name = "loss", .op = OP_LOSS, .in = {{6, 32}}, .n_in = 1, .type = TENSOR_Q8_0, .w_rows = 41, .n_w = 1},
     {.name = "loss, cap",
      .op = OP_LOSS,
