@@ -337,44 +337,56 @@ static muga_status bring_up(const agent_env *env, store *s, const manifest *m, c
     return st;
 }
 
-/* malloc'ed. */
-static muga_status agent_of(store *s, const char *session, char **out, muga_error *err) {
+void session_place_release(session_place *p) {
+    free(p->agent);
+    free(p->dir);
+    free(p->data_dir);
+    *p = (session_place){NULL, NULL, NULL};
+}
+
+muga_status session_place_get(store *s, const char *session, session_place *out, muga_error *err) {
     store_row *r;
     bool has = false;
-    *out = NULL;
-    muga_status st = store_query(s, &r, err, "SELECT agent FROM sessions WHERE id = ?", "s", session);
+    *out = (session_place){NULL, NULL, NULL};
+    muga_status st = store_query(s, &r, err, "SELECT agent, dir, data_dir FROM sessions WHERE id = ?", "s", session);
     st = st == MUGA_OK ? store_step(r, &has, err) : st;
-    if (st == MUGA_OK) {
-        *out = has ? mem_copy_string(store_string(r, 0)) : NULL;
-        st = *out ? MUGA_OK : has ? nomem(err) : error_set(err, MUGA_E_NOT_FOUND, "session %.24s: not there", session);
+    if (st == MUGA_OK && !has) {
+        st = error_set(err, MUGA_E_NOT_FOUND, "session %.24s: not there", session);
+    } else if (st == MUGA_OK) {
+        *out = (session_place){mem_copy_string(store_string(r, 0)), mem_copy_string(store_string(r, 1)),
+                               mem_copy_string(store_string(r, 2))};
+        st = out->agent && out->dir && out->data_dir ? MUGA_OK : nomem(err);
     }
     store_done(r);
+    if (st != MUGA_OK) {
+        session_place_release(out);
+    }
     return st;
 }
 
 muga_status interactions_record(const agent_env *env, store *s, const manifest *m, const char *session,
                                 record_outcome *out, muga_error *err) {
-    char *agent = NULL;
+    session_place place;
     consent_row consent = {CONSENT_NONE, 0, NULL};
     *out = RECORD_OFF;
     if (m && !m->data_policy) {
         return MUGA_OK;
     }
-    muga_status st = agent_of(s, session, &agent, err);
-    st = st == MUGA_OK ? consent_read(s, agent, &consent, err) : st;
+    muga_status st = session_place_get(s, session, &place, err);
+    st = st == MUGA_OK ? consent_read(s, place.agent, &consent, err) : st;
     if (st == MUGA_OK && consent.state == CONSENT_ON) { /* looked at again under the lock: it may be taken back now */
         consent_row_release(&consent);
         st = store_begin(s, err);
         if (st == MUGA_OK) {
-            st = consent_read(s, agent, &consent, err);
+            st = consent_read(s, place.agent, &consent, err);
             bool on = st == MUGA_OK && consent.state == CONSENT_ON;
             bool covers = on && (!m || consent_covers(&consent, m->data_policy));
             *out = covers ? RECORD_UP_TO_DATE : on ? RECORD_STALE : RECORD_OFF;
-            st = covers ? bring_up(env, s, m, agent, session, &consent, err) : st;
+            st = covers ? bring_up(env, s, m, place.agent, session, &consent, err) : st;
             store_end(s, &st, err);
         }
     }
     consent_row_release(&consent);
-    free(agent);
+    session_place_release(&place);
     return st;
 }

@@ -88,6 +88,14 @@ typedef struct interaction_filter {
     bool by_session;       /* in order of session and turn, not of time */
 } interaction_filter;
 
+/* Where a session's agent lies, as when it began: for checking corrections against its manifest. malloc'ed; all NULL
+ * after a failure. */
+typedef struct session_place {
+    char *agent, *dir, *data_dir;
+} session_place;
+void session_place_release(session_place *p);
+MUGA_MUST_USE muga_status session_place_get(store *s, const char *session, session_place *out, muga_error *err);
+
 typedef muga_status (*interaction_fn)(void *ctx, const interaction *row, muga_error *err);
 /* Rows in order of time, masked unless f->raw. `use` ("listed", "exported", "trained" ...) is audited
  * first, with how many rows there are, a digest over theirs, and `detail` (object or NULL); no audit, no rows. What is

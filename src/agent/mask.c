@@ -38,6 +38,7 @@ typedef struct known {
 
 struct mask {
     const json_t *policy;
+    json_t *subject; /* name -> value: what of the session names the person */
     unsigned kinds;
     uint64_t *words;
     size_t n_words, cap_words;
@@ -55,6 +56,11 @@ muga_status mask_new(const json_t *policy, mask **out, muga_error *err) {
         return error_nomem(err, "a mask");
     }
     m->policy = policy;
+    m->subject = json_object();
+    if (!m->subject) {
+        free(m);
+        return error_nomem(err, "a mask");
+    }
     for (size_t k = 0; k < ARRAY_LEN(kind_names); k++) {
         bool on = !json_is_array(list);
         for (size_t i = 0; i < json_array_size(list); i++) {
@@ -69,6 +75,7 @@ muga_status mask_new(const json_t *policy, mask **out, muga_error *err) {
 
 void mask_free(mask *m) {
     if (m) {
+        json_decref(m->subject);
         free(m->words);
         free(m->list);
         free(m);
@@ -403,7 +410,8 @@ muga_status mask_learn_session(mask *m, const json_t *values, muga_error *err) {
         }
         shadow s;
         word w = {0, 0, 0};
-        st = shadow_new(key, strlen(key), &s, err);
+        st = !subject || json_object_set(m->subject, key, v) == 0 ? shadow_new(key, strlen(key), &s, err)
+                                                                  : error_nomem(err, "a mask");
         if (st == MUGA_OK) {
             next_word(&s, 0, &w);
             st = learn_value(m, v, kind ? kind : KIND_PERSONAL, subject ? w.hash : 0, err);
@@ -601,6 +609,20 @@ static muga_status mask_scalar(mask *m, const json_t *v, json_t **out, muga_erro
     return st;
 }
 
+/* The person's own number in a result: {"customer": 7}, and {"id": 7}, where 7 says who it is. */
+static unsigned kind_of_member(const mask *m, const char *key, const json_t *v) {
+    const char *name;
+    json_t *subject;
+    json_object_foreach(m->subject, name, subject) {
+        size_t n = strlen(name);
+        bool named = strcmp(key, "id") == 0 || (strncmp(key, name, n) == 0 && (!key[n] || strcmp(key + n, "_id") == 0));
+        if (named && json_equal(subject, json_borrow(v))) {
+            return KIND_PERSONAL;
+        }
+    }
+    return kind_of_name(m, key);
+}
+
 static muga_status mask_value(mask *m, const json_t *v, unsigned kind, json_t **out, muga_error *err) {
     if (json_is_string(v) || json_is_number(v)) {
         if (!kind) {
@@ -616,7 +638,7 @@ static muga_status mask_value(mask *m, const json_t *v, unsigned kind, json_t **
     st = *out ? MUGA_OK : error_nomem(err, "a masked value");
     json_object_foreach(json_borrow(v), key, sub) {
         json_t *masked = NULL;
-        st = st == MUGA_OK ? mask_value(m, sub, kind ? kind : kind_of_name(m, key), &masked, err) : st;
+        st = st == MUGA_OK ? mask_value(m, sub, kind ? kind : kind_of_member(m, key, sub), &masked, err) : st;
         if (st == MUGA_OK && json_object_set_new(*out, key, masked) != 0) {
             st = error_nomem(err, "a masked value");
         }

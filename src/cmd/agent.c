@@ -2,8 +2,8 @@
 #include "cmd/agent.h"
 #include "agent/expert.h"
 #include "base/utf8.h"
+#include "cmd/data.h"
 
-#include <pwd.h>
 #include <unistd.h>
 
 /* ---- agent run ---- */
@@ -79,6 +79,8 @@ static void on_event(void *ctx, const char *kind, const json_t *d) {
         str_printf(&text, "to %s: %s", json_get_string(d, "to") ? json_get_string(d, "to") : "a person",
                    json_get_string(d, "why"));
         print_line(v, "\033[31m", "escalate", str_get(&text));
+    } else if (!strcmp(kind, "not_kept")) {
+        print_line(v, "\033[31m", "not kept", json_get_string(d, "why"));
     } else if (!strcmp(kind, "answer")) {
         print_line(v, "\033[32m", "agent", json_get_string(d, "text"));
     }
@@ -104,8 +106,7 @@ static bool get_approval(const live *v, const turn_result *r, bool *yes, const c
         printf("\n");
         return false;
     }
-    const struct passwd *user = getpwuid(getuid());
-    snprintf(name, sizeof name, "%.60s", user ? user->pw_name : "terminal");
+    cmd_user_name(name);
     *yes = line[0] == 'y' || line[0] == 'Y';
     *who = name;
     return true;
@@ -176,35 +177,12 @@ static muga_status converse(live *v, const cmd_values *messages, bool resume, tu
             break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
             line[--n] = '\0';
-        if (n > 0)
+        if (n > 0 && terminal && line[0] == '/')
+            data_say_word(&v->o.env, v->store, v->o.m, v->session, line);
+        else if (n > 0)
             st = live_turn(v, line, &open, outcome, err);
     }
     free(line);
-    return st;
-}
-
-/* k=v: v as JSON where it is, as text where it isn't. */
-static muga_status read_session_values(const cmd_values *list, json_t **out, muga_error *err) {
-    json_t *values = json_object();
-    muga_status st = values ? MUGA_OK : error_nomem(err, "session values");
-    for (size_t i = 0; !st && i < list->n; i++) {
-        const char *equals = strchr(list->v[i], '=');
-        if (!equals || equals == list->v[i]) {
-            st = error_set(err, MUGA_E_USAGE, "--session takes name=value, such as customer=7");
-            break;
-        }
-        json_t *v = NULL;
-        if (json_parse(equals + 1, strlen(equals + 1), "value", &v, NULL))
-            v = json_string(equals + 1);
-        char *name = mem_copy_bytes(list->v[i], (size_t)(equals - list->v[i]));
-        if (!v || !name || json_object_set_new(values, name, v))
-            st = error_nomem(err, "session values");
-        free(name);
-    }
-    if (st)
-        json_decref(values);
-    else
-        *out = values;
     return st;
 }
 
@@ -268,7 +246,7 @@ int cmd_agent_run(int argc, char **argv) {
     code = agent_parse_choice(&choice);
     if (code >= 0)
         return code;
-    muga_status st = read_session_values(&values, &given, &err);
+    muga_status st = cmd_read_values(&values, "--session", &given, &err);
     if (!st)
         st = check_messages(&messages, resume != NULL, &err);
     if (!st)

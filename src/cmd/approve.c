@@ -2,18 +2,6 @@
 #include "agent/agent.h"
 #include "cmd/cmd.h"
 
-#include <pwd.h>
-#include <unistd.h>
-
-/* Whoever started the program, by the system's word. */
-static void approver_name(char out[64]) {
-    const struct passwd *who = getpwuid(getuid());
-    if (who)
-        snprintf(out, 64, "%.60s", who->pw_name);
-    else
-        snprintf(out, 64, "uid %u", (unsigned)getuid());
-}
-
 static void format_left(int64_t ms, char out[24]) {
     int64_t s = MAX(ms / 1000, 0);
     if (s >= 7200)
@@ -194,7 +182,7 @@ static int approve_decide(int argc, char **argv, bool yes) {
     int code = cmd_parse(yes ? "approve yes" : "approve no", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
-    approver_name(approver);
+    cmd_user_name(approver);
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)
         st = approval_list(&env, s, &list, &err);

@@ -41,6 +41,13 @@ int cmd_approve_no(int argc, char **argv);
 int cmd_audit_log(int argc, char **argv);
 int cmd_audit_verify(int argc, char **argv);
 int cmd_audit_replay(int argc, char **argv);
+int cmd_data_consent(int argc, char **argv);
+int cmd_data_list(int argc, char **argv);
+int cmd_data_export(int argc, char **argv);
+int cmd_data_rate(int argc, char **argv);
+int cmd_data_correct(int argc, char **argv);
+int cmd_data_redact(int argc, char **argv);
+int cmd_data_drop(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
@@ -173,6 +180,9 @@ MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error
 MUGA_MUST_USE muga_status cmd_agent_visit(muga_status (*visit)(void *ctx, const char *name, const char *dir), void *ctx,
                                           muga_error *err);
 
+/* Whoever started the program, by the system's word. */
+void cmd_user_name(char out[64]);
+
 /* OUT must be a file or nothing, in a folder that is there, and not `in` (NULL = no file is read): renaming over it
  * would put the result in the place of its own source. */
 MUGA_MUST_USE muga_status cmd_check_out(const char *path, const char *in, muga_error *err);
@@ -182,6 +192,9 @@ MUGA_MUST_USE muga_status cmd_check_out(const char *path, const char *in, muga_e
 MUGA_MUST_USE muga_status cmd_read_stream(FILE *f, const char *what, size_t max, str *out, muga_error *err);
 /* All of a file or a pipe, at most max bytes; "-" is standard input. *out is initialised here; release it. */
 MUGA_MUST_USE muga_status cmd_read_input(const char *path, size_t max, str *out, muga_error *err);
+
+/* NAME=VALUE of a repeated option as an object: VALUE as JSON where it is, as text where it isn't. New reference. */
+MUGA_MUST_USE muga_status cmd_read_values(const cmd_values *list, const char *option, json_t **out, muga_error *err);
 
 /* ---- JSON lines (jsonl.c) ---- */
 /* For each line of stdin (at most 64 MiB): parse it, call `handle`, which sets *out (new reference); print *out, or

@@ -31,3 +31,27 @@ muga_status cmd_read_input(const char *path, size_t max, str *out, muga_error *e
     fclose(f);
     return st;
 }
+
+muga_status cmd_read_values(const cmd_values *list, const char *option, json_t **out, muga_error *err) {
+    json_t *values = json_object();
+    muga_status st = values ? MUGA_OK : error_nomem(err, "values");
+    for (size_t i = 0; !st && i < list->n; i++) {
+        const char *equals = strchr(list->v[i], '=');
+        if (!equals || equals == list->v[i]) {
+            st = error_set(err, MUGA_E_USAGE, "%s takes name=value, such as customer=7", option);
+            break;
+        }
+        json_t *v = NULL;
+        if (json_parse(equals + 1, strlen(equals + 1), "value", &v, NULL))
+            v = json_string(equals + 1);
+        char *name = mem_copy_bytes(list->v[i], (size_t)(equals - list->v[i]));
+        if (!v || !name || json_object_set_new(values, name, v))
+            st = error_nomem(err, "values");
+        free(name);
+    }
+    if (st)
+        json_decref(values);
+    else
+        *out = values;
+    return st;
+}

@@ -60,6 +60,38 @@ static const cmd_verb audit_verbs[] = {
     {"verify", "[--json]", "walk the hash chain", audit_verify_details, cmd_audit_verify},
     {"replay", "[--session ID] [--json]", "recompute each model decision to the bit", NULL, cmd_audit_replay}};
 
+static const char data_consent_details[] =
+    "Nothing is kept of an agent's turns until the operator says `on`, and nothing from `off` on. Consent is to the\n"
+    "terms in the manifest's learning: as they stand; where they change, nothing is kept until it is given anew. What\n"
+    "was kept stays until it is dropped or too old. Without on or off: what was said for which agent.";
+static const char data_export_details[] =
+    "chat: as `muga train` reads it; labels: as intent: examples are. By default the turns that went well and those\n"
+    "that a person corrected, without those rated down. What tells of a person is masked; --raw doesn't, where the\n"
+    "operator's consent goes so far. Without -o the lines go to standard output. What was exported is on the audit\n"
+    "chain.";
+static const char data_correct_details[] =
+    "What the turn should have been: labels, calls, an answer, or several of these. Labels and calls are checked\n"
+    "against the agent's manifest.";
+static const char data_redact_details[] =
+    "Masks the rows as they lie, and takes out each --value wherever it stands. It can't be undone.";
+static const char data_drop_details[] =
+    "Removes rows, bytes and all; it can't be undone. The record that they were kept, and dropped, stays; what\n"
+    "sessions did stays in the journal (`muga audit`).";
+
+#define ROWS "[AGENT] [--subject NAME=VALUE] [--session ID] [--outcome A,B]"
+static const cmd_verb data_verbs[] = {
+    {"consent", "[on|off AGENT] [--raw] [--json]", "whether an agent's turns are kept to learn from",
+     data_consent_details, cmd_data_consent},
+    {"list", ROWS " [--json]", "what was kept", NULL, cmd_data_list},
+    {"export", "AGENT [-o FILE] [--form chat|labels]", "turns as training data", data_export_details, cmd_data_export},
+    {"rate", "SESSION up|down|none [--turn N]", "say that a turn, or a whole session, went well or badly", NULL,
+     cmd_data_rate},
+    {"correct", "SESSION --turn N [--label L] [--call JSON]", "say what a turn should have been", data_correct_details,
+     cmd_data_correct},
+    {"redact", ROWS " [--value TEXT]", "mask what was kept", data_redact_details, cmd_data_redact},
+    {"drop", ROWS " [--older-than DAYS]", "remove what was kept", data_drop_details, cmd_data_drop}};
+#undef ROWS
+
 static const cmd_verb debug_verbs[] = {
     {"tokens", "MODEL", "{\"text\" | \"text_hex\", \"add_special\", \"parse_special\"} a line -> ids", NULL,
      cmd_debug_tokens},
@@ -78,6 +110,7 @@ static const struct {
 } groups[] = {{"agent", agent_verbs, ARRAY_LEN(agent_verbs)},
               {"approve", approve_verbs, ARRAY_LEN(approve_verbs)},
               {"audit", audit_verbs, ARRAY_LEN(audit_verbs)},
+              {"data", data_verbs, ARRAY_LEN(data_verbs)},
               {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}};
 
 static const char quantize_details[] =
@@ -128,6 +161,7 @@ static const cmd_verb verbs[] = {
      run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
+    {"data", "consent|list|export|rate|correct|redact|drop", "turns kept to learn from", NULL, run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
     {"train", "BASE DATA -o ADAPTER", "a LoRA adapter from examples", train_details, cmd_train},
     {"merge", "BASE ADAPTER -o OUT", "a LoRA adapter folded into its model", merge_details, cmd_merge},

@@ -1,6 +1,7 @@
 /* Where things are: the store's home, models by name, agents by name. The only reader of the environment. */
 #include "cmd/cmd.h"
 
+#include <pwd.h>
 #include <unistd.h>
 
 #ifndef MUGA_DATA_DIR
@@ -267,4 +268,12 @@ muga_status cmd_check_out(const char *path, const char *in, muga_error *err) {
     if (in && from.device == out.device && from.inode == out.inode)
         return error_set(err, MUGA_E_USAGE, "'%.150s' is the model that is read; give OUT another name", path);
     return MUGA_OK;
+}
+
+void cmd_user_name(char out[64]) {
+    const struct passwd *who = getpwuid(getuid());
+    if (who)
+        snprintf(out, 64, "%.60s", who->pw_name);
+    else
+        snprintf(out, 64, "uid %u", (unsigned)getuid());
 }

@@ -1,6 +1,6 @@
-/* Turns kept to learn from. If this failed, turns would be kept without the operator's consent, or with what tells of a
- * person in them; a person's rows could not be found, or would come back after they were dropped; a full disk would cost
- * a turn; or rows would be read, changed or dropped without a word in the audit chain. */
+/* Turns kept to learn from. If this failed, turns would be kept without the operator's consent, or with what tells of
+ * a person in them; a person's rows could not be found, or would come back after they were dropped; a full disk would
+ * cost a turn; or rows would be read, changed or dropped without a word in the audit chain. */
 #include "loop_fixture.h"
 
 #include "agent/interactions.h"

@@ -124,9 +124,10 @@ static void known_values_are_found(void **state) {
     (void)state;
     muga_error err;
     json_t *policy = json_of("{'subject': ['customer'], 'personal': ['plate'], 'public': ['item_name']}"),
-           *result = json_of("{'rows': [{'name': 'Ada M. Lovelace', 'street': '12 Baker Street', 'zip': 10115, 'city':"
-                             " 'Zürich', 'status': 'shipped', 'plate': 'B-XY 77', 'item_name': 'Lamp', 'email':"
-                             " 'ada@example.com'}]}"),
+           *result = json_of(
+               "{'rows': [{'name': 'Ada M. Lovelace', 'street': '12 Baker Street', 'zip': 10115, 'city':"
+               " 'Zürich', 'status': 'shipped', 'plate': 'B-XY 77', 'item_name': 'Lamp', 'id': 7, 'orders': 7, 'email':"
+               " 'ada@example.com'}]}"),
            *values = json_of("{'customer': 7, 'channel': 'web'}");
     mask *m = new_mask(policy);
     assert_ok(mask_learn_session(m, values, &err), &err);
@@ -143,6 +144,8 @@ static void known_values_are_found(void **state) {
     const json_t *row = json_array_get(json_object_get(masked, "rows"), 0);
     assert_string_equal(json_get_string(row, "name"), "[name]");
     assert_string_equal(json_get_string(row, "zip"), "[address]");
+    assert_string_equal(json_get_string(row, "id"), "[personal]"); /* the customer's number */
+    assert_int_equal(json_get_int(row, "orders", 0), 7);
     assert_string_equal(json_get_string(row, "status"), "shipped");
     assert_string_equal(json_get_string(row, "item_name"), "Lamp");
     assert_string_equal(json_get_string(row, "plate"), "[personal]");
