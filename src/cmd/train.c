@@ -14,7 +14,8 @@ typedef struct training {
     uint32_t rank, epochs, batch, ctx, threads, patience;
     uint64_t seed, measure_every, checkpoint_every;
     float alpha, lr, held_out;
-    const char *targets;
+    const char *targets, *type_name;
+    tensor_type type; /* of the adapter's numbers */
     bool do_resume, restart, keep, json;
     str text; /* of the data, until it is read */
     engine *e;
@@ -236,7 +237,7 @@ static muga_status keep_results(training *g, muga_error *err) {
     os_stat there;
     muga_status st = train_curve_write(&g->result.rows, g->curve, err);
     if (!st)
-        st = train_adapter_write(g->t, model_arch_name(engine_model(g->e)), g->base_sha256, f, g->out, err);
+        st = train_adapter_write(g->t, model_arch_name(engine_model(g->e)), g->base_sha256, g->type, f, g->out, err);
     if (!st)
         st = f->stat(f->self, g->checkpoint, &there, err);
     if (!st && there.type != OS_TYPE_NONE)
@@ -315,7 +316,17 @@ static void release(training *g) {
     free(g->curve);
 }
 
-static int check_options(const training *g) {
+static int check_options(training *g) {
+    static const struct {
+        const char *name;
+        tensor_type type;
+    } types[] = {{"F32", TENSOR_F32}, {"F16", TENSOR_F16}, {"BF16", TENSOR_BF16}};
+    size_t i = 0;
+    while (i < ARRAY_LEN(types) && strcmp(types[i].name, g->type_name))
+        i++;
+    if (i == ARRAY_LEN(types))
+        return cmd_error(MUGA_E_USAGE, "--type is F32, F16 or BF16, not \"%.20s\"", g->type_name);
+    g->type = types[i].type;
     if (!g->out || !hub_is_path(g->out))
         return cmd_error(MUGA_E_USAGE, "-o needs the path of a file, with '/' or ending in .gguf");
     if (!strcmp(g->data_path, "-"))
@@ -338,11 +349,13 @@ static int check_options(const training *g) {
 int cmd_train(int argc, char **argv) {
     training g = {.rank = 16, .epochs = 3, .batch = 16, .patience = 3, .seed = 1, .checkpoint_every = 50, .lr = 1e-3f};
     g.held_out = 0.05f;
+    g.type_name = "F32";
     const cmd_option options[] = {
         {"--out", 'o', CMD_STRING, &g.out, "FILE", "the adapter; whole or not there"},
         {"--rank", 0, CMD_U32, &g.rank, "N", "of each pair (default 16)"},
         {"--alpha", 0, CMD_F32, &g.alpha, "A", "the product's weight is A / rank (default 2 x rank)"},
         {"--targets", 0, CMD_STRING, &g.targets, "LIST", "matrices, such as attn_q,attn_v (default: all of a layer)"},
+        {"--type", 0, CMD_STRING, &g.type_name, "T", "of the adapter's numbers: F32, F16 or BF16 (default F32)"},
         {"--lr", 0, CMD_F32, &g.lr, "RATE", "highest learning rate (default 0.001)"},
         {"--epochs", 0, CMD_U32, &g.epochs, "N", "times that each sample is seen (default 3)"},
         {"--batch", 0, CMD_U32, &g.batch, "N", "samples a step (default 16)"},

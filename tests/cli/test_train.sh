@@ -79,6 +79,7 @@ says 0 'the same answer' "$muga" train "$tiny" "$work/same.jsonl" -o "$work/c.gg
 rm -f "$work/c.gguf" "$work/c.gguf.csv"
 says 4 'more than the context of 8' "$muga" train "$tiny" "$work/data.jsonl" -o "$work/c.gguf" --ctx 8
 says 2 'trained for' "$muga" train "$tiny" "$work/data.jsonl" -o "$work/c.gguf" --ctx 100000
+says 2 '--type is F32, F16 or BF16' train "$work/c.gguf" --type Q4_0
 says 2 '--rank is from 1' train "$work/c.gguf" --rank 0
 says 2 'attn_q' train "$work/c.gguf" --targets attn_x
 says 2 '--batch' train "$work/c.gguf" --batch 0

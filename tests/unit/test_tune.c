@@ -274,7 +274,7 @@ static void the_adapter_loads_and_names_its_base(void **state) {
     tune_options o = options_of(&b);
     trainer *t = trainer_of(&b, 0.01f);
     assert_ok(tune_run(t, &b.d, &b.s, &o, &r, &err), &err);
-    assert_ok(train_adapter_write(t, model_arch_name(engine_model(b.e)), hex, o.files, path, &err), &err);
+    assert_ok(train_adapter_write(t, model_arch_name(engine_model(b.e)), hex, TENSOR_F32, o.files, path, &err), &err);
     assert_ok(engine_adapter_load(b.e, path, &a, &err), &err);
     engine_adapter_drop(a);
     assert_ok(gguf_open(path, &f, &err), &err);
@@ -287,6 +287,39 @@ static void the_adapter_loads_and_names_its_base(void **state) {
     bed_close(&b);
 }
 
+static void an_adapter_takes_half_the_room_in_half_precision(void **state) {
+    (void)state;
+    bed b;
+    muga_error err = {0};
+    engine_adapter *a = NULL;
+    gguf_file *f;
+    const char *path = scratch_path("half.gguf");
+    bed_open(&b, open_plain());
+    tune_options o = options_of(&b);
+    trainer *t = trainer_of(&b, 0.01f);
+    const char *arch = model_arch_name(engine_model(b.e));
+    assert_int_equal(train_adapter_write(t, arch, hex, TENSOR_Q8_0, o.files, path, &err), MUGA_E_USAGE);
+    assert_ok(train_adapter_write(t, arch, hex, TENSOR_F16, o.files, path, &err), &err);
+    assert_ok(engine_adapter_load(b.e, path, &a, &err), &err);
+    engine_adapter_drop(a);
+    assert_ok(gguf_open(path, &f, &err), &err);
+    for (uint32_t i = 0; i < train_tensor_count(t); i++) {
+        train_tensor v;
+        train_tensor_at(t, i, &v);
+        const gguf_tensor *x = gguf_tensor_find(f, v.name);
+        assert_non_null(x);
+        assert_int_equal(x->type, TENSOR_F16);
+        for (size_t k = 0; k < (size_t)v.rows * v.cols; k++) {
+            float back;
+            tensor_type_traits(TENSOR_F16)->dequantise((const uint8_t *)x->data + 2 * k, &back, 1);
+            assert_true(fabsf(back - v.data[k]) <= fabsf(v.data[k]) / 1024 + 1e-7f);
+        }
+    }
+    gguf_close(f);
+    train_free(t);
+    bed_close(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_are_counted),
                                        cmocka_unit_test(a_run_broken_off_after_each_step_ends_with_the_same_bits),
@@ -294,6 +327,7 @@ int main(void) {
                                        cmocka_unit_test(a_foreign_checkpoint_is_refused),
                                        cmocka_unit_test(a_full_disk_leaves_the_checkpoint_before),
                                        cmocka_unit_test(a_loss_that_is_no_number_names_the_line),
-                                       cmocka_unit_test(the_adapter_loads_and_names_its_base)};
+                                       cmocka_unit_test(the_adapter_loads_and_names_its_base),
+                                       cmocka_unit_test(an_adapter_takes_half_the_room_in_half_precision)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
