@@ -1,4 +1,4 @@
-# make install: program, header, both libraries, pkg-config, CMake package, the agents in the box.
+# make install: program, header, both libraries, pkg-config, CMake package, the agents and experts in the box.
 include(CMakePackageConfigHelpers)
 
 if(TARGET muga)
@@ -7,9 +7,11 @@ endif()
 install(TARGETS muga_static muga_shared
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/muga.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-if(EXISTS ${PROJECT_SOURCE_DIR}/agents)
-    install(DIRECTORY agents DESTINATION ${CMAKE_INSTALL_DATADIR}/muga USE_SOURCE_PERMISSIONS)
-endif()
+foreach(folder agents experts)
+    if(EXISTS ${PROJECT_SOURCE_DIR}/${folder})
+        install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_DATADIR}/muga USE_SOURCE_PERMISSIONS)
+    endif()
+endforeach()
 
 configure_file(cmake/muga.pc.in ${PROJECT_BINARY_DIR}/muga.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/muga.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
