@@ -369,7 +369,7 @@ static void attention_back(tape *t, note *n) {
 }
 
 var *tape_attention(tape *t, var *q, var *k, var *v, const tape_attention_args *a) {
-    var *y = q && k && v ? tape_var(t, q->rows, q->cols, q->g || k->g || v->g) : NULL;
+    var *y = q && k && v ? tape_var(t, q->rows, q->cols, q->wanted || k->wanted || v->wanted) : NULL;
     attention_op *op = y ? tape_note(t, sizeof *op, attention_back) : NULL;
     if (!op)
         return NULL;

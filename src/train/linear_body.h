@@ -130,7 +130,7 @@ static void linear_back(tape *t, note *n) {
 
 var *tape_linear(tape *t, var *x, const tape_linear_args *a) {
     uint64_t n_out = 0;
-    bool wanted = x && x->g;
+    bool wanted = x && x->wanted;
     for (uint32_t i = 0; i < a->n_w; i++) {
         n_out += a->w[i].rows;
         wanted = wanted || a->pair[i].a;

@@ -41,7 +41,7 @@ static void take_back(tape *t, note *n) {
 }
 
 var *tape_rows(tape *t, var *x, const uint32_t *rows, uint32_t n) {
-    var *y = x ? tape_var(t, n, x->cols, x->g) : NULL;
+    var *y = x ? tape_var(t, n, x->cols, x->wanted) : NULL;
     take_op *op = y ? tape_note(t, sizeof *op, take_back) : NULL;
     if (!op)
         return NULL;
@@ -108,7 +108,7 @@ static void norm_back(tape *t, note *n) {
 }
 
 var *tape_norm(tape *t, var *x, const tape_norm_args *a) {
-    var *y = x ? tape_var(t, x->rows, x->cols, x->g) : NULL;
+    var *y = x ? tape_var(t, x->rows, x->cols, x->wanted) : NULL;
     norm_op *op = y ? tape_note(t, sizeof *op, norm_back) : NULL;
     if (!op)
         return NULL;
@@ -165,7 +165,7 @@ static void rope_back(tape *t, note *n) {
 }
 
 var *tape_rope(tape *t, var *x, const tape_rope_args *a) {
-    var *y = x ? tape_var(t, x->rows, x->cols, x->g) : NULL;
+    var *y = x ? tape_var(t, x->rows, x->cols, x->wanted) : NULL;
     rope_op *op = y ? tape_note(t, sizeof *op, rope_back) : NULL;
     if (!op)
         return NULL;
@@ -219,7 +219,7 @@ static void gated_back(tape *t, note *n) {
 }
 
 var *tape_gated(tape *t, var *x, bool gelu) {
-    var *y = x ? tape_var(t, x->rows, x->cols / 2, x->g) : NULL;
+    var *y = x ? tape_var(t, x->rows, x->cols / 2, x->wanted) : NULL;
     gated_op *op = y ? tape_note(t, sizeof *op, gated_back) : NULL;
     if (!op)
         return NULL;
@@ -258,7 +258,7 @@ static void relu_back(tape *t, note *n) {
 }
 
 var *tape_relu_square(tape *t, var *x) {
-    var *y = x ? tape_var(t, x->rows, x->cols, x->g) : NULL;
+    var *y = x ? tape_var(t, x->rows, x->cols, x->wanted) : NULL;
     relu_op *op = y ? tape_note(t, sizeof *op, relu_back) : NULL;
     if (!op)
         return NULL;
@@ -299,7 +299,7 @@ static void add_back(tape *t, note *n) {
 }
 
 var *tape_add(tape *t, var *x, var *y, float scale) {
-    var *out = x && y ? tape_var(t, x->rows, x->cols, x->g || y->g) : NULL;
+    var *out = x && y ? tape_var(t, x->rows, x->cols, x->wanted || y->wanted) : NULL;
     add_op *op = out ? tape_note(t, sizeof *op, add_back) : NULL;
     if (!op)
         return NULL;

@@ -1,7 +1,8 @@
 /* Template: a model's steps as operations of a tape, and one pass there and back (tape.h).
  *
  * The steps of a layer come from its architecture's own file (model_layer_steps). Without kept activations, layers are
- * computed without notes first, their inputs kept; then each once more with notes, from the last to the first. */
+ * computed without notes first, their inputs kept; then each once more with notes, from the last to the first. Kept, they
+ * are computed with notes at once; gradients stand in memory for one layer at a time either way. */
 typedef struct graph {
     const pass_args *a;
     tape t;
@@ -125,71 +126,88 @@ static void copy_rows(real *to, const real *from, const var *x) {
     memcpy(to, from, (size_t)x->rows * x->cols * sizeof *to);
 }
 
-/* All layers without notes; input[i] becomes what layer i takes, input[n_layer] what comes out. */
-static void graph_forward(graph *g, var **input) {
-    uint32_t n = g->a->pass->n_tok, width = g->m->p.n_embd;
-    for (uint32_t i = 0; i <= g->m->p.n_layer && !g->t.failed; i++)
-        input[i] = i == 0 ? graph_begin(g)
-                          : tape_var(&g->t, i < g->m->p.n_layer ? n : g->a->pass->n_last, width, false);
-    for (uint32_t i = 0; i < g->m->p.n_layer && !g->t.failed; i++) {
+/* What a layer takes, and where it was computed with notes at once: these, and what was made. */
+typedef struct layer_input {
+    var *x;
+    void *notes;
+    var *vars;
+} layer_input;
+
+/* The first n layers without notes: what they take stays, what is between is gone. */
+static void graph_forward(graph *g, layer_input *input, uint32_t n) {
+    const train_pass *pass = g->a->pass;
+    input[0].x = graph_begin(g);
+    for (uint32_t i = 1; i <= n && !g->t.failed; i++)
+        input[i].x = tape_var(&g->t, i < g->m->p.n_layer ? pass->n_tok : pass->n_last, g->m->p.n_embd, false);
+    for (uint32_t i = 0; i < n && !g->t.failed; i++) {
         tape_mark mark = tape_memory_mark(g->a->memory);
-        var *x = graph_layer(g, i, input[i]);
+        var *x = graph_layer(g, i, input[i].x);
         if (x)
-            copy_rows(input[i + 1]->v, x->v, x);
+            copy_rows(input[i + 1].x->v, x->v, x);
         tape_memory_rewind(g->a->memory, mark);
     }
 }
 
-/* Layer by layer once more, with notes, from the last to the first. grad [2]: room for the gradients of two streams. */
-static void graph_back(graph *g, var **input, real *const grad[2]) {
+/* The layers from `first` on with notes; their gradients have no memory yet. */
+static void graph_note(graph *g, layer_input *input, uint32_t first) {
+    g->t.recording = g->t.late = true;
+    for (uint32_t i = first; i < g->m->p.n_layer && !g->t.failed; i++) {
+        g->t.vars = NULL;
+        g->t.last = NULL;
+        input[i].x->wanted = i > 0;
+        input[i + 1].x = graph_layer(g, i, input[i].x);
+        input[i].notes = g->t.last;
+        input[i].vars = g->t.vars;
+    }
+    g->t.late = false;
+}
+
+/* Layer by layer from the last to the first; those without notes are computed once more. grad [2]: room for the
+ * gradients of two streams. */
+static void graph_back(graph *g, layer_input *input, real *const grad[2]) {
     uint32_t n_layer = g->m->p.n_layer;
-    size_t bytes = (size_t)input[0]->rows * input[0]->cols * sizeof(real);
+    size_t bytes = (size_t)input[0].x->rows * input[0].x->cols * sizeof(real);
     tape_mark mark = tape_memory_mark(g->a->memory);
-    input[n_layer]->g = memset(grad[n_layer % 2], 0, bytes);
-    graph_end(g, input[n_layer]);
+    input[n_layer].x->g = memset(grad[n_layer % 2], 0, bytes);
+    input[n_layer].x->wanted = true;
+    g->t.last = NULL;
+    graph_end(g, input[n_layer].x);
     tape_backward(&g->t);
     tape_memory_rewind(g->a->memory, mark);
     for (uint32_t i = n_layer; i-- > 0 && !g->t.failed;) {
-        input[i]->g = i > 0 ? memset(grad[i % 2], 0, bytes) : NULL;
-        var *x = graph_layer(g, i, input[i]);
-        if (x && x->g)
-            copy_rows(x->g, input[i + 1]->g, x);
+        input[i].x->g = i > 0 ? memset(grad[i % 2], 0, bytes) : NULL;
+        input[i].x->wanted = i > 0;
+        if (input[i].notes) {
+            g->t.last = input[i].notes;
+            g->t.vars = input[i].vars;
+            tape_give(&g->t);
+        } else {
+            var *x = graph_layer(g, i, input[i].x);
+            if (x && x->g)
+                copy_rows(x->g, input[i + 1].x->g, x);
+        }
         tape_backward(&g->t);
         tape_memory_rewind(g->a->memory, mark);
     }
 }
 
-static void run_again(graph *g) {
-    size_t n = (size_t)g->a->pass->n_tok * g->m->p.n_embd;
-    var **input = tape_get(&g->t, g->m->p.n_layer + 1, sizeof(var *));
-    real *grad[2] = {tape_get(&g->t, n, sizeof(real)), tape_get(&g->t, n, sizeof(real))};
-    if (!g->t.failed)
-        graph_forward(g, input);
-    if (g->t.failed)
-        return;
-    g->t.recording = g->a->grads != NULL;
-    if (g->t.recording)
-        graph_back(g, input, grad);
-    else
-        graph_end(g, input[g->m->p.n_layer]);
-}
-
-static void run_kept(graph *g) {
-    g->t.recording = true;
-    var *x = graph_begin(g);
-    for (uint32_t i = 0; i < g->m->p.n_layer && !g->t.failed; i++)
-        x = graph_layer(g, i, x);
-    if (x)
-        graph_end(g, x);
-    tape_backward(&g->t);
-}
-
+/* The last layer is gone back through at once, so its notes are kept in any case. */
 bool train_pass_run(const pass_args *a) {
     graph g = {.a = a, .t = {.memory = a->memory, .pool = a->pool}, .m = a->layout->m};
+    uint32_t n_layer = g.m->p.n_layer, first = !a->grads ? n_layer : a->keep ? 0 : n_layer - 1;
+    size_t n = (size_t)a->pass->n_tok * g.m->p.n_embd;
     tape_memory_reset(a->memory);
-    if (a->keep && a->grads)
-        run_kept(&g);
-    else
-        run_again(&g);
+    layer_input *input = tape_get(&g.t, n_layer + 1, sizeof *input);
+    real *grad[2] = {tape_get(&g.t, n, sizeof(real)), tape_get(&g.t, n, sizeof(real))};
+    if (g.t.failed)
+        return false;
+    memset(input, 0, (n_layer + 1) * sizeof *input);
+    graph_forward(&g, input, first);
+    if (!g.t.failed && a->grads)
+        graph_note(&g, input, first);
+    if (!g.t.failed && a->grads)
+        graph_back(&g, input, grad);
+    else if (!g.t.failed)
+        graph_end(&g, input[n_layer].x);
     return !g.t.failed;
 }

@@ -32,6 +32,7 @@
 #define tape_loss_args T(tape_loss_args)
 #define pass_args T(pass_args)
 #define tape_var R(tape_var)
+#define tape_give R(tape_give)
 #define tape_backward R(tape_backward)
 #define tape_embedding R(tape_embedding)
 #define tape_columns R(tape_columns)

@@ -11,21 +11,28 @@
 
 /* A matrix in the tape's memory. */
 typedef struct var {
-    real *v, *g;   /* values, and the loss's gradient by them: g NULL = nobody asks for it */
+    real *v, *g;   /* values, and the loss's gradient by them: g NULL = nobody asks for it, or not given yet */
     size_t stride; /* reals from row to row, of both */
     uint32_t rows, cols;
+    bool wanted;         /* somebody asks for the gradient */
+    struct var *part_of; /* columns of another; NULL = none */
+    struct var *before;  /* the one made before it */
 } var;
 
 typedef struct tape {
     tape_memory *memory; /* borrowed */
     os_pool *pool;       /* borrowed; NULL = inline */
     bool recording;      /* else only values are computed, and no matrix gets a gradient */
+    bool late;           /* gradients get their memory by tape_give, when the tape goes back */
     bool failed;         /* memory ran out */
     void *last;          /* the operations noted, backwards */
+    var *vars;           /* what was made, backwards */
 } tape;
 
 /* A matrix of the caller's: values to be filled in, gradient zero where the tape records and it is wanted. */
 var *tape_var(tape *t, uint32_t rows, uint32_t cols, bool wanted);
+/* Gradients, zero, for those of the tape's vars that are wanted and have none. */
+void tape_give(tape *t);
 /* Go back through what was noted, once: the gradients of what came out are there, those of what went in get theirs. */
 void tape_backward(tape *t);
 

@@ -27,17 +27,33 @@ static void *tape_note(tape *t, size_t size, void (*back)(tape *, note *)) {
     return n;
 }
 
+/* A zero gradient for x. False when memory is out. */
+static bool var_give(tape *t, var *x) {
+    size_t n = (size_t)x->rows * x->cols;
+    x->g = tape_get(t, n, sizeof *x->g);
+    if (x->g)
+        memset(x->g, 0, n * sizeof *x->g);
+    return x->g != NULL;
+}
+
 var *tape_var(tape *t, uint32_t rows, uint32_t cols, bool wanted) {
-    size_t n = (size_t)rows * cols;
-    bool with_gradient = t->recording && wanted;
     var *x = tape_get(t, 1, sizeof *x);
-    real *v = tape_get(t, n, sizeof *v), *g = with_gradient ? tape_get(t, n, sizeof *g) : NULL;
-    if (!x || !v || (with_gradient && !g))
+    real *v = tape_get(t, (size_t)rows * cols, sizeof *v);
+    if (!x || !v)
         return NULL;
-    if (g)
-        memset(g, 0, n * sizeof *g);
-    *x = (var){v, g, cols, rows, cols};
-    return x;
+    *x = (var){.v = v, .stride = cols, .rows = rows, .cols = cols, .wanted = t->recording && wanted, .before = t->vars};
+    t->vars = x;
+    return x->wanted && !t->late && !var_give(t, x) ? NULL : x;
+}
+
+void tape_give(tape *t) {
+    for (var *x = t->vars; x && !t->failed; x = x->before) {
+        var *whole = x->part_of ? x->part_of : x;
+        if (whole->wanted && !whole->g && !var_give(t, whole))
+            return;
+        if (x->part_of && whole->g)
+            x->g = whole->g + (x->v - whole->v);
+    }
 }
 
 void tape_backward(tape *t) {
@@ -48,8 +64,10 @@ void tape_backward(tape *t) {
 
 var *tape_columns(tape *t, var *x, uint32_t from, uint32_t n) {
     var *y = x ? tape_get(t, 1, sizeof *y) : NULL;
-    if (y)
-        *y = (var){x->v + from, x->g ? x->g + from : NULL, x->stride, x->rows, n};
+    if (!y)
+        return NULL;
+    *y = (var){x->v + from, x->g ? x->g + from : NULL, x->stride, x->rows, n, x->wanted, x, t->vars};
+    t->vars = y;
     return y;
 }
 

@@ -314,7 +314,7 @@ static void add_work(const trainer *t, const train_pass *p, train_work *w) {
     double once = forward + base + 2 * pairs + 5 * attention + 2.0 * p->n_target * m->p.n_vocab * m->p.n_embd;
     w->n_row += p->n_tok;
     w->macs_once += once;
-    w->macs += once + (t->o.keep_activations ? 0 : forward);
+    w->macs += once + (t->o.keep_activations ? 0 : forward * (m->p.n_layer - 1) / m->p.n_layer);
 }
 
 muga_status train_count(const trainer *t, const train_sample *samples, uint32_t n, train_work *out, muga_error *err) {
