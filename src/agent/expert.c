@@ -146,7 +146,7 @@ void expert_view_release(expert_view *v) {
     v->evidence = NULL;
 }
 
-static muga_status make_prompt(const expert *e, const char *text, size_t n, json_t **out, muga_error *err) {
+muga_status expert_prompt(const expert *e, const char *text, size_t n, json_t **out, muga_error *err) {
     str masked = STR_INIT;
     muga_status st = e->mask ? normaliser_mask(intent_normaliser(e->x), text, n, e->mask, &masked, err) : MUGA_OK;
     if (st == MUGA_OK) {
@@ -167,7 +167,7 @@ muga_status expert_ask(const expert *e, llm *model, const char *text, size_t n, 
         words[i] = e->answers[i].words;
     }
     llm_score_reply reply = {0};
-    muga_status st = make_prompt(e, text, n, &messages, err);
+    muga_status st = expert_prompt(e, text, n, &messages, err);
     if (st == MUGA_OK) {
         const llm_score_request q = {
             .messages = messages, .labels = words, .n_labels = e->n, .with_end = true, .want_evidence = true};

@@ -27,6 +27,9 @@ size_t expert_deed(const expert *e, size_t answer);       /* the first answer th
 size_t expert_find(const expert *e, uint64_t labels);     /* n_answers: not one of them */
 double expert_sure(const expert *e);
 
+/* What the adapter reads for a message; new reference. */
+MUGA_MUST_USE muga_status expert_prompt(const expert *e, const char *text, size_t n, json_t **messages,
+                                        muga_error *err);
 typedef struct expert_view {
     double logprob[EXPERT_MAX_ANSWERS];
     json_t *evidence; /* new reference */

@@ -813,3 +813,40 @@ muga_status intent_vote(const intent *x, const char *text, size_t n, double *vot
     free(s);
     return st;
 }
+
+uint64_t intent_find_labels(const intent *x, const json_t *names) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        size_t l = name ? find_label(x, name) : x->n_labels;
+        if (l == x->n_labels) {
+            return 0;
+        }
+        bits |= UINT64_C(1) << l;
+    }
+    return bits;
+}
+
+muga_status intent_sample(const intent *x, const char *text, uint64_t labels, json_t **out, muga_error *err) {
+    size_t answer = x->expert ? expert_find(x->expert, labels) : 0;
+    const scores none = {.n_hits = 0};
+    const char *words = NULL;
+    json_t *messages = NULL;
+    muga_status st = MUGA_OK;
+    *out = NULL;
+    if (x->expert && answer < expert_n_answers(x->expert)) {
+        words = expert_words(x->expert, answer);
+        st = expert_prompt(x->expert, text, strlen(text), &messages, err);
+    } else if (!x->expert && labels != 0 && (labels & (labels - 1)) == 0) {
+        words = x->labels[first_bit(labels)].name;
+        messages = make_prompt(x, &none, text, strlen(text));
+        st = messages ? MUGA_OK : error_nomem(err, "a prompt");
+    }
+    if (st == MUGA_OK && words) {
+        bool ok = json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "assistant", "content", words)) == 0;
+        *out = ok ? json_pack("{s:O}", "messages", messages) : NULL;
+        st = *out ? MUGA_OK : error_nomem(err, "training data");
+    }
+    json_decref(messages);
+    return st;
+}

@@ -67,6 +67,12 @@ void intent_decision_release(intent_decision *d);
 /* {"text": "...", "labels": ["...", ...]}: the text, malloc'ed; bit l: label l. */
 MUGA_MUST_USE muga_status intent_read_example(const intent *x, const json_t *v, char **text, uint64_t *labels,
                                               muga_error *err);
+/* What a model is to learn of a message with these labels, as a line of training data (llm/dataset.h): the prompt that
+ * decisions use, an expert's where one is declared, and the answer. *out NULL: no answer says these labels. */
+MUGA_MUST_USE muga_status intent_sample(const intent *x, const char *text, uint64_t labels, json_t **out,
+                                        muga_error *err);
+/* Bit l: label l, of an array of names; 0 where one of them is no label, or there is none. */
+uint64_t intent_find_labels(const intent *x, const json_t *names);
 /* votes[n_labels] of the examples. */
 MUGA_MUST_USE muga_status intent_vote(const intent *x, const char *text, size_t n, double *votes, muga_error *err);
 /* `model` NULL: by examples alone. */

@@ -35,11 +35,11 @@ typedef struct builder {
     muga_error *err;
 } builder;
 
-/* The same words in other spelling: small letters, one space for all that is neither letter nor digit. */
-static muga_status key_of(builder *b, const char *text, str *masked, str *key) {
-    muga_status st = normaliser_mask(intent_normaliser(b->x), text, strlen(text), MASK, masked, b->err);
-    for (size_t i = 0; st == MUGA_OK && i < masked->len; i++) {
-        unsigned char c = (unsigned char)masked->data[i];
+muga_status learned_key(const intent *x, const char *text, str *masked, str *key, muga_error *err) {
+    str own = STR_INIT, *m = masked ? masked : &own;
+    muga_status st = normaliser_mask(intent_normaliser(x), text, strlen(text), MASK, m, err);
+    for (size_t i = 0; st == MUGA_OK && i < m->len; i++) {
+        unsigned char c = (unsigned char)m->data[i];
         bool word = c >= 0x80 || c == 1 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
         if (word) {
             str_append_c(key, (char)(c >= 'A' && c <= 'Z' ? c + 32 : c));
@@ -50,18 +50,18 @@ static muga_status key_of(builder *b, const char *text, str *masked, str *key) {
     if (key->len > 0 && key->data[key->len - 1] == ' ') {
         str_truncate(key, key->len - 1);
     }
-    return st == MUGA_OK ? str_status(key, b->err, "an example") : st;
+    str_release(&own);
+    return st == MUGA_OK ? str_status(key, err, "an example") : st;
 }
 
 static muga_status note_own(builder *b) {
     muga_status st = MUGA_OK;
     for (size_t i = 0; st == MUGA_OK && i < intent_n_examples(b->x); i++) {
-        str masked = STR_INIT, key = STR_INIT;
-        st = key_of(b, intent_get_example(b->x, i), &masked, &key);
+        str key = STR_INIT;
+        st = learned_key(b->x, intent_get_example(b->x, i), NULL, &key, b->err);
         if (st == MUGA_OK && json_object_set_new_nocheck(b->words, str_get(&key), json_integer(-1)) != 0) {
             st = error_nomem(b->err, "the examples");
         }
-        str_release(&masked);
         str_release(&key);
     }
     return st;
@@ -87,7 +87,7 @@ static muga_status keep(builder *b, const learned_example *e, size_t label) {
     str masked = STR_INIT, key = STR_INIT;
     size_t source = 0;
     int64_t n_of_source = 0;
-    muga_status st = key_of(b, e->text, &masked, &key);
+    muga_status st = learned_key(b->x, e->text, &masked, &key, b->err);
     bool fits = st == MUGA_OK && key.len > 0 && !json_object_get(b->words, str_get(&key));
     if (fits) {
         st = note_source(b, e->source, &source, &n_of_source);

@@ -52,4 +52,7 @@ MUGA_MUST_USE muga_status learned_hear(const learned *m, const char *text, size_
 /* `with` was decided with the voice: `out` becomes that, unless it adds a tool that writes; out->learned tells it. */
 MUGA_MUST_USE muga_status learned_follow(const intent *x, const learned_heard *h, const intent_decision *with,
                                          intent_decision *out, muga_error *err);
+/* `text` masked (may be NULL: not wanted), and the same words in one spelling: small letters, one space for all that is
+ * neither letter nor digit. Both appended. */
+MUGA_MUST_USE muga_status learned_key(const intent *x, const char *text, str *masked, str *key, muga_error *err);
 #endif

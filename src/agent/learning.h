@@ -29,4 +29,21 @@ MUGA_MUST_USE muga_status learning_read_turns(const agent_env *env, store *s, co
  * there is no consent. */
 MUGA_MUST_USE muga_status learning_load_examples(const agent_env *env, store *s, const intent *x, const manifest *m,
                                                  learned **out, muga_error *err);
+
+/* learning.adapter: what `muga agent learn` trains on. */
+#define LEARNING_AT_LEAST 200 /* turns, unless learning.adapter.at_least says otherwise */
+typedef struct learning_data {
+    str lines;               /* JSON lines (llm/dataset.h); release it, on failure too */
+    size_t n_beside;         /* lines that learning.adapter.beside brought along; the first */
+    size_t n_turns;          /* lines made of turns */
+    size_t n_kept_out;       /* turns that say the words of a task on which the candidate will be measured */
+    size_t n_repeated;       /* turns that say what another one said */
+    size_t n_unsayable;      /* turns whose labels the manifest no longer has, or no answer says */
+    size_t n_labels;         /* different answers among the turns' */
+    char sha256[SHA256_HEX]; /* of the lines */
+} learning_data;
+/* `tasks` (array): of the gate; their messages are kept out of the data. Of turns that say the same words one counts: a
+ * correction, else the newest. MUGA_E_INPUT: fewer turns than at_least, or all with one answer and nothing beside. */
+MUGA_MUST_USE muga_status learning_make_data(const agent_env *env, store *s, const intent *x, const manifest *m,
+                                             const json_t *tasks, learning_data *out, muga_error *err);
 #endif

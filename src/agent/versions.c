@@ -231,7 +231,8 @@ static muga_status insert(const versions *v, const char *hex, const char *base, 
                : st;
 }
 
-muga_status versions_add(const versions *v, const char *path, const char *base, int64_t *version, muga_error *err) {
+muga_status versions_add(const versions *v, const char *path, const char *base, const char *origin, int64_t *version,
+                         muga_error *err) {
     str bytes = STR_INIT;
     char hex[SHA256_HEX];
     *version = 0;
@@ -247,7 +248,7 @@ muga_status versions_add(const versions *v, const char *path, const char *base, 
         st = store_begin(v->store, err);
         if (st == MUGA_OK) {
             st = find_file(v, hex, base, version, err);
-            st = st == MUGA_OK && *version == 0 ? insert(v, hex, base, path, version, err) : st;
+            st = st == MUGA_OK && *version == 0 ? insert(v, hex, base, origin ? origin : path, version, err) : st;
             store_end(v->store, &st, err);
         }
     }

@@ -42,9 +42,10 @@ typedef struct adapter_version {
 void adapter_version_release(adapter_version *v);
 
 /* Keep the adapter in `path` as a candidate; *version is its number. The same file again: its number again. `base`: the
- * digest of the model's file; an adapter that names another is MUGA_E_INPUT with both, as is a file that is none. */
-MUGA_MUST_USE muga_status versions_add(const versions *v, const char *path, const char *base, int64_t *version,
-                                       muga_error *err);
+ * digest of the model's file; an adapter that names another is MUGA_E_INPUT with both, as is a file that is none.
+ * `origin`: what it was made of, for people; NULL: the path. */
+MUGA_MUST_USE muga_status versions_add(const versions *v, const char *path, const char *base, const char *origin,
+                                       int64_t *version, muga_error *err);
 /* MUGA_E_NOT_FOUND says which there are. */
 MUGA_MUST_USE muga_status versions_find(const versions *v, int64_t version, adapter_version *out, muga_error *err);
 /* Is its file what it was, and the model its base? Version 0 always is. */

@@ -255,7 +255,7 @@ static muga_status find_candidate(promotion *g, const char *which, muga_error *e
     int64_t version = which ? read_version(which) : VERSIONS_CANDIDATE;
     muga_status st = agent_base_digest(g->o.m->model, base, err);
     if (!st && version == -1)
-        st = versions_add(&g->place.v, which, base, &version, err);
+        st = versions_add(&g->place.v, which, base, NULL, &version, err);
     if (!st)
         st = versions_find(&g->place.v, version, &g->candidate, err);
     if (!st && g->candidate.version == 0)

@@ -32,6 +32,7 @@ int cmd_agent_run(int argc, char **argv);
 int cmd_agent_test(int argc, char **argv);
 int cmd_agent_fit(int argc, char **argv);
 int cmd_agent_list(int argc, char **argv);
+int cmd_agent_learn(int argc, char **argv);
 int cmd_agent_versions(int argc, char **argv);
 int cmd_agent_promote(int argc, char **argv);
 int cmd_agent_rollback(int argc, char **argv);

@@ -29,6 +29,11 @@ static const char agent_fit_details[] =
     "DATA has messages that neither the adapter nor the agent's examples have, as JSON lines\n"
     "{\"text\": \"...\", \"labels\": [\"...\"]}. Printed are the weights of adapter and examples that fit them best,\n"
     "how many are decided rightly, the surest first, and the confidence above which no more than --risk are wrong.";
+static const char agent_learn_details[] =
+    "Turns that went well or were corrected become training data, with the operator's consent (`muga data`) and\n"
+    "personal data masked; what the gate's tasks say is kept out. The adapter becomes a candidate version, which is\n"
+    "used only after `muga agent promote`. Ctrl-C or a kill leave a checkpoint, from which --resume goes on while the\n"
+    "turns are the same (docs/learning.md).";
 static const char agent_promote_details[] =
     "CANDIDATE is a version's number, or the file of an adapter; without it the newest candidate. The tasks that the\n"
     "manifest names under learning.gate are played with the adapter in use and with the candidate. That one is used\n"
@@ -45,6 +50,7 @@ static const cmd_verb agent_verbs[] = {
     {"fit", "NAME DATA [--risk R] [--json]", "weigh its adapter against its examples", agent_fit_details,
      cmd_agent_fit},
     {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list},
+    {"learn", "NAME", "train an adapter on what its turns have shown", agent_learn_details, cmd_agent_learn},
     {"versions", "NAME [--json]", "the adapters it has learned", NULL, cmd_agent_versions},
     {"promote", "NAME [CANDIDATE] [--json]", "use a candidate adapter, if the gate lets it through",
      agent_promote_details, cmd_agent_promote},
@@ -157,8 +163,8 @@ static const cmd_verb verbs[] = {
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
     {"rm", "MODEL", "remove a model from the store", NULL, cmd_rm},
-    {"agent", "run|test|fit|list|versions|promote|rollback", "run an agent, measure it, say what it has learned", NULL,
-     run_group},
+    {"agent", "run|test|fit|list|learn|versions|promote|rollback", "run an agent, measure it, say what it has learned",
+     NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"data", "consent|list|export|rate|correct|redact|drop", "turns kept to learn from", NULL, run_group},

@@ -183,6 +183,78 @@ static void an_agent_that_is_to_learn_nothing_reads_nothing(void **state) {
     loop_close(&x);
 }
 
+/* ---- training data ---- */
+
+static muga_status make_data(const char *tasks_text, learning_data *d, muga_error *err) {
+    json_t *tasks = fixture_json(tasks_text);
+    muga_status st = learning_make_data(&x.f.env, x.f.store, x.intent, x.f.m, tasks, d, err);
+    json_decref(tasks);
+    return st;
+}
+
+static void turns_become_lines_once_and_without_the_gates_tasks(void **state) {
+    (void)state;
+    muga_error err;
+    learning_data d, again;
+    open_agent("data", "learning: {subject: [customer], adapter: {at_least: 2, beside: own.jsonl}}\n");
+    agree();
+    fixture_write(&x.f, "own.jsonl",
+                  "{\"prompt\": \"a\", \"completion\": \"b\"}\n\n{\"prompt\": \"c\", \"completion\": \"d\"}");
+    say(1, "where is my order A10001", "[" GIVES_ID("A10001") "]");
+    say(2, "Where is my order, A10002?", "[" GIVES_ID("A10002") "]"); /* the same words, another number */
+    say(1, "the latest one I ordered", "[]");
+    correct(say(1, "gimme what I paid for", "[]"), "{'labels': ['order']}");
+    correct(say(1, "gimme a colleague", "[]"), "{'labels': ['person']}");
+    correct(say(1, "gimme both of them", "[]"), "{'labels': ['order', 'latest']}"); /* no answer says two */
+    assert_ok(make_data("[{'messages': ['THE LATEST one, I ordered!']}]", &d, &err), &err);
+    assert_int_equal(d.n_turns, 3);
+    assert_int_equal(d.n_beside, 2);
+    assert_int_equal(d.n_kept_out, 1);
+    assert_int_equal(d.n_repeated, 1);
+    assert_int_equal(d.n_unsayable, 1);
+    assert_int_equal(d.n_labels, 2);
+    const char *text = str_get(&d.lines), *own = strstr(text, "\"completion\": \"d\"}\n");
+    assert_non_null(own);
+    assert_true(strncmp(text, "{\"prompt\": \"a\"", 14) == 0); /* its lines keep their numbers */
+    assert_non_null(strstr(own, "{\"role\":\"user\",\"content\":\"gimme a colleague\"},{\"role\":\"assistant\","
+                                "\"content\":\"person\"}]}\n"));
+    assert_null(strstr(text, "latest one"));
+    assert_true(strstr(text, "a colleague") < strstr(text, "where is my order") ||
+                strstr(text, "a colleague") < strstr(text, "Where is my order")); /* corrections first */
+    assert_ok(make_data("[{'messages': ['the latest one I ordered']}]", &again, &err), &err);
+    assert_string_equal(d.sha256, again.sha256); /* so that a run can go on */
+    str_release(&d.lines);
+    str_release(&again.lines);
+    loop_close(&x);
+}
+
+static void too_little_and_all_of_one_kind_is_refused(void **state) {
+    (void)state;
+    muga_error err;
+    learning_data d;
+    open_agent("little", "learning: {subject: [customer], adapter: {at_least: 2}}\n");
+    assert_status(make_data("[]", &d, &err), MUGA_E_POLICY, &err, "consent");
+    str_release(&d.lines);
+    agree();
+    assert_status(make_data("[]", &d, &err), MUGA_E_INPUT, &err, "0 turns to learn from, and 2 are needed");
+    str_release(&d.lines);
+    correct(say(1, "gimme a colleague", "[]"), "{'labels': ['person']}");
+    correct(say(1, "gimme a person", "[]"), "{'labels': ['person']}");
+    assert_status(make_data("[]", &d, &err), MUGA_E_INPUT, &err, "all 2 turns have the answer 'person'");
+    str_release(&d.lines);
+    assert_status(make_data("[{'messages': ['gimme a person']}]", &d, &err), MUGA_E_INPUT, &err, "1 turns to learn");
+    str_release(&d.lines);
+    loop_close(&x);
+    open_agent("elsewhere", "learning: {subject: [customer], adapter: {beside: ../x.jsonl}}\n");
+    assert_status(make_data("[]", &d, &err), MUGA_E_INPUT, &err, "key learning.adapter.beside: the data must lie");
+    str_release(&d.lines);
+    loop_close(&x);
+    open_agent("absent", "learning: {subject: [customer], adapter: {beside: x.jsonl}}\n");
+    assert_status(make_data("[]", &d, &err), MUGA_E_NOT_FOUND, &err, "x.jsonl");
+    str_release(&d.lines);
+    loop_close(&x);
+}
+
 int main(void) {
     if (access("/dev/shm", W_OK) == 0) { /* each turn syncs its journal several times */
         setenv("TMPDIR", "/dev/shm", 1);
@@ -190,6 +262,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(only_what_went_well_or_was_corrected_is_learned),
                                        cmocka_unit_test(a_correction_is_heard_by_the_next_session),
                                        cmocka_unit_test(without_consent_nothing_is_read),
-                                       cmocka_unit_test(an_agent_that_is_to_learn_nothing_reads_nothing)};
+                                       cmocka_unit_test(an_agent_that_is_to_learn_nothing_reads_nothing),
+                                       cmocka_unit_test(turns_become_lines_once_and_without_the_gates_tasks),
+                                       cmocka_unit_test(too_little_and_all_of_one_kind_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

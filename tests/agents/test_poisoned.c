@@ -200,7 +200,7 @@ static void honest_learning_passes_and_comes_into_use(void **state) {
     snprintf(path, sizeof path, "%s/a.gguf", b.x.f.dir);
     small_adapter_write(path, 1, BASE);
     json_t *record = gate_record(&v, &levels);
-    assert_ok(versions_add(&place, path, BASE, &version, &err), &err);
+    assert_ok(versions_add(&place, path, BASE, NULL, &version, &err), &err);
     assert_ok(versions_decide(&place, version, 0, record, &err), &err);
     assert_ok(versions_find(&place, VERSIONS_IN_USE, &now, &err), &err);
     assert_int_equal(now.version, version);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Would break: `muga agent versions`, `promote` and `rollback`. An agent of two labels on the tiny model of the tree,
-whose decisions the tiny adapter changes: tasks that ask for what the adapter decides show a rise, and tasks that ask
-for the opposite a fall."""
+"""Would break: `muga agent learn`, `versions`, `promote`, `rollback`. An agent of two labels on the tiny model of the
+tree, whose decisions the tiny adapter changes: tasks that ask for what the adapter decides show a rise, and tasks that
+ask for the opposite a fall."""
 import json
 import os
 import shutil
@@ -202,6 +202,42 @@ def killed():
     expect("old or new", seen <= {0, 1})
 
 
+def turns():
+    """Turns that went well, and some that a person corrects."""
+    for words in ["see the latest one", "my latest order", "latest one please", "what was the latest", "latest thing"]:
+        muga("agent", "run", agent, "--session", "customer=1", "-m", words)
+    _, out, _ = muga("data", "list", "--json")
+    for row in json.loads(out):
+        label = "person" if "thing" in row["content"]["message"] or "what" in row["content"]["message"] else "hello"
+        got, _, err = muga("data", "correct", row["session"], "--turn", str(row["turn"]), "--label", label)
+        expect("a correction: " + err, got == 0)
+
+
+def learning():
+    policy = "  subject: [customer]\n  examples: {weight: 0.5}\n  adapter: {at_least: %d}\n"
+    manifest(gate() + policy % 4)
+    check("no consent", 5, "consent", "learn", agent)
+    expect("consent", muga("data", "consent", "on", agent)[0] == 0)
+    check("no turns", 4, "0 turns to learn from, and 4 are needed", "learn", agent)
+    turns()
+    check("past successes are heard", 0, "results", "test", agent, "--learned", "--tasks",
+          os.path.join(agent, "eval/held.jsonl"), "--json")
+    manifest(gate() + policy % 6)
+    check("too few", 4, "5 turns to learn from, and 6 are needed", "learn", agent)
+    manifest(gate() + policy % 5)
+    small = ["--rank", "2", "--epochs", "1", "--held-out", "0.3", "--threads", "1"]
+    out = check("an adapter", 0, "candidate: version 2 of door", "learn", agent, *small)
+    expect("it says what to do next", "muga agent promote door" in out)
+    left = os.listdir(os.path.join(work, "home", "learning"))
+    expect("no turn's words lie about", left == ["door.gguf.csv"])
+    listed = json.loads(muga("agent", "versions", agent, "--json")[1])[2]
+    expect("its origin", listed["origin"].startswith("5 turns, data ") and listed["state"] == "candidate")
+    expect("reading was recorded", '"trained"' in muga("audit", "log", "--json")[1])
+    check("the same turns, the same adapter", 0, "candidate: version 2 of door", "learn", agent, *small)
+    check("the gate decides on the newest candidate", 1, "refused", "promote", agent)
+    expect("the chain is whole", muga("audit", "verify")[0] == 0)
+
+
 def main():
     build()
     no_promotion()
@@ -209,6 +245,7 @@ def main():
     promotion()
     damage()
     killed()
+    learning()
     shutil.rmtree(work)
     print("ok" if bad == 0 else f"{bad} failed")
     sys.exit(bad != 0)

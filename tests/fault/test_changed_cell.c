@@ -37,7 +37,7 @@ static void learn(agent_fixture *f) {
         int64_t version;
         snprintf(path, sizeof path, "%s/adapter.gguf", f->dir);
         small_adapter_write(path, (uint32_t)i, base);
-        assert_ok(versions_add(&v, path, base, &version, &err), &err);
+        assert_ok(versions_add(&v, path, base, NULL, &version, &err), &err);
         json_t *gate = json_pack("{s:b, s:s}", "ok", i == 1, "held_out", "h");
         assert_ok(versions_decide(&v, version, i - 1, gate, &err), &err);
         json_decref(gate);

@@ -55,7 +55,7 @@ static muga_status run(progress *p, muga_error *err) {
     p->before = p->now = x.version;
     adapter_version_release(&x);
     if (!st)
-        st = versions_add(&v, adapter_path, BASE, &p->version, err);
+        st = versions_add(&v, adapter_path, BASE, NULL, &p->version, err);
     if (!st)
         st = versions_decide(&v, p->version, p->before, yes, err);
     p->promoted = !st;

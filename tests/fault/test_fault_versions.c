@@ -57,7 +57,7 @@ static muga_status run(int64_t *now, muga_error *err) {
     *now = -1;
     muga_status st = store_open(f.store_path, NULL, &v.store, err);
     if (!st)
-        st = versions_add(&v, adapter_path, BASE, &version, err);
+        st = versions_add(&v, adapter_path, BASE, NULL, &version, err);
     if (!st)
         st = versions_find(&v, VERSIONS_IN_USE, &x, err);
     if (!st)

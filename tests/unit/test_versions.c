@@ -41,7 +41,7 @@ static const char *write_adapter(const world *w, uint32_t seed, const char *base
 static int64_t add(const world *w, uint32_t seed) {
     muga_error err;
     int64_t version;
-    assert_ok(versions_add(&w->v, write_adapter(w, seed, BASE), BASE, &version, &err), &err);
+    assert_ok(versions_add(&w->v, write_adapter(w, seed, BASE), BASE, NULL, &version, &err), &err);
     return version;
 }
 
@@ -119,18 +119,18 @@ static void what_is_no_adapter_of_this_base_is_refused(void **state) {
     muga_error err;
     int64_t version;
     begin(&w, "foreign");
-    assert_status(versions_add(&w.v, write_adapter(&w, 1, OTHER), BASE, &version, &err), MUGA_E_INPUT, &err,
+    assert_status(versions_add(&w.v, write_adapter(&w, 1, OTHER), BASE, NULL, &version, &err), MUGA_E_INPUT, &err,
                   "for the base " OTHER);
     assert_non_null(strstr(err.message, BASE));
-    assert_status(versions_add(&w.v, source_path("tests/data/tiny.gguf"), BASE, &version, &err), MUGA_E_INPUT, &err,
-                  "not an adapter");
+    assert_status(versions_add(&w.v, source_path("tests/data/tiny.gguf"), BASE, NULL, &version, &err), MUGA_E_INPUT,
+                  &err, "not an adapter");
     fixture_write(&w.f, "short.gguf", "GGUF");
     char path[1024];
     snprintf(path, sizeof path, "%s/short.gguf", w.f.dir);
-    assert_status(versions_add(&w.v, path, BASE, &version, &err), MUGA_E_INPUT, &err, "short.gguf");
-    assert_status(versions_add(&w.v, "/nowhere/x.gguf", BASE, &version, &err), MUGA_E_NOT_FOUND, &err, "x.gguf");
+    assert_status(versions_add(&w.v, path, BASE, NULL, &version, &err), MUGA_E_INPUT, &err, "short.gguf");
+    assert_status(versions_add(&w.v, "/nowhere/x.gguf", BASE, NULL, &version, &err), MUGA_E_NOT_FOUND, &err, "x.gguf");
     assert_int_equal(fixture_count(w.f.store_path, "SELECT count(*) FROM adapter_versions"), 0);
-    assert_ok(versions_add(&w.v, write_adapter(&w, 2, NULL), BASE, &version, &err), &err); /* names none */
+    assert_ok(versions_add(&w.v, write_adapter(&w, 2, NULL), BASE, NULL, &version, &err), &err); /* names none */
     finish(&w);
 }
 
