@@ -9,12 +9,13 @@ typedef struct accept_job {
     constrain_trie *trie;
     uint64_t *mask;
     json_t *documents; /* NULL: none */
+    bool formats;      /* asserted, where a line doesn't say */
 } accept_job;
 
 static muga_status compile(const accept_job *job, const json_t *in, constrain_grammar **out, muga_error *err) {
     const json_t *schema = json_object_get(in, "schema"), *gbnf = json_object_get(in, "gbnf");
     const char *regex = json_get_string(in, "regex");
-    constrain_options options = {0};
+    constrain_options options = {.note_formats = !json_get_bool(in, "formats", job->formats)};
     *out = NULL;
     if ((schema != NULL) + (gbnf != NULL) + (json_object_get(in, "regex") != NULL) != 1)
         return error_set(err, MUGA_E_INPUT, "a line needs one of \"schema\", \"gbnf\" and \"regex\"");
@@ -138,15 +139,17 @@ static muga_status open_model(const char *name, accept_job *job, muga_error *err
 }
 
 int cmd_debug_accepts(int argc, char **argv) {
-    const char *remotes = NULL;
-    const cmd_option options[] = {DEBUG_SCHEMA_REMOTES(&remotes)};
+    const char *remotes = NULL, *formats = NULL;
+    const cmd_option options[] = {DEBUG_SCHEMA_REMOTES(&remotes), DEBUG_SCHEMA_FORMATS(&formats)};
     cmd_positional p = {.max = 1};
-    accept_job job = {0};
+    accept_job job = {.formats = true};
     muga_error err = {0};
     int code = cmd_parse("debug accepts", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
-    muga_status st = debug_schema_load(remotes, &job.documents, &err);
+    muga_status st = debug_schema_formats(formats, &job.formats, &err);
+    if (st == MUGA_OK)
+        st = debug_schema_load(remotes, &job.documents, &err);
     if (st == MUGA_OK && p.n == 1)
         st = open_model(p.v[0], &job, &err);
     code = st == MUGA_OK ? cmd_jsonl(handle, &job) : cmd_fail(&err);

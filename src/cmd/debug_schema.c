@@ -26,3 +26,10 @@ muga_status debug_schema_options(const json_t *in, const json_t *documents, cons
         return error_set(err, MUGA_E_INPUT, "\"remotes\" must be an object, address -> schema");
     return constrain_parse_draft(json_object_get(in, "draft"), draft, err);
 }
+
+muga_status debug_schema_formats(const char *mode, bool *asserts, muga_error *err) {
+    if (mode && strcmp(mode, "assert") != 0 && strcmp(mode, "annotate") != 0)
+        return error_set(err, MUGA_E_USAGE, "--formats %.60s: must be assert or annotate", mode);
+    *asserts = mode ? strcmp(mode, "assert") == 0 : *asserts;
+    return MUGA_OK;
+}

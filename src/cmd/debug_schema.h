@@ -9,6 +9,12 @@
 #define DEBUG_SCHEMA_REMOTES(target)                                                                                   \
     { "--remotes", 0, CMD_STRING, (target), "FILE", "a JSON object, address -> schema: where $ref may lead" }
 
+/* The option --formats MODE; `target`: a const char *. */
+#define DEBUG_SCHEMA_FORMATS(target)                                                                                   \
+    { "--formats", 0, CMD_STRING, (target), "MODE", "assert or annotate, for lines without \"formats\": true or false" }
+/* NULL: *asserts stays. */
+MUGA_MUST_USE muga_status debug_schema_formats(const char *mode, bool *asserts, muga_error *err);
+
 /* The file's object into *out (new reference); path NULL: *out is NULL. */
 MUGA_MUST_USE muga_status debug_schema_load(const char *path, json_t **out, muga_error *err);
 /* A line's "draft", and its "remotes" (an object); `documents` where it has none. Borrowed from both. */

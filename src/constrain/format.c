@@ -11,7 +11,23 @@
     "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"               \
     "|02-(?:0[1-9]|1[0-9]|2[0-8]))|" LEAP_YEAR "-02-29)"
 #define CLOCK "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
-#define TIME "(?:" CLOCK ":[0-5][0-9](?:\\.[0-9]+)?(?:[zZ]|[+-]" CLOCK ")|23:59:60(?:\\.[0-9]+)?(?:[zZ]|[+-]00:00))"
+#define FRACTION "(?:\\.[0-9]+)?"
+/* A leap second is the last of a day in UTC. Here: at offsets of whole quarters of an hour, as all in use are; the
+ * validator takes others too (format_normalise). H: the hour of the text; then the one behind it, and 23 - H. */
+#define LEAP_MINUTE(MINUTE, EAST, WEST) MINUTE ":60" FRACTION "(?:\\+" EAST "|-" WEST ")"
+#define LEAP_HOUR(H, NEXT, REST)                                                                                       \
+    "|" H ":(?:" LEAP_MINUTE("14", H ":15", REST ":45") "|" LEAP_MINUTE("29", H ":30", REST ":30") "|" LEAP_MINUTE(    \
+        "44", H ":45", REST ":15") "|" LEAP_MINUTE("59", NEXT ":00", REST ":00") ")"
+#define LEAP_00 LEAP_HOUR("00", "01", "23") LEAP_HOUR("01", "02", "22") LEAP_HOUR("02", "03", "21")
+#define LEAP_03 LEAP_HOUR("03", "04", "20") LEAP_HOUR("04", "05", "19") LEAP_HOUR("05", "06", "18")
+#define LEAP_06 LEAP_HOUR("06", "07", "17") LEAP_HOUR("07", "08", "16") LEAP_HOUR("08", "09", "15")
+#define LEAP_09 LEAP_HOUR("09", "10", "14") LEAP_HOUR("10", "11", "13") LEAP_HOUR("11", "12", "12")
+#define LEAP_12 LEAP_HOUR("12", "13", "11") LEAP_HOUR("13", "14", "10") LEAP_HOUR("14", "15", "09")
+#define LEAP_15 LEAP_HOUR("15", "16", "08") LEAP_HOUR("16", "17", "07") LEAP_HOUR("17", "18", "06")
+#define LEAP_18 LEAP_HOUR("18", "19", "05") LEAP_HOUR("19", "20", "04") LEAP_HOUR("20", "21", "03")
+#define LEAP_21 LEAP_HOUR("21", "22", "02") LEAP_HOUR("22", "23", "01") LEAP_HOUR("23", "00", "00")
+#define LEAP LEAP_00 LEAP_03 LEAP_06 LEAP_09 LEAP_12 LEAP_15 LEAP_18 LEAP_21
+#define TIME "(?:" CLOCK ":[0-5][0-9]" FRACTION "(?:[zZ]|[+-]" CLOCK ")|23:59:60" FRACTION "[zZ]" LEAP ")"
 #define CLOCK_SPAN "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)"
 #define DURATION                                                                                                       \
     "P(?:[0-9]+W|(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)(?:" CLOCK_SPAN ")?|" CLOCK_SPAN ")"

@@ -132,6 +132,7 @@ struct constrain_grammar {
     uint32_t section_rule, section_limit; /* a rule + 1, and how many tokens may be inside it; 0: no such */
     json_t *schema, *documents;           /* for constrain_recheck, copies; schema NULL: not needed */
     constrain_draft draft;
+    bool note_formats;
     char rechecks[sizeof(((muga_error *)0)->message)];
     plain_text plain;
     run_tables run;

@@ -643,6 +643,7 @@ muga_status front_compile(const json_t *schema, const constrain_options *options
     muga_status st = f.synthetic && f.leaves ? MUGA_OK : error_nomem(err, "a schema");
     if (st == MUGA_OK)
         st = schema_index_init(&f.index, schema, f.options->draft, f.options->documents, err);
+    f.index.note_formats = f.options->note_formats;
     if (st == MUGA_OK)
         st = front_schema_rule(&f, schema, &root);
     for (uint32_t i = 0; i < f.n_goals && st == MUGA_OK; i++)
@@ -666,6 +667,7 @@ static muga_status keep_for_recheck(const json_t *schema, const constrain_option
     g->schema = json_deep_copy(schema);
     g->documents = documents ? json_deep_copy(documents) : NULL;
     g->draft = o ? o->draft : CONSTRAIN_DRAFT_AUTO;
+    g->note_formats = o && o->note_formats;
     memcpy(g->rechecks, p->recheck.message, sizeof g->rechecks);
     return g->schema && (g->documents || !documents) ? MUGA_OK : error_nomem(err, "a schema");
 }

@@ -60,6 +60,7 @@ typedef struct schema_index {
     uint32_t n_places, cap_places;
     constrain_draft draft;   /* of the whole document */
     uint32_t adopted;        /* resource of schemas that no document holds; 0: none yet */
+    bool note_formats;       /* as in constrain_options */
     bool unevaluated;        /* an unevaluated* keyword occurs */
     json_t *loaded;          /* array of the schemas of schemas that were referred to */
     const json_t *documents; /* address -> schema, borrowed; NULL: none */

@@ -268,7 +268,7 @@ const char *constrain_rechecks(const constrain_grammar *g) {
 }
 
 muga_status constrain_recheck(const constrain_grammar *g, const char *text, size_t n, muga_error *err) {
-    constrain_validate_options o = {.draft = g->draft, .formats = true, .documents = g->documents};
+    constrain_validate_options o = {.draft = g->draft, .formats = !g->note_formats, .documents = g->documents};
     json_t *v = NULL;
     if (g->embedded && g->rechecks[0])
         return error_set(err, MUGA_E_USAGE, "the values in an answer are validated by their own schemas");

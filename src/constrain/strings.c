@@ -69,8 +69,10 @@ static muga_status add_pattern(front *f, const json_t *schema, const char *keywo
 static muga_status add_format(front *f, const json_t *schema, const char *name, dfa_op op, dfa **all) {
     bool known;
     const char *pattern = format_pattern(name, &known);
+    if (f->options->note_formats)
+        known = known && f->index.resources[schema_index_resource(&f->index, schema)].asserts_formats;
     if (!known && op == DFA_AND)
-        return MUGA_OK; /* a name the drafts don't define */
+        return MUGA_OK; /* a name the drafts don't define, or a note */
     if (!known)
         pattern = "[^]*";
     if (!pattern) {

@@ -371,7 +371,7 @@ muga_status constrain_validate(const json_t *schema, const json_t *data, const c
 muga_status validate_candidate(schema_index *x, const json_t *schema, uint32_t done, const json_t *data, uint64_t *work,
                                muga_error *err) {
     validate_run r = {.index = x,
-                      .formats = true,
+                      .formats = !x->note_formats,
                       .work = *work,
                       .pattern_work = *work,
                       .match_work = *work,

@@ -91,6 +91,31 @@ error" validate
 says "validate with documents" "$want
 true" validate --remotes "$work/remotes"
 
+cat >"$work/in" <<'END'
+{"schema":{"format":"ipv4"},"text":"\"no\"","data":"no"}
+{"schema":{"format":"ipv4"},"text":"\"no\"","data":"no","formats":true}
+{"schema":{"format":"ipv4"},"text":"\"no\"","data":"no","formats":false}
+{"schema":{"enum":["no"],"format":"ipv4"},"text":"\"no\"","data":"no","formats":false}
+END
+says "accepts asserts formats" 'false
+false
+true
+true' accepts
+says "accepts takes formats as notes" 'true
+false
+true
+true' accepts --formats annotate
+says "validate takes formats as notes" 'true
+false
+true
+true' validate
+says "validate asserts formats" 'false
+false
+true
+true' validate --formats assert
+"$muga" debug accepts --formats maybe </dev/null >"$work/out" 2>"$work/err"
+[ $? -eq 2 ] || { bad=$((bad + 1)) && echo "not ok: --formats takes anything"; }
+
 printf '[]' >"$work/remotes"
 for verb in accepts validate; do
     "$muga" debug $verb --remotes "$work/remotes" </dev/null >"$work/out" 2>"$work/err"
