@@ -11,7 +11,7 @@
 typedef struct training {
     const char *base_name, *data_path, *out;
     char *base, *checkpoint, *curve; /* paths */
-    uint32_t rank, epochs, batch, ctx, threads, patience;
+    uint32_t rank, epochs, batch, group, ctx, threads, patience;
     uint64_t seed, measure_every, checkpoint_every;
     float alpha, lr, held_out;
     const char *targets, *type_name;
@@ -142,14 +142,14 @@ static void say_data(const training *g) {
 }
 
 /* Predicting a token takes about a third of learning from it. */
-static muga_status say_estimate(training *g, uint64_t n_steps, muga_error *err) {
+static muga_status say_estimate(training *g, const tune_options *o, muga_error *err) {
     train_result r;
     train_sample samples[8];
     char text[240], time[64];
     uint32_t n = MIN(g->split.n_train, (uint32_t)ARRAY_LEN(samples));
-    uint64_t n_tok, n_row, left = n_steps - MIN(train_steps_done(g->t), n_steps);
+    uint64_t n_tok, n_row, left = o->n_steps - MIN(train_steps_done(g->t), o->n_steps);
     uint64_t an_epoch = tune_steps(g->split.n_train, g->batch, 1);
-    muga_status st = tune_epoch(g->t, &g->data, &g->split, g->batch, g->seed, &n_tok, &n_row, err);
+    muga_status st = tune_epoch(g->t, &g->data, &g->split, o, &n_tok, &n_row, err);
     for (uint32_t i = 0; i < n; i++) {
         const dataset_sample *s = &g->data.samples[g->split.train[(uint64_t)i * g->split.n_train / n]];
         samples[i] = (train_sample){.ids = s->ids, .target = s->target, .n = s->n, .id = s->line};
@@ -205,9 +205,11 @@ static muga_status run_steps(training *g, muga_error *err) {
     uint64_t an_epoch = tune_steps(g->split.n_train, g->batch, 1), n_steps = an_epoch * g->epochs;
     const os_files *f = &os_system()->files;
     uint64_t every = g->measure_every ? g->measure_every : MAX(an_epoch / 4, (uint64_t)1);
-    snprintf(g->settings, sizeof g->settings, "batch %u, seed %llu, held-out %g, measured every %llu, patience %u",
-             g->batch, (unsigned long long)g->seed, (double)g->held_out, (unsigned long long)every, g->patience);
+    snprintf(g->settings, sizeof g->settings,
+             "batch %u, group %u, seed %llu, held-out %g, measured every %llu, patience %u", g->batch, g->group,
+             (unsigned long long)g->seed, (double)g->held_out, (unsigned long long)every, g->patience);
     tune_options o = {.batch = g->batch,
+                      .group = g->group,
                       .n_steps = n_steps,
                       .seed = g->seed,
                       .measure_every = every,
@@ -222,7 +224,7 @@ static muga_status run_steps(training *g, muga_error *err) {
                       .files = f,
                       .on_step = on_step,
                       .ctx = g};
-    muga_status st = say_estimate(g, n_steps, err);
+    muga_status st = say_estimate(g, &o, err);
     g->begun_us = now_us();
     if (!st)
         st = tune_run(g->t, &g->data, &g->split, &o, &g->result, err);
@@ -335,6 +337,8 @@ static int check_options(training *g) {
         return cmd_error(MUGA_E_USAGE, "--rank is from 1 to %u, not %u", TRAIN_MAX_RANK, g->rank);
     if (g->batch == 0 || g->batch > MAX_BATCH || g->epochs == 0 || g->epochs > 10000)
         return cmd_error(MUGA_E_USAGE, "--batch is from 1 to %u, --epochs from 1 to 10000", MAX_BATCH);
+    if (g->group == 0 || g->group > MAX_BATCH)
+        return cmd_error(MUGA_E_USAGE, "--group is from 1 to %u", MAX_BATCH);
     if (!(g->held_out >= 0 && g->held_out < 1))
         return cmd_error(MUGA_E_USAGE, "--held-out is a share of the samples, from 0 to below 1");
     if (!(g->lr > 0) || g->alpha < 0)
@@ -350,6 +354,7 @@ int cmd_train(int argc, char **argv) {
     training g = {.rank = 16, .epochs = 3, .batch = 16, .patience = 3, .seed = 1, .checkpoint_every = 50, .lr = 1e-3f};
     g.held_out = 0.05f;
     g.type_name = "F32";
+    g.group = 1;
     const cmd_option options[] = {
         {"--out", 'o', CMD_STRING, &g.out, "FILE", "the adapter; whole or not there"},
         {"--rank", 0, CMD_U32, &g.rank, "N", "of each pair (default 16)"},
@@ -359,6 +364,7 @@ int cmd_train(int argc, char **argv) {
         {"--lr", 0, CMD_F32, &g.lr, "RATE", "highest learning rate (default 0.001)"},
         {"--epochs", 0, CMD_U32, &g.epochs, "N", "times that each sample is seen (default 3)"},
         {"--batch", 0, CMD_U32, &g.batch, "N", "samples a step (default 16)"},
+        {"--group", 0, CMD_U32, &g.group, "N", "neighbours in DATA that the shuffle keeps together (default 1)"},
         {"--ctx", 0, CMD_U32, &g.ctx, "N", "tokens of a sample at most (default 2048, or the model's)"},
         {"--seed", 0, CMD_U64, &g.seed, "N", "of first values, order and what is kept aside (default 1)"},
         {"--held-out", 0, CMD_F32, &g.held_out, "SHARE", "of the samples, kept aside to measure on (default 0.05)"},

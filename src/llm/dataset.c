@@ -478,14 +478,22 @@ void dataset_split_release(dataset_split *s) {
     *s = (dataset_split){0};
 }
 
-void dataset_shuffle(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *order) {
+void dataset_shuffle(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t group, uint32_t *order) {
     rng mix = {seed}, r = {rng_next(&mix) + epoch};
+    uint32_t n_groups = n / group + (n % group > 0), to = n;
     r.state = rng_next(&r);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n_groups; i++)
         order[i] = i;
-    for (uint32_t i = n; i > 1; i--) {
+    for (uint32_t i = n_groups; i > 1; i--) {
         uint32_t j = rng_below(&r, i), keep = order[i - 1];
         order[i - 1] = order[j];
         order[j] = keep;
+    }
+    /* Groups become their numbers from the last on: the first i of them have i numbers at least, so none is lost. */
+    for (uint32_t i = n_groups; i > 0; i--) {
+        uint32_t from = order[i - 1] * group, size = MIN(group, n - from);
+        to -= size;
+        for (uint32_t k = 0; k < size; k++)
+            order[to + k] = from + k;
     }
 }

@@ -64,7 +64,8 @@ typedef struct dataset_split {
 MUGA_MUST_USE muga_status dataset_split_new(const dataset *d, double share, uint64_t seed, dataset_split *out,
                                             muga_error *err);
 void dataset_split_release(dataset_split *s);
-/* order [n] = 0 .. n - 1 shuffled: another order for each epoch, the same one whenever it is asked for. */
-void dataset_shuffle(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *order);
+/* order [n] = 0 .. n - 1 shuffled: another order for each epoch, the same one whenever it is asked for. Each `group`
+ * (at least 1) numbers from 0 on, the last ones fewer, stay together as they are; only groups change places. */
+void dataset_shuffle(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t group, uint32_t *order);
 
 #endif

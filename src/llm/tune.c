@@ -35,7 +35,7 @@ static uint32_t take_batch(run *r, uint64_t i_step) {
     uint64_t epoch = i_step / r->steps_an_epoch, from = i_step % r->steps_an_epoch * r->o->batch;
     uint32_t n = (uint32_t)MIN((uint64_t)r->o->batch, r->s->n_train - from);
     if (epoch != r->epoch)
-        dataset_shuffle(r->o->seed, epoch, r->s->n_train, r->order);
+        dataset_shuffle(r->o->seed, epoch, r->s->n_train, r->o->group, r->order);
     r->epoch = epoch;
     for (uint32_t i = 0; i < n; i++)
         r->samples[i] = sample_of(r->d, r->s->train[r->order[from + i]]);
@@ -48,11 +48,10 @@ static muga_status make_room(run *r, uint32_t n_samples, muga_error *err) {
     return r->order && r->samples ? MUGA_OK : error_nomem(err, "the run");
 }
 
-muga_status tune_epoch(const trainer *t, const dataset *d, const dataset_split *s, uint32_t batch, uint64_t seed,
+muga_status tune_epoch(const trainer *t, const dataset *d, const dataset_split *s, const tune_options *o,
                        uint64_t *n_tok, uint64_t *n_row, muga_error *err) {
-    tune_options o = {.batch = batch, .seed = seed};
-    run r = {.d = d, .s = s, .o = &o, .epoch = UINT64_MAX, .steps_an_epoch = steps_an_epoch(s->n_train, batch)};
-    muga_status st = make_room(&r, batch, err);
+    run r = {.d = d, .s = s, .o = o, .epoch = UINT64_MAX, .steps_an_epoch = steps_an_epoch(s->n_train, o->batch)};
+    muga_status st = make_room(&r, o->batch, err);
     *n_tok = *n_row = 0;
     for (uint64_t i = 0; i < r.steps_an_epoch && !st; i++) {
         train_work work;

@@ -19,6 +19,7 @@ typedef struct tune_progress {
 
 typedef struct tune_options {
     uint32_t batch;   /* samples a step; at least 1 */
+    uint32_t group;   /* neighbours that an epoch's shuffle keeps together; at least 1 */
     uint64_t n_steps; /* tune_steps, and what the trainer was made with */
     uint64_t seed;
     uint64_t measure_every;    /* steps; at least 1 */
@@ -43,9 +44,10 @@ typedef struct tune_result {
 /* Of a whole run; every sample once an epoch, the last step of an epoch with what is left. */
 uint64_t tune_steps(uint32_t n_train, uint32_t batch, uint64_t n_epochs);
 
-/* Of the first epoch's steps: tokens of their samples, and those computed when beginnings are shared. */
-MUGA_MUST_USE muga_status tune_epoch(const trainer *t, const dataset *d, const dataset_split *s, uint32_t batch,
-                                     uint64_t seed, uint64_t *n_tok, uint64_t *n_row, muga_error *err);
+/* Of the first epoch's steps: tokens of their samples, and those computed when beginnings are shared. Of the options
+ * batch, group and seed. */
+MUGA_MUST_USE muga_status tune_epoch(const trainer *t, const dataset *d, const dataset_split *s, const tune_options *o,
+                                     uint64_t *n_tok, uint64_t *n_row, muga_error *err);
 
 /* Afterwards the trainer is as it was at best_step, or, where no samples are kept aside, after the last. Errors of a
  * step name step and line; the last checkpoint stays. */

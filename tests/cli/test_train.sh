@@ -83,6 +83,7 @@ says 2 '--type is F32, F16 or BF16' train "$work/c.gguf" --type Q4_0
 says 2 '--rank is from 1' train "$work/c.gguf" --rank 0
 says 2 'attn_q' train "$work/c.gguf" --targets attn_x
 says 2 '--batch' train "$work/c.gguf" --batch 0
+says 2 '--group' train "$work/c.gguf" --group 0
 says 2 'share' train "$work/c.gguf" --held-out 1
 says 2 'path of a file' train name
 says 3 'nothing.jsonl' "$muga" train "$tiny" "$work/nothing.jsonl" -o "$work/c.gguf"

@@ -246,17 +246,39 @@ static void each_epoch_has_its_order_whenever_it_is_asked_for(void **state) {
     (void)state;
     uint32_t first[50], second[50], again[50];
     bool seen[50] = {false};
-    dataset_shuffle(3, 0, 50, first);
-    dataset_shuffle(3, 1, 50, second);
-    dataset_shuffle(3, 0, 50, again);
+    dataset_shuffle(3, 0, 50, 1, first);
+    dataset_shuffle(3, 1, 50, 1, second);
+    dataset_shuffle(3, 0, 50, 1, again);
     assert_memory_equal(first, again, sizeof first);
     assert_memory_not_equal(first, second, sizeof first);
-    dataset_shuffle(4, 0, 50, again);
+    dataset_shuffle(4, 0, 50, 1, again);
     assert_memory_not_equal(first, again, sizeof first);
     for (int i = 0; i < 50; i++)
         seen[first[i]] = true;
     for (int i = 0; i < 50; i++)
         assert_true(seen[i]);
+}
+
+static void a_shuffle_keeps_groups_of_neighbours_together(void **state) {
+    (void)state;
+    uint32_t order[50], n_moved = 0, n_short = 0;
+    bool seen[50] = {false};
+    dataset_shuffle(3, 0, 50, 8, order); /* six groups, and the two that are left */
+    for (uint32_t i = 0; i < 50;) {
+        uint32_t from = order[i], size = from == 48 ? 2 : 8;
+        assert_int_equal(from % 8, 0);
+        n_moved += from != i;
+        n_short += size == 2;
+        for (uint32_t k = 0; k < size; k++) {
+            assert_in_range(order[i], from + k, from + k);
+            assert_false(seen[order[i]]);
+            seen[order[i++]] = true;
+        }
+    }
+    assert_true(n_moved > 2 && n_short == 1);
+    dataset_shuffle(3, 0, 50, 64, order);
+    for (uint32_t i = 0; i < 50; i++)
+        assert_int_equal(order[i], i);
 }
 
 int main(void) {
@@ -268,6 +290,7 @@ int main(void) {
                                        cmocka_unit_test(a_sample_too_long_is_named_and_never_cut),
                                        cmocka_unit_test(the_split_follows_seed_and_content),
                                        cmocka_unit_test(equal_samples_fall_on_one_side_and_one_stays_to_learn_from),
-                                       cmocka_unit_test(each_epoch_has_its_order_whenever_it_is_asked_for)};
+                                       cmocka_unit_test(each_epoch_has_its_order_whenever_it_is_asked_for),
+                                       cmocka_unit_test(a_shuffle_keeps_groups_of_neighbours_together)};
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

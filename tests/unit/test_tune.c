@@ -62,6 +62,7 @@ static trainer *trainer_of(const bed *b, float lr) {
 
 static tune_options options_of(const bed *b) {
     return (tune_options){.batch = BATCH,
+                          .group = 1,
                           .n_steps = b->n_steps,
                           .seed = 1,
                           .measure_every = 2,
