@@ -12,6 +12,7 @@
 struct muga_agent {
     agent_env env;
     muga_model *model;
+    llm *expert; /* the model with the manifest's adapter; or NULL */
     store *store;
     manifest *manifest;
     intent *intent;
@@ -98,6 +99,8 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
         st = intent_new(&a->env, a->manifest, &a->intent, err);
     if (!st)
         st = open_store(a, options->home, err);
+    if (!st && a->manifest->adapter && !m->llm->has_adapter)
+        st = llm_local_adapt(m->llm, a->manifest->adapter, (float)a->manifest->adapter_scale, &a->expert, err);
     if (!st)
         st = learning_load_examples(&a->env, a->store, a->intent, a->manifest, &a->learned, err);
     if (!st)
@@ -108,7 +111,7 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
         loop_parts parts = {.env = &a->env,
                             .manifest = a->manifest,
                             .intent = a->intent,
-                            .model = m->llm,
+                            .model = a->expert ? a->expert : m->llm,
                             .session = a->session,
                             .watch = {pass_event, a}};
         st = loop_new(&parts, &a->loop, err);
@@ -128,6 +131,7 @@ void muga_agent_free(muga_agent *a) {
     store_close(a->store);
     learned_free(a->learned);
     intent_free(a->intent);
+    llm_free(a->expert);
     manifest_free(a->manifest);
     str_release(&a->answer);
     free(a);

@@ -27,6 +27,19 @@ const char *muga_version(void) {
     return MUGA_VERSION;
 }
 
+/* m, whose llm was opened with this status, becomes *out, or goes. */
+static muga_status finish_model(muga_model *m, muga_status st, muga_model **out, muga_error *err) {
+    if (!st && pthread_mutex_init(&m->lock, NULL)) {
+        llm_free(m->llm);
+        st = error_nomem(err, "model lock");
+    }
+    if (st)
+        free(m);
+    else
+        *out = m;
+    return st;
+}
+
 muga_status muga_model_open(const char *path, const muga_model_options *options, muga_model **out, muga_error *err) {
     muga_model_options o = options ? *options : (muga_model_options){0};
     *out = NULL;
@@ -54,15 +67,16 @@ muga_status muga_model_open(const char *path, const muga_model_options *options,
                                .on_progress_ctx = o.on_progress_ctx};
     muga_status st = llm_local_open(path, path, &local, &m->llm, err);
     free(source);
-    if (!st && pthread_mutex_init(&m->lock, NULL)) {
-        llm_free(m->llm);
-        st = error_nomem(err, "model lock");
-    }
-    if (st)
-        free(m);
-    else
-        *out = m;
-    return st;
+    return finish_model(m, st, out, err);
+}
+
+muga_status muga_model_adapt(muga_model *m, const char *adapter, float scale, muga_model **out, muga_error *err) {
+    *out = NULL;
+    muga_model *made = calloc(1, sizeof *made);
+    if (!made)
+        return error_nomem(err, "model");
+    muga_status st = llm_local_adapt(m->llm, adapter, scale != 0 ? scale : 1, &made->llm, err);
+    return finish_model(made, st, out, err);
 }
 
 void muga_model_free(muga_model *m) {

@@ -218,6 +218,11 @@ typedef struct llm_local_options {
 MUGA_MUST_USE muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out,
                                          muga_error *err);
 
+/* Another handle of the same model, whose answers are computed with this adapter (a path; NULL: with none) at this
+ * strength. Weights, prefix cache and scheduler are one: requests by any handle run in common steps, and each gets the
+ * bits that it gets alone. Handles are freed in any order. E_USAGE: the model isn't a local one. */
+MUGA_MUST_USE muga_status llm_local_adapt(llm *m, const char *adapter, float scale, llm **out, muga_error *err);
+
 /* Keep the conversation that the local engine computed last in a file, with its messages; and take it up again, so that
  * what it says is not computed anew. MUGA_E_NOT_FOUND: there is no such file. E_INPUT: it is damaged, or of another
  * model or settings, which the message names (engine/saved.h). *messages is a new array of {"role", "content"}. */

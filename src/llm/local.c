@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 
+#define DEFAULT_CONTEXT 8192u
 #define KEPT_CONTEXTS 2u /* so many contexts' worth of tokens stay computed that nobody uses */
 
 static uint64_t now_us(void) {
@@ -102,23 +103,24 @@ static void on_choice(void *ctx, uint32_t pos, const float *logits) {
 
 /* One answer at a time has the draft model; others look up. Guesses change no answer. */
 static engine_drafts take_drafts(local *l) {
-    engine_drafts d = l->drafts;
+    local_shared *shared = l->shared;
+    engine_drafts d = shared->drafts;
     if (!d.session)
         return d;
-    pthread_mutex_lock(&l->lock);
-    if (l->drafts_taken)
+    pthread_mutex_lock(&shared->lock);
+    if (shared->drafts_taken)
         d = (engine_drafts){.kind = ENGINE_DRAFTS_NGRAM};
-    l->drafts_taken = true;
-    pthread_mutex_unlock(&l->lock);
+    shared->drafts_taken = true;
+    pthread_mutex_unlock(&shared->lock);
     return d;
 }
 
 static void give_drafts_back(local *l, const engine_drafts *d) {
     if (!d->session)
         return;
-    pthread_mutex_lock(&l->lock);
-    l->drafts_taken = false;
-    pthread_mutex_unlock(&l->lock);
+    pthread_mutex_lock(&l->shared->lock);
+    l->shared->drafts_taken = false;
+    pthread_mutex_unlock(&l->shared->lock);
 }
 
 static muga_status answer(local *l, const llm_request *q, const token_list *ids, constrain_state *state, watch *w,
@@ -301,9 +303,26 @@ static muga_status count(llm *m, const json_t *messages, const json_t *tools, ui
 
 /* ---- life ---- */
 
+static void shared_free(local_shared *s) {
+    sched_free(s->sched);
+    engine_session_free(s->drafts.session);
+    engine_free(s->draft_engine);
+    grammars_free(s->grammars);
+    engine_free(s->engine);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static void shared_drop(local_shared *s) {
+    pthread_mutex_lock(&s->lock);
+    bool is_last = --s->n_handles == 0;
+    pthread_mutex_unlock(&s->lock);
+    if (is_last)
+        shared_free(s);
+}
+
 static void local_free(llm *m) {
     local *l = (local *)m;
-    sched_free(l->sched);
     engine_session_free(l->restored);
     token_list_release(&l->last);
     free(l->last_tenant);
@@ -311,11 +330,9 @@ static void local_free(llm *m) {
     pthread_mutex_destroy(&l->identity_lock);
     pthread_mutex_destroy(&l->form_lock);
     free(l->form);
-    grammars_free(l->base.grammars);
     engine_adapter_drop(l->adapter);
-    engine_session_free(l->drafts.session);
-    engine_free(l->draft_engine);
-    engine_free(l->engine);
+    if (l->shared)
+        shared_drop(l->shared);
     free(l->controls);
     free(l->name);
     free(l->path);
@@ -325,26 +342,63 @@ static void local_free(llm *m) {
 static const llm_table local_table = {complete,   score,      count,        local_replay, local_identity,
                                       local_free, local_form, local_render, NULL};
 
-static muga_status open_drafts(local *l, const llm_local_options *o, muga_error *err) {
+static muga_status open_drafts(local_shared *s, uint32_t n_ctx, const llm_local_options *o, muga_error *err) {
     static const engine_draft_kind kinds[] = {ENGINE_DRAFTS_NGRAM, ENGINE_DRAFTS_OFF, ENGINE_DRAFTS_MODEL};
-    l->drafts.kind = kinds[o->drafts];
+    s->drafts.kind = kinds[o->drafts];
     if (o->drafts != LLM_DRAFTS_MODEL)
         return MUGA_OK;
     engine_options eo = {
         .n_threads = o->n_threads, .isa = o->isa, .packed = o->draft_packed, .packed_source = o->draft_packed_source};
-    muga_status st = engine_open(o->draft_path, &eo, &l->draft_engine, err);
+    muga_status st = engine_open(o->draft_path, &eo, &s->draft_engine, err);
     if (st)
         return st;
-    if ((st = engine_draft_check(l->engine, l->draft_engine, err)))
+    if ((st = engine_draft_check(s->engine, s->draft_engine, err)))
         return error_prefix(err, st, "%s", o->draft_path);
-    uint32_t n_ctx = MIN(l->base.n_ctx, engine_params(l->draft_engine)->n_ctx_train);
-    return engine_session_new(l->draft_engine, n_ctx, &l->drafts.session, err);
+    n_ctx = MIN(n_ctx, engine_params(s->draft_engine)->n_ctx_train);
+    return engine_session_new(s->draft_engine, n_ctx, &s->drafts.session, err);
 }
 
-muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out, muga_error *err) {
+/* *n_ctx: the wanted context, 0 = the model's own; afterwards the one there is. */
+static muga_status open_shared(const char *path, const llm_local_options *o, uint32_t *n_ctx, local_shared **out,
+                               muga_error *err) {
+    local_shared *s = mem_alloc_array(1, sizeof *s);
+    if (!s)
+        return error_nomem(err, "the model");
+    pthread_mutex_init(&s->lock, NULL);
+    s->n_handles = 1;
+    *out = s;
+    engine_options eo = {.n_threads = o->n_threads,
+                         .isa = o->isa,
+                         .exact = o->exact,
+                         .overrides = o->overrides,
+                         .n_overrides = o->n_overrides,
+                         .kv = (kernel_kv_type)o->kv,
+                         .cache_tokens = KEPT_CONTEXTS * (uint64_t)(*n_ctx ? *n_ctx : DEFAULT_CONTEXT),
+                         .packed = o->packed,
+                         .packed_source = o->packed_source,
+                         .on_progress = o->on_progress,
+                         .on_progress_ctx = o->on_progress_ctx};
+    muga_status st = grammars_new(GRAMMARS_BYTES, &s->grammars, err);
+    if (!st)
+        st = engine_open(path, &eo, &s->engine, err);
+    if (!st)
+        st = sched_new(s->engine, NULL, &s->sched, err);
+    if (st)
+        return st;
+    uint32_t n_ctx_train = engine_params(s->engine)->n_ctx_train, wanted = *n_ctx;
+    *n_ctx = wanted ? wanted : MIN(n_ctx_train, DEFAULT_CONTEXT);
+    if (wanted > n_ctx_train)
+        return error_set(err, MUGA_E_LIMIT,
+                         "a context of %u tokens is more than the %u this model was trained for; ask for less", wanted,
+                         n_ctx_train);
+    return open_drafts(s, *n_ctx, o, err);
+}
+
+/* A handle without what it shares. NULL: out of memory. */
+static local *new_handle(const char *path, const char *name) {
     local *l = mem_alloc_array(1, sizeof *l);
     if (!l)
-        return error_nomem(err, "the model");
+        return NULL;
     pthread_mutex_init(&l->lock, NULL);
     pthread_mutex_init(&l->identity_lock, NULL);
     pthread_mutex_init(&l->form_lock, NULL);
@@ -352,51 +406,66 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     l->name = mem_copy_string(name);
     l->path = mem_copy_string(path);
     l->base.name = l->name;
+    if (l->name && l->path)
+        return l;
+    local_free(&l->base);
+    return NULL;
+}
+
+/* With l->shared and n_ctx in place. */
+static muga_status finish_handle(local *l, const char *adapter, float scale, muga_error *err) {
+    const local_shared *s = l->shared;
+    l->engine = s->engine;
+    l->base.grammars = s->grammars;
+    l->base.packed = engine_packed(l->engine);
+    (void)engine_template_source(l->engine, &l->base.template_fallback);
+    l->adapter_scale = scale;
+    muga_status st = local_prompt_prepare(l, err);
+    if (!st && adapter)
+        st = engine_adapter_load(l->engine, adapter, &l->adapter, err);
+    l->base.has_adapter = l->adapter != NULL;
+    return st;
+}
+
+muga_status llm_local_open(const char *path, const char *name, const llm_local_options *o, llm **out, muga_error *err) {
+    local *l = new_handle(path, name);
+    if (!l)
+        return error_nomem(err, "the model");
     l->on_constraint = o->on_constraint;
     l->on_constraint_ctx = o->on_constraint_ctx;
     if (o->sha256)
         memcpy(l->model_sha256, o->sha256, SHA256_HEX - 1);
-    muga_status st = l->name && l->path ? grammars_new(GRAMMARS_BYTES, &l->base.grammars, err)
-                                        : error_nomem(err, "the model");
-    engine_options eo = {.n_threads = o->n_threads,
-                         .isa = o->isa,
-                         .exact = o->exact,
-                         .overrides = o->overrides,
-                         .n_overrides = o->n_overrides,
-                         .kv = (kernel_kv_type)o->kv,
-                         .cache_tokens = KEPT_CONTEXTS * (uint64_t)(o->n_ctx ? o->n_ctx : 8192u),
-                         .packed = o->packed,
-                         .packed_source = o->packed_source,
-                         .on_progress = o->on_progress,
-                         .on_progress_ctx = o->on_progress_ctx};
+    l->base.n_ctx = o->n_ctx;
+    muga_status st = open_shared(path, o, &l->base.n_ctx, &l->shared, err);
     if (!st)
-        st = engine_open(path, &eo, &l->engine, err);
-    if (!st)
-        st = local_prompt_prepare(l, err);
-    if (!st)
-        st = sched_new(l->engine, NULL, &l->sched, err);
-    l->adapter_scale = o->adapter_scale;
-    if (!st && o->adapter)
-        st = engine_adapter_load(l->engine, o->adapter, &l->adapter, err);
-    l->base.has_adapter = l->adapter != NULL;
-    if (st) {
+        st = finish_handle(l, o->adapter, o->adapter_scale, err);
+    if (st)
         local_free(&l->base);
-        return st;
-    }
-    (void)engine_template_source(l->engine, &l->base.template_fallback);
-    l->base.packed = engine_packed(l->engine);
-    uint32_t n_ctx_train = engine_params(l->engine)->n_ctx_train;
-    l->base.n_ctx = o->n_ctx ? o->n_ctx : MIN(n_ctx_train, 8192u);
-    if (l->base.n_ctx > n_ctx_train) {
+    else
+        *out = &l->base;
+    return st;
+}
+
+muga_status llm_local_adapt(llm *m, const char *adapter, float scale, llm **out, muga_error *err) {
+    if (m->table != &local_table)
+        return error_set(err, MUGA_E_USAGE, "an adapter needs a model that runs here, which %.80s doesn't", m->name);
+    local *of = (local *)m, *l = new_handle(of->path, of->name);
+    if (!l)
+        return error_nomem(err, "the model with its adapter");
+    pthread_mutex_lock(&of->shared->lock);
+    of->shared->n_handles++;
+    pthread_mutex_unlock(&of->shared->lock);
+    l->shared = of->shared;
+    l->on_constraint = of->on_constraint;
+    l->on_constraint_ctx = of->on_constraint_ctx;
+    l->base.n_ctx = of->base.n_ctx;
+    pthread_mutex_lock(&of->identity_lock);
+    memcpy(l->model_sha256, of->model_sha256, SHA256_HEX);
+    pthread_mutex_unlock(&of->identity_lock);
+    muga_status st = finish_handle(l, adapter, scale, err);
+    if (st)
         local_free(&l->base);
-        return error_set(err, MUGA_E_LIMIT,
-                         "a context of %u tokens is more than the %u this model was trained for; ask for less",
-                         o->n_ctx, n_ctx_train);
-    }
-    if ((st = open_drafts(l, o, err))) {
-        local_free(&l->base);
-        return st;
-    }
-    *out = &l->base;
-    return MUGA_OK;
+    else
+        *out = &l->base;
+    return st;
 }

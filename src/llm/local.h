@@ -10,17 +10,30 @@
 
 typedef struct local_caller local_caller; /* steps.c */
 
-typedef struct local {
-    llm base;
+/* What the handles of one model have in common: the weights, the scheduler, and who of their callers computes. */
+typedef struct local_shared {
     engine *engine;
-    engine_adapter *adapter; /* of every session; NULL = none */
-    float adapter_scale;
     engine_drafts drafts; /* their session is of draft_engine */
     engine *draft_engine; /* or NULL */
+    sched *sched;
+    struct grammars *grammars;
+
+    pthread_mutex_t lock; /* guards what follows */
+    uint32_t n_handles;   /* the last one that is freed takes all this with it */
+    local_caller *callers;
+    bool is_driven;    /* one of them does a step */
+    bool drafts_taken; /* their session is used by an answer */
+} local_shared;
+
+typedef struct local {
+    llm base;
+    local_shared *shared;
+    engine *engine;          /* of shared */
+    engine_adapter *adapter; /* of every session; NULL = none */
+    float adapter_scale;
     void (*on_constraint)(void *ctx, const char *what, bool begins);
     void *on_constraint_ctx;
     char *name, *path;
-    sched *sched;
     pthread_mutex_t identity_lock; /* guards the two digests until they are made; they never change then */
     char model_sha256[SHA256_HEX]; /* from the store, or "" until evidence is first wanted */
     char template_sha256[SHA256_HEX];
@@ -28,9 +41,6 @@ typedef struct local {
     toolcall_model *form;
 
     pthread_mutex_t lock; /* guards what follows up to the names */
-    local_caller *callers;
-    bool is_driven;    /* one of them does a step */
-    bool drafts_taken; /* their session is used by an answer */
     /* A conversation read from a file: no prompt of others begins with it in the cache, since nothing proves its
      * pages (engine/saved.h). NULL = none; or a caller is going on from it and brings it back. */
     engine_session *restored;

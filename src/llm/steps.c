@@ -1,4 +1,4 @@
-/* Callers that are inside llm_complete at the same time, and who of them computes.
+/* Callers that are inside llm_complete at the same time, by whatever handles of a model, and who of them computes.
  *
  * There is no thread for it: one of the callers does the scheduler's steps, for all of them, until his own answer is
  * there; then he wakes another one, who goes on. One caller alone does his own steps and wakes nobody.
@@ -8,7 +8,7 @@
 #include "llm/local.h"
 
 struct local_caller {
-    local *l;
+    local_shared *l;
     pthread_cond_t wake;
     bool is_over;
     local_answer *answer;
@@ -20,7 +20,7 @@ struct local_caller {
 /* From a step, in whatever caller's thread. After the unlock `c` may be gone. */
 static void on_done(void *ctx, const sched_result *r) {
     local_caller *c = ctx;
-    local *l = c->l;
+    local_shared *l = c->l;
     pthread_mutex_lock(&l->lock);
     c->answer->made = *r->answer;
     *r->answer = (engine_generated){0};
@@ -32,7 +32,7 @@ static void on_done(void *ctx, const sched_result *r) {
 }
 
 /* Steps, or waiting while somebody else does them, until it is over. With the lock held. */
-static void wait_for(local *l, local_caller *c) {
+static void wait_for(local_shared *l, local_caller *c) {
     c->next = l->callers;
     l->callers = c;
     while (!c->is_over)
@@ -56,17 +56,18 @@ static void wait_for(local *l, local_caller *c) {
 }
 
 muga_status local_run(local *l, const sched_request *request, local_answer *out, muga_error *err) {
-    local_caller c = {.l = l, .answer = out, .err = err};
+    local_shared *shared = l->shared;
+    local_caller c = {.l = shared, .answer = out, .err = err};
     sched_request r = *request;
     *out = (local_answer){0};
     r.on_done = on_done;
     r.on_done_ctx = &c;
     pthread_cond_init(&c.wake, NULL);
-    muga_status st = sched_submit(l->sched, &r, NULL, err);
+    muga_status st = sched_submit(shared->sched, &r, NULL, err);
     if (!st) {
-        pthread_mutex_lock(&l->lock);
-        wait_for(l, &c);
-        pthread_mutex_unlock(&l->lock);
+        pthread_mutex_lock(&shared->lock);
+        wait_for(shared, &c);
+        pthread_mutex_unlock(&shared->lock);
         st = c.status;
     }
     pthread_cond_destroy(&c.wake);

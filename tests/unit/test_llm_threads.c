@@ -169,7 +169,7 @@ static bool wait_for_all(void *ctx, uint32_t n_done, uint32_t n_prompt) {
     struct timespec ms = {0, 1000000};
     (void)n_prompt;
     for (;;) {
-        sched_counts n = sched_get_counts(m->l->sched);
+        sched_counts n = sched_get_counts(m->l->shared->sched);
         if (n_done > 0 || n.n_waiting + n.n_running + n.n_done >= m->n)
             return true;
         nanosleep(&ms, NULL);
@@ -207,7 +207,7 @@ static void callers_share_their_steps(void **state) {
         llm_reply_release(&c[t].asks[0].reply);
         json_decref(c[t].asks[0].messages);
     }
-    sched_counts n = sched_get_counts(((local *)m)->sched);
+    sched_counts n = sched_get_counts(((local *)m)->shared->sched);
     assert_true(n_most > N_OUT && n_all > 4 * n_most);
     assert_true(n.n_steps <= n_most + N + 4);
     llm_free(m);
