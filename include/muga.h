@@ -75,8 +75,8 @@ typedef struct muga_model_options {
 MUGA_API MUGA_MUST_USE muga_status muga_model_open(const char *path, const muga_model_options *options,
                                                    muga_model **out, muga_error *err);
 /* Another model over the same weights, which lie in memory once: its answers are computed with this adapter, `scale`
- * strong (0 = 1); adapter NULL: with none. Each of them may be used by a thread of its own at the same time, their tokens
- * are computed in common steps, and nobody's bits change for it. Freed in any order. */
+ * strong (0 = 1); adapter NULL: with none. Each of them may be used by a thread of its own at the same time, their
+ * tokens are computed in common steps, and nobody's bits change for it. Freed in any order. */
 MUGA_API MUGA_MUST_USE muga_status muga_model_adapt(muga_model *m, const char *adapter, float scale, muga_model **out,
                                                     muga_error *err);
 MUGA_API void muga_model_free(muga_model *m);          /* after all its chats and agents */
@@ -120,8 +120,8 @@ typedef struct muga_agent_options {
  * {"event": "message" | "decision" | "call" | "result" | "held" | "guard" | "escalation" | "answer", "data": {...}}. */
 typedef void (*muga_agent_event)(void *ctx, const char *json);
 
-/* Open the agent in `folder` (its agent.yaml) with a new session. The adapter that its manifest names is used, unless `m`
- * has one already. Any number of agents over one model, each with its own expert, hold its weights once. */
+/* Open the agent in `folder` (its agent.yaml) with a new session. The adapter that its manifest names is used, unless
+ * `m` has one already. Any number of agents over one model, each with its own expert, hold its weights once. */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_options *options,
                                                    muga_agent **out, muga_error *err);
 MUGA_API void muga_agent_free(muga_agent *a); /* the session stays in the store */

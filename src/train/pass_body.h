@@ -1,8 +1,8 @@
 /* Template: a model's steps as operations of a tape, and one pass there and back (tape.h).
  *
  * The steps of a layer come from its architecture's own file (model_layer_steps). Without kept activations, layers are
- * computed without notes first, their inputs kept; then each once more with notes, from the last to the first. Kept, they
- * are computed with notes at once; gradients stand in memory for one layer at a time either way. */
+ * computed without notes first, their inputs kept; then each once more with notes, from the last to the first. Kept,
+ * they are computed with notes at once; gradients stand in memory for one layer at a time either way. */
 typedef struct graph {
     const pass_args *a;
     tape t;
