@@ -148,6 +148,12 @@ bool constrain_in_text(const constrain_state *s);
  * *may_end: MUGA_E_LIMIT (budget below the shortest valid value) named as such. */
 MUGA_MUST_USE muga_status constrain_mask(constrain_state *s, const constrain_trie *t, uint32_t tokens_left,
                                          uint64_t *mask, bool *may_end, muga_error *err);
+/* Whether the mask of this place has the bit of a token of the vocabulary that appends these bytes: less work than the
+ * mask, where one token is asked about. Only of grammars that constrain_tells_tokens; of the others, which have objects
+ * with keys that they don't list, the mask alone can tell. */
+MUGA_MUST_USE muga_status constrain_admits(constrain_state *s, const constrain_trie *t, uint32_t tokens_left,
+                                           span piece, bool *admits, muga_error *err);
+bool constrain_tells_tokens(const constrain_state *s);
 /* The bytes that must follow (one possible next byte after another), at most max bytes. Appends. */
 void constrain_forced(const constrain_state *s, size_t max, str *out);
 /* An upper bound of the tokens needed to complete from here (0 when complete). */

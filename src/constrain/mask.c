@@ -11,6 +11,8 @@
  * less, and that token is admitted next time. */
 #include "constrain/internal.h"
 
+#include <assert.h>
+
 /* ---- costs in tokens ---- */
 
 /* The node behind edges that need no byte, as long as nothing else leaves. */
@@ -343,6 +345,38 @@ muga_status constrain_mask(constrain_state *s, const constrain_trie *t, uint32_t
                            bool *may_end, muga_error *err) {
     pthread_mutex_lock(&s->grammar->lock);
     muga_status st = mask_locked(s, t, tokens_left, mask, may_end, err);
+    pthread_mutex_unlock(&s->grammar->lock);
+    return st;
+}
+
+static muga_status admits_locked(const constrain_state *s, const constrain_trie *t, uint32_t tokens_left, span piece,
+                                 bool *admits, muga_error *err) {
+    constrain_grammar *g = s->grammar;
+    muga_status st = trie_bind(g, t, err);
+    if (st == MUGA_OK)
+        st = run_collect(g, false, err);
+    if (st == MUGA_OK)
+        st = limit_section(s, &tokens_left, err);
+    uint32_t at = s->set;
+    for (size_t i = 0; i < piece.n && st == MUGA_OK && at != SET_DEAD; i++)
+        st = run_step(g, at, (uint8_t)piece.p[i], &at, err);
+    if (st == MUGA_OK && piece.n > 0 && at != SET_DEAD) {
+        uint32_t c = g->run.sets[at].cost;
+        *admits = c < COST_INF && c < tokens_left;
+    }
+    return st;
+}
+
+bool constrain_tells_tokens(const constrain_state *s) {
+    return !s->grammar->open_keys;
+}
+
+muga_status constrain_admits(constrain_state *s, const constrain_trie *t, uint32_t tokens_left, span piece,
+                             bool *admits, muga_error *err) {
+    assert(constrain_tells_tokens(s));
+    *admits = false;
+    pthread_mutex_lock(&s->grammar->lock);
+    muga_status st = admits_locked(s, t, tokens_left, piece, admits, err);
     pthread_mutex_unlock(&s->grammar->lock);
     return st;
 }

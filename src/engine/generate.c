@@ -16,6 +16,9 @@
  * numbers, callers: everything sees one choice after another as without drafts. A step with drafts that fails is done
  * again without: a row that nobody would have asked for must not end an answer.
  *
+ * Masks are made when they are needed. The largest logit of all is the largest of those that a mask leaves, if the mask
+ * leaves that one; so a greedy choice asks about this one token first, and has a mask made only where it may not stand.
+ *
  * Text goes out only when it can't be part of a stop string or of an unfinished character any more; so what was
  * streamed is always a beginning of the final text. */
 #include "base/utf8.h"
@@ -43,7 +46,9 @@ struct generation {
     int32_t *seq;   /* [end] prompt, then the tokens taken */
     uint32_t n_prompt, n, end;
     uint32_t n_forced;
-    bool prepared;          /* the mask of the next choice is made */
+    bool lazy;              /* no mask before it is needed */
+    bool prepared;          /* forced tokens are taken, and the mask of the next choice is made, or comes later */
+    bool has_mask;          /* it is made */
     bool has_choice;        /* the token at n is chosen and not taken yet */
     int32_t choice;         /* that token */
     muga_status row_status; /* of choosing */
@@ -303,7 +308,34 @@ static muga_status next_mask(generation *g, uint32_t left, muga_error *err) {
     return MUGA_OK;
 }
 
-/* Up to the next choice: forced tokens, the end of a value, the mask. */
+static muga_status make_mask(generation *g, muga_error *err) {
+    tell(g, "mask", true);
+    muga_status st = next_mask(g, g->end - g->n, err);
+    tell(g, "mask", false);
+    g->has_mask = st == MUGA_OK && !g->done;
+    return st;
+}
+
+/* Whether the mask of the next choice has this token. false as well where only the mask itself can tell. */
+static bool is_admitted(generation *g, int32_t id) {
+    char marked[MAX_MARKED_BYTES];
+    muga_error ignored;
+    bool admits = false;
+    if (!g->a.constraint)
+        return true;
+    if (g->has_mask)
+        return g->mask[id / 64] >> (id % 64) & 1;
+    if (tokenizer_is_end(g->e->tok, id))
+        return false;
+    tell(g, "mask", true);
+    span piece = constraint_piece(g, id, marked);
+    muga_status st = constrain_admits(g->a.constraint, g->trie, g->end - g->n, piece, &admits, &ignored);
+    tell(g, "mask", false);
+    return st == MUGA_OK && admits;
+}
+
+/* Up to the next choice: forced tokens, the end of a value, the mask. The first one is always made: it says whether the
+ * budget holds a value at all. */
 static muga_status prepare(generation *g, muga_error *err) {
     muga_status st;
     if (g->done || g->prepared)
@@ -324,19 +356,34 @@ static muga_status prepare(generation *g, muga_error *err) {
             g->done = true;
             return MUGA_OK;
         }
-        tell(g, "mask", true);
-        st = next_mask(g, left, err);
-        tell(g, "mask", false);
-        if (st || g->done)
+        g->has_mask = false;
+        if ((!g->lazy || g->n == g->n_prompt) && ((st = make_mask(g, err)) || g->done))
             return st;
     }
     g->prepared = true;
     return MUGA_OK;
 }
 
+/* The largest of all stands where the mask would leave it; else the mask is made. */
+static bool choose_largest(generation *g, const float *logits) {
+    muga_error ignored;
+    muga_status st = sampler_pick(g->sampler, logits, NULL, g->n, &g->choice, &ignored);
+    g->has_choice = st == MUGA_OK && is_admitted(g, g->choice);
+    if (!g->has_choice)
+        g->row_status = make_mask(g, &g->row_error);
+    return g->has_choice;
+}
+
+/* None where the value turns out to end here, as no token can follow: then it is done. */
 static void choose(generation *g, const float *logits) {
+    bool is_open = g->a.constraint && !g->has_mask;
+    g->row_status = MUGA_OK;
+    if (is_open && !choose_largest(g, logits) && (g->row_status || g->done))
+        return;
     if (g->a.on_choice)
         g->a.on_choice(g->a.on_choice_ctx, g->n - 1, logits);
+    if (g->has_choice)
+        return;
     g->row_status = sampler_pick(g->sampler, logits, g->mask, g->n, &g->choice, &g->row_error);
     g->has_choice = g->row_status == MUGA_OK;
 }
@@ -370,7 +417,7 @@ static bool fits(generation *g, int32_t id, constrain_state **after, uint32_t *n
     muga_error ignored;
     bool accepted = true;
     if (!g->a.constraint || g->n_drafts == 0)
-        return !g->mask || (g->mask[id / 64] >> (id % 64) & 1);
+        return is_admitted(g, id);
     if (!*after && constrain_state_copy(g->a.constraint, after, &ignored))
         return false;
     g->drafts[g->n_drafts] = id;
@@ -507,6 +554,7 @@ static muga_status begin(generation *g, muga_error *err) {
         return st;
     if ((st = engine_trie(g->e, &g->trie, err)))
         return st;
+    g->lazy = a->sampling->temperature == 0.0f && !g->model && constrain_tells_tokens(a->constraint);
     g->mask = mem_alloc_array((n_vocab + 63) / 64, sizeof *g->mask);
     return g->mask ? MUGA_OK : error_nomem(err, "a token mask");
 }
@@ -586,7 +634,7 @@ muga_status generation_take(generation *g, muga_error *err) {
         choose(g, g->rows + (size_t)(n_right - 1) * n_vocab);
         st = take_choice(g, err);
     }
-    if (g->n > base)
+    if (g->n > base || g->done)
         settle_drafts(g, base, count_right(g, base));
     return st ? st : prepare(g, err);
 }

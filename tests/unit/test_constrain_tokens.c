@@ -75,6 +75,18 @@ static bool admitted(uint32_t id) {
     return mask[id / 64] >> id % 64 & 1;
 }
 
+/* Asked about one token, the constraint says what its mask says; of some tokens by chance and of `chosen`. */
+static void check_single(constrain_state *s, rng *r, uint32_t left, uint32_t chosen) {
+    muga_error err = {0};
+    for (int i = 0; i < 20 && constrain_tells_tokens(s); i++) {
+        uint32_t id = i ? rng_below(r, n_vocab) : chosen;
+        span piece = tokenizer_text_pieces(tok)[id];
+        bool admits;
+        assert_ok(constrain_admits(s, trie, left, piece, &admits, &err), &err);
+        assert_int_equal(admits, admitted(id));
+    }
+}
+
 /* Random admitted tokens to an end, within `left` of them. */
 static void walk(const constrain_grammar *g, rng *r, uint32_t left, str *out) {
     muga_error err = {0};
@@ -88,6 +100,7 @@ static void walk(const constrain_grammar *g, rng *r, uint32_t left, str *out) {
             if (admitted(i) && rng_below(r, ++n) == 0)
                 chosen = i;
         assert_int_equal(may_end, constrain_is_complete(s));
+        check_single(s, r, left, chosen);
         if (n == 0 || (may_end && rng_below(r, 3) == 0)) {
             assert_true(may_end);
             break;

@@ -154,6 +154,24 @@ static uint32_t pick(rng *r) {
     return chosen;
 }
 
+/* Asked about one token, the constraint says what its mask says; of some tokens by chance and of `chosen`. */
+static void check_single(const setting *s, constrain_state *c, rng *r, uint32_t left, uint32_t chosen) {
+    muga_error err = {0};
+    for (int i = 0; i < 6 && constrain_tells_tokens(c); i++) {
+        uint32_t id = i ? rng_below(r, n_vocab) : chosen;
+        str piece = STR_INIT;
+        bool admits;
+        bool exists = id < n_text ? tokenizer_is_text(tok, (int32_t)id) : id < n_vocab && s->kind != ABSENT;
+        if (exists) {
+            append_token(s, id, &piece);
+            assert_ok(constrain_admits(c, tries[s->kind], left, span_of(str_get(&piece), piece.len), &admits, &err),
+                      &err);
+            assert_int_equal(admits, admitted(id));
+        }
+        str_release(&piece);
+    }
+}
+
 /* Random tokens to the end, `left` at most. MUGA_E_LIMIT: the budget is too small, said before the first token. */
 static muga_status write_answer(const setting *s, rng *r, uint32_t left, str *out, muga_error *err) {
     constrain_state *c;
@@ -171,6 +189,7 @@ static muga_status write_answer(const setting *s, rng *r, uint32_t left, str *ou
         if (st || (may_end && rng_below(r, 16) == 0))
             break;
         uint32_t id = pick(r);
+        check_single(s, c, r, left, id);
         if (id == n_vocab)
             break;
         append_token(s, id, &piece);
