@@ -515,7 +515,7 @@ static void test_arguments_that_can_not_be_enforced_are_an_error(void **state) {
     q.n_sources = 1;
     json_t *three = unique_words(3);
     json_t *ahead = parse("[{\"name\": \"tag\", \"parameters\": {\"properties\": {\"id\": {\"type\": \"string\", "
-                          "\"pattern\": \"(?=A)A1\", \"from\": \"conversation\"}}, \"required\": [\"id\"]}}]");
+                          "\"pattern\": \"(A|B)\\\\1\", \"from\": \"conversation\"}}, \"required\": [\"id\"]}}]");
     q.tools = three;
     assert_status(llm_complete(m, &q, &r, &err), MUGA_E_LIMIT, &err, "no valid answer in 8 attempts");
     assert_int_equal(s.n_begun, 0);
