@@ -9,6 +9,7 @@
 #define RIDGE 0.01
 #define MAX_STEPS 100
 #define AT_MINIMUM 1e-12
+#define BY_VOTES 50 /* so much weight that the answer with most votes wins */
 
 typedef struct fitting {
     const expert_fit_request *q;
@@ -192,7 +193,7 @@ static muga_status judge(const fitting *f, expert_fit *out, muga_error *err) {
     }
     for (size_t i = 0; i < f->n; i++) {
         expert_choice both = choose(f, i, out->weight[0], out->weight[1]), adapter = choose(f, i, 1, 0),
-                      votes = choose(f, i, 0, 1);
+                      votes = choose(f, i, 0, BY_VOTES);
         out->cases[i] = (expert_case){both.p, is_right(f, i, &both)};
         out->by_both += out->cases[i].right;
         out->by_adapter += is_right(f, i, &adapter);
