@@ -741,6 +741,12 @@ static muga_status decide_by_scores(const intent *x, llm *model, const char *tex
     return st;
 }
 
+/* Does the expert's answer only hand over or ask? Then it is what would be done in doubt, too. */
+static bool only_asks(const intent *x, size_t answer) {
+    const intent_label *l = &x->labels[first_bit(expert_labels(x->expert, answer))];
+    return l->act == ACT_ESCALATE || l->act == ACT_ASK;
+}
+
 /* p[n_answers]: their probabilities. */
 static muga_status choose_by_expert(const intent *x, const char *text, size_t n, const expert_view *view,
                                     const double *votes, double *p, intent_decision *out, muga_error *err) {
@@ -750,7 +756,7 @@ static muga_status choose_by_expert(const intent *x, const char *text, size_t n,
     expert_choice best = expert_choose(x->expert, p);
     out->score = best.p;
     out->margin = best.margin;
-    out->sure = best.p >= expert_sure(x->expert);
+    out->sure = best.p >= expert_sure(x->expert) || (best.p >= 0.5 && only_asks(x, best.answer));
     return find_places(x, text, n, expert_labels(x->expert, best.answer), out, err);
 }
 

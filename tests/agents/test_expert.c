@@ -98,6 +98,14 @@ static void what_it_is_not_sure_of_is_asked_about(void **state) {
     loop_close(&x);
 }
 
+static void in_doubt_it_hands_over_where_that_is_likelier_than_not(void **state) {
+    (void)state;
+    loop_fixture x = {.loop = NULL};
+    open_expert(&x, "likelier", EXPERT, "[" SCORES(-9, -9, -9, -0.8, -0.6, -9, -9) "]");
+    say(&x, "reset a human", TURN_ESCALATE, "A colleague takes over.");
+    loop_close(&x);
+}
+
 static void votes_count_by_their_weight(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
@@ -207,6 +215,7 @@ int main(void) {
                                        cmocka_unit_test(two_requests_are_one_answer_and_each_finds_its_clause),
                                        cmocka_unit_test(what_is_acted_on_alike_counts_together),
                                        cmocka_unit_test(what_it_is_not_sure_of_is_asked_about),
+                                       cmocka_unit_test(in_doubt_it_hands_over_where_that_is_likelier_than_not),
                                        cmocka_unit_test(votes_count_by_their_weight),
                                        cmocka_unit_test(without_an_adapter_it_is_not_asked),
                                        cmocka_unit_test(a_wrong_declaration_is_refused_by_line),
