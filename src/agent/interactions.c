@@ -195,8 +195,8 @@ static muga_status read_chain(store *s, const char *session, chain *c, muga_erro
     muga_status st = c->calls && c->call_turns ? MUGA_OK : nomem(err);
     if (st == MUGA_OK) {
         st = store_query(s, &r, err,
-                         "SELECT a.n, a.at_ms, a.kind, json_remove(p.payload, '$.evidence') FROM audit a JOIN"
-                         " audit_payload p ON p.n = a.n WHERE a.session = ? ORDER BY a.n",
+                         "SELECT a.n, a.at_ms, a.kind, p.payload FROM audit a JOIN audit_payload p ON p.n = a.n WHERE"
+                         " a.session = ? ORDER BY a.n",
                          "s", session);
     }
     for (bool has = true; st == MUGA_OK;) {

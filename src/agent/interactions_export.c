@@ -104,9 +104,10 @@ static bool say_call(json_t *messages, const json_t *call, int64_t turn, size_t 
         } else {
             str_printf(&result, "{\"error\":\"%s\"}", outcome);
         }
-        json_t *tool =
-            json_pack("{s:s, s:s, s:s%}", "role", "tool", "tool_call_id", id, "content", str_get(&result), result.len);
-        ok = !result.failed && tool && json_array_append_new(messages, tool) == 0;
+        json_t *tool = result.failed ? NULL
+                                     : json_pack("{s:s, s:s, s:s%}", "role", "tool", "tool_call_id", id, "content",
+                                                 str_get(&result), result.len);
+        ok = tool && json_array_append_new(messages, tool) == 0;
     }
     str_release(&result);
     return ok;

@@ -78,6 +78,7 @@ muga_status data_row_read(store *s, store_row *at, data_row *out, muga_error *er
     span salt = store_blob(at, 11), digest = store_blob(at, 12);
     uint8_t now[SHA256_BYTES];
     bool bad = !session || !agent || salt.n != ROW_SALT_BYTES || digest.n != SHA256_BYTES;
+    bad = bad || store_int(at, 6) >> 1 || store_int(at, 7) >> 1; /* 0 or 1 */
     *out = (data_row){.turn = store_int(at, 1),
                       .at_ms = store_int(at, 3),
                       .outcome = outcome_bit(store_string(at, 4)),

@@ -2,6 +2,7 @@
  * what was said, asked, allowed or done, and `muga audit verify` would call it whole. */
 #include "support/support.h"
 
+#include "agent/interactions.h"
 #include "agent/internal.h"
 #include "agent/versions.h"
 #include "support/agent_fixture.h"
@@ -44,13 +45,30 @@ static void learn(agent_fixture *f) {
     }
 }
 
+/* Consent, a turn kept to learn from, and what people said of it. */
+static void fill_data(agent_fixture *f) {
+    muga_error err;
+    record_outcome kept;
+    int64_t n;
+    json_t *correction = fixture_json("{'answer': 'Sent.'}");
+    const char *id = session_id(f->session);
+    assert_ok(interactions_record(&f->env, f->store, f->m, id, &kept, &err), &err);
+    assert_int_equal(kept, RECORD_UP_TO_DATE);
+    assert_ok(interactions_rate(&f->env, f->store, id, 1, 1, "quick", &n, &err), &err);
+    assert_ok(interactions_correct(&f->env, f->store, f->m, id, 1, correction, NULL, &err), &err);
+    json_decref(correction);
+}
+
 /* A yes that was used, a no, one that waits, a read, a call that was invalid, an answer, a state, an end; two
- * adapters. */
+ * adapters; a turn kept to learn from. */
 static void fill(agent_fixture *f) {
+    static char manifest_text[8192];
+    snprintf(manifest_text, sizeof manifest_text, "%slearning: {subject: [customer]}\n", fixture_manifest);
     muga_error err;
     call_result r;
     char approval[AGENT_ID_SIZE];
-    fixture_open(f, "cells", NULL);
+    fixture_open(f, "cells", manifest_text);
+    assert_ok(consent_give(&f->env, f->store, f->m, false, "the owner", &err), &err);
     fixture_begin(f, 1, "Order A10001 please");
     json_decref(call(f, "order_status", "{'order_id': 'A10001'}", approval));
     json_decref(call(f, "order_status", "{'order_id': 'A10002'}", approval));
@@ -65,6 +83,7 @@ static void fill(agent_fixture *f) {
     json_decref(call(f, "reset", "{}", approval));
     assert_ok(session_add_answer(f->session, "answer", "Shipped.", &err), &err);
     assert_ok(session_end(f->session, "answer", &err), &err);
+    fill_data(f);
     learn(f);
     session_close(f->session);
     f->session = NULL;
