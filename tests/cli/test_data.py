@@ -56,8 +56,7 @@ def prepare():
     path = os.path.join(AGENT, "agent.yaml")
     text = re.sub(r"model_weight: [0-9.]+", "model_weight: 0", open(path).read())
     text = re.sub(r"\n  expert:\n(    .*\n)+", "\n", text)
-    text = re.sub(r"(?m)^learning:.*\n(  .*\n)*", "", text)
-    open(path, "w").write(text + "\nlearning: {subject: [customer]}\n")
+    open(path, "w").write(text)
 
 
 def consent():
