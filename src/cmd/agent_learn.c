@@ -9,6 +9,8 @@ typedef struct learning {
     agent_opened o;
     store *s;
     char *home, *data_path, *adapter_path;
+    const char *from; /* the adapter in use, on which the new one is put; NULL: it begins from nothing */
+    adapter_version in_use;
     json_t *tasks; /* on which the candidate will be measured */
     learning_data data;
 } learning;
@@ -58,6 +60,22 @@ static muga_status make_places(learning *g, muga_error *err) {
     return st || (g->data_path && g->adapter_path) ? st : error_nomem(err, "a path");
 }
 
+/* Beside other data a new adapter begins from nothing; else from what is in use. */
+static muga_status choose_from(learning *g, muga_error *err) {
+    if (json_object_get(json_object_get(g->o.m->learning, "adapter"), "beside"))
+        return MUGA_OK;
+    muga_status st = agent_find_version(g->o.m, VERSIONS_IN_USE, &g->in_use, err);
+    if (st)
+        return st;
+    g->from = g->in_use.version > 0 ? g->in_use.path : g->o.m->adapter;
+    if (g->from && g->in_use.version == 0 && g->o.m->adapter_scale != 1)
+        return error_set(err, MUGA_E_INPUT,
+                         "the manifest's adapter counts %g: a new one can't be put on it; name data with"
+                         " learning.adapter.beside",
+                         g->o.m->adapter_scale);
+    return MUGA_OK;
+}
+
 static void say_data(const learning_data *d) {
     char text[240];
     snprintf(text, sizeof text,
@@ -79,6 +97,8 @@ static muga_status prepare(learning *g, const char *name, muga_error *err) {
         st = cmd_open_store(false, &g->s, err);
     if (!st)
         st = make_places(g, err);
+    if (!st)
+        st = choose_from(g, err);
     if (!st)
         st = learning_make_data(&g->o.env, g->s, g->o.intent, g->o.m, g->tasks, &g->data, err);
     if (!st)
@@ -122,6 +142,7 @@ static void release(learning *g) {
     free(g->home);
     free(g->data_path);
     free(g->adapter_path);
+    adapter_version_release(&g->in_use);
     agent_close(&g->o);
 }
 
@@ -144,7 +165,7 @@ int cmd_agent_learn(int argc, char **argv) {
     const char *given[ARRAY_LEN(names)] = {NULL};
     bool go_on = false, anew = false;
     const cmd_option options[] = {
-        {"--rank", 0, CMD_STRING, &given[0], "N", "of the adapter (default 16)"},
+        {"--rank", 0, CMD_STRING, &given[0], "N", "of an adapter that begins from nothing (default 16)"},
         {"--epochs", 0, CMD_STRING, &given[1], "N", "times that each line is seen (default 3)"},
         {"--batch", 0, CMD_STRING, &given[2], "N", "lines a step (default 16)"},
         {"--lr", 0, CMD_STRING, &given[3], "RATE", "highest learning rate (default 0.001)"},
@@ -177,6 +198,10 @@ int cmd_agent_learn(int argc, char **argv) {
         add_word(&w, "--resume");
     if (anew)
         add_word(&w, "--restart");
+    if (g.from) {
+        add_word(&w, "--from");
+        add_word(&w, g.from);
+    }
     add_word(&w, "-o");
     add_word(&w, g.adapter_path);
     add_word(&w, "--");

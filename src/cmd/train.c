@@ -14,7 +14,8 @@ typedef struct training {
     uint32_t rank, epochs, batch, group, ctx, threads, patience;
     uint64_t seed, measure_every, checkpoint_every;
     float alpha, lr, held_out;
-    const char *targets, *type_name;
+    const char *targets, *type_name, *from;
+    train_from start; /* of --from */
     tensor_type type; /* of the adapter's numbers */
     bool do_resume, restart, keep, json;
     str text; /* of the data, until it is read */
@@ -25,7 +26,7 @@ typedef struct training {
     os_pool *pool;
     trainer *t;
     tune_result result;
-    char base_sha256[SHA256_HEX], data_sha256[SHA256_HEX], settings[160];
+    char base_sha256[SHA256_HEX], data_sha256[SHA256_HEX], settings[240];
     int64_t now_ms;
     /* progress */
     uint64_t begun_us, n_tok, n_row, n_seen; /* n_seen: steps since it began */
@@ -121,7 +122,9 @@ static muga_status make_trainer(training *g, muga_error *err) {
     o.keep_activations = g->keep;
     muga_status st = os_pool_new(g->threads ? (int)g->threads : os_cpu_count(), &g->pool, err);
     o.pool = g->pool;
-    return st ? st : train_new(engine_model(g->e), &o, &g->t, err);
+    if (!st)
+        st = train_new(engine_model(g->e), &o, &g->t, err);
+    return st || !g->from ? st : train_from_begin(&g->start, g->from, g->t, err);
 }
 
 static void say_data(const training *g) {
@@ -208,6 +211,9 @@ static muga_status run_steps(training *g, muga_error *err) {
     snprintf(g->settings, sizeof g->settings,
              "batch %u, group %u, seed %llu, held-out %g, measured every %llu, patience %u", g->batch, g->group,
              (unsigned long long)g->seed, (double)g->held_out, (unsigned long long)every, g->patience);
+    size_t at = strlen(g->settings);
+    if (g->from)
+        snprintf(g->settings + at, sizeof g->settings - at, ", from %s", g->start.sha256);
     tune_options o = {.batch = g->batch,
                       .group = g->group,
                       .n_steps = n_steps,
@@ -267,7 +273,13 @@ static muga_status run(training *g, muga_error *err) {
         return st;
     say_data(g);
     gguf_digest(engine_file(g->e), g->base_sha256);
-    st = make_trainer(g, err);
+    if (g->from) {
+        st = train_from_open(g->from, g->base_sha256, &g->start, err);
+        g->rank = g->start.shape.rank;
+        g->alpha = g->start.shape.alpha;
+    }
+    if (!st)
+        st = make_trainer(g, err);
     if (!st)
         st = run_steps(g, err);
     return st ? st : keep_results(g, err);
@@ -305,6 +317,7 @@ static int print_json(const training *g) {
 }
 
 static void release(training *g) {
+    train_from_close(&g->start);
     train_free(g->t);
     os_pool_free(g->pool);
     train_rows_release(&g->result.rows);
@@ -357,6 +370,7 @@ int cmd_train(int argc, char **argv) {
     g.group = 1;
     const cmd_option options[] = {
         {"--out", 'o', CMD_STRING, &g.out, "FILE", "the adapter; whole or not there"},
+        {"--from", 0, CMD_STRING, &g.from, "ADAPTER", "go on from this adapter's pairs, with its rank and alpha"},
         {"--rank", 0, CMD_U32, &g.rank, "N", "of each pair (default 16)"},
         {"--alpha", 0, CMD_F32, &g.alpha, "A", "the product's weight is A / rank (default 2 x rank)"},
         {"--targets", 0, CMD_STRING, &g.targets, "LIST", "matrices, such as attn_q,attn_v (default: all of a layer)"},

@@ -226,6 +226,8 @@ def learning():
     check("too few", 4, "5 turns to learn from, and 6 are needed", "learn", agent)
     manifest(gate() + policy % 5)
     small = ["--rank", "2", "--epochs", "1", "--held-out", "0.3", "--threads", "1"]
+    check("on top of what can't be gone on from", 4, "training goes on from pairs of one rank", "learn", agent, *small)
+    muga("agent", "rollback", agent, "0")
     out = check("an adapter", 0, "candidate: version 2 of door", "learn", agent, *small)
     expect("it says what to do next", "muga agent promote door" in out)
     left = os.listdir(os.path.join(work, "home", "learning"))
@@ -235,6 +237,17 @@ def learning():
     expect("reading was recorded", '"trained"' in muga("audit", "log", "--json")[1])
     check("the same turns, the same adapter", 0, "candidate: version 2 of door", "learn", agent, *small)
     check("the gate decides on the newest candidate", 1, "refused", "promote", agent)
+    folder = os.path.join(work, "home", "adapters")
+    shutil.copy(os.path.join(folder, f"sha256-{listed['sha256']}.gguf"), os.path.join(agent, "expert.gguf"))
+    manifest("adapter: expert.gguf\n" + gate() + policy % 5)
+    check("on top of the expert, with its rank", 0, "rank 2", "learn", agent, *small[2:])
+    manifest("adapter: {file: expert.gguf, scale: 0.5}\n" + gate() + policy % 5)
+    check("a weaker expert", 4, "counts 0.5", "learn", agent, *small[2:])
+    write("beside.jsonl", '{"prompt": "a", "completion": "b"}\n{"prompt": 7}\n')
+    manifest("adapter: expert.gguf\n" + gate() + policy.replace("%d", "5, beside: beside.jsonl"))
+    check("data beside them, by line", 4, "line 2: ", "learn", agent, *small)
+    write("beside.jsonl", '{"prompt": "a", "completion": "b"}\n')
+    check("beside the expert", 0, "5 turns and 1 lines beside them", "learn", agent, *small)
     expect("the chain is whole", muga("audit", "verify")[0] == 0)
 
 

@@ -94,5 +94,14 @@ says 4 'not a checkpoint' train "$work/c.gguf" --resume
 says 0 'rank 4' train "$work/c.gguf" --restart --epochs 1
 [ -e "$work/c.gguf.checkpoint" ] && fail "--restart leaves the old checkpoint"
 
+# Going on from an adapter: with its rank, from its loss, on its base.
+says 0 'rank 4' train "$work/d.gguf" --from "$work/a.gguf" --rank 9 --epochs 1
+best=$(tail -n +2 "$work/a.gguf.csv" | cut -d , -f 3 | grep . | sort -g | head -n 1)
+first=$(sed -n 2p "$work/d.gguf.csv" | cut -d , -f 3)
+[ "$first" = "$best" ] || fail "the held-out loss begins at $first, not at $best"
+says 4 'is for the base .*BASE is' "$muga" train "$work/merged.gguf" "$work/data.jsonl" -o "$work/e.gguf" \
+    --from "$work/a.gguf"
+says 4 'goes on from pairs' train "$work/e.gguf" --from "$tiny"
+
 [ "$bad" -eq 0 ] && echo ok
 [ "$bad" -eq 0 ]
