@@ -120,6 +120,10 @@ static muga_status each_match(const normaliser *n, const rule *r, const char *te
         if (rc == PCRE2_ERROR_NOMATCH) {
             break;
         }
+        if (rc == PCRE2_ERROR_NOMEMORY) {
+            st = error_nomem(err, "normalise");
+            break;
+        }
         if (rc < 0) {
             st = error_set(err, MUGA_E_LIMIT, "a normalise rule took too long on a text; make its regex simpler");
             break;

@@ -66,6 +66,12 @@ static const cmd_verb audit_verbs[] = {
     {"verify", "[--json]", "walk the hash chain", audit_verify_details, cmd_audit_verify},
     {"replay", "[--session ID] [--json]", "recompute each model decision to the bit", NULL, cmd_audit_replay}};
 
+static const char data_synth_details[] =
+    "Without --remote, MODEL is one of the store's, or a path; the manifest's own is asked where none is named. The\n"
+    "model writes texts; labels and arguments are decided here, so they are right by construction. A text that is\n"
+    "said already, or is like a task of the agent's evaluation, is left out. Each line says who wrote it.\n"
+    "docs/synth.md has the format of grammars.";
+
 static const char data_consent_details[] =
     "Nothing is kept of an agent's turns until the operator says `on`, and nothing from `off` on. Consent is to the\n"
     "terms in the manifest's learning: as they stand; where they change, nothing is kept until it is given anew. What\n"
@@ -95,7 +101,9 @@ static const cmd_verb data_verbs[] = {
     {"correct", "SESSION --turn N [--label L] [--call JSON]", "say what a turn should have been", data_correct_details,
      cmd_data_correct},
     {"redact", ROWS " [--value TEXT]", "mask what was kept", data_redact_details, cmd_data_redact},
-    {"drop", ROWS " [--older-than DAYS]", "remove what was kept", data_drop_details, cmd_data_drop}};
+    {"drop", ROWS " [--older-than DAYS]", "remove what was kept", data_drop_details, cmd_data_drop},
+    {"synth", "AGENT -o FILE", "training messages from a larger model, or a grammar", data_synth_details,
+     cmd_data_synth}};
 #undef ROWS
 
 static const cmd_verb debug_verbs[] = {
@@ -167,7 +175,8 @@ static const cmd_verb verbs[] = {
      NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
-    {"data", "consent|list|export|rate|correct|redact|drop", "turns kept to learn from", NULL, run_group},
+    {"data", "consent|list|export|rate|correct|redact|drop|synth", "turns kept to learn from, or made up", NULL,
+     run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
     {"train", "BASE DATA -o ADAPTER", "a LoRA adapter from examples", train_details, cmd_train},
     {"merge", "BASE ADAPTER -o OUT", "a LoRA adapter folded into its model", merge_details, cmd_merge},
