@@ -1,12 +1,12 @@
 /* Steps of LoRA training, next to what the machine could do: tokens and multiply-adds a second beside the measured peak
  * of f32 fused multiply-adds, in the same run on the same threads. bench/train runs it and makes the table.
  *
- *   bench_train MODEL [-t THREADS] [-n SAMPLES] [-l TOKENS] [-a TARGETS] [-p SHARED] [-r RANK] [-s STEPS] [-k]
+ *   bench_train MODEL [-t THREADS] [-n SAMPLES] [-l TOKENS] [-a TARGETS] [-p SHARED] [-r RANK] [-s STEPS] [-k MB]
  *               [-w FILE]
  *
  * Samples are of random tokens, of which the last TARGETS (a quarter) are predicted and the first SHARED (0) are the
- * same in all. -k keeps activations; -w writes the ids, a line a sample. The median of STEPS steps after one that
- * isn't counted, whose loss is the base's. A line of JSON. */
+ * same in all. MB (400) of activations are kept, -1 = all; -w writes the ids, a line a sample. The median of STEPS
+ * steps after one that isn't counted, whose loss is the base's. A line of JSON. */
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/engine.h"
@@ -22,7 +22,7 @@ enum { MAX_STEPS = 100 };
 
 typedef struct settings {
     int threads, n_samples, n_tok, n_target, n_shared, rank, n_steps;
-    bool keep;
+    long keep;       /* MB; below 0 = all */
     const char *ids; /* where they are written; NULL = nowhere */
 } settings;
 
@@ -91,7 +91,7 @@ static void measure(const settings *s, const char *path) {
     check(os_pool_new(s->threads, &o.pool, &err), &err);
     o.rank = (uint32_t)s->rank;
     o.alpha = 2 * (float)s->rank;
-    o.keep_activations = s->keep;
+    o.keep_bytes = s->keep < 0 ? UINT64_MAX : (uint64_t)s->keep << 20;
     o.max_tok = 65536;
     check(train_new(engine_model(e), &o, &t, &err), &err);
     train_sample *samples = make_samples(s, engine_params(e)->n_vocab);
@@ -107,12 +107,13 @@ static void measure(const settings *s, const char *path) {
             seconds[i] = now_s() - begin;
     }
     qsort(seconds, (size_t)s->n_steps, sizeof *seconds, compare_doubles);
+    double macs = work.macs + result.again * work.forward_macs;
     double median = seconds[s->n_steps / 2], peak = kernel_probe_float_peak(kernel_isa_best(), o.pool);
     printf("{\"tokens\": %llu, \"computed\": %llu, \"seconds\": %.4f, \"tokens_per_s\": %.1f, \"gmacs\": %.1f, "
            "\"gmacs_once\": %.1f, \"peak_gmacs\": %.1f, \"share\": %.3f, \"loss\": %.6f, \"peak_mb\": %.0f}\n",
            (unsigned long long)result.n_tok, (unsigned long long)result.n_row, median, (double)result.n_tok / median,
-           work.macs * 1e-9 / median, work.macs_once * 1e-9 / median, peak * 1e-9,
-           peak > 0 ? work.macs / median / peak : 0, first_loss, (double)os_peak_memory_bytes() / 1e6);
+           macs * 1e-9 / median, work.macs * 1e-9 / median, peak * 1e-9, peak > 0 ? macs / median / peak : 0,
+           first_loss, (double)os_peak_memory_bytes() / 1e6);
     free((void *)(uintptr_t)samples[0].ids);
     free((void *)(uintptr_t)samples[0].target);
     free(samples);
@@ -122,8 +123,9 @@ static void measure(const settings *s, const char *path) {
 }
 
 int main(int argc, char **argv) {
-    settings s = {.threads = os_cpu_count(), .n_samples = 4, .n_tok = 128, .rank = 16, .n_steps = 3, .n_target = -1};
-    for (int c; (c = getopt(argc, argv, "t:n:l:a:p:r:s:kw:")) != -1;)
+    settings s = {
+        .threads = os_cpu_count(), .n_samples = 4, .n_tok = 128, .rank = 16, .n_steps = 3, .n_target = -1, .keep = 400};
+    for (int c; (c = getopt(argc, argv, "t:n:l:a:p:r:s:k:w:")) != -1;)
         switch (c) {
         case 't': s.threads = atoi(optarg); break;
         case 'n': s.n_samples = atoi(optarg); break;
@@ -133,7 +135,7 @@ int main(int argc, char **argv) {
         case 'r': s.rank = atoi(optarg); break;
         case 's': s.n_steps = atoi(optarg); break;
         case 'w': s.ids = optarg; break;
-        case 'k': s.keep = true; break;
+        case 'k': s.keep = atol(optarg); break;
         default: s.n_steps = 0;
         }
     s.n_target = s.n_target < 0 ? s.n_tok / 4 : s.n_target;

@@ -11,13 +11,13 @@
 typedef struct training {
     const char *base_name, *data_path, *out;
     char *base, *checkpoint, *curve; /* paths */
-    uint32_t rank, epochs, batch, group, ctx, threads, patience;
+    uint32_t rank, epochs, batch, group, ctx, threads, patience, keep;
     uint64_t seed, measure_every, checkpoint_every;
     float alpha, lr, held_out;
     const char *targets, *type_name, *from;
     train_from start; /* of --from */
     tensor_type type; /* of the adapter's numbers */
-    bool do_resume, restart, keep, json;
+    bool do_resume, restart, keep_all, json;
     str text; /* of the data, until it is read */
     engine *e;
     prompter *prompts;
@@ -119,7 +119,7 @@ static muga_status make_trainer(training *g, muga_error *err) {
     o.n_steps = tune_steps(g->split.n_train, g->batch, g->epochs);
     o.n_warmup = MIN(o.n_warmup, MAX(o.n_steps / 10, (uint64_t)1));
     o.max_tok = MAX(o.max_tok, g->ctx);
-    o.keep_activations = g->keep;
+    o.keep_bytes = g->keep_all ? UINT64_MAX : (uint64_t)g->keep << 20;
     muga_status st = os_pool_new(g->threads ? (int)g->threads : os_cpu_count(), &g->pool, err);
     o.pool = g->pool;
     if (!st)
@@ -364,7 +364,8 @@ static int check_options(training *g) {
 }
 
 int cmd_train(int argc, char **argv) {
-    training g = {.rank = 16, .epochs = 3, .batch = 16, .patience = 3, .seed = 1, .checkpoint_every = 50, .lr = 1e-3f};
+    training g = {.rank = 16, .epochs = 3, .batch = 16, .patience = 3, .seed = 1, .checkpoint_every = 50, .keep = 400};
+    g.lr = 1e-3f;
     g.held_out = 0.05f;
     g.type_name = "F32";
     g.group = 1;
@@ -387,7 +388,8 @@ int cmd_train(int argc, char **argv) {
         {"--checkpoint-every", 0, CMD_U64, &g.checkpoint_every, "N", "steps (default 50; 0 = when interrupted)"},
         {"--resume", 0, CMD_FLAG, &g.do_resume, NULL, "go on from the checkpoint of a run that didn't end"},
         {"--restart", 0, CMD_FLAG, &g.restart, NULL, "begin anew, whatever checkpoint is there"},
-        {"--keep-activations", 0, CMD_FLAG, &g.keep, NULL, "faster, with much more memory; the same result"},
+        {"--keep", 0, CMD_U32, &g.keep, "MB", "of what layers compute; the rest twice; the same result (default 400)"},
+        {"--keep-activations", 0, CMD_FLAG, &g.keep_all, NULL, "all of it: faster, with much more memory"},
         {"--threads", 't', CMD_U32, &g.threads, "N", "threads (default: the cores there are)"},
         {"--json", 0, CMD_FLAG, &g.json, NULL, "one JSON object"}};
     cmd_positional p = {.min = 2, .max = 2};

@@ -43,6 +43,13 @@ void tape_memory_rewind(tape_memory *m, tape_mark mark) {
     m->now = mark.now;
 }
 
+size_t tape_memory_used(const tape_memory *m) {
+    size_t n = 0;
+    for (const tape_block *b = m->first; b; b = b->next)
+        n += b->used;
+    return n;
+}
+
 /* n * size rounded up to the alignment, with room for a head; false on overflow. */
 static bool whole_bytes(size_t n, size_t size, size_t *out) {
     size_t bytes;

@@ -22,6 +22,7 @@ typedef struct tape_mark {
 } tape_mark;
 tape_mark tape_memory_mark(const tape_memory *m);
 void tape_memory_rewind(tape_memory *m, tape_mark mark);
+size_t tape_memory_used(const tape_memory *m); /* bytes */
 /* n elements of `size` bytes, not zeroed, 64-byte aligned; NULL when memory is out. */
 void *tape_memory_get(tape_memory *m, size_t n, size_t size);
 /* At least so much in one piece, until the next call. */

@@ -1,8 +1,8 @@
 /* Template: a model's steps as operations of a tape, and one pass there and back (tape.h).
  *
- * The steps of a layer come from its architecture's own file (model_layer_steps). Without kept activations, layers are
- * computed without notes first, their inputs kept; then each once more with notes, from the last to the first. Kept,
- * they are computed with notes at once; gradients stand in memory for one layer at a time either way. */
+ * The steps of a layer come from its architecture's own file (model_layer_steps). Layers that are kept are computed
+ * with notes at once; of the others only what they take stays, and they are computed once more, with notes, on the way
+ * back. Gradients inside a layer stand in memory for one layer at a time either way. */
 typedef struct graph {
     const pass_args *a;
     tape t;
@@ -133,33 +133,45 @@ typedef struct layer_input {
     var *vars;
 } layer_input;
 
-/* The first n layers without notes: what they take stays, what is between is gone. */
-static void graph_forward(graph *g, layer_input *input, uint32_t n) {
+/* One layer without notes: what it takes and gives stays, what is between is gone. */
+static void graph_pass_by(graph *g, layer_input *input, uint32_t i) {
     const train_pass *pass = g->a->pass;
-    input[0].x = graph_begin(g);
-    for (uint32_t i = 1; i <= n && !g->t.failed; i++)
-        input[i].x = tape_var(&g->t, i < g->m->p.n_layer ? pass->n_tok : pass->n_last, g->m->p.n_embd, false);
-    for (uint32_t i = 0; i < n && !g->t.failed; i++) {
-        tape_mark mark = tape_memory_mark(g->a->memory);
-        var *x = graph_layer(g, i, input[i].x);
-        if (x)
-            copy_rows(input[i + 1].x->v, x->v, x);
-        tape_memory_rewind(g->a->memory, mark);
-    }
+    g->t.recording = false;
+    input[i + 1].x = tape_var(&g->t, i + 1 < g->m->p.n_layer ? pass->n_tok : pass->n_last, g->m->p.n_embd, false);
+    tape_mark mark = tape_memory_mark(g->a->memory);
+    var *x = graph_layer(g, i, input[i].x);
+    if (x && input[i + 1].x)
+        copy_rows(input[i + 1].x->v, x->v, x);
+    tape_memory_rewind(g->a->memory, mark);
 }
 
-/* The layers from `first` on with notes; their gradients have no memory yet. */
-static void graph_note(graph *g, layer_input *input, uint32_t first) {
+/* One with notes; the gradients inside have no memory yet. */
+static void graph_note(graph *g, layer_input *input, uint32_t i) {
     g->t.recording = g->t.late = true;
-    for (uint32_t i = first; i < g->m->p.n_layer && !g->t.failed; i++) {
-        g->t.vars = NULL;
-        g->t.last = NULL;
-        input[i].x->wanted = i > 0;
-        input[i + 1].x = graph_layer(g, i, input[i].x);
-        input[i].notes = g->t.last;
-        input[i].vars = g->t.vars;
-    }
+    g->t.vars = NULL;
+    g->t.last = NULL;
+    input[i].x->wanted = i > 0;
+    input[i + 1].x = graph_layer(g, i, input[i].x);
+    input[i].notes = g->t.last;
+    input[i].vars = g->t.vars;
     g->t.late = false;
+}
+
+/* The first layers with notes, as many as the limit has room for; the last, too: it is gone back through at once. */
+static void graph_forward(graph *g, layer_input *input) {
+    uint64_t kept = 0, most = 0;
+    uint32_t n_layer = g->m->p.n_layer;
+    input[0].x = graph_begin(g);
+    for (uint32_t i = 0; i < n_layer && !g->t.failed; i++) {
+        if (!g->a->grads || (i + 1 < n_layer && (kept >= g->a->keep_bytes || most > g->a->keep_bytes - kept))) {
+            graph_pass_by(g, input, i);
+            continue;
+        }
+        size_t before = tape_memory_used(g->a->memory);
+        graph_note(g, input, i);
+        most = MAX(most, tape_memory_used(g->a->memory) - before);
+        kept += tape_memory_used(g->a->memory) - before;
+    }
 }
 
 /* Layer by layer from the last to the first; those without notes are computed once more. grad [2]: room for the
@@ -168,6 +180,7 @@ static void graph_back(graph *g, layer_input *input, real *const grad[2]) {
     uint32_t n_layer = g->m->p.n_layer;
     size_t bytes = (size_t)input[0].x->rows * input[0].x->cols * sizeof(real);
     tape_mark mark = tape_memory_mark(g->a->memory);
+    g->t.recording = true;
     input[n_layer].x->g = memset(grad[n_layer % 2], 0, bytes);
     input[n_layer].x->wanted = true;
     g->t.last = NULL;
@@ -183,6 +196,7 @@ static void graph_back(graph *g, layer_input *input, real *const grad[2]) {
             tape_give(&g->t);
         } else {
             var *x = graph_layer(g, i, input[i].x);
+            (*g->a->n_again)++;
             if (x && x->g)
                 copy_rows(x->g, input[i + 1].x->g, x);
         }
@@ -191,10 +205,9 @@ static void graph_back(graph *g, layer_input *input, real *const grad[2]) {
     }
 }
 
-/* The last layer is gone back through at once, so its notes are kept in any case. */
 bool train_pass_run(const pass_args *a) {
     graph g = {.a = a, .t = {.memory = a->memory, .pool = a->pool}, .m = a->layout->m};
-    uint32_t n_layer = g.m->p.n_layer, first = !a->grads ? n_layer : a->keep ? 0 : n_layer - 1;
+    uint32_t n_layer = g.m->p.n_layer;
     size_t n = (size_t)a->pass->n_tok * g.m->p.n_embd;
     tape_memory_reset(a->memory);
     layer_input *input = tape_get(&g.t, n_layer + 1, sizeof *input);
@@ -202,9 +215,7 @@ bool train_pass_run(const pass_args *a) {
     if (g.t.failed)
         return false;
     memset(input, 0, (n_layer + 1) * sizeof *input);
-    graph_forward(&g, input, first);
-    if (!g.t.failed && a->grads)
-        graph_note(&g, input, first);
+    graph_forward(&g, input);
     if (!g.t.failed && a->grads)
         graph_back(&g, input, grad);
     else if (!g.t.failed)

@@ -113,10 +113,11 @@ void tape_loss(tape *t, var *x, const tape_loss_args *a);
 typedef struct pass_args {
     const train_layout *layout;
     const train_pass *pass;
-    const real *params; /* [layout->n_params] */
-    real *grads;        /* the same, added to; NULL = only the loss is wanted */
-    real weight;        /* of each target in the gradient: 1 / all targets of the step */
-    bool keep;          /* activations stay in memory from the way there to the way back; else they're computed again */
+    const real *params;  /* [layout->n_params] */
+    real *grads;         /* the same, added to; NULL = only the loss is wanted */
+    real weight;         /* of each target in the gradient: 1 / all targets of the step */
+    uint64_t keep_bytes; /* of what layers compute stays from the way there to the way back; others compute it again */
+    uint64_t *n_again;   /* rises by the number of layers that did; not used without grads */
     tape_memory *memory;
     os_pool *pool;
     double *loss; /* [n_target] out */

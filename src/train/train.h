@@ -6,8 +6,8 @@
  *   trainer       pairs, moments and the step's number; one thread at a time
  *
  * Nothing here knows text, files or templates: whoever has those makes samples and keeps the bytes of train_save. The
- * same model, options and samples give the same bits on one instruction set, whatever the threads and whether
- * activations are kept; a restored trainer goes on to the same bits, too. */
+ * same model, options and samples give the same bits on one instruction set, whatever the threads and what is
+ * kept; a restored trainer goes on to the same bits, too. */
 #ifndef MUGA_TRAIN_TRAIN_H
 #define MUGA_TRAIN_TRAIN_H
 
@@ -35,12 +35,14 @@ typedef struct train_options {
     /* Tokens computed at a time; samples of a step that don't fit are summed up pass by pass. Samples of one pass that
      * begin with the same ids have these computed once, so where they do results depend on it. */
     uint32_t max_tok;
-    bool keep_activations; /* faster by a quarter, memory times the number of layers; the same bits */
-    os_pool *pool;         /* borrowed; NULL = inline */
+    /* Of what the layers compute, about so many bytes are kept from the way there to the way back; layers that have no
+     * room are computed once more, which takes up to 1.4 times as long; the same bits. UINT64_MAX = keep all. */
+    uint64_t keep_bytes;
+    os_pool *pool; /* borrowed; NULL = inline */
 } train_options;
 
 /* Rank 16, alpha 32, lr 1e-3 down to a tenth, 1,000 steps of which 50 warm-up, betas 0.9 and 0.999, epsilon 1e-8, decay
- * 0.01, clip 1, 2,048 tokens at a time. */
+ * 0.01, clip 1, 2,048 tokens at a time, 400 MB kept. */
 train_options train_options_default(void);
 
 typedef struct trainer trainer;
@@ -70,6 +72,7 @@ typedef struct train_result {
     uint64_t n_target; /* targets that were predicted */
     uint64_t n_tok;    /* tokens of the samples */
     uint64_t n_row;    /* tokens that were computed: what samples begin with in common once */
+    double again;      /* share of the layers that were computed once more */
 } train_result;
 
 /* One update by the mean loss over all targets of the samples. MUGA_E_NONFINITE names the first sample with a loss that
@@ -83,9 +86,9 @@ MUGA_MUST_USE muga_status train_loss(trainer *t, const train_sample *samples, ui
 uint64_t train_steps_done(const trainer *t);
 /* What a train_step with these samples takes, before it is made. */
 typedef struct train_work {
-    uint64_t n_row;   /* tokens that are computed */
-    double macs;      /* multiply-adds in all, with what is computed again */
-    double macs_once; /* the same without: as if activations were kept */
+    uint64_t n_row;      /* tokens that are computed */
+    double macs;         /* multiply-adds, when nothing is computed again, */
+    double forward_macs; /* and of these on the way through the layers */
 } train_work;
 MUGA_MUST_USE muga_status train_count(const trainer *t, const train_sample *samples, uint32_t n, train_work *out,
                                       muga_error *err);

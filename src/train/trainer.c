@@ -24,7 +24,8 @@ train_options train_options_default(void) {
                            .epsilon = 1e-8f,
                            .weight_decay = 0.01f,
                            .clip_norm = 1,
-                           .max_tok = 2048};
+                           .max_tok = 2048,
+                           .keep_bytes = (uint64_t)400 << 20};
 }
 
 /* ---- options ---- */
@@ -179,7 +180,7 @@ static muga_status take_losses(const train_pass *p, const train_sample *samples,
 
 /* grads NULL = losses alone. */
 static muga_status run_pass(trainer *t, const train_plan *plan, uint32_t i_pass, float *grads, float weight,
-                            double *sum, double *of, muga_error *err) {
+                            uint64_t *n_again, double *sum, double *of, muga_error *err) {
     train_pass p;
     muga_status st = train_pass_init(t->layout.m, plan, i_pass, &p, err);
     double *loss = st ? NULL : mem_alloc_array(p.n_target, sizeof *loss);
@@ -191,7 +192,8 @@ static muga_status run_pass(trainer *t, const train_plan *plan, uint32_t i_pass,
                        .params = t->params,
                        .grads = grads,
                        .weight = weight,
-                       .keep = t->o.keep_activations,
+                       .keep_bytes = t->o.keep_bytes,
+                       .n_again = n_again,
                        .memory = &t->memory,
                        .pool = t->o.pool,
                        .loss = loss};
@@ -207,14 +209,16 @@ static muga_status run_all(trainer *t, const train_sample *samples, uint32_t n, 
                            train_result *r, muga_error *err) {
     train_plan plan = {0};
     double sum = 0;
+    uint64_t n_again = 0;
     muga_status st = count_targets(t, samples, n, r, err);
     float weight = st ? 0 : 1.0f / (float)r->n_target;
     st = st ? st : train_plan_init(t->layout.m, samples, n, t->o.max_tok, &plan, err);
     for (uint32_t i = 0; i < plan.n_pass && !st; i++)
-        st = run_pass(t, &plan, i, grads, weight, &sum, of, err);
+        st = run_pass(t, &plan, i, grads, weight, &n_again, &sum, of, err);
     if (!st) {
         r->loss = sum / (double)r->n_target;
         r->n_row = plan.n_row;
+        r->again = (double)n_again / (double)plan.n_pass / t->layout.m->p.n_layer;
     }
     train_plan_release(&plan);
     return st;
@@ -313,8 +317,8 @@ static void add_work(const trainer *t, const train_pass *p, train_work *w) {
     double forward = base + pairs + 2 * attention;
     double once = forward + base + 2 * pairs + 5 * attention + 2.0 * p->n_target * m->p.n_vocab * m->p.n_embd;
     w->n_row += p->n_tok;
-    w->macs_once += once;
-    w->macs += once + (t->o.keep_activations ? 0 : forward * (m->p.n_layer - 1) / m->p.n_layer);
+    w->macs += once;
+    w->forward_macs += forward;
 }
 
 muga_status train_count(const trainer *t, const train_sample *samples, uint32_t n, train_work *out, muga_error *err) {

@@ -66,7 +66,7 @@ static void training_survives_any_failed_allocation(void **state) {
     o.targets = "attn_q,ffn_down";
     o.max_tok = 24; /* several passes a step */
     every_allocation(e, o, 60);
-    o.keep_activations = true;
+    o.keep_bytes = UINT64_MAX;
     every_allocation(e, o, 60);
     engine_free(e);
 }

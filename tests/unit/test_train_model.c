@@ -175,12 +175,14 @@ static void check_logits(const variant *v, const bed *b) {
 
 static double loss_of_pass(const bed *b, const train_pass *pass, tape_memory *memory, double *grads) {
     static double loss[MAX_TARGET];
+    uint64_t n_again = 0;
     double sum = 0;
     pass_args_f64 a = {.layout = &b->layout,
                        .pass = pass,
                        .params = b->params,
                        .grads = grads,
                        .weight = 1,
+                       .n_again = &n_again,
                        .memory = memory,
                        .loss = loss};
     assert_true(train_pass_run_f64(&a));
@@ -219,8 +221,9 @@ static void check_alone(const variant *v, const bed *b, tape_memory *memory, con
     free(alone);
 }
 
-static void narrow_gradients(const bed *b, kernel_isa isa, os_pool *pool, bool keep, float *grads) {
+static void narrow_gradients(const bed *b, kernel_isa isa, os_pool *pool, uint64_t keep_bytes, float *grads) {
     static double loss[MAX_TARGET];
+    uint64_t n_again = 0;
     tape_memory memory = {0};
     memset(grads, 0, b->layout.n_params * sizeof *grads);
     pass_args_f32 a = {.layout = &b->layout,
@@ -228,7 +231,8 @@ static void narrow_gradients(const bed *b, kernel_isa isa, os_pool *pool, bool k
                        .params = b->narrow,
                        .grads = grads,
                        .weight = 1,
-                       .keep = keep,
+                       .keep_bytes = keep_bytes,
+                       .n_again = &n_again,
                        .memory = &memory,
                        .pool = pool,
                        .loss = loss};
@@ -298,13 +302,13 @@ static void check_narrow(const variant *v, const bed *b, const double *grads) {
     for (int isa = KERNEL_ISA_COUNT - 1; isa >= 0; isa--) {
         if (!kernel_isa_available(isa))
             continue;
-        narrow_gradients(b, isa, NULL, false, narrow);
-        narrow_gradients(b, isa, NULL, true, other);
+        narrow_gradients(b, isa, NULL, 0, narrow);
+        narrow_gradients(b, isa, NULL, UINT64_MAX, other);
         assert_memory_equal(narrow, other, bytes);
         for (int n_thread = 2; n_thread <= 3; n_thread++) {
             os_pool *pool;
             assert_ok(os_pool_new(n_thread, &pool, &err), &err);
-            narrow_gradients(b, isa, pool, n_thread == 3, other);
+            narrow_gradients(b, isa, pool, n_thread == 3 ? UINT64_MAX : 1, other);
             assert_memory_equal(narrow, other, bytes);
             os_pool_free(pool);
         }
