@@ -21,7 +21,8 @@ static muga_status read_stream(remote_answer *a, const char *p, size_t n, rng *c
     remote_answer_init(a, MAX_TEXT);
     sse_init(&s, MAX_TEXT, on_data, a);
     for (size_t at = 0; at < n && !st;) {
-        size_t step = cuts ? MIN(1 + (size_t)rng_below(cuts, 9), n - at) : n;
+        size_t step = cuts ? 1 + rng_below(cuts, 9) : n;
+        step = MIN(step, n - at);
         char *exact = fuzz_copy(p + at, step);
         st = sse_feed(&s, exact, step, err);
         free(exact);
