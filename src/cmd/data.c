@@ -46,6 +46,22 @@ void data_choice_release(data_choice *c) {
     c->who = NULL;
 }
 
+/* A misspelt agent must not look like one of which nothing was kept. */
+static muga_status open_for(const char *agent, store **s, muga_error *err) {
+    json_t *list = NULL;
+    muga_status st = cmd_open_store(true, s, err);
+    if (!st && agent)
+        st = consent_list(*s, &list, err);
+    bool known = !agent;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        known = known || !strcmp(json_get_string(json_array_get(list, i), "agent"), agent);
+    if (!st && !known)
+        st = error_set(err, MUGA_E_NOT_FOUND,
+                       "agent '%.60s': no consent was ever given, so nothing was kept; see muga data consent", agent);
+    json_decref(list);
+    return st;
+}
+
 /* ---- list ---- */
 
 typedef struct lister {
@@ -128,7 +144,7 @@ int cmd_data_list(int argc, char **argv) {
     cmd_catch_interrupt();
     muga_status st = data_read_choice(&c, p.n ? p.v[0] : NULL, &f, &err);
     if (!st)
-        st = cmd_open_store(true, &s, &err);
+        st = open_for(f.agent, &s, &err);
     if (!st) {
         f.max = max;
         st = interactions_read(&env, s, &f, "listed", NULL, list_row, &l, &n, &err);
@@ -290,7 +306,7 @@ int cmd_data_redact(int argc, char **argv) {
         if (!list || json_array_append_new(list, json_string(values.v[i])))
             st = error_set(&err, MUGA_E_INPUT, "--value must be UTF-8 text");
     if (code < 0 && !st)
-        st = cmd_open_store(true, &s, &err);
+        st = open_for(f.agent, &s, &err);
     if (code < 0 && !st)
         st = interactions_redact(&env, s, &f, list, &n, &err);
     json_decref(list);
@@ -324,7 +340,7 @@ int cmd_data_drop(int argc, char **argv) {
         return cmd_error(MUGA_E_USAGE, "data drop: say which rows, or --all");
     }
     if (!st)
-        st = cmd_open_store(true, &s, &err);
+        st = open_for(f.agent, &s, &err);
     if (!st)
         st = interactions_drop(&env, s, &f,
                                f.subject   ? "subject"

@@ -81,6 +81,7 @@ def keep():
     check("by subject", len(rows("--subject", "customer=69")) == 2)
     check("by outcome", len(rows("--outcome", "escalated,denied")) == 1)
     check("the newest", len(rows("--max", "1")) == 1)
+    says("no consent was ever given", "data", "drop", "customer-servise", code=3)
     says("is none of completed", "data", "list", "--outcome", "good", code=2)
     says("names its subject by 'custmer'", "data", "list", "--subject", "custmer=69", code=3)
     says("NAME=VALUE|name=value", "data", "list", "--subject", "69", code=2)
