@@ -68,6 +68,7 @@ typedef struct muga_model_options {
     const char *kv;     /* how keys and values are kept: "f16" (NULL), "f32", "q8" */
     const char *adapter; /* a LoRA adapter (GGUF) for all that is computed; NULL = none */
     float adapter_scale; /* 0 = 1 */
+    uint32_t any_base;   /* 1: also adapters that name another file as the one they were trained on */
 } muga_model_options;
 
 /* Load a GGUF file. `options` may be NULL. MUGA_E_INPUT names what is wrong with the file. It stays mapped while the

@@ -61,6 +61,7 @@ muga_status muga_model_open(const char *path, const muga_model_options *options,
                                .kv = (int)kv,
                                .adapter = o.adapter,
                                .adapter_scale = o.adapter_scale != 0 ? o.adapter_scale : 1,
+                               .any_base = o.any_base != 0,
                                .packed = source ? o.packed : NULL, /* a path that leads nowhere fails by its name */
                                .packed_source = source,
                                .on_progress = o.on_progress,

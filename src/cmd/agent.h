@@ -26,7 +26,7 @@ void agent_close(agent_opened *o);
 typedef struct agent_choice {
     const char *name, *adapter, *kv;
     uint32_t threads;
-    bool no_cache;
+    bool no_cache, any_base;
     char *adapter_path; /* parsed */
     float adapter_scale;
     kernel_kv_type kv_type;
@@ -35,7 +35,8 @@ typedef struct agent_choice {
 
 #define AGENT_MODEL_OPTIONS(choice)                                                                                    \
     {"--model", 0, CMD_STRING, &(choice)->name, "MODEL", "another model than the manifest's, without its adapter"},    \
-        ADAPTER_OPTION(&(choice)->adapter), KV_OPTION(&(choice)->kv), NO_CACHE_OPTION(&(choice)->no_cache), {          \
+        ADAPTER_OPTION(&(choice)->adapter), ANY_BASE_OPTION(&(choice)->any_base), KV_OPTION(&(choice)->kv),            \
+        NO_CACHE_OPTION(&(choice)->no_cache), {                                                                        \
         "--threads", 't', CMD_U32, &(choice)->threads, "N", "threads (default: cores this process may use)"            \
     }
 

@@ -58,6 +58,7 @@ muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err) 
                                  .kv = (int)c->kv_type,
                                  .adapter = c->adapter_path,
                                  .adapter_scale = c->adapter_scale,
+                                 .any_base = c->any_base,
                                  .on_progress = cmd_progress_show,
                                  .on_progress_ctx = &progress};
     if (!c->adapter_path && !c->name) {

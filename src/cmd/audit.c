@@ -202,7 +202,8 @@ static muga_status open_model(replayer *r, const json_t *evidence, muga_error *e
                            .exact = !strcmp(act, "f32"),
                            .kv = (int)kv_type,
                            .adapter = adapter ? str_get(&file) : NULL,
-                           .adapter_scale = scale};
+                           .adapter_scale = scale,
+                           .any_base = true}; /* the record says what it was: the comparison decides */
     st = cmd_open_llm(r->model_path ? r->model_path : name, name, false, &o, &r->model, err);
     if (!st)
         r->key = str_take(&key);

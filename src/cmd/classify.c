@@ -321,6 +321,7 @@ int cmd_classify(int argc, char **argv) {
         {"--json", 0, CMD_FLAG, &c.json, NULL, "an object a text, with every label's probability"},
         {"--ctx", 0, CMD_U32, &o.n_ctx, "N", "context in tokens (default: the model's, at most 8192)"},
         ADAPTER_OPTION(&c.adapter_text),
+        ANY_BASE_OPTION(&o.any_base),
         NO_CACHE_OPTION(&c.no_cache),
         {"--threads", 't', CMD_U32, &c.threads, "N", "threads (default: the cores there are)"}};
     cmd_positional p = {.min = 1, .max = 64};

@@ -102,6 +102,8 @@ typedef struct cmd_positional {
 int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int argc, char **argv, cmd_positional *p);
 /* What KV_OPTION was given; NULL leaves *out. -1 to go on, or the exit code. */
 int cmd_parse_kv(const char *text, kernel_kv_type *out);
+#define ANY_BASE_OPTION(flag)                                                                                          \
+    { "--any-base", 0, CMD_FLAG, flag, NULL, "also an adapter that was trained on another file" }
 /* What ADAPTER_OPTION was given: path, malloc'ed, and scale; NULL leaves both. -1 to go on, or the exit code. */
 int cmd_parse_adapter(const char *text, char **path, float *scale);
 

@@ -319,6 +319,7 @@ int cmd_run(int argc, char **argv) {
         KV_OPTION(&kv),
         OVERRIDE_OPTION(&overrides),
         ADAPTER_OPTION(&adapter_text),
+        ANY_BASE_OPTION(&o.any_base),
         NO_CACHE_OPTION(&no_cache),
         {"--verbose", 0, CMD_FLAG, &verbose, NULL, "where the weights came from, and speeds after each answer"}};
     cmd_positional p = {.min = 1, .max = 64};

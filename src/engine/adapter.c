@@ -15,6 +15,7 @@ struct engine_adapter {
     const engine *e; /* whose model it was checked against */
     model_adapter *m;
     char sha256[SHA256_HEX];
+    char base[SHA256_HEX]; /* of the file it was trained on; "" = it names none */
 };
 
 /* Packed by this thread alone: the pool belongs to the steps of others. */
@@ -25,7 +26,10 @@ static muga_status read_file(engine *e, const char *path, engine_adapter *a, mug
         return st;
     st = model_adapter_load(e->model, f, NULL, &a->m, err);
     if (!st) {
+        span base = {0};
         gguf_digest(f, a->sha256);
+        if (!gguf_get_string(f, MODEL_ADAPTER_BASE_KEY, &base, NULL) && base.n == SHA256_HEX - 1)
+            memcpy(a->base, base.p, base.n);
         st = gguf_check_unchanged(f, path, err);
     } else {
         st = error_prefix(err, st, "%s", path);
@@ -66,6 +70,9 @@ void engine_adapter_drop(engine_adapter *a) {
 
 const char *engine_adapter_sha256(const engine_adapter *a) {
     return a->sha256;
+}
+const char *engine_adapter_base(const engine_adapter *a) {
+    return a->base;
 }
 size_t engine_adapter_bytes(const engine_adapter *a) {
     return model_adapter_bytes(a->m);

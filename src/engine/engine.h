@@ -135,7 +135,9 @@ MUGA_MUST_USE muga_status engine_adapter_load(engine *e, const char *path, engin
  * Before engine_free. NULL is fine. */
 void engine_adapter_drop(engine_adapter *a);
 const char *engine_adapter_sha256(const engine_adapter *a); /* 64 hex digits, of the file */
-size_t engine_adapter_bytes(const engine_adapter *a);       /* resident */
+/* 64 hex digits, of the model's file that it says it was trained on; "" = it doesn't say. Not compared here. */
+const char *engine_adapter_base(const engine_adapter *a);
+size_t engine_adapter_bytes(const engine_adapter *a); /* resident */
 /* The session's tokens from now on are computed with this adapter; NULL: with none, as at first. Only while it holds no
  * tokens and doesn't share yet, or MUGA_E_USAGE: those tokens would be another model's. The effect is multiplied by
  * scale, usually 1. Forks have the same. */

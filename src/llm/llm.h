@@ -204,6 +204,8 @@ typedef struct llm_local_options {
     size_t n_overrides;
     const char *adapter; /* path of a LoRA adapter (docs/adapters.md), for all that the model computes; NULL = none */
     float adapter_scale; /* its strength, usually 1; adapter and scale are part of the evidence */
+    bool any_base;       /* also an adapter (this one, later ones of llm_local_adapt) that names another file as the one
+                          * it was trained on: E_INPUT without this, since it would answer as nobody measured */
     const char *sha256;  /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
                          * file is read through when evidence is first wanted */
     const char *packed, *packed_source; /* as the engine's options have it; borrowed for the call */

@@ -412,6 +412,19 @@ static local *new_handle(const char *path, const char *name) {
     return NULL;
 }
 
+static muga_status check_base(local *l, const char *path, muga_error *err) {
+    const char *base = engine_adapter_base(l->adapter);
+    if (!base[0] || l->any_base)
+        return MUGA_OK;
+    muga_status st = local_identify(l, err);
+    if (!st && strcmp(base, l->model_sha256))
+        st = error_set(err, MUGA_E_INPUT,
+                       "%.160s was trained on the model with SHA-256 %.16s, this one has %.16s; give that one, or "
+                       "--any-base where this is the same model in another type",
+                       path, base, l->model_sha256);
+    return st;
+}
+
 /* With l->shared and n_ctx in place. */
 static muga_status finish_handle(local *l, const char *adapter, float scale, muga_error *err) {
     const local_shared *s = l->shared;
@@ -423,6 +436,8 @@ static muga_status finish_handle(local *l, const char *adapter, float scale, mug
     muga_status st = local_prompt_prepare(l, err);
     if (!st && adapter)
         st = engine_adapter_load(l->engine, adapter, &l->adapter, err);
+    if (!st && adapter)
+        st = check_base(l, adapter, err);
     l->base.has_adapter = l->adapter != NULL;
     return st;
 }
@@ -436,6 +451,7 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
     if (o->sha256)
         memcpy(l->model_sha256, o->sha256, SHA256_HEX - 1);
     l->base.n_ctx = o->n_ctx;
+    l->any_base = o->any_base;
     muga_status st = open_shared(path, o, &l->base.n_ctx, &l->shared, err);
     if (!st)
         st = finish_handle(l, o->adapter, o->adapter_scale, err);
@@ -459,6 +475,7 @@ muga_status llm_local_adapt(llm *m, const char *adapter, float scale, llm **out,
     l->on_constraint = of->on_constraint;
     l->on_constraint_ctx = of->on_constraint_ctx;
     l->base.n_ctx = of->base.n_ctx;
+    l->any_base = of->any_base;
     pthread_mutex_lock(&of->identity_lock);
     memcpy(l->model_sha256, of->model_sha256, SHA256_HEX);
     pthread_mutex_unlock(&of->identity_lock);

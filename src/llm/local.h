@@ -31,6 +31,7 @@ typedef struct local {
     engine *engine;          /* of shared */
     engine_adapter *adapter; /* of every session; NULL = none */
     float adapter_scale;
+    bool any_base; /* llm_local_options */
     void (*on_constraint)(void *ctx, const char *what, bool begins);
     void *on_constraint_ctx;
     char *name, *path;

@@ -3,12 +3,15 @@
 
 #include "base/mem.h"
 
+#include <stdbool.h>
+
 #define BLOCK_BYTES ((size_t)4 << 20)
 #define ALIGNMENT 64
 
 struct tape_block {
     tape_block *next;
     size_t size, used; /* bytes after the head, and of them in use */
+    bool needed;       /* since the last reset */
 };
 #define HEAD_BYTES ALIGNMENT
 _Static_assert(sizeof(tape_block) <= HEAD_BYTES, "what is handed out follows the head at its alignment");
@@ -22,9 +25,28 @@ void tape_memory_release(tape_memory *m) {
     *m = (tape_memory){0};
 }
 
+/* Of the blocks that weren't needed since the last reset, as many bytes stay as were needed; the others are freed. */
+static void give_back(tape_memory *m) {
+    size_t room = BLOCK_BYTES;
+    for (const tape_block *b = m->first; b; b = b->next)
+        room += b->needed ? b->size : 0;
+    for (tape_block **p = &m->first, *b; (b = *p);) {
+        if (!b->needed && b->size > room) {
+            *p = b->next;
+            free(b);
+            continue;
+        }
+        room -= b->needed ? 0 : b->size;
+        p = &b->next;
+    }
+}
+
 void tape_memory_reset(tape_memory *m) {
-    for (tape_block *b = m->first; b; b = b->next)
+    give_back(m);
+    for (tape_block *b = m->first; b; b = b->next) {
         b->used = 0;
+        b->needed = false;
+    }
     m->now = m->first;
 }
 
@@ -63,23 +85,31 @@ void *tape_memory_get(tape_memory *m, size_t n, size_t size) {
     size_t bytes;
     if (!whole_bytes(n, size, &bytes))
         return NULL;
-    while (m->now && m->now->size - m->now->used < bytes && m->now->next)
-        m->now = m->now->next;
-    if (!m->now || m->now->size - m->now->used < bytes) {
+    tape_block *b = m->now;
+    if (b && b->size - b->used < bytes && b->next && b->next->size >= bytes)
+        b = b->next;
+    if (!b || b->size - b->used < bytes) { /* before the next one, into which others fit */
         size_t room = MAX(bytes, BLOCK_BYTES);
-        tape_block *b = mem_alloc_aligned(HEAD_BYTES + room, ALIGNMENT);
+        b = mem_alloc_aligned(HEAD_BYTES + room, ALIGNMENT);
         if (!b)
             return NULL;
         b->size = room;
-        if (m->now)
-            m->now->next = b;
-        else
-            m->first = b;
-        m->now = b;
+        tape_block **at = m->now ? &m->now->next : &m->first;
+        b->next = *at;
+        *at = b;
     }
-    void *p = (char *)m->now + HEAD_BYTES + m->now->used;
-    m->now->used += bytes;
+    m->now = b;
+    b->needed = true;
+    void *p = (char *)b + HEAD_BYTES + b->used;
+    b->used += bytes;
     return p;
+}
+
+size_t tape_memory_bytes(const tape_memory *m) {
+    size_t n = m->scratch_bytes;
+    for (const tape_block *b = m->first; b; b = b->next)
+        n += HEAD_BYTES + b->size;
+    return n;
 }
 
 void *tape_memory_scratch(tape_memory *m, size_t n, size_t size) {

@@ -29,6 +29,9 @@ head -1 "$work/a.gguf.csv" | grep -q '^step,loss,held_out_loss' || fail "no curv
 says 0 '^rank  *4$' "$muga" show "$work/a.gguf"
 says 0 '' "$muga" run "$tiny" --adapter "$work/a.gguf" --temp 0 -n 4 hello
 says 0 'matrices changed' "$muga" merge "$tiny" "$work/a.gguf" -o "$work/merged.gguf"
+says 4 "was trained on the model with SHA-256 .*this one has" \
+    "$muga" run "$work/merged.gguf" --adapter "$work/a.gguf" -n 4 hello
+says 0 '' "$muga" run "$work/merged.gguf" --adapter "$work/a.gguf" --any-base --temp 0 -n 4 hello
 says 4 'SHA-256' "$muga" merge "$work/merged.gguf" "$work/a.gguf" -o "$work/twice.gguf"
 says 0 'matrices changed' "$muga" merge "$work/merged.gguf" "$work/a.gguf" -o "$work/twice.gguf" --any-base
 train "$work/b.gguf" --json --threads 1 --keep-activations >"$work/stdout" 2>/dev/null || fail "train --json"
