@@ -14,7 +14,7 @@ typedef struct piece {
     size_t n;
 } piece;
 
-/* Pieces of a step with their own bytes; a step's parts are rewound as a layer's are. Returns what was in use at most. */
+/* Pieces of a step with their own bytes; parts of it are rewound as a layer is. Returns the most that was in use. */
 static size_t step(tape_memory *m, rng *r, size_t largest) {
     piece all[N_PIECES];
     size_t in_use = 0, most = 0;
