@@ -178,7 +178,7 @@ static muga_status walk_rule(walk *w, span name) {
 static muga_status walk_text(walk *w, const char *text) {
     muga_status st = MUGA_OK;
     uint32_t depth = 0, bars[PHRASES_MAX_DEPTH] = {0};
-    for (const char *p = text; *p && !st; p++) {
+    for (const char *p = text; !st && *p; p++) { /* a fault may leave p at the end */
         if (*p == '\\' && !p[1])
             st = fault(w, "ends with a backslash: ", span_of_string(text));
         else if (*p == '\\')

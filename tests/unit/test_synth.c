@@ -357,6 +357,7 @@ static void faults_of_a_grammar_are_named_with_their_line(void **state) {
         {"version: 1\nmessages:\n  - {labels: [a], text: 'a|b'}\n", "outside of ( )"},
         {"version: 1\nmessages:\n  - {labels: [a], text: '{x'}\n", "a '{' without"},
         {"version: 1\nmessages:\n  - {labels: [a], text: '<x'}\n", "there is no rule"},
+        {"version: 1\nmessages:\n  - {labels: [a], text: 'a <'}\n", "there is no rule"},
         {"version: 1\nmessages:\n  - {labels: [a], text: 'a\\'}\n", "ends with a backslash"},
         {"version: 1\nmessages:\n  - {labels: [a], txt: 'a'}\n", "txt"},
         {"version: 1\nnoise: {typos: 3}\nmessages: [{labels: [a], text: y}]\n", "g.yaml:2"},
