@@ -1,6 +1,7 @@
 """`muga data synth`, from a grammar and from a model behind an endpoint on this machine. If it fails, a run that was
 killed can't go on, a budget is overrun, a file is written over, a line doesn't say who wrote it, or something other
 than the manifest is sent to the server."""
+# ctest: unthreaded (the threads are of the servers)
 import http.server
 import json
 import os

@@ -1,6 +1,7 @@
 """A model behind an HTTP endpoint: `muga run --remote` against servers on this machine that are slow, cut off, endless,
 wrong, or not who they say. If it fails, such a server hangs the program, makes it believe something, gets a key that
 isn't for it, or sends it elsewhere."""
+# ctest: unthreaded (the threads are of the servers)
 import http.server
 import json
 import os
