@@ -177,11 +177,26 @@ static muga_status tell(chain *c, int64_t n, int64_t at_ms, const char *kind, co
     return MUGA_OK;
 }
 
+/* Does a call still wait for a person, or run? */
+static bool waits(const turn *t) {
+    static const char *const states[] = {"held", "approved", "in_doubt", "started"};
+    const json_t *calls = json_object_get(t->content, "calls");
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        const char *state = json_get_string(json_array_get(calls, i), "outcome");
+        for (size_t k = 0; state && k < ARRAY_LEN(states); k++) {
+            if (strcmp(state, states[k]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* A turn that only asked has the outcome of the turn its question led to. */
 static void settle_outcomes(chain *c) {
     for (size_t i = c->n; i-- > 0;) {
         turn *t = &c->turns[i];
-        if (t->is_denied && t->closed) {
+        if (t->is_denied && (t->closed || !waits(t))) {
             t->outcome = OUTCOME_DENIED;
         } else if (t->outcome == OUTCOME_ASKED && i + 1 < c->n && c->turns[i + 1].outcome != OUTCOME_OPEN) {
             t->outcome = c->turns[i + 1].outcome;
@@ -328,13 +343,16 @@ static muga_status bring_up(const agent_env *env, store *s, const manifest *m, c
     if (st == MUGA_OK && json_array_size(told) > 0) {
         st = data_audit_rows(env, s, session, "recorded", told, NULL, err);
     }
-    if (st == MUGA_OK) {
-        int64_t n, days = json_get_int(consent->policy, "keep_days", 0);
-        st = data_expire_agent(env, s, agent, env->clock->now_ms(env->clock->self) - days * DAY_MS, &n, err);
-    }
     chain_release(&c);
     json_decref(told);
     return st;
+}
+
+/* Whether or not more may be kept. Inside a transaction. */
+static muga_status drop_old(const agent_env *env, store *s, const char *agent, const consent_row *consent,
+                            muga_error *err) {
+    int64_t n, days = json_get_int(consent->policy, "keep_days", 0);
+    return data_expire_agent(env, s, agent, env->clock->now_ms(env->clock->self) - days * DAY_MS, &n, err);
 }
 
 void session_place_release(session_place *p) {
@@ -374,7 +392,7 @@ muga_status interactions_record(const agent_env *env, store *s, const manifest *
     }
     muga_status st = session_place_get(s, session, &place, err);
     st = st == MUGA_OK ? consent_read(s, place.agent, &consent, err) : st;
-    if (st == MUGA_OK && consent.state == CONSENT_ON) { /* looked at again under the lock: it may be taken back now */
+    if (st == MUGA_OK && consent.state != CONSENT_NONE) { /* looked at again under the lock: it may be taken back now */
         consent_row_release(&consent);
         st = store_begin(s, err);
         if (st == MUGA_OK) {
@@ -383,6 +401,7 @@ muga_status interactions_record(const agent_env *env, store *s, const manifest *
             bool covers = on && (!m || consent_covers(&consent, m->data_policy));
             *out = covers ? RECORD_UP_TO_DATE : on ? RECORD_STALE : RECORD_OFF;
             st = covers ? bring_up(env, s, m, place.agent, session, &consent, err) : st;
+            st = st == MUGA_OK ? drop_old(env, s, place.agent, &consent, err) : st;
             store_end(s, &st, err);
         }
     }

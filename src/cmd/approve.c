@@ -1,5 +1,5 @@
 /* muga approve: calls that wait for a person. A yes runs the call, unless the session that asked is still there to. */
-#include "agent/agent.h"
+#include "agent/interactions.h"
 #include "cmd/cmd.h"
 
 static void format_left(int64_t ms, char out[24]) {
@@ -147,6 +147,14 @@ static muga_status run_approved(const agent_env *env, store *s, const manifest *
     return st;
 }
 
+/* What the decision makes of a turn that was kept. It stands, whatever becomes of that. */
+static void update_kept(const agent_env *env, store *s, const json_t *e) {
+    record_outcome kept;
+    muga_error why;
+    if (interactions_record(env, s, NULL, json_get_string(e, "session"), &kept, &why))
+        cmd_say(why.message);
+}
+
 static int decide(const agent_env *env, store *s, const json_t *e, const char *typed, bool yes, bool as_json,
                   const char *approver) {
     muga_error err = {0};
@@ -165,6 +173,8 @@ static int decide(const agent_env *env, store *s, const json_t *e, const char *t
     } else if (!st) {
         print_decided(e, yes, as_json);
     }
+    if (!st && e)
+        update_kept(env, s, e);
     call_result_release(&r);
     manifest_free(m);
     return st ? cmd_fail(&err) : cmd_finish_output(code);

@@ -172,6 +172,9 @@ static void outcomes_tell_how_it_went(void **state) {
     turn_result_release(&r);
     assert_outcomes(&x, "completed completed open");
     assert_ok(approval_decide(&x.f.env, x.f.store, x.f.m, approval, false, "boss", &err), &err);
+    record_outcome kept; /* as muga approve does; the session may never be resumed */
+    assert_ok(interactions_record(&x.f.env, x.f.store, NULL, session_id(x.f.session), &kept, &err), &err);
+    assert_outcomes(&x, "completed completed denied");
     assert_ok(loop_resume(x.loop, &r, &err), &err);
     turn_result_release(&r);
     assert_outcomes(&x, "completed completed denied");
@@ -326,6 +329,12 @@ static void old_rows_are_dropped(void **state) {
     x.f.world.now_ms += 100 * DAY_MS;
     say(&x, "hello there");
     assert_int_equal(fixture_count(x.f.store_path, "SELECT count(*) FROM interactions"), 1);
+    muga_error err;
+    int64_t n;
+    assert_ok(consent_withdraw(&x.f.env, x.f.store, "test-shop", "operator", &n, &err), &err);
+    x.f.world.now_ms += 200 * DAY_MS; /* nothing more is kept, and what was grows old */
+    say(&x, "hello there");
+    assert_int_equal(fixture_count(x.f.store_path, "SELECT count(*) FROM interactions"), 0);
     assert_chain_whole(&x);
     loop_close(&x);
 }

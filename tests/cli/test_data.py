@@ -6,6 +6,7 @@ chain whole; messages can't move a terminal's cursor; a hundred thousand rows ar
 import hashlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -133,6 +134,28 @@ def hostile():
     check("control characters: " + repr(out), "\x1b" not in out and "\u202e" not in out)
 
 
+def conversation():
+    """On a terminal: a word on the last turn."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["MUGA_HOME"] = HOME
+        os.execv(MUGA, [MUGA, "agent", "run", AGENT, "--model", "./tests/data/tiny.gguf", "--session", "customer=76"])
+    os.write(fd, b"/good\nthanks\n/good\nhello\n/label human\n/well\n\x04")
+    out = b""
+    try:
+        while piece := os.read(fd, 4096):
+            out += piece
+    except OSError:
+        pass
+    os.waitpid(pid, 0)
+    os.close(fd)
+    for pattern in (b"nothing was said yet", b"noted for turn 1", b"noted for turn 2", b"/label NAME say how"):
+        check(f"{pattern} in {out}", pattern in out)
+    found = rows("--subject", "customer=76")
+    check("rated and corrected: " + str(found), [(r["rating"], r["outcome"] == "corrected") for r in found] ==
+          [(1, False), (0, True)])
+
+
 def together():
     """Two sessions at once, and one that reads meanwhile."""
     before = len(rows())
@@ -217,6 +240,7 @@ def main():
         people(session, escalated)
         export()
         hostile()
+        conversation()
         together()
         killed()
         forget()
