@@ -15,7 +15,7 @@ typedef struct answer {
 
 struct expert {
     const intent *x;
-    const char *instruction, *mask;
+    const char *instruction, *mask, *doubt;
     size_t together;
     double weight[EXPERT_FEATURES], sure;
     answer answers[EXPERT_MAX_ANSWERS];
@@ -95,6 +95,7 @@ muga_status expert_new(const intent *x, const json_t *config, expert **out, muga
     e->x = x;
     e->instruction = json_get_string(config, "instruction");
     e->mask = json_get_string(config, "mask");
+    e->doubt = json_get_string(config, "doubt");
     e->together = MIN((size_t)json_get_int(config, "together", 1), (size_t)MAX_TOGETHER);
     e->weight[0] = json_get_number(config, "logprob", 1);
     e->weight[1] = json_get_number(config, "votes", 0);
@@ -129,6 +130,10 @@ size_t expert_deed(const expert *e, size_t i) {
 }
 double expert_sure(const expert *e) {
     return e->sure;
+}
+
+const char *expert_doubt(const expert *e) {
+    return e->doubt;
 }
 
 size_t expert_find(const expert *e, uint64_t labels) {

@@ -26,6 +26,7 @@ const char *expert_words(const expert *e, size_t answer); /* what the adapter wr
 size_t expert_deed(const expert *e, size_t answer);       /* the first answer that is acted on like this one */
 size_t expert_find(const expert *e, uint64_t labels);     /* n_answers: not one of them */
 double expert_sure(const expert *e);
+const char *expert_doubt(const expert *e); /* the question back; NULL: none */
 
 /* What the adapter reads for a message; new reference. */
 MUGA_MUST_USE muga_status expert_prompt(const expert *e, const char *text, size_t n, json_t **messages,

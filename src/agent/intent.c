@@ -41,6 +41,7 @@ static const char schema_text[] =
     "  \"expert\": {\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"instruction\"],"
     "    \"properties\": {\"instruction\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2000},"
     "      \"mask\": {\"type\": \"string\", \"maxLength\": 32},"
+    "      \"doubt\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2000},"
     "      \"together\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3},"
     "      \"logprob\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 100},"
     "      \"votes\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 100},"
@@ -741,10 +742,16 @@ static muga_status decide_by_scores(const intent *x, llm *model, const char *tex
     return st;
 }
 
-/* Does the expert's answer only hand over or ask? Then it is what would be done in doubt, too. */
-static bool only_asks(const intent *x, size_t answer) {
-    const intent_label *l = &x->labels[first_bit(expert_labels(x->expert, answer))];
-    return l->act == ACT_ESCALATE || l->act == ACT_ASK;
+/* May the expert's answer be followed in doubt? What hands over or asks may: it is what doubt leads to anyway. What
+ * reads or only talks may where the manifest has words that ask back. Nothing that writes may. */
+static bool may_in_doubt(const intent *x, size_t answer) {
+    bool asks_back = expert_doubt(x->expert) != NULL, ok = true;
+    for (uint64_t left = expert_labels(x->expert, answer); left != 0; left &= left - 1) {
+        const intent_label *l = &x->labels[first_bit(left)];
+        bool reads = l->act == ACT_TOOL && l->tool->effect == EFFECT_READ;
+        ok = ok && (l->act == ACT_ESCALATE || l->act == ACT_ASK || (asks_back && (reads || l->act == ACT_ANSWER)));
+    }
+    return ok;
 }
 
 /* p[n_answers]: their probabilities. */
@@ -756,7 +763,8 @@ static muga_status choose_by_expert(const intent *x, const char *text, size_t n,
     expert_choice best = expert_choose(x->expert, p);
     out->score = best.p;
     out->margin = best.margin;
-    out->sure = best.p >= expert_sure(x->expert) || (best.p >= 0.5 && only_asks(x, best.answer));
+    out->doubtful = best.p < expert_sure(x->expert);
+    out->sure = !out->doubtful || (best.p >= 0.5 && may_in_doubt(x, best.answer));
     return find_places(x, text, n, expert_labels(x->expert, best.answer), out, err);
 }
 

@@ -57,6 +57,7 @@ typedef struct intent_decision {
     intent_request requests[INTENT_MAX_REQUESTS]; /* in the order of the message */
     size_t n;                                     /* at least 1 */
     bool sure;
+    bool doubtful;        /* an expert is less sure than it should be: what is said ends with a question back */
     double score, margin; /* of the best label; over the best label with another action. An expert's: probabilities */
     json_t *record;       /* for the audit: scores, examples, margin */
     json_t *learned;      /* part of the record: what past successes said; NULL: nothing */

@@ -15,6 +15,7 @@
  *   2. A decision is audited, with the model's evidence, before anything acts on it.
  *   3. Only the person's messages are decided on. Results of tools and the agent's own words never reach state 2.
  *   4. After an escalation the session is ended: nothing more is called in it. */
+#include "agent/expert.h"
 #include "agent/guard.h"
 #include "agent/interactions.h"
 #include "agent/loop_internal.h"
@@ -160,6 +161,7 @@ static muga_status perceive(turn *t, loop_state *to, muga_error *err) {
     t->was_asked = json_get_int(l->work, "kind", TURN_ANSWER) == TURN_ASK;
     json_array_clear(json_object_get(l->work, "queue"));
     json_array_clear(json_object_get(l->work, "parts"));
+    json_object_del(l->work, "doubt");
     json_object_set_new(l->work, "kind", json_integer(TURN_ANSWER));
     if (why) {
         json_t *record = json_pack("{s:s, s:s}", "guard", "input", "why", why);
@@ -331,6 +333,9 @@ static muga_status take_up(turn *t, const intent_decision *d, size_t given, bool
         return not_understood(l, err);
     }
     json_object_set_new(l->work, "unsure", json_integer(0));
+    if (!replaces && d->doubtful && json_object_set_new(l->work, "doubt", json_true()) != 0) {
+        return error_nomem(err, "a decision");
+    }
     for (size_t i = 0; st == MUGA_OK && !replaces && i < d->n; i++) {
         st = enqueue(l, d->requests[i].label, t->text + d->requests[i].from, d->requests[i].n, err);
     }
@@ -529,6 +534,11 @@ static muga_status conclude(turn *t, loop_state *to, muga_error *err) {
     const char *name = turn_outcome_name(kind);
     *to = END;
     muga_status st = join_parts(l, &t->out->text, err);
+    const expert *e = intent_expert(l->p.intent);
+    if (st == MUGA_OK && kind == TURN_ANSWER && e && expert_doubt(e) && json_object_get(l->work, "doubt")) {
+        str_printf(&t->out->text, " %s", expert_doubt(e));
+        st = str_status(&t->out->text, err, "an answer");
+    }
     if (st == MUGA_OK) {
         st = session_add_answer(l->p.session, name, str_get(&t->out->text), err);
     }

@@ -11,6 +11,7 @@
  *   kind   0..3                                   the turn_outcome so far
  *   open   {"label", "times"} | absent            whose value was asked for, and how often
  *   unsure n                                      messages in a row that were not understood
+ *   doubt  true | absent                          the answer ends with a question back (intent.expert.doubt)
  *   held   {"call", "label", "approval"} | absent */
 struct agent_loop {
     loop_parts p;

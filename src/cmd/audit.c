@@ -6,6 +6,8 @@
 
 #include <time.h>
 
+#define ADAPTER_MAX_BYTES ((size_t)1 << 30)
+
 /* ---- log ---- */
 
 static void format_time(int64_t ms, char out[32]) {
@@ -148,7 +150,46 @@ typedef struct replayer {
     int isa; /* -1: the best there is */
 } replayer;
 
-/* The file of the adapter with this digest: --adapter's, or one that an agent has learned (agent/versions.h). */
+typedef struct wanted_adapter {
+    const char *digest;
+    str *path;
+} wanted_adapter;
+
+/* The adapter that an agent's manifest names, if it is the one; an agent that can't be read has none. */
+static muga_status visit_adapter(void *ctx, const char *name, const char *dir) {
+    wanted_adapter *w = ctx;
+    const os_files *f = &os_system()->files;
+    str path = STR_INIT, bytes = STR_INIT;
+    json_t *v = NULL;
+    char hex[SHA256_HEX] = "";
+    (void)name;
+    str_printf(&path, "%s/agent.yaml", dir);
+    muga_status st = os_read_file(f, str_get(&path), (size_t)1 << 20, &bytes, NULL);
+    if (!st)
+        st = yaml_parse(str_get(&bytes), bytes.len, "agent.yaml", &v, NULL, NULL);
+    const json_t *adapter = st ? NULL : json_object_get(v, "adapter");
+    const char *file = json_is_object(adapter) ? json_get_string(adapter, "file") : json_string_value(adapter);
+    if (file) {
+        str_clear(&path);
+        str_clear(&bytes);
+        str_printf(&path, "%s/%s", dir, file);
+        st = os_read_file(f, str_get(&path), ADAPTER_MAX_BYTES, &bytes, NULL);
+        if (!st) {
+            uint8_t digest[SHA256_BYTES];
+            sha256_of(str_get(&bytes), bytes.len, digest);
+            hex_write(digest, sizeof digest, hex);
+        }
+    }
+    if (!strcmp(hex, w->digest) && w->path->len == 0)
+        str_append(w->path, str_get(&path), path.len);
+    json_decref(v);
+    str_release(&path);
+    str_release(&bytes);
+    return MUGA_OK;
+}
+
+/* The file of the adapter with this digest: --adapter's, one that an agent has learned (agent/versions.h), or the one
+ * that an agent's manifest names. */
 static muga_status find_adapter(const replayer *r, const char *digest, str *path, muga_error *err) {
     const os_files *f = &os_system()->files;
     char *home = NULL;
@@ -165,6 +206,13 @@ static muga_status find_adapter(const replayer *r, const char *digest, str *path
         st = st ? st : f->stat(f->self, str_get(path), &at, err);
     }
     free(home);
+    if (!st && at.type != OS_TYPE_FILE && named) {
+        wanted_adapter w = {digest, path};
+        str_clear(path);
+        st = cmd_agent_visit(visit_adapter, &w, err);
+        if (!st && path->len > 0)
+            return str_status(path, err, "a path");
+    }
     if (!st && at.type != OS_TYPE_FILE)
         st = error_set(err, MUGA_E_USAGE, "the decision was made with the adapter of SHA-256 %.64s; give --adapter",
                        digest ? digest : "(not named)");

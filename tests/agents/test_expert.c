@@ -106,6 +106,25 @@ static void in_doubt_it_hands_over_where_that_is_likelier_than_not(void **state)
     loop_close(&x);
 }
 
+static void in_doubt_it_reads_and_asks_back_but_never_writes(void **state) {
+    (void)state;
+    loop_fixture x = {.loop = NULL};
+    const char *config = "  expert: {instruction: Sort., mask: '#', sure: 0.9, doubt: Is that it?}\n";
+    const char *script = "[{\"scores\": [-0.4, -9, -9, -1.5, -9, -9]}, " GIVES_ID("A10001") ", "
+                         "{\"scores\": [-0.01, -9, -9, -9, -9, -9]}, " GIVES_ID("A10001") ", "
+                         "{\"scores\": [-9, -9, -9, -0.4, -1.5, -9]}]";
+    open_expert(&x, "doubt", config, script);
+    say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped. Is that it?");
+    turn_result r;
+    muga_error err;
+    assert_ok(loop_turn(x.loop, "A10001", 6, &r, &err), &err);
+    assert_string_equal(str_get(&r.text), "Order A10001 is shipped.");
+    turn_result_release(&r);
+    say(&x, "pw", TURN_ASK, "Order or password?");
+    assert_int_equal(fixture_count(x.f.shop_path, "SELECT count(*) FROM resets"), 0);
+    loop_close(&x);
+}
+
 static void votes_count_by_their_weight(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
@@ -216,6 +235,7 @@ int main(void) {
                                        cmocka_unit_test(what_is_acted_on_alike_counts_together),
                                        cmocka_unit_test(what_it_is_not_sure_of_is_asked_about),
                                        cmocka_unit_test(in_doubt_it_hands_over_where_that_is_likelier_than_not),
+                                       cmocka_unit_test(in_doubt_it_reads_and_asks_back_but_never_writes),
                                        cmocka_unit_test(votes_count_by_their_weight),
                                        cmocka_unit_test(without_an_adapter_it_is_not_asked),
                                        cmocka_unit_test(a_wrong_declaration_is_refused_by_line),
