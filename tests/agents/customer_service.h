@@ -16,7 +16,7 @@ typedef struct box {
     llm *model;
 } box;
 
-/* model NULL: none is loaded. */
+/* model NULL: none is loaded, nor the manifest's adapter. */
 static inline void box_open(box *b, const char *name, const char *model) {
     muga_error err;
     *b = (box){.env = agent_env_system()};
@@ -27,7 +27,8 @@ static inline void box_open(box *b, const char *name, const char *model) {
     assert_ok(manifest_load(&b->env, b->dir, b->data_dir, &b->m, &err), &err);
     assert_ok(intent_new(&b->env, b->m, &b->intent, &err), &err);
     if (model) {
-        const llm_local_options options = {.isa = -1};
+        const llm_local_options options = {
+            .isa = -1, .adapter = b->m->adapter, .adapter_scale = (float)b->m->adapter_scale};
         assert_ok(llm_local_open(model, "smollm2-135m-instruct", &options, &b->model, &err), &err);
     }
 }

@@ -106,13 +106,16 @@ static void in_doubt_it_hands_over_where_that_is_likelier_than_not(void **state)
     loop_close(&x);
 }
 
+#define DOUBTFUL_ORDER "{\"scores\": [-0.4, -9, -9, -1.5, -9, -9]}"
+#define PLAIN_ORDER "{\"scores\": [-0.01, -9, -9, -9, -9, -9]}"
+#define DOUBTFUL_RESET "{\"scores\": [-9, -9, -9, -0.4, -1.5, -9]}"
+
 static void in_doubt_it_reads_and_asks_back_but_never_writes(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
     const char *config = "  expert: {instruction: Sort., mask: '#', sure: 0.9, doubt: Is that it?}\n";
-    const char *script = "[{\"scores\": [-0.4, -9, -9, -1.5, -9, -9]}, " GIVES_ID("A10001") ", "
-                         "{\"scores\": [-0.01, -9, -9, -9, -9, -9]}, " GIVES_ID("A10001") ", "
-                         "{\"scores\": [-9, -9, -9, -0.4, -1.5, -9]}]";
+    const char *script = "[" DOUBTFUL_ORDER ", " GIVES_ID("A10001") ", " PLAIN_ORDER
+                                                                    ", " GIVES_ID("A10001") ", " DOUBTFUL_RESET "]";
     open_expert(&x, "doubt", config, script);
     say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped. Is that it?");
     turn_result r;

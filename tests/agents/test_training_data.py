@@ -106,7 +106,7 @@ def check_labels(work):
     instruction = re.search(r"^    instruction: (.*)$", expert, re.MULTILINE).group(1)
     mask = re.search(r'^    mask: "([^"]*)"', expert, re.MULTILINE).group(1)
     names = re.findall(r"^    (\w+):$", manifest[manifest.index("\n  labels:"):], re.MULTILINE)
-    rc, out, err = run("generate", "-n", 12000, "--target", "label")
+    rc, out, err = run("generate", "-n", 22000, "--seed", 3, "--target", "label")
     check(rc == 0 and not err, f"--target label: {rc} {err}")
     rule, learned = manifest_rule(), set()
     for chat in map(json.loads, out.splitlines()):
