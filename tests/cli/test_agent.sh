@@ -70,8 +70,8 @@ check "no such tasks" 3 "none.jsonl" test "$agent" --model ./tests/data/tiny.ggu
 # A manifest's adapter and kind of keys and values: used, recorded, and asked for by the replay.
 cp tests/data/tiny.gguf tests/data/tiny-adapter.gguf "$agent/"
 adapter="adapter: {file: tiny-adapter.gguf, scale: 0.5}"
-sed -i -e '/^adapter: /d' -e 's/^    logprob: .*/    logprob: 0/' -e "s|^model: .*|model: $agent/tiny.gguf\\n$adapter\\nkv: q8|" \
-    "$agent/agent.yaml"
+sed -i -e '/^adapter: /d' -e 's/^    logprob: .*/    logprob: 0/' \
+    -e "s|^model: .*|model: $agent/tiny.gguf\\n$adapter\\nkv: q8|" "$agent/agent.yaml"
 order="--session customer=69 -m where-is-A31507"
 export MUGA_HOME="$work/home2"
 # shellcheck disable=SC2086
@@ -88,6 +88,9 @@ replay() {
 }
 replay 2 "with the adapter of SHA-256 .*--adapter"
 replay 0 "the same to the bit" --adapter "$agent/tiny-adapter.gguf"
+mkdir "$MUGA_HOME/agents" && ln -s "$agent" "$MUGA_HOME/agents/shop" # among the store's agents it is found by itself
+replay 0 "the same to the bit"
+rm -r "$MUGA_HOME/agents"
 "$muga" audit log --json | grep -q '"kv":"q8"' || {
     bad=$((bad + 1))
     echo "not ok: kv: q8 isn't in the record"
