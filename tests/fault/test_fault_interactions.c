@@ -149,10 +149,14 @@ static void every_allocation_may_fail(void **state) {
     static const struct {
         const char *what;
         muga_status (*op)(agent_fixture *f, muga_error *err);
-    } ops[] = {{"record", record},    {"rate", rate},
-               {"correct", correct},  {"list", list},
-               {"redact", redact},    {"export as chat", export_chat},
-               {"drop", drop},        {"export as labels", export_labels},
+    } ops[] = {{"record", record},
+               {"rate", rate},
+               {"correct", correct},
+               {"list", list},
+               {"export as labels", export_labels},
+               {"redact", redact},
+               {"export as chat", export_chat},
+               {"drop", drop},
                {"withdraw", withdraw}};
     static char manifest_text[8192];
     agent_fixture f;
@@ -160,7 +164,7 @@ static void every_allocation_may_fail(void **state) {
              fixture_manifest);
     fixture_open(&f, "fault-data", manifest_text);
     order = fixture_json("{'order_id': 'A10001'}");
-    correction = fixture_json("{'answer': 'It is on its way.'}");
+    correction = fixture_json("{'labels': ['order'], 'answer': 'It is on its way.'}");
     values = fixture_json("['Ada']");
     customer = fixture_json("{'customer': 1}");
     store_close(f.store);
