@@ -56,7 +56,6 @@ def prepare():
     shutil.copytree("agents/customer-service", AGENT)
     path = os.path.join(AGENT, "agent.yaml")
     text = re.sub(r"model_weight: [0-9.]+", "model_weight: 0", open(path).read())
-    text = re.sub(r"\n  expert:\n(    .*\n)+", "\n", text)
     open(path, "w").write(text)
 
 
