@@ -406,10 +406,10 @@ static muga_status build_root(build *b) {
 }
 
 /* The rules of one schema join the graph. */
-static muga_status add_schema(build *b, const char *name, const json_t *schema, uint64_t *work, uint32_t *rule,
+static muga_status add_schema(build *b, const char *name, const json_t *schema, front_budget *budget, uint32_t *rule,
                               muga_error *grounding) {
     front_product p;
-    muga_status st = front_compile(schema, b->a->options, &p, work, b->err);
+    muga_status st = front_compile(schema, b->a->options, &p, budget, b->err);
     if (st)
         return name ? error_prefix(b->err, st, "tool %s", name) : st;
     *rule = p.g.root + graph_append(&b->g, &p.g);
@@ -448,7 +448,7 @@ static muga_status check_calls(const build *b, const constrain_grammar *g) {
 
 muga_status constrain_compile_answer(const constrain_answer *a, constrain_grammar **out, muga_error *err) {
     muga_error own = {0};
-    uint64_t work = FRONT_MAX_WORK;
+    front_budget budget = FRONT_BUDGET;
     build b = {.a = a, .err = &own, .think_rule = NO_RULE};
     *out = NULL;
     muga_status st = check_answer(a, &own);
@@ -457,10 +457,10 @@ muga_status constrain_compile_answer(const constrain_answer *a, constrain_gramma
     if (!st && (!b.rules || !b.own))
         st = error_nomem(&own, "an answer");
     for (size_t i = 0; i < a->n_calls && !st; i++)
-        st = add_schema(&b, a->calls[i].name, a->calls[i].schema, &work, &b.rules[i], &b.own[i]);
+        st = add_schema(&b, a->calls[i].name, a->calls[i].schema, &budget, &b.rules[i], &b.own[i]);
     muga_error value = {0};
     if (!st && a->value)
-        st = add_schema(&b, NULL, a->value, &work, &b.value_rule, &value);
+        st = add_schema(&b, NULL, a->value, &budget, &b.value_rule, &value);
     if (!st)
         st = build_root(&b);
     if (!st) {

@@ -10,6 +10,8 @@
 #include "constrain/schema_index.h"
 
 #define FRONT_MAX_WORK 24000000u
+#define FRONT_MAX_CHECKS 24000000u
+#define FRONT_MAX_LEFT 64u
 #define FRONT_MAX_GOALS 50000u
 #define FRONT_MAX_ELEMENTS 2000u /* schemas of one goal */
 #define NO_RULE UINT32_MAX
@@ -31,6 +33,15 @@ enum {                /* what of a schema has already been dealt with */
 #define KEY_OPPOSITE "\x01muga opposite"
 /* A type name for numbers that are no integers. */
 #define TYPE_FRACTION "\x01muga fraction"
+
+/* What a compile may still count, over all schemas of an answer. */
+typedef struct front_budget {
+    uint64_t work;
+    uint64_t checks;               /* whether the validator can evaluate a pattern that is left out */
+    uint64_t left[FRONT_MAX_LEFT]; /* hashes of patterns that are too large for an automaton, and that it can */
+    uint32_t n_left;
+} front_budget;
+#define FRONT_BUDGET ((front_budget){.work = FRONT_MAX_WORK, .checks = FRONT_MAX_CHECKS})
 
 typedef struct element {
     const json_t *schema;
@@ -56,7 +67,8 @@ typedef struct front {
     goal *goals;
     uint32_t n_goals, cap_goals, *table, n_table;
     uint64_t work;
-    bool open_keys; /* some object takes keys that no schema lists */
+    front_budget *budget; /* its `work` is brought up to date at the end */
+    bool open_keys;       /* some object takes keys that no schema lists */
     uint32_t string_rule, character_rule, number_rule, space_rule, any_key_rule;
     json_t *synthetic; /* array that owns schemas made here */
     struct negation {  /* by address of `of`, open addressing */
@@ -107,9 +119,9 @@ typedef struct front_product {
     bool open_keys;
     muga_error grounding, recheck; /* as in front */
 } front_product;
-/* work counts down over all schemas of one grammar. err may not be NULL. */
+/* err may not be NULL. */
 MUGA_MUST_USE muga_status front_compile(const json_t *schema, const constrain_options *options, front_product *out,
-                                        uint64_t *work, muga_error *err);
+                                        front_budget *budget, muga_error *err);
 void front_release(front *f);
 MUGA_MUST_USE muga_status front_spend(front *f, uint64_t n);
 /* "at /a/b: "keyword" why" as MUGA_E_INPUT. */
@@ -147,6 +159,8 @@ MUGA_MUST_USE muga_status numbers_build(shape *s, uint32_t from, uint32_t to);
 /* schema_object.c, schema_array.c */
 MUGA_MUST_USE muga_status objects_build(shape *s, uint32_t from, uint32_t to);
 MUGA_MUST_USE muga_status arrays_build(shape *s, uint32_t from, uint32_t to);
+/* The pattern is left to the validator already: what was too large for more work than is left is too large now. */
+bool front_left_out(const front *f, span pattern);
 /* Keeps a schema made here (new reference, NULL: out of memory) until the front end is done; it reads as 2020-12. */
 MUGA_MUST_USE muga_status front_keep(front *f, json_t *made, const json_t **out);
 /* Where x's reference leads; *out NULL: it has none, or (*open) where it leads depends on how one came to x. */

@@ -14,6 +14,7 @@
 #define MAX_TEXT ((size_t)1 << 20) /* of a pattern written out */
 #define MAX_COUNT 65535u           /* PCRE2's largest */
 #define MAX_HEAP_KIB 65536u
+#define BYTE_WORK 8u /* steps that a byte written out and read by PCRE2 is worth */
 
 struct matcher {
     dfa *d; /* NULL: `code` */
@@ -92,7 +93,7 @@ static bool write_node(const re_node *x, str *out) {
     return false;
 }
 
-static muga_status compile(const re_tree *t, regex_mode mode, pcre2_code **out, muga_error *err) {
+static muga_status compile(const re_tree *t, regex_mode mode, uint64_t *work, pcre2_code **out, muga_error *err) {
     str text = STR_INIT;
     int code;
     PCRE2_SIZE where;
@@ -103,6 +104,10 @@ static muga_status compile(const re_tree *t, regex_mode mode, pcre2_code **out, 
     if (mode == REGEX_WHOLE)
         str_append_s(&text, "\\z");
     muga_status st = str_status(&text, err, "a pattern");
+    uint64_t cost = BYTE_WORK * (uint64_t)text.len;
+    if (st == MUGA_OK && *work < cost)
+        st = error_set(err, MUGA_E_LIMIT, "pattern: takes more work to compile than the budget allows; simplify it");
+    *work -= MIN(*work, cost);
     if (st == MUGA_OK && ok) {
         uint32_t options = PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_AUTO_CALLOUT | PCRE2_MATCH_UNSET_BACKREF;
         *out = pcre2_compile((PCRE2_SPTR)str_get(&text), text.len, options, &code, &where, NULL);
@@ -169,7 +174,7 @@ muga_status matcher_new(const char *p, size_t n, regex_mode mode, uint64_t *work
     *work -= given - half;
     if ((st == MUGA_E_INPUT || st == MUGA_E_LIMIT) && regex_parse(p, n, work, &t, &second) == MUGA_OK) {
         bool irregular = t.irregular != NULL;
-        muga_status other = compile(&t, mode, &m->code, &second);
+        muga_status other = compile(&t, mode, work, &m->code, &second);
         regex_tree_release(&t);
         if (other == MUGA_OK || other == MUGA_E_NOMEM || irregular) {
             st = other;
@@ -182,6 +187,24 @@ muga_status matcher_new(const char *p, size_t n, regex_mode mode, uint64_t *work
     *out = NULL;
     if (err)
         *err = first;
+    return st;
+}
+
+muga_status matcher_can(const char *p, size_t n, regex_mode mode, uint64_t *work, muga_error *err) {
+    re_tree t;
+    pcre2_code *code = NULL;
+    matcher *m = NULL;
+    muga_error ignored = {0};
+    muga_status st = regex_parse(p, n, work, &t, err);
+    if (st != MUGA_OK)
+        return st;
+    st = compile(&t, mode, work, &code, &ignored);
+    regex_tree_release(&t);
+    pcre2_code_free(code);
+    if (st == MUGA_OK || st == MUGA_E_NOMEM)
+        return st == MUGA_OK ? st : error_nomem(err, "a pattern");
+    st = matcher_new(p, n, mode, work, &m, err); /* counts that only an automaton can have */
+    matcher_free(m);
     return st;
 }
 

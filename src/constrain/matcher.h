@@ -9,6 +9,8 @@ typedef struct matcher matcher;
 /* `work` counts down. MUGA_E_INPUT: not a pattern, or one that PCRE2 can't take. */
 MUGA_MUST_USE muga_status matcher_new(const char *p, size_t n, regex_mode mode, uint64_t *work, matcher **out,
                                       muga_error *err);
+/* matcher_new would take the pattern: what that costs without the automaton. */
+MUGA_MUST_USE muga_status matcher_can(const char *p, size_t n, regex_mode mode, uint64_t *work, muga_error *err);
 /* s: well-formed UTF-8. MUGA_E_LIMIT: `work` is used up. */
 MUGA_MUST_USE muga_status matcher_test(const matcher *m, const char *s, size_t n, uint64_t *work, bool *yes,
                                        muga_error *err);

@@ -520,7 +520,12 @@ muga_status regex_tree_dfa(const re_node *x, regex_around around, uint64_t *work
                        NFA_MAX_NODES);
     else if (f.too_many_looks)
         st = error_set(err, MUGA_E_INPUT, "pattern: more than %u look-arounds", NFA_MAX_LOOKS);
+    else if (*work < f.n)
+        st = error_set(err, MUGA_E_LIMIT, "pattern: takes more work to compile than the budget allows; simplify it");
     else
+        st = MUGA_OK;
+    *work -= MIN(*work, f.n);
+    if (st == MUGA_OK)
         st = f.n_looks ? regex_look_dfa(&f, entry, work, out, err) : make_dfa(&f, entry, work, out, err);
     free(f.v);
     return st;

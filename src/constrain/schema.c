@@ -621,12 +621,13 @@ static muga_status relax_vocabularies(front *f, uint32_t *root) {
     return MUGA_OK;
 }
 
-muga_status front_compile(const json_t *schema, const constrain_options *options, front_product *out, uint64_t *work,
-                          muga_error *err) {
+muga_status front_compile(const json_t *schema, const constrain_options *options, front_product *out,
+                          front_budget *budget, muga_error *err) {
     static const constrain_options none = {0};
     front f = {.root = schema,
                .options = options ? options : &none,
-               .work = *work,
+               .work = budget->work,
+               .budget = budget,
                .err = err,
                .string_rule = NO_RULE,
                .character_rule = NO_RULE,
@@ -656,7 +657,7 @@ muga_status front_compile(const json_t *schema, const constrain_options *options
         graph_factor(&out->g);
         f.g = (graph){0};
     }
-    *work = f.work;
+    budget->work = f.work;
     front_release(&f);
     return st;
 }
@@ -676,9 +677,9 @@ muga_status constrain_compile_schema(const json_t *schema, const constrain_optio
                                      muga_error *err) {
     muga_error own = {0};
     front_product p;
-    uint64_t work = FRONT_MAX_WORK;
+    front_budget budget = FRONT_BUDGET;
     *out = NULL;
-    muga_status st = front_compile(schema, options, &p, &work, &own);
+    muga_status st = front_compile(schema, options, &p, &budget, &own);
     if (st == MUGA_OK) {
         st = grammar_new(&p.g, NULL, out, &own);
         if (st == MUGA_OK)

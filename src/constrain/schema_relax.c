@@ -5,11 +5,11 @@
  * still be written, and what it doesn't is found before the answer leaves. Of unevaluated* most needs no validator:
  * which members and items a schema can evaluate at all stands in it, and without alternatives those are the ones that
  * it does evaluate. */
+#include "base/hash.h"
 #include "constrain/front.h"
 #include "constrain/matcher.h"
 
 #define MAX_EVALUATORS 256u /* schemas that one unevaluated* looks at */
-#define RELAX_MATCH_WORK ((uint64_t)8 << 20)
 
 /* jansson takes no const, and only counts. */
 static json_t *shared(const json_t *v) {
@@ -44,20 +44,36 @@ muga_status front_relax(front *f, const json_t *schema, const char *keyword, con
     return MUGA_OK;
 }
 
+bool front_left_out(const front *f, span pattern) {
+    const front_budget *b = f->budget;
+    uint64_t h = b->n_left > 0 ? hash64(pattern.p, pattern.n, 1) : 0;
+    for (uint32_t i = 0; i < b->n_left; i++)
+        if (b->left[i] == h)
+            return true;
+    return false;
+}
+
+/* The validator can evaluate the pattern. One that is too large counts once, however many schemas have it. */
+static muga_status check_pattern(front *f, span pattern, bool large, muga_error *err) {
+    front_budget *b = f->budget;
+    if (front_left_out(f, pattern))
+        return MUGA_OK;
+    muga_status st = matcher_can(pattern.p, pattern.n, REGEX_SEARCH, &b->checks, err);
+    if (st == MUGA_OK && large && b->n_left < FRONT_MAX_LEFT)
+        b->left[b->n_left++] = hash64(pattern.p, pattern.n, 1);
+    return st;
+}
+
 muga_status front_relax_pattern(front *f, const json_t *schema, const char *keyword, span pattern,
                                 const muga_error *reason, bool subschemas) {
-    uint64_t work = RELAX_MATCH_WORK;
-    matcher *m = NULL;
     muga_error other = {0};
     char text[160];
     muga_status st = reason->status;
     if (st != MUGA_E_INPUT && st != MUGA_E_LIMIT)
         return error_set(f->err, st, "%s", reason->message);
     snprintf(text, sizeof text, "\"%.60s\": %.90s", pattern.p, reason->message);
-    if (f->work > 0 && matcher_new(pattern.p, pattern.n, REGEX_SEARCH, &work, &m, &other) == MUGA_OK) {
-        matcher_free(m);
+    if (f->work > 0 && check_pattern(f, pattern, st == MUGA_E_LIMIT, &other) == MUGA_OK)
         return front_relax(f, schema, keyword, text, subschemas);
-    }
     if (other.status == MUGA_E_NOMEM)
         return error_nomem(f->err, "a pattern");
     (void)front_refuse(f, schema, keyword, text);

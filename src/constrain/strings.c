@@ -50,6 +50,8 @@ muga_status strings_combine(front *f, dfa **all, dfa *one, dfa_op op) {
 }
 
 muga_status strings_pattern(front *f, const char *p, size_t n, regex_mode mode, dfa **out, muga_error *why) {
+    if (mode == REGEX_SEARCH && front_left_out(f, span_of(p, n)))
+        return error_set(why, MUGA_E_LIMIT, "pattern: too large for an automaton");
     uint64_t half = f->work / 2, given = half;
     muga_status st = regex_compile(p, n, mode, &half, out, why);
     f->work -= given - half;

@@ -381,9 +381,11 @@ static muga_status take_values(const json_t *subschema, const constrain_source *
                                const json_t *wanted, constrain_place *place, json_t *out, muga_error *err) {
     constrain_options options = {.sources = sources, .n_sources = n_sources};
     muga_error own = {0};
+    front_budget budget = FRONT_BUDGET;
     front f = {.root = subschema,
                .options = &options,
-               .work = FRONT_MAX_WORK,
+               .work = budget.work,
+               .budget = &budget,
                .err = &own,
                .wanted = wanted,
                .place = place,
