@@ -422,8 +422,13 @@ static muga_status add_schema(build *b, const char *name, const json_t *schema, 
         if (name)
             (void)error_prefix(&b->recheck, p.recheck.status, "tool %s", name);
     }
+    st = graph_status(&p.g, b->err);
+    if (st && name)
+        (void)error_prefix(b->err, st, "tool %s", name);
     graph_release(&p.g);
-    return graph_status(&b->g, b->err);
+    if (!st && (st = graph_status(&b->g, b->err)) && name)
+        (void)error_prefix(b->err, st, "tool %s, with those before it", name);
+    return st;
 }
 
 static muga_status check_answer(const constrain_answer *a, muga_error *err) {
@@ -461,8 +466,11 @@ muga_status constrain_compile_answer(const constrain_answer *a, constrain_gramma
     muga_error value = {0};
     if (!st && a->value)
         st = add_schema(&b, NULL, a->value, &budget, &b.value_rule, &value);
-    if (!st)
+    if (!st) {
         st = build_root(&b);
+        if (b.g.too_large)
+            st = error_prefix(&own, graph_status(&b.g, &own), "answer with %zu tools", a->n_calls);
+    }
     if (!st) {
         st = grammar_new(&b.g, NULL, out, &own);
         if (st == MUGA_E_INPUT && b.grounding.status != MUGA_OK) {

@@ -54,7 +54,8 @@ typedef struct constrain_options {
 typedef struct constrain_form {
     const char *trigger;
     bool at_start; /* only as the first of the content, white space aside; it is then the beginning of start, before */
-    const char *start, *before, *middle, *after;
+    const char *start; /* behind the trigger; of one at the start, which is its beginning, what is left */
+    const char *before, *middle, *after;
     const char *separator; /* NULL: one call only */
     const char *end;
 } constrain_form;
