@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # ctest: slow
 """Would break: the tool-calling expert learns calls that its function's schema forbids, values that nobody said, or
-functions that it is measured on; the generator depends on more than its seed; a line it can't use is passed over; the
-check of the overlap lets a function or a request of the sample through."""
+functions that it is measured on; its card names other data or another adapter than is there; the generator depends on
+more than its seed; a line it can't use is passed over; the check of the overlap lets a function or a request of the
+sample through."""
 
 import collections
+import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -110,6 +113,22 @@ def check_generate(work):
     return whole
 
 
+def check_card():
+    """The card names the data that the adapter learned, and the adapter that is there."""
+    card = (TRAIN.parent / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^ +experts/tools-generic/train/generate (.*?) > \w+\.jsonl$", card, re.MULTILINE)
+    contents = [run("generate", *command.split())[1].encode() for command in commands]
+    for content in contents + [(TRAIN.parent / "tools-generic.gguf").read_bytes()]:
+        digest = hashlib.sha256(content).hexdigest()
+        check(digest in card, f"nothing in the card has the digest {digest}")
+    check(contents, "the card doesn't say how its data is made")
+    if "MUGA_PROGRAM" in os.environ:
+        done = subprocess.run([os.environ["MUGA_PROGRAM"], "show", TRAIN.parent / "tools-generic.gguf"],
+                              capture_output=True, text=True)
+        check(done.returncode == 0 and re.search(r"^rank +8$", done.stdout, re.MULTILINE),
+              f"{done.stdout}{done.stderr}")
+
+
 def check_lines(work):
     """Lines that can't be used are named."""
     folder = work / "train"
@@ -154,6 +173,7 @@ def check_overlap(work, whole):
 
 
 with tempfile.TemporaryDirectory() as folder:
+    check_card()
     check_lines(pathlib.Path(folder))
     check_overlap(pathlib.Path(folder), check_generate(pathlib.Path(folder)))
 sys.exit(bad > 0)
