@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #define SCRIPT_MAX_BYTES ((size_t)16 << 20)
+#define LOCK_NAME ".making"
+#define LOCK_MS 60000
 
 typedef struct job {
     const agent_env *env;
@@ -75,6 +77,28 @@ static muga_status sync_file(const os_files *f, const char *path, muga_error *er
     return st;
 }
 
+/* Held by one process at a time, and by none that has died: SQLite's lock of an empty database. */
+static muga_status lock_folder(const char *dir, sqlite3 **out, muga_error *err) {
+    str path = STR_INIT;
+    str_printf(&path, "%s/" LOCK_NAME, dir);
+    muga_status st = str_status(&path, err, "a path");
+    int rc = SQLITE_OK;
+    if (st == MUGA_OK) {
+        rc = sqlite3_open_v2(str_get(&path), out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+        if (rc == SQLITE_OK && (rc = sqlite3_busy_timeout(*out, LOCK_MS)) == SQLITE_OK) {
+            rc = sqlite3_exec(*out, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
+        }
+    }
+    if (rc == SQLITE_BUSY) {
+        st = error_set(err, MUGA_E_ENV, "%.160s: another process has been making databases there for %d s; try again",
+                       dir, LOCK_MS / 1000);
+    } else if (st == MUGA_OK && rc != SQLITE_OK) {
+        st = sql_failed(*out, str_get(&path), str_get(&path), err);
+    }
+    str_release(&path);
+    return st;
+}
+
 /* Under a temporary name first: whole under its own, or not there. */
 static muga_status take_whole(const job *j, const char *source, const char *target) {
     const os_files *f = j->env->files;
@@ -102,6 +126,21 @@ static muga_status take_whole(const job *j, const char *source, const char *targ
     return st;
 }
 
+/* Of processes that begin at the same time one makes it, and the others find it made. */
+static muga_status take_once(const job *j, const char *source, const char *target) {
+    sqlite3 *lock = NULL;
+    os_stat info;
+    muga_status st = lock_folder(j->to, &lock, j->err);
+    if (st == MUGA_OK) {
+        st = j->env->files->stat(j->env->files->self, target, &info, j->err);
+    }
+    if (st == MUGA_OK && info.type == OS_TYPE_NONE) {
+        st = take_whole(j, source, target);
+    }
+    sqlite3_close(lock);
+    return st;
+}
+
 static muga_status visit(void *ctx, const char *name) {
     job *j = ctx;
     size_t n = strlen(name), k = strlen(j->suffix);
@@ -117,7 +156,8 @@ static muga_status visit(void *ctx, const char *name) {
         st = j->env->files->stat(j->env->files->self, str_get(&target), &info, j->err);
     }
     if (st == MUGA_OK && info.type == OS_TYPE_NONE) {
-        st = take_whole(j, str_get(&source), str_get(&target));
+        st = j->durable ? take_once(j, str_get(&source), str_get(&target))
+                        : take_whole(j, str_get(&source), str_get(&target));
     }
     str_release(&source);
     str_release(&target);

@@ -31,6 +31,20 @@ run() {
 
 check "list" 0 "customer-service" list
 run "an order" 0 "Order A31507 .* is processing" --session customer=69 -m "where is my order a31507"
+
+# First starts at the same time, each of which finds neither store nor databases.
+for i in 1 2 3 4; do
+    MUGA_HOME="$work/first" "$muga" agent run "$agent" --model ./tests/data/tiny.gguf --session customer=69 \
+        -m "where is my order a31507" >"$work/first.$i" 2>&1 </dev/null &
+done
+wait
+for i in 1 2 3 4; do
+    grep -q "Order A31507 .* is processing" "$work/first.$i" || {
+        bad=$((bad + 1))
+        printf 'not ok: first starts at the same time, %s:\n' "$i"
+        cat "$work/first.$i"
+    }
+done
 run "someone else's number" 0 "no order A31507 on your account" --session customer=70 -m "where is my order a31507"
 run "no session" 4 "customer.*--session" -m hi
 run "no message" 4 "no message" --session customer=69
