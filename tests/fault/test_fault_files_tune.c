@@ -45,6 +45,7 @@ static void bed_open(bed *b) {
     assert_ok(dataset_split_new(&b->d, 0.25, 1, &b->s, &err), &err);
     str_release(&text);
     b->o = (tune_options){.batch = BATCH,
+                          .group = 1,
                           .n_steps = tune_steps(b->s.n_train, BATCH, 1),
                           .seed = 1,
                           .measure_every = 1,

@@ -102,6 +102,7 @@ static void compare(const char *model_name, const bed *b, const char *isa, const
 
 static void compute_double(bed *b) {
     static double loss[MAX_TARGET];
+    static uint64_t n_again;
     tape_memory memory = {0};
     pass_args_f64 a = {.layout = &b->layout,
                        .pass = &b->pass,
@@ -109,6 +110,7 @@ static void compute_double(bed *b) {
                        .grads = b->grads,
                        .weight = 1,
                        .memory = &memory,
+                       .n_again = &n_again,
                        .loss = loss};
     assert_true(train_pass_run_f64(&a));
     tape_memory_release(&memory);
@@ -116,6 +118,7 @@ static void compute_double(bed *b) {
 
 static void compute_float(bed *b, kernel_isa isa) {
     static double loss[MAX_TARGET];
+    static uint64_t n_again;
     tape_memory memory = {0};
     memset(b->grads_f32, 0, b->layout.n_params * sizeof *b->grads_f32);
     pass_args_f32 a = {.layout = &b->layout,
@@ -124,6 +127,7 @@ static void compute_float(bed *b, kernel_isa isa) {
                        .grads = b->grads_f32,
                        .weight = 1,
                        .memory = &memory,
+                       .n_again = &n_again,
                        .loss = loss};
     assert_true(train_pass_for(isa)(&a));
     tape_memory_release(&memory);
