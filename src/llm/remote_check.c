@@ -138,7 +138,7 @@ static bool is_plain_id(const remote_answer *a, size_t i) {
 }
 
 static muga_status fill_call(const remote_answer *a, size_t i, const json_t *value, llm_call *c, muga_error *err) {
-    char made[24];
+    char made[32];
     str arguments = STR_INIT;
     snprintf(made, sizeof made, "call_%zu", i);
     json_write_canonical(value, &arguments);
