@@ -200,6 +200,8 @@ def killed():
         seen.add(in_use())
         expect("the chain is whole after a kill", muga("audit", "verify")[0] == 0)
     expect("old or new", seen <= {0, 1})
+    if in_use() == 0:  # the last kill came early
+        check("promoted in the end", 0, "promoted", "promote", agent, "1")
 
 
 def turns():
