@@ -52,14 +52,6 @@ typedef struct looker {
     muga_error *err;
 } looker;
 
-static muga_status spend(looker *m, uint64_t n) {
-    if (*m->work < n)
-        return error_set(m->err, MUGA_E_LIMIT,
-                         "pattern: takes more work to compile than the budget allows; simplify it");
-    *m->work -= n;
-    return MUGA_OK;
-}
-
 static muga_status append(looker *m, uint64_t **v, size_t *n, size_t *cap, uint64_t x) {
     if (*n == *cap) {
         size_t c = *cap ? *cap * 2 : 256;
@@ -174,7 +166,7 @@ static muga_status find_free(looker *m, look *x) {
         walk w = {x->d, s, x->d->accept[s]};
         x->free[s] = w.back && utf8_split(0, CP_MAX, follow_sequence, &w) && w.back;
     }
-    return spend(m, x->d->n_states);
+    return nfa_spend(m->work, x->d->n_states, m->err);
 }
 
 typedef struct census {
@@ -237,7 +229,7 @@ static muga_status grow_seen(looker *m) {
 /* Puts a thread on the list unless it was there. */
 static muga_status visit(looker *m, uint32_t node, uint32_t duties) {
     thread t = (uint64_t)node << 32 | duties;
-    muga_status st = m->n_seen * 2 >= m->cap_seen ? grow_seen(m) : spend(m, 2);
+    muga_status st = m->n_seen * 2 >= m->cap_seen ? grow_seen(m) : nfa_spend(m->work, 2, m->err);
     if (st != MUGA_OK)
         return st;
     uint64_t h = hash64(&t, sizeof t, 0);
@@ -271,7 +263,7 @@ static muga_status duties_number(looker *m, duty *v, uint32_t n, uint32_t *out, 
     for (uint32_t i = 0; i < kept; i++)
         if (i == 0 || v[i] != v[i - 1])
             v[w++] = v[i];
-    muga_status st = spend(m, 2 * (uint64_t)n + 1);
+    muga_status st = nfa_spend(m->work, 2 * (uint64_t)n + 1, m->err);
     if (st == MUGA_OK && w >= LOOK_MAX_DUTIES)
         st = error_set(m->err, MUGA_E_LIMIT, "pattern: more than %u look-aheads to follow at once", LOOK_MAX_DUTIES);
     return st == MUGA_OK ? runs_intern(m, &m->duties, v, w, out) : st;
@@ -361,7 +353,7 @@ static muga_status intern_set(looker *m, uint32_t *out) {
         return MUGA_OK;
     }
     qsort(m->found + head, n, sizeof *m->found, order);
-    muga_status st = spend(m, 4 * (uint64_t)n);
+    muga_status st = nfa_spend(m->work, 4 * (uint64_t)n, m->err);
     if (st == MUGA_OK)
         st = runs_intern(m, &m->sets, m->found, (uint32_t)m->n_found, out);
     if (st == MUGA_OK && (uint64_t)m->sets.n * m->d->n_classes > DFA_MAX_CELLS)
@@ -412,7 +404,7 @@ static muga_status step(looker *m, uint32_t from, uint8_t byte, uint32_t *out) {
             st = visit(m, x->a, duties);
     }
     if (st == MUGA_OK)
-        st = spend(m, n / 8 + 1);
+        st = nfa_spend(m->work, n / 8 + 1, m->err);
     if (st == MUGA_OK)
         st = close_over(m, false, &ignored);
     return st == MUGA_OK ? intern_set(m, out) : st;

@@ -173,11 +173,10 @@ typedef struct maker {
     muga_error *err;
 } maker;
 
-static muga_status spend(maker *m, uint64_t n) {
-    if (*m->work < n)
-        return error_set(m->err, MUGA_E_LIMIT,
-                         "pattern: takes more work to compile than the budget allows; simplify it");
-    *m->work -= n;
+muga_status nfa_spend(uint64_t *work, uint64_t n, muga_error *err) {
+    if (*work < n)
+        return error_set(err, MUGA_E_LIMIT, "pattern: takes more work to compile than the budget allows; simplify it");
+    *work -= n;
     return MUGA_OK;
 }
 
@@ -342,7 +341,7 @@ static muga_status sort_successors(maker *m, const uint32_t *nodes, uint32_t n, 
             m->head[k] = m->n_linked++;
         }
     }
-    return spend(m, n + m->n_linked);
+    return nfa_spend(m->work, n + m->n_linked, m->err);
 }
 
 /* Where class k leads, by the successors sorted before. */
@@ -356,10 +355,10 @@ static muga_status step(maker *m, uint32_t k, uint32_t *out) {
     struct seeded *slot = &m->seeded[(a * 31u + b) & (SEED_SLOTS - 1)];
     if (cached && slot->seed[0] == a && slot->seed[1] == b && slot->set != NONE) {
         *out = slot->set;
-        return spend(m, 1);
+        return nfa_spend(m->work, 1, m->err);
     }
     close_over(m, n, nb, AFTER_UNKNOWN, &visits);
-    muga_status st = spend(m, 2 * (uint64_t)visits + 4 * (uint64_t)m->n_found + 2);
+    muga_status st = nfa_spend(m->work, 2 * (uint64_t)visits + 4 * (uint64_t)m->n_found + 2, m->err);
     if (st == MUGA_OK)
         st = intern(m, nb, out);
     if (st == MUGA_OK && cached)

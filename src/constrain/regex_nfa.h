@@ -21,6 +21,9 @@ typedef struct nfa {
     bool too_large, nomem, too_many_looks;
 } nfa;
 
+/* n off the counted work; MUGA_E_LIMIT where there is less. */
+MUGA_MUST_USE muga_status nfa_spend(uint64_t *work, uint64_t n, muga_error *err);
+
 /* What may stand around a match of the tree. */
 typedef enum { REGEX_ANY_BEFORE = 1, REGEX_ANY_BEHIND = 2 } regex_around;
 MUGA_MUST_USE muga_status regex_tree_dfa(const re_node *x, regex_around around, uint64_t *work, dfa **out,

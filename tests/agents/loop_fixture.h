@@ -101,6 +101,18 @@ static inline void loop_open(loop_fixture *x, const char *name, const char *scri
     loop_begin(x);
 }
 
+/* A turn that ends so, with `part` in the answer. */
+static inline void loop_say(loop_fixture *x, const char *text, turn_outcome outcome, const char *part) {
+    turn_result r;
+    muga_error err;
+    assert_ok(loop_turn(x->loop, text, strlen(text), &r, &err), &err);
+    if (r.outcome != outcome || !strstr(str_get(&r.text), part)) {
+        fail_msg("\"%s\" gave %s \"%s\", not %s \"%s\"", text, turn_outcome_name(r.outcome), str_get(&r.text),
+                 turn_outcome_name(outcome), part);
+    }
+    turn_result_release(&r);
+}
+
 static inline void loop_close(loop_fixture *x) {
     loop_free(x->loop);
     llm_free(x->model);

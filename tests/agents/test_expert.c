@@ -34,22 +34,11 @@ static void open_expert(loop_fixture *x, const char *name, const char *config, c
     loop_begin(x);
 }
 
-static void say(loop_fixture *x, const char *text, turn_outcome outcome, const char *part) {
-    turn_result r;
-    muga_error err;
-    assert_ok(loop_turn(x->loop, text, strlen(text), &r, &err), &err);
-    if (r.outcome != outcome || !strstr(str_get(&r.text), part)) {
-        fail_msg("\"%s\" gave %s \"%s\", not %s \"%s\"", text, turn_outcome_name(r.outcome), str_get(&r.text),
-                 turn_outcome_name(outcome), part);
-    }
-    turn_result_release(&r);
-}
-
 static void it_reads_the_message_alone_with_numbers_masked(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
     open_expert(&x, "reads", EXPERT, "[" SCORES(-0.1, -9, -9, -9, -9, -9, -9) ", " GIVES_ID("A10001") "]");
-    say(&x, "where is a-10001?", TURN_ANSWER, "Order A10001 is shipped.");
+    loop_say(&x, "where is a-10001?", TURN_ANSWER, "Order A10001 is shipped.");
     const json_t *asked = json_array_get(llm_scripted_requests(x.model), 0);
     json_t *messages =
         fixture_json("[{'role': 'system', 'content': 'Sort.'}, {'role': 'user', 'content': 'where is #?'}]");
@@ -84,7 +73,7 @@ static void what_is_acted_on_alike_counts_together(void **state) {
     loop_fixture x = {.loop = NULL};
     /* order and lucky look up an order: 0.35 + 0.3 against 0.35 for the password, which no label of its own beats. */
     open_expert(&x, "alike", EXPERT, "[" SCORES(-1.04, -50, -1.2, -1.03, -50, -50, -50) ", " GIVES_ID("A10001") "]");
-    say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped.");
+    loop_say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped.");
     loop_close(&x);
 }
 
@@ -93,8 +82,8 @@ static void what_it_is_not_sure_of_is_asked_about(void **state) {
     loop_fixture x = {.loop = NULL};
     open_expert(&x, "unsure", EXPERT,
                 "[" SCORES(-9, -9, -9, -0.7, -0.7, -9, -9) ", " SCORES(-9, -9, -9, -0.7, -0.7, -9, -9) "]");
-    say(&x, "reset a human", TURN_ASK, "Order or password?");
-    say(&x, "reset a human", TURN_ESCALATE, "A colleague will help.");
+    loop_say(&x, "reset a human", TURN_ASK, "Order or password?");
+    loop_say(&x, "reset a human", TURN_ESCALATE, "A colleague will help.");
     loop_close(&x);
 }
 
@@ -102,7 +91,7 @@ static void in_doubt_it_hands_over_where_that_is_likelier_than_not(void **state)
     (void)state;
     loop_fixture x = {.loop = NULL};
     open_expert(&x, "likelier", EXPERT, "[" SCORES(-9, -9, -9, -0.8, -0.6, -9, -9) "]");
-    say(&x, "reset a human", TURN_ESCALATE, "A colleague takes over.");
+    loop_say(&x, "reset a human", TURN_ESCALATE, "A colleague takes over.");
     loop_close(&x);
 }
 
@@ -117,13 +106,13 @@ static void in_doubt_it_reads_and_asks_back_but_never_writes(void **state) {
     const char *script = "[" DOUBTFUL_ORDER ", " GIVES_ID("A10001") ", " PLAIN_ORDER
                                                                     ", " GIVES_ID("A10001") ", " DOUBTFUL_RESET "]";
     open_expert(&x, "doubt", config, script);
-    say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped. Is that it?");
+    loop_say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped. Is that it?");
     turn_result r;
     muga_error err;
     assert_ok(loop_turn(x.loop, "A10001", 6, &r, &err), &err);
     assert_string_equal(str_get(&r.text), "Order A10001 is shipped.");
     turn_result_release(&r);
-    say(&x, "pw", TURN_ASK, "Order or password?");
+    loop_say(&x, "pw", TURN_ASK, "Order or password?");
     assert_int_equal(fixture_count(x.f.shop_path, "SELECT count(*) FROM resets"), 0);
     loop_close(&x);
 }
@@ -133,7 +122,7 @@ static void votes_count_by_their_weight(void **state) {
     loop_fixture x = {.loop = NULL};
     const char *config = "  expert: {instruction: Sort., together: 2, logprob: 0.1, votes: 9, sure: 0.5}\n";
     open_expert(&x, "votes", config, "[" SCORES(-1, -2, -2, -2, -2, -2, -2) "]");
-    say(&x, "let me talk to a human", TURN_ESCALATE, "A colleague takes over.");
+    loop_say(&x, "let me talk to a human", TURN_ESCALATE, "A colleague takes over.");
     loop_close(&x);
 }
 
@@ -142,7 +131,7 @@ static void without_an_adapter_it_is_not_asked(void **state) {
     loop_fixture x = {.loop = NULL};
     open_expert(&x, "without", EXPERT, "[]");
     x.model->has_adapter = false;
-    say(&x, "let me talk to a human", TURN_ESCALATE, "A colleague takes over.");
+    loop_say(&x, "let me talk to a human", TURN_ESCALATE, "A colleague takes over.");
     assert_int_equal(json_array_size(llm_scripted_requests(x.model)), 0);
     loop_close(&x);
 }
