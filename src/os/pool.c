@@ -15,7 +15,9 @@
  *     not over, so by 1 they belong to it.
  *  3. Sleeping: a worker counts itself into n_asleep and then looks at its ticket again; the caller writes the tickets
  *     and then looks at n_asleep. Both sequentially consistent, so one of them sees the other; the same for the caller
- *     waiting for n_open. A worker whose share begins empty needn't wake.
+ *     waiting for n_open. A worker whose share begins empty needn't wake. What would be missed for good, the caller's
+ *     wait, is announced by an exchange: emulators order that with the look after it even where, like QEMU's of 64-bit
+ *     ARM, they let a sequentially consistent load pass a sequentially consistent store.
  *  4. What a chunk wrote is visible to the caller after the job (release on n_open) and to every chunk of the next job
  *     (release on the tickets; the swaps of other threads continue that release sequence). */
 #include "base/mem.h"
@@ -195,7 +197,7 @@ static void wait_for_job(os_pool *p) {
         return;
     }
     pthread_mutex_lock(&p->lock);
-    atomic_store(&p->caller_waits, true);
+    (void)atomic_exchange(&p->caller_waits, true);
     while (!job_is_over(p, 0)) {
         pthread_cond_wait(&p->done, &p->lock);
     }
