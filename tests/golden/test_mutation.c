@@ -6,8 +6,8 @@
  * The places to change come from a walk of this test's own, which shares nothing with the reader. Each changed file
  * goes through the reader alone, in a block of exactly its size (so that the address sanitizer sees one byte too many),
  * and changes of the header through the whole engine as well: load, tokenizer, template, trie, three tokens. An error
- * is MUGA_E_INPUT with a message (or says that numbers are not finite, once running); never "out of memory". There is one
- * thread throughout.
+ * is MUGA_E_INPUT with a message (or says that numbers are not finite, once running); never "out of memory". There is
+ * one thread throughout.
  * ctest: unthreaded */
 #include "golden.h"
 #include "support/make_arch.h"
