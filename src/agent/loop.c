@@ -1,4 +1,4 @@
-/* The goal loop as a state machine. Owns: the order of things in a turn, what is still to do over holds and restarts,
+/* The intent loop (loop_kinds.h) as a state machine. Owns: the order of things in a turn, what is still to do over holds and restarts,
  * when to ask, hand over and stop. Refuses: to act on what it did not understand; to go on past its limits.
  *
  *   state       does                                               function   goes to
@@ -17,8 +17,7 @@
  *   4. After an escalation the session is ended: nothing more is called in it. */
 #include "agent/expert.h"
 #include "agent/guard.h"
-#include "agent/interactions.h"
-#include "agent/loop_internal.h"
+#include "agent/loop_kinds.h"
 
 #include <stdio.h>
 
@@ -39,30 +38,6 @@ typedef struct turn {
     bool was_asked; /* the turn before ended with a question */
     turn_result *out;
 } turn;
-
-const char *turn_outcome_name(turn_outcome o) {
-    static const char *const names[] = {"answer", "ask", "refuse", "escalate", "held"};
-    return names[o];
-}
-
-void turn_result_release(turn_result *r) {
-    str_release(&r->text);
-    *r = (turn_result){.text = STR_INIT};
-}
-
-void loop_watch_event(const agent_loop *l, const char *kind, json_t *data) {
-    if (data && l->p.watch.event) {
-        l->p.watch.event(l->p.watch.ctx, kind, data);
-    }
-    json_decref(data);
-}
-
-bool loop_is_over(const agent_loop *l) {
-    const os_clock *clock = l->p.env->clock;
-    const manifest *m = l->p.manifest;
-    return l->n_tokens >= m->max_tokens ||
-           clock->monotonic_us(clock->self) - l->began_us >= (uint64_t)m->max_seconds * 1000000;
-}
 
 /* ---- what is to do ---- */
 
@@ -582,41 +557,14 @@ static muga_status step(turn *t, loop_state *s, muga_error *err) {
     }
 }
 
-/* With the operator's consent the turn is kept to learn from. It has been taken, whatever becomes of that: what can't
- * be kept now is said, and kept with the next turn (interactions.h, invariant 3). */
-static void keep_turn(const agent_loop *l) {
-    muga_error why;
-    record_outcome kept;
-    const agent_session *s = l->p.session;
-    muga_status st = interactions_record(l->p.env, s->store, l->p.manifest, s->id, &kept, &why);
-    const char *text = st != MUGA_OK ? why.message
-                       : kept == RECORD_STALE
-                           ? "consent was given to other terms than the manifest's learning: now has; give it anew"
-                           : NULL;
-    if (text) {
-        loop_watch_event(l, "not_kept", json_pack("{s:s}", "why", text));
-    }
-}
-
 static muga_status run(turn *t, loop_state from, muga_error *err) {
-    agent_loop *l = t->l;
-    const os_clock *clock = l->p.env->clock;
-    l->n_tokens = 0;
-    l->began_us = clock->monotonic_us(clock->self);
     muga_status st = MUGA_OK;
     while (st == MUGA_OK && from != END) {
         st = step(t, &from, err);
     }
-    t->out->n_tokens = (uint32_t)l->n_tokens;
-    t->out->us = clock->monotonic_us(clock->self) - l->began_us;
     call_result_release(&t->called);
     request_release(&t->now);
     json_decref(t->arguments);
-    if (st != MUGA_OK) {
-        turn_result_release(t->out);
-    } else {
-        keep_turn(l);
-    }
     return st;
 }
 
@@ -642,31 +590,16 @@ static muga_status find_held(agent_loop *l, muga_error *err) {
     return st;
 }
 
-muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err) {
-    agent_loop *l = calloc(1, sizeof *l);
-    if (!l) {
-        return error_nomem(err, "a loop");
-    }
-    l->p = *parts;
+static muga_status intent_open(agent_loop *l, muga_error *err) {
     muga_status st = new_work(l, err);
-    st = st == MUGA_OK ? find_held(l, err) : st;
-    if (st == MUGA_OK) {
-        *out = l;
-    } else {
-        loop_free(l);
-    }
-    return st;
+    return st == MUGA_OK ? find_held(l, err) : st;
 }
 
-void loop_free(agent_loop *l) {
-    if (l) {
-        json_decref(l->work);
-        free(l);
-    }
+static void intent_close(agent_loop *l) {
+    json_decref(l->work);
 }
 
-muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
-    *out = (turn_result){.text = STR_INIT};
+static muga_status intent_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
     if (json_object_get(l->work, "held")) {
         return error_set(err, MUGA_E_POLICY,
                          "a call of this session waits for approval; decide it first (muga approve list)");
@@ -675,8 +608,7 @@ muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *ou
     return run(&t, PERCEIVE, err);
 }
 
-muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err) {
-    *out = (turn_result){.text = STR_INIT};
+static muga_status intent_resume(agent_loop *l, turn_result *out, muga_error *err) {
     const json_t *held = json_object_get(l->work, "held");
     size_t i = find_label(l, json_get_string(held, "label"));
     if (!held || i == intent_n_labels(l->p.intent)) {
@@ -691,3 +623,5 @@ muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err) {
     }
     return run(&t, CALL, err);
 }
+
+const loop_kind loop_kind_intent = {intent_open, intent_close, intent_turn, intent_resume};

@@ -1,5 +1,5 @@
-/* The goal loop: from a message to an answer, over decisions, calls and holds. The loop proposes; the executor
- * disposes.
+/* The loop: from a message to an answer, over decisions, calls and holds. The loop proposes; the executor disposes. How
+ * it decides is a table chosen by the manifest (loop_kinds.h).
  *
  * One loop drives one session. Everything it decides is audited with the model's evidence before it acts on it; what it
  * still has to do when a call waits for a person is kept in the session's state (key `pending`, where the manifest

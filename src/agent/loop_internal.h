@@ -15,8 +15,9 @@
  *   held   {"call", "label", "approval"} | absent */
 struct agent_loop {
     loop_parts p;
-    json_t *work;
-    int64_t n_tokens; /* of this turn */
+    const struct loop_kind *kind; /* loop_kinds.h */
+    json_t *work;                 /* of the intent loop */
+    int64_t n_tokens;             /* of this turn */
     uint64_t began_us;
 };
 

@@ -1,0 +1,97 @@
+/* What every way to decide shares (loop_kinds.h). Owns: the choice of the way, the frame around a turn. Refuses: nothing
+ * by itself. */
+#include "agent/loop_kinds.h"
+
+#include "agent/interactions.h"
+
+const char *turn_outcome_name(turn_outcome o) {
+    static const char *const names[] = {"answer", "ask", "refuse", "escalate", "held"};
+    return names[o];
+}
+
+void turn_result_release(turn_result *r) {
+    str_release(&r->text);
+    *r = (turn_result){.text = STR_INIT};
+}
+
+void loop_watch_event(const agent_loop *l, const char *kind, json_t *data) {
+    if (data && l->p.watch.event) {
+        l->p.watch.event(l->p.watch.ctx, kind, data);
+    }
+    json_decref(data);
+}
+
+bool loop_is_over(const agent_loop *l) {
+    const os_clock *clock = l->p.env->clock;
+    const manifest *m = l->p.manifest;
+    return l->n_tokens >= m->max_tokens ||
+           clock->monotonic_us(clock->self) - l->began_us >= (uint64_t)m->max_seconds * 1000000;
+}
+
+/* With the operator's consent the turn is kept to learn from. It has been taken, whatever becomes of that: what can't
+ * be kept now is said, and kept with the next turn (interactions.h, invariant 3). */
+static void keep_turn(const agent_loop *l) {
+    muga_error why;
+    record_outcome kept;
+    const agent_session *s = l->p.session;
+    muga_status st = interactions_record(l->p.env, s->store, l->p.manifest, s->id, &kept, &why);
+    const char *text = st != MUGA_OK ? why.message
+                       : kept == RECORD_STALE
+                           ? "consent was given to other terms than the manifest's learning: now has; give it anew"
+                           : NULL;
+    if (text) {
+        loop_watch_event(l, "not_kept", json_pack("{s:s}", "why", text));
+    }
+}
+
+static void begin(agent_loop *l, turn_result *out) {
+    const os_clock *clock = l->p.env->clock;
+    *out = (turn_result){.text = STR_INIT};
+    l->n_tokens = 0;
+    l->began_us = clock->monotonic_us(clock->self);
+}
+
+static muga_status finish(const agent_loop *l, muga_status st, turn_result *out) {
+    const os_clock *clock = l->p.env->clock;
+    out->n_tokens = (uint32_t)l->n_tokens;
+    out->us = clock->monotonic_us(clock->self) - l->began_us;
+    if (st != MUGA_OK) {
+        turn_result_release(out);
+    } else {
+        keep_turn(l);
+    }
+    return st;
+}
+
+muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err) {
+    agent_loop *l = calloc(1, sizeof *l);
+    if (!l) {
+        return error_nomem(err, "a loop");
+    }
+    l->p = *parts;
+    l->kind = &loop_kind_intent;
+    muga_status st = l->kind->open(l, err);
+    if (st == MUGA_OK) {
+        *out = l;
+    } else {
+        loop_free(l);
+    }
+    return st;
+}
+
+void loop_free(agent_loop *l) {
+    if (l) {
+        l->kind->close(l);
+        free(l);
+    }
+}
+
+muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
+    begin(l, out);
+    return finish(l, l->kind->turn(l, text, n, out, err), out);
+}
+
+muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err) {
+    begin(l, out);
+    return finish(l, l->kind->resume(l, out, err), out);
+}

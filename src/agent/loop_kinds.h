@@ -1,0 +1,21 @@
+/* Private to loop*.c: how an agent decides, a table for each way. loop_kinds.c chooses one by the manifest and does what
+ * all share: the turn's clock and count of tokens, what is kept of it to learn from.
+ *
+ *   loop.c   a message is scored against labels, each with its consequence (intent:)
+ *
+ * Whatever the way, a tool is reached by executor_call alone, and a decision is audited before it is acted on. */
+#ifndef MUGA_AGENT_LOOP_KINDS_H
+#define MUGA_AGENT_LOOP_KINDS_H
+
+#include "agent/loop_internal.h"
+
+typedef struct loop_kind {
+    muga_status (*open)(agent_loop *l, muga_error *err); /* l->p is set; close follows, after a failure, too */
+    void (*close)(agent_loop *l);
+    /* *out is empty; n_tokens and us are filled in afterwards, from l->n_tokens. */
+    muga_status (*turn)(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err);
+    muga_status (*resume)(agent_loop *l, turn_result *out, muga_error *err);
+} loop_kind;
+
+extern const loop_kind loop_kind_intent; /* loop.c */
+#endif
