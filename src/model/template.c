@@ -144,3 +144,25 @@ muga_status template_expression_test(const template_expression *e, const json_t 
     str_release(&unused);
     return in.status;
 }
+
+muga_status template_expression_value(const template_expression *e, const json_t *context, json_t **out,
+                                      muga_error *err) {
+    static const json_style style = {.item = ",", .key = ":"};
+    interp in;
+    str text;
+    *out = NULL;
+    str_init(&text, TEMPLATE_LIMITS_DEFAULT.output_bytes);
+    if (interp_open(&in, &e->t, context, NULL, &text, err) && (in.frame = interp_frame_new(&in, e->t.frame, NULL))) {
+        tv v = interp_eval(&in, e->t.root);
+        if (!in.status && v.kind == TV_UNDEFINED)
+            interp_fail_undefined(&in, v);
+        if (!in.status)
+            template_write_json(&in, v, &style, 0, &text);
+    }
+    muga_status st = in.status ? in.status : str_status(&text, err, "an expression's value");
+    if (!st)
+        st = json_parse(str_get(&text), text.len, "an expression's value", out, err);
+    arena_release(&in.mem);
+    str_release(&text);
+    return st;
+}

@@ -40,4 +40,7 @@ MUGA_MUST_USE muga_status template_expression_compile(const char *source, templa
 void template_expression_free(template_expression *e);
 MUGA_MUST_USE muga_status template_expression_test(const template_expression *e, const json_t *context, bool *out,
                                                    muga_error *err);
+/* Its value as JSON; new reference. MUGA_E_INPUT: one that JSON doesn't have, an undefined one among them. */
+MUGA_MUST_USE muga_status template_expression_value(const template_expression *e, const json_t *context, json_t **out,
+                                                    muga_error *err);
 #endif

@@ -260,6 +260,49 @@ static void expect_verdict(const char *source, const char *context, bool wanted)
     json_decref(c);
 }
 
+static json_t *json_of(const char *text) {
+    json_t *v;
+    muga_error err;
+    assert_ok(json_parse(text, strlen(text), "text", &v, &err), &err);
+    return v;
+}
+
+/* `source` over `context` gives `value`, as JSON. */
+static void expect_json(const char *source, const char *context, const char *value) {
+    template_expression *e;
+    muga_error err;
+    json_t *c = json_of(context), *got, *wanted = json_of(value);
+    assert_ok(template_expression_compile(source, &e, &err), &err);
+    assert_ok(template_expression_value(e, c, &got, &err), &err);
+    assert_true(json_equal(got, wanted));
+    template_expression_free(e);
+    json_decref(got);
+    json_decref(wanted);
+    json_decref(c);
+}
+
+static void test_values_of_expressions(void **state) {
+    (void)state;
+    const char *context = "{\"a\": {\"x\": 2, \"y\": [1, \"q\\\"\u00e9\"]}, \"k\": \"x\"}";
+    expect_json("a[k] * 3 - 0.5", context, "5.5");
+    expect_json("a.y", context, "[1, \"q\\\"\u00e9\"]");
+    expect_json("{'n': a.x, 'none': none, 'yes': a.x > 1}", context, "{\"n\": 2, \"none\": null, \"yes\": true}");
+    expect_json("a.z if a.z is defined else a.y | length", context, "2");
+    template_expression *e;
+    muga_error err;
+    json_t *c = json_of(context), *got;
+    assert_ok(template_expression_compile("b.c", &e, &err), &err);
+    assert_status(template_expression_value(e, c, &got, &err), MUGA_E_INPUT, &err, "'b' is undefined");
+    template_expression_free(e);
+    assert_ok(template_expression_compile("a.z", &e, &err), &err);
+    assert_status(template_expression_value(e, c, &got, &err), MUGA_E_INPUT, &err, "z");
+    template_expression_free(e);
+    assert_ok(template_expression_compile("1e308 * 10", &e, &err), &err);
+    assert_status(template_expression_value(e, c, &got, &err), MUGA_E_INPUT, &err, "");
+    template_expression_free(e);
+    json_decref(c);
+}
+
 static void test_manifest_expressions(void **state) {
     (void)state;
     template_expression *e;
@@ -287,6 +330,7 @@ int main(void) {
                                        cmocka_unit_test(test_hostile_templates_end_by_budget),
                                        cmocka_unit_test(test_deep_sources_are_refused),
                                        cmocka_unit_test(test_broken_sources_never_crash),
-                                       cmocka_unit_test(test_manifest_expressions)};
+                                       cmocka_unit_test(test_manifest_expressions),
+                                       cmocka_unit_test(test_values_of_expressions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
