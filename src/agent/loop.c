@@ -1,5 +1,6 @@
-/* The intent loop (loop_kinds.h) as a state machine. Owns: the order of things in a turn, what is still to do over holds and restarts,
- * when to ask, hand over and stop. Refuses: to act on what it did not understand; to go on past its limits.
+/* The intent loop (loop_kinds.h) as a state machine. Owns: the order of things in a turn, what is still to do over
+ * holds and restarts, when to ask, hand over and stop. Refuses: to act on what it did not understand; to go on past its
+ * limits.
  *
  *   state       does                                               function   goes to
  *   1 PERCEIVE  guards the message, writes it into the session     perceive   2, or 6 when a guard refuses

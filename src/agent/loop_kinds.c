@@ -1,5 +1,4 @@
-/* What every way to decide shares (loop_kinds.h). Owns: the choice of the way, the frame around a turn. Refuses: nothing
- * by itself. */
+/* What every way to decide shares (loop_kinds.h). Owns: the choice of the way, the frame around a turn. */
 #include "agent/loop_kinds.h"
 
 #include "agent/interactions.h"

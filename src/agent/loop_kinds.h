@@ -1,5 +1,5 @@
-/* Private to loop*.c: how an agent decides, a table for each way. loop_kinds.c chooses one by the manifest and does what
- * all share: the turn's clock and count of tokens, what is kept of it to learn from.
+/* Private to loop*.c: how an agent decides, a table for each way. loop_kinds.c chooses one by the manifest and does
+ * what all share: the turn's clock and count of tokens, what is kept of it to learn from.
  *
  *   loop.c   a message is scored against labels, each with its consequence (intent:)
  *
