@@ -35,7 +35,7 @@ agent_env agent_env_system(void); /* os_system() and getrandom */
 /* ---- manifest ------------------------------------------------------------------------------------------------- */
 
 typedef enum { MANIFEST_REFLEX, MANIFEST_MODEL, MANIFEST_GOAL } manifest_kind;
-typedef enum { TOOL_SQL, TOOL_COMMAND } tool_kind;
+typedef struct tool_kind tool_kind; /* tool.h */
 typedef enum { EFFECT_READ, EFFECT_WRITE } tool_effect;
 typedef enum { APPROVAL_NEVER, APPROVAL_ALWAYS, APPROVAL_WHEN } tool_approval;
 typedef enum { OTHERWISE_ESCALATE, OTHERWISE_REFUSE, OTHERWISE_ASK } scope_otherwise;
@@ -51,16 +51,17 @@ enum { /* escalation.when */
 typedef struct manifest_tool {
     const char *name, *description;
     const json_t *parameters; /* JSON Schema of an object; test-compiled, so constrain_compile_schema takes it */
-    tool_kind kind;
+    const tool_kind *kind;
     tool_effect effect;
     tool_approval approval;
     const template_expression *when; /* APPROVAL_WHEN: ask if true; sees arguments, session, state */
     bool idempotent;
+    bool leaves_machine; /* its arguments may reach another machine */
+    bool untrusted;      /* its results may hold what strangers wrote */
     int64_t timeout_ms;
     size_t max_result_bytes;      /* of the result as JSON */
-    int64_t max_rows;             /* sql */
     const json_t *json;           /* the whole definition */
-    uint8_t digest[SHA256_BYTES]; /* of the definition, and of a command's program file */
+    uint8_t digest[SHA256_BYTES]; /* of the definition, and of what else the tool is made of: a program's bytes */
     int line;                     /* in agent.yaml */
 } manifest_tool;
 
@@ -106,7 +107,8 @@ MUGA_MUST_USE muga_status manifest_load(const agent_env *env, const char *dir, c
                                         muga_error *err);
 void manifest_free(manifest *m);
 const manifest_tool *manifest_tool_find(const manifest *m, const char *name); /* NULL: not there */
-const char *manifest_schema_text(void); /* docs/schema/agent.schema.json, as compiled in */
+/* docs/schema/agent.schema.json, as compiled in; appends. */
+MUGA_MUST_USE muga_status manifest_schema_write(str *out, muga_error *err);
 
 /* YAML 1.2 (core schema) as JSON; `lines` (may be NULL) receives an object of JSON pointer -> line, "" being the root.
  * Refused with file:line: aliases, tags, merge keys, duplicate keys, several documents, non-string keys, more than

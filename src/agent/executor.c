@@ -102,30 +102,24 @@ static muga_status check_call(agent_session *s, const manifest_tool *t, journal_
 
 /* ---- running ---- */
 
-static size_t tool_index(const agent_session *s, const manifest_tool *t) {
-    return (size_t)(t - s->m->tools);
-}
-
-static muga_status open_sql(agent_session *s, const manifest_tool *t, tool_sql **out, muga_error *err) {
-    tool_sql **slot = &s->sql[tool_index(s, t)];
-    muga_status st = *slot ? MUGA_OK : tool_sql_open(&s->env, s->m, t, slot, err);
+static muga_status open_tool(agent_session *s, const manifest_tool *t, void **out, muga_error *err) {
+    void **slot = &s->tools[t - s->m->tools];
+    tool_setup setup = {.env = &s->env, .m = s->m, .def = t};
+    muga_status st = *slot ? MUGA_OK : t->kind->open(&setup, slot, err);
     *out = *slot;
     return st;
 }
 
 static void run_tool(agent_session *s, const manifest_tool *t, const journal_call *c, tool_run *out) {
-    if (t->kind == TOOL_COMMAND) {
-        tool_command_run(&s->env, s->m, t, c->id, c->arguments, s->values, out);
-        return;
-    }
-    tool_sql *sql = NULL;
+    void *tool = NULL;
     muga_error why;
-    if (open_sql(s, t, &sql, &why) != MUGA_OK) {
-        *out = (tool_run){.ok = false};
-        snprintf(out->reason, sizeof out->reason, "%s", why.message);
-        return;
+    tool_call call = {.id = c->id, .arguments = c->arguments, .values = s->values, .session = s};
+    *out = (tool_run){.ok = false};
+    if (open_tool(s, t, &tool, &why) == MUGA_OK) {
+        t->kind->run(tool, &call, out);
+    } else {
+        tool_fail(out, "%s", why.message);
     }
-    tool_sql_run(sql, c->id, c->arguments, s->values, out);
 }
 
 static json_t *error_result(const char *reason) {
@@ -426,10 +420,10 @@ static muga_status run_again(agent_session *s, const manifest_tool *t, journal_c
 
 /* What became of a call found `started`. A tool that is not what it was can't be asked. */
 static tool_settled settle_by_looking(agent_session *s, const manifest_tool *t, journal_call *c) {
-    tool_sql *sql = NULL;
+    void *tool = NULL;
     tool_settled settled = SETTLED_UNKNOWN;
-    if (t->kind == TOOL_SQL && open_sql(s, t, &sql, NULL) == MUGA_OK &&
-        tool_sql_settle(sql, c->id, &settled, &c->result, NULL) != MUGA_OK) {
+    if (t->kind->settle && open_tool(s, t, &tool, NULL) == MUGA_OK &&
+        t->kind->settle(tool, c->id, &settled, &c->result, NULL) != MUGA_OK) {
         settled = SETTLED_UNKNOWN;
     }
     return settled;

@@ -3,6 +3,7 @@
 #define MUGA_AGENT_INTERNAL_H
 
 #include "agent/agent.h"
+#include "agent/tool.h"
 
 #include "base/mem.h"
 
@@ -47,31 +48,6 @@ typedef struct policy_context {
 } policy_context;
 /* Never fails: what can't be decided is asked. `reason`: one line. */
 policy_verdict policy_decide(const manifest *m, const manifest_tool *t, const policy_context *c, char reason[256]);
-
-/* ---- tools ---- */
-typedef struct tool_run {
-    bool ok;
-    json_t *result;   /* ok: what the tool gave; new reference */
-    char reason[256]; /* not ok */
-    bool in_doubt;    /* not ok: it was cut off, and may have done its work */
-} tool_run;
-
-typedef struct tool_sql tool_sql;
-/* Opens the database and prepares the statement; every fault of the definition shows here. The message begins after
- * the place, which manifest.c adds. */
-muga_status tool_sql_open(const agent_env *env, const manifest *m, const manifest_tool *t, tool_sql **out,
-                          muga_error *err);
-void tool_sql_close(tool_sql *t);
-/* Runs under call id `call`. With exactly_once, a call that already ran gives its first result again. */
-void tool_sql_run(tool_sql *t, const char *call, const json_t *arguments, const json_t *session, tool_run *out);
-/* Did `call` take effect? Only where the statement can't write or exactly_once is on: the others are never settled. */
-typedef enum { SETTLED_RAN, SETTLED_NOT_RUN, SETTLED_UNKNOWN } tool_settled;
-muga_status tool_sql_settle(tool_sql *t, const char *call, tool_settled *settled, json_t **result, muga_error *err);
-
-muga_status tool_command_check(const agent_env *env, const manifest *m, const manifest_tool *t,
-                               uint8_t program_digest[SHA256_BYTES], muga_error *err);
-void tool_command_run(const agent_env *env, const manifest *m, const manifest_tool *t, const char *call,
-                      const json_t *arguments, const json_t *session, tool_run *out);
 
 /* ---- audit (audit.c) ---- */
 /* Append inside the caller's transaction. `session` NULL: of the store itself. */
@@ -150,7 +126,7 @@ struct agent_session {
     bool ended;
     int64_t n_calls_in_turn;
     store_claim *claim;
-    tool_sql **sql; /* [m->n_tools], opened at first use */
+    void **tools; /* [m->n_tools], opened at first use */
 };
 /* Add a row to the stored history, inside a transaction; and, once it is committed, the entry in memory. */
 muga_status session_store_row(agent_session *s, const char *role, const char *content, size_t n, const char *call,

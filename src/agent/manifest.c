@@ -11,7 +11,6 @@
 #define MANIFEST_MAX_BYTES ((size_t)1 << 20)
 #define TIMEOUT_MS_DEFAULT 10000
 #define RESULT_BYTES_DEFAULT 16384
-#define ROWS_DEFAULT 100
 #define STEPS_DEFAULT 8
 #define TOKENS_DEFAULT 4096
 #define SECONDS_DEFAULT 120
@@ -194,44 +193,28 @@ static muga_status check_parameters(loader *l, const manifest_tool *t, const cha
     return check_enforceable(l, t->parameters, where, true);
 }
 
-static muga_status check_sql(loader *l, const manifest_tool *t, const char *pointer) {
-    char where[96];
-    const json_t *sql = json_object_get(t->json, "sql");
-    bool query = json_object_get(sql, "query"), exec = json_object_get(sql, "exec");
-    snprintf(where, sizeof where, "%s/sql%s", pointer, exec ? "/exec" : query ? "/query" : "");
-    if (query == exec) {
-        return fail_at(l, where, "needs either query or exec");
-    }
-    if (exec && t->effect == EFFECT_READ) {
-        return fail_at(l, where, "exec changes data; say effect: write, or use query");
-    }
-    if (json_object_get(t->json, "unsandboxed")) {
-        snprintf(where, sizeof where, "%s/unsandboxed", pointer);
-        return fail_at(l, where, "belongs to command tools; remove it");
-    }
-    tool_sql *opened = NULL;
-    muga_status st = tool_sql_open(l->env, l->m, t, &opened, l->err);
-    tool_sql_close(opened);
+/* Make the tool once, so that every fault of its definition shows now. */
+static muga_status try_tool(loader *l, manifest_tool *t, const char *pointer, uint8_t material[SHA256_BYTES]) {
+    const tool_kind *kind = t->kind;
+    tool_setup setup = {
+        .env = l->env, .m = l->m, .def = t, .leaves_machine = kind->leaves_machine, .untrusted = kind->untrusted};
+    char where[128];
+    void *tool = NULL;
+    snprintf(setup.place, sizeof setup.place, "/%s", kind->keys[0].name);
+    muga_status st = kind->open(&setup, &tool, l->err);
+    kind->close(tool);
+    t->leaves_machine = setup.leaves_machine;
+    t->untrusted = setup.untrusted;
+    memcpy(material, setup.material, SHA256_BYTES);
+    snprintf(where, sizeof where, "%s%s", pointer, setup.place);
     return place_at(l, st, where);
 }
 
-static muga_status check_command(loader *l, const manifest_tool *t, const char *pointer,
-                                 uint8_t program[SHA256_BYTES]) {
-    char where[96];
-    snprintf(where, sizeof where, "%s/command", pointer);
-    if (!json_get_bool(t->json, "unsandboxed", false)) {
-        return fail_at(l, where,
-                       "this version has no sandbox for programs; add unsandboxed: true to run it with all of "
-                       "your rights, or use sql");
-    }
-    return place_at(l, tool_command_check(l->env, l->m, t, program, l->err), where);
-}
-
-/* The definition as written, and for a program its bytes. */
-static muga_status digest_tool(loader *l, manifest_tool *t, const uint8_t program[SHA256_BYTES]) {
+/* The definition as written, and what else it is made of. */
+static muga_status digest_tool(loader *l, manifest_tool *t, const uint8_t material[SHA256_BYTES]) {
     uint8_t parts[2][SHA256_BYTES];
     muga_status st = json_digest(t->json, parts[0], l->err);
-    memcpy(parts[1], program, SHA256_BYTES);
+    memcpy(parts[1], material, SHA256_BYTES);
     sha256_of(parts, sizeof parts, t->digest);
     return st;
 }
@@ -248,12 +231,13 @@ static muga_status read_tool(loader *l, size_t i, manifest_tool *t) {
     t->idempotent = json_get_bool(t->json, "idempotent", false);
     t->timeout_ms = json_get_int(t->json, "timeout_ms", TIMEOUT_MS_DEFAULT);
     t->max_result_bytes = (size_t)json_get_int(t->json, "max_result_bytes", RESULT_BYTES_DEFAULT);
-    t->max_rows = json_get_int(json_object_get(t->json, "sql"), "max_rows", ROWS_DEFAULT);
-    bool sql = json_object_get(t->json, "sql"), command = json_object_get(t->json, "command");
-    if (sql == command) {
-        return fail_at(l, pointer, "needs either sql or command");
+    const char *key = NULL;
+    muga_status st = tool_kind_of(t->json, &t->kind, &key, l->err);
+    if (st != MUGA_OK) {
+        char where[96];
+        snprintf(where, sizeof where, "%s%s%s", pointer, key ? "/" : "", key ? key : "");
+        return place_at(l, st, where);
     }
-    t->kind = sql ? TOOL_SQL : TOOL_COMMAND;
     if (is_reserved(t->name)) {
         return fail_at(l, pointer, "answer, ask, escalate, refuse and none are words of the loop; take another name");
     }
@@ -262,15 +246,15 @@ static muga_status read_tool(loader *l, size_t i, manifest_tool *t) {
             return fail_at(l, pointer, "another tool has this name");
         }
     }
-    uint8_t program[SHA256_BYTES] = {0};
-    muga_status st = read_approval(l, t, pointer);
+    uint8_t material[SHA256_BYTES];
+    st = read_approval(l, t, pointer);
     if (st == MUGA_OK) {
         st = check_parameters(l, t, pointer);
     }
     if (st == MUGA_OK) {
-        st = sql ? check_sql(l, t, pointer) : check_command(l, t, pointer, program);
+        st = try_tool(l, t, pointer, material);
     }
-    return st == MUGA_OK ? digest_tool(l, t, program) : st;
+    return st == MUGA_OK ? digest_tool(l, t, material) : st;
 }
 
 static muga_status read_tools(loader *l) {
@@ -452,9 +436,13 @@ static muga_status digest_manifest(loader *l) {
 /* ---- loading ---- */
 
 static muga_status check_against_schema(loader *l) {
-    const char *text = manifest_schema_text();
+    str text = STR_INIT;
     json_t *schema = NULL;
-    muga_status st = json_parse(text, strlen(text), "agent.schema.json", &schema, l->err);
+    muga_status st = manifest_schema_write(&text, l->err);
+    if (st == MUGA_OK) {
+        st = json_parse(str_get(&text), text.len, "agent.schema.json", &schema, l->err);
+    }
+    str_release(&text);
     if (st == MUGA_OK) {
         st = check_schema(&l->at, schema, l->m->json, l->err);
     }

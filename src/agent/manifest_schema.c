@@ -1,8 +1,8 @@
-/* docs/schema/agent.schema.json as a string, so that the program needs no file. The two are one text:
- * tests/unit/test_manifest.c fails when they differ, and says which line does. */
-#include "agent/agent.h"
+/* docs/schema/agent.schema.json as a string, so that the program needs no file; the part of each tool kind stands with
+ * the kind. The two are one text: tests/unit/test_manifest.c fails when they differ, and says which line does. */
+#include "agent/internal.h"
 
-static const char text[] =
+static const char before_kinds[] =
     "{\n"
     "  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
     "  \"title\": \"muga agent manifest (agent.yaml)\",\n"
@@ -77,22 +77,11 @@ static const char text[] =
     "          \"name\": {\"type\": \"string\", \"pattern\": \"^[a-z][a-z0-9_]{0,47}$\", \"description\": \"s"
     "mall letters, digits and _, beginning with a letter, at most 48\"},\n"
     "          \"description\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2000},\n"
-    "          \"parameters\": {\"type\": \"object\", \"description\": \"a JSON Schema of type object\"},\n"
-    "          \"sql\": {\n"
-    "            \"type\": \"object\", \"required\": [\"database\"], \"additionalProperties\": false,\n"
-    "            \"properties\": {\n"
-    "              \"database\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1000, \"description"
-    "\": \"an SQLite file in the agent's folder\"},\n"
-    "              \"query\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 100000},\n"
-    "              \"exec\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 100000},\n"
-    "              \"exactly_once\": {\"type\": \"boolean\"},\n"
-    "              \"max_rows\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 100000}\n"
-    "            }\n"
-    "          },\n"
-    "          \"command\": {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 64, \"items\": {\"type\": \""
-    "string\", \"minLength\": 1, \"maxLength\": 4000}, \"description\": \"the program's path and its argument"
-    "s\"},\n"
-    "          \"unsandboxed\": {\"type\": \"boolean\"},\n"
+    "          \"parameters\": {\"type\": \"object\", \"description\": \"a JSON Schema of type object\"},\n";
+
+/* here the keys of the tool kinds (tool.h) */
+
+static const char after_kinds[] =
     "          \"effect\": {\"enum\": [\"read\", \"write\"]},\n"
     "          \"approval\": {\n"
     "            \"anyOf\": [\n"
@@ -185,6 +174,15 @@ static const char text[] =
     "  }\n"
     "}\n";
 
-const char *manifest_schema_text(void) {
-    return text;
+muga_status manifest_schema_write(str *out, muga_error *err) {
+    size_t n;
+    const tool_kind *const *kinds = tool_kinds(&n);
+    str_append_s(out, before_kinds);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < ARRAY_LEN(kinds[i]->keys) && kinds[i]->keys[k].name; k++) {
+            str_printf(out, "          \"%s\": %s,\n", kinds[i]->keys[k].name, kinds[i]->keys[k].schema);
+        }
+    }
+    str_append_s(out, after_kinds);
+    return str_status(out, err, "the manifest's schema");
 }

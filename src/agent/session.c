@@ -33,8 +33,8 @@ static muga_status session_alloc(const agent_env *env, store *st, const manifest
     s->store = st;
     s->m = m;
     s->history = json_array();
-    s->sql = mem_alloc_array(m->n_tools, sizeof(tool_sql *));
-    if (!s->history || !s->sql) {
+    s->tools = mem_alloc_array(m->n_tools, sizeof(void *));
+    if (!s->history || !s->tools) {
         session_close(s);
         return error_nomem(err, "a session");
     }
@@ -46,10 +46,10 @@ void session_close(agent_session *s) {
     if (!s) {
         return;
     }
-    for (size_t i = 0; s->sql && i < s->m->n_tools; i++) {
-        tool_sql_close(s->sql[i]);
+    for (size_t i = 0; s->tools && i < s->m->n_tools; i++) {
+        s->m->tools[i].kind->close(s->tools[i]);
     }
-    free(s->sql);
+    free(s->tools);
     json_decref(s->values);
     json_decref(s->state);
     json_decref(s->history);

@@ -12,6 +12,12 @@
 
 #define PROGRAM_MAX_BYTES ((size_t)64 << 20)
 
+typedef struct tool_command {
+    const agent_env *env;
+    const manifest *m;
+    const manifest_tool *def;
+} tool_command;
+
 static muga_status program_path(const manifest *m, const manifest_tool *t, str *out, muga_error *err) {
     const char *name = json_string_value(json_array_get(json_object_get(t->json, "command"), 0));
     if (!strchr(name, '/')) {
@@ -28,15 +34,15 @@ static muga_status program_path(const manifest *m, const manifest_tool *t, str *
     return str_status(out, err, name);
 }
 
-muga_status tool_command_check(const agent_env *env, const manifest *m, const manifest_tool *t,
-                               uint8_t program_digest[SHA256_BYTES], muga_error *err) {
+static muga_status digest_program(const agent_env *env, const manifest *m, const manifest_tool *t,
+                                  uint8_t digest[SHA256_BYTES], muga_error *err) {
     str path = STR_INIT, bytes = STR_INIT;
     muga_status st = program_path(m, t, &path, err);
     if (st == MUGA_OK) {
         st = os_read_file(env->files, str_get(&path), PROGRAM_MAX_BYTES, &bytes, err);
     }
     if (st == MUGA_OK) {
-        sha256_of(str_get(&bytes), bytes.len, program_digest);
+        sha256_of(str_get(&bytes), bytes.len, digest);
     }
     str_release(&bytes);
     str_release(&path);
@@ -46,7 +52,7 @@ muga_status tool_command_check(const agent_env *env, const manifest *m, const ma
 /* The definition's digest again, with the program as it lies there now. */
 static muga_status check_unchanged(const agent_env *env, const manifest *m, const manifest_tool *t, muga_error *err) {
     uint8_t parts[2][SHA256_BYTES], now[SHA256_BYTES];
-    muga_status st = tool_command_check(env, m, t, parts[1], err);
+    muga_status st = digest_program(env, m, t, parts[1], err);
     if (st == MUGA_OK) {
         st = json_digest(t->json, parts[0], err);
     }
@@ -59,19 +65,11 @@ static muga_status check_unchanged(const agent_env *env, const manifest *m, cons
     return st;
 }
 
-static void fail(tool_run *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void fail(tool_run *out, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(out->reason, sizeof out->reason, format, args);
-    va_end(args);
-}
-
 /* JSON if it is, else text. */
 static void read_answer(const manifest_tool *t, const os_child_result *r, tool_run *out) {
     const char *p = str_get(&r->out);
     if (!utf8_valid(p, r->out.len) || memchr(p, '\0', r->out.len)) {
-        fail(out, "the program printed bytes that are not text");
+        tool_fail(out, "the program printed bytes that are not text");
         return;
     }
     if (json_parse(p, r->out.len, "output", &out->result, NULL) != MUGA_OK) {
@@ -81,36 +79,19 @@ static void read_answer(const manifest_tool *t, const os_child_result *r, tool_r
         }
         out->result = json_stringn(p, n);
     }
-    if (!out->result) {
-        fail(out, "out of memory");
-        return;
-    }
-    if (json_is_deeper(out->result, AGENT_MAX_DEPTH)) {
-        json_decref(out->result);
-        out->result = NULL;
-        fail(out, "the result is nested deeper than %d", AGENT_MAX_DEPTH);
-        return;
-    }
-    str written = STR_INIT;
-    json_write(out->result, &written);
-    out->ok = !written.failed && written.len <= t->max_result_bytes;
-    str_release(&written);
-    if (!out->ok) {
-        json_decref(out->result);
-        out->result = NULL;
-        fail(out, "the result is longer than %zu bytes (max_result_bytes)", t->max_result_bytes);
-    }
+    tool_give(out, t, out->result);
 }
 
 static void read_end(const manifest_tool *t, const os_child_result *r, tool_run *out) {
     switch (r->end) {
     case OS_CHILD_TIMEOUT:
-        fail(out, "the program was stopped after %lld ms (timeout_ms)", (long long)t->timeout_ms);
+        tool_fail(out, "the program was stopped after %lld ms (timeout_ms)", (long long)t->timeout_ms);
         return;
     case OS_CHILD_OUTPUT:
-        fail(out, "the program printed more than %zu bytes (max_result_bytes) and was stopped", t->max_result_bytes);
+        tool_fail(out, "the program printed more than %zu bytes (max_result_bytes) and was stopped",
+                  t->max_result_bytes);
         return;
-    case OS_CHILD_SIGNALLED: fail(out, "the program was killed by signal %d", r->code); return;
+    case OS_CHILD_SIGNALLED: tool_fail(out, "the program was killed by signal %d", r->code); return;
     case OS_CHILD_EXITED: break;
     }
     if (r->code == 0) {
@@ -123,14 +104,13 @@ static void read_end(const manifest_tool *t, const os_child_result *r, tool_run 
     for (size_t i = 0; i < line.len; i++) {
         line.data[i] = (unsigned char)line.data[i] < 0x20 || line.data[i] == 0x7F ? ' ' : line.data[i];
     }
-    fail(out, "the program ended with code %d%s%.180s", r->code, line.len > 0 ? ": " : "", str_get(&line));
+    tool_fail(out, "the program ended with code %d%s%.180s", r->code, line.len > 0 ? ": " : "", str_get(&line));
     str_release(&line);
 }
 
-static muga_status write_input(const char *call, const manifest_tool *t, const json_t *arguments, const json_t *session,
-                               str *in, muga_error *err) {
-    json_t *v =
-        json_pack("{s:s, s:s, s:O, s:O}", "call", call, "tool", t->name, "arguments", arguments, "session", session);
+static muga_status write_input(const tool_call *c, const manifest_tool *t, str *in, muga_error *err) {
+    json_t *v = json_pack("{s:s, s:s, s:O, s:O}", "call", c->id, "tool", t->name, "arguments", c->arguments, "session",
+                          c->values);
     if (!v) {
         return error_nomem(err, "a tool's input");
     }
@@ -159,27 +139,54 @@ static void run_program(const agent_env *env, const manifest *m, const manifest_
         /* A program that ended by itself says whether it failed; one that was cut off may have done its work. */
         out->in_doubt = r.end != OS_CHILD_EXITED && t->effect == EFFECT_WRITE && !t->idempotent;
     } else {
-        fail(out, "%s", why.message);
+        tool_fail(out, "%s", why.message);
     }
     str_release(&r.out);
     str_release(&r.err_out);
 }
 
-void tool_command_run(const agent_env *env, const manifest *m, const manifest_tool *t, const char *call,
-                      const json_t *arguments, const json_t *session, tool_run *out) {
-    *out = (tool_run){.ok = false};
+static void run_call(void *tool, const tool_call *c, tool_run *out) {
+    const tool_command *p = tool;
+    const manifest_tool *t = p->def;
     str in = STR_INIT;
     muga_error why;
     const char **argv = mem_alloc_array(json_array_size(json_object_get(t->json, "command")) + 1, sizeof *argv);
-    muga_status st = argv ? write_input(call, t, arguments, session, &in, &why) : error_nomem(&why, "arguments");
+    muga_status st = argv ? write_input(c, t, &in, &why) : error_nomem(&why, "arguments");
     if (st == MUGA_OK) {
-        st = check_unchanged(env, m, t, &why);
+        st = check_unchanged(p->env, p->m, t, &why);
     }
     if (st == MUGA_OK) {
-        run_program(env, m, t, argv, &in, out);
+        run_program(p->env, p->m, t, argv, &in, out);
     } else {
-        fail(out, "%s", why.message);
+        tool_fail(out, "%s", why.message);
     }
     str_release(&in);
     free(argv);
 }
+
+static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
+    if (!json_get_bool(s->def->json, "unsandboxed", false)) {
+        return error_set(err, MUGA_E_INPUT,
+                         "this version has no sandbox for programs; add unsandboxed: true to run it with all of your "
+                         "rights, or use sql");
+    }
+    muga_status st = digest_program(s->env, s->m, s->def, s->material, err);
+    tool_command *t = st == MUGA_OK ? malloc(sizeof *t) : NULL;
+    if (!t) {
+        return st == MUGA_OK ? error_nomem(err, "a tool") : st;
+    }
+    *t = (tool_command){s->env, s->m, s->def};
+    *out = t;
+    return MUGA_OK;
+}
+
+static const char command_schema[] =
+    "{\"type\": \"array\", \"minItems\": 1, \"maxItems\": 64, \"items\": {\"type\": \"string\", "
+    "\"minLength\": 1, \"maxLength\": 4000}, \"description\": \"the program's path and its arguments\"}";
+
+const tool_kind tool_kind_command = {.keys = {{"command", command_schema}, {"unsandboxed", "{\"type\": \"boolean\"}"}},
+                                     .untrusted = true,      /* what a program prints is its own */
+                                     .leaves_machine = true, /* and without a sandbox it may send its input anywhere */
+                                     .open = open_tool,
+                                     .run = run_call,
+                                     .close = free};

@@ -17,21 +17,23 @@
     INT64_C(200000000) /* VM instructions of one run: some seconds; a bound where the clock is simulated */
 #define STEPS_BETWEEN_LOOKS 2000
 #define CELL_MAX_BYTES (32 << 20)
+#define ROWS_DEFAULT 100
 #define PREFIX "session_"
 
-struct tool_sql {
+typedef struct tool_sql {
     const agent_env *env;
     const manifest_tool *def;
     sqlite3 *db;
     sqlite3_stmt *stmt;
     char *path;
     bool exec, exactly_once;
+    int64_t max_rows;
     bool own_statement;        /* the authorizer lets our own statements pass */
     bool denied, changes_rows; /* what it saw since the tool was opened */
     uint64_t deadline_us;
     int64_t n_steps;
     bool out_of_time;
-};
+} tool_sql;
 
 /* ---- what a statement may do ---- */
 
@@ -238,19 +240,30 @@ static muga_status prepare(tool_sql *t, const char *sql, muga_error *err) {
     return MUGA_OK;
 }
 
-muga_status tool_sql_open(const agent_env *env, const manifest *m, const manifest_tool *def, tool_sql **out,
-                          muga_error *err) {
-    *out = NULL;
-    tool_sql *t = calloc(1, sizeof *t);
-    if (!t) {
-        return error_nomem(err, "a tool");
+static void close_tool(void *tool) {
+    tool_sql *t = tool;
+    if (t) {
+        sqlite3_finalize(t->stmt);
+        sqlite3_close(t->db);
+        free(t->path);
+        free(t);
     }
-    const json_t *sql = json_object_get(def->json, "sql");
-    const char *text = json_get_string(sql, "exec");
-    t->env = env;
-    t->def = def;
-    t->exec = text != NULL;
-    t->exactly_once = def->effect == EFFECT_WRITE && json_get_bool(sql, "exactly_once", true);
+}
+
+static muga_status check_keys(tool_setup *s, const json_t *sql, muga_error *err) {
+    bool query = json_object_get(sql, "query"), exec = json_object_get(sql, "exec");
+    snprintf(s->place, sizeof s->place, "/sql%s", exec ? "/exec" : query ? "/query" : "");
+    if (query == exec) {
+        return error_set(err, MUGA_E_INPUT, "needs either query or exec");
+    }
+    if (exec && s->def->effect == EFFECT_READ) {
+        return error_set(err, MUGA_E_INPUT, "exec changes data; say effect: write, or use query");
+    }
+    return MUGA_OK;
+}
+
+/* Everything that SQLite can say of the statement before it runs. */
+static muga_status prepare_all(tool_sql *t, const manifest *m, const char *text, muga_error *err) {
     muga_status st = find_database(t, m, err);
     if (st == MUGA_OK) {
         st = open_connection(t, err);
@@ -259,7 +272,7 @@ muga_status tool_sql_open(const agent_env *env, const manifest *m, const manifes
         st = refuse_own_store(t, err);
     }
     if (st == MUGA_OK) {
-        st = prepare(t, text ? text : json_get_string(sql, "query"), err);
+        st = prepare(t, text, err);
     }
     if (st == MUGA_OK) {
         st = check_names(t, m, err);
@@ -267,24 +280,32 @@ muga_status tool_sql_open(const agent_env *env, const manifest *m, const manifes
     if (st == MUGA_OK) {
         st = check_columns(t, err);
     }
-    if (st == MUGA_OK && def->effect == EFFECT_WRITE && sqlite3_db_readonly(t->db, "main") == 1) {
+    if (st == MUGA_OK && t->def->effect == EFFECT_WRITE && sqlite3_db_readonly(t->db, "main") == 1) {
         st = error_set(err, MUGA_E_ENV, "database %s is read-only; give this user the right to write it", t->path);
     }
-    if (st != MUGA_OK) {
-        tool_sql_close(t);
-        return st;
-    }
-    *out = t;
-    return MUGA_OK;
+    return st;
 }
 
-void tool_sql_close(tool_sql *t) {
-    if (t) {
-        sqlite3_finalize(t->stmt);
-        sqlite3_close(t->db);
-        free(t->path);
-        free(t);
+static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
+    const json_t *sql = json_object_get(s->def->json, "sql");
+    muga_status st = check_keys(s, sql, err);
+    tool_sql *t = st == MUGA_OK ? calloc(1, sizeof *t) : NULL;
+    if (!t) {
+        return st == MUGA_OK ? error_nomem(err, "a tool") : st;
     }
+    const char *exec = json_get_string(sql, "exec");
+    t->env = s->env;
+    t->def = s->def;
+    t->exec = exec != NULL;
+    t->exactly_once = t->def->effect == EFFECT_WRITE && json_get_bool(sql, "exactly_once", true);
+    t->max_rows = json_get_int(sql, "max_rows", ROWS_DEFAULT);
+    st = prepare_all(t, s->m, exec ? exec : json_get_string(sql, "query"), err);
+    if (st == MUGA_OK) {
+        *out = t;
+    } else {
+        close_tool(t);
+    }
+    return st;
 }
 
 /* ---- binding ---- */
@@ -324,27 +345,18 @@ static int bind_all(tool_sql *t, const json_t *arguments, const json_t *session)
 
 /* ---- results ---- */
 
-static bool fail(tool_run *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static bool fail(tool_run *out, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(out->reason, sizeof out->reason, format, args);
-    va_end(args);
-    return false;
-}
-
 static bool fail_sql(tool_sql *t, tool_run *out, int rc) {
     if (t->out_of_time) {
-        return fail(out, "stopped after %lld ms (timeout_ms); make the statement cheaper or the time longer",
-                    (long long)t->def->timeout_ms);
+        return tool_fail(out, "stopped after %lld ms (timeout_ms); make the statement cheaper or the time longer",
+                         (long long)t->def->timeout_ms);
     }
     switch (rc & 0xFF) {
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return fail(out, "database %.120s is locked by another program; try again later", t->path);
-    case SQLITE_FULL: return fail(out, "database %.120s: the disk is full; free space", t->path);
-    case SQLITE_READONLY: return fail(out, "database %.120s is read-only", t->path);
-    case SQLITE_NOMEM: return fail(out, "out of memory");
-    default: return fail(out, "database: %.200s", sqlite3_errmsg(t->db));
+    case SQLITE_LOCKED: return tool_fail(out, "database %.120s is locked by another program; try again later", t->path);
+    case SQLITE_FULL: return tool_fail(out, "database %.120s: the disk is full; free space", t->path);
+    case SQLITE_READONLY: return tool_fail(out, "database %.120s is read-only", t->path);
+    case SQLITE_NOMEM: return tool_fail(out, "out of memory");
+    default: return tool_fail(out, "database: %.200s", sqlite3_errmsg(t->db));
     }
 }
 
@@ -356,7 +368,7 @@ static json_t *read_cell(tool_sql *t, int i, tool_run *out) {
     case SQLITE_INTEGER: v = json_integer(sqlite3_column_int64(t->stmt, i)); break;
     case SQLITE_FLOAT:
         if (!isfinite(sqlite3_column_double(t->stmt, i))) {
-            fail(out, "column %.80s is infinite, which JSON can't say", name);
+            tool_fail(out, "column %.80s is infinite, which JSON can't say", name);
             return NULL;
         }
         v = json_real(sqlite3_column_double(t->stmt, i));
@@ -365,39 +377,39 @@ static json_t *read_cell(tool_sql *t, int i, tool_run *out) {
         p = (const char *)sqlite3_column_text(t->stmt, i);
         v = p ? json_stringn(p, (size_t)sqlite3_column_bytes(t->stmt, i)) : NULL;
         if (p && !v) {
-            fail(out, "column %.80s is not UTF-8 text; select hex() of it", name);
+            tool_fail(out, "column %.80s is not UTF-8 text; select hex() of it", name);
             return NULL;
         }
         break;
-    case SQLITE_BLOB: fail(out, "column %.80s holds bytes, not text; select hex() of it", name); return NULL;
+    case SQLITE_BLOB: tool_fail(out, "column %.80s holds bytes, not text; select hex() of it", name); return NULL;
     default: v = json_null(); break;
     }
     if (!v) {
-        fail(out, "out of memory");
+        tool_fail(out, "out of memory");
     }
     return v;
 }
 
 static bool read_row(tool_sql *t, json_t *rows, size_t *n_bytes, tool_run *out) {
-    if ((int64_t)json_array_size(rows) >= t->def->max_rows) {
-        return fail(out, "more than %lld rows (sql.max_rows); narrow the statement", (long long)t->def->max_rows);
+    if ((int64_t)json_array_size(rows) >= t->max_rows) {
+        return tool_fail(out, "more than %lld rows (sql.max_rows); narrow the statement", (long long)t->max_rows);
     }
     json_t *row = json_object();
     if (!row || json_array_append_new(rows, row) != 0) {
-        return fail(out, "out of memory");
+        return tool_fail(out, "out of memory");
     }
     for (int i = 0; i < sqlite3_column_count(t->stmt); i++) {
         *n_bytes += (size_t)sqlite3_column_bytes(t->stmt, i) + strlen(sqlite3_column_name(t->stmt, i)) + 4;
         if (*n_bytes > t->def->max_result_bytes) {
-            return fail(out, "the result is longer than %zu bytes (max_result_bytes); narrow the statement",
-                        t->def->max_result_bytes);
+            return tool_fail(out, "the result is longer than %zu bytes (max_result_bytes); narrow the statement",
+                             t->def->max_result_bytes);
         }
         json_t *v = read_cell(t, i, out);
         if (!v) {
             return false;
         }
         if (json_object_set_new(row, sqlite3_column_name(t->stmt, i), v) != 0) {
-            return fail(out, "a column's name is not UTF-8");
+            return tool_fail(out, "a column's name is not UTF-8");
         }
     }
     return true;
@@ -423,7 +435,7 @@ static bool run_statement(tool_sql *t, const json_t *arguments, const json_t *se
                       : t->exec && json_array_size(rows) == 0
                           ? json_pack("{s:I}", "changed", changed)
                           : json_pack("{s:I, s:O}", "changed", changed, "rows", rows);
-        ok = out->result ? true : fail(out, "out of memory");
+        ok = out->result ? true : tool_fail(out, "out of memory");
     }
     json_decref(rows);
     return ok;
@@ -512,14 +524,16 @@ static bool run_write(tool_sql *t, const char *call, const json_t *arguments, co
     return ok;
 }
 
-void tool_sql_run(tool_sql *t, const char *call, const json_t *arguments, const json_t *session, tool_run *out) {
-    *out = (tool_run){.ok = false};
+static void run_call(void *tool, const tool_call *c, tool_run *out) {
+    tool_sql *t = tool;
     start_clock(t);
-    out->ok = t->def->effect == EFFECT_WRITE ? run_write(t, call, arguments, session, out)
-                                             : run_statement(t, arguments, session, out);
+    out->ok = t->def->effect == EFFECT_WRITE ? run_write(t, c->id, c->arguments, c->values, out)
+                                             : run_statement(t, c->arguments, c->values, out);
 }
 
-muga_status tool_sql_settle(tool_sql *t, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
+/* Only where the statement can't write or exactly_once is on: the others are never settled. */
+static muga_status settle_call(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
+    tool_sql *t = tool;
     *result = NULL;
     *settled = SETTLED_UNKNOWN;
     if (t->def->effect == EFFECT_READ) {
@@ -537,3 +551,21 @@ muga_status tool_sql_settle(tool_sql *t, const char *call, tool_settled *settled
     *settled = rc == SQLITE_ROW ? SETTLED_RAN : SETTLED_NOT_RUN;
     return MUGA_OK;
 }
+
+/* clang-format off: laid out as in docs/schema/agent.schema.json */
+static const char sql_schema[] =
+    "{\n"
+    "            \"type\": \"object\", \"required\": [\"database\"], \"additionalProperties\": false,\n"
+    "            \"properties\": {\n"
+    "              \"database\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1000, "
+    "\"description\": \"an SQLite file in the agent's folder\"},\n"
+    "              \"query\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 100000},\n"
+    "              \"exec\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 100000},\n"
+    "              \"exactly_once\": {\"type\": \"boolean\"},\n"
+    "              \"max_rows\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 100000}\n"
+    "            }\n"
+    "          }";
+/* clang-format on */
+
+const tool_kind tool_kind_sql = {
+    .keys = {{"sql", sql_schema}}, .open = open_tool, .run = run_call, .settle = settle_call, .close = close_tool};

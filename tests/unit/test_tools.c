@@ -169,27 +169,29 @@ static void a_call_id_takes_effect_once(void **state) {
     (void)state;
     agent_fixture f;
     muga_error err;
-    tool_sql *t;
+    void *t;
     tool_settled settled;
     json_t *result, *none = json_object();
     fixture_open(&f, "once", NULL);
     json_t *session = fixture_json("{'customer': 1}");
-    assert_ok(tool_sql_open(&f.env, f.m, manifest_tool_find(f.m, "reset"), &t, &err), &err);
-    assert_ok(tool_sql_settle(t, "c-1", &settled, &result, &err), &err);
+    tool_setup setup = {.env = &f.env, .m = f.m, .def = manifest_tool_find(f.m, "reset")};
+    const tool_kind *kind = setup.def->kind;
+    assert_ok(kind->open(&setup, &t, &err), &err);
+    assert_ok(kind->settle(t, "c-1", &settled, &result, &err), &err);
     assert_int_equal(settled, SETTLED_NOT_RUN); /* not even the table is there */
     for (int i = 0; i < 3; i++) {
-        tool_run r;
-        tool_sql_run(t, "c-1", none, session, &r);
+        tool_run r = {.ok = false};
+        kind->run(t, &(tool_call){.id = "c-1", .arguments = none, .values = session}, &r);
         assert_true(r.ok);
         assert_int_equal(json_get_int(r.result, "changed", 0), 1);
         json_decref(r.result);
     }
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM resets"), 1);
-    assert_ok(tool_sql_settle(t, "c-1", &settled, &result, &err), &err);
+    assert_ok(kind->settle(t, "c-1", &settled, &result, &err), &err);
     assert_int_equal(settled, SETTLED_RAN);
     assert_int_equal(json_get_int(result, "changed", 0), 1);
     json_decref(result);
-    tool_sql_close(t);
+    kind->close(t);
     json_decref(none);
     json_decref(session);
     fixture_close(&f);
@@ -325,8 +327,39 @@ static void a_command_must_own_up_to_having_no_sandbox(void **state) {
     fixture_close(&f);
 }
 
+/* ---- the table ---- */
+
+static void a_tool_is_of_one_kind_with_its_own_keys(void **state) {
+    (void)state;
+    static const struct {
+        const char *definition, *key, *part;
+    } cases[] = {{"{'name': 't'}", NULL, "needs sql"},
+                 {"{'sql': {}, 'command': []}", NULL, "has both sql and command"},
+                 {"{'sql': {}, 'unsandboxed': true}", "unsandboxed", "belongs to command tools; remove it"}};
+    const tool_kind *kind;
+    const char *key;
+    muga_error err;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *v = fixture_json(cases[i].definition);
+        assert_status(tool_kind_of(v, &kind, &key, &err), MUGA_E_INPUT, &err, cases[i].part);
+        assert_int_equal(key != NULL, cases[i].key != NULL);
+        assert_true(!key || strcmp(key, cases[i].key) == 0);
+        json_decref(v);
+    }
+    size_t n;
+    const tool_kind *const *all = tool_kinds(&n);
+    for (size_t i = 0; i < n; i++) {
+        json_t *v = json_pack("{s:{}}", all[i]->keys[0].name);
+        assert_ok(tool_kind_of(v, &kind, &key, &err), &err);
+        assert_ptr_equal(kind, all[i]);
+        assert_true(kind->open && kind->run && kind->close);
+        json_decref(v);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_tool_is_of_one_kind_with_its_own_keys),
         cmocka_unit_test(every_kind_of_value_goes_in_and_comes_out),
         cmocka_unit_test(what_json_cannot_hold_is_an_error),
         cmocka_unit_test(rows_and_bytes_are_bounded),

@@ -1,0 +1,84 @@
+/* The tool table: what a kind of tool is. Private to agent/.
+ *
+ * A kind is one file, tool_NAME.c, that ends with a `const tool_kind`, and one line in tools.c. Its key in a tool's
+ * definition is its name: `sql: {...}` makes the tool an SQL tool. Nothing else knows a kind by name: the manifest
+ * takes its keys from here, the executor its functions, the policy what it says of itself.
+ *
+ *   manifest_load   open, close   every fault of the definition shows now, with its line
+ *   a session       open at the first call, run for each, close at the end
+ *   after a crash   open, settle: did the call found `started` take effect?
+ *
+ * Threads: those of the session; one tool is used by one thread at a time. */
+#ifndef MUGA_AGENT_TOOL_H
+#define MUGA_AGENT_TOOL_H
+
+#include "agent/agent.h"
+
+/* What a tool is made from; borrowed, outlives the tool. */
+typedef struct tool_setup {
+    const agent_env *env;
+    const manifest *m;        /* while it is being loaded: dir, data_dir, json and session_schema are there */
+    const manifest_tool *def; /* its kind's own part: json_object_get(def->json, def->kind->keys[0].name) */
+    /* Out of `open`. */
+    char place[96];                 /* where a fault lies in the definition: a JSON pointer like "/sql/query" */
+    uint8_t material[SHA256_BYTES]; /* what the tool is made of besides its definition, as of a program its bytes: goes
+                                       into its digest, so into every approval; zeros: nothing */
+    bool leaves_machine, untrusted; /* as the kind says; open may say otherwise of this tool */
+} tool_setup;
+
+/* One call. The executor has validated the arguments, policy has allowed it, and the journal says `started`. */
+typedef struct tool_call {
+    const char *id;          /* never given twice to calls that differ */
+    const json_t *arguments; /* object */
+    const json_t *values;    /* the session's, object */
+    struct agent_session *session;
+} tool_call;
+
+typedef struct tool_run {
+    bool ok;
+    json_t *result;   /* ok: what the tool gave; new reference */
+    char reason[256]; /* not ok: one line, with what to do */
+    bool in_doubt;    /* not ok: it was cut off, and may have done its work */
+} tool_run;
+
+typedef enum { SETTLED_RAN, SETTLED_NOT_RUN, SETTLED_UNKNOWN } tool_settled;
+
+/* A key of a tool's definition, with the JSON Schema of its value as it stands in docs/schema/agent.schema.json. */
+typedef struct tool_key {
+    const char *name, *schema;
+} tool_key;
+
+struct tool_kind {
+    tool_key keys[4]; /* [0] is the kind's own, and its name; the others go with it only; {NULL} ends them */
+    /* What policy must know of a tool of this kind: manifest_tool has it, where open may have changed it. */
+    bool leaves_machine; /* arguments may reach another machine */
+    bool untrusted;      /* a result may hold what strangers wrote */
+
+    /* Makes a tool, or says what is wrong with its definition; the message begins after the place, which is `place`
+     * (the kind's own key, unless open sets it). */
+    muga_status (*open)(tool_setup *s, void **tool, muga_error *err);
+    /* Runs once. `out` is zero before. Bounds: timeout_ms, max_result_bytes (tool_give) and the kind's own. */
+    void (*run)(void *tool, const tool_call *c, tool_run *out);
+    /* Did `call`, found started after a crash, take effect? RAN: *result is what it gave, new reference. NULL: this
+     * kind can't tell. */
+    muga_status (*settle)(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err);
+    void (*close)(void *tool); /* of NULL: nothing */
+};
+
+/* Every kind, in the order of their keys in the schema. */
+const tool_kind *const *tool_kinds(size_t *n);
+/* The kind whose own key the definition holds. MUGA_E_INPUT: none or several, or a key that goes with another kind;
+ * *key (may come back NULL) is the key at fault. */
+MUGA_MUST_USE muga_status tool_kind_of(const json_t *definition, const tool_kind **out, const char **key,
+                                       muga_error *err);
+
+/* A fault of the definition at `place` ("/sql/query"): sets s->place, the message, and returns MUGA_E_INPUT. */
+muga_status tool_fault(tool_setup *s, const char *place, muga_error *err, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* out->reason; returns false. */
+bool tool_fail(tool_run *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* `result` (taken, NULL: out of memory) as the run's, if it is no deeper and no longer than a result may be. */
+bool tool_give(tool_run *out, const manifest_tool *def, json_t *result);
+
+extern const tool_kind tool_kind_sql, tool_kind_command;
+#endif
