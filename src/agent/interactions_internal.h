@@ -47,6 +47,9 @@ muga_status consent_read(store *s, const char *agent, consent_row *out, muga_err
 /* Does the consent hold for this policy of a manifest (NULL: none)? */
 bool consent_covers(const consent_row *c, const json_t *data_policy);
 
+/* Is it the value that a person typed? "7" on a command line may be the number or the text. */
+bool data_same_value(const json_t *a, const json_t *b);
+
 /* Remove an agent's rows from before `before_ms`; inside a transaction. */
 muga_status data_expire_agent(const agent_env *env, store *s, const char *agent, int64_t before_ms, int64_t *n,
                               muga_error *err);

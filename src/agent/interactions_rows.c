@@ -190,8 +190,7 @@ static muga_status add_key(row_keys *k, store_row *at, muga_error *err) {
     return MUGA_OK;
 }
 
-/* "7" on a command line may be the number or the text. */
-static bool same_value(const json_t *a, const json_t *b) {
+bool data_same_value(const json_t *a, const json_t *b) {
     str x = STR_INIT, y = STR_INIT;
     bool same = a && b && json_equal(json_borrow(a), json_borrow(b));
     if (a && b && !same && (json_is_string(a) != json_is_string(b))) {
@@ -213,7 +212,7 @@ static muga_status is_subject(store_row *at, const json_t *subject, bool *is, mu
     }
     muga_status st = store_json(at, 6, &values, err);
     json_object_foreach(json_borrow(subject), name, v) {
-        *is = *is && same_value(json_object_get(values, name), v);
+        *is = *is && data_same_value(json_object_get(values, name), v);
     }
     json_decref(values);
     return st;

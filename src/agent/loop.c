@@ -36,6 +36,7 @@ typedef struct turn {
     json_t *arguments;
     call_result called; /* a result to observe, when resumed */
     bool resumed;
+    bool redone;    /* the message lies in the session already */
     bool was_asked; /* the turn before ended with a question */
     turn_result *out;
 } turn;
@@ -153,7 +154,7 @@ static muga_status perceive(turn *t, loop_state *to, muga_error *err) {
     }
     loop_watch_event(l, "message", json_pack("{s:s%}", "text", t->text, t->n));
     *to = DECIDE;
-    return session_add_user(l->p.session, t->text, t->n, err);
+    return t->redone ? loop_find_made(l, err) : session_add_user(l->p.session, t->text, t->n, err);
 }
 
 /* ---- 2 DECIDE ---- */
@@ -459,7 +460,7 @@ static muga_status call(turn *t, loop_state *to, muga_error *err) {
     if (!t->resumed) {
         loop_watch_event(l, "call",
                          json_pack("{s:s, s:O}", "tool", t->now.label->tool->name, "arguments", t->arguments));
-        st = executor_call(l->p.session, t->now.label->tool->name, t->arguments, &t->called, err);
+        st = loop_call_once(l, t->now.label->tool->name, t->arguments, &t->called, err);
     }
     t->resumed = false;
     if (st == MUGA_OK) {
@@ -563,6 +564,8 @@ static muga_status run(turn *t, loop_state from, muga_error *err) {
     while (st == MUGA_OK && from != END) {
         st = step(t, &from, err);
     }
+    json_decref(t->l->made);
+    t->l->made = NULL;
     call_result_release(&t->called);
     request_release(&t->now);
     json_decref(t->arguments);
@@ -597,6 +600,7 @@ static muga_status intent_open(agent_loop *l, muga_error *err) {
 }
 
 static void intent_close(agent_loop *l) {
+    json_decref(l->made);
     json_decref(l->work);
 }
 
@@ -610,10 +614,19 @@ static muga_status intent_turn(agent_loop *l, const char *text, size_t n, turn_r
 }
 
 static muga_status intent_resume(agent_loop *l, turn_result *out, muga_error *err) {
-    const json_t *held = json_object_get(l->work, "held");
+    const json_t *held = json_object_get(l->work, "held"), *message = held ? NULL : loop_unanswered(l);
     size_t i = find_label(l, json_get_string(held, "label"));
+    if (message) {
+        turn again = {.l = l, .n = json_string_length(message), .out = out, .redone = true};
+        char *text = mem_copy_bytes(json_string_value(message), again.n); /* the history may move */
+        again.text = text;
+        muga_status st = text ? run(&again, PERCEIVE, err) : error_nomem(err, "a message");
+        free(text);
+        return st;
+    }
     if (!held || i == intent_n_labels(l->p.intent)) {
-        return error_set(err, MUGA_E_NOT_FOUND, "nothing is held in session %s", session_id(l->p.session));
+        return error_set(err, MUGA_E_NOT_FOUND, "nothing is held, or left without an answer, in session %s",
+                         session_id(l->p.session));
     }
     turn t = {.l = l, .out = out, .resumed = true, .arguments = json_incref(json_object_get(held, "arguments"))};
     t.now.label = intent_get_label(l->p.intent, i);

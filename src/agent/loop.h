@@ -47,6 +47,9 @@ void loop_free(agent_loop *l);
 /* A message of the person. A status other than MUGA_OK: the journal or the model failed; the session stays as it was
  * before the step that failed. */
 MUGA_MUST_USE muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err);
-/* Go on after a hold (approval_decide). TURN_HELD again while nobody decided. MUGA_E_NOT_FOUND: nothing is held. */
+/* Is there something for loop_resume to do? */
+bool loop_is_unfinished(const agent_loop *l);
+/* Go on after a hold (approval_decide): TURN_HELD again while nobody decided. Or take up a turn that a crash broke off:
+ * it is decided anew, and calls that it has made are not made again. MUGA_E_NOT_FOUND: there is neither. */
 MUGA_MUST_USE muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err);
 #endif

@@ -17,6 +17,7 @@ struct agent_loop {
     loop_parts p;
     const struct loop_kind *kind; /* loop_kinds.h */
     json_t *work;                 /* of the intent loop */
+    json_t *made;                 /* calls that a turn which is taken up again has made already; NULL: none */
     int64_t n_tokens;             /* of this turn */
     uint64_t began_us;
 };
@@ -26,6 +27,14 @@ typedef struct request {
     const char *text; /* the clause */
     json_t *values;   /* array or NULL: for the one grounded parameter */
 } request;
+
+/* ---- a turn that was broken off (loop_redo.c) ---- */
+/* The message that has no answer yet: a string, or NULL. */
+const json_t *loop_unanswered(const agent_loop *l);
+/* Fill l->made. */
+muga_status loop_find_made(agent_loop *l, muga_error *err);
+/* executor_call, unless l->made has this very call: then executor_resume of that. */
+muga_status loop_call_once(agent_loop *l, const char *tool, const json_t *arguments, call_result *out, muga_error *err);
 
 void loop_watch_event(const agent_loop *l, const char *kind, json_t *data); /* takes data; NULL is passed over */
 /* Has this turn used up its tokens or seconds? */

@@ -158,14 +158,16 @@ static muga_status check_messages(const cmd_values *messages, bool resume, muga_
     return MUGA_OK;
 }
 
+/* What is held or was broken off is taken up first; a session that has neither goes on with what is said now. */
 static muga_status converse(live *v, const cmd_values *messages, bool resume, turn_outcome *outcome, muga_error *err) {
     bool open = true, terminal = cmd_is_terminal(STDIN_FILENO);
-    muga_status st = resume ? live_turn(v, NULL, &open, outcome, err) : MUGA_OK;
+    bool first = resume && (loop_is_unfinished(v->loop) || (messages->n == 0 && !terminal));
+    muga_status st = first ? live_turn(v, NULL, &open, outcome, err) : MUGA_OK;
     for (size_t i = 0; !st && open && i < messages->n; i++)
         st = live_turn(v, messages->v[i], &open, outcome, err);
     char *line = NULL;
     size_t cap = 0;
-    while (!st && open && messages->n == 0 && !resume) {
+    while (!st && open && messages->n == 0 && !first) {
         if (terminal) {
             printf("> ");
             fflush(stdout);
@@ -231,7 +233,7 @@ int cmd_agent_run(int argc, char **argv) {
          "what the customer writes; may be given again for the next turn"},
         {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
-        {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a held session after it was decided"},
+        {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a session: held and decided, or broken off"},
         AGENT_MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};

@@ -106,6 +106,30 @@ static const cmd_verb data_verbs[] = {
      cmd_data_synth}};
 #undef ROWS
 
+static const char session_list_details[] =
+    "Newest first. open: can be gone on with; broken_off: its last message has no answer, resuming gives it; held,\n"
+    "approved, in_doubt: a call waits for a person, or for the session to go on; interrupted: a call was running when\n"
+    "its process died; running: a process drives it now.";
+static const char session_resume_details[] =
+    "Goes on with it, held and decided, or broken off by a crash: calls that it has made are not made again. Options\n"
+    "are those of `muga agent run`: --message TEXT for what is said next, --model, --approve.";
+static const char session_export_details[] =
+    "One JSON object with all that the store holds of it: session, history, calls and approvals, what `muga data`\n"
+    "kept (masked), and its records on the audit chain. The export is a record, too.";
+static const char session_delete_details[] =
+    "Forgets what it says about a person, bytes and all: messages, state, arguments, results, what `muga data` kept,\n"
+    "payloads of the audit chain. It can't be undone. The chain stays whole: `muga audit verify` passes and counts\n"
+    "what was erased. What a tool wrote into its own database is the agent's data, and stays.";
+
+static const cmd_verb session_verbs[] = {
+    {"list", "[AGENT] [--subject NAME=VALUE] [--state STATE] [--json]", "the conversations in the store",
+     session_list_details, cmd_session_list},
+    {"show", "ID [--json]", "what was said and done in one", NULL, cmd_session_show},
+    {"resume", "ID [--message TEXT]", "go on with one", session_resume_details, cmd_session_resume},
+    {"export", "ID [-o FILE]", "one, complete, as JSON", session_export_details, cmd_session_export},
+    {"delete", "ID | --subject NAME=VALUE [--agent NAME]", "forget what is said in one, or by a person",
+     session_delete_details, cmd_session_delete}};
+
 static const cmd_verb debug_verbs[] = {
     {"tokens", "MODEL", "{\"text\" | \"text_hex\", \"add_special\", \"parse_special\"} a line -> ids", NULL,
      cmd_debug_tokens},
@@ -121,11 +145,9 @@ static const struct {
     const char *name;
     const cmd_verb *verbs;
     size_t n;
-} groups[] = {{"agent", agent_verbs, ARRAY_LEN(agent_verbs)},
-              {"approve", approve_verbs, ARRAY_LEN(approve_verbs)},
-              {"audit", audit_verbs, ARRAY_LEN(audit_verbs)},
-              {"data", data_verbs, ARRAY_LEN(data_verbs)},
-              {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}};
+} groups[] = {{"agent", agent_verbs, ARRAY_LEN(agent_verbs)}, {"approve", approve_verbs, ARRAY_LEN(approve_verbs)},
+              {"audit", audit_verbs, ARRAY_LEN(audit_verbs)}, {"data", data_verbs, ARRAY_LEN(data_verbs)},
+              {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}, {"session", session_verbs, ARRAY_LEN(session_verbs)}};
 
 static const char quantize_details[] =
     "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
@@ -176,6 +198,8 @@ static const cmd_verb verbs[] = {
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"data", "consent|list|export|rate|correct|redact|drop|synth", "turns kept to learn from, or made up", NULL,
+     run_group},
+    {"session", "list|show|resume|export|delete", "conversations: what was said, going on, forgetting", NULL,
      run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
     {"train", "BASE DATA -o ADAPTER", "a LoRA adapter from examples", train_details, cmd_train},

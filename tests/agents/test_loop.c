@@ -137,6 +137,34 @@ static void a_held_call_outlives_the_process_with_what_was_left_to_do(void **sta
     loop_close(&x);
 }
 
+/* The answer could not be kept (as after a crash before it): the turn is taken up, and the call is not made again. */
+static void a_turn_broken_off_is_finished_with_the_calls_it_made(void **state) {
+    (void)state;
+    loop_fixture x = {.loop = NULL};
+    turn_result r;
+    muga_error err;
+    static const char text[] = "where is my order A10001, A10005";
+    loop_open(&x, "broken-off",
+              "[" GIVES_ID("A10001") ", " GIVES_ID("A10005") ", " GIVES_ID("A10001") ", " GIVES_ID("A10005") "]");
+    assert_false(loop_is_unfinished(x.loop));
+    fixture_sql(x.f.store_path, "CREATE TRIGGER full BEFORE INSERT ON history WHEN new.role = 'assistant' BEGIN SELECT"
+                                " raise(ABORT, 'full'); END");
+    assert_status(loop_turn(x.loop, text, strlen(text), &r, &err), MUGA_E_INTERNAL, &err, "full");
+    fixture_sql(x.f.store_path, "DROP TRIGGER full");
+    loop_free(x.loop);
+    fixture_reopen(&x.f);
+    loop_begin(&x);
+    assert_true(loop_is_unfinished(x.loop));
+    assert_ok(loop_resume(x.loop, &r, &err), &err);
+    assert_int_equal(r.outcome, TURN_ANSWER);
+    assert_string_equal(str_get(&r.text), "Order A10001 is shipped. No order A10005.");
+    turn_result_release(&r);
+    assert_int_equal(fixture_count(x.f.store_path, "SELECT count(*) FROM calls"), 2);
+    assert_int_equal(fixture_count(x.f.store_path, "SELECT count(*) FROM history WHERE role = 'user'"), 1);
+    assert_false(loop_is_unfinished(x.loop));
+    loop_close(&x);
+}
+
 static void without_a_yes_nothing_happens(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
@@ -302,6 +330,7 @@ int main(void) {
         cmocka_unit_test(two_requests_in_one_message_are_both_done),
         cmocka_unit_test(two_numbers_are_two_calls),
         cmocka_unit_test(a_held_call_outlives_the_process_with_what_was_left_to_do),
+        cmocka_unit_test(a_turn_broken_off_is_finished_with_the_calls_it_made),
         cmocka_unit_test(without_a_yes_nothing_happens),
         cmocka_unit_test(a_note_in_a_record_gives_no_orders),
         cmocka_unit_test(a_model_that_makes_a_number_up_reaches_no_tool),
