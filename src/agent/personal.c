@@ -260,11 +260,76 @@ static size_t ip_at(const char *p, size_t n) {
     return v4 > 0 ? v4 : ipv6_at(p, n);
 }
 
+/* ---- national numbers ---- */
+
+#define CUE_REACH 48 /* bytes before and after a number in which a word may say what it is */
+
+static bool is_cue(const char *p, size_t n) {
+    static const char cues[] = " bsn tfn sin nif nhs ssn tin oib sofi cpf uid idnr aadhaar aadhar mynumber tax taxpayer"
+                               " taxfile social insurance national citizen identity identification passport"
+                               " burgerservicenummer burgerservice contribuinte fiscal steuer steuernummer zehut ";
+    char key[24];
+    if (n + 2 >= sizeof key) {
+        return false;
+    }
+    key[0] = key[n + 1] = ' ';
+    for (size_t i = 0; i < n; i++) {
+        key[i + 1] = p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] + 'a' - 'A') : p[i];
+    }
+    key[n + 2] = '\0';
+    return strstr(cues, key) != NULL;
+}
+
+static bool has_cue(const char *p, size_t from, size_t to) {
+    for (size_t i = from; i < to;) {
+        size_t k = i;
+        while (k < to && is_letter(p[k])) {
+            k++;
+        }
+        if (k > i && is_cue(p + i, k - i)) {
+            return true;
+        }
+        i = k + 1;
+    }
+    return false;
+}
+
+/* 046 454 286, 943 476 5919, 2341 2341 2346 */
+static bool is_grouped_id(const char *p, size_t n) {
+    size_t runs[4] = {0}, k = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (is_digit(p[i])) {
+            runs[k]++;
+        } else if (++k == ARRAY_LEN(runs)) {
+            return false;
+        }
+    }
+    return k == 2 && runs[0] == runs[1] &&
+           ((runs[0] == 3 && (runs[2] == 3 || runs[2] == 4)) || (runs[0] == 4 && runs[2] == 4));
+}
+
+static size_t id_in(const char *p, size_t n, size_t i) {
+    bool common = false;
+    size_t len = personal_id_at(p + i, n - i, &common);
+    if (len == 0 || !common || is_grouped_id(p + i, len)) {
+        return len;
+    }
+    size_t before = i, from = i + len, after = from;
+    /* Another number has its own words, and so has one that is masked already. */
+    while (before > 0 && i - before < CUE_REACH && !is_digit(p[before - 1]) && p[before - 1] != ']') {
+        before--;
+    }
+    while (after < n && after - from < CUE_REACH && !is_digit(p[after]) && !strchr(".,;!?[\n", p[after])) {
+        after++;
+    }
+    return has_cue(p, before, i) || has_cue(p, from, after) ? len : 0;
+}
+
 /* ---- all of them ---- */
 
 typedef struct finder {
     unsigned kind;
-    size_t (*at)(const char *p, size_t n);
+    size_t (*at)(const char *p, size_t n); /* NULL: what stands around it counts, too */
 } finder;
 
 /* May something of this kind begin at i? */
@@ -285,14 +350,16 @@ bool personal_find(const char *p, size_t n, size_t at, unsigned kinds, personal_
     static const finder finders[] = {{PERSONAL_EMAIL, email_at},
                                      {PERSONAL_IBAN, personal_iban_at},
                                      {PERSONAL_CARD, personal_card_at},
-                                     {PERSONAL_NATIONAL_ID, personal_id_at},
+                                     {PERSONAL_NATIONAL_ID, NULL},
                                      {PERSONAL_IP, ip_at},
                                      {PERSONAL_PHONE, phone_at}};
     for (size_t i = at; i < n; i++) {
         *out = (personal_found){i, i, 0};
         for (size_t k = 0; k < ARRAY_LEN(finders); k++) {
             const finder *f = &finders[k];
-            size_t len = kinds & f->kind && may_begin(f->kind, p, i) ? f->at(p + i, n - i) : 0;
+            size_t len = !(kinds & f->kind) || !may_begin(f->kind, p, i) ? 0
+                         : f->at                                         ? f->at(p + i, n - i)
+                                                                         : id_in(p, n, i);
             if (len > out->to - i) {
                 out->to = i + len;
                 out->kind = f->kind;

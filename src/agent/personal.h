@@ -23,8 +23,9 @@ size_t personal_card_at(const char *p, size_t n);
  * dashes or not at all, with ISO 7064 mod 97 = 1; likewise. */
 size_t personal_iban_at(const char *p, size_t n);
 /* Length of a national identification number at p whose check digits and, where it holds one, date of birth are right;
- * personal_ids.c lists the countries. */
-size_t personal_id_at(const char *p, size_t n);
+ * personal_ids.c lists the countries. *common: the checks say little, since one number in ten passes them;
+ * personal_find takes such a one only in its usual groups, or beside a word that says what it is. */
+size_t personal_id_at(const char *p, size_t n, bool *common);
 
 typedef struct personal_found {
     size_t from, to;

@@ -4,7 +4,9 @@
  * US social security, which its three groups give away.
  *
  * Idea: a number is read once, without its separators; a row of the table says which form it has and which function
- * checks it. In a form 'd' is a digit, 'l' a letter, 'x' either. */
+ * checks it. In a form 'd' is a digit, 'l' a letter, 'x' either. Where the check is one digit of a number that holds no
+ * date, one number in ten passes it (a nine-digit one passes some country's in two of five cases), so such a row is
+ * `common`: personal.c wants more before it believes it. */
 #include "agent/personal.h"
 
 #include "base/mem.h"
@@ -191,12 +193,20 @@ static bool ireland(const id_number *x) { /* PPS: seven digits, check letter, ma
 static bool italy(const id_number *x) { /* codice fiscale */
     static const int odd[] = {1,  0,  5, 7, 9, 13, 15, 17, 19, 21, 2,  4,  18,
                               20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23};
-    int sum = 0;
+    static const uint8_t digits[] = {6, 7, 9, 10, 12, 13, 14};
+    int sum = 0, n_digits = 0;
+    for (size_t i = 0; i < ARRAY_LEN(digits); i++) { /* some may be letters, where two people would share a code */
+        char c = x->c[digits[i]];
+        n_digits += is_digit(c);
+        if (!is_digit(c) && !strchr("lmnpqrstuv", c)) {
+            return false;
+        }
+    }
     for (size_t i = 0; i < 15; i++) {
         int v = is_digit(x->c[i]) ? x->d[i] : x->c[i] - 'a';
         sum += i % 2 == 0 ? odd[v] : v;
     }
-    return sum % 26 == x->c[15] - 'a';
+    return n_digits > 0 && strchr("abcdehlmprst", x->c[8]) && sum % 26 == x->c[15] - 'a';
 }
 
 static bool japan(const id_number *x) { /* My Number */
@@ -267,17 +277,19 @@ static bool united_kingdom(const id_number *x) { /* NHS number */
 static const struct {
     const char *form;
     bool (*check)(const id_number *x);
-} forms[] = {{"dddddddl", ireland},       {"dddddddll", ireland},         {"xdddddddl", spain},
-             {"ddddddddd", australia},    {"ddddddddd", luhn_of_nine},    {"ddddddddd", netherlands},
-             {"ddddddddd", portugal},     {"dddddddddx", finland},        {"dddddddddd", austria},
-             {"dddddddddd", bulgaria},    {"dddddddddd", czechia},        {"dddddddddd", denmark},
-             {"dddddddddd", sweden},      {"dddddddddd", united_kingdom}, {"ddddddldddx", finland_letter},
-             {"ddddddddddd", belgium},    {"ddddddddddd", brazil},        {"ddddddddddd", croatia},
-             {"ddddddddddd", estonia},    {"ddddddddddd", germany},       {"ddddddddddd", greece},
-             {"ddddddddddd", norway},     {"ddddddddddd", poland},        {"ddddddddddd", turkey},
-             {"dddddddddddd", india},     {"dddddddddddd", japan},        {"dddddddddddd", sweden},
-             {"ddddddddddddd", korea},    {"ddddddddddddd", romania},     {"ddddddddddddd", switzerland},
-             {"ddddddxdddddddd", france}, {"llllllxxlxxlxxxl", italy},    {"dddddddddddddddddx", china}};
+    bool common;
+} forms[] = {
+    {"dddddddl", ireland, false},       {"dddddddll", ireland, false},        {"xdddddddl", spain, false},
+    {"ddddddddd", australia, true},     {"ddddddddd", luhn_of_nine, true},    {"ddddddddd", netherlands, true},
+    {"ddddddddd", portugal, true},      {"dddddddddx", finland, false},       {"dddddddddd", austria, false},
+    {"dddddddddd", bulgaria, false},    {"dddddddddd", czechia, false},       {"dddddddddd", denmark, false},
+    {"dddddddddd", sweden, false},      {"dddddddddd", united_kingdom, true}, {"ddddddldddx", finland_letter, false},
+    {"ddddddddddd", belgium, false},    {"ddddddddddd", brazil, false},       {"ddddddddddd", croatia, true},
+    {"ddddddddddd", estonia, false},    {"ddddddddddd", germany, false},      {"ddddddddddd", greece, false},
+    {"ddddddddddd", norway, false},     {"ddddddddddd", poland, false},       {"ddddddddddd", turkey, false},
+    {"dddddddddddd", india, true},      {"dddddddddddd", japan, true},        {"dddddddddddd", sweden, false},
+    {"ddddddddddddd", korea, false},    {"ddddddddddddd", romania, false},    {"ddddddddddddd", switzerland, false},
+    {"ddddddxdddddddd", france, false}, {"llllllxxlxxlxxxl", italy, false},   {"dddddddddddddddddx", china, false}};
 
 /* ---- reading ---- */
 
@@ -291,13 +303,16 @@ static bool has_form(const id_number *x, const char *form) {
     return !form[i] && i == x->n;
 }
 
-static bool checks(const id_number *x) {
+static bool checks(const id_number *x, bool *common) {
+    bool any = false;
+    *common = true;
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         if (has_form(x, forms[i].form) && forms[i].check(x)) {
-            return true;
+            any = true;
+            *common = *common && forms[i].common;
         }
     }
-    return false;
+    return any;
 }
 
 /* 123-45-6789, but for the numbers that are never given. */
@@ -314,9 +329,11 @@ static size_t us_social_security_at(const char *p, size_t n) {
     return more || never ? 0 : 11;
 }
 
-size_t personal_id_at(const char *p, size_t n) {
+size_t personal_id_at(const char *p, size_t n, bool *common) {
     id_number x = {.n = 0};
     size_t best = us_social_security_at(p, n), n_gaps = 0;
+    bool now;
+    *common = false;
     for (size_t i = 0; i < n && x.n < ID_MAX; i++) {
         char c = p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] + 'a' - 'A') : p[i];
         bool digit = is_digit(c), letter = c >= 'a' && c <= 'z';
@@ -331,8 +348,9 @@ size_t personal_id_at(const char *p, size_t n) {
         x.c[x.n] = '\0';
         bool ends = i + 1 == n || !(is_digit(p[i + 1]) || (p[i + 1] >= 'a' && p[i + 1] <= 'z') ||
                                     (p[i + 1] >= 'A' && p[i + 1] <= 'Z') || (unsigned char)p[i + 1] >= 0x80);
-        if (ends && checks(&x)) {
+        if (ends && checks(&x, &now)) {
             best = i + 1;
+            *common = now;
         }
     }
     return best;
