@@ -79,6 +79,8 @@ muga_status tool_fault(tool_setup *s, const char *place, muga_error *err, const 
 bool tool_fail(tool_run *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* `result` (taken, NULL: out of memory) as the run's, if it is no deeper and no longer than a result may be. */
 bool tool_give(tool_run *out, const manifest_tool *def, json_t *result);
+/* `settle` of a tool that changes nothing: whatever was interrupted can run again. */
+muga_status tool_settle_read(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err);
 
-extern const tool_kind tool_kind_sql, tool_kind_command;
+extern const tool_kind tool_kind_sql, tool_kind_command, tool_kind_clock;
 #endif

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-static const tool_kind *const kinds[] = {&tool_kind_sql, &tool_kind_command};
+static const tool_kind *const kinds[] = {&tool_kind_sql, &tool_kind_command, &tool_kind_clock};
 
 const tool_kind *const *tool_kinds(size_t *n) {
     *n = ARRAY_LEN(kinds);
@@ -97,4 +97,13 @@ bool tool_give(tool_run *out, const manifest_tool *def, json_t *result) {
         json_decref(result);
     }
     return out->ok;
+}
+
+muga_status tool_settle_read(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
+    (void)tool;
+    (void)call;
+    (void)err;
+    *result = NULL;
+    *settled = SETTLED_NOT_RUN;
+    return MUGA_OK;
 }

@@ -267,7 +267,7 @@ static void tools_that_could_not_run_are_refused(void **state) {
     (void)state;
     agent_fixture f;
     fixture_prepare(&f, "tools", NULL);
-    refuse_tool(&f, NO_PARAMETERS "effect: read", "key tools[0]: needs sql or command: what it does");
+    refuse_tool(&f, NO_PARAMETERS "effect: read", "key tools[0]: needs sql, ");
     refuse_tool(&f, "parameters: {type: string}\n    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
                 "agent.yaml:10: key tools[0].parameters: must be a schema of type: object");
     refuse_tool(&f, "parameters: {type: object}\n    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",

@@ -4,80 +4,31 @@
 #include "support/support.h"
 
 #include "agent/internal.h"
-#include "support/agent_fixture.h"
+#include "support/tool_fixture.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
 #include <sys/stat.h>
-
-static const char head[] = "version: 1\nagent: test-shop\nkind: goal\nmodel: m\nsession: {customer: {type: integer}}\n"
-                           "goal: {statement: Help.}\n";
-
-/* One tool `t` with these keys, and a session. */
-static void open_tool(agent_fixture *f, const char *name, const char *parameters, const char *keys) {
-    str text = STR_INIT;
-    str_printf(
-        &text,
-        "%stools:\n  - name: t\n    description: d\n    approval: never\n    parameters: {type: object, properties:"
-        " {%s}, additionalProperties: false}\n%s",
-        head, parameters, keys);
-    fixture_open(f, name, str_get(&text));
-    fixture_begin(f, 1, "hi");
-    str_release(&text);
-}
-
-static call_result run(agent_fixture *f, const char *arguments) {
-    muga_error err;
-    call_result r;
-    json_t *v = fixture_json(arguments);
-    assert_ok(executor_call(f->session, "t", v, &r, &err), &err);
-    json_decref(v);
-    return r;
-}
-
-static void expect_failure(agent_fixture *f, const char *arguments, const char *part) {
-    call_result r = run(f, arguments);
-    if (r.outcome != CALL_FAILED || !strstr(r.reason, part)) {
-        fail_msg("%s: %s; expected a failure with: %s", call_outcome_name(r.outcome), r.reason, part);
-    }
-    assert_string_equal(json_get_string(r.result, "error"), r.reason);
-    call_result_release(&r);
-}
-
-static void expect_result(agent_fixture *f, const char *arguments, const char *json) {
-    call_result r = run(f, arguments);
-    if (r.outcome != CALL_FINISHED) {
-        fail_msg("%s: %s", call_outcome_name(r.outcome), r.reason);
-    }
-    json_t *want = fixture_json(json);
-    if (!json_equal(r.result, want)) {
-        str got = STR_INIT;
-        json_write(r.result, &got);
-        fail_msg("got %s, not %s", str_get(&got), json);
-    }
-    json_decref(want);
-    call_result_release(&r);
-}
 
 /* ---- SQL ---- */
 
 static void every_kind_of_value_goes_in_and_comes_out(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "values",
+    tool_open(&f, "values",
               "s: {type: string}, i: {type: integer}, d: {type: number}, b: {type: boolean}, n: {type: 'null'},"
               " a: {type: array, items: {type: integer}}",
               "    effect: read\n"
               "    sql: {database: shop.db, query: 'SELECT :s AS s, :i AS i, :d AS d, :b AS b, :n AS n, :a AS a,"
               " :session_customer AS c, typeof(:i) AS ti'}\n");
-    expect_result(
+    tool_expect_result(
         &f, "{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': true, 'n': null, 'a': [1, 2]}",
         "{'rows': [{'s': 'x\\u0000\\u00e4', 'i': 9223372036854775807, 'd': 0.5, 'b': 1, 'n': null, 'a': '[1,2]', 'c':"
         " 1, 'ti': 'integer'}]}");
-    expect_result(
+    tool_expect_result(
         &f, "{}",
         "{'rows': [{'s': null, 'i': null, 'd': null, 'b': null, 'n': null, 'a': null, 'c': 1, 'ti': 'null'}]}");
-    expect_result(
+    tool_expect_result(
         &f, "{'s': 'x; DROP TABLE notes; --', 'i': 1}",
         "{'rows': [{'s': 'x; DROP TABLE notes; --', 'i': 1, 'd': null, 'b': null, 'n': null, 'a': null, 'c': 1,"
         " 'ti': 'integer'}]}");
@@ -94,9 +45,9 @@ static void what_json_cannot_hold_is_an_error(void **state) {
         snprintf(name, sizeof name, "cell-%zu", i);
         snprintf(keys, sizeof keys, "    effect: read\n    sql: {database: shop.db, query: \"SELECT %s AS cell\"}\n",
                  cases[i][0]);
-        open_tool(&f, name, "", keys);
-        expect_failure(&f, "{}", cases[i][1]);
-        expect_failure(&f, "{}", "cell");
+        tool_open(&f, name, "", keys);
+        tool_expect_failure(&f, "{}", cases[i][1]);
+        tool_expect_failure(&f, "{}", "cell");
         fixture_close(&f);
     }
 }
@@ -106,21 +57,21 @@ static void what_json_cannot_hold_is_an_error(void **state) {
 static void rows_and_bytes_are_bounded(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(
+    tool_open(
         &f, "rows", "max: {type: integer}",
         "    effect: read\n    max_result_bytes: 2000\n    sql: {database: shop.db, max_rows: 100, query: '" COUNT_TO
         "SELECT i FROM n'}\n");
-    call_result r = run(&f, "{'max': 100}");
+    call_result r = tool_call_run(&f, "{'max': 100}");
     assert_int_equal(r.outcome, CALL_FINISHED);
     assert_int_equal(json_array_size(json_object_get(r.result, "rows")), 100);
     call_result_release(&r);
-    expect_failure(&f, "{'max': 101}", "more than 100 rows");
+    tool_expect_failure(&f, "{'max': 101}", "more than 100 rows");
     fixture_close(&f);
-    open_tool(&f, "bytes", "max: {type: integer}",
+    tool_open(&f, "bytes", "max: {type: integer}",
               "    effect: read\n    max_result_bytes: 2000\n"
               "    sql: {database: shop.db, query: 'SELECT hex(zeroblob(:max)) AS h'}\n");
-    expect_failure(&f, "{'max': 1000}", "longer than 2000 bytes");
-    expect_failure(&f, "{'max': 2000000000}", "too big"); /* refused before it is made */
+    tool_expect_failure(&f, "{'max': 1000}", "longer than 2000 bytes");
+    tool_expect_failure(&f, "{'max': 2000000000}", "too big"); /* refused before it is made */
     fixture_close(&f);
 }
 
@@ -128,10 +79,10 @@ static void rows_and_bytes_are_bounded(void **state) {
 static void a_statement_that_never_ends_is_stopped(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "steps", "max: {type: integer}",
+    tool_open(&f, "steps", "max: {type: integer}",
               "    effect: read\n    sql: {database: shop.db, query: '" COUNT_TO "SELECT count(*) AS n FROM n'}\n");
-    expect_failure(&f, "{'max': 9000000000}", "stopped after 10000 ms");
-    expect_result(&f, "{'max': 3}", "{'rows': [{'n': 3}]}");
+    tool_expect_failure(&f, "{'max': 9000000000}", "stopped after 10000 ms");
+    tool_expect_result(&f, "{'max': 3}", "{'rows': [{'n': 3}]}");
     fixture_close(&f);
 }
 
@@ -142,13 +93,13 @@ static uint64_t tick(void *self) { /* a clock that runs: a millisecond a look */
 static void time_is_bounded_and_a_write_is_undone(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "time", "max: {type: integer}",
+    tool_open(&f, "time", "max: {type: integer}",
               "    effect: write\n    timeout_ms: 50\n    sql: {database: shop.db, exec: '" COUNT_TO
               "INSERT INTO notes SELECT 1, i FROM n'}\n");
     f.world.clock.monotonic_us = tick;
-    expect_failure(&f, "{'max': 9000000000}", "stopped after 50 ms");
+    tool_expect_failure(&f, "{'max': 9000000000}", "stopped after 50 ms");
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM notes"), 0);
-    expect_result(&f, "{'max': 3}", "{'changed': 3}");
+    tool_expect_result(&f, "{'max': 3}", "{'changed': 3}");
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM notes"), 3);
     fixture_close(&f);
 }
@@ -156,12 +107,12 @@ static void time_is_bounded_and_a_write_is_undone(void **state) {
 static void a_write_too_long_to_report_is_undone(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "undone", "max: {type: integer}",
+    tool_open(&f, "undone", "max: {type: integer}",
               "    effect: write\n    sql: {database: shop.db, max_rows: 5, query: '" COUNT_TO
               "INSERT INTO notes SELECT 1, i FROM n RETURNING text'}\n");
-    expect_failure(&f, "{'max': 6}", "more than 5 rows");
+    tool_expect_failure(&f, "{'max': 6}", "more than 5 rows");
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM notes"), 0);
-    expect_result(&f, "{'max': 2}", "{'changed': 2, 'rows': [{'text': '1'}, {'text': '2'}]}");
+    tool_expect_result(&f, "{'max': 2}", "{'changed': 2, 'rows': [{'text': '1'}, {'text': '2'}]}");
     fixture_close(&f);
 }
 
@@ -200,15 +151,15 @@ static void a_call_id_takes_effect_once(void **state) {
 static void a_locked_database_is_a_failure_that_says_so(void **state) {
     (void)state;
     agent_fixture f;
-    open_tool(&f, "locked", "",
+    tool_open(&f, "locked", "",
               "    effect: write\n    timeout_ms: 50\n    sql: {database: shop.db, exec: DELETE FROM notes}\n");
     sqlite3 *other;
     assert_int_equal(sqlite3_open(f.shop_path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    expect_failure(&f, "{}", "locked by another program");
+    tool_expect_failure(&f, "{}", "locked by another program");
     assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(other);
-    expect_result(&f, "{}", "{'changed': 0}");
+    tool_expect_result(&f, "{}", "{'changed': 0}");
     fixture_close(&f);
 }
 
@@ -223,7 +174,7 @@ static void open_program(agent_fixture *f, const char *name, const char *script,
         "%stools:\n  - name: t\n    description: d\n    approval: never\n    parameters: {type: object, properties:"
         " {x: {type: string}}, additionalProperties: false}\n    command: [./tool, one, '$HOME']\n    unsandboxed:"
         " true\n%s",
-        head, keys);
+        tool_head, keys);
     fixture_write(f, "agent.yaml", str_get(&text));
     str_clear(&text);
     str_printf(&text, "#!/bin/sh\n%s\n", script);
@@ -241,7 +192,7 @@ static void a_program_gets_json_and_gives_json_or_text(void **state) {
     (void)state;
     agent_fixture f;
     open_program(&f, "json", "cat", "    effect: read\n");
-    call_result r = run(&f, "{'x': 'y'}");
+    call_result r = tool_call_run(&f, "{'x': 'y'}");
     assert_int_equal(r.outcome, CALL_FINISHED);
     assert_string_equal(json_get_string(r.result, "tool"), "t");
     assert_string_equal(json_get_string(r.result, "call"), r.call);
@@ -250,7 +201,8 @@ static void a_program_gets_json_and_gives_json_or_text(void **state) {
     call_result_release(&r);
     fixture_close(&f);
     open_program(&f, "text", "echo \"$# $1 $2 $HOME\"; /bin/pwd | /usr/bin/grep -c text", "    effect: read\n");
-    expect_result(&f, "{}", "'2 one $HOME \\n1'"); /* no shell between, nothing in the environment, in its folder */
+    tool_expect_result(&f, "{}",
+                       "'2 one $HOME \\n1'"); /* no shell between, nothing in the environment, in its folder */
     fixture_close(&f);
 }
 
@@ -277,7 +229,7 @@ static void programs_that_misbehave_are_failures(void **state) {
         snprintf(name, sizeof name, "program-%zu", i);
         open_program(&f, name, cases[i].script, "    effect: read\n    timeout_ms: 300\n    max_result_bytes: 500\n");
         f.env.clock = &os_system()->clock;
-        expect_failure(&f, "{}", cases[i].part);
+        tool_expect_failure(&f, "{}", cases[i].part);
         fixture_close(&f);
     }
 }
@@ -287,17 +239,17 @@ static void a_write_that_was_cut_off_is_in_doubt(void **state) {
     (void)state;
     agent_fixture f;
     open_program(&f, "cut-off", "echo x >> effect; exec /bin/sleep 100", "    effect: write\n    timeout_ms: 300\n");
-    call_result r = run(&f, "{}");
+    call_result r = tool_call_run(&f, "{}");
     assert_int_equal(r.outcome, CALL_IN_DOUBT);
     assert_int_equal(strlen(r.approval), 9);
     call_result_release(&r);
     fixture_close(&f);
     open_program(&f, "said-so", "exit 1", "    effect: write\n");
-    expect_failure(&f, "{}", "code 1"); /* it says itself that it failed */
+    tool_expect_failure(&f, "{}", "code 1"); /* it says itself that it failed */
     fixture_close(&f);
     open_program(&f, "harmless", "exec /bin/sleep 100",
                  "    effect: write\n    idempotent: true\n    timeout_ms: 300\n");
-    expect_failure(&f, "{}", "stopped");
+    tool_expect_failure(&f, "{}", "stopped");
     fixture_close(&f);
 }
 
@@ -305,9 +257,9 @@ static void a_program_changed_since_loading_does_not_run(void **state) {
     (void)state;
     agent_fixture f;
     open_program(&f, "swapped", "echo good", "    effect: read\n");
-    expect_result(&f, "{}", "'good'");
+    tool_expect_result(&f, "{}", "'good'");
     fixture_write(&f, "tool", "#!/bin/sh\necho evil\n");
-    expect_failure(&f, "{}", "changed since the manifest was loaded");
+    tool_expect_failure(&f, "{}", "changed since the manifest was loaded");
     fixture_close(&f);
 }
 
@@ -320,7 +272,7 @@ static void a_command_must_own_up_to_having_no_sandbox(void **state) {
     str_printf(&text,
                "%stools:\n  - name: t\n    description: d\n    parameters: {type: object, properties: {},"
                " additionalProperties: false}\n    command: [./tool]\n    effect: read\n    unsandboxed: false\n",
-               head);
+               tool_head);
     fixture_write(&f, "agent.yaml", str_get(&text));
     assert_status(manifest_load(&f.env, f.dir, NULL, &f.m, &err), MUGA_E_INPUT, &err, "unsandboxed: true");
     str_release(&text);
