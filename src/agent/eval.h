@@ -21,8 +21,11 @@ typedef struct eval_spec {
 typedef struct eval_report {
     size_t tasks, completed, wrong_effects, unapproved, escalated;
     uint64_t n_tokens, us, worst_us; /* the model read and wrote; of all tasks; of the slowest */
-    json_t *results; /* [{"id", "ok", "why", "outcome", "us", "tokens", "answer", "confidence"}]; the last
-                                      * of a task's least sure decision, null where no expert took one */
+    /* One a task: {"id", "ok", "why", "outcome", "escalation": "must" | "may" | "no" | null, as the task has it,
+     * "wrong_effects", "unapproved", "us", "turns_us": [one a message], "steps": calls proposed, "tokens", "asked": how
+     * often the model was, "read", "cached": of those read, "written", "answer", "confidence"}; the last of a task's
+     * least sure decision, null where no expert took one. */
+    json_t *results;
 } eval_report;
 void eval_report_release(eval_report *r);
 

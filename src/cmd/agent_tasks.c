@@ -1,11 +1,7 @@
 /* Evaluation tasks for the verbs of `muga agent`: reading them, playing them in a folder that is gone afterwards. */
-#define _GNU_SOURCE /* nftw */
 #include "cmd/agent.h"
 
 #include "agent/dataset.h"
-
-#include <ftw.h>
-#include <unistd.h>
 
 /* ---- reading ---- */
 
@@ -69,37 +65,28 @@ muga_status agent_read_tasks(const char *dir, const char *from, json_t *tasks, m
 
 /* ---- playing ---- */
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, const learned *past, eval_who who,
                            const json_t *tasks,
                            bool (*on_task)(void *ctx, size_t n_done, size_t n, const json_t *result), void *ctx,
                            eval_report *out, muga_error *err) {
-    const char *base = getenv("TMPDIR");
-    char scratch[256];
-    snprintf(scratch, sizeof scratch, "%.200s/muga-eval-XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(scratch))
-        return error_set(err, MUGA_E_ENV, "no folder for the evaluation can be made in %.200s; set TMPDIR",
-                         base ? base : "/tmp");
+    cmd_scratch scratch;
+    muga_status st = cmd_scratch_open(&scratch, "eval", err);
+    if (st)
+        return st;
     char data[280]; /* as the agent brings it along: what it did at work must not show in a test */
-    snprintf(data, sizeof data, "%s/begin", scratch);
+    snprintf(data, sizeof data, "%s/begin", scratch.path);
     const eval_spec spec = {.env = env,
                             .dir = dir,
                             .data_dir = data,
-                            .scratch = scratch,
+                            .scratch = scratch.path,
                             .model = model,
                             .learned = past,
                             .who = who,
                             .on_task = on_task,
                             .ctx = ctx};
-    muga_status st = dataset_prepare(env, dir, data, err);
+    st = dataset_prepare(env, dir, data, err);
     if (!st)
         st = eval_run(&spec, tasks, out, err);
-    nftw(scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    cmd_scratch_close(&scratch);
     return st;
 }

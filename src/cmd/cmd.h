@@ -196,6 +196,15 @@ void cmd_user_name(char out[64]);
  * would put the result in the place of its own source. */
 MUGA_MUST_USE muga_status cmd_check_out(const char *path, const char *in, muga_error *err);
 
+/* A folder of its own in $TMPDIR (or /tmp), named muga-WHAT-XXXXXX, removed when it is closed; those of processes that
+ * were killed before they could are removed by the next that opens one (scratch.c). */
+typedef struct cmd_scratch {
+    char path[256];
+    int lock; /* held while it is in use */
+} cmd_scratch;
+MUGA_MUST_USE muga_status cmd_scratch_open(cmd_scratch *out, const char *what, muga_error *err);
+void cmd_scratch_close(cmd_scratch *s);
+
 /* ---- input (input.c) ---- */
 /* All that is left of f, at most max bytes, appended; what names it in errors. */
 MUGA_MUST_USE muga_status cmd_read_stream(FILE *f, const char *what, size_t max, str *out, muga_error *err);

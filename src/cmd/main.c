@@ -45,8 +45,8 @@ static const char audit_verify_details[] = "Exit code 1 names the first broken r
 
 static const cmd_verb agent_verbs[] = {
     {"run", "NAME [--session NAME=VALUE] [--message TEXT]", "serve a customer, live", agent_run_details, cmd_agent_run},
-    {"test", "NAME [--tasks FILE] [--json]", "measure it on tasks with checked end states", agent_test_details,
-     cmd_agent_test},
+    {"test", "NAME [--tasks FILE] [--runs N] [--against OTHER]", "measure it on tasks with checked end states",
+     agent_test_details, cmd_agent_test},
     {"fit", "NAME DATA [--risk R] [--json]", "weigh its adapter against its examples", agent_fit_details,
      cmd_agent_fit},
     {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list},

@@ -65,8 +65,52 @@ run "over" 3 "nothing is held" --resume "$session"
 
 head -n 5 "$agent/eval/dev.jsonl" >"$work/tasks"
 sums='"tasks":5,"completed":5,"wrong_effects":0,"unapproved":0,"escalated":0'
-check "test as JSON" 0 "^{$sums,"'"results":\[{"id":"dev-01","ok":true,"why":"","outcome":"answer","confidence":null}' \
+check "test as JSON" 0 "^{$sums,"'"runs":1,.*"results":\[{"id":"dev-01","ok":true,"why":"","outcome":"answer",' \
     test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --json
+cp "$work/out" "$work/a.json"
+check "several runs" 0 "all of k runs right .*k=3 100.0 %" \
+    test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --runs 3
+grep -q "15 of 15" "$work/out" && grep -q "energy .*" "$work/out" && grep -q "give one with --prices" "$work/out" || {
+    bad=$((bad + 1))
+    echo "not ok: the table of three runs:"
+    cat "$work/out"
+}
+check "no runs" 2 "runs is 1 to" test "$agent" --runs 0
+cat >"$work/prices.json" <<'END'
+{"currency": "EUR", "models": [{"model": "big", "input": 1, "output": 2, "as_of": "2026-01-01", "source": "a page"}]}
+END
+check "a price list" 0 "EUR for 1,000 tasks.* on big (2026-01-01: a page)" \
+    test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --prices "$work/prices.json"
+check "no price list" 4 "tasks: .*" test "$agent" --tasks "$work/tasks" --prices "$work/tasks"
+
+# Against another version, and a result against a result. The copy looks up the wrong thing.
+cp -R "$agent" "$work/worse"
+sed -i 's/^      tool: order_status/      tool: recent_orders/' "$work/worse/agent.yaml"
+check "against another version" 0 "better .*dev-01.*" test "$agent" --model ./tests/data/tiny.gguf \
+    --tasks "$work/tasks" --against "$work/worse"
+grep -q "exact, two-sided" "$work/out" || {
+    bad=$((bad + 1))
+    echo "not ok: no test of the difference:"
+    cat "$work/out"
+}
+check "the worse one's result" 0 '"completed":0' \
+    test "$work/worse" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --json
+cp "$work/out" "$work/b.json"
+check "a result against a result" 0 '"won":5,"lost":0,.*"p":0.0625' test "$work/a.json" --against "$work/b.json" --json
+check "a result alone" 0 "completion .*100.0 %" test "$work/a.json"
+check "a result has no tasks" 2 "give --against another result" test "$work/a.json" --against "$agent"
+check "not a result" 4 "no result of" test "$work/prices.json"
+# A folder that a killed evaluation left is removed by the next one; one in use is not.
+mkdir "$work/tmp" "$work/tmp/muga-eval-aaaaaa" "$work/tmp/muga-eval-bbbbbb" "$work/tmp/muga-eval-cccccc"
+touch "$work/tmp/muga-eval-aaaaaa/lock" "$work/tmp/muga-eval-bbbbbb/lock" "$work/tmp/muga-eval-cccccc/shop.db"
+touch -d "2 days ago" "$work/tmp/muga-eval-cccccc"
+flock "$work/tmp/muga-eval-bbbbbb/lock" env TMPDIR="$work/tmp" \
+    "$muga" agent test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --json >/dev/null 2>&1
+[ "$(ls "$work/tmp")" = "muga-eval-bbbbbb" ] || {
+    bad=$((bad + 1))
+    echo "not ok: left in TMPDIR: $(ls "$work/tmp")"
+}
+
 "$muga" agent test "$agent" --model ./tests/data/tiny.gguf --tasks - --json <"$work/tasks" 2>&1 | grep -q "$sums" || {
     bad=$((bad + 1))
     echo "not ok: tasks on standard input"

@@ -1,0 +1,86 @@
+/* Counting questions and tokens (meter.h). Owns: the counts. All else is the inner model's, its table included, so that
+ * a metered model answers, splits and replays as it does bare. */
+#include "llm/meter.h"
+
+static llm_meter *meter_of(llm *m) {
+    return (llm_meter *)m;
+}
+
+static void count_reply(llm_meter *m, const llm_reply *r) {
+    m->n_asked++;
+    m->n_prompt += r->n_prompt;
+    m->n_cached += r->n_prompt_cached;
+    m->n_generated += r->n_generated;
+}
+
+static muga_status meter_complete(llm *l, const llm_request *q, llm_reply *out, muga_error *err) {
+    llm_meter *m = meter_of(l);
+    muga_status st = m->inner->table->complete(m->inner, q, out, err);
+    count_reply(m, out);
+    return st;
+}
+
+static muga_status meter_complete_split(llm *l, const llm_request *q, llm_reply *out, muga_error *err) {
+    llm_meter *m = meter_of(l);
+    muga_status st = m->inner->table->complete_split(m->inner, q, out, err);
+    count_reply(m, out);
+    return st;
+}
+
+static muga_status meter_score(llm *l, const llm_score_request *q, llm_score_reply *out, muga_error *err) {
+    llm_meter *m = meter_of(l);
+    muga_status st = m->inner->table->score(m->inner, q, out, err);
+    m->n_asked++;
+    m->n_prompt += out->n_prompt;
+    m->n_cached += out->n_prompt_cached;
+    return st;
+}
+
+static muga_status meter_count(llm *l, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err) {
+    llm *inner = meter_of(l)->inner;
+    return inner->table->count(inner, messages, tools, n_tok, err);
+}
+
+static muga_status meter_replay(llm *l, const json_t *evidence, muga_error *err) {
+    llm *inner = meter_of(l)->inner;
+    return inner->table->replay(inner, evidence, err);
+}
+
+static muga_status meter_identify(llm *l, json_t **out, muga_error *err) {
+    llm *inner = meter_of(l)->inner;
+    return inner->table->identify(inner, out, err);
+}
+
+static muga_status meter_form(llm *l, const struct toolcall_model **out, muga_error *err) {
+    llm *inner = meter_of(l)->inner;
+    return inner->table->form(inner, out, err);
+}
+
+static muga_status meter_render(llm *l, const llm_request *q, str *out, muga_error *err) {
+    llm *inner = meter_of(l)->inner;
+    return inner->table->render(inner, q, out, err);
+}
+
+static void meter_free(llm *l) {
+    (void)l;
+}
+
+llm *llm_meter_init(llm_meter *m, llm *inner) {
+    const llm_table *t = inner->table; /* what it can't do, the meter can't, either */
+    *m = (llm_meter){.base = *inner, .inner = inner};
+    m->table = (llm_table){.complete = t->complete ? meter_complete : NULL,
+                           .score = t->score ? meter_score : NULL,
+                           .count = t->count ? meter_count : NULL,
+                           .replay = t->replay ? meter_replay : NULL,
+                           .identify = t->identify ? meter_identify : NULL,
+                           .free = meter_free,
+                           .form = t->form ? meter_form : NULL,
+                           .render = t->render ? meter_render : NULL,
+                           .complete_split = t->complete_split ? meter_complete_split : NULL};
+    m->base.table = &m->table;
+    return &m->base;
+}
+
+void llm_meter_reset(llm_meter *m) {
+    m->n_asked = m->n_prompt = m->n_cached = m->n_generated = 0;
+}

@@ -1,0 +1,17 @@
+/* A model that counts what it is asked: another face of the same model, for who measures. */
+#ifndef MUGA_LLM_METER_H
+#define MUGA_LLM_METER_H
+
+#include "llm/llm.h"
+
+typedef struct llm_meter {
+    llm base; /* first: it is an llm */
+    llm_table table;
+    llm *inner;                                        /* borrowed; must outlive the meter */
+    uint64_t n_asked, n_prompt, n_cached, n_generated; /* questions; tokens read, of these cached; tokens written */
+} llm_meter;
+
+/* The meter as a model; it needs no llm_free. */
+llm *llm_meter_init(llm_meter *m, llm *inner);
+void llm_meter_reset(llm_meter *m);
+#endif
