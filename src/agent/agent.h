@@ -97,6 +97,7 @@ typedef struct manifest {
     const json_t *intent;                                    /* the loop's own keys, as written: scored labels */
     const json_t *examples;                                  /* and examples; NULL without */
     const json_t *learning;                                  /* learning:, as written; NULL without */
+    const struct plan_rules *plan; /* plan.h: the model plans; NULL: the agent decides in another way */
     json_t *data_policy; /* what of it says how turns are kept (interactions.h), with defaults; NULL: never kept */
 } manifest;
 

@@ -295,6 +295,10 @@ static muga_status build_index(const intent *x, size_t without, size_t n_parts, 
 }
 
 muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err) {
+    *out = NULL;
+    if (m->plan) {
+        return MUGA_OK;
+    }
     if (!m->intent) {
         return error_set(err, MUGA_E_INPUT,
                          "agent.yaml:1: key 'intent' is missing; it says how messages become decisions");
@@ -355,13 +359,13 @@ void intent_free(intent *x) {
 }
 
 size_t intent_n_labels(const intent *x) {
-    return x->n_labels;
+    return x ? x->n_labels : 0;
 }
 const intent_label *intent_get_label(const intent *x, size_t i) {
     return &x->labels[i];
 }
 size_t intent_n_examples(const intent *x) {
-    return x->n_examples;
+    return x ? x->n_examples : 0;
 }
 const char *intent_get_example(const intent *x, size_t i) {
     return x->texts[i];
@@ -370,13 +374,15 @@ const json_t *intent_words(const intent *x) {
     return json_object_get(x->m->intent, "words");
 }
 void intent_listen(intent *x, const learned *m) {
-    x->learned = m;
+    if (x) {
+        x->learned = m;
+    }
 }
 const normaliser *intent_normaliser(const intent *x) {
     return x->normaliser;
 }
 const expert *intent_expert(const intent *x) {
-    return x->expert;
+    return x ? x->expert : NULL;
 }
 const char *intent_unsure(const intent *x) {
     return json_get_string(x->m->intent, "unsure");

@@ -39,6 +39,11 @@ const char *check_nearest(const json_t *values, const char *typed);
  * `required` would say nothing. `pointer` is where the schema stands. */
 muga_status check_keywords(const check_place *at, const json_t *schema, const char *pointer, muga_error *err);
 
+/* ---- sections of the manifest with a file of their own ---- */
+/* After state_schema and tools; sets m->plan (manifest_plan.c). */
+muga_status manifest_read_plan(manifest *m, const check_place *at, muga_error *err);
+void manifest_free_plan(manifest *m);
+
 /* ---- policy (policy.c) ---- */
 typedef enum { POLICY_ALLOW, POLICY_ASK, POLICY_DENY } policy_verdict;
 typedef struct policy_context {

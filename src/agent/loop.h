@@ -10,7 +10,7 @@
 #include "agent/agent.h"
 #include "agent/intent.h"
 
-/* What happens, as it happens; for people who watch. kind: message | decision | call | result | held | guard |
+/* What happens, as it happens; for people who watch. kind: message | decision | plan | call | result | held | guard |
  * escalation | answer | not_kept (the turn was not kept to learn from, though it should be: why). */
 typedef struct loop_watch {
     void (*event)(void *ctx, const char *kind, const json_t *data);

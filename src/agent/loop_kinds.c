@@ -68,7 +68,7 @@ muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err)
         return error_nomem(err, "a loop");
     }
     l->p = *parts;
-    l->kind = &loop_kind_intent;
+    l->kind = parts->manifest->plan ? &loop_kind_plan : &loop_kind_intent;
     muga_status st = l->kind->open(l, err);
     if (st == MUGA_OK) {
         *out = l;

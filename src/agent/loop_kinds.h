@@ -1,7 +1,8 @@
 /* Private to loop*.c: how an agent decides, a table for each way. loop_kinds.c chooses one by the manifest and does
  * what all share: the turn's clock and count of tokens, what is kept of it to learn from.
  *
- *   loop.c   a message is scored against labels, each with its consequence (intent:)
+ *   loop.c        a message is scored against labels, each with its consequence (intent:)
+ *   plan_loop.c   the model plans, under constraints, until the goal's check holds (plan:)
  *
  * Whatever the way, a tool is reached by executor_call alone, and a decision is audited before it is acted on. */
 #ifndef MUGA_AGENT_LOOP_KINDS_H
@@ -18,4 +19,5 @@ typedef struct loop_kind {
 } loop_kind;
 
 extern const loop_kind loop_kind_intent; /* loop.c */
+extern const loop_kind loop_kind_plan;   /* plan_loop.c */
 #endif

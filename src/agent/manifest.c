@@ -465,6 +465,7 @@ static muga_status build(loader *l) {
     if (st == MUGA_OK) {
         st = read_tools(l);
     }
+    st = st == MUGA_OK ? manifest_read_plan(m, &l->at, l->err) : st;
     return st == MUGA_OK ? digest_manifest(l) : st;
 }
 
@@ -524,6 +525,7 @@ void manifest_free(manifest *m) {
     } tools = {m->tools};
     free(tools.out);
     free_expression(m->goal_done);
+    manifest_free_plan(m);
     json_decref(m->session_schema);
     json_decref(m->state_schema);
     json_decref(m->state_default);

@@ -54,6 +54,17 @@ static void print_decision(const live *v, const json_t *d) {
     str_release(&text);
 }
 
+static void print_plan(const live *v, const json_t *steps) {
+    str text = STR_INIT;
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        const json_t *s = json_array_get(steps, i);
+        str_printf(&text, "%s%zu. %s (%s)", i ? ", " : "", i + 1, json_get_string(s, "tool"),
+                   json_get_string(s, "why"));
+    }
+    print_line(v, "\033[36m", "plan", text.len ? str_get(&text) : "nothing to do");
+    str_release(&text);
+}
+
 static void on_event(void *ctx, const char *kind, const json_t *d) {
     const live *v = ctx;
     str text = STR_INIT;
@@ -61,6 +72,8 @@ static void on_event(void *ctx, const char *kind, const json_t *d) {
         print_line(v, "\033[1m", "customer", json_get_string(d, "text"));
     } else if (!strcmp(kind, "decision")) {
         print_decision(v, d);
+    } else if (!strcmp(kind, "plan")) {
+        print_plan(v, json_object_get(d, "steps"));
     } else if (!strcmp(kind, "call")) {
         str_printf(&text, "%s ", json_get_string(d, "tool"));
         print_json_line(v, "\033[33m", "call", str_get(&text), json_object_get(d, "arguments"));

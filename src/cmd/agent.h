@@ -20,6 +20,8 @@ typedef struct agent_opened {
 /* All but the model, which takes longest: what is wrong before it is said at once. agent_close, after a failure, too.
  */
 MUGA_MUST_USE muga_status agent_open(agent_opened *o, const char *name, muga_error *err);
+/* The same, of an agent that decides by labels: E_INPUT where it decides in another way. */
+MUGA_MUST_USE muga_status agent_open_intent(agent_opened *o, const char *name, muga_error *err);
 void agent_close(agent_opened *o);
 
 /* What the command line says of the model, over what the manifest says. */

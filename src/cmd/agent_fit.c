@@ -95,7 +95,7 @@ int cmd_agent_fit(int argc, char **argv) {
     if (code >= 0)
         return code;
     cmd_catch_interrupt();
-    muga_status st = agent_open(&o, p.v[0], &err);
+    muga_status st = agent_open_intent(&o, p.v[0], &err);
     if (!st)
         st = agent_open_model(&o, &choice, &err);
     if (!st)

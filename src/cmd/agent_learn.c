@@ -88,7 +88,7 @@ static void say_data(const learning_data *d) {
 static muga_status prepare(learning *g, const char *name, muga_error *err) {
     const os_files *f = &os_system()->files;
     g->tasks = json_array();
-    muga_status st = g->tasks ? agent_open(&g->o, name, err) : error_nomem(err, "tasks");
+    muga_status st = g->tasks ? agent_open_intent(&g->o, name, err) : error_nomem(err, "tasks");
     if (!st && !g->o.m->learning)
         st = error_set(err, MUGA_E_INPUT, "agent.yaml:1: key 'learning' is missing; see docs/learning.md");
     if (!st)

@@ -84,3 +84,11 @@ muga_status agent_open(agent_opened *o, const char *name, muga_error *err) {
         st = intent_new(&o->env, o->m, &o->intent, err);
     return st;
 }
+
+muga_status agent_open_intent(agent_opened *o, const char *name, muga_error *err) {
+    muga_status st = agent_open(o, name, err);
+    if (!st && !o->intent)
+        st = error_set(err, MUGA_E_INPUT, "%.64s has no intent:, so there are no labels to read messages for",
+                       o->m->name);
+    return st;
+}

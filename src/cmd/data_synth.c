@@ -456,7 +456,7 @@ int cmd_data_synth(int argc, char **argv) {
     if ((code = check_options(&j)) >= 0 || (code = cmd_remote_check(&j.remote)) >= 0 ||
         (code = agent_parse_choice(&j.choice)) >= 0)
         return code;
-    muga_status st = agent_open(&j.agent, p.v[0], &err);
+    muga_status st = agent_open_intent(&j.agent, p.v[0], &err);
     cmd_catch_interrupt();
     if (!st)
         st = j.offline ? run_offline(&j, &err) : run_model(&j, &err);
