@@ -38,6 +38,7 @@ typedef enum { MANIFEST_REFLEX, MANIFEST_MODEL, MANIFEST_GOAL } manifest_kind;
 typedef struct tool_kind tool_kind; /* tool.h */
 typedef enum { EFFECT_READ, EFFECT_WRITE } tool_effect;
 typedef enum { APPROVAL_NEVER, APPROVAL_ALWAYS, APPROVAL_WHEN } tool_approval;
+typedef enum { RATE_PER_SESSION, RATE_PER_SUBJECT, RATE_PER_AGENT } tool_rate_per;
 typedef enum { OTHERWISE_ESCALATE, OTHERWISE_REFUSE, OTHERWISE_ASK } scope_otherwise;
 enum { /* escalation.when */
        ESCALATE_OUT_OF_SCOPE = 1,
@@ -56,9 +57,12 @@ typedef struct manifest_tool {
     tool_approval approval;
     const template_expression *when; /* APPROVAL_WHEN: ask if true; sees arguments, session, state */
     bool idempotent;
-    bool leaves_machine; /* its arguments may reach another machine */
-    bool untrusted;      /* its results may hold what strangers wrote */
-    int64_t timeout_ms;
+    bool leaves_machine;                 /* its arguments may reach another machine */
+    bool untrusted;                      /* its results may hold what strangers wrote */
+    int64_t timeout_ms;                  /* of one attempt */
+    int64_t retry_times, retry_first_ms; /* attempts after the first, and the wait before the first of them */
+    int64_t rate_calls, rate_ms;         /* so many in so long a time; 0: as many as like */
+    tool_rate_per rate_per;
     size_t max_result_bytes;      /* of the result as JSON */
     const json_t *json;           /* the whole definition */
     uint8_t digest[SHA256_BYTES]; /* of the definition, and of what else the tool is made of: a program's bytes */
@@ -94,6 +98,7 @@ typedef struct manifest {
     const char *escalation_to;                               /* NULL without */
     unsigned escalation_when;                                /* ESCALATE_* */
     int64_t max_steps, max_tokens, max_seconds, approval_ms; /* limits:, with defaults */
+    int64_t max_repeats;                                     /* the same call with the same result, in a turn */
     const json_t *intent;                                    /* the loop's own keys, as written: scored labels */
     const json_t *examples;                                  /* and examples; NULL without */
     const json_t *learning;                                  /* learning:, as written; NULL without */
@@ -188,6 +193,14 @@ void call_result_release(call_result *r);
  * in the journal, and the agent must stop. `arguments`: any JSON, straight from the model. */
 MUGA_MUST_USE muga_status executor_call(agent_session *s, const char *tool, const json_t *arguments, call_result *out,
                                         muga_error *err);
+/* The same for the calls of one step, in their order; neighbours that only read run at the same time. Each is
+ * validated before the first of its neighbours has run, so none can take a value from another's result. out: [n] */
+typedef struct call_request {
+    const char *tool;
+    const json_t *arguments;
+} call_request;
+MUGA_MUST_USE muga_status executor_call_many(agent_session *s, const call_request *list, size_t n, call_result *out,
+                                             muga_error *err);
 /* Go on with a held call after approval_decide: runs it when approved (once), REFUSED when denied, expired or changed,
  * HELD when still undecided. A finished call gives its stored result again; it never runs twice. */
 MUGA_MUST_USE muga_status executor_resume(agent_session *s, const char *call, call_result *out, muga_error *err);

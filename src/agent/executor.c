@@ -4,7 +4,7 @@
  * Idea: the caller is taken to be hijacked. It names a tool and hands over arguments; everything that decides (the
  * definition, the session's values, the sources of grounded values, the approval) is read from the manifest and the
  * store, never from the caller. journal.c has the states and the arrows this file walks. */
-#include "agent/internal.h"
+#include "agent/executor_internal.h"
 
 #include <stdio.h>
 
@@ -18,165 +18,6 @@ const char *call_outcome_name(call_outcome o) {
 void call_result_release(call_result *r) {
     json_decref(r->result);
     *r = (call_result){.result = NULL};
-}
-
-/* ---- validation ---- */
-
-typedef struct grounding {
-    const session_sources *sources;
-    json_t *places; /* where each value stands: {"argument", "source", "text", "from", "to"} */
-    char *reason;
-    size_t reason_size;
-} grounding;
-
-static muga_status check_value(const grounding *g, const char *name, const json_t *schema, const json_t *value,
-                               bool *ok, muga_error *err) {
-    constrain_place at;
-    const constrain_source *list = g->sources->list;
-    muga_status st = constrain_grounded_place(schema, value, list, ARRAY_LEN(g->sources->list), &at, err);
-    if (st == MUGA_E_NEGATIVE) {
-        *ok = false;
-        snprintf(g->reason, g->reason_size, "%.80s: this value was not given by the %s", name,
-                 strcmp(json_get_string(schema, "from"), "tools") == 0 ? "tools" : "person");
-        return MUGA_OK;
-    }
-    if (st != MUGA_OK) {
-        return st;
-    }
-    json_t *place = json_pack("{s:s, s:s, s:I, s:I, s:I}", "argument", name, "source", list[at.source].name, "text",
-                              (json_int_t)at.text, "from", (json_int_t)at.from, "to", (json_int_t)at.to);
-    return place && json_array_append_new(g->places, place) == 0 ? MUGA_OK : error_nomem(err, "grounded values");
-}
-
-/* Every value whose subschema says `from`, through properties and items: manifest.c lets it stand nowhere else. */
-static muga_status check_grounded(const grounding *g, const char *name, const json_t *schema, const json_t *value,
-                                  bool *ok, muga_error *err) {
-    muga_status st = MUGA_OK;
-    if (json_object_get(schema, "from") && !json_is_array(value)) {
-        return check_value(g, name, schema, value, ok, err);
-    }
-    const char *key;
-    json_t *sub;
-    json_object_foreach(json_object_get(schema, "properties"), key, sub) {
-        const json_t *member = json_object_get(value, key);
-        if (st == MUGA_OK && *ok && member) {
-            st = check_grounded(g, key, sub, member, ok, err);
-        }
-    }
-    for (size_t i = 0; st == MUGA_OK && *ok && i < json_array_size(value); i++) {
-        st = check_grounded(g, name, json_object_get(schema, "items"), json_array_get(value, i), ok, err);
-    }
-    return st;
-}
-
-/* *ok false: `c->reason` says why. places: an array, to which each grounded value adds where it stands. */
-static muga_status check_call(agent_session *s, const manifest_tool *t, journal_call *c, json_t *places, bool *ok,
-                              muga_error *err) {
-    *ok = false;
-    if (!t) {
-        snprintf(c->reason, sizeof c->reason, "no tool is called %.64s", c->tool);
-        return MUGA_OK;
-    }
-    if (c->reason[0]) {
-        return MUGA_OK; /* the arguments could not even be kept */
-    }
-    muga_error verdict;
-    muga_status st = constrain_validate(t->parameters, c->arguments, NULL, &verdict);
-    if (st == MUGA_E_NEGATIVE) {
-        snprintf(c->reason, sizeof c->reason, "arguments: %.230s", verdict.message);
-        return MUGA_OK;
-    }
-    if (st != MUGA_OK) {
-        return error_set(err, st, "%s", verdict.message);
-    }
-    session_sources sources;
-    st = session_get_sources(s, &sources, err);
-    if (st == MUGA_OK) {
-        grounding g = {&sources, places, c->reason, sizeof c->reason};
-        *ok = true;
-        st = check_grounded(&g, "arguments", t->parameters, c->arguments, ok, err);
-        session_sources_release(&sources);
-    }
-    return st;
-}
-
-/* ---- running ---- */
-
-static muga_status open_tool(agent_session *s, const manifest_tool *t, void **out, muga_error *err) {
-    void **slot = &s->tools[t - s->m->tools];
-    tool_setup setup = {.env = &s->env, .m = s->m, .def = t};
-    muga_status st = *slot ? MUGA_OK : t->kind->open(&setup, slot, err);
-    *out = *slot;
-    return st;
-}
-
-static void run_tool(agent_session *s, const manifest_tool *t, const journal_call *c, tool_run *out) {
-    void *tool = NULL;
-    muga_error why;
-    tool_call call = {.id = c->id, .arguments = c->arguments, .values = s->values, .session = s};
-    *out = (tool_run){.ok = false};
-    if (open_tool(s, t, &tool, &why) == MUGA_OK) {
-        t->kind->run(tool, &call, out);
-    } else {
-        tool_fail(out, "%s", why.message);
-    }
-}
-
-static json_t *error_result(const char *reason) {
-    return json_pack("{s:s}", "error", reason);
-}
-
-/* started -> in_doubt, with a new approval for the attempt that a person may allow. Inside a transaction. */
-static muga_status put_in_doubt(agent_session *s, journal_call *c, muga_error *err) {
-    int64_t expires_ms = s->env.clock->now_ms(s->env.clock->self) + s->m->approval_ms;
-    approval_row a;
-    c->attempt++;
-    muga_status st = approval_create(&s->env, s->store, c, expires_ms, &a, err);
-    if (st == MUGA_OK) {
-        json_t *detail = json_pack("{s:s, s:I}", "approval", a.id, "expires_ms", (json_int_t)a.expires_ms);
-        st = detail ? journal_move(&s->env, s->store, c, STATE_IN_DOUBT, detail, err) : error_nomem(err, "an approval");
-        json_decref(detail);
-    }
-    return st;
-}
-
-/* started -> finished | failed, and its line of history. c->result is set. */
-static muga_status settle(agent_session *s, journal_call *c, call_state to, uint64_t run_us, muga_error *err) {
-    json_t *detail = json_pack("{s:I}", "run_us", (json_int_t)run_us);
-    muga_status st = detail ? store_begin(s->store, err) : error_nomem(err, "a result");
-    if (st == MUGA_OK) {
-        st = journal_move(&s->env, s->store, c, to, detail, err);
-        if (st == MUGA_OK) {
-            st = session_store_row(s, "tool", "", 0, c->id, err);
-        }
-        store_end(s->store, &st, err);
-    }
-    json_decref(detail);
-    return st == MUGA_OK ? session_remember_call(s, c, err) : st;
-}
-
-/* The row says `started`, durably. */
-static muga_status run_started(agent_session *s, const manifest_tool *t, journal_call *c, uint64_t *run_us,
-                               muga_error *err) {
-    const os_clock *clock = s->env.clock;
-    tool_run run;
-    uint64_t from_us = clock->monotonic_us(clock->self);
-    run_tool(s, t, c, &run);
-    *run_us = clock->monotonic_us(clock->self) - from_us;
-    snprintf(c->reason, sizeof c->reason, "%s", run.ok ? "" : run.reason);
-    if (run.in_doubt) {
-        muga_status st = store_begin(s->store, err);
-        if (st == MUGA_OK) {
-            st = put_in_doubt(s, c, err);
-            store_end(s->store, &st, err);
-        }
-        return st;
-    }
-    c->result = run.ok ? run.result : error_result(run.reason);
-    if (!c->result) {
-        return error_nomem(err, "a result"); /* the row stays `started`: in doubt, which it is */
-    }
-    return settle(s, c, run.ok ? STATE_FINISHED : STATE_FAILED, *run_us, err);
 }
 
 /* ---- what the caller sees ---- */
@@ -200,7 +41,7 @@ static muga_status report(agent_session *s, const journal_call *c, uint64_t run_
             out->expires_ms = a.expires_ms;
         }
     }
-    out->result = c->result ? json_incref(c->result) : error_result(c->reason);
+    out->result = c->result ? json_incref(c->result) : executor_error_result(c->reason);
     return st != MUGA_OK ? st : out->result ? MUGA_OK : error_nomem(err, "a result");
 }
 
@@ -262,13 +103,19 @@ static muga_status admit(agent_session *s, const manifest_tool *t, journal_call 
     policy_context context = {c->arguments, s->values, s->state, s->n_calls_in_turn, s->ended};
     char reason[256];
     policy_verdict verdict = policy_decide(s->m, t, &context, reason);
+    bool over = false;
+    muga_status st = verdict == POLICY_DENY ? MUGA_OK : executor_limits(s, t, c, &over, reason, err);
+    verdict = over ? POLICY_DENY : verdict;
+    if (st != MUGA_OK) {
+        return st;
+    }
     json_t *why = json_pack("{s:s}", "policy", reason), *grounded = NULL;
     bool any = json_array_size(places) > 0;
     if (any) {
         grounded = json_pack("{s:O}", "grounded", places);
     }
-    muga_status st = why && (grounded || !any) ? journal_move(&s->env, s->store, c, STATE_VALIDATED, grounded, err)
-                                               : error_nomem(err, "a call");
+    st = why && (grounded || !any) ? journal_move(&s->env, s->store, c, STATE_VALIDATED, grounded, err)
+                                   : error_nomem(err, "a call");
     json_decref(grounded);
     if (st == MUGA_OK && verdict == POLICY_DENY) {
         snprintf(c->reason, sizeof c->reason, "%s", reason);
@@ -302,38 +149,99 @@ static muga_status record_call(agent_session *s, const manifest_tool *t, journal
     return st;
 }
 
-muga_status executor_call(agent_session *s, const char *tool, const json_t *arguments, call_result *out,
-                          muga_error *err) {
-    *out = (call_result){.result = NULL};
-    const manifest_tool *t = manifest_tool_find(s->m, tool);
-    journal_call c = {.tool = NULL};
-    uint64_t run_us = 0;
+/* A call on its way through one step. */
+typedef struct proposal {
+    const manifest_tool *t;
+    journal_call c;
+    uint64_t run_us;
+} proposal;
+
+/* Take it as far as it goes without running. */
+static muga_status propose(agent_session *s, const call_request *r, proposal *p, muga_error *err) {
     bool ok = false;
     json_t *places = json_array();
-    muga_status st = fill_call(s, t, tool, arguments, &c, err);
+    p->t = manifest_tool_find(s->m, r->tool);
+    muga_status st = fill_call(s, p->t, r->tool, r->arguments, &p->c, err);
     if (st == MUGA_OK && !places) {
         st = error_nomem(err, "a call");
     }
     if (st == MUGA_OK) {
-        st = check_call(s, t, &c, places, &ok, err);
+        st = executor_check(s, p->t, &p->c, places, &ok, err);
     }
     if (st == MUGA_OK) {
-        st = record_call(s, t, &c, places, ok, err);
+        st = record_call(s, p->t, &p->c, places, ok, err);
     }
     json_decref(places);
-    if (st == MUGA_OK) {
-        s->n_calls_in_turn++;
-        if (c.state == STATE_STARTED) {
-            st = run_started(s, t, &c, &run_us, err);
+    s->n_calls_in_turn += st == MUGA_OK;
+    return st;
+}
+
+/* Run those of a step that are `started`. */
+static muga_status run_proposals(agent_session *s, proposal *list, size_t n, muga_error *err) {
+    call_run runs[AT_ONCE_MAX];
+    proposal *of[AT_ONCE_MAX];
+    size_t n_runs = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].c.state == STATE_STARTED) {
+            runs[n_runs] = (call_run){list[i].t, &list[i].c, 0};
+            of[n_runs++] = &list[i];
         }
     }
-    if (st == MUGA_OK) {
-        st = report(s, &c, run_us, out, err);
+    muga_status st = executor_run(s, runs, n_runs, err);
+    for (size_t i = 0; i < n_runs; i++) {
+        of[i]->run_us = runs[i].run_us;
     }
-    journal_call_release(&c);
-    if (st != MUGA_OK) {
-        call_result_release(out);
+    return st;
+}
+
+static muga_status call_together(agent_session *s, const call_request *list, size_t n, call_result *out,
+                                 muga_error *err) {
+    proposal proposals[AT_ONCE_MAX] = {{.t = NULL}};
+    muga_status st = MUGA_OK;
+    for (size_t i = 0; st == MUGA_OK && i < n; i++) {
+        st = propose(s, &list[i], &proposals[i], err);
     }
+    st = st == MUGA_OK ? run_proposals(s, proposals, n, err) : st;
+    for (size_t i = 0; i < n; i++) {
+        st = st == MUGA_OK ? report(s, &proposals[i].c, proposals[i].run_us, &out[i], err) : st;
+        journal_call_release(&proposals[i].c);
+    }
+    return st;
+}
+
+static bool may_run_beside(const agent_session *s, const call_request *r) {
+    const manifest_tool *t = manifest_tool_find(s->m, r->tool);
+    return t && t->effect == EFFECT_READ && t->kind->concurrent;
+}
+
+muga_status executor_call_many(agent_session *s, const call_request *list, size_t n, call_result *out,
+                               muga_error *err) {
+    muga_status st = MUGA_OK;
+    memset(out, 0, n * sizeof *out);
+    for (size_t i = 0, n_together; st == MUGA_OK && i < n; i += n_together) {
+        n_together = 1;
+        while (may_run_beside(s, &list[i]) && n_together < AT_ONCE_MAX && i + n_together < n &&
+               may_run_beside(s, &list[i + n_together])) {
+            n_together++;
+        }
+        st = call_together(s, &list[i], n_together, &out[i], err);
+    }
+    for (size_t i = 0; st != MUGA_OK && i < n; i++) {
+        call_result_release(&out[i]);
+    }
+    return st;
+}
+
+muga_status executor_call(agent_session *s, const char *tool, const json_t *arguments, call_result *out,
+                          muga_error *err) {
+    return executor_call_many(s, &(call_request){tool, arguments}, 1, out, err);
+}
+
+static muga_status run_one(agent_session *s, const manifest_tool *t, journal_call *c, uint64_t *run_us,
+                           muga_error *err) {
+    call_run run = {t, c, 0};
+    muga_status st = executor_run(s, &run, 1, err);
+    *run_us = run.run_us;
     return st;
 }
 
@@ -387,7 +295,7 @@ muga_status executor_resume(agent_session *s, const char *call, call_result *out
     } else if (c.state == STATE_APPROVED) {
         st = start_approved(s, &c, err);
         if (st == MUGA_OK && c.state == STATE_STARTED) {
-            st = run_started(s, manifest_tool_find(s->m, c.tool), &c, &run_us, err);
+            st = run_one(s, manifest_tool_find(s->m, c.tool), &c, &run_us, err);
         }
     } else if (c.state == STATE_HELD || c.state == STATE_IN_DOUBT) {
         st = expire_if_over(s, &c, err);
@@ -415,14 +323,14 @@ static muga_status run_again(agent_session *s, const manifest_tool *t, journal_c
         store_end(s->store, &st, err);
     }
     json_decref(detail);
-    return st == MUGA_OK ? run_started(s, t, c, &run_us, err) : st;
+    return st == MUGA_OK ? run_one(s, t, c, &run_us, err) : st;
 }
 
 /* What became of a call found `started`. A tool that is not what it was can't be asked. */
 static tool_settled settle_by_looking(agent_session *s, const manifest_tool *t, journal_call *c) {
     void *tool = NULL;
     tool_settled settled = SETTLED_UNKNOWN;
-    if (t->kind->settle && open_tool(s, t, &tool, NULL) == MUGA_OK &&
+    if (t->kind->settle && executor_open_tool(s, t, &tool, NULL) == MUGA_OK &&
         t->kind->settle(tool, c->id, &settled, &c->result, NULL) != MUGA_OK) {
         settled = SETTLED_UNKNOWN;
     }
@@ -434,7 +342,7 @@ static muga_status recover_call(agent_session *s, journal_call *c, muga_error *e
     bool same = t && memcmp(t->digest, c->tool_digest, SHA256_BYTES) == 0;
     tool_settled settled = same ? settle_by_looking(s, t, c) : SETTLED_UNKNOWN;
     if (settled == SETTLED_RAN) {
-        return settle(s, c, STATE_FINISHED, 0, err);
+        return executor_settle(s, c, STATE_FINISHED, 0, err);
     }
     if (settled == SETTLED_NOT_RUN) {
         return run_again(s, t, c, "interrupted before it took effect", err);
@@ -445,7 +353,7 @@ static muga_status recover_call(agent_session *s, journal_call *c, muga_error *e
     snprintf(c->reason, sizeof c->reason, "interrupted while running; it may have taken effect");
     muga_status st = store_begin(s->store, err);
     if (st == MUGA_OK) {
-        st = put_in_doubt(s, c, err);
+        st = executor_put_in_doubt(s, c, err);
         store_end(s->store, &st, err);
     }
     return st;

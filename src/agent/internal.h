@@ -43,6 +43,9 @@ muga_status check_keywords(const check_place *at, const json_t *schema, const ch
 /* After state_schema and tools; sets m->plan (manifest_plan.c). */
 muga_status manifest_read_plan(manifest *m, const check_place *at, muga_error *err);
 void manifest_free_plan(manifest *m);
+/* The keys of a tool that say how its calls are run (manifest_run.c): retry, rate. */
+muga_status manifest_read_run(const check_place *at, const json_t *learning, manifest_tool *t, const char *pointer,
+                              muga_error *err);
 
 /* ---- policy (policy.c) ---- */
 typedef enum { POLICY_ALLOW, POLICY_ASK, POLICY_DENY } policy_verdict;

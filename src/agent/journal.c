@@ -18,7 +18,8 @@
  *   started    finished    executor: the tool gave a result        before the next step
  *   started    failed      executor: it did not                    before the next step
  *   started    started     executor_recover: proven not to have    before the effect
- *                          run, or idempotent: run again
+ *                          run, or idempotent: run again; or
+ *                          executor_run: it failed and is retried
  *   started    in_doubt    executor_recover, or cut off: may have  at once, with a new approval
  *                          run, can't be told
  *   in_doubt   approved    approval_decide: run it again           at once

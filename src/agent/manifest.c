@@ -16,6 +16,7 @@
 #define SECONDS_DEFAULT 120
 #define APPROVAL_SECONDS_DEFAULT 86400
 #define INPUT_CHARS_DEFAULT 8000
+#define REPEATS_DEFAULT 3
 #define KEEP_DAYS_DEFAULT 180
 
 typedef struct loader {
@@ -249,6 +250,9 @@ static muga_status read_tool(loader *l, size_t i, manifest_tool *t) {
     uint8_t material[SHA256_BYTES];
     st = read_approval(l, t, pointer);
     if (st == MUGA_OK) {
+        st = manifest_read_run(&l->at, l->m->learning, t, pointer, l->err);
+    }
+    if (st == MUGA_OK) {
         st = check_parameters(l, t, pointer);
     }
     if (st == MUGA_OK) {
@@ -381,6 +385,7 @@ static muga_status read_sections(loader *l) {
     m->max_steps = json_get_int(limits, "steps", STEPS_DEFAULT);
     m->max_tokens = json_get_int(limits, "tokens", TOKENS_DEFAULT);
     m->max_seconds = json_get_int(limits, "seconds", SECONDS_DEFAULT);
+    m->max_repeats = json_get_int(limits, "repeats", REPEATS_DEFAULT);
     m->approval_ms = json_get_int(limits, "approval_seconds", APPROVAL_SECONDS_DEFAULT) * 1000;
     m->intent = json_object_get(j, "intent");
     m->examples = json_object_get(j, "examples");

@@ -8,7 +8,8 @@
  *   a session       open at the first call, run for each, close at the end
  *   after a crash   open, settle: did the call found `started` take effect?
  *
- * Threads: those of the session; one tool is used by one thread at a time. */
+ * Threads: those of the session, and for kinds that are `concurrent` others; one tool is used by one thread at a time.
+ */
 #ifndef MUGA_AGENT_TOOL_H
 #define MUGA_AGENT_TOOL_H
 
@@ -39,6 +40,7 @@ typedef struct tool_run {
     json_t *result;   /* ok: what the tool gave; new reference */
     char reason[256]; /* not ok: one line, with what to do */
     bool in_doubt;    /* not ok: it was cut off, and may have done its work */
+    bool final;       /* not ok: asking again would give the same, so it is not retried */
 } tool_run;
 
 typedef enum { SETTLED_RAN, SETTLED_NOT_RUN, SETTLED_UNKNOWN } tool_settled;
@@ -53,6 +55,8 @@ struct tool_kind {
     /* What policy must know of a tool of this kind: manifest_tool has it, where open may have changed it. */
     bool leaves_machine; /* arguments may reach another machine */
     bool untrusted;      /* a result may hold what strangers wrote */
+    bool concurrent;     /* run uses nothing of the session but `values`: calls of one step may run at the same time, in
+                            threads of their own, each with a tool that open made for it */
 
     /* Makes a tool, or says what is wrong with its definition; the message begins after the place, which is `place`
      * (the kind's own key, unless open sets it). */

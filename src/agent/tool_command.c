@@ -187,6 +187,7 @@ static const char command_schema[] =
 const tool_kind tool_kind_command = {.keys = {{"command", command_schema}, {"unsandboxed", "{\"type\": \"boolean\"}"}},
                                      .untrusted = true,      /* what a program prints is its own */
                                      .leaves_machine = true, /* and without a sandbox it may send its input anywhere */
+                                     .concurrent = true,
                                      .open = open_tool,
                                      .run = run_call,
                                      .close = free};

@@ -567,5 +567,9 @@ static const char sql_schema[] =
     "          }";
 /* clang-format on */
 
-const tool_kind tool_kind_sql = {
-    .keys = {{"sql", sql_schema}}, .open = open_tool, .run = run_call, .settle = settle_call, .close = close_tool};
+const tool_kind tool_kind_sql = {.keys = {{"sql", sql_schema}},
+                                 .concurrent = true,
+                                 .open = open_tool,
+                                 .run = run_call,
+                                 .settle = settle_call,
+                                 .close = close_tool};

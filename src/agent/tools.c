@@ -94,6 +94,7 @@ bool tool_give(tool_run *out, const manifest_tool *def, json_t *result) {
     str_release(&written);
     out->result = out->ok ? result : NULL;
     if (!out->ok) {
+        out->final = true;
         json_decref(result);
     }
     return out->ok;
