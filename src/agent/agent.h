@@ -103,6 +103,9 @@ typedef struct manifest {
     const json_t *examples;                                  /* and examples; NULL without */
     const json_t *learning;                                  /* learning:, as written; NULL without */
     const struct plan_rules *plan; /* plan.h: the model plans; NULL: the agent decides in another way */
+    const json_t *percept;         /* schema of the objects that rules act on; NULL: it takes text only */
+    json_t *shared;                /* the members of state: with scope: agent; NULL: none */
+    struct rules *rules;           /* rules: and observe:, compiled (rules.h); NULL: none */
     json_t *data_policy; /* what of it says how turns are kept (interactions.h), with defaults; NULL: never kept */
 } manifest;
 
@@ -142,7 +145,8 @@ const char *session_id(const agent_session *s);
 bool session_ended(const agent_session *s);
 const json_t *session_values(const agent_session *s);
 const json_t *session_state(const agent_session *s);
-/* Replaces the state; validated against state:, journalled, audited. */
+/* Replaces the session's own state (what all sessions share, only observations change); validated against state:,
+ * journalled, audited. */
 MUGA_MUST_USE muga_status session_set_state(agent_session *s, const json_t *state, muga_error *err);
 
 /* What happened so far, in order; borrowed, grows with the session:

@@ -296,7 +296,7 @@ static muga_status build_index(const intent *x, size_t without, size_t n_parts, 
 
 muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err) {
     *out = NULL;
-    if (m->plan) {
+    if (m->plan || (m->rules && !m->intent)) {
         return MUGA_OK;
     }
     if (!m->intent) {

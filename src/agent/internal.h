@@ -140,5 +140,18 @@ struct agent_session {
 muga_status session_store_row(agent_session *s, const char *role, const char *content, size_t n, const char *call,
                               muga_error *err);
 muga_status session_remember_call(agent_session *s, const journal_call *c, muga_error *err);
+/* May this be said in the session? UTF-8, not too long, and it has not ended. */
+muga_status session_check_text(const agent_session *s, const char *text, size_t n, muga_error *err);
+muga_status session_remember_message(agent_session *s, const char *role, const char *text, size_t n, muga_error *err);
+/* session_state.c. `state` without what all sessions of the agent share; new reference, NULL: no memory. */
+json_t *session_own_state(const agent_session *s, const json_t *state);
+/* What the agent's sessions share, as the store has it now, into s->state. */
+muga_status session_refresh(agent_session *s, muga_error *err);
+/* Inside a transaction, after session_refresh: a whole state, checked against the manifest, each part where it belongs
+ * and audited if it changed. Once it is committed, session_take_state has it in memory, too. */
+muga_status session_write_state(agent_session *s, const json_t *state, muga_error *err);
+void session_take_state(agent_session *s, json_t *state);
+/* Is agent_state what the chain says? MUGA_E_NEGATIVE: whose is not. */
+muga_status session_check_shared(store *s, muga_error *err);
 muga_status executor_recover(agent_session *s, muga_error *err);
 #endif

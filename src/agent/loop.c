@@ -152,7 +152,9 @@ static muga_status perceive(turn *t, loop_state *to, muga_error *err) {
         str_release(&text);
         return st;
     }
-    loop_watch_event(l, "message", json_pack("{s:s%}", "text", t->text, t->n));
+    if (l->kind == &loop_kind_intent) { /* else it was told already */
+        loop_watch_event(l, "message", json_pack("{s:s%}", "text", t->text, t->n));
+    }
     *to = DECIDE;
     return t->redone ? loop_find_made(l, err) : session_add_user(l->p.session, t->text, t->n, err);
 }
@@ -599,6 +601,15 @@ static muga_status intent_open(agent_loop *l, muga_error *err) {
     return st == MUGA_OK ? find_held(l, err) : st;
 }
 
+muga_status loop_intent_begin(agent_loop *l, muga_error *err) {
+    return new_work(l, err);
+}
+
+muga_status loop_intent_take(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
+    turn t = {.l = l, .text = text, .n = n, .out = out, .redone = true};
+    return run(&t, PERCEIVE, err);
+}
+
 static void intent_close(agent_loop *l) {
     json_decref(l->made);
     json_decref(l->work);
@@ -638,4 +649,5 @@ static muga_status intent_resume(agent_loop *l, turn_result *out, muga_error *er
     return run(&t, CALL, err);
 }
 
-const loop_kind loop_kind_intent = {intent_open, intent_close, intent_turn, intent_resume};
+const loop_kind loop_kind_intent = {
+    .open = intent_open, .close = intent_close, .turn = intent_turn, .resume = intent_resume};

@@ -10,8 +10,8 @@
 #include "agent/agent.h"
 #include "agent/intent.h"
 
-/* What happens, as it happens; for people who watch. kind: message | decision | plan | call | result | held | guard |
- * escalation | answer | not_kept (the turn was not kept to learn from, though it should be: why). */
+/* What happens, as it happens; for people who watch. kind: message | percept | decision | rule | plan | call | result |
+ * held | guard | escalation | answer | not_kept (the turn was not kept to learn from, though it should be: why). */
 typedef struct loop_watch {
     void (*event)(void *ctx, const char *kind, const json_t *data);
     void *ctx;
@@ -21,8 +21,8 @@ typedef struct loop_watch {
 typedef struct loop_parts {
     const agent_env *env;
     const manifest *manifest;
-    const intent *intent;
-    llm *model;
+    const intent *intent; /* NULL: the manifest has none, and decides by rules */
+    llm *model;           /* NULL: it needs none */
     agent_session *session;
     loop_watch watch;           /* .event NULL: nobody watches */
     const intent_label *always; /* a baseline: every message gets this label, and nobody decides; else NULL */
@@ -47,6 +47,9 @@ void loop_free(agent_loop *l);
 /* A message of the person. A status other than MUGA_OK: the journal or the model failed; the session stays as it was
  * before the step that failed. */
 MUGA_MUST_USE muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err);
+/* A percept, of an agent that acts by rules: a JSON object, checked against the manifest's percept:. TURN_ANSWER
+ * without text: nothing was to be said. A call that is held does not keep the next percept from coming. */
+MUGA_MUST_USE muga_status loop_percept(agent_loop *l, const json_t *percept, turn_result *out, muga_error *err);
 /* Is there something for loop_resume to do? */
 bool loop_is_unfinished(const agent_loop *l);
 /* Go on after a hold (approval_decide): TURN_HELD again while nobody decided. Or take up a turn that a crash broke off:

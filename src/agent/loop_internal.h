@@ -19,6 +19,8 @@ struct agent_loop {
     json_t *work;                 /* of the intent loop */
     json_t *made;                 /* calls that a turn which is taken up again has made already; NULL: none */
     int64_t n_tokens;             /* of this turn */
+    size_t i_history;             /* of the rule loop: how much of the history was looked at, */
+    int64_t n_calls;              /* and the calls in that */
     uint64_t began_us;
 };
 

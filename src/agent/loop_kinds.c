@@ -68,7 +68,9 @@ muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err)
         return error_nomem(err, "a loop");
     }
     l->p = *parts;
-    l->kind = parts->manifest->plan ? &loop_kind_plan : &loop_kind_intent;
+    l->kind = parts->manifest->kind != MANIFEST_GOAL ? &loop_kind_rules
+              : parts->manifest->plan                ? &loop_kind_plan
+                                                     : &loop_kind_intent;
     muga_status st = l->kind->open(l, err);
     if (st == MUGA_OK) {
         *out = l;
@@ -88,6 +90,18 @@ void loop_free(agent_loop *l) {
 muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
     begin(l, out);
     return finish(l, l->kind->turn(l, text, n, out, err), out);
+}
+
+muga_status loop_percept(agent_loop *l, const json_t *percept, turn_result *out, muga_error *err) {
+    begin(l, out);
+    if (!l->kind->percept) {
+        return error_set(err, MUGA_E_INPUT, "agent %.64s takes messages, no percepts", l->p.manifest->name);
+    }
+    return finish(l, l->kind->percept(l, percept, out, err), out);
+}
+
+bool loop_is_unfinished(const agent_loop *l) {
+    return l->kind->unfinished ? l->kind->unfinished(l) : loop_unanswered(l) != NULL;
 }
 
 muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err) {

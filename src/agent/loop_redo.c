@@ -30,10 +30,6 @@ const json_t *loop_unanswered(const agent_loop *l) {
     return json_object_get(last_message(l->p.session, &from), "content");
 }
 
-bool loop_is_unfinished(const agent_loop *l) {
-    return loop_unanswered(l) != NULL;
-}
-
 muga_status loop_find_made(agent_loop *l, muga_error *err) {
     const json_t *history = session_history(l->p.session);
     size_t i = 0;

@@ -3,7 +3,8 @@
  *
  * Idea: everything that can be known before the first message is checked here (statements are prepared, expressions
  * and schemas compiled, programs hashed), so that a running agent meets only the world's faults, not its own. */
-#include "agent/internal.h"
+#include "agent/manifest_rules.h"
+#include "agent/rules.h"
 
 #include <stdio.h>
 
@@ -109,10 +110,15 @@ static muga_status build_object_schema(loader *l, const char *section, json_t **
     json_t *members = json_object_get(l->m->json, section), *properties = json_object(), *required = json_array();
     muga_status st = properties && required ? MUGA_OK : error_nomem(l->err, section);
     const char *name;
-    json_t *schema;
-    json_object_foreach(members, name, schema) {
+    json_t *written;
+    json_object_foreach(members, name, written) {
         char pointer[256];
+        json_t *schema = json_incref(written);
         snprintf(pointer, sizeof pointer, "/%s/%s", section, name);
+        if (st == MUGA_OK && defaults) {
+            json_decref(schema);
+            st = manifest_take_scope(&l->at, l->m, name, written, &schema, l->err);
+        }
         if (st == MUGA_OK && name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")]) {
             st = fail_at(l, pointer, "names are small letters, digits and _");
         }
@@ -131,6 +137,7 @@ static muga_status build_object_schema(loader *l, const char *section, json_t **
                               (defaults && json_object_set(defaults, name, value) != 0))) {
             st = error_nomem(l->err, section);
         }
+        json_decref(schema);
     }
     if (st == MUGA_OK) {
         *out = json_pack("{s:s, s:O, s:O, s:b}", "type", "object", "properties", properties, "required", required,
@@ -297,13 +304,7 @@ static muga_status read_kind(loader *l) {
     l->m->kind = strcmp(kind, "goal") == 0    ? MANIFEST_GOAL
                  : strcmp(kind, "model") == 0 ? MANIFEST_MODEL
                                               : MANIFEST_REFLEX;
-    if (l->m->kind != MANIFEST_GOAL) {
-        return fail_at(l, "/kind", "this version runs kind: goal only");
-    }
-    if (!l->m->model) {
-        return fail_at(l, "", "key 'model' is missing; an agent of kind goal needs one");
-    }
-    return l->m->goal_statement ? MUGA_OK : fail_at(l, "", "key 'goal' is missing; an agent of kind goal needs one");
+    return manifest_check_class(&l->at, l->m, l->err);
 }
 
 /* adapter: FILE, or {file, scale}; in the agent's folder, as all that belongs to it. */
@@ -389,6 +390,7 @@ static muga_status read_sections(loader *l) {
     m->approval_ms = json_get_int(limits, "approval_seconds", APPROVAL_SECONDS_DEFAULT) * 1000;
     m->intent = json_object_get(j, "intent");
     m->examples = json_object_get(j, "examples");
+    m->percept = json_object_get(j, "percept");
     const char *done = json_get_string(goal, "done");
     if (done) {
         template_expression *e = NULL;
@@ -471,6 +473,12 @@ static muga_status build(loader *l) {
         st = read_tools(l);
     }
     st = st == MUGA_OK ? manifest_read_plan(m, &l->at, l->err) : st;
+    if (st == MUGA_OK && m->percept) {
+        st = check_enforceable(l, m->percept, "/percept", false);
+    }
+    if (st == MUGA_OK) {
+        st = manifest_read_rules(&l->at, m, l->err);
+    }
     return st == MUGA_OK ? digest_manifest(l) : st;
 }
 
@@ -535,6 +543,8 @@ void manifest_free(manifest *m) {
     json_decref(m->state_schema);
     json_decref(m->state_default);
     json_decref(m->data_policy);
+    json_decref(m->shared);
+    rules_free(m->rules);
     json_decref(m->lines);
     json_decref(m->json);
     free(m->adapter);

@@ -592,4 +592,5 @@ static muga_status plan_resume(agent_loop *l, turn_result *out, muga_error *err)
     return st == MUGA_OK ? ran : st;
 }
 
-const loop_kind loop_kind_plan = {plan_open, plan_close, plan_turn_begin, plan_resume};
+const loop_kind loop_kind_plan = {
+    .open = plan_open, .close = plan_close, .turn = plan_turn_begin, .resume = plan_resume};

@@ -85,13 +85,13 @@ static muga_status take_values(const manifest *m, const json_t *values, json_t *
     return st;
 }
 
-static muga_status audit_start(agent_session *s, const json_t *info, muga_error *err) {
+static muga_status audit_start(agent_session *s, const json_t *own, const json_t *info, muga_error *err) {
     char digest[SHA256_HEX], policy[SHA256_HEX];
     hex_write(s->m->digest, SHA256_BYTES, digest);
     hex_write(s->m->policy_digest, SHA256_BYTES, policy);
     json_t *payload = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:O}", "agent", s->m->name, "dir", s->m->dir,
                                 "data_dir", s->m->data_dir, "manifest", digest, "policy", policy, "values", s->values,
-                                "state", s->state);
+                                "state", own);
     muga_status st = payload ? MUGA_OK : error_nomem(err, "a session");
     if (st == MUGA_OK && info && json_object_set(payload, "info", json_borrow(info)) != 0) {
         st = error_nomem(err, "a session");
@@ -105,8 +105,10 @@ static muga_status audit_start(agent_session *s, const json_t *info, muga_error 
 
 static muga_status insert_session(agent_session *s, const json_t *info, muga_error *err) {
     const manifest *m = s->m;
-    muga_status st = store_begin(s->store, err);
+    json_t *own = session_own_state(s, s->state);
+    muga_status st = own ? store_begin(s->store, err) : error_nomem(err, "a session");
     if (st != MUGA_OK) {
+        json_decref(own);
         return st;
     }
     st = store_exec(
@@ -114,11 +116,12 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
         "INSERT INTO sessions(id, agent, dir, data_dir, manifest_digest, policy_digest, created_ms, session_values,"
         " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         "ssssbbijj", s->id, m->name, m->dir, m->data_dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
-        (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, s->state);
+        (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, own);
     if (st == MUGA_OK) {
-        st = audit_start(s, info, err);
+        st = audit_start(s, own, info, err);
     }
     store_end(s->store, &st, err);
+    json_decref(own);
     return st;
 }
 
@@ -134,6 +137,9 @@ muga_status session_new(const agent_env *env, store *store_, const manifest *m, 
     if (st == MUGA_OK) {
         s->state = json_clone(m->state_default);
         st = s->state ? id_new(env, "s-", s->id, err) : error_nomem(err, "a session");
+    }
+    if (st == MUGA_OK) {
+        st = session_refresh(s, err);
     }
     if (st == MUGA_OK) {
         st = store_claim_take(store_, s->id, &s->claim, err);
@@ -177,10 +183,10 @@ static muga_status read_session(agent_session *s, muga_error *err) {
         s->ended = store_int(r, 3);
     }
     store_done(r);
-    return st;
+    return st == MUGA_OK ? session_refresh(s, err) : st;
 }
 
-static muga_status remember_message(agent_session *s, const char *role, const char *text, size_t n, muga_error *err) {
+muga_status session_remember_message(agent_session *s, const char *role, const char *text, size_t n, muga_error *err) {
     json_t *content = json_stringn(text, n);
     json_t *entry = content ? json_pack("{s:s, s:o}", "role", role, "content", content) : NULL;
     return entry && json_array_append_new(s->history, entry) == 0 ? MUGA_OK : error_nomem(err, "a message");
@@ -193,7 +199,7 @@ static muga_status recall_row(agent_session *s, store_row *r, muga_error *err) {
         if (strcmp(role, "user") == 0) {
             s->n_calls_in_turn = 0;
         }
-        return remember_message(s, role, text.p, text.n, err);
+        return session_remember_message(s, role, text.p, text.n, err);
     }
     journal_call c;
     muga_status st = journal_read(s->store, call ? call : "", &c, err);
@@ -299,10 +305,10 @@ static muga_status add_message(agent_session *s, const char *role, const char *a
         store_end(s->store, &st, err);
     }
     json_decref(payload);
-    return st == MUGA_OK ? remember_message(s, role, text, n, err) : st;
+    return st == MUGA_OK ? session_remember_message(s, role, text, n, err) : st;
 }
 
-static muga_status check_text(const agent_session *s, const char *text, size_t n, muga_error *err) {
+muga_status session_check_text(const agent_session *s, const char *text, size_t n, muga_error *err) {
     if (s->ended) {
         return error_set(err, MUGA_E_POLICY, "session %s has ended; begin another", s->id);
     }
@@ -317,7 +323,7 @@ static muga_status check_text(const agent_session *s, const char *text, size_t n
 }
 
 muga_status session_add_user(agent_session *s, const char *text, size_t n, muga_error *err) {
-    muga_status st = check_text(s, text, n, err);
+    muga_status st = session_check_text(s, text, n, err);
     if (st != MUGA_OK) {
         return st;
     }
@@ -331,40 +337,10 @@ muga_status session_add_user(agent_session *s, const char *text, size_t n, muga_
 }
 
 muga_status session_add_answer(agent_session *s, const char *kind, const char *text, muga_error *err) {
-    muga_status st = check_text(s, text, strlen(text), err);
+    muga_status st = session_check_text(s, text, strlen(text), err);
     return st == MUGA_OK ? add_message(s, "assistant", "answer", json_pack("{s:s, s:s}", "kind", kind, "content", text),
                                        text, strlen(text), err)
                          : st;
-}
-
-muga_status session_set_state(agent_session *s, const json_t *state, muga_error *err) {
-    muga_status st = constrain_validate(s->m->state_schema, state, NULL, err);
-    if (st != MUGA_OK) {
-        return st == MUGA_E_NEGATIVE ? error_prefix(err, MUGA_E_INPUT, "state") : st;
-    }
-    if (json_is_deeper(state, AGENT_MAX_DEPTH)) {
-        return error_set(err, MUGA_E_INPUT, "state: nested deeper than %d", AGENT_MAX_DEPTH);
-    }
-    if (json_equal(json_borrow(state), s->state)) {
-        return MUGA_OK;
-    }
-    json_t *copy = json_clone(state), *payload = copy ? json_pack("{s:O}", "state", copy) : NULL;
-    st = payload ? store_begin(s->store, err) : error_nomem(err, "a state");
-    if (st == MUGA_OK) {
-        st = store_exec(s->store, NULL, err, "UPDATE sessions SET state = ? WHERE id = ?", "js", copy, s->id);
-        if (st == MUGA_OK) {
-            st = audit_write(&s->env, s->store, s->id, "state", payload, err);
-        }
-        store_end(s->store, &st, err);
-    }
-    if (st == MUGA_OK) {
-        json_t *before = s->state;
-        s->state = json_incref(copy);
-        json_decref(before);
-    }
-    json_decref(payload);
-    json_decref(copy);
-    return st;
 }
 
 muga_status session_end(agent_session *s, const char *outcome, muga_error *err) {

@@ -16,6 +16,10 @@ typedef struct live {
     agent_loop *loop;
     approve_how approve;
     bool colour;
+    bool as_json;  /* percepts: a JSON line of each, and nothing else */
+    char rule[64]; /* that the last percept followed */
+    size_t n_bad;
+    turn_outcome outcome;
 } live;
 
 static const char *paint(const live *v, const char *code) {
@@ -65,10 +69,27 @@ static void print_plan(const live *v, const json_t *steps) {
     str_release(&text);
 }
 
-static void on_event(void *ctx, const char *kind, const json_t *d) {
-    const live *v = ctx;
+static void note_rule(live *v, const json_t *d) {
+    const char *rule = json_get_string(d, "rule"), *problem = json_get_string(d, "problem");
     str text = STR_INIT;
-    if (!strcmp(kind, "message")) {
+    snprintf(v->rule, sizeof v->rule, "%s", rule ? rule : "");
+    if (v->as_json)
+        return;
+    str_printf(&text, "%s%s%s", rule ? rule : "none", problem ? "; " : "", problem ? problem : "");
+    print_line(v, "\033[36m", "rule", str_get(&text));
+    str_release(&text);
+}
+
+static void on_event(void *ctx, const char *kind, const json_t *d) {
+    live *v = ctx;
+    str text = STR_INIT;
+    if (!strcmp(kind, "rule")) {
+        note_rule(v, d);
+    } else if (v->as_json) {
+        return;
+    } else if (!strcmp(kind, "percept")) {
+        print_json_line(v, "\033[1m", "percept", "", d);
+    } else if (!strcmp(kind, "message")) {
         print_line(v, "\033[1m", "customer", json_get_string(d, "text"));
     } else if (!strcmp(kind, "decision")) {
         print_decision(v, d);
@@ -105,7 +126,8 @@ static bool get_approval(const live *v, const turn_result *r, bool *yes, const c
     static char name[64];
     char line[16] = "";
     if (v->approve == APPROVE_DEMO) {
-        printf("%-9s the demo's own approver says yes to %s\n", "approval", r->approval);
+        if (!v->as_json)
+            printf("%-9s the demo's own approver says yes to %s\n", "approval", r->approval);
         *yes = true;
         *who = "demo";
         return true;
@@ -200,11 +222,55 @@ static muga_status converse(live *v, const cmd_values *messages, bool resume, tu
     return st;
 }
 
+static muga_status take_percept(void *ctx, size_t line, const json_t *percept, muga_error *err) {
+    live *v = ctx;
+    turn_result r;
+    v->rule[0] = '\0';
+    muga_status st = loop_percept(v->loop, percept, &r, err);
+    if (!st)
+        st = settle(v, &r, err);
+    if (!st && v->as_json) {
+        json_t *out = json_pack("{s:I, s:s?, s:s, s:s, s:s?, s:s?, s:I}", "line", (json_int_t)line, "rule",
+                                v->rule[0] ? v->rule : NULL, "outcome", turn_outcome_name(r.outcome), "text",
+                                str_get(&r.text), "call", r.call[0] ? r.call : NULL, "approval",
+                                r.approval[0] ? r.approval : NULL, "us", (json_int_t)r.us);
+        cmd_print_json(out);
+        json_decref(out);
+        fflush(stdout); /* what is printed is durable, and the sender may forget it */
+    }
+    if (!st)
+        v->outcome = r.outcome;
+    turn_result_release(&r);
+    return st;
+}
+
+static void bad_percept(void *ctx, size_t line, const muga_error *why) {
+    live *v = ctx;
+    json_t *out = json_pack("{s:I, s:s}", "line", (json_int_t)line, "error", why->message);
+    v->n_bad++;
+    if (v->as_json && out)
+        cmd_print_json(out);
+    else
+        fprintf(stderr, "muga: line %zu: %s\n", line, why->message);
+    json_decref(out);
+    fflush(stdout);
+}
+
+/* What waits is taken up first, then come the percepts; one that is held does not stop them. */
+static muga_status perceive(live *v, const char *path, bool resume, turn_outcome *outcome, muga_error *err) {
+    bool open = true;
+    muga_status st = resume && loop_is_unfinished(v->loop) ? live_turn(v, NULL, &open, &v->outcome, err) : MUGA_OK;
+    if (!st)
+        st = agent_each_percept(path, take_percept, bad_percept, v, err);
+    *outcome = !st && loop_is_unfinished(v->loop) ? TURN_HELD : v->outcome;
+    return st;
+}
+
 static muga_status open_session(live *v, const json_t *values, const char *resume, muga_error *err) {
     if (resume)
         return session_open(&v->o.env, v->store, v->o.m, resume, &v->session, err);
-    json_t *info = json_pack("{s:s, s:s, s:o*}", "program", "muga", "model", v->o.model->name, "adapter",
-                             agent_version_record(&v->o));
+    json_t *info = json_pack("{s:s, s:s?, s:o*}", "program", "muga", "model", v->o.model ? v->o.model->name : NULL,
+                             "adapter", agent_version_record(&v->o));
     muga_status st = info ? session_new(&v->o.env, v->store, v->o.m, values, info, &v->session, err)
                           : error_nomem(err, "a session");
     json_decref(info);
@@ -225,6 +291,8 @@ static bool read_approve(const char *word, approve_how *out) {
 }
 
 static int finish_run(live *v, const char *name, turn_outcome outcome, muga_error *err) {
+    if (outcome == TURN_HELD && v->as_json)
+        return 5;
     if (outcome == TURN_HELD) {
         printf("\nheld: decide with `muga approve yes|no ID` (`muga approve list` shows it), then go on with\n"
                "`muga agent run %s --resume %s`\n",
@@ -233,23 +301,26 @@ static int finish_run(live *v, const char *name, turn_outcome outcome, muga_erro
     }
     if (!session_ended(v->session) && session_end(v->session, turn_outcome_name(outcome), err))
         return cmd_fail(err);
-    return outcome == TURN_REFUSE ? 5 : 0;
+    return outcome == TURN_REFUSE ? 5 : v->n_bad ? 4 : 0;
 }
 
 int cmd_agent_run(int argc, char **argv) {
-    const char *resume = NULL, *approve = NULL;
+    const char *resume = NULL, *approve = NULL, *percepts = NULL;
     cmd_values messages = {.n = 0}, values = {.n = 0};
     agent_choice choice = {.kv_type = KERNEL_KV_F16, .version = VERSIONS_IN_USE};
+    live v = {.colour = cmd_use_colour(STDOUT_FILENO)};
     const cmd_option options[] = {
         {"--message", 'm', CMD_REPEAT, &messages, "TEXT",
          "what the customer writes; may be given again for the next turn"},
+        {"--percepts", 0, CMD_STRING, &percepts, "FILE",
+         "what it perceives, a JSON object a line; - for stdin (agents that act by rules)"},
+        {"--json", 0, CMD_FLAG, &v.as_json, NULL, "with --percepts: a JSON object a percept, and nothing else"},
         {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
         {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a session: held and decided, or broken off"},
         AGENT_MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
-    live v = {.colour = cmd_use_colour(STDOUT_FILENO)};
     json_t *given = NULL;
     turn_outcome outcome = TURN_ANSWER;
     int code = cmd_parse("agent run", options, ARRAY_LEN(options), argc, argv, &p);
@@ -257,11 +328,19 @@ int cmd_agent_run(int argc, char **argv) {
         return code;
     if (!read_approve(approve, &v.approve))
         return cmd_error(MUGA_E_USAGE, "--approve is ask, demo or none");
+    if (percepts && messages.n)
+        return cmd_error(MUGA_E_USAGE, "--percepts and --message don't go together; run it twice with --resume");
+    if (v.as_json && !percepts)
+        return cmd_error(MUGA_E_USAGE, "--json belongs to --percepts");
+    if (percepts && approve && v.approve == APPROVE_ASK && (!strcmp(percepts, "-") || v.as_json))
+        return cmd_error(MUGA_E_USAGE, "--approve ask needs the terminal, which is taken by percepts and --json");
+    if (percepts && v.approve == APPROVE_ASK && (!strcmp(percepts, "-") || v.as_json))
+        v.approve = APPROVE_NONE;
     code = agent_parse_choice(&choice);
     if (code >= 0)
         return code;
     muga_status st = cmd_read_values(&values, "--session", &given, &err);
-    if (!st)
+    if (!st && !percepts)
         st = check_messages(&messages, resume != NULL, &err);
     if (!st)
         st = agent_open(&v.o, p.v[0], &err);
@@ -279,7 +358,9 @@ int cmd_agent_run(int argc, char **argv) {
         const loop_parts parts = {&v.o.env, v.o.m, v.o.intent, v.o.model, v.session, {on_event, &v}, NULL};
         st = loop_new(&parts, &v.loop, &err);
     }
-    if (!st)
+    if (!st && percepts)
+        st = perceive(&v, percepts, resume != NULL, &outcome, &err);
+    else if (!st)
         st = converse(&v, &messages, resume != NULL, &outcome, &err);
     code = st ? cmd_fail(&err) : finish_run(&v, p.v[0], outcome, &err);
     loop_free(v.loop);

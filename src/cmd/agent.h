@@ -61,6 +61,15 @@ MUGA_MUST_USE muga_status agent_listen(agent_opened *o, store *s, muga_error *er
 /* For session_start: {"version", "sha256"}; new reference. NULL: nothing was learned. */
 json_t *agent_version_record(const agent_opened *o);
 
+/* ---- percepts (agent_percepts.c) ---- */
+
+/* Each line of a file, or of standard input ("-"), that is a JSON object; `bad` gets the others, and the next one is
+ * read. */
+typedef muga_status (*agent_take_percept)(void *ctx, size_t line, const json_t *percept, muga_error *err);
+typedef void (*agent_bad_percept)(void *ctx, size_t line, const muga_error *why);
+MUGA_MUST_USE muga_status agent_each_percept(const char *path, agent_take_percept take, agent_bad_percept bad,
+                                             void *ctx, muga_error *err);
+
 /* ---- tasks (agent_tasks.c) ---- */
 
 /* Appends to tasks those of a file or of a folder's *.jsonl; from NULL: of the folder eval in `dir`. */

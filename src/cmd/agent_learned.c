@@ -64,6 +64,8 @@ muga_status agent_session_version(const char *session, int64_t *version, muga_er
 }
 
 muga_status agent_listen(agent_opened *o, store *s, muga_error *err) {
+    if (!o->intent)
+        return MUGA_OK;
     muga_status st = learning_load_examples(&o->env, s, o->intent, o->m, &o->learned, err);
     if (!st)
         intent_listen(o->intent, o->learned);

@@ -49,6 +49,8 @@ void agent_choice_release(agent_choice *c) {
 
 muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err) {
     const char *name = c->name ? c->name : o->m->model;
+    if (o->m->kind != MANIFEST_GOAL && (!o->intent || !name))
+        return MUGA_OK; /* rules and examples decide */
     cmd_progress progress = {.what = "loading"};
     muga_status st = MUGA_OK;
     if (!c->kv && o->m->kv)

@@ -11,7 +11,8 @@
  *   adapter_versions, adapter_current   what agents have learned, and which of it is in use (src/agent/versions.h)
  *   consents       whether an agent's turns may be kept to learn from: since which audit record, on which terms
  *   interactions   those turns (src/agent/interactions.h); digest = SHA-256 of salt and all other columns, which the
- *                  chain holds, too */
+ *                  chain holds, too
+ *   agent_state    what all sessions of an agent share (src/agent/session_state.c) */
 #include "store/schema.h"
 
 static const char version_1[] =
@@ -95,5 +96,9 @@ static const char version_3[] =
     ") STRICT;"
     "CREATE INDEX interactions_agent ON interactions(agent, at_ms);";
 
-const char *const store_migrations[] = {version_1, version_2, version_3};
+static const char version_4[] = "CREATE TABLE agent_state("
+                                " agent TEXT PRIMARY KEY NOT NULL, state TEXT NOT NULL, changed_ms INTEGER NOT NULL"
+                                ") STRICT, WITHOUT ROWID;";
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];

@@ -139,6 +139,7 @@ static void refuse_tool(agent_fixture *f, const char *tool, const char *part) {
 }
 
 #define NO_PARAMETERS "parameters: {type: object, properties: {}, additionalProperties: false}\n    "
+#define ONE_PARAMETER_IN "parameters: {type: object, properties: {x: {type: string}}, additionalProperties: false},"
 #define ONE_PARAMETER "parameters: {type: object, properties: {x: {type: string}}, additionalProperties: false}\n    "
 
 static void a_manifest_is_read_whole(void **state) {
@@ -162,6 +163,71 @@ static void a_manifest_is_read_whole(void **state) {
     json_t *defaults = fixture_json("{'resolution': null}");
     assert_true(json_equal(m->state_default, defaults));
     json_decref(defaults);
+    fixture_close(&f);
+}
+
+/* One rule, or observation, behind a head with a percept, a state and one tool. */
+static void refuse_rule(agent_fixture *f, const char *kind, const char *rest, const char *part) {
+    str text = STR_INIT;
+    str_printf(&text,
+               "version: 1\nagent: a\nkind: %s\npercept: {type: object, properties: {n: {type: integer}}}\nstate: {s:"
+               " {type: integer, default: 0}}\ntools:\n  - {name: t, description: d, effect: read, " ONE_PARAMETER_IN
+               " sql: {database: shop.db, query: 'SELECT :x'}}\n%s\n",
+               kind, rest);
+    assert_refused(f, str_get(&text), MUGA_E_INPUT, part);
+    str_release(&text);
+}
+
+static void faults_of_rules_are_named(void **state) {
+    (void)state;
+    agent_fixture f;
+    fixture_prepare(&f, "rules", NULL);
+    static const char *const rules[][2] = {
+        {"{name: a}", "agent.yaml:9: key rules[0]: a rule needs one of tool, answer"},
+        {"{name: a, answer: x, ask: y}", "one consequence, and this one has ask and answer"},
+        {"{name: a, tool: u}", "no tool is called u"},
+        {"{name: a, tool: t, arguments: {y: 1}}", "t has no parameter y"},
+        {"{name: a, answer: x, held: y}", "held belongs to a rule with a tool"},
+        {"{name: a, when: 'percept.n >', answer: x}", "expected an expression"},
+        {"{name: a, when: 'range(3)', answer: '{% if %}'}", "agent.yaml:9: key rules[0]: template line 1"},
+        {"{name: a, match: '(', answer: x}", "agent.yaml:9: key rules[0]: byte 1: missing closing"},
+        {"{name: a, in: percept.n, answer: x}", "in says where match looks"},
+        {"{name: a, intent: order, answer: x}", "no label of intent: is called order"},
+        {"{name: a, on: percept, match: x, in: percept.s, nothing: false}", "rules[0].nothing"},
+        {"{name: a, whem: x, answer: x}", "did you mean 'when'?"},
+        {"{name: a, nothing: true}\n  - {name: a, nothing: true}", "agent.yaml:10: key rules[1]: another rule has"}};
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        str text = STR_INIT;
+        str_printf(&text, "rules:\n  - %s", rules[i][0]);
+        refuse_rule(&f, "reflex", str_get(&text), rules[i][1]);
+        str_release(&text);
+    }
+    static const char *const observations[][2] = {
+        {"{set: {x: 1}}", "agent.yaml:9: key observe[0]: state: has no x"},
+        {"{set: {calls: 1}}", "state: has no calls"},
+        {"{tool: u, set: {s: 1}}", "no tool is called u"},
+        {"{tool: t, on: percept, set: {s: 1}}", "remove on or tool"},
+        {"{outcome: [failed], set: {s: 1}}", "outcome belongs to an observation of a tool"},
+        {"{set: {s: {at: x}}}", "{at: expression, to: expression}"},
+        {"{set: {s: 'state.'}}", "expected"}};
+    for (size_t i = 0; i < ARRAY_LEN(observations); i++) {
+        str text = STR_INIT;
+        str_printf(&text, "observe:\n  - %s\nrules: [{name: a, nothing: true}]", observations[i][0]);
+        refuse_rule(&f, "model", str_get(&text), observations[i][1]);
+        str_release(&text);
+    }
+    refuse_rule(&f, "reflex", "rules: [{name: a, nothing: true}]\nobserve: [{set: {s: 1}}]", "keeps no state between");
+    refuse_rule(&f, "model", "observe: [{set: {s: 1}}]", "key 'rules' is missing");
+    assert_refused(&f,
+                   "version: 1\nagent: a\nkind: model\nstate: {calls: {type: integer, default: 0}}\nobserve: [{set:"
+                   " {calls: 1}}]\nrules: [{name: a, nothing: true}]\n",
+                   MUGA_E_INPUT, "agent.yaml:4: key state.calls: the loop itself keeps calls");
+    assert_refused(&f,
+                   "version: 1\nagent: a\nkind: model\nstate: {s: {type: integer, default: 0, scope: all}}\nobserve:"
+                   " [{set: {s: 1}}]\nrules: [{name: a, nothing: true}]\n",
+                   MUGA_E_INPUT, "agent.yaml:4: key state.s: scope is session, or agent");
+    refuse(&f, "rules: [{name: a, nothing: true}]\n", "key rules: belongs to kind: reflex");
+    refuse(&f, "state: {s: {type: integer, default: 0, scope: agent}}\n", "scope belongs to kind: model");
     fixture_close(&f);
 }
 
@@ -209,8 +275,8 @@ static void faults_are_named_with_line_and_key(void **state) {
     assert_refused(&f, "version: 1\nagent: A B\nkind: goal\n", MUGA_E_INPUT,
                    "agent.yaml:2: key agent: does not fit: the agent's name");
     assert_refused(&f, "version: 1\nagent: a\nkind: gaol\n", MUGA_E_INPUT, "agent.yaml:3: key kind: 'gaol' is none of");
-    assert_refused(&f, "version: 1\nagent: a\nkind: reflex\n", MUGA_E_INPUT,
-                   "agent.yaml:3: key kind: this version runs");
+    assert_refused(&f, "version: 1\nagent: a\nkind: reflex\n", MUGA_E_INPUT, "key 'rules' is missing");
+    assert_refused(&f, "version: 1\nagent: a\nkind: model\n", MUGA_E_INPUT, "key 'observe' is missing");
     assert_refused(&f, "version: 1\nagent: a\nkind: goal\n", MUGA_E_INPUT, "key 'model' is missing");
     assert_refused(&f, "- 1\n", MUGA_E_INPUT, "agent.yaml:1: a list; must be a mapping");
     assert_refused(&f, "version: 1\nagent: a\nkind: goal\nmodel: m\ngoal: {statement: s, done: '1 +'}\n", MUGA_E_INPUT,
@@ -467,6 +533,7 @@ int main(void) {
         cmocka_unit_test(yaml_is_bounded),
         cmocka_unit_test(every_value_has_its_line),
         cmocka_unit_test(a_manifest_is_read_whole),
+        cmocka_unit_test(faults_of_rules_are_named),
         cmocka_unit_test(a_write_without_a_word_on_approval_asks),
         cmocka_unit_test(faults_are_named_with_line_and_key),
         cmocka_unit_test(a_misspelt_rule_of_a_schema_is_refused),
