@@ -13,6 +13,12 @@ foreach(folder agents experts)
     endif()
 endforeach()
 
+set(MUGA_PC_SECCOMP)
+set(MUGA_CMAKE_SECCOMP)
+if(SECCOMP_FOUND)
+    set(MUGA_PC_SECCOMP " libseccomp")
+    set(MUGA_CMAKE_SECCOMP "seccomp;")
+endif()
 configure_file(cmake/muga.pc.in ${PROJECT_BINARY_DIR}/muga.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/muga.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

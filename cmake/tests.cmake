@@ -14,6 +14,12 @@ add_library(test_support STATIC ${SUPPORT_SOURCES})
 target_include_directories(test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(test_support PUBLIC muga_flags muga_static PkgConfig::CMOCKA ${MUGA_NEEDS})
 
+# Attempts to get out of the sandbox (tests/unit/test_sandbox.c): a program of its own, never instrumented.
+add_executable(escape_attempts tests/support/escape/escape.c)
+target_compile_options(escape_attempts PRIVATE -Wall -Wextra $<$<BOOL:${MUGA_WERROR}>:-Werror>)
+target_link_libraries(escape_attempts PRIVATE Threads::Threads)
+set_target_properties(escape_attempts PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/support)
+
 # The labels of a test's source, into ${out}.
 function(muga_test_labels kind source out)
     file(STRINGS ${source} marks REGEX "ctest: [a-z ]+" LIMIT_COUNT 1)

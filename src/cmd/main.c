@@ -1,5 +1,6 @@
 /* muga: the program. One table names every verb; the verbs are one file each. */
 #include "cmd/cmd.h"
+#include "os/sandbox.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -309,6 +310,8 @@ static bool hold_standard_streams(void) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], OS_SANDBOX_VERB)) /* inside a sandbox, before anything is set up */
+        return os_sandbox_launch(argc, argv);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, which ends the run in order */
     signal(SIGXFSZ, SIG_IGN); /* and so is a limit on the size of files */
     cmd_catch_lost_files();

@@ -15,11 +15,14 @@
 #endif
 #include "base/mem.h"
 #include "os/os_private.h"
+#include "os/sandbox_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -30,6 +33,7 @@
 #define ERR_KEEP 4096 /* bytes of stderr */
 #define TICK_MS 10    /* how often to look for the end where the kernel has no pidfd */
 #define LAST_POSSIBLE_FD 65536
+#define INNER_END_MS 5000 /* the longest wait for a killed sandbox to end by itself */
 
 /* Every descriptor of one run; -1 = not open. */
 typedef struct wires {
@@ -53,12 +57,12 @@ static void wires_close(wires *w) {
     }
 }
 
-/* Move a descriptor out of 0-2, which the child's dup2 overwrites. */
-static bool lift_fd(int *fd) {
-    if (*fd > STDERR_FILENO) {
+/* Move a descriptor out of the first ones, which the child's dup2 overwrites. */
+bool os_lift_fd(int *fd) {
+    if (*fd >= OS_SANDBOX_END_FD) {
         return true;
     }
-    int high = fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int high = fcntl(*fd, F_DUPFD_CLOEXEC, OS_SANDBOX_END_FD);
     if (high < 0) {
         return false;
     }
@@ -67,8 +71,8 @@ static bool lift_fd(int *fd) {
     return true;
 }
 
-static bool open_pipe(int pair[2]) {
-    return pipe2(pair, O_CLOEXEC) == 0 && lift_fd(&pair[0]) && lift_fd(&pair[1]);
+bool os_open_pipe(int pair[2]) {
+    return pipe2(pair, O_CLOEXEC) == 0 && os_lift_fd(&pair[0]) && os_lift_fd(&pair[1]);
 }
 
 static bool write_all(int fd, const char *p, size_t n) {
@@ -84,20 +88,21 @@ static bool write_all(int fd, const char *p, size_t n) {
 
 static bool open_input(int *fd, const void *p, size_t n) {
     *fd = memfd_create("stdin", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return *fd >= 0 && lift_fd(fd) && write_all(*fd, p, n) && lseek(*fd, 0, SEEK_SET) == 0 &&
+    return *fd >= 0 && os_lift_fd(fd) && write_all(*fd, p, n) && lseek(*fd, 0, SEEK_SET) == 0 &&
            fcntl(*fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
 }
 
 static bool wires_open(wires *w, const os_child_spec *spec) {
     *w = (wires){-1, {-1, -1}, {-1, -1}, {-1, -1}, -1};
-    return open_input(&w->in, spec->in, spec->n_in) && open_pipe(w->out) && open_pipe(w->err) && open_pipe(w->report) &&
-           fcntl(w->out[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(w->err[0], F_SETFL, O_NONBLOCK) == 0;
+    return open_input(&w->in, spec->in, spec->n_in) && os_open_pipe(w->out) && os_open_pipe(w->err) &&
+           os_open_pipe(w->report) && fcntl(w->out[0], F_SETFL, O_NONBLOCK) == 0 &&
+           fcntl(w->err[0], F_SETFL, O_NONBLOCK) == 0;
 }
 
 /* ---- in the child, between fork and exec ---- */
 
-/* Every descriptor past stderr closes at exec: ours, and whatever the host program left open. */
-static void close_others_at_exec(void) {
+/* Ours, and whatever the host program left open. */
+void os_close_others_at_exec(void) {
 #ifdef SYS_close_range
     if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) == 0) {
         return;
@@ -123,7 +128,16 @@ static void default_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void become(const os_child_spec *spec, const wires *w, pid_t parent) {
+/* What a sandbox gets; they are past all of their places (os_lift_fd). */
+static bool place_extra(const os_child_extra *extra) {
+    bool ok = true;
+    for (int i = 0; extra && i < OS_SANDBOX_N_FD; i++) {
+        ok = ok && (extra->fd[i] < 0 || dup2(extra->fd[i], OS_SANDBOX_VERDICT_FD + i) >= 0);
+    }
+    return ok;
+}
+
+static _Noreturn void become(const os_child_spec *spec, const os_child_extra *extra, const wires *w, pid_t parent) {
     static const char *const nothing[] = {NULL};
     bool ok = setsid() >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
     if (getppid() != parent) { /* it died before the line above took hold */
@@ -132,8 +146,11 @@ static _Noreturn void become(const os_child_spec *spec, const wires *w, pid_t pa
     ok = ok && dup2(w->in, STDIN_FILENO) >= 0 && dup2(w->out[1], STDOUT_FILENO) >= 0 &&
          dup2(w->err[1], STDERR_FILENO) >= 0 && (!spec->dir || chdir(spec->dir) == 0);
     if (ok) {
-        close_others_at_exec();
+        os_close_others_at_exec();
         default_signals();
+        ok = place_extra(extra);
+    }
+    if (ok) {
         union { /* exec's types are older than const */
             const char *const *in;
             char *const *out;
@@ -148,14 +165,14 @@ static _Noreturn void become(const os_child_spec *spec, const wires *w, pid_t pa
 /* ---- in the parent ---- */
 
 /* Signals stay blocked across fork, so that no handler of the host runs in the child. */
-static pid_t start(const os_child_spec *spec, wires *w) {
+static pid_t start(const os_child_spec *spec, os_child_extra *extra, wires *w) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0) {
-        become(spec, w, parent);
+        become(spec, extra, w, parent);
     }
     int number = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -165,6 +182,9 @@ static pid_t start(const os_child_spec *spec, wires *w) {
         close_fd(&w->out[1]);
         close_fd(&w->err[1]);
         close_fd(&w->report[1]);
+        for (int i = 0; extra && i < OS_SANDBOX_N_FD; i++) {
+            close_fd(&extra->fd[i]);
+        }
 #ifdef SYS_pidfd_open
         w->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
 #endif
@@ -254,6 +274,20 @@ static bool reap(pid_t pid, int *status) {
     return got == pid;
 }
 
+/* In a sandbox the process to end is the first one inside: once it is dead, all in there are, and bwrap, which waits
+ * for it, ends by itself. Killing bwrap alone would leave them some moments more. */
+static void end_inner(const os_child_extra *extra, const wires *w) {
+    char said[512];
+    int inner = 0;
+    ssize_t n = read(extra->info, said, sizeof said - 1);
+    said[n > 0 ? n : 0] = '\0';
+    const char *at = strstr(said, "\"child-pid\":");
+    if (at && sscanf(at + strlen("\"child-pid\":"), "%d", &inner) == 1 && inner > 1 && kill(inner, SIGKILL) == 0) {
+        struct pollfd ended = {w->pid_fd, POLLIN, 0};
+        poll(&ended, w->pid_fd >= 0, INNER_END_MS);
+    }
+}
+
 static muga_status finish(pid_t pid, os_child_end end, const os_child_spec *spec, os_child_result *r, muga_error *err) {
     int status = 0;
     kill(-pid, SIGKILL);
@@ -271,6 +305,27 @@ static muga_status finish(pid_t pid, os_child_end end, const os_child_spec *spec
     return r->out.failed || r->err_out.failed ? error_nomem(err, "a tool's output") : MUGA_OK;
 }
 
+muga_status os_child_run(const os_child_spec *spec, os_child_extra *extra, os_child_result *out, muga_error *err) {
+    wires w;
+    muga_status st = MUGA_OK;
+    pid_t pid = wires_open(&w, spec) ? start(spec, extra, &w) : -1;
+    if (pid < 0) {
+        st = os_error(err, errno, "start", spec->argv[0]);
+    } else {
+        int number = exec_failure(&w);
+        os_child_end end = number == 0 ? follow(pid, &w, spec, out) : OS_CHILD_EXITED;
+        if (extra && end != OS_CHILD_EXITED) {
+            end_inner(extra, &w);
+        }
+        st = finish(pid, end, spec, out, err);
+        if (st == MUGA_OK && number != 0) {
+            st = os_error(err, number, "start", spec->argv[0]);
+        }
+    }
+    wires_close(&w);
+    return st;
+}
+
 muga_status os_children_run(void *self, const os_child_spec *spec, os_child_result *out, muga_error *err) {
     (void)self;
     *out = (os_child_result){0};
@@ -281,19 +336,5 @@ muga_status os_children_run(void *self, const os_child_spec *spec, os_child_resu
                          "run a child: needs a program, a time limit above 0, an output limit "
                          "below 1 GiB");
     }
-    wires w;
-    muga_status st = MUGA_OK;
-    pid_t pid = wires_open(&w, spec) ? start(spec, &w) : -1;
-    if (pid < 0) {
-        st = os_error(err, errno, "start", spec->argv[0]);
-    } else {
-        int number = exec_failure(&w);
-        os_child_end end = number == 0 ? follow(pid, &w, spec, out) : OS_CHILD_EXITED;
-        st = finish(pid, end, spec, out, err);
-        if (st == MUGA_OK && number != 0) {
-            st = os_error(err, number, "start", spec->argv[0]);
-        }
-    }
-    wires_close(&w);
-    return st;
+    return spec->sandbox ? os_sandbox_run(spec, out, err) : os_child_run(spec, NULL, out, err);
 }

@@ -105,6 +105,9 @@ typedef struct os_child_spec {
     size_t n_in;
     size_t max_out_bytes; /* below 1 GiB; stdout past it: child killed, OS_CHILD_OUTPUT */
     int64_t timeout_ms;   /* above 0; past it: the child's process group is killed, OS_CHILD_TIMEOUT */
+    /* NULL: all rights of this process. Else argv[0] and dir are places inside the sandbox (os/sandbox.h), and the
+     * environment is empty whatever envp says. */
+    const struct os_sandbox *sandbox;
 } os_child_spec;
 typedef enum { OS_CHILD_EXITED, OS_CHILD_SIGNALLED, OS_CHILD_TIMEOUT, OS_CHILD_OUTPUT } os_child_end;
 typedef struct os_child_result {

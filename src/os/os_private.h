@@ -43,5 +43,6 @@ os_cores os_cores_under(const char *root, const bool *usable, int n_cpu);
 
 /* child.c */
 muga_status os_children_run(void *self, const os_child_spec *spec, os_child_result *out, muga_error *err);
+void os_close_others_at_exec(void); /* every descriptor past stderr; async-signal-safe */
 
 #endif
