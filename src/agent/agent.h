@@ -124,6 +124,9 @@ MUGA_MUST_USE muga_status manifest_schema_write(str *out, muga_error *err);
  * 1 MiB, deeper than 32. */
 MUGA_MUST_USE muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, json_t **lines,
                                      muga_error *err);
+/* The same, and JSON pointer -> column, in characters from 1 on. */
+MUGA_MUST_USE muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t **out, json_t **lines,
+                                            json_t **columns, muga_error *err);
 
 /* ---- session -------------------------------------------------------------------------------------------------- */
 

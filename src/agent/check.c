@@ -17,8 +17,7 @@ json_t *json_borrow(const json_t *v) {
     return u.out;
 }
 
-/* "/tools/1/effect" -> "tools[1].effect" */
-static void write_key(const char *pointer, char *out, size_t size) {
+void check_write_key(const char *pointer, char *out, size_t size) {
     size_t n = 0;
     while (*pointer == '/' && n + 4 < size) {
         const char *token = ++pointer;
@@ -48,7 +47,7 @@ muga_status check_fail(const check_place *at, muga_status status, const char *po
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    write_key(pointer, key, sizeof key);
+    check_write_key(pointer, key, sizeof key);
     long long line = json_get_int(at->lines, pointer, 1);
     return key[0] ? error_set(err, status, "%s:%lld: key %s: %s", at->file, line, key, text)
                   : error_set(err, status, "%s:%lld: %s", at->file, line, text);

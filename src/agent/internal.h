@@ -26,6 +26,7 @@ typedef struct check_place {
     const char *file;
     const json_t *lines;
 } check_place;
+void check_write_key(const char *pointer, char *out, size_t size); /* "/tools/1/effect" -> "tools[1].effect" */
 /* "file:LINE: key a.b[1]: " + text; returns status. */
 muga_status check_fail(const check_place *at, muga_status status, const char *pointer, muga_error *err,
                        const char *format, ...) __attribute__((format(printf, 5, 6)));

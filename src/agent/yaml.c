@@ -27,7 +27,7 @@ typedef struct yaml_level {
 typedef struct yaml_reader {
     yaml_parser_t parser;
     const char *file;
-    json_t *root, *lines;
+    json_t *root, *lines, *columns;
     yaml_level stack[YAML_MAX_DEPTH];
     int depth;
     size_t n_nodes;
@@ -159,15 +159,17 @@ static void path_push(str *path, const char *p, size_t n) {
     }
 }
 
-static muga_status note_line(yaml_reader *r, size_t line) {
+static muga_status note_place(yaml_reader *r, const yaml_event_t *e) {
     muga_status st = str_status(&r->path, r->err, r->file);
     if (st != MUGA_OK) {
         return st;
     }
-    json_t *number = json_integer((json_int_t)line + 1);
-    return json_object_setn_new_nocheck(r->lines, str_get(&r->path), r->path.len, number) == 0
-               ? MUGA_OK
-               : error_nomem(r->err, r->file);
+    const char *pointer = str_get(&r->path);
+    json_t *line = json_integer((json_int_t)e->start_mark.line + 1),
+           *column = json_integer((json_int_t)e->start_mark.column + 1);
+    bool ok = json_object_setn_new_nocheck(r->lines, pointer, r->path.len, line) == 0;
+    ok = json_object_setn_new_nocheck(r->columns, pointer, r->path.len, column) == 0 && ok;
+    return ok ? MUGA_OK : error_nomem(r->err, r->file);
 }
 
 /* Put `node` (taken) where the document stands. The pointer names it already. */
@@ -216,13 +218,13 @@ static muga_status take_key(yaml_reader *r, yaml_level *up, const yaml_event_t *
     }
     up->key = key;
     path_push(&r->path, text, json_string_length(key));
-    return note_line(r, line);
+    return note_place(r, e);
 }
 
 /* The place of a value that begins here: for a sequence item the pointer grows by its index. */
-static muga_status place_value(yaml_reader *r, size_t line) {
+static muga_status place_value(yaml_reader *r, const yaml_event_t *e) {
     if (r->depth == 0) {
-        return note_line(r, line);
+        return note_place(r, e);
     }
     yaml_level *up = &r->stack[r->depth - 1];
     if (up->is_object) {
@@ -231,7 +233,7 @@ static muga_status place_value(yaml_reader *r, size_t line) {
     char index[24];
     int n = snprintf(index, sizeof index, "%zu", json_array_size(up->node));
     path_push(&r->path, index, (size_t)n);
-    return note_line(r, line);
+    return note_place(r, e);
 }
 
 static muga_status open_collection(yaml_reader *r, bool is_object, size_t line) {
@@ -261,7 +263,7 @@ static muga_status take_value(yaml_reader *r, const yaml_event_t *e) {
     if (up && up->is_object && !up->key) {
         return take_key(r, up, e);
     }
-    muga_status st = place_value(r, line);
+    muga_status st = place_value(r, e);
     if (st != MUGA_OK) {
         return st;
     }
@@ -332,9 +334,17 @@ static muga_status parser_fault(yaml_reader *r) {
 }
 
 muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, json_t **lines, muga_error *err) {
+    return yaml_parse_places(p, n, file, out, lines, NULL, err);
+}
+
+muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t **out, json_t **lines, json_t **columns,
+                              muga_error *err) {
     *out = NULL;
     if (lines) {
         *lines = NULL;
+    }
+    if (columns) {
+        *columns = NULL;
     }
     if (n > YAML_MAX_BYTES) {
         return error_set(err, MUGA_E_INPUT, "%s: %zu bytes; a manifest holds at most %zu", file, n, YAML_MAX_BYTES);
@@ -347,9 +357,10 @@ muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, 
     r->file = file;
     r->err = err;
     r->lines = json_object();
+    r->columns = json_object();
     yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&r->parser, (const unsigned char *)p, n);
-    muga_status st = r->lines ? MUGA_OK : error_nomem(err, file);
+    muga_status st = r->lines && r->columns ? MUGA_OK : error_nomem(err, file);
     for (bool more = true; st == MUGA_OK && more;) {
         yaml_event_t e;
         if (!yaml_parser_parse(&r->parser, &e)) {
@@ -367,6 +378,9 @@ muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, 
         if (lines) {
             *lines = json_incref(r->lines);
         }
+        if (columns) {
+            *columns = json_incref(r->columns);
+        }
     }
     for (int i = 0; i < r->depth; i++) {
         json_decref(r->stack[i].node);
@@ -374,6 +388,7 @@ muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, 
     }
     json_decref(r->root);
     json_decref(r->lines);
+    json_decref(r->columns);
     str_release(&r->path);
     yaml_parser_delete(&r->parser);
     free(r);

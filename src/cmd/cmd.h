@@ -30,6 +30,7 @@ int cmd_show(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_agent_run(int argc, char **argv);
 int cmd_agent_test(int argc, char **argv);
+int cmd_agent_lint(int argc, char **argv);
 int cmd_agent_fit(int argc, char **argv);
 int cmd_agent_list(int argc, char **argv);
 int cmd_agent_learn(int argc, char **argv);

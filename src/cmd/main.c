@@ -26,6 +26,10 @@ static const char agent_run_details[] =
 static const char agent_test_details[] =
     "Each task is played on a fresh copy of the agent's data and its end state is checked; the rates are printed as\n"
     "they are. Exit code 1: something was done that no task lists, or without the approval it needs.";
+static const char agent_lint_details[] =
+    "Each finding has a place, a rule and what to do. A rule is silenced, with a reason, by a comment on the line or\n"
+    "right above it, or above the first key for the whole file: # lint: allow RULE: why. docs/lint.md lists the rules.\n"
+    "Exit code 1: there are errors.";
 static const char agent_fit_details[] =
     "DATA has messages that neither the adapter nor the agent's examples have, as JSON lines\n"
     "{\"text\": \"...\", \"labels\": [\"...\"]}. Printed are the weights of adapter and examples that fit them best,\n"
@@ -48,6 +52,7 @@ static const cmd_verb agent_verbs[] = {
     {"run", "NAME [--session NAME=VALUE] [--message TEXT]", "serve a customer, live", agent_run_details, cmd_agent_run},
     {"test", "NAME [--tasks FILE] [--runs N] [--against OTHER]", "measure it on tasks with checked end states",
      agent_test_details, cmd_agent_test},
+    {"lint", "NAME... [--json]", "what is wrong with an agent, or likely to be", agent_lint_details, cmd_agent_lint},
     {"fit", "NAME DATA [--risk R] [--json]", "weigh its adapter against its examples", agent_fit_details,
      cmd_agent_fit},
     {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list},
@@ -194,7 +199,7 @@ static const cmd_verb verbs[] = {
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
     {"rm", "MODEL", "remove a model from the store", NULL, cmd_rm},
-    {"agent", "run|test|fit|list|learn|versions|promote|rollback", "run an agent, measure it, say what it has learned",
+    {"agent", "run|test|lint|fit|list|learn|versions|promote|rollback", "run an agent, measure, check and teach it",
      NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},

@@ -96,18 +96,21 @@ static void every_value_has_its_line(void **state) {
     static const char yaml[] = "a: 1\nb:\n  - x\n  - {c/d: 2,\n     e~f: 3}\ng: |\n  text\n";
     static const struct {
         const char *pointer;
-        int line;
-    } expected[] = {{"", 1},     {"/a", 1},        {"/b", 2},        {"/b/0", 3},
-                    {"/b/1", 4}, {"/b/1/c~1d", 4}, {"/b/1/e~0f", 5}, {"/g", 6}};
+        int line, column;
+    } expected[] = {{"", 1, 1},     {"/a", 1, 1},        {"/b", 2, 1},        {"/b/0", 3, 5},
+                    {"/b/1", 4, 5}, {"/b/1/c~1d", 4, 6}, {"/b/1/e~0f", 5, 6}, {"/g", 6, 1}};
     muga_error err;
-    json_t *v, *lines;
-    assert_ok(yaml_parse(yaml, strlen(yaml), "t.yaml", &v, &lines, &err), &err);
+    json_t *v, *lines, *columns;
+    assert_ok(yaml_parse_places(yaml, strlen(yaml), "t.yaml", &v, &lines, &columns, &err), &err);
     assert_int_equal(json_object_size(lines), ARRAY_LEN(expected));
+    assert_int_equal(json_object_size(columns), ARRAY_LEN(expected));
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
         assert_int_equal(json_get_int(lines, expected[i].pointer, 0), expected[i].line);
+        assert_int_equal(json_get_int(columns, expected[i].pointer, 0), expected[i].column);
     }
     json_decref(v);
     json_decref(lines);
+    json_decref(columns);
 }
 
 /* ---- manifests ---- */
