@@ -110,6 +110,59 @@ static bool add_split(json_t *request, const llm_request *q) {
     return s && json_object_set_new(request, "split", s) == 0;
 }
 
+/* Members whose order a prompt or a grammar follows. Who keeps evidence may sort an object's keys, as canonical JSON
+ * does; so where that would change one of these, it stands in the evidence as the text it is. */
+static const char *const in_order[] = {"messages", "tools", "schema"};
+
+/* Of a message without calls a template asks for members by name. */
+static bool has_order(const char *key, const json_t *v) {
+    bool has = strcmp(key, "messages") != 0;
+    for (size_t i = 0; !has && i < json_array_size(v); i++)
+        has = json_object_get(json_array_get(v, i), "tool_calls") != NULL;
+    return has;
+}
+
+/* false: out of memory. */
+static bool keep_order(json_t *request) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < ARRAY_LEN(in_order); i++) {
+        const json_t *v = json_object_get(request, in_order[i]);
+        str text = STR_INIT, sorted = STR_INIT;
+        if (v && has_order(in_order[i], v)) {
+            json_write(v, &text);
+            json_write_canonical(v, &sorted);
+        }
+        ok = !text.failed && !sorted.failed;
+        if (ok && (text.len != sorted.len || (text.len > 0 && memcmp(text.data, sorted.data, text.len) != 0)))
+            ok = json_object_set_new(request, in_order[i], json_stringn(text.data, text.len)) == 0;
+        str_release(&sorted);
+        str_release(&text);
+    }
+    return ok;
+}
+
+/* The evidence with these members as they were; a new object. */
+static muga_status restore_order(const json_t *evidence, json_t **out, muga_error *err) {
+    json_t *copy = json_copy((json_t *)(uintptr_t)evidence), *request = json_copy(json_object_get(evidence, "request"));
+    muga_status st = copy && request && !json_object_set(copy, "request", request) ? MUGA_OK
+                                                                                   : error_nomem(err, "the replay");
+    for (size_t i = 0; !st && i < ARRAY_LEN(in_order); i++) {
+        const json_t *v = json_object_get(request, in_order[i]);
+        json_t *read = NULL;
+        if (!json_is_string(v))
+            continue;
+        st = json_parse(json_string_value(v), json_string_length(v), in_order[i], &read, err);
+        if (!st && json_object_set(request, in_order[i], read))
+            st = error_nomem(err, "the replay");
+        json_decref(read);
+    }
+    json_decref(request);
+    *out = st ? NULL : copy;
+    if (st)
+        json_decref(copy);
+    return st;
+}
+
 static json_t *complete_request(const llm_request *q) {
     const llm_sampling *s = &q->sampling;
     json_t *sampling =
@@ -125,7 +178,7 @@ static json_t *complete_request(const llm_request *q) {
                                 q->gbnf, "sources", sources, "sampling", sampling, "max_tokens",
                                 (json_int_t)q->max_tokens, "stop", stop, "now_ms", (json_int_t)q->now_ms)
                     : NULL;
-    if (r && !add_split(r, q)) {
+    if (r && !(add_split(r, q) && keep_order(r))) {
         json_decref(r);
         r = NULL;
     }
@@ -137,10 +190,15 @@ static json_t *complete_request(const llm_request *q) {
 
 static json_t *score_request(const llm_score_request *q) {
     json_t *labels = strings(q->labels, q->n_labels);
-    return labels
-               ? json_pack("{s:O, s:O?, s:s?, s:o, s:b, s:I}", "messages", q->messages, "tools", q->tools, "prefix",
-                           q->prefix, "labels", labels, "with_end", (int)q->with_end, "now_ms", (json_int_t)q->now_ms)
-               : NULL;
+    json_t *r = labels ? json_pack("{s:O, s:O?, s:s?, s:o, s:b, s:I}", "messages", q->messages, "tools", q->tools,
+                                   "prefix", q->prefix, "labels", labels, "with_end", (int)q->with_end, "now_ms",
+                                   (json_int_t)q->now_ms)
+                       : NULL;
+    if (r && !keep_order(r)) {
+        json_decref(r);
+        r = NULL;
+    }
+    return r;
 }
 
 /* output_ids and scores of a score, by label. */
@@ -470,23 +528,26 @@ static muga_status recompute_score(llm *m, const json_t *r, json_t **out, muga_e
 
 muga_status local_replay(llm *m, const json_t *evidence, muga_error *err) {
     const char *kind = json_get_string(evidence, "kind");
-    const json_t *request = json_object_get(evidence, "request");
-    if (!kind || !json_is_object(request))
+    if (!kind || !json_is_object(json_object_get(evidence, "request")))
         return malformed(err, kind ? "request" : "kind");
     muga_status st = check_origin((local *)m, evidence, err);
     if (!st)
         st = check_adapter((local *)m, json_object_get(evidence, "settings"), err);
     if (st)
         return st;
-    json_t *now = NULL;
+    json_t *now = NULL, *asked = NULL;
+    st = restore_order(evidence, &asked, err);
+    if (st)
+        return st;
     if (strcmp(kind, "complete") == 0)
-        st = recompute_complete(m, evidence, &now, err);
+        st = recompute_complete(m, asked, &now, err);
     else if (strcmp(kind, "score") == 0)
-        st = recompute_score(m, request, &now, err);
+        st = recompute_score(m, json_object_get(asked, "request"), &now, err);
     else
         st = error_set(err, MUGA_E_INPUT, "evidence: kind \"%.40s\" is not one this version can replay", kind);
     if (!st)
         st = compare(evidence, now, err);
+    json_decref(asked);
     json_decref(now);
     return st;
 }

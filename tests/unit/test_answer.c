@@ -265,6 +265,41 @@ static void test_a_changed_choice_does_not_replay(void **state) {
     llm_free(m);
 }
 
+/* Whoever keeps evidence as canonical JSON sorts its keys; the prompt has the tools in the order they were given. */
+static void test_evidence_replays_from_its_canonical_form(void **state) {
+    (void)state;
+    llm *m = open_chat(hermes_template, AS_CONTROL);
+    json_t *list = parse("[{\"name\": \"look\", \"description\": \"x\", \"parameters\": {\"type\": \"object\","
+                         " \"properties\": {\"z\": {\"type\": \"boolean\"}, \"a\": {\"type\": \"boolean\"}},"
+                         " \"required\": [\"z\", \"a\"], \"additionalProperties\": false}}]");
+    json_t *asked = parse("[{\"role\": \"user\", \"content\": \"look\"}, {\"role\": \"assistant\", \"content\":"
+                          " \"\", \"tool_calls\": [{\"id\": \"abcdefghi\", \"type\": \"function\", \"function\":"
+                          " {\"name\": \"look\", \"arguments\": {\"z\": true, \"a\": false}}}]}, {\"role\": \"tool\","
+                          " \"tool_call_id\": \"abcdefghi\", \"name\": \"look\", \"content\": \"1\"}]");
+    llm_request q = {.messages = asked,
+                     .tools = list,
+                     .tool_choice = LLM_TOOLS_REQUIRED,
+                     .one_call = true,
+                     .sampling = LLM_SAMPLING_GREEDY,
+                     .max_tokens = 200,
+                     .want_evidence = true};
+    llm_reply r;
+    muga_error err = {0};
+    str stored = STR_INIT;
+    assert_ok(llm_complete(m, &q, &r, &err), &err);
+    json_write_canonical(r.evidence, &stored);
+    json_t *evidence = parse(str_get(&stored));
+    assert_ok(llm_replay(m, evidence, &err), &err);
+    json_object_set_new(json_object_get(evidence, "request"), "tools", json_string("[not JSON"));
+    assert_status(llm_replay(m, evidence, &err), MUGA_E_INPUT, &err, "tools");
+    json_decref(evidence);
+    str_release(&stored);
+    llm_reply_release(&r);
+    json_decref(asked);
+    json_decref(list);
+    llm_free(m);
+}
+
 /* ---- reasoning ---- */
 
 static void test_the_template_opens_or_closes_reasoning(void **state) {
@@ -568,6 +603,7 @@ int main(void) {
         cmocka_unit_test(test_a_value_stands_behind_reasoning),
         cmocka_unit_test(test_what_a_template_does_with_tools_is_found_out),
         cmocka_unit_test(test_scripts_can_call),
+        cmocka_unit_test(test_evidence_replays_from_its_canonical_form),
         cmocka_unit_test(test_what_no_mask_says_is_validated),
         cmocka_unit_test(test_a_model_is_asked_again_until_its_arguments_are_valid),
         cmocka_unit_test(test_arguments_that_can_not_be_enforced_are_an_error),

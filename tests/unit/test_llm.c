@@ -279,7 +279,7 @@ static void evidence_replays_and_forged_evidence_does_not(void **state) {
     llm_reply r = complete(m, &q);
     muga_error err = {0};
     str stored = STR_INIT;
-    json_write(r.evidence, &stored); /* as agents keep it */
+    json_write_canonical(r.evidence, &stored); /* as agents keep it */
     json_t *evidence = parse(str_get(&stored));
     assert_ok(llm_replay(other, evidence, &err), &err);
     for (size_t i = 0; i < ARRAY_LEN(forged); i++) {
