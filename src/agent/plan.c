@@ -51,10 +51,19 @@ void plan_rules_free(plan_rules *r) {
 
 /* ---- the schema ---- */
 
-static json_t *tool_names(const manifest *m) {
+size_t plan_n_tools(const plan_bounds *b) {
+    size_t n = 0;
+    for (size_t i = 0; i < b->m->n_tools; i++) {
+        n += json_object_get(b->without, b->m->tools[i].name) == NULL;
+    }
+    return n;
+}
+
+static json_t *tool_names(const plan_bounds *b) {
     json_t *names = json_array();
-    for (size_t i = 0; names && i < m->n_tools; i++) {
-        if (json_array_append_new(names, json_string(m->tools[i].name)) != 0) {
+    for (size_t i = 0; names && i < b->m->n_tools; i++) {
+        const char *name = b->m->tools[i].name;
+        if (!json_object_get(b->without, name) && json_array_append_new(names, json_string(name)) != 0) {
             json_decref(names);
             return NULL;
         }
@@ -62,15 +71,15 @@ static json_t *tool_names(const manifest *m) {
     return names;
 }
 
-muga_status plan_schema(const manifest *m, const plan_rules *r, size_t least, json_t **out, muga_error *err) {
-    json_t *names = tool_names(m);
-    size_t most = m->n_tools > 0 ? (size_t)r->max_steps : 0; /* without tools there is the empty plan */
+muga_status plan_schema(const plan_bounds *b, json_t **out, muga_error *err) {
+    json_t *names = tool_names(b);
+    size_t most = plan_n_tools(b) > 0 ? MIN(b->most, PLAN_MAX_STEPS) : 0;
     json_t *step = names ? json_pack("{s:s, s:{s:{s:o}, s:{s:s, s:i}}, s:[s, s], s:b}", "type", "object", "properties",
                                      "tool", "enum", names, "why", "type", "string", "maxLength", PLAN_MAX_WHY,
                                      "required", "tool", "why", "additionalProperties", 0)
                          : NULL;
-    json_t *steps = json_pack("{s:s, s:I, s:I}", "type", "array", "minItems", (json_int_t)MIN(least, most), "maxItems",
-                              (json_int_t)most);
+    json_t *steps = json_pack("{s:s, s:I, s:I}", "type", "array", "minItems", (json_int_t)MIN(b->least, most),
+                              "maxItems", (json_int_t)most);
     bool ok = step && steps && (most == 0 || json_object_set(steps, "items", step) == 0);
     json_decref(step);
     *out = ok ? json_pack("{s:s, s:{s:O}, s:[s], s:b}", "type", "object", "properties", "steps", steps, "required",
@@ -82,8 +91,7 @@ muga_status plan_schema(const manifest *m, const plan_rules *r, size_t least, js
 
 /* ---- reading ---- */
 
-muga_status plan_parse(const manifest *m, const plan_rules *r, const char *text, size_t n, json_t **steps,
-                       muga_error *err) {
+muga_status plan_parse(const plan_bounds *b, const char *text, size_t n, json_t **steps, muga_error *err) {
     json_t *plan = NULL, *schema = NULL;
     muga_error why;
     *steps = NULL;
@@ -92,7 +100,7 @@ muga_status plan_parse(const manifest *m, const plan_rules *r, const char *text,
     }
     muga_status st = json_parse(text, n, "the plan", &plan, &why);
     if (st == MUGA_OK) {
-        st = plan_schema(m, r, 0, &schema, &why);
+        st = plan_schema(b, &schema, &why);
     }
     if (st == MUGA_OK) {
         st = constrain_validate(schema, plan, NULL, &why);

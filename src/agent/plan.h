@@ -31,10 +31,15 @@ MUGA_MUST_USE muga_status plan_rules_new(const json_t *section, const struct che
                                          muga_error *err);
 void plan_rules_free(plan_rules *r);
 
-/* The JSON Schema of a plan with at least `least` steps over the manifest's tools; a new object. */
-MUGA_MUST_USE muga_status plan_schema(const manifest *m, const plan_rules *r, size_t least, json_t **out,
-                                      muga_error *err);
-/* Text as a plan: a new array of {"tool", "why"}. MUGA_E_NEGATIVE: it is none, and why; whatever the text. */
-MUGA_MUST_USE muga_status plan_parse(const manifest *m, const plan_rules *r, const char *text, size_t n, json_t **steps,
-                                     muga_error *err);
+/* What a plan may hold now. */
+typedef struct plan_bounds {
+    const manifest *m;
+    size_t least, most;    /* steps; most at most PLAN_MAX_STEPS */
+    const json_t *without; /* object whose keys are tools that it can't name; or NULL */
+} plan_bounds;
+size_t plan_n_tools(const plan_bounds *b); /* that it can name */
+/* The JSON Schema of such a plan; a new object. Without tools it is the empty plan. */
+MUGA_MUST_USE muga_status plan_schema(const plan_bounds *b, json_t **out, muga_error *err);
+/* Text as such a plan: a new array of {"tool", "why"}. MUGA_E_NEGATIVE: it is none, and why; whatever the text. */
+MUGA_MUST_USE muga_status plan_parse(const plan_bounds *b, const char *text, size_t n, json_t **steps, muga_error *err);
 #endif

@@ -7,7 +7,10 @@
  * arguments are a call of a tool that is already named. */
 #include "agent/plan_internal.h"
 
+#include "base/utf8.h"
+
 #define WORDS_TOKENS 512    /* of a plan, an answer, a call with its arguments */
+#define ANSWER_CHARS 800    /* of an answer when nothing is left to do; one as long was cut, and is not said */
 #define LEAST_ROOM 4u       /* the answer gets at least a quarter of the context */
 #define NOTE_WHY_BYTES 200u /* of what the model is told about a bad answer */
 
@@ -143,17 +146,19 @@ static muga_status ask(plan_turn *t, const question *q, llm_reply *reply, size_t
 
 /* ---- the questions ---- */
 
-muga_status plan_ask_plan(plan_turn *t, size_t least, plan_asked *asked, muga_error *err) {
-    const manifest *m = t->l->p.manifest;
+/* What a plan is written under, is what it is read under; a raw model that leaves it empty claims to be done. */
+muga_status plan_ask_plan(plan_turn *t, size_t least, size_t most, plan_asked *asked, muga_error *err) {
+    plan_bounds bounds = {t->l->p.manifest, least, most, json_object_get(t->l->work, "stale")};
     json_t *schema = NULL, *steps = NULL;
     llm_reply reply = {0};
     size_t first = 0;
     muga_error why;
-    muga_status st = plan_schema(m, t->rules, least, &schema, err);
+    muga_status st = plan_schema(&bounds, &schema, err);
     const question q = {.choice = LLM_TOOLS_SHOWN, .schema = schema, .reasons = true};
     st = st == MUGA_OK ? ask(t, &q, &reply, &first, asked, err) : st;
     if (st == MUGA_OK && *asked == ASKED_OK) {
-        muga_status read = plan_parse(m, t->rules, str_get(&reply.text), reply.text.len, &steps, &why);
+        bounds.least = 0;
+        muga_status read = plan_parse(&bounds, str_get(&reply.text), reply.text.len, &steps, &why);
         st = read == MUGA_OK
                  ? audit_reply(t, json_pack("{s:s, s:O}", "decided", "plan", "steps", steps), &reply, first, err)
              : read == MUGA_E_NEGATIVE ? bad_answer(t, &reply, why.message, asked, err)
@@ -208,6 +213,35 @@ muga_status plan_ask_pick(plan_turn *t, bool must_call, plan_asked *asked, muga_
                            : st;
     }
     llm_reply_release(&reply);
+    return st;
+}
+
+/* As JSON, since words alone could go on as a call. */
+muga_status plan_ask_answer(plan_turn *t, plan_asked *asked, muga_error *err) {
+    json_t *schema = json_pack("{s:s, s:{s:{s:s, s:i, s:i}}, s:[s], s:b}", "type", "object", "properties", "answer",
+                               "type", "string", "minLength", 1, "maxLength", ANSWER_CHARS, "required", "answer",
+                               "additionalProperties", 0);
+    const question q = {.choice = LLM_TOOLS_SHOWN, .schema = schema};
+    json_t *read = NULL;
+    llm_reply reply = {0};
+    size_t first = 0;
+    muga_error why;
+    str_clear(&t->said);
+    muga_status st = schema ? ask(t, &q, &reply, &first, asked, err) : error_nomem(err, "an answer");
+    if (st == MUGA_OK && *asked == ASKED_OK) {
+        bool is_one = json_parse(str_get(&reply.text), reply.text.len, "the answer", &read, &why) == MUGA_OK &&
+                      json_get_string(read, "answer");
+        const char *text = is_one ? json_get_string(read, "answer") : "";
+        bool cut = utf8_count(text, strlen(text)) >= ANSWER_CHARS;
+        st = is_one ? audit_reply(t, json_pack("{s:s, s:s, s:b}", "decided", "answer", "text", text, "cut", cut),
+                                  &reply, first, err)
+                    : bad_answer(t, &reply, "it is no answer", asked, err);
+        str_append_s(&t->said, cut ? "" : text);
+        st = st == MUGA_OK ? str_status(&t->said, err, "an answer") : st;
+    }
+    llm_reply_release(&reply);
+    json_decref(read);
+    json_decref(schema);
     return st;
 }
 

@@ -12,6 +12,8 @@
  *   open     true | false                      the goal's check did not hold when it was made
  *   notes    [{"at": n, "messages": [...]}]    what was said to and by the model besides the history, before entry `at`
  *   tried    {digest: n}                       calls with their results, and how often each came
+ *   stale    {tool: true}                      tools that were wanted again for what they had just done
+ *   last     digest | absent                   the call that was made last
  *   replans  n                                 of this message
  *   asks     n                                 questions to the person in a row
  *   refused  TEXT | absent                     why a call was not allowed
@@ -51,8 +53,10 @@ typedef enum {
     ASKED_BAD,     /* an answer that is of no use; it has been noted */
     ASKED_OVER     /* the turn's tokens or seconds are used up */
 } plan_asked;
-/* A plan of at least `least` steps into the work. */
-muga_status plan_ask_plan(plan_turn *t, size_t least, plan_asked *asked, muga_error *err);
+/* A plan of `least` to `most` steps into the work, without the stale tools. */
+muga_status plan_ask_plan(plan_turn *t, size_t least, size_t most, plan_asked *asked, muga_error *err);
+/* The answer in words, when nothing is left to do, into t->said. */
+muga_status plan_ask_answer(plan_turn *t, plan_asked *asked, muga_error *err);
 /* The next call, into t->tool and t->arguments; or, unless it must call, the answer, into t->said. */
 muga_status plan_ask_pick(plan_turn *t, bool must_call, plan_asked *asked, muga_error *err);
 /* Arguments for t->tool. */

@@ -7,8 +7,9 @@
  *   2 PLAN      a plan, as constrained JSON                   plan       3, or 2 again when it is of no use
  *   3 STEP      takes the plan's next step                    take_step  4, or 5 when none is left
  *   4 ARGUE     its arguments, with grounded values           argue      6, 8 with a question, or 2
- *   5 CHECK     the goal by its expression; then the model    check      6 for a call, 7 for words; 2 when a plan is
- *               picks the next call or says the answer                   done and the goal isn't reached
+ *   5 CHECK     the goal by its expression; where it holds    check      6 for a call, 7 for words; 2 when a plan is
+ *               the model says the answer, else it picks                 done and the goal isn't reached
+ *               the next call
  *   6 CALL      hands the call to the executor, observes      call       3 (plan), 5 (step), 2 on failure, 8, or 9
  *   7 ANSWER    is all in it given? else once more, else      answer     8, or 5 for other words
  *               the rules' own words
@@ -75,15 +76,15 @@ static muga_status save_work(plan_turn *t, muga_error *err) {
 }
 
 static json_t *fresh_work(size_t from) {
-    return json_pack("{s:I, s:I, s:[], s:[], s:{}, s:i, s:i}", "from", (json_int_t)from, "turn", (json_int_t)from,
-                     "steps", "notes", "tried", "replans", 0, "asks", 0);
+    return json_pack("{s:I, s:I, s:[], s:[], s:{}, s:{}, s:i, s:i}", "from", (json_int_t)from, "turn", (json_int_t)from,
+                     "steps", "notes", "tried", "stale", "replans", 0, "asks", 0);
 }
 
 /* Is it what fresh_work makes? state.pending may have been written by another version of the agent. */
 static bool is_work(const json_t *v) {
     static const char *const numbers[] = {"from", "turn", "replans", "asks", "until"};
     bool ok = json_is_array(json_object_get(v, "steps")) && json_is_array(json_object_get(v, "notes")) &&
-              json_is_object(json_object_get(v, "tried"));
+              json_is_object(json_object_get(v, "tried")) && json_is_object(json_object_get(v, "stale"));
     for (size_t i = 0; ok && i < ARRAY_LEN(numbers); i++) {
         ok = json_get_int(v, numbers[i], -1) >= 0;
     }
@@ -220,13 +221,18 @@ static muga_status check_goal(plan_turn *t, bool *holds, muga_error *err) {
     return st;
 }
 
+/* Call by call, a plan is the next step alone: what to do instead of what was just done. */
+static size_t most_steps(const plan_turn *t) {
+    return t->rules->by_step ? 1 : (size_t)t->rules->max_steps;
+}
+
 static muga_status plan(plan_turn *t, plan_state *to, muga_error *err) {
     plan_asked asked;
     bool holds = false;
     char why[256];
     *to = STEP;
     muga_status st = plan_goal_holds(t, &holds, why, err);
-    st = st == MUGA_OK ? plan_ask_plan(t, holds ? 0 : 1, &asked, err) : st;
+    st = st == MUGA_OK ? plan_ask_plan(t, holds ? 0 : 1, most_steps(t), &asked, err) : st;
     st = st == MUGA_OK ? set(t->l->work, "open", json_boolean(!holds), err) : st;
     return st == MUGA_OK && asked != ASKED_OK ? no_reply(t, asked, to, err) : st;
 }
@@ -286,7 +292,19 @@ static muga_status check(plan_turn *t, plan_state *to, muga_error *err) {
     if (st == MUGA_OK && !holds && !t->rules->by_step) {
         return try_again(t, ESCALATE_NO_PROGRESS, "goal_not_reached", to, err);
     }
-    st = st == MUGA_OK ? plan_ask_pick(t, !holds, &asked, err) : st;
+    if (st != MUGA_OK) {
+        return st;
+    }
+    bool stale = json_object_size(json_object_get(t->l->work, "stale")) > 0;
+    if (holds && (t->l->p.manifest->goal_done || stale)) { /* nothing is left to do */
+        t->tool = NULL;
+        st = plan_ask_answer(t, &asked, err);
+    } else if (stale) {
+        *to = PLAN;
+        return MUGA_OK;
+    } else {
+        st = plan_ask_pick(t, !holds, &asked, err);
+    }
     if (st != MUGA_OK) {
         return st;
     }
@@ -319,20 +337,32 @@ static muga_status keep_held(plan_turn *t, const call_result *r, muga_error *err
     return set(t->l->work, "held", held, err);
 }
 
-/* How often this call gave `result`; NULL: was not allowed. `more` counts this time. */
-static muga_status count_same(plan_turn *t, const json_t *result, int64_t more, int64_t *n, muga_error *err) {
+/* A digest of the call, and of its result where there is one. */
+static muga_status digest_call(const plan_turn *t, const json_t *result, char hex[SHA256_HEX], muga_error *err) {
     uint8_t digest[SHA256_BYTES];
-    char hex[SHA256_HEX];
-    json_t *tried = json_object_get(t->l->work, "tried");
     json_t *all = json_pack("[s, O, O?]", t->tool->name, t->arguments, result);
     muga_status st = all ? json_digest(all, digest, err) : error_nomem(err, "a call");
     json_decref(all);
     if (st == MUGA_OK) {
         hex_write(digest, SHA256_BYTES, hex);
-        *n = json_get_int(tried, hex, 0) + more;
-        st = more ? set(tried, hex, json_integer((json_int_t)*n), err) : MUGA_OK;
     }
     return st;
+}
+
+/* Notes the call and its result. *n: how often this result came, this time counted. */
+static muga_status note_tried(plan_turn *t, const call_result *r, int64_t *n, muga_error *err) {
+    char call[SHA256_HEX], result[SHA256_HEX];
+    json_t *tried = json_object_get(t->l->work, "tried");
+    muga_status st = digest_call(t, NULL, call, err);
+    st = st == MUGA_OK ? digest_call(t, r->result, result, err) : st;
+    if (st == MUGA_OK) {
+        *n = json_get_int(tried, result, 0) + 1;
+        st = set(tried, result, json_integer((json_int_t)*n), err);
+    }
+    if (st == MUGA_OK && r->outcome == CALL_REFUSED) {
+        st = set(tried, call, json_true(), err);
+    }
+    return st == MUGA_OK ? set(t->l->work, "last", json_string(call), err) : st;
 }
 
 static muga_status failed(plan_turn *t, const call_result *r, plan_state *to, muga_error *err) {
@@ -369,7 +399,7 @@ static muga_status observe(plan_turn *t, const call_result *r, plan_state *to, m
     }
     json_object_del(t->l->work, "held");
     show_result(t->l, r);
-    muga_status st = count_same(t, r->outcome == CALL_REFUSED ? NULL : r->result, 1, &n_same, err);
+    muga_status st = note_tried(t, r, &n_same, err);
     if (st == MUGA_OK && n_same > SAME_MAX) {
         return give_up(t, ESCALATE_NO_PROGRESS, "no_progress", to, err);
     }
@@ -379,15 +409,30 @@ static muga_status observe(plan_turn *t, const call_result *r, plan_state *to, m
     return r->outcome == CALL_FINISHED ? reached(t, err) : failed(t, r, to, err);
 }
 
+/* What was just done is not done again at once: the next step is another tool's. */
+static muga_status skip(plan_turn *t, plan_state *to, muga_error *err) {
+    json_t *record = json_pack("{s:s, s:s}", "decided", "skip", "tool", t->tool->name);
+    muga_status st = record ? audit_append(t->l->p.session, "decision", record, NULL, err)
+                            : error_nomem(err, "a record");
+    json_decref(record);
+    st = st == MUGA_OK ? set(json_object_get(t->l->work, "stale"), t->tool->name, json_true(), err) : st;
+    *to = STEP;
+    return st == MUGA_OK && t->rules->by_step ? try_again(t, ESCALATE_NO_PROGRESS, "no_progress", to, err) : st;
+}
+
 static muga_status call(plan_turn *t, plan_state *to, muga_error *err) {
     agent_loop *l = t->l;
-    int64_t n_refused = 0;
-    muga_status st = t->resumed ? MUGA_OK : count_same(t, NULL, 0, &n_refused, err);
+    char digest[SHA256_HEX];
+    muga_status st = digest_call(t, NULL, digest, err);
+    const char *last = json_get_string(l->work, "last");
     if (st != MUGA_OK) {
         return st;
     }
-    if (n_refused > 0) { /* a no is not asked for twice */
+    if (!t->resumed && json_object_get(json_object_get(l->work, "tried"), digest)) { /* a no is not asked for twice */
         return give_up(t, ESCALATE_NO_PROGRESS, "refused", to, err);
+    }
+    if (!t->resumed && last && strcmp(last, digest) == 0) {
+        return skip(t, to, err);
     }
     if (!t->resumed && l->p.session->n_calls_in_turn >= l->p.manifest->max_steps) {
         return give_up(t, ESCALATE_LIMITS, "limits", to, err);

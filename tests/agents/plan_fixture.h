@@ -55,10 +55,12 @@ static const char plan_manifest[] =
 
 /* Entries of a script. */
 #define SAYS(text) "{\"text\": \"" text "\"}"
+#define ANSWERS(text) SAYS("{\\\"answer\\\":\\\"" text "\\\"}")
 #define RAW(text) "{\"text\": \"" text "\", \"raw\": true}"
 #define STEP_OF(tool) "{\\\"tool\\\":\\\"" tool "\\\",\\\"why\\\":\\\"needed\\\"}"
 #define PLAN(tool) SAYS("{\\\"steps\\\":[" STEP_OF(tool) "]}")
 #define PLAN2(a, b) SAYS("{\\\"steps\\\":[" STEP_OF(a) "," STEP_OF(b) "]}")
+#define PLAN3(a, b, c) SAYS("{\\\"steps\\\":[" STEP_OF(a) "," STEP_OF(b) "," STEP_OF(c) "]}")
 #define CALLS(tool, arguments) "{\"calls\": [{\"name\": \"" tool "\", \"arguments\": \"" arguments "\"}]}"
 #define RAW_CALLS(tool, arguments)                                                                                     \
     "{\"calls\": [{\"name\": \"" tool "\", \"arguments\": \"" arguments "\"}], \"raw\": true}"
