@@ -99,6 +99,7 @@ typedef struct manifest {
     unsigned escalation_when;                                /* ESCALATE_* */
     int64_t max_steps, max_tokens, max_seconds, approval_ms; /* limits:, with defaults */
     int64_t max_repeats;                                     /* the same call with the same result, in a turn */
+    struct policy_section *policy;                           /* policy:, compiled (policy.h); NULL without */
     const json_t *intent;                                    /* the loop's own keys, as written: scored labels */
     const json_t *examples;                                  /* and examples; NULL without */
     const json_t *learning;                                  /* learning:, as written; NULL without */

@@ -100,7 +100,12 @@ static muga_status hold(agent_session *s, journal_call *c, const json_t *why, mu
 /* proposed -> validated -> refused | held | started, inside one transaction. */
 static muga_status admit(agent_session *s, const manifest_tool *t, journal_call *c, const json_t *places,
                          muga_error *err) {
-    policy_context context = {c->arguments, s->values, s->state, s->n_calls_in_turn, s->ended};
+    policy_context context = {.arguments = c->arguments,
+                              .session = s->values,
+                              .state = s->state,
+                              .n_calls = s->n_calls_in_turn,
+                              .session_ended = s->ended,
+                              .now_ms = s->env.clock->now_ms(s->env.clock->self)};
     char reason[256];
     policy_verdict verdict = policy_decide(s->m, t, &context, reason);
     bool over = false;

@@ -3,6 +3,7 @@
 #define MUGA_AGENT_INTERNAL_H
 
 #include "agent/agent.h"
+#include "agent/policy.h"
 #include "agent/tool.h"
 
 #include "base/mem.h"
@@ -47,16 +48,6 @@ void manifest_free_plan(manifest *m);
 /* The keys of a tool that say how its calls are run (manifest_run.c): retry, rate. */
 muga_status manifest_read_run(const check_place *at, const json_t *learning, manifest_tool *t, const char *pointer,
                               muga_error *err);
-
-/* ---- policy (policy.c) ---- */
-typedef enum { POLICY_ALLOW, POLICY_ASK, POLICY_DENY } policy_verdict;
-typedef struct policy_context {
-    const json_t *arguments, *session, *state;
-    int64_t n_calls; /* made since the last message of the person, this one not counted */
-    bool session_ended;
-} policy_context;
-/* Never fails: what can't be decided is asked. `reason`: one line. */
-policy_verdict policy_decide(const manifest *m, const manifest_tool *t, const policy_context *c, char reason[256]);
 
 /* ---- audit (audit.c) ---- */
 /* Append inside the caller's transaction. `session` NULL: of the store itself. */

@@ -412,7 +412,7 @@ static muga_status add_hex(json_t *list, const uint8_t digest[SHA256_BYTES], mug
 }
 
 static muga_status digest_manifest(loader *l) {
-    static const char *const policy_keys[] = {"agent", "session", "guards", "scope", "escalation", "limits"};
+    static const char *const policy_keys[] = {"agent", "session", "guards", "scope", "escalation", "limits", "policy"};
     manifest *m = l->m;
     json_t *tools = json_array(), *policy = json_object(), *all = NULL;
     muga_status st = tools && policy ? MUGA_OK : error_nomem(l->err, "a digest");
@@ -479,6 +479,7 @@ static muga_status build(loader *l) {
     if (st == MUGA_OK) {
         st = manifest_read_rules(&l->at, m, l->err);
     }
+    st = st == MUGA_OK ? policy_read(m, &l->at, &m->policy, l->err) : st;
     return st == MUGA_OK ? digest_manifest(l) : st;
 }
 
@@ -537,6 +538,7 @@ void manifest_free(manifest *m) {
         manifest_tool *out;
     } tools = {m->tools};
     free(tools.out);
+    policy_free(m->policy);
     free_expression(m->goal_done);
     manifest_free_plan(m);
     json_decref(m->session_schema);

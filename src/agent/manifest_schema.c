@@ -114,7 +114,11 @@ static const char after_kinds[] =
     "          \"max_result_bytes\": {\"type\": \"integer\", \"minimum\": 64, \"maximum\": 16777216}\n"
     "        }\n"
     "      }\n"
-    "    },\n"
+    "    },\n";
+
+/* here policy_schema (manifest_policy_schema.c) */
+
+static const char after_policy[] =
     "    \"escalation\": {\n"
     "      \"type\": \"object\", \"required\": [\"to\"], \"additionalProperties\": false,\n"
     "      \"properties\": {\n"
@@ -274,5 +278,7 @@ muga_status manifest_schema_write(str *out, muga_error *err) {
         }
     }
     str_append_s(out, after_kinds);
+    str_append_s(out, policy_schema);
+    str_append_s(out, after_policy);
     return str_status(out, err, "the manifest's schema");
 }

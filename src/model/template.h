@@ -40,6 +40,10 @@ MUGA_MUST_USE muga_status template_expression_compile(const char *source, templa
 void template_expression_free(template_expression *e);
 MUGA_MUST_USE muga_status template_expression_test(const template_expression *e, const json_t *context, bool *out,
                                                    muga_error *err);
+/* Calls visit(root, member) for each name that the expression reads: x.y and x['y'] as ("x", "y"), x alone as ("x",
+ * NULL). False as soon as visit says false. */
+typedef bool (*template_name_visit)(void *ctx, const char *root, const char *member);
+bool template_expression_names(const template_expression *e, template_name_visit visit, void *ctx);
 /* Its value as JSON; new reference. MUGA_E_INPUT: one that JSON doesn't have, an undefined one among them. */
 MUGA_MUST_USE muga_status template_expression_value(const template_expression *e, const json_t *context, json_t **out,
                                                     muga_error *err);
