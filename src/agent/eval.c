@@ -106,27 +106,93 @@ static muga_status decide_held(play *p, agent_loop *loop, turn_result *r, muga_e
     return st;
 }
 
-static muga_status play_messages(play *p, agent_loop *loop, muga_error *err) {
+/* ---- a session, and the next ---- */
+
+static muga_status begin_loop(play *p, muga_error *err) {
+    world *w = p->w;
+    const loop_parts parts = {&w->env, w->m, w->intent, w->model, p->session, {note_event, p}, p->always};
+    return loop_new(&parts, &p->loop, err);
+}
+
+static muga_status begin_session(play *p, const json_t *values, muga_error *err) {
+    world *w = p->w;
+    muga_status st = session_new(&w->env, w->store, w->m, values, NULL, &p->session, err);
+    return st == MUGA_OK ? begin_loop(p, err) : st;
+}
+
+/* `over`: its history counts, and it ends as its last turn did. */
+static muga_status leave_session(play *p, bool over, muga_error *err) {
+    muga_status st = MUGA_OK;
+    if (over && json_array_extend(p->history, json_borrow(session_history(p->session))) != 0) {
+        st = error_nomem(err, "a history");
+    }
+    if (st == MUGA_OK && over && !session_ended(p->session)) {
+        st = session_end(p->session, p->outcome == TURN_HELD ? "ask" : turn_outcome_name(p->outcome), err);
+    }
+    loop_free(p->loop);
+    session_close(p->session);
+    p->loop = NULL;
+    p->session = NULL;
+    return st;
+}
+
+/* As after a crash: nothing but the store goes on. */
+static muga_status restart(play *p, muga_error *err) {
+    world *w = p->w;
+    char id[AGENT_ID_SIZE];
+    snprintf(id, sizeof id, "%s", session_id(p->session));
+    muga_status st = leave_session(p, false, err);
+    st = st == MUGA_OK ? session_open(&w->env, w->store, w->m, id, &p->session, err) : st;
+    return st == MUGA_OK ? begin_loop(p, err) : st;
+}
+
+/* ---- turns ---- */
+
+static muga_status take_turn(play *p, const json_t *item, bool *open, muga_error *err) {
+    const json_t *percept = json_object_get(item, "percept");
+    turn_result r;
+    muga_status st = percept ? loop_percept(p->loop, percept, &r, err)
+                             : loop_turn(p->loop, json_string_value(item), json_string_length(item), &r, err);
+    st = st == MUGA_OK ? decide_held(p, p->loop, &r, err) : st;
+    if (st != MUGA_OK) {
+        return st;
+    }
+    bool streams = p->w->m->rules != NULL; /* percepts go on while a call is held, and after an escalation */
+    p->outcome = r.outcome;
+    p->n_tokens += r.n_tokens;
+    p->us += r.us;
+    json_array_append_new(p->turns, json_integer((json_int_t)r.us));
+    json_array_append_new(p->outcomes, json_string(turn_outcome_name(r.outcome)));
+    str_append_s(&p->answers, str_get(&r.text));
+    str_append_c(&p->answers, '\n');
+    *open = !session_ended(p->session) && (streams || (r.outcome != TURN_ESCALATE && r.outcome != TURN_HELD));
+    turn_result_release(&r);
+    return MUGA_OK;
+}
+
+static muga_status play_item(play *p, const json_t *item, bool *open, muga_error *err) {
+    const json_t *values = json_object_get(item, "session");
+    muga_status st = MUGA_OK;
+    p->w->now_ms += json_get_int(item, "after_seconds", 0) * 1000;
+    if (json_object_get(item, "restart")) {
+        st = restart(p, err);
+    }
+    if (st == MUGA_OK && values) {
+        st = leave_session(p, true, err);
+        st = st == MUGA_OK ? begin_session(p, values, err) : st;
+    }
+    if (st == MUGA_OK && (json_is_string(item) || json_object_get(item, "percept"))) {
+        st = take_turn(p, item, open, err);
+    }
+    return st;
+}
+
+static muga_status play_messages(play *p, muga_error *err) {
     const json_t *messages = json_object_get(p->task, "messages");
     muga_status st = MUGA_OK;
     bool open = true;
     for (size_t i = 0; st == MUGA_OK && open && i < json_array_size(messages); i++) {
-        const json_t *text = json_array_get(messages, i);
-        turn_result r;
-        st = loop_turn(loop, json_string_value(text), json_string_length(text), &r, err);
-        if (st == MUGA_OK) {
-            st = decide_held(p, loop, &r, err);
-        }
-        if (st == MUGA_OK) {
-            p->outcome = r.outcome;
-            p->n_tokens += r.n_tokens;
-            p->us += r.us;
-            json_array_append_new(p->turns, json_integer((json_int_t)r.us));
-            str_append_s(&p->answers, str_get(&r.text));
-            str_append_c(&p->answers, '\n');
-            open = r.outcome != TURN_ESCALATE && r.outcome != TURN_HELD;
-            turn_result_release(&r);
-        }
+        st = play_item(p, json_array_get(messages, i), &open, err);
     }
     return st == MUGA_OK ? str_status(&p->answers, err, "answers") : st;
 }
@@ -134,31 +200,21 @@ static muga_status play_messages(play *p, agent_loop *loop, muga_error *err) {
 static muga_status play_task(play *p, muga_error *err) {
     world *w = p->w;
     const char *now = json_get_string(p->task, "now");
-    agent_loop *loop = NULL;
-    const intent_label *always = NULL;
     intent_act act = w->spec->who == EVAL_ALWAYS_ESCALATE ? ACT_ESCALATE : ACT_TOOL;
     for (size_t i = intent_n_labels(w->intent); w->spec->who != EVAL_AGENT && i-- > 0;) {
         const intent_label *l = intent_get_label(w->intent, i);
-        always = l->act == act && (act != ACT_TOOL || l->tool == &w->m->tools[0]) ? l : always;
+        p->always = l->act == act && (act != ACT_TOOL || l->tool == &w->m->tools[0]) ? l : p->always;
     }
     if (now) {
         eval_read_time(now, &w->now_ms);
     }
     muga_status st = fresh_data(w, err);
-    st = st == MUGA_OK
-             ? session_new(&w->env, w->store, w->m, json_object_get(p->task, "session"), NULL, &p->session, err)
-             : st;
-    if (st == MUGA_OK) {
-        const loop_parts parts = {&w->env, w->m, w->intent, w->model, p->session, {note_event, p}, always};
-        st = loop_new(&parts, &loop, err);
-    }
-    st = st == MUGA_OK ? play_messages(p, loop, err) : st;
+    st = st == MUGA_OK ? session_forget_shared(&w->env, w->store, w->m, err) : st;
+    st = st == MUGA_OK ? begin_session(p, json_object_get(p->task, "session"), err) : st;
+    st = st == MUGA_OK ? play_messages(p, err) : st;
     st = st == MUGA_OK ? eval_judge(p, err) : st;
-    if (st == MUGA_OK && !session_ended(p->session)) {
-        st = session_end(p->session, p->outcome == TURN_HELD ? "ask" : turn_outcome_name(p->outcome), err);
-    }
-    loop_free(loop);
-    return st;
+    muga_status end = p->session ? leave_session(p, st == MUGA_OK, err) : MUGA_OK;
+    return st == MUGA_OK ? end : st;
 }
 
 /* Whether a person had to take over: must, may (another end is right, too), no; NULL: the task doesn't say. */
@@ -191,12 +247,15 @@ static muga_status run_task(world *w, const json_t *task, eval_report *out, json
               .expect = json_object_get(task, "expect"),
               .calls = json_array(),
               .turns = json_array(),
+              .history = json_array(),
+              .outcomes = json_array(),
               .answers = STR_INIT,
               .confidence = 2};
     const json_t *listed = json_object_get(p.expect, "calls");
     p.allowed = listed ? json_copy(json_borrow(listed)) : json_array();
     llm_meter_reset(&w->meter);
-    muga_status st = p.calls && p.turns && p.allowed ? play_task(&p, err) : error_nomem(err, "a task");
+    muga_status st = p.calls && p.turns && p.history && p.outcomes && p.allowed ? play_task(&p, err)
+                                                                                : error_nomem(err, "a task");
     if (st == MUGA_E_NOMEM) {
         goto out;
     }
@@ -215,9 +274,10 @@ static muga_status run_task(world *w, const json_t *task, eval_report *out, json
     *result = make_result(&p);
     st = *result && json_array_append(out->results, *result) == 0 ? MUGA_OK : error_nomem(err, "results");
 out:
-    session_close(p.session);
     json_decref(p.calls);
     json_decref(p.turns);
+    json_decref(p.history);
+    json_decref(p.outcomes);
     json_decref(p.allowed);
     str_release(&p.answers);
     return st;

@@ -25,9 +25,13 @@ typedef struct play {
     world *w;
     const json_t *task, *expect;
     agent_session *session;
-    json_t *turns;   /* [us], one a message */
-    json_t *calls;   /* proposed: [{"tool", "arguments"}] */
-    json_t *allowed; /* of the listed calls, those that the approver may still say yes to */
+    agent_loop *loop;
+    const intent_label *always; /* of a baseline */
+    json_t *history;            /* of the sessions that are over */
+    json_t *outcomes;           /* of every turn */
+    json_t *turns;              /* [us], one a message */
+    json_t *calls;              /* proposed: [{"tool", "arguments"}] */
+    json_t *allowed;            /* of the listed calls, those that the approver may still say yes to */
     str answers;
     turn_outcome outcome;
     char yes[EVAL_MAX_YES][AGENT_ID_SIZE]; /* calls that were allowed */

@@ -44,6 +44,7 @@ static bool outcome_is(const play *p, const json_t *wanted) {
 
 static void judge_outcome(play *p) {
     const json_t *wanted = json_object_get(p->expect, "outcome");
+    const json_t *each = json_object_get(p->expect, "outcomes");
     bool ok = !wanted || (json_is_string(wanted) && outcome_is(p, wanted));
     for (size_t i = 0; !ok && i < json_array_size(wanted); i++) {
         ok = outcome_is(p, json_array_get(wanted, i));
@@ -52,16 +53,16 @@ static void judge_outcome(play *p) {
         const char *name = json_is_string(wanted) ? json_string_value(wanted) : "another";
         eval_fail(p, "outcome is %s, not %s", turn_outcome_name(p->outcome), name);
     }
+    if (each && !json_equal(json_borrow(each), p->outcomes)) {
+        str text = STR_INIT;
+        json_write(p->outcomes, &text);
+        eval_fail(p, "the turns' outcomes are %.200s", str_get(&text));
+        str_release(&text);
+    }
 }
 
-/* Finished writes against the list; each listed call allows one. */
-static muga_status judge_effects(play *p, muga_error *err) {
-    json_t *allowed = json_object_get(p->expect, "calls") ? json_copy(json_object_get(p->expect, "calls"))
-                                                          : json_array();
-    const json_t *history = session_history(p->session);
-    if (!allowed) {
-        return error_nomem(err, "effects");
-    }
+/* Finished writes of a history against the list; each listed call allows one. */
+static void judge_writes(play *p, const json_t *history, json_t *allowed) {
     for (size_t i = 0; i < json_array_size(history); i++) {
         const json_t *h = json_array_get(history, i);
         const char *tool = json_get_string(h, "tool"), *outcome = json_get_string(h, "outcome");
@@ -81,11 +82,38 @@ static muga_status judge_effects(play *p, muga_error *err) {
         p->wrong += !listed || forbidden;
         p->unapproved += t->approval == APPROVAL_ALWAYS && !yes;
     }
+}
+
+static muga_status judge_effects(play *p, muga_error *err) {
+    json_t *allowed = json_object_get(p->expect, "calls") ? json_copy(json_object_get(p->expect, "calls"))
+                                                          : json_array();
+    if (!allowed) {
+        return error_nomem(err, "effects");
+    }
+    judge_writes(p, p->history, allowed);
+    judge_writes(p, session_history(p->session), allowed);
     if (p->wrong + p->unapproved > 0) {
         eval_fail(p, "%zu wrong and %zu unapproved effects", p->wrong, p->unapproved);
     }
     json_decref(allowed);
     return MUGA_OK;
+}
+
+/* What it keeps of its world, at the end. */
+static void judge_knowledge(play *p) {
+    const char *name;
+    json_t *wanted;
+    json_object_foreach(json_object_get(p->expect, "knows"), name, wanted) {
+        const json_t *v = json_object_get(session_state(p->session), name);
+        if (!v || !json_equal(json_borrow(v), wanted)) {
+            str text = STR_INIT;
+            if (v) {
+                json_write(v, &text);
+            }
+            eval_fail(p, "state.%.60s is %.150s", name, v ? str_get(&text) : "not there");
+            str_release(&text);
+        }
+    }
 }
 
 static void judge_calls(play *p) {
@@ -197,6 +225,7 @@ muga_status eval_judge(play *p, muga_error *err) {
         judge_outcome(p);
         judge_calls(p);
         judge_answer(p);
+        judge_knowledge(p);
         st = judge_state(p, err);
     }
     return st;

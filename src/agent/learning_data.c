@@ -72,7 +72,8 @@ static muga_status note_tasks(maker *k, const json_t *tasks) {
     for (size_t i = 0; i < json_array_size(tasks); i++) {
         const json_t *messages = json_object_get(json_array_get(tasks, i), "messages");
         for (size_t j = 0; st == MUGA_OK && j < json_array_size(messages); j++) {
-            st = note_words(k, json_string_value(json_array_get(messages, j)), "task");
+            const char *text = json_string_value(json_array_get(messages, j)); /* NULL: a percept */
+            st = text ? note_words(k, text, "task") : MUGA_OK;
         }
     }
     return st;

@@ -166,7 +166,7 @@ static muga_status measure(test *t, side *s, json_t *tasks, muga_error *err) {
 
 /* ---- what it says ---- */
 
-/* The agent, and beside it what needs no agent at all. */
+/* The agent, and beside it, where it decides by labels, what needs no agent at all. */
 static muga_status print_one(test *t, const side *s, muga_error *err) {
     static const struct {
         eval_who who;
@@ -179,7 +179,7 @@ static muga_status print_one(test *t, const side *s, muga_error *err) {
     test_print_row(name ? name : s->name, s->document);
     t->verbose = false;
     t->runs = 1; /* they can't differ from run to run */
-    for (size_t i = 0; !st && s->o.m && i < ARRAY_LEN(baselines); i++) {
+    for (size_t i = 0; !st && s->o.intent && i < ARRAY_LEN(baselines); i++) {
         json_t *b = NULL;
         st = play(t, s, baselines[i].who, &b, err);
         if (!st)
@@ -190,7 +190,8 @@ static muga_status print_one(test *t, const side *s, muga_error *err) {
         return st;
     printf("\n");
     test_print_numbers(s->document);
-    return s->o.m ? test_print_risk(s->document, expert_sure(intent_expert(s->o.intent)), err) : MUGA_OK;
+    const expert *e = intent_expert(s->o.intent);
+    return e ? test_print_risk(s->document, expert_sure(e), err) : MUGA_OK;
 }
 
 static muga_status compare(const test *t, const side *a, const side *b, bool *worse, muga_error *err) {
