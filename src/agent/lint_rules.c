@@ -1,5 +1,5 @@
-/* Rules over the sections of agent.yaml and over the evaluation (lint.h). Owns: what is looked for there. Any member may
- * have any type, since the manifest may not load. */
+/* Rules over the sections of agent.yaml and over the evaluation (lint.h). Owns: what is looked for there. Any member
+ * may have any type, since the manifest may not load. */
 #include "agent/lint_internal.h"
 
 #include "agent/eval.h"

@@ -11,7 +11,7 @@ typedef struct tool_view {
     const json_t *json;
     const char *name;
     char pointer[32];
-    bool writes;
+    bool writes, by_rules; /* by_rules: rules call it, and write its arguments; no model does */
 } tool_view;
 
 /* "NAME " and the text, at a place in the tool. */
@@ -79,7 +79,7 @@ static void check_value(const tool_view *t, const json_t *schema, const char *be
     if (grounded && may_be(schema, "string") && !bounded) {
         say(t, "unbounded-grounded", below, "takes any stretch of what was written for '%.60s'", name);
     }
-    if (!grounded && t->writes && !is_choice(schema) &&
+    if (!grounded && t->writes && !t->by_rules && !is_choice(schema) &&
         (may_be(schema, "string") || may_be(schema, "integer") || may_be(schema, "number"))) {
         say(t, "ungrounded-argument", below, "changes something, and its '%.60s' need not come from anywhere", name);
     }
@@ -134,7 +134,7 @@ static void check_sql(const tool_view *t) {
     if (!t->writes && (exec || changes_data(text))) {
         say(t, "read-writes", below, "says effect: read, and changes data");
     }
-    if (json_object_size(json_object_get(t->l->json, "session")) > 0 && !strstr(text, ":session_")) {
+    if (!t->by_rules && json_object_size(json_object_get(t->l->json, "session")) > 0 && !strstr(text, ":session_")) {
         say(t, "session-not-bound", below, "doesn't ask whose session it is");
     }
 }
@@ -168,7 +168,12 @@ void lint_check_tools(lint *l) {
     for (size_t i = 0; i < n; i++) {
         const json_t *json = json_array_get(tools, i);
         const char *name = json_get_string(json, "name"), *effect = json_get_string(json, "effect");
-        tool_view t = {l, json, name ? name : "a tool", "", effect && strcmp(effect, "write") == 0};
+        tool_view t = {l,
+                       json,
+                       name ? name : "a tool",
+                       "",
+                       effect && strcmp(effect, "write") == 0,
+                       json_array_size(json_object_get(l->json, "rules")) > 0};
         snprintf(t.pointer, sizeof t.pointer, "/tools/%zu", i);
         if (i == MOST_TOOLS) {
             lint_say(l, "too-many-tools", t.pointer, "%zu tools; from here on they are too many", n);

@@ -28,7 +28,7 @@ static const char agent_test_details[] =
     "they are. Exit code 1: something was done that no task lists, or without the approval it needs.";
 static const char agent_lint_details[] =
     "Each finding has a place, a rule and what to do. A rule is silenced, with a reason, by a comment on the line or\n"
-    "right above it, or above the first key for the whole file: # lint: allow RULE: why. docs/lint.md lists the rules.\n"
+    "right above it, or above the first key for the whole file: # lint: allow RULE: why. docs/lint.md lists them.\n"
     "Exit code 1: there are errors.";
 static const char agent_fit_details[] =
     "DATA has messages that neither the adapter nor the agent's examples have, as JSON lines\n"

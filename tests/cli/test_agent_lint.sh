@@ -43,7 +43,8 @@ check "JSON" 1 "\"errors\":1,.*\"line\":$line,\"column\":5,\"level\":\"error\",\
 sed -i 's/approval: never/approval: never # lint: allow write-without-approval: a test/' "$work/shop/agent.yaml"
 check "silenced" 0 "0 errors, .* 1 allowed" "$work/shop"
 sed -i 's/effect: write/efect: write/' "$work/shop/agent.yaml"
-check "a slip of the keyboard" 1 ":5: error: tools\[3\].efect: unknown key; did you mean 'effect'? \[manifest\]" "$work/shop"
+check "a slip of the keyboard" 1 ":5: error: tools\[3\].efect: unknown key; did you mean .effect.?" \
+    "$work/shop"
 check "no agent" 3 "no agent named" nosuch
 check "no name" 2 "missing"
 mkdir "$work/home" "$work/home/agents" && cp -R agents/customer-service "$work/home/agents/copy"

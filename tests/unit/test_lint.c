@@ -42,10 +42,10 @@ static void dump(const lint_report *r) {
     "version: 1\nagent: a\ndescription: Does something.\nkind: goal\nmodel: m\nsession: {customer: {type: integer}}\n" \
     "goal: {statement: Help., done: state.resolution is not none}\n"                                                   \
     "state: {resolution: {type: [string, 'null'], default: null}}\n" /* 8 lines */
-#define REST                                                                                                            \
-    "guards: {input: {max_chars: 400}, output: {grounded: ids_and_numbers}}\nescalation: {to: human}\n"                 \
-    "limits: {steps: 8, tokens: 4096, seconds: 60}\nintent: {labels: {hi: {about: a greeting, answer: Hi.}}, examples:" \
-    " examples.jsonl, unsure: Bearer of bad news? See https://example.org/sk-short, failed: env:X}\n"                   \
+#define REST                                                                                                           \
+    "guards: {input: {max_chars: 400}, output: {grounded: ids_and_numbers}}\nescalation: {to: human}\n"                \
+    "limits: {steps: 8, tokens: 4096, seconds: 60}\nintent: {labels: {hi: {about: a greeting, answer: Hi.}},"          \
+    " examples: examples.jsonl, unsure: Bearer of bad news? See https://example.org/sk-short, failed: env:X}\n"        \
     "tools:\n" /* line 13 */
 #define TOOL(name, parameters, sql, more)                                                                              \
     "  - name: " name "\n    description: Does some work.\n    parameters: {type: object, properties: {" parameters    \
