@@ -63,7 +63,8 @@ typedef struct manifest_tool {
     int64_t retry_times, retry_first_ms; /* attempts after the first, and the wait before the first of them */
     int64_t rate_calls, rate_ms;         /* so many in so long a time; 0: as many as like */
     tool_rate_per rate_per;
-    size_t max_result_bytes;      /* of the result as JSON */
+    size_t max_result_bytes;      /* of the result as JSON: what is longer has failed */
+    size_t shown_bytes;           /* and what is longer than this is shown as an extract (long: summary) */
     const json_t *json;           /* the whole definition */
     uint8_t digest[SHA256_BYTES]; /* of the definition, and of what else the tool is made of: a program's bytes */
     int line;                     /* in agent.yaml */
@@ -212,6 +213,10 @@ MUGA_MUST_USE muga_status executor_call_many(agent_session *s, const call_reques
 /* Go on with a held call after approval_decide: runs it when approved (once), REFUSED when denied, expired or changed,
  * HELD when still undecided. A finished call gives its stored result again; it never runs twice. */
 MUGA_MUST_USE muga_status executor_resume(agent_session *s, const char *call, call_result *out, muga_error *err);
+/* A piece of a finished call's whole result, from `offset` on (long_result.c has its form), at most max_bytes long as
+ * JSON. MUGA_E_NOT_FOUND: no such call in this session, or it gave nothing. */
+MUGA_MUST_USE muga_status executor_read_result(agent_session *s, const char *call, int64_t offset, size_t max_bytes,
+                                               json_t **out, muga_error *err);
 /* Calls of this session that wait: array of {"call", "tool", "arguments", "state": "held"|"approved"|"in_doubt",
  * "approval", "expires_ms"}; new reference. */
 MUGA_MUST_USE muga_status executor_waiting(agent_session *s, json_t **out, muga_error *err);

@@ -41,7 +41,10 @@ static muga_status report(agent_session *s, const journal_call *c, uint64_t run_
             out->expires_ms = a.expires_ms;
         }
     }
-    out->result = c->result ? json_incref(c->result) : executor_error_result(c->reason);
+    if (st == MUGA_OK && c->result) {
+        return journal_shown(s->m, c, &out->result, err);
+    }
+    out->result = st == MUGA_OK ? executor_error_result(c->reason) : NULL;
     return st != MUGA_OK ? st : out->result ? MUGA_OK : error_nomem(err, "a result");
 }
 
@@ -312,6 +315,24 @@ muga_status executor_resume(agent_session *s, const char *call, call_result *out
     if (st != MUGA_OK) {
         call_result_release(out);
     }
+    return st;
+}
+
+/* ---- reading on in a result ---- */
+
+muga_status executor_read_result(agent_session *s, const char *call, int64_t offset, size_t max_bytes, json_t **out,
+                                 muga_error *err) {
+    journal_call c;
+    *out = NULL;
+    muga_status st = journal_read(s->store, call, &c, err);
+    if (st == MUGA_OK && strcmp(c.session, s->id) != 0) {
+        st = error_set(err, MUGA_E_NOT_FOUND, "call %s belongs to another session", c.id);
+    } else if (st == MUGA_OK && c.state != STATE_FINISHED) {
+        st = error_set(err, MUGA_E_NOT_FOUND, "call %s gave no result", c.id);
+    } else if (st == MUGA_OK) {
+        st = long_result_piece(c.result, c.id, offset, max_bytes, out, err);
+    }
+    journal_call_release(&c);
     return st;
 }
 

@@ -100,7 +100,7 @@ static int64_t count_same(const agent_session *s, const journal_call *c) {
             continue;
         }
         const json_t *given = json_object_get(entry, "content");
-        if (result && !json_equal(json_borrow(result), json_borrow(given))) {
+        if (result && !long_result_same(result, given)) {
             break;
         }
         result = given;

@@ -97,6 +97,19 @@ muga_status journal_propose(const agent_env *env, store *s, const journal_call *
 muga_status journal_move(const agent_env *env, store *s, journal_call *c, call_state to, const json_t *detail,
                          muga_error *err);
 
+/* ---- long results (long_result.c) ---- */
+#define LONG_RESULT_MAX_BYTES ((size_t)4 << 20) /* kept of one */
+#define LONG_RESULT_MIN_SHOWN 512
+/* What is read of a result: itself, or where it is longer an extract by rule; new reference. */
+muga_status long_result_extract(const json_t *result, const char *call, size_t max_bytes, json_t **out,
+                                muga_error *err);
+muga_status long_result_piece(const json_t *result, const char *call, int64_t offset, size_t max_bytes, json_t **out,
+                              muga_error *err);
+/* Are these, results or extracts of them, of the same result? */
+bool long_result_same(const json_t *a, const json_t *b);
+/* What the agent reads of a call's result: by its tool's `long`; new reference, JSON null where there is none. */
+muga_status journal_shown(const manifest *m, const journal_call *c, json_t **out, muga_error *err);
+
 /* ---- approval (approval.c) ---- */
 typedef struct approval_row {
     char id[AGENT_ID_SIZE];

@@ -123,6 +123,15 @@ muga_status journal_read(store *s, const char *id, journal_call *out, muga_error
     return st;
 }
 
+muga_status journal_shown(const manifest *m, const journal_call *c, json_t **out, muga_error *err) {
+    const manifest_tool *t = manifest_tool_find(m, c->tool);
+    if (!c->result || !t || c->state != STATE_FINISHED) {
+        *out = c->result ? json_incref(c->result) : json_null();
+        return MUGA_OK;
+    }
+    return long_result_extract(c->result, c->id, t->shown_bytes, out, err);
+}
+
 /* ---- writing ---- */
 
 static muga_status add(json_t *object, const char *key, json_t *value, muga_error *err) {

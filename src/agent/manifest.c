@@ -238,7 +238,8 @@ static muga_status read_tool(loader *l, size_t i, manifest_tool *t) {
     t->effect = strcmp(json_get_string(t->json, "effect"), "write") == 0 ? EFFECT_WRITE : EFFECT_READ;
     t->idempotent = json_get_bool(t->json, "idempotent", false);
     t->timeout_ms = json_get_int(t->json, "timeout_ms", TIMEOUT_MS_DEFAULT);
-    t->max_result_bytes = (size_t)json_get_int(t->json, "max_result_bytes", RESULT_BYTES_DEFAULT);
+    t->shown_bytes = (size_t)json_get_int(t->json, "max_result_bytes", RESULT_BYTES_DEFAULT);
+    t->max_result_bytes = t->shown_bytes;
     const char *key = NULL;
     muga_status st = tool_kind_of(t->json, &t->kind, &key, l->err);
     if (st != MUGA_OK) {

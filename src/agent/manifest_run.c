@@ -36,8 +36,23 @@ static muga_status read_rate(const check_place *at, const json_t *learning, mani
                             "learning.subject must name the session values that say who a person is");
 }
 
+static muga_status read_long(const check_place *at, manifest_tool *t, const char *pointer, muga_error *err) {
+    const char *how = json_get_string(t->json, "long");
+    char where[96];
+    snprintf(where, sizeof where, "%s/long", pointer);
+    if (!how || strcmp(how, "summary") != 0) {
+        return MUGA_OK;
+    }
+    t->max_result_bytes = MAX(LONG_RESULT_MAX_BYTES, t->shown_bytes);
+    return t->shown_bytes >= LONG_RESULT_MIN_SHOWN
+               ? MUGA_OK
+               : check_fail(at, MUGA_E_INPUT, where, err, "an extract needs max_result_bytes of %d or more",
+                            LONG_RESULT_MIN_SHOWN);
+}
+
 muga_status manifest_read_run(const check_place *at, const json_t *learning, manifest_tool *t, const char *pointer,
                               muga_error *err) {
     muga_status st = read_retry(at, t, pointer, err);
-    return st == MUGA_OK ? read_rate(at, learning, t, pointer, err) : st;
+    st = st == MUGA_OK ? read_rate(at, learning, t, pointer, err) : st;
+    return st == MUGA_OK ? read_long(at, t, pointer, err) : st;
 }

@@ -111,6 +111,7 @@ static const char after_kinds[] =
     "            },\n"
     "            \"description\": \"at most so many calls in so many seconds\"\n"
     "          },\n"
+    "          \"long\": {\"enum\": [\"fail\", \"summary\"]},\n"
     "          \"max_result_bytes\": {\"type\": \"integer\", \"minimum\": 64, \"maximum\": 16777216}\n"
     "        }\n"
     "      }\n"

@@ -287,9 +287,13 @@ muga_status session_store_row(agent_session *s, const char *role, const char *co
 }
 
 muga_status session_remember_call(agent_session *s, const journal_call *c, muga_error *err) {
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:O, s:s, s:O}", "role", "tool", "call", c->id, "tool", c->tool,
-                              "arguments", c->arguments, "outcome", call_state_name(c->state), "content",
-                              c->result ? c->result : json_null());
+    json_t *shown = NULL;
+    muga_status st = journal_shown(s->m, c, &shown, err);
+    if (st != MUGA_OK) {
+        return st;
+    }
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:O, s:s, s:o}", "role", "tool", "call", c->id, "tool", c->tool,
+                              "arguments", c->arguments, "outcome", call_state_name(c->state), "content", shown);
     return entry && json_array_append_new(s->history, entry) == 0 ? MUGA_OK : error_nomem(err, "a result");
 }
 

@@ -86,5 +86,5 @@ bool tool_give(tool_run *out, const manifest_tool *def, json_t *result);
 /* `settle` of a tool that changes nothing: whatever was interrupted can run again. */
 muga_status tool_settle_read(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err);
 
-extern const tool_kind tool_kind_sql, tool_kind_command, tool_kind_clock;
+extern const tool_kind tool_kind_results, tool_kind_sql, tool_kind_command, tool_kind_clock;
 #endif

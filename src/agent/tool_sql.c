@@ -18,6 +18,7 @@
 #define STEPS_BETWEEN_LOOKS 2000
 #define CELL_MAX_BYTES (32 << 20)
 #define ROWS_DEFAULT 100
+#define ROWS_LONG_DEFAULT 100000 /* where what is long is shown as an extract */
 #define PREFIX "session_"
 
 typedef struct tool_sql {
@@ -298,7 +299,8 @@ static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
     t->def = s->def;
     t->exec = exec != NULL;
     t->exactly_once = t->def->effect == EFFECT_WRITE && json_get_bool(sql, "exactly_once", true);
-    t->max_rows = json_get_int(sql, "max_rows", ROWS_DEFAULT);
+    bool long_is_fine = t->def->shown_bytes < t->def->max_result_bytes;
+    t->max_rows = json_get_int(sql, "max_rows", long_is_fine ? ROWS_LONG_DEFAULT : ROWS_DEFAULT);
     st = prepare_all(t, s->m, exec ? exec : json_get_string(sql, "query"), err);
     if (st == MUGA_OK) {
         *out = t;
