@@ -449,7 +449,7 @@ static muga_status observe(turn *t, const call_result *r, loop_state *to, muga_e
     switch (r->outcome) {
     case CALL_FINISHED:
         json_object_del(l->work, "open");
-        return add_rendered(l, TURN_ANSWER, label, t->arguments, r->result, err);
+        return add_rendered(l, loop_outcome_of(label->tool), label, t->arguments, r->result, err);
     case CALL_REFUSED: return add_part(l, TURN_REFUSE, label->denied ? label->denied : r->reason, err);
     case CALL_INVALID: return ask_for_value(l, label, err);
     default: return add_escalation(l, "tool_failed", intent_failed(l->p.intent), err);

@@ -38,6 +38,8 @@ muga_status loop_find_made(agent_loop *l, muga_error *err);
 /* executor_call, unless l->made has this very call: then executor_resume of that. */
 muga_status loop_call_once(agent_loop *l, const char *tool, const json_t *arguments, call_result *out, muga_error *err);
 
+/* How a turn ends whose last call, of this tool, finished: by asking or handing over, where that is what it does. */
+turn_outcome loop_outcome_of(const manifest_tool *t);
 void loop_watch_event(const agent_loop *l, const char *kind, json_t *data); /* takes data; NULL is passed over */
 /* Has this turn used up its tokens or seconds? */
 bool loop_is_over(const agent_loop *l);

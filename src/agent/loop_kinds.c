@@ -13,6 +13,14 @@ void turn_result_release(turn_result *r) {
     *r = (turn_result){.text = STR_INIT};
 }
 
+turn_outcome loop_outcome_of(const manifest_tool *t) {
+    switch (t->kind->then) {
+    case TOOL_ASKS: return TURN_ASK;
+    case TOOL_ESCALATES: return TURN_ESCALATE;
+    default: return TURN_ANSWER;
+    }
+}
+
 void loop_watch_event(const agent_loop *l, const char *kind, json_t *data) {
     if (data && l->p.watch.event) {
         l->p.watch.event(l->p.watch.ctx, kind, data);

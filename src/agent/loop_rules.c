@@ -360,7 +360,7 @@ static muga_status after(turn *t, const call_result *r, const rule *by, const ch
         return st;
     }
     switch (r->outcome) {
-    case CALL_FINISHED: return say_words(t, TURN_ANSWER, by, err);
+    case CALL_FINISHED: return say_words(t, loop_outcome_of(manifest_tool_find(t->l->p.manifest, tool)), by, err);
     case CALL_REFUSED: return say(t, TURN_REFUSE, by && by->denied ? by->denied : r->reason, err);
     default:
         snprintf(t->problem, sizeof t->problem, "%s: %.200s", tool, r->reason);

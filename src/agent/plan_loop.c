@@ -390,6 +390,23 @@ static muga_status reached(plan_turn *t, muga_error *err) {
     return st == MUGA_OK && holds ? drop_plan(t, err) : st;
 }
 
+/* A question of the model's, or handing over. A question with an id that nobody gave is not put. */
+static muga_status end_by_tool(plan_turn *t, plan_state *to, muga_error *err) {
+    const char *words = tool_words(t->tool, t->arguments);
+    bool grounded = true;
+    str_clear(&t->said);
+    if (t->tool->kind->then == TOOL_ESCALATES) {
+        const char *why = json_get_string(t->arguments, "reason");
+        return escalate(t, why ? why : t->tool->name, words, to, err);
+    }
+    muga_status st = plan_is_grounded(t, words, &grounded, err);
+    if (st != MUGA_OK || grounded) {
+        return st == MUGA_OK ? say(t, TURN_ASK, words, to, err) : st;
+    }
+    st = plan_note_words(t, words, "An id or a number in this question was given by nobody. Ask in other words.", err);
+    return st == MUGA_OK ? try_again(t, ESCALATE_NO_PROGRESS, "no_progress", to, err) : st;
+}
+
 static muga_status observe(plan_turn *t, const call_result *r, plan_state *to, muga_error *err) {
     int64_t n_same = 0;
     *to = t->rules->by_step ? CHECK : STEP;
@@ -406,7 +423,9 @@ static muga_status observe(plan_turn *t, const call_result *r, plan_state *to, m
     if (st != MUGA_OK) {
         return st;
     }
-    return r->outcome == CALL_FINISHED ? reached(t, err) : failed(t, r, to, err);
+    return r->outcome != CALL_FINISHED           ? failed(t, r, to, err)
+           : t->tool->kind->then == TOOL_GOES_ON ? reached(t, err)
+                                                 : end_by_tool(t, to, err);
 }
 
 /* What was just done is not done again at once: the next step is another tool's. */

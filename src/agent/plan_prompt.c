@@ -124,15 +124,46 @@ static bool append_notes(json_t *messages, const json_t *notes, size_t at) {
     return ok;
 }
 
+/* A question of the model's (ask_person) is a call whose result is what the person says next; the words that put it are
+ * the call's. */
+typedef struct asking {
+    const char *call, *tool; /* of a question that waits for its answer; or NULL */
+} asking;
+
+static bool append_next(const plan_turn *t, json_t *messages, const json_t *entry, asking *q) {
+    const char *role = plan_role(entry), *name = json_get_string(entry, "tool");
+    const manifest_tool *tool = name ? manifest_tool_find(t->l->p.manifest, name) : NULL;
+    if (q->call && strcmp(role, "assistant") == 0) {
+        return true;
+    }
+    if (q->call && strcmp(role, "user") == 0) {
+        bool ok = append(messages, json_pack("{s:s, s:s, s:s, s:O}", "role", "tool", "tool_call_id", q->call, "name",
+                                             q->tool, "content", json_object_get(entry, "content")));
+        *q = (asking){NULL, NULL};
+        return ok;
+    }
+    if (tool && tool->kind->then == TOOL_ASKS && strcmp(json_get_string(entry, "outcome"), "finished") == 0) {
+        *q = (asking){json_get_string(entry, "call"), name};
+        return append_call(messages, q->call, name, json_object_get(entry, "arguments"));
+    }
+    return append_entry(messages, entry);
+}
+
 muga_status plan_messages(const plan_turn *t, size_t first, json_t **out, muga_error *err) {
     const json_t *history = session_history(t->l->p.session), *notes = json_object_get(t->l->work, "notes");
     size_t n = json_array_size(history);
     json_t *messages = json_array();
+    asking q = {NULL, NULL};
     bool ok = messages && append(messages, system_message(t));
-    for (size_t i = first; ok && i <= n; i++) {
-        ok = append_notes(messages, notes, i) && (i == n || append_entry(messages, json_array_get(history, i)));
+    for (size_t i = first; ok && i < n; i++) {
+        ok = append_notes(messages, notes, i) && append_next(t, messages, json_array_get(history, i), &q);
     }
-    if (!ok) {
+    if (ok && q.call) { /* it was not put, so nobody answered */
+        json_t *nothing = json_pack("{s:b}", "asked", 0);
+        ok = nothing && append_result(messages, q.call, q.tool, nothing);
+        json_decref(nothing);
+    }
+    if (!ok || !append_notes(messages, notes, n)) {
         json_decref(messages);
         return error_nomem(err, "a prompt");
     }

@@ -83,7 +83,8 @@ static bool append_json(json_t *list, const json_t *v) {
     return ok;
 }
 
-/* The person's messages, finished calls with what they gave, the session's values. Never the agent's own words. */
+/* The person's messages, what finished calls gave, the session's values. Never the agent's own words, and what the
+ * model wrote into a call is its words, too. */
 static json_t *given_texts(const plan_turn *t) {
     const json_t *history = session_history(t->l->p.session);
     json_t *list = json_array();
@@ -93,8 +94,7 @@ static json_t *given_texts(const plan_turn *t) {
         if (strcmp(plan_role(entry), "user") == 0) {
             ok = json_array_append(list, json_object_get(entry, "content")) == 0;
         } else if (is_finished(entry)) {
-            ok = append_json(list, json_object_get(entry, "content")) &&
-                 append_json(list, json_object_get(entry, "arguments"));
+            ok = append_json(list, json_object_get(entry, "content"));
         }
     }
     if (!ok) {

@@ -45,6 +45,13 @@ typedef struct tool_run {
 
 typedef enum { SETTLED_RAN, SETTLED_NOT_RUN, SETTLED_UNKNOWN } tool_settled;
 
+/* What a call that finished means for the turn: the loop acts on it. */
+typedef enum {
+    TOOL_GOES_ON,
+    TOOL_ASKS,     /* the turn ends with tool_words, a question; what the person says next is the call's result */
+    TOOL_ESCALATES /* the turn ends with tool_words, and the session with it */
+} tool_then;
+
 /* A key of a tool's definition, with the JSON Schema of its value as it stands in docs/schema/agent.schema.json. */
 typedef struct tool_key {
     const char *name, *schema;
@@ -57,6 +64,8 @@ struct tool_kind {
     bool untrusted;      /* a result may hold what strangers wrote */
     bool concurrent;     /* run uses nothing of the session but `values`: calls of one step may run at the same time, in
                             threads of their own, each with a tool that open made for it */
+
+    tool_then then;
 
     /* Makes a tool, or says what is wrong with its definition; the message begins after the place, which is `place`
      * (the kind's own key, unless open sets it). */
@@ -83,8 +92,11 @@ muga_status tool_fault(tool_setup *s, const char *place, muga_error *err, const 
 bool tool_fail(tool_run *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* `result` (taken, NULL: out of memory) as the run's, if it is no deeper and no longer than a result may be. */
 bool tool_give(tool_run *out, const manifest_tool *def, json_t *result);
+/* What the person is told by a call of a kind that ends the turn. */
+const char *tool_words(const manifest_tool *t, const json_t *arguments);
 /* `settle` of a tool that changes nothing: whatever was interrupted can run again. */
 muga_status tool_settle_read(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err);
 
 extern const tool_kind tool_kind_results, tool_kind_sql, tool_kind_command, tool_kind_clock;
+extern const tool_kind tool_kind_ask_person, tool_kind_escalate;
 #endif

@@ -47,7 +47,19 @@ static const char plan_manifest[] =
     "    parameters: {type: object, properties: {}, additionalProperties: false}\n"
     "    sql: {database: shop.db, exec: 'INSERT INTO resets(customer) VALUES (:session_customer)'}\n"
     "    effect: write\n"
-    "    approval: always\n";
+    "    approval: always\n"
+    "  - name: ask_which\n"
+    "    description: Ask the customer something.\n"
+    "    parameters: {type: object, properties: {question: {type: string, maxLength: 200}}, required: [question],"
+    " additionalProperties: false}\n"
+    "    ask_person: {}\n"
+    "    effect: read\n"
+    "  - name: hand_over\n"
+    "    description: A person takes over.\n"
+    "    parameters: {type: object, properties: {reason: {type: string, maxLength: 200}}, required: [reason],"
+    " additionalProperties: false}\n"
+    "    escalate: {say: A colleague is coming.}\n"
+    "    effect: read\n";
 
 /* What the manifest ends with. */
 #define PLANS "plan: {failed: A colleague will help.}\nlimits: {steps: 12, tokens: 100000}\n"
@@ -65,6 +77,7 @@ static const char plan_manifest[] =
 #define RAW_CALLS(tool, arguments)                                                                                     \
     "{\"calls\": [{\"name\": \"" tool "\", \"arguments\": \"" arguments "\"}], \"raw\": true}"
 #define NOTES(text) CALLS("note", "{\\\"text\\\":\\\"" text "\\\"}")
+#define ASKS(text) CALLS("ask_which", "{\\\"question\\\":\\\"" text "\\\"}")
 #define CALLS_ID(id) CALLS("order_status", "{\\\"order_id\\\":\\\"" id "\\\"}")
 #define RAW_CALLS_ID(id) RAW_CALLS("order_status", "{\\\"order_id\\\":\\\"" id "\\\"}")
 

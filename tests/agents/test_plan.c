@@ -241,6 +241,70 @@ static void a_hijacked_model_ends_with_a_person_and_no_effect(void **state) {
     }
 }
 
+/* ---- people ---- */
+
+static void a_question_of_the_models_ends_the_turn_and_its_reply_is_the_result(void **state) {
+    (void)state;
+    plan_fixture x = {.loop = NULL};
+    plan_open(&x, "question", BY_STEP, "called.order_status is defined",
+              "[" ASKS("Which order?") ", " CALLS_ID("A10001") ", " ANSWERS("It is shipped.") "]");
+    plan_say_only(&x, "where is my order", TURN_ASK, "Which order?");
+    loop_free(x.loop);
+    fixture_reopen(&x.f);
+    plan_begin(&x);
+    plan_say_only(&x, "A10001 please", TURN_ANSWER, "It is shipped.");
+    const json_t *second = json_object_get(json_array_get(llm_scripted_requests(x.model), 1), "messages");
+    const json_t *reply = json_array_get(second, json_array_size(second) - 1);
+    assert_string_equal(json_get_string(reply, "role"), "tool");
+    assert_string_equal(json_get_string(reply, "name"), "ask_which");
+    assert_string_equal(json_get_string(reply, "content"), "A10001 please");
+    plan_close(&x);
+}
+
+/* Else a question would make an id one that a tool returned. */
+static void a_question_gives_nothing_to_ground_on(void **state) {
+    (void)state;
+    plan_fixture x = {.loop = NULL};
+    plan_open(&x, "launder", BY_STEP, "called.order_status is defined",
+              "[" ASKS("Is it A99999?") ", " ASKS("Which one?") ", " ANSWERS("A99999 is shipped.") "]");
+    plan_say_only(&x, "where is my order", TURN_ASK, "Which one?");
+    session_sources sources;
+    muga_error err;
+    assert_ok(session_get_sources(x.f.session, &sources, &err), &err);
+    for (size_t i = 0; i < json_array_size(sources.owner); i++) {
+        assert_null(strstr(json_string_value(json_array_get(sources.owner, i)), "A99999"));
+    }
+    session_sources_release(&sources);
+    plan_close(&x);
+    plan_open(&x, "launder-note", PLANS, "called.note is defined",
+              "[" PLAN("note") ", " NOTES("17 euros") ", " ANSWERS("It was 17 euros.") ", " ANSWERS("17, I say.") "]");
+    plan_say_only(&x, "note this", TURN_ANSWER, "note: changed: 1.");
+    plan_close(&x);
+}
+
+static void a_model_that_only_asks_ends_with_a_person(void **state) {
+    (void)state;
+    plan_fixture x = {.loop = NULL};
+    plan_open(&x, "only-asks", BY_STEP, "called.order_status is defined",
+              "[" ASKS("Which?") ", " ASKS("Which order?") ", " ASKS("Which order is it?") ", " ASKS("What?") "]");
+    plan_say_only(&x, "hm", TURN_ASK, "Which?");
+    plan_say_only(&x, "hm", TURN_ASK, "Which order?");
+    plan_say_only(&x, "hm", TURN_ASK, "Which order is it?");
+    plan_say_only(&x, "hm", TURN_ESCALATE, "A colleague will help.");
+    plan_close(&x);
+}
+
+static void handing_over_ends_the_session(void **state) {
+    (void)state;
+    plan_fixture x = {.loop = NULL};
+    plan_open(&x, "over", PLANS, "called.note is defined",
+              "[" PLAN2("hand_over", "note") ", " CALLS("hand_over", "{\\\"reason\\\":\\\"angry\\\"}") "]");
+    plan_say_only(&x, "I want a person!", TURN_ESCALATE, "A colleague is coming.");
+    assert_true(session_ended(x.f.session));
+    assert_int_equal(fixture_count(x.f.shop_path, "SELECT count(*) FROM notes"), 0);
+    plan_close(&x);
+}
+
 /* ---- holds ---- */
 
 static void a_held_step_goes_on_in_another_process_with_the_rest_of_the_plan(void **state) {
@@ -349,6 +413,10 @@ int main(void) {
         cmocka_unit_test(an_id_that_stands_nowhere_is_not_said),
         cmocka_unit_test(arguments_that_nobody_gave_never_reach_a_tool),
         cmocka_unit_test(a_hijacked_model_ends_with_a_person_and_no_effect),
+        cmocka_unit_test(a_question_of_the_models_ends_the_turn_and_its_reply_is_the_result),
+        cmocka_unit_test(a_question_gives_nothing_to_ground_on),
+        cmocka_unit_test(a_model_that_only_asks_ends_with_a_person),
+        cmocka_unit_test(handing_over_ends_the_session),
         cmocka_unit_test(a_held_step_goes_on_in_another_process_with_the_rest_of_the_plan),
         cmocka_unit_test(a_no_is_final_and_the_rest_is_planned_without_it),
         cmocka_unit_test(after_a_crash_a_turn_goes_on_from_what_was_done),
