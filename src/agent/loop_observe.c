@@ -82,12 +82,13 @@ muga_status loop_observe(agent_loop *l, observe_event event, const char *tool, c
     return st;
 }
 
-/* state.calls with one more call seen, and without the entry of `call` in held; or with `entry` added. */
+/* state.calls with one more call seen; or without the entry of `call` in held, or with `entry` in its place. A call
+ * that is seen stays in held, where it is: what came of it has not been said yet (loop_forget_held). */
 static json_t *change_calls(const agent_loop *l, const char *call, bool seen, const json_t *entry) {
     json_t *calls = json_deep_copy(json_object_get(session_state(l->p.session), STATE_CALLS)),
            *held = json_object_get(calls, "held");
     bool ok = calls != NULL;
-    for (size_t i = json_array_size(held); i-- > 0;) {
+    for (size_t i = seen ? 0 : json_array_size(held); i-- > 0;) {
         if (strcmp(json_get_string(json_array_get(held, i), "call"), call) == 0) {
             json_array_remove(held, i);
         }
@@ -154,6 +155,15 @@ muga_status loop_observe_call(agent_loop *l, const call_result *r, const char *t
     muga_status st = context ? loop_context_set_call(context, tool, arguments, outcome, r->result, err) : MUGA_E_NOMEM;
     st = st == MUGA_OK ? observe_one(l, r->call, outcome, context, false, entry, problem, err) : st;
     json_decref(context);
+    return st;
+}
+
+muga_status loop_forget_held(agent_loop *l, const char *call, muga_error *err) {
+    json_t *state = json_deep_copy(session_state(l->p.session)), *calls = change_calls(l, call, false, NULL);
+    bool ok = state && calls && json_object_set(state, STATE_CALLS, calls) == 0;
+    muga_status st = ok ? session_set_state(l->p.session, state, err) : error_nomem(err, "a state");
+    json_decref(calls);
+    json_decref(state);
     return st;
 }
 

@@ -436,6 +436,9 @@ static muga_status go_on(turn *t, const json_t *entry, muga_error *err) {
         bool still = r.outcome == CALL_HELD || (r.outcome == CALL_IN_DOUBT && c.state == STATE_IN_DOUBT);
         if (!still) {
             st = after(t, &r, find_rule(l, json_get_string(entry, "rule")), c.tool, c.arguments, err);
+            if (st == MUGA_OK && r.outcome != CALL_HELD && r.outcome != CALL_IN_DOUBT) {
+                st = loop_forget_held(l, c.id, err);
+            }
         } else {
             memcpy(t->out->call, r.call, sizeof r.call);
             memcpy(t->out->approval, r.approval, sizeof r.approval);

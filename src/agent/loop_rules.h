@@ -29,6 +29,8 @@ muga_status loop_observe(agent_loop *l, observe_event event, const char *tool, c
  * longer there. Audited, in a transaction of its own. */
 muga_status loop_observe_call(agent_loop *l, const call_result *r, const char *tool, const json_t *arguments,
                               const json_t *entry, char problem[RULES_PROBLEM_SIZE], muga_error *err);
+/* What came of a held call has been said. */
+muga_status loop_forget_held(agent_loop *l, const char *call, muga_error *err);
 /* Every call of the history that was not observed yet; a crash may have come before. */
 muga_status loop_observe_history(agent_loop *l, char problem[RULES_PROBLEM_SIZE], muga_error *err);
 #endif
