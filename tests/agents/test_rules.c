@@ -1,6 +1,7 @@
 /* Reflex and model-based agents. If this failed, an agent would act on a rule that doesn't hold or can't be told, a
  * percept outside its schema would reach a rule, a state would be written by something else than an observation, lost
  * over a restart, or counted twice after a crash, or a held call would stop the world. */
+#include "agent/intent.h"
 #include "agent/internal.h"
 #include "agent/loop.h"
 #include "support/agent_fixture.h"
@@ -390,6 +391,105 @@ static void only_observations_write_what_is_shared(void **state) {
     end(&x);
 }
 
+/* ---- with intentions, and a model ---- */
+
+static const char talker[] =
+    "version: 1\n"
+    "agent: test-shop\n"
+    "kind: model\n"
+    "model: scripted\n"
+    "session: {customer: {type: integer}}\n"
+    "state: {asked: {type: integer, default: 0}, found: {type: string, default: nothing}}\n"
+    "observe:\n"
+    "  - {on: message, set: {asked: state.asked + 1}}\n"
+    "  - {tool: order_status, set: {found: 'result.rows[0].status'}}\n"
+    "rules:\n"
+    "  - {name: greeting, intent: hello, when: state.asked > 1, answer: 'Hello again.'}\n"
+    "  - {name: known, match: '^what do you know', answer: '{{ state.found }}'}\n"
+    "tools:\n"
+    "  - name: order_status\n"
+    "    description: Look up an order.\n"
+    "    parameters: {type: object, properties: {order_id: {type: string, pattern: '^A[0-9]{5}$', from: conversation}},"
+    " required: [order_id], additionalProperties: false}\n"
+    "    sql: {database: shop.db, query: 'SELECT status FROM orders WHERE id = :order_id'}\n"
+    "    effect: read\n"
+    "intent:\n"
+    "  examples: examples.jsonl\n"
+    "  model_weight: 0\n"
+    "  floor: 0.3\n"
+    "  margin: 0.05\n"
+    "  unsure: Order?\n"
+    "  failed: A colleague will help.\n"
+    "  labels:\n"
+    "    order: {about: an order, tool: order_status, ask: 'Which?', answer: 'It is {{ result.rows[0].status }}.'}\n"
+    "    hello: {about: a greeting, answer: Hello.}\n";
+
+static const char talker_examples[] = "{\"text\": \"where is my order A10001\", \"labels\": [\"order\"]}\n"
+                                      "{\"text\": \"status of A10005\", \"labels\": [\"order\"]}\n"
+                                      "{\"text\": \"has my order been sent\", \"labels\": [\"order\"]}\n"
+                                      "{\"text\": \"hello there\", \"labels\": [\"hello\"]}\n"
+                                      "{\"text\": \"good morning\", \"labels\": [\"hello\"]}\n";
+
+/* What a model says goes past every constraint here, and would like to be the state. */
+static const char hijacked[] =
+    "[{\"text\": \"{\\\"order_id\\\": \\\"A10001\\\", \\\"state\\\": {\\\"found\\\": \\\"gold\\\"}}\", \"raw\": true},"
+    " {\"text\": \"{\\\"order_id\\\":\\\"A10001\\\"}\"}]";
+
+static void open_talker(rule_fixture *x, const char *name, intent **labels, llm **model) {
+    muga_error err;
+    json_t *list = NULL, *values = fixture_json("{'customer': 1}");
+    fixture_open(&x->f, name, talker);
+    fixture_write(&x->f, "examples.jsonl", talker_examples);
+    assert_ok(intent_new(&x->f.env, x->f.m, labels, &err), &err);
+    if (model) {
+        assert_ok(json_parse(hijacked, strlen(hijacked), "script", &list, &err), &err);
+        assert_ok(llm_scripted_new(list, model, &err), &err);
+    }
+    assert_ok(session_new(&x->f.env, x->f.store, x->f.m, values, NULL, &x->f.session, &err), &err);
+    const loop_parts parts = {&x->f.env, x->f.m, *labels, model ? *model : NULL, x->f.session, {NULL, NULL}, NULL};
+    assert_ok(loop_new(&parts, &x->loop, &err), &err);
+    json_decref(list);
+    json_decref(values);
+}
+
+static void rules_come_before_intentions(void **state) {
+    (void)state;
+    rule_fixture x;
+    intent *labels;
+    open_talker(&x, "talker", &labels, NULL); /* examples alone score; no model */
+    takes(&x, "hello there", TURN_ANSWER, "Hello.");
+    takes(&x, "good morning", TURN_ANSWER, "Hello again.");
+    takes(&x, "what do you know", TURN_ANSWER, "nothing");
+    state_is(&x, "asked", "3");
+    loop_free(x.loop);
+    intent_free(labels);
+    fixture_close(&x.f);
+}
+
+static void what_a_model_says_never_becomes_the_state(void **state) {
+    (void)state;
+    rule_fixture x;
+    intent *labels;
+    llm *model;
+    turn_result r;
+    muga_error err;
+    open_talker(&x, "hijacked-state", &labels, &model);
+    static const char asks[] = "where is my order A10001";
+    assert_ok(loop_turn(x.loop, asks, strlen(asks), &r, &err), &err); /* arguments against the schema */
+    turn_result_release(&r);
+    state_is(&x, "found", "'nothing'");
+    takes(&x, asks, TURN_ANSWER, "It is shipped.");
+    state_is(&x, "found", "'shipped'"); /* the tool said so */
+    state_is(&x, "asked", "2");
+    takes(&x, "what do you know", TURN_ANSWER, "shipped");
+    audit_report report;
+    assert_ok(audit_verify(x.f.store, &report, &err), &err);
+    loop_free(x.loop);
+    llm_free(model);
+    intent_free(labels);
+    fixture_close(&x.f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_rule_that_holds_is_followed),
                                        cmocka_unit_test(a_pattern_gives_values),
@@ -402,6 +502,8 @@ int main(void) {
                                        cmocka_unit_test(a_state_against_its_schema_is_not_taken),
                                        cmocka_unit_test(what_a_crash_left_is_observed_once),
                                        cmocka_unit_test(a_changed_shared_state_breaks_the_audit),
-                                       cmocka_unit_test(only_observations_write_what_is_shared)};
+                                       cmocka_unit_test(only_observations_write_what_is_shared),
+                                       cmocka_unit_test(rules_come_before_intentions),
+                                       cmocka_unit_test(what_a_model_says_never_becomes_the_state)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
