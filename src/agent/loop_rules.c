@@ -287,12 +287,16 @@ static muga_status refuse(turn *t, const char *guard, const char *why, muga_erro
 /* *why stays empty: it may pass. */
 static muga_status check_percept(const turn *t, char why[256], muga_error *err) {
     const manifest *m = t->l->p.manifest;
-    str text = STR_INIT;
+    str text;
     muga_error verdict = {0};
+    str_init(&text, MAX_PERCEPT_BYTES);
     json_write(t->percept, &text);
-    bool large = text.failed || text.len > MAX_PERCEPT_BYTES || json_is_deeper(t->percept, AGENT_MAX_DEPTH / 2);
+    muga_status fits = str_status(&text, NULL, "a percept");
     str_release(&text);
-    if (large) {
+    if (fits == MUGA_E_NOMEM) {
+        return error_nomem(err, "a percept");
+    }
+    if (fits != MUGA_OK || json_is_deeper(t->percept, AGENT_MAX_DEPTH / 2)) {
         snprintf(why, 256, "a percept of more than %zu bytes, or nested too deep", MAX_PERCEPT_BYTES);
         return MUGA_OK;
     }

@@ -45,7 +45,11 @@ static muga_status merge_shared(agent_session *s, const json_t *kept, json_t *st
     json_object_foreach(s->m->shared, name, yes) {
         json_t *v = json_object_get(kept, name);
         muga_error why;
-        if (v && constrain_validate(json_object_get(properties, name), v, NULL, &why) != MUGA_OK) {
+        muga_status st = v ? constrain_validate(json_object_get(properties, name), v, NULL, &why) : MUGA_OK;
+        if (st != MUGA_OK && st != MUGA_E_NEGATIVE) {
+            return error_set(err, st, "%s", why.message);
+        }
+        if (st != MUGA_OK) {
             return error_set(
                 err, MUGA_E_INPUT,
                 "state.%.60s as agent %.64s keeps it does not fit its manifest any more: %.100s; change the"
