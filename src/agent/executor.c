@@ -108,7 +108,8 @@ static muga_status admit(agent_session *s, const manifest_tool *t, journal_call 
                               .state = s->state,
                               .n_calls = s->n_calls_in_turn,
                               .session_ended = s->ended,
-                              .now_ms = s->env.clock->now_ms(s->env.clock->self)};
+                              .now_ms = s->env.clock->now_ms(s->env.clock->self),
+                              .owner = s};
     char reason[256];
     policy_verdict verdict = policy_decide(s->m, t, &context, reason);
     bool over = false;

@@ -480,7 +480,7 @@ static muga_status build(loader *l) {
     if (st == MUGA_OK) {
         st = manifest_read_rules(&l->at, m, l->err);
     }
-    st = st == MUGA_OK ? policy_read(m, &l->at, &m->policy, l->err) : st;
+    st = st == MUGA_OK ? policy_read(l->env, m, &l->at, &m->policy, l->err) : st;
     return st == MUGA_OK ? digest_manifest(l) : st;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 typedef struct reader {
+    const agent_env *env;
     const manifest *m;
     const check_place *at;
     policy_section *p;
@@ -116,21 +117,29 @@ static muga_status read_expression(reader *r, const char *key, const char *sourc
 
 /* ---- conditions ---- */
 
+static muga_status read_zone(reader *r, const json_t *v, const char *key, zone **out) {
+    const char *name = json_get_string(v, "zone");
+    muga_error why = {MUGA_OK, ""};
+    if (!name) {
+        name = json_get_string(json_object_get(r->m->json, "policy"), "zone");
+    }
+    muga_status st = zone_open(r->env->files, name ? name : "UTC", out, &why);
+    return st == MUGA_OK        ? MUGA_OK
+           : st == MUGA_E_NOMEM ? error_nomem(r->err, "a zone")
+                                : fail(r, key, "zone: %.180s", why.message);
+}
+
 static muga_status read_window(reader *r, const json_t *rule, const char *key, bool *has, policy_window *out) {
     const json_t *v = json_object_get(rule, key);
-    const char *zone = json_get_string(v, "zone"), *what = NULL;
+    const char *what = NULL;
     *has = v != NULL;
     if (!v) {
         return MUGA_OK;
     }
-    if (!zone) {
-        zone = json_get_string(json_object_get(r->m->json, "policy"), "zone");
+    if (!policy_window_read(json_get_string(v, "hours"), json_object_get(v, "days"), out, &what)) {
+        return fail(r, key, "'%.40s' is no hours like 08:00-18:00, nor a day like mon", what ? what : "");
     }
-    if (!policy_window_read(json_get_string(v, "hours"), json_object_get(v, "days"), zone, out, &what)) {
-        return fail(r, key, "'%.40s' is no hours like 08:00-18:00, day like mon, or zone like +01:00 or UTC",
-                    what ? what : "");
-    }
-    return MUGA_OK;
+    return read_zone(r, v, key, &out->zone);
 }
 
 static muga_status read_right(reader *r, const json_t *rule, const char *key, const char **out) {
@@ -167,6 +176,52 @@ static muga_status read_rule(reader *r, const json_t *rule, policy_rule *out) {
     return st == MUGA_OK ? read_window(r, rule, "outside", &out->has_outside, &out->outside) : st;
 }
 
+/* ---- budgets ---- */
+
+static muga_status read_per(reader *r, const json_t *per, policy_budget *out) {
+    size_t n = json_is_array(per) ? json_array_size(per) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *word = json_string_value(json_is_array(per) ? json_array_get(per, i) : per);
+        out->per_session = out->per_session || strcmp(word, "session") == 0;
+        out->per_subject = out->per_subject || strcmp(word, "subject") == 0;
+        out->per_day = out->per_day || strcmp(word, "day") == 0;
+    }
+    return !out->per_subject || r->p->subject
+               ? MUGA_OK
+               : fail(r, "per",
+                      "needs policy.subject (or learning.subject): the session values that say who a person is");
+}
+
+/* A sum is of numbers: what else a parameter might hold could not be added up. */
+static muga_status check_summed(reader *r, const policy_budget *b) {
+    for (size_t i = 0; i < r->m->n_tools; i++) {
+        const json_t *schema = json_object_get(json_object_get(r->m->tools[i].parameters, "properties"), b->argument);
+        const char *type = json_get_string(schema, "type");
+        if ((b->tools >> i & 1) && (!type || (strcmp(type, "integer") != 0 && strcmp(type, "number") != 0))) {
+            return fail(r, "sum", "tool %.48s has no parameter '%.48s' of type integer or number", r->m->tools[i].name,
+                        b->argument);
+        }
+    }
+    return MUGA_OK;
+}
+
+static muga_status read_budget(reader *r, const json_t *budget, policy_budget *out) {
+    const json_t *calls = json_object_get(budget, "calls"), *rows = json_object_get(budget, "rows"),
+                 *sum = json_object_get(budget, "sum"), *most = json_object_get(budget, "most");
+    const char *otherwise = json_get_string(budget, "otherwise");
+    if ((calls != NULL) + (rows != NULL) + (sum != NULL) != 1 || (sum != NULL) != (most != NULL)) {
+        return fail(r, "", "needs one of calls: N, rows: N, or sum: PARAMETER with most: N");
+    }
+    out->measure = calls ? BUDGET_CALLS : rows ? BUDGET_ROWS : BUDGET_SUM;
+    out->most = json_number_value(calls ? calls : rows ? rows : most);
+    out->argument = json_string_value(sum);
+    out->verdict = otherwise && strcmp(otherwise, "ask") == 0 ? POLICY_ASK : POLICY_DENY;
+    muga_status st = read_tools(r, "tools", json_object_get(budget, "tools"), &out->tools);
+    st = st == MUGA_OK ? read_per(r, json_object_get(budget, "per"), out) : st;
+    st = st == MUGA_OK && sum ? check_summed(r, out) : st;
+    return st == MUGA_OK ? read_zone(r, budget, "zone", &out->zone) : st;
+}
+
 /* ---- the section ---- */
 
 static policy_verdict verdict_of(const char *word, policy_verdict otherwise) {
@@ -176,35 +231,54 @@ static policy_verdict verdict_of(const char *word, policy_verdict otherwise) {
                                         : POLICY_DENY;
 }
 
+static muga_status read_subject(reader *r, const json_t *section) {
+    policy_section *p = r->p;
+    p->subject = json_object_get(section, "subject");
+    for (size_t i = 0; i < json_array_size(p->subject); i++) {
+        const char *name = json_string_value(json_array_get(p->subject, i));
+        if (!has_property(r->m->session_schema, name)) {
+            return fail(r, "subject", "'%.48s' is no value of session:", name);
+        }
+    }
+    if (!p->subject) {
+        p->subject = json_object_get(r->m->learning, "subject");
+    }
+    return MUGA_OK;
+}
+
 static muga_status read_section(reader *r, const json_t *section) {
     policy_section *p = r->p;
-    policy_window unused;
-    const char *what, *zone = json_get_string(section, "zone");
+    zone *unused = NULL;
     snprintf(r->pointer, sizeof r->pointer, "/policy");
-    if (!policy_window_read(NULL, NULL, zone, &unused, &what)) {
-        return fail(r, "zone", "'%.40s' is no offset like +01:00, nor UTC", zone);
-    }
     p->otherwise = verdict_of(json_get_string(section, "otherwise"), POLICY_ALLOW);
     p->rights = json_get_string(section, "rights");
     if (p->rights && !has_property(r->m->session_schema, p->rights)) {
         return fail(r, "rights", "'%.48s' is no value of session:", p->rights);
     }
-    const json_t *rules = json_object_get(section, "rules");
-    p->n_rules = json_array_size(rules);
-    p->rules = mem_alloc_array(p->n_rules, sizeof *p->rules);
-    if (!p->rules) {
-        p->n_rules = 0;
+    muga_status st = read_zone(r, section, "zone", &unused);
+    zone_free(unused);
+    st = st == MUGA_OK ? read_subject(r, section) : st;
+    const json_t *rules = json_object_get(section, "rules"), *budgets = json_object_get(section, "budgets");
+    p->rules = mem_alloc_array(json_array_size(rules), sizeof *p->rules);
+    p->budgets = mem_alloc_array(json_array_size(budgets), sizeof *p->budgets);
+    if (!p->rules || !p->budgets) {
         return error_nomem(r->err, "rules");
     }
-    muga_status st = MUGA_OK;
+    p->n_rules = json_array_size(rules);
+    p->n_budgets = json_array_size(budgets);
     for (size_t i = 0; st == MUGA_OK && i < p->n_rules; i++) {
         snprintf(r->pointer, sizeof r->pointer, "/policy/rules/%zu", i);
         st = read_rule(r, json_array_get(rules, i), &p->rules[i]);
     }
+    for (size_t i = 0; st == MUGA_OK && i < p->n_budgets; i++) {
+        snprintf(r->pointer, sizeof r->pointer, "/policy/budgets/%zu", i);
+        st = read_budget(r, json_array_get(budgets, i), &p->budgets[i]);
+    }
     return st;
 }
 
-muga_status policy_read(const manifest *m, const check_place *at, policy_section **out, muga_error *err) {
+muga_status policy_read(const agent_env *env, const manifest *m, const check_place *at, policy_section **out,
+                        muga_error *err) {
     const json_t *section = json_object_get(m->json, "policy");
     *out = NULL;
     if (!section) {
@@ -214,7 +288,7 @@ muga_status policy_read(const manifest *m, const check_place *at, policy_section
     if (!p) {
         return error_nomem(err, "a policy");
     }
-    reader r = {.m = m, .at = at, .p = p, .err = err};
+    reader r = {.env = env, .m = m, .at = at, .p = p, .err = err};
     muga_status st = read_section(&r, section);
     if (st == MUGA_OK) {
         *out = p;
@@ -234,7 +308,13 @@ void policy_free(policy_section *p) {
             template_expression *out;
         } u = {p->rules[i].when};
         template_expression_free(u.out);
+        zone_free(p->rules[i].within.zone);
+        zone_free(p->rules[i].outside.zone);
+    }
+    for (size_t i = 0; i < p->n_budgets; i++) {
+        zone_free(p->budgets[i].zone);
     }
     free(p->rules);
+    free(p->budgets);
     free(p);
 }

@@ -11,6 +11,8 @@
  *   policy.rules, each that applies          its verdict
  *   policy.rules, one that can't be told     deny: deny   ask: ask   allow: nothing
  *   no allow rule applies                    policy.otherwise
+ *   policy.budgets, one that it would be     ask or deny, as it says
+ *   past, or that can't be told
  *
  * A write without `approval:` has been given `always` by the manifest, a read `never`. The strictest of all counts. An
  * allow rule takes away `otherwise` and nothing else. docs/policy.md is this table with its budgets and labels, and
@@ -168,5 +170,8 @@ policy_verdict policy_decide(const manifest *m, const manifest_tool *t, const po
     }
     weigh_approval(&o, t, c);
     weigh_rules(&o, m, t, c);
+    char past[256];
+    policy_verdict v = policy_budgets(m, t, c, past);
+    weigh(&o, v, "%s", past);
     return o.verdict;
 }

@@ -3,7 +3,6 @@
 
 #include "base/mem.h"
 
-#define MINUTE_MS INT64_C(60000)
 #define DAY_MIN 1440
 
 /* Two digits at `p`; -1: none. */
@@ -26,20 +25,6 @@ static bool read_hours(const char *text, policy_window *out) {
            read_clock(text + 6, &out->to_min) && out->from_min != out->to_min && out->from_min < DAY_MIN;
 }
 
-static bool read_zone(const char *text, int32_t *out) {
-    int32_t minutes;
-    if (strcmp(text, "UTC") == 0 || strcmp(text, "Z") == 0) {
-        *out = 0;
-        return true;
-    }
-    if (strlen(text) != 6 || (text[0] != '+' && text[0] != '-') || !read_clock(text + 1, &minutes) ||
-        minutes > 14 * 60) {
-        return false;
-    }
-    *out = text[0] == '-' ? -minutes : minutes;
-    return true;
-}
-
 static bool read_day(const char *text, uint8_t *days) {
     static const char *const names[] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -51,8 +36,7 @@ static bool read_day(const char *text, uint8_t *days) {
     return false;
 }
 
-bool policy_window_read(const char *hours, const json_t *days, const char *zone, policy_window *out,
-                        const char **what) {
+bool policy_window_read(const char *hours, const json_t *days, policy_window *out, const char **what) {
     *out = (policy_window){.to_min = DAY_MIN, .days = days ? 0 : 0x7F};
     *what = hours;
     if (hours && !read_hours(hours, out)) {
@@ -64,19 +48,30 @@ bool policy_window_read(const char *hours, const json_t *days, const char *zone,
             return false;
         }
     }
-    *what = zone;
-    return !zone || read_zone(zone, &out->zone_min);
+    return true;
+}
+
+/* Seconds since 1970, rounded down. */
+static int64_t seconds_of(int64_t now_ms) {
+    return now_ms / 1000 - (now_ms % 1000 < 0);
 }
 
 bool policy_window_holds(const policy_window *w, int64_t now_ms) {
-    int64_t minutes = now_ms / MINUTE_MS - (now_ms % MINUTE_MS < 0) + w->zone_min;
-    int64_t day = minutes / DAY_MIN - (minutes % DAY_MIN < 0);
-    int64_t t = minutes - day * DAY_MIN;
+    zone_time now = zone_local(w->zone, seconds_of(now_ms));
+    int32_t t = now.hour * 60 + now.minute;
+    int weekday = (now.weekday + 6) % 7;
     bool over_midnight = w->to_min <= w->from_min;
     if (over_midnight && t < w->to_min) { /* what began yesterday */
         t += DAY_MIN;
-        day--;
+        weekday = (weekday + 6) % 7;
     }
-    int64_t weekday = ((day + 3) % 7 + 7) % 7; /* 1970-01-01 was a Thursday */
     return t >= w->from_min && t < w->to_min + (over_midnight ? DAY_MIN : 0) && (w->days >> weekday & 1);
+}
+
+int64_t policy_day_start(const zone *z, int64_t now_ms) {
+    int64_t now_s = seconds_of(now_ms);
+    zone_time now = zone_local(z, now_s);
+    int64_t start_s = now_s - (now.hour * 60 + now.minute) * 60 - now.second;
+    start_s += now.offset_s - zone_offset_s(z, start_s); /* the clock may have been changed since */
+    return start_s * 1000;
 }

@@ -121,6 +121,10 @@ static const row rows[] = {
      "pay {'amount': 5}", POLICY_DENY, "rules[0]"},
     {"{rules: [{deny: pay, outside: {hours: '08:00-18:00'}}]}", "never", "[]", "", "2026-11-23 18:00",
      "pay {'amount': 5}", POLICY_DENY, "rules[0]"},
+    {"{zone: Europe/Berlin, rules: [{deny: pay, outside: {hours: '08:00-18:00'}}]}", "never", "[]", "",
+     "2026-11-23 07:00", "pay {'amount': 5}", POLICY_ALLOW, ""},
+    {"{zone: Europe/Berlin, rules: [{deny: pay, outside: {hours: '08:00-18:00'}}]}", "never", "[]", "",
+     "2026-07-06 05:59", "pay {'amount': 5}", POLICY_DENY, "rules[0]"},
     {"{zone: '+01:00', rules: [{deny: pay, outside: {hours: '08:00-18:00'}}]}", "never", "[]", "", "2026-11-23 07:00",
      "pay {'amount': 5}", POLICY_ALLOW, ""},
     {"{rules: [{ask: pay, within: {days: [sat, sun]}}]}", "never", "[]", "", "2026-11-22 23:59", "pay {'amount': 5}",
@@ -196,8 +200,9 @@ static call_result make_call(agent_fixture *f, const char *call, size_t n) {
 static void make_calls(agent_fixture *f, const char *calls) {
     while (*calls) {
         size_t n = strcspn(calls, ";");
-        call_result r = make_call(f, calls, n);
-        if (r.outcome != CALL_FINISHED) {
+        bool held = n > 5 && strncmp(calls + n - 5, " held", 5) == 0;
+        call_result r = make_call(f, calls, held ? n - 5 : n);
+        if (r.outcome != (held ? CALL_HELD : CALL_FINISHED)) {
             fail_msg("%s: %s", calls, r.reason);
         }
         call_result_release(&r);
@@ -262,6 +267,75 @@ static void an_ended_session_calls_nothing(void **state) {
     fixture_close(&f);
 }
 
+/* ---- budgets over sessions, persons, days and restarts ---- */
+
+static void begin_again(agent_fixture *f, int64_t customer) {
+    session_close(f->session);
+    f->session = NULL;
+    muga_error err;
+    json_t *v = json_pack("{s:I, s:[]}", "customer", (json_int_t)customer, "roles");
+    assert_ok(session_new(&f->env, f->store, f->m, v, NULL, &f->session, &err), &err);
+    json_decref(v);
+    assert_ok(session_add_user(f->session, "hello", 5, &err), &err);
+}
+
+static call_outcome pay(agent_fixture *f, const char *call) {
+    call_result r = make_call(f, call, strlen(call));
+    call_outcome outcome = r.outcome;
+    call_result_release(&r);
+    return outcome;
+}
+
+static void a_budget_outlives_the_process(void **state) {
+    (void)state;
+    agent_fixture f;
+    const row r = {"{zone: '+01:00', budgets: [{tools: pay, sum: amount, most: 100, per: day}]}",
+                   "never",
+                   "[]",
+                   "",
+                   "2026-11-23 22:59",
+                   "",
+                   POLICY_ALLOW,
+                   ""};
+    begin(&f, "durable", &r);
+    assert_int_equal(pay(&f, "pay {'amount': 60}"), CALL_FINISHED);
+    fixture_reopen(&f);
+    assert_int_equal(pay(&f, "pay {'amount': 41}"), CALL_REFUSED);
+    begin_again(&f, 2); /* a day is everybody's */
+    assert_int_equal(pay(&f, "pay {'amount': 41}"), CALL_REFUSED);
+    f.world.now_ms -= 3600000; /* a clock that goes back makes no room */
+    assert_int_equal(pay(&f, "pay {'amount': 41}"), CALL_REFUSED);
+    f.world.now_ms += 3600000 + 60000; /* midnight in the zone */
+    assert_int_equal(pay(&f, "pay {'amount': 100}"), CALL_FINISHED);
+    assert_int_equal(pay(&f, "pay {'amount': 1}"), CALL_REFUSED);
+    fixture_close(&f);
+}
+
+static void a_person_has_one_budget_in_all_sessions(void **state) {
+    (void)state;
+    agent_fixture f;
+    const row r = {"{subject: [customer], budgets: [{tools: pay, calls: 1, per: [subject, day]}, {tools: pay, calls: 1,"
+                   " per: session}]}",
+                   "never",
+                   "[]",
+                   "",
+                   MONDAY,
+                   "",
+                   POLICY_ALLOW,
+                   ""};
+    begin(&f, "person", &r);
+    assert_int_equal(pay(&f, "pay {'amount': 1}"), CALL_FINISHED);
+    begin_again(&f, 1);
+    assert_int_equal(pay(&f, "pay {'amount': 1}"), CALL_REFUSED);
+    begin_again(&f, 2);
+    assert_int_equal(pay(&f, "pay {'amount': 1}"), CALL_FINISHED);
+    begin_again(&f, 1);
+    f.world.now_ms += 86400000;
+    assert_int_equal(pay(&f, "pay {'amount': 1}"), CALL_FINISHED);
+    assert_int_equal(pay(&f, "pay {'amount': 1}"), CALL_REFUSED);
+    fixture_close(&f);
+}
+
 /* ---- what a manifest may not say ---- */
 
 static void a_rule_that_would_miss_is_refused(void **state) {
@@ -283,8 +357,19 @@ static void a_rule_that_would_miss_is_refused(void **state) {
         {"{rules: [{deny: pay, without: till}]}", "needs policy.rights"},
         {"{rights: rolls}", "'rolls' is no value of session"},
         {"{otherwise: maybe}", "key policy.otherwise"},
-        {"{zone: Berlin}", "'Berlin' is no offset"},
-        {"{zone: '+15:00'}", "is no offset"},
+        {"{zone: Berlin}", "key policy.zone: zone:"},
+        {"{zone: '+99:00'}", "key policy.zone: zone:"},
+        {"{rules: [{deny: pay, within: {zone: Europe/Atlantis}}]}", "key policy.rules[0].within: zone:"},
+        {"{subject: [custmer]}", "'custmer' is no value of session"},
+        {"{budgets: [{tools: pay, calls: 1, per: subject}]}", "needs policy.subject"},
+        {"{budgets: [{tools: pays, calls: 1, per: day}]}", "key policy.budgets[0].tools: 'pays' is no tool"},
+        {"{budgets: [{tools: pay, per: day}]}", "needs one of calls"},
+        {"{budgets: [{tools: pay, calls: 1, rows: 1, per: day}]}", "needs one of calls"},
+        {"{budgets: [{tools: pay, sum: amount, per: day}]}", "needs one of calls"},
+        {"{budgets: [{tools: pay, calls: 1, most: 1, per: day}]}", "needs one of calls"},
+        {"{budgets: [{tools: all, sum: amount, most: 1, per: day}]}", "tool look has no parameter 'amount'"},
+        {"{budgets: [{tools: pay, sum: note, most: 1, per: day}]}", "no parameter 'note' of type integer or number"},
+        {"{budgets: [{tools: pay, calls: 1, per: week}]}", "key policy.budgets[0].per"},
         {"{rules: [{deny: pay, outside: {hours: '8-18'}}]}", "'8-18' is no hours"},
         {"{rules: [{deny: pay, outside: {hours: '08:00-08:00'}}]}", "is no hours"},
         {"{rules: [{deny: pay, outside: {hours: '08:60-10:00'}}]}", "is no hours"},
@@ -422,9 +507,14 @@ static void a_restriction_never_loosens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_page_shows_exactly_these_rows),      cmocka_unit_test(every_row_of_the_table),
-        cmocka_unit_test(an_ended_session_calls_nothing),         cmocka_unit_test(a_rule_that_would_miss_is_refused),
-        cmocka_unit_test(the_policy_is_part_of_what_is_approved), cmocka_unit_test(a_restriction_never_loosens),
+        cmocka_unit_test(the_page_shows_exactly_these_rows),
+        cmocka_unit_test(every_row_of_the_table),
+        cmocka_unit_test(a_budget_outlives_the_process),
+        cmocka_unit_test(a_person_has_one_budget_in_all_sessions),
+        cmocka_unit_test(an_ended_session_calls_nothing),
+        cmocka_unit_test(a_rule_that_would_miss_is_refused),
+        cmocka_unit_test(the_policy_is_part_of_what_is_approved),
+        cmocka_unit_test(a_restriction_never_loosens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
