@@ -29,8 +29,9 @@ typedef struct agent_env {
     const os_children *children;
     muga_status (*random)(void *self, void *p, size_t n, muga_error *err); /* ids and salts */
     void *random_self;
+    const char *launcher; /* path of the program muga, which sandboxes need (os/sandbox.h); NULL: they are refused */
 } agent_env;
-agent_env agent_env_system(void); /* os_system() and getrandom */
+agent_env agent_env_system(void); /* os_system() and getrandom; no launcher */
 
 /* ---- manifest ------------------------------------------------------------------------------------------------- */
 

@@ -2,9 +2,10 @@
  * a search in PATH, a program that changed since the manifest was loaded, an answer that is not UTF-8, too long or
  * late.
  *
- * This version has no sandbox: the program runs with the rights of the person who started muga, in the agent's folder,
- * with an empty environment. The manifest must say so itself (unsandboxed: true), which manifest.c demands. */
+ * The program runs in a sandbox (tool_sandbox.c, os/sandbox.h), or, where the definition says unsandboxed: true, with
+ * the rights of the person who started muga, in the agent's folder; with an empty environment in both. */
 #include "agent/internal.h"
+#include "agent/tool_sandbox.h"
 
 #include "base/utf8.h"
 
@@ -16,6 +17,8 @@ typedef struct tool_command {
     const agent_env *env;
     const manifest *m;
     const manifest_tool *def;
+    bool sandboxed;
+    tool_sandbox sandbox;
 } tool_command;
 
 static muga_status program_path(const manifest *m, const manifest_tool *t, str *out, muga_error *err) {
@@ -120,21 +123,23 @@ static muga_status write_input(const tool_call *c, const manifest_tool *t, str *
     return str_status(in, err, "a tool's input");
 }
 
-static void run_program(const agent_env *env, const manifest *m, const manifest_tool *t, const char **argv,
-                        const str *in, tool_run *out) {
+static void run_program(const tool_command *p, const char **argv, const str *in, tool_run *out) {
+    const manifest_tool *t = p->def;
+    const os_children *children = p->env->children;
     const json_t *command = json_object_get(t->json, "command");
     for (size_t i = 0; i < json_array_size(command); i++) {
         argv[i] = json_string_value(json_array_get(command, i)); /* a relative path: from the folder it runs in */
     }
     os_child_spec spec = {.argv = argv,
-                          .dir = m->dir,
+                          .dir = p->sandboxed ? TOOL_SANDBOX_DIR : p->m->dir,
                           .in = str_get(in),
                           .n_in = in->len,
                           .max_out_bytes = t->max_result_bytes,
-                          .timeout_ms = t->timeout_ms};
+                          .timeout_ms = t->timeout_ms,
+                          .sandbox = p->sandboxed ? &p->sandbox.os : NULL};
     os_child_result r = {0};
     muga_error why;
-    if (env->children->run(env->children->self, &spec, &r, &why) == MUGA_OK) {
+    if (children->run(children->self, &spec, &r, &why) == MUGA_OK) {
         read_end(t, &r, out);
         /* A program that ended by itself says whether it failed; one that was cut off may have done its work. */
         out->in_doubt = r.end != OS_CHILD_EXITED && t->effect == EFFECT_WRITE && !t->idempotent;
@@ -156,7 +161,7 @@ static void run_call(void *tool, const tool_call *c, tool_run *out) {
         st = check_unchanged(p->env, p->m, t, &why);
     }
     if (st == MUGA_OK) {
-        run_program(p->env, p->m, t, argv, &in, out);
+        run_program(p, argv, &in, out);
     } else {
         tool_fail(out, "%s", why.message);
     }
@@ -164,18 +169,33 @@ static void run_call(void *tool, const tool_call *c, tool_run *out) {
     free(argv);
 }
 
+static void close_tool(void *tool) {
+    tool_command *t = tool;
+    if (t) {
+        tool_sandbox_release(&t->sandbox);
+        free(t);
+    }
+}
+
 static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
-    if (!json_get_bool(s->def->json, "unsandboxed", false)) {
-        return error_set(err, MUGA_E_INPUT,
-                         "this version has no sandbox for programs; add unsandboxed: true to run it with all of your "
-                         "rights, or use sql");
+    bool unsandboxed = json_get_bool(s->def->json, "unsandboxed", false);
+    if (unsandboxed && json_object_get(s->def->json, "sandbox")) {
+        return tool_fault(s, "/sandbox", err, "says nothing beside unsandboxed: true; remove one of them");
     }
-    muga_status st = digest_program(s->env, s->m, s->def, s->material, err);
-    tool_command *t = st == MUGA_OK ? malloc(sizeof *t) : NULL;
+    tool_command *t = malloc(sizeof *t);
     if (!t) {
-        return st == MUGA_OK ? error_nomem(err, "a tool") : st;
+        return error_nomem(err, "a tool");
     }
-    *t = (tool_command){s->env, s->m, s->def};
+    *t = (tool_command){.env = s->env, .m = s->m, .def = s->def, .sandboxed = !unsandboxed};
+    muga_status st = digest_program(s->env, s->m, s->def, s->material, err);
+    if (st == MUGA_OK && t->sandboxed) {
+        st = tool_sandbox_open(s, &t->sandbox, err);
+        s->leaves_machine = false; /* there is no network inside */
+    }
+    if (st != MUGA_OK) {
+        close_tool(t);
+        return st;
+    }
     *out = t;
     return MUGA_OK;
 }
@@ -184,10 +204,11 @@ static const char command_schema[] =
     "{\"type\": \"array\", \"minItems\": 1, \"maxItems\": 64, \"items\": {\"type\": \"string\", "
     "\"minLength\": 1, \"maxLength\": 4000}, \"description\": \"the program's path and its arguments\"}";
 
-const tool_kind tool_kind_command = {.keys = {{"command", command_schema}, {"unsandboxed", "{\"type\": \"boolean\"}"}},
-                                     .untrusted = true,      /* what a program prints is its own */
-                                     .leaves_machine = true, /* and without a sandbox it may send its input anywhere */
-                                     .concurrent = true,
-                                     .open = open_tool,
-                                     .run = run_call,
-                                     .close = free};
+const tool_kind tool_kind_command = {
+    .keys = {{"command", command_schema}, {"sandbox", tool_sandbox_schema}, {"unsandboxed", "{\"type\": \"boolean\"}"}},
+    .untrusted = true,      /* what a program prints is its own */
+    .leaves_machine = true, /* and without a sandbox it may send its input anywhere */
+    .concurrent = true,
+    .open = open_tool,
+    .run = run_call,
+    .close = close_tool};

@@ -9,6 +9,10 @@
 #include "base/mem.h"
 #include "muga.h"
 
+#ifndef MUGA_LAUNCHER
+#define MUGA_LAUNCHER "/usr/local/bin/muga" /* the program whose launcher sandboxes need */
+#endif
+
 struct muga_agent {
     agent_env env;
     muga_model *model;
@@ -93,6 +97,7 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
     if (!a)
         return error_nomem(err, "agent");
     a->env = agent_env_system();
+    a->env.launcher = MUGA_LAUNCHER;
     a->model = m;
     muga_status st = open_manifest(a, folder, options, err);
     if (!st)

@@ -25,7 +25,7 @@ muga_status agent_base_digest(const char *model, char hex[SHA256_HEX], muga_erro
 
 /* Without a store nothing was learned. */
 muga_status agent_find_version(const manifest *m, int64_t version, adapter_version *out, muga_error *err) {
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     char base[SHA256_HEX];
     store *s = NULL;
     char *home = NULL;

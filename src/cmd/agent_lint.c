@@ -18,7 +18,7 @@ static void print_finding(const char *dir, const json_t *f) {
 }
 
 static muga_status lint_one(const char *name, bool as_json, json_t *all, size_t *n_errors, muga_error *err) {
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     cmd_scratch scratch;
     lint_report r = {.findings = NULL};
     char *dir = NULL;

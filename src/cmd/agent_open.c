@@ -76,7 +76,7 @@ muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err) 
 }
 
 muga_status agent_open(agent_opened *o, const char *name, muga_error *err) {
-    *o = (agent_opened){.env = agent_env_system()};
+    *o = (agent_opened){.env = cmd_agent_env()};
     muga_status st = cmd_agent_dir(name, &o->dir, err);
     if (!st)
         st = make_data_dir(o, err);

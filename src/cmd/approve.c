@@ -41,7 +41,7 @@ int cmd_approve_list(int argc, char **argv) {
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an array of waiting calls"}};
     cmd_positional p = {.max = 0};
     muga_error err = {0};
-    agent_env env = agent_env_system();
+    agent_env env = cmd_agent_env();
     store *s = NULL;
     json_t *list = NULL, *e;
     size_t i;
@@ -185,7 +185,7 @@ static int approve_decide(int argc, char **argv, bool yes) {
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an object"}};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
-    agent_env env = agent_env_system();
+    agent_env env = cmd_agent_env();
     store *s = NULL;
     json_t *list = NULL;
     char approver[64];

@@ -159,6 +159,9 @@ void cmd_catch_lost_files(void);
 /* ---- places (places.c) ---- */
 /* $MUGA_HOME, else $XDG_DATA_HOME/muga, else $HOME/.local/share/muga. malloc'ed. */
 MUGA_MUST_USE muga_status cmd_home(char **out, muga_error *err);
+/* Where this program lies, without links; NULL where that can't be told. Until the process ends. */
+const char *cmd_program(void);
+struct agent_env cmd_agent_env(void); /* the system's seams, with this program as the launcher of sandboxes */
 MUGA_MUST_USE muga_status cmd_hub(hub *out, muga_error *err);
 /* muga.db in that home (store.c). must_exist false: the home is made where it is missing. */
 MUGA_MUST_USE muga_status cmd_open_store(bool must_exist, store **out, muga_error *err);

@@ -134,7 +134,7 @@ int cmd_data_list(int argc, char **argv) {
                                   {"--json", 0, CMD_FLAG, &l.as_json, NULL, "an array of rows, whole"}};
     cmd_positional p = {.max = 1};
     muga_error err = {0};
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     interaction_filter f;
     store *s = NULL;
     int64_t n = 0;
@@ -168,7 +168,7 @@ int cmd_data_rate(int argc, char **argv) {
                                   {"--note", 0, CMD_STRING, &note, "TEXT", "why"}};
     cmd_positional p = {.min = 2, .max = 2};
     muga_error err = {0};
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     store *s = NULL;
     int64_t n = 0;
     int code = cmd_parse("data rate", options, ARRAY_LEN(options), argc, argv, &p), rating = 0;
@@ -242,7 +242,7 @@ int cmd_data_correct(int argc, char **argv) {
         {"--note", 0, CMD_STRING, &note, "TEXT", "why"}};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     store *s = NULL;
     manifest *m = NULL;
     json_t *correction = NULL;
@@ -293,7 +293,7 @@ int cmd_data_redact(int argc, char **argv) {
                                   {"--json", 0, CMD_FLAG, &as_json, NULL, "{\"redacted\": rows}"}};
     cmd_positional p = {.max = 1};
     muga_error err = {0};
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     interaction_filter f;
     store *s = NULL;
     int64_t n = 0;
@@ -325,7 +325,7 @@ int cmd_data_drop(int argc, char **argv) {
                                   {"--json", 0, CMD_FLAG, &as_json, NULL, "{\"dropped\": rows}"}};
     cmd_positional p = {.max = 1};
     muga_error err = {0};
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     interaction_filter f;
     store *s = NULL;
     int64_t n = 0;

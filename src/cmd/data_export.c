@@ -55,7 +55,7 @@ static muga_status give(const char *name, bool raw, const char *who, bool as_jso
 
 /* By the agent's own name; where that is none, by the manifest of what was named. Taking back must work without one. */
 static muga_status withdraw(const char *name, const char *who, bool as_json, muga_error *err) {
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     store *s = NULL;
     int64_t n = 0;
     muga_status st = cmd_open_store(true, &s, err);

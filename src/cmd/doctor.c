@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "gguf/gguf.h"
 #include "kernel/kernel.h"
+#include "os/sandbox.h"
 #include "store/store.h"
 
 #include <sys/statvfs.h>
@@ -36,6 +37,20 @@ static void check_processor(checks *c) {
     report(c, true, "processor", "kernels:%s; used: %s; cores: %d", str_get(&names), kernel_isa_name(kernel_isa_best()),
            os_cpu_count());
     str_release(&names);
+}
+
+/* A machine without a part of it is sound: it refuses command tools, and says so. */
+static void check_sandbox(checks *c) {
+    os_sandbox_piece pieces[OS_SANDBOX_N_PIECE];
+    os_sandbox_look(cmd_program(), pieces);
+    for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
+        const os_sandbox_piece *p = &pieces[i];
+        if (p->missing[0])
+            report(c, true, "sandbox", "%s is missing, so sandboxed command tools are refused: %s", p->name,
+                   p->missing);
+        else
+            report(c, true, "sandbox", "%s: %s", p->name, p->detail);
+    }
 }
 
 static bool check_home(checks *c, char **home) {
@@ -171,6 +186,7 @@ int cmd_doctor(int argc, char **argv) {
     if (!c.list)
         return cmd_error(MUGA_E_NOMEM, "out of memory");
     check_processor(&c);
+    check_sandbox(&c);
     if (check_home(&c, &home)) {
         check_database(&c, home);
         check_models(&c);

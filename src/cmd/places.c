@@ -1,4 +1,5 @@
 /* Where things are: the store's home, models by name, agents by name. The only reader of the environment. */
+#include "agent/agent.h"
 #include "cmd/cmd.h"
 
 #include <pwd.h>
@@ -36,6 +37,19 @@ muga_status cmd_home(char **out, muga_error *err) {
     if (user && *user)
         return join(out, err, user, ".local/share/muga");
     return error_set(err, MUGA_E_ENV, "neither MUGA_HOME nor HOME is set; set MUGA_HOME to a folder of yours");
+}
+
+const char *cmd_program(void) {
+    static char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return n > 0 ? path : NULL;
+}
+
+agent_env cmd_agent_env(void) {
+    agent_env env = agent_env_system();
+    env.launcher = cmd_program();
+    return env;
 }
 
 muga_status cmd_hub(hub *out, muga_error *err) {

@@ -219,7 +219,7 @@ int cmd_session_export(int argc, char **argv) {
         {"--out", 'o', CMD_STRING, &path, "FILE", "where it goes; whole or not there (default: standard output)"}};
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     store *s = NULL;
     json_t *whole = NULL;
     char who[64];
@@ -250,7 +250,7 @@ int cmd_session_delete(int argc, char **argv) {
                                   {"--json", 0, CMD_FLAG, &as_json, NULL, "{\"deleted\": sessions}"}};
     cmd_positional p = {.max = 1};
     muga_error err = {0};
-    const agent_env env = agent_env_system();
+    const agent_env env = cmd_agent_env();
     store *s = NULL;
     json_t *who = NULL;
     int64_t n = 0;

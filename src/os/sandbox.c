@@ -125,9 +125,9 @@ static void add_mounts(arguments *a, const os_child_spec *spec) {
     add_all(a, (const char *const[]){"--remount-ro", "/", "--chdir", spec->dir ? spec->dir : "/", NULL});
 }
 
-static void add_path(arguments *a, bool write, const char *path) {
+static void add_path(arguments *a, char kind, const char *path) {
     str s = STR_INIT;
-    str_printf(&s, "%c:%s", write ? 'w' : 'r', path);
+    str_printf(&s, "%c:%s", kind, path);
     add(a, s.failed ? NULL : str_get(&s));
     str_release(&s);
 }
@@ -142,16 +142,16 @@ static void add_launcher(arguments *a, const os_child_spec *spec) {
     add_all(a, (const char *const[]){"--", LAUNCHER_INSIDE, OS_SANDBOX_VERB, limits, "r:/usr", "r:/etc", "w:/tmp",
                                      "r:" LAUNCHER_INSIDE, NULL});
     for (const char *const *f = system_folders; *f; f++) {
-        add_path(a, false, *f);
+        add_path(a, 'r', *f);
     }
     for (const char *const *f = devices; *f; f++) {
-        add_path(a, true, *f);
+        add_path(a, 'w', *f);
     }
     if (spec->dir) {
-        add_path(a, false, spec->dir);
+        add_path(a, 'l', spec->dir);
     }
     for (size_t i = 0; i < s->n_mount; i++) {
-        add_path(a, s->mounts[i].write, s->mounts[i].to);
+        add_path(a, s->mounts[i].write ? 'w' : 'r', s->mounts[i].to);
     }
     add(a, "--");
     add_all(a, spec->argv);

@@ -92,7 +92,15 @@ static bool add_path(int ruleset, uint64_t handled, const char *path, uint64_t r
     return ok;
 }
 
-int os_landlock_restrict(const char *const *read, size_t n_read, const char *const *write, size_t n_write) {
+static bool add_paths(int ruleset, uint64_t handled, const os_path_list *list, uint64_t rights) {
+    bool ok = true;
+    for (size_t i = 0; i < list->n && ok; i++) {
+        ok = add_path(ruleset, handled, list->path[i], rights);
+    }
+    return ok;
+}
+
+int os_landlock_restrict(const os_path_list *list, const os_path_list *read, const os_path_list *write) {
     int abi = os_landlock_abi();
     ruleset_attr attr = attr_of(abi);
     size_t size = abi >= 6 ? sizeof attr : abi >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
@@ -100,13 +108,9 @@ int os_landlock_restrict(const char *const *read, size_t n_read, const char *con
     if (ruleset < 0) {
         return -1;
     }
-    bool ok = true;
-    for (size_t i = 0; i < n_read && ok; i++) {
-        ok = add_path(ruleset, attr.handled_fs, read[i], READ_RIGHTS);
-    }
-    for (size_t i = 0; i < n_write && ok; i++) {
-        ok = add_path(ruleset, attr.handled_fs, write[i], WRITE_RIGHTS);
-    }
+    bool ok = add_paths(ruleset, attr.handled_fs, list, FS_READ_DIR) &&
+              add_paths(ruleset, attr.handled_fs, read, READ_RIGHTS) &&
+              add_paths(ruleset, attr.handled_fs, write, WRITE_RIGHTS);
     ok = ok && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0u) == 0;
     int number = errno;
     close(ruleset);

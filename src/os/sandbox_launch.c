@@ -33,14 +33,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_PATHS = 128 };
-
-/* What the command line asks for: LAYERS,MEMORY,CPU,FILE,PROCESSES,FILES r:PATH w:PATH ... -- PROGRAM ... */
+/* What the command line asks for: LAYERS,MEMORY,CPU,FILE,PROCESSES,FILES l:PATH r:PATH w:PATH ... -- PROGRAM ... */
 typedef struct launch {
     unsigned layers;
     unsigned long long memory_bytes, cpu_seconds, file_bytes, n_process, n_file;
-    const char *read[MAX_PATHS], *write[MAX_PATHS];
-    size_t n_read, n_write;
+    os_path_list list, read, write;
     char **argv;
 } launch;
 
@@ -55,12 +52,12 @@ static bool read_arguments(int argc, char **argv, launch *l) {
             l->argv = argv + i + 1;
             return l->argv[0] != NULL;
         }
-        bool write = argv[i][0] == 'w';
-        size_t *n = write ? &l->n_write : &l->n_read;
-        if ((!write && argv[i][0] != 'r') || argv[i][1] != ':' || *n == MAX_PATHS) {
+        char kind = argv[i][0];
+        os_path_list *to = kind == 'l' ? &l->list : kind == 'r' ? &l->read : kind == 'w' ? &l->write : NULL;
+        if (!to || argv[i][1] != ':' || to->n == OS_MAX_PATHS) {
             return false;
         }
-        (write ? l->write : l->read)[(*n)++] = argv[i] + 2;
+        to->path[to->n++] = argv[i] + 2;
     }
     return false;
 }
@@ -136,7 +133,7 @@ static _Noreturn void become_program(const launch *l, int report, int to_parent)
     if (sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
         give_up(report, "signals");
     }
-    if ((l->layers & OS_SANDBOX_LANDLOCK) != 0 && os_landlock_restrict(l->read, l->n_read, l->write, l->n_write) != 0) {
+    if ((l->layers & OS_SANDBOX_LANDLOCK) != 0 && os_landlock_restrict(&l->list, &l->read, &l->write) != 0) {
         give_up(report, "Landlock");
     }
     if ((l->layers & OS_SANDBOX_SECCOMP) != 0) {

@@ -13,9 +13,14 @@ int os_sandbox_listen(void);      /* from here on every start of a process asks 
 
 /* sandbox_landlock.c */
 int os_landlock_abi(void); /* what the kernel offers; 0: nothing */
-/* Restrict this thread, and what it starts, to reading and running below `read` and writing, too, below `write`; no
- * TCP, no signals to others. Paths that aren't there are left out. -1 and errno on failure. */
-int os_landlock_restrict(const char *const *read, size_t n_read, const char *const *write, size_t n_write);
+enum { OS_MAX_PATHS = 64 };
+typedef struct os_path_list {
+    const char *path[OS_MAX_PATHS];
+    size_t n;
+} os_path_list;
+/* Restrict this thread, and what it starts, to listing folders below `list`, reading and running below `read`, reading
+ * and writing below `write`; no TCP, no signals to others. Paths that aren't there are left out. -1 and errno. */
+int os_landlock_restrict(const os_path_list *list, const os_path_list *read, const os_path_list *write);
 
 /* child.c: descriptors that the child of a sandbox gets besides the usual three; and how it is ended. */
 enum {

@@ -6,6 +6,7 @@
 
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 const char fixture_manifest[] =
@@ -133,6 +134,7 @@ void fixture_prepare(agent_fixture *f, const char *name, const char *manifest_te
     f->env.clock = &f->world.clock;
     f->env.random = random_bytes;
     f->env.random_self = &f->world;
+    f->env.launcher = getenv("MUGA_PROGRAM");
     f->dir = mem_copy_string(scratch_path(name));
     assert_ok(f->env.files->mkdirs(f->env.files->self, f->dir, &err), &err);
     f->store_path = join(f->dir, "muga.db");

@@ -358,8 +358,8 @@ static void tools_that_could_not_run_are_refused(void **state) {
         "properties and items only");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    sql: {database: ../shop.db, query: SELECT 1 AS a}", "must lie in");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    sql: {database: shop.db}", "needs either query or exec");
-    refuse_tool(&f, NO_PARAMETERS "effect: read\n    command: [./x]",
-                "agent.yaml:12: key tools[0].command: this version has no sandbox");
+    refuse_tool(&f, NO_PARAMETERS "effect: read\n    unsandboxed: true\n    sandbox: {}\n    command: [/bin/true]",
+                "key tools[0].sandbox: says nothing beside unsandboxed: true");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    unsandboxed: true\n    command: [sh]", "must be a path");
     refuse_tool(&f, NO_PARAMETERS "effect: read\n    unsandboxed: true\n    command: [../sh]", "'..'");
     refuse_tool(&f,

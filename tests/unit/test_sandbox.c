@@ -332,6 +332,7 @@ static const attempt attempts[] = {
     {"follow_symlink", MUST, w.secret},
     {"hard_link", MUST, ""},
     {"talk_to_fifo", LANDLOCK, ""},
+    {"run_written", LANDLOCK, ""},
     {"set_user_id", MUST, ""},
     {"make_set_user_id", MUST, ""},
     {"device_node", MAY, ""},

@@ -263,22 +263,6 @@ static void a_program_changed_since_loading_does_not_run(void **state) {
     fixture_close(&f);
 }
 
-static void a_command_must_own_up_to_having_no_sandbox(void **state) {
-    (void)state;
-    agent_fixture f;
-    muga_error err;
-    str text = STR_INIT;
-    fixture_prepare(&f, "sandbox", NULL);
-    str_printf(&text,
-               "%stools:\n  - name: t\n    description: d\n    parameters: {type: object, properties: {},"
-               " additionalProperties: false}\n    command: [./tool]\n    effect: read\n    unsandboxed: false\n",
-               tool_head);
-    fixture_write(&f, "agent.yaml", str_get(&text));
-    assert_status(manifest_load(&f.env, f.dir, NULL, &f.m, &err), MUGA_E_INPUT, &err, "unsandboxed: true");
-    str_release(&text);
-    fixture_close(&f);
-}
-
 /* ---- the table ---- */
 
 static void a_tool_is_of_one_kind_with_its_own_keys(void **state) {
@@ -324,7 +308,6 @@ int main(void) {
         cmocka_unit_test(programs_that_misbehave_are_failures),
         cmocka_unit_test(a_write_that_was_cut_off_is_in_doubt),
         cmocka_unit_test(a_program_changed_since_loading_does_not_run),
-        cmocka_unit_test(a_command_must_own_up_to_having_no_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
