@@ -91,8 +91,7 @@ typedef struct manifest {
     const char *goal_statement;           /* NULL without a goal */
     const template_expression *goal_done; /* NULL without; sees state, results (array of finished results), session */
     double goal_target;                   /* 0 when not given */
-    int64_t input_max_chars;              /* guards.input.max_chars; code points */
-    const json_t *guards;                 /* as written (validated), NULL without */
+    struct guard_set *guards;             /* guards:, compiled (guard.h) */
     const char *scope_domain;             /* NULL without */
     scope_otherwise scope_otherwise;
     const manifest_tool *tools;

@@ -188,7 +188,14 @@ muga_status executor_settle(agent_session *s, journal_call *c, call_state to, ui
         store_end(s->store, &st, err);
     }
     json_decref(detail);
-    return st == MUGA_OK ? session_remember_call(s, c, err) : st;
+    json_t *found = json_array();
+    st = st == MUGA_OK && !found ? error_nomem(err, "a result") : st;
+    st = st == MUGA_OK ? session_remember_call(s, c, found, err) : st;
+    if (st == MUGA_OK && json_array_size(found) > 0) {
+        st = session_audit_guard(s, "results", "mask", c->id, found, NULL, err);
+    }
+    json_decref(found);
+    return st;
 }
 
 static muga_status settle_attempt(attempt *a, muga_error *err) {

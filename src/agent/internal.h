@@ -141,10 +141,11 @@ struct agent_session {
     store_claim *claim;
     void **tools; /* [m->n_tools], opened at first use */
 };
-/* Add a row to the stored history, inside a transaction; and, once it is committed, the entry in memory. */
+/* Add a row to the stored history, inside a transaction; and, once it is committed, the entry in memory;
+ * `found` (array or NULL) receives what guards found in a result (guard_result). */
 muga_status session_store_row(agent_session *s, const char *role, const char *content, size_t n, const char *call,
                               muga_error *err);
-muga_status session_remember_call(agent_session *s, const journal_call *c, muga_error *err);
+muga_status session_remember_call(agent_session *s, const journal_call *c, json_t *found, muga_error *err);
 /* May this be said in the session? UTF-8, not too long, and it has not ended. */
 muga_status session_check_text(const agent_session *s, const char *text, size_t n, muga_error *err);
 muga_status session_remember_message(agent_session *s, const char *role, const char *text, size_t n, muga_error *err);
@@ -160,5 +161,9 @@ void session_take_state(agent_session *s, json_t *state);
 muga_status session_forget_shared(const agent_env *env, store *s, const manifest *m, muga_error *err);
 /* Is agent_state what the chain says? MUGA_E_NEGATIVE: whose is not. */
 muga_status session_check_shared(store *s, muga_error *err);
+/* A guard's record (loop_guard.c): `found` as guard_check gives it, the first of them; *out (may be NULL) receives it.
+ */
+muga_status session_audit_guard(agent_session *s, const char *side, const char *action, const char *why,
+                                const json_t *found, json_t **out, muga_error *err);
 muga_status executor_recover(agent_session *s, muga_error *err);
 #endif

@@ -3,7 +3,7 @@
  * limits.
  *
  *   state       does                                               function   goes to
- *   1 PERCEIVE  guards the message, writes it into the session     perceive   2, or 6 when a guard refuses
+ *   1 PERCEIVE  writes the message, guarded, into the session      perceive   2
  *   2 DECIDE    labels of the message; queue of requests           decide     3
  *   3 NEXT      takes a request; words go into the answer          next       4 for a tool, 6 when none is left
  *   4 ARGUE     arguments under schema and grounding               argue      5, or 3 when it must ask for a value
@@ -17,7 +17,6 @@
  *   3. Only the person's messages are decided on. Results of tools and the agent's own words never reach state 2.
  *   4. After an escalation the session is ended: nothing more is called in it. */
 #include "agent/expert.h"
-#include "agent/guard.h"
 #include "agent/loop_kinds.h"
 
 #include <stdio.h>
@@ -43,28 +42,12 @@ typedef struct turn {
 
 /* ---- what is to do ---- */
 
-static bool declares_state(const agent_loop *l, const char *key) {
-    return json_object_get(json_object_get(l->p.manifest->state_schema, "properties"), key) != NULL;
-}
-
-/* Set state.key to text, where the manifest declares it; NULL: null. */
-static muga_status set_state(agent_loop *l, const char *key, const char *text, muga_error *err) {
-    if (!declares_state(l, key)) {
-        return MUGA_OK;
-    }
-    json_t *state = json_deep_copy(session_state(l->p.session));
-    bool ok = state && json_object_set_new(state, key, text ? json_string(text) : json_null()) == 0;
-    muga_status st = ok ? session_set_state(l->p.session, state, err) : error_nomem(err, "a state");
-    json_decref(state);
-    return st;
-}
-
 static muga_status save_work(agent_loop *l, muga_error *err) {
     str text = STR_INIT;
     json_write(l->work, &text);
     muga_status st = str_status(&text, err, "what is left to do");
     if (st == MUGA_OK) {
-        st = set_state(l, "pending", str_get(&text), err);
+        st = loop_set_state(l, "pending", str_get(&text), err);
     }
     str_release(&text);
     return st;
@@ -134,24 +117,11 @@ static size_t find_label(const agent_loop *l, const char *name) {
 
 static muga_status perceive(turn *t, loop_state *to, muga_error *err) {
     agent_loop *l = t->l;
-    const char *why = guard_input(l->p.manifest, t->text, t->n);
     t->was_asked = json_get_int(l->work, "kind", TURN_ANSWER) == TURN_ASK;
     json_array_clear(json_object_get(l->work, "queue"));
     json_array_clear(json_object_get(l->work, "parts"));
     json_object_del(l->work, "doubt");
     json_object_set_new(l->work, "kind", json_integer(TURN_ANSWER));
-    if (why) {
-        json_t *record = json_pack("{s:s, s:s}", "guard", "input", "why", why);
-        muga_status st = record ? audit_append(l->p.session, "guard", record, NULL, err) : error_nomem(err, "a record");
-        loop_watch_event(l, "guard", record);
-        *to = CONCLUDE;
-        str text = STR_INIT;
-        str_printf(&text, "I can't read this message: it %s%s.", strncmp(why, "holds", 5) == 0 ? "" : "is ", why);
-        st = st == MUGA_OK ? str_status(&text, err, "an answer") : st;
-        st = st == MUGA_OK ? add_part(l, TURN_REFUSE, str_get(&text), err) : st;
-        str_release(&text);
-        return st;
-    }
     if (l->kind == &loop_kind_intent) { /* else it was told already */
         loop_watch_event(l, "message", json_pack("{s:s%}", "text", t->text, t->n));
     }
@@ -480,8 +450,7 @@ static muga_status join_parts(const agent_loop *l, str *out, muga_error *err) {
         str_append_s(out, i ? " " : "");
         str_append_s(out, json_string_value(json_array_get(parts, i)));
     }
-    muga_status st = str_status(out, err, "an answer");
-    return st == MUGA_OK ? guard_mask(l->p.manifest, out, err) : st;
+    return str_status(out, err, "an answer");
 }
 
 static muga_status check_goal(const agent_loop *l, bool *done, muga_error *err) {
@@ -510,7 +479,6 @@ static muga_status check_goal(const agent_loop *l, bool *done, muga_error *err) 
 static muga_status conclude(turn *t, loop_state *to, muga_error *err) {
     agent_loop *l = t->l;
     turn_outcome kind = (turn_outcome)json_get_int(l->work, "kind", TURN_ANSWER);
-    const char *name = turn_outcome_name(kind);
     *to = END;
     muga_status st = join_parts(l, &t->out->text, err);
     const expert *e = intent_expert(l->p.intent);
@@ -518,11 +486,13 @@ static muga_status conclude(turn *t, loop_state *to, muga_error *err) {
         str_printf(&t->out->text, " %s", expert_doubt(e));
         st = str_status(&t->out->text, err, "an answer");
     }
+    st = st == MUGA_OK ? loop_guard_answer(l, &kind, &t->out->text, err) : st;
+    const char *name = turn_outcome_name(kind);
     if (st == MUGA_OK) {
         st = session_add_answer(l->p.session, name, str_get(&t->out->text), err);
     }
     if (st == MUGA_OK && kind != TURN_ASK) {
-        st = set_state(l, "resolution", name, err);
+        st = loop_set_state(l, "resolution", name, err);
     }
     json_array_clear(json_object_get(l->work, "parts"));
     st = st == MUGA_OK ? save_work(l, err) : st;
@@ -539,7 +509,9 @@ static muga_status hold(turn *t, loop_state *to, muga_error *err) {
     t->out->outcome = TURN_HELD;
     snprintf(t->out->call, sizeof t->out->call, "%s", json_get_string(held, "call"));
     snprintf(t->out->approval, sizeof t->out->approval, "%s", json_get_string(held, "approval"));
+    turn_outcome kind = TURN_HELD;
     muga_status st = join_parts(l, &t->out->text, err);
+    st = st == MUGA_OK ? loop_guard_answer(l, &kind, &t->out->text, err) : st;
     str_append_s(&t->out->text, t->out->text.len ? " " : "");
     str_append_s(&t->out->text, t->now.label->held ? t->now.label->held : "This waits for a person's approval.");
     st = st == MUGA_OK ? str_status(&t->out->text, err, "an answer") : st;

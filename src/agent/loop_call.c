@@ -4,7 +4,6 @@
  * Scope: a person who writes "cancel A1, and where is A2" means A2 by the second clause. So values are looked for in
  * the clause, then in the messages from the newest to the oldest; the first text that gives all that the tool requires
  * is the one they are taken from. */
-#include "agent/guard.h"
 #include "agent/loop_internal.h"
 
 #define ARGUMENT_TOKENS 256
@@ -268,10 +267,7 @@ static json_t *given_texts(const agent_loop *l, const intent_label *label, const
         }
     }
     for (size_t i = 0; ok && i < ARRAY_LEN(sources); i++) {
-        str text = STR_INIT;
-        json_write(sources[i] ? sources[i] : json_null(), &text);
-        ok = !text.failed && json_array_append_new(list, json_stringn(str_get(&text), text.len)) == 0;
-        str_release(&text);
+        ok = loop_add_scalars(list, sources[i]);
     }
     if (ok && label->act != ACT_TOOL) { /* the author's own words, with nothing of a result in them */
         ok = json_array_append_new(list, json_string(label->words)) == 0;
@@ -292,15 +288,9 @@ muga_status loop_render(const agent_loop *l, const intent_label *label, const js
     template_limits limits = TEMPLATE_LIMITS_DEFAULT;
     muga_status st = texts ? template_render(label->answer, context, clock->now_ms(clock->self), &limits, out, err)
                            : error_nomem(err, "an answer");
-    char which[64];
     if (st == MUGA_OK) {
         trim(out);
-        *ok = guard_is_grounded(l->p.manifest, str_get(out), texts, which);
-    }
-    if (st == MUGA_OK && !*ok) {
-        json_t *record = json_pack("{s:s, s:s}", "guard", "output.grounded", "value", which);
-        st = record ? audit_append(l->p.session, "guard", record, NULL, err) : error_nomem(err, "a record");
-        loop_watch_event(l, "guard", record);
+        st = loop_is_grounded(l, str_get(out), texts, ok, err);
     }
     json_decref(texts);
     json_decref(context);

@@ -40,6 +40,23 @@ muga_status loop_call_once(agent_loop *l, const char *tool, const json_t *argume
 
 /* How a turn ends whose last call, of this tool, finished: by asking or handing over, where that is what it does. */
 turn_outcome loop_outcome_of(const manifest_tool *t);
+
+/* ---- guards (loop_guard.c) ---- */
+/* loop_kinds.c calls it before a way to decide sees a message. `kept` (empty) receives the message as it goes on;
+ * *stopped: a guard ended the turn, `out` says how. */
+muga_status loop_guard_message(agent_loop *l, const char *text, size_t n, str *kept, turn_result *out, bool *stopped,
+                               muga_error *err);
+/* Every way to decide calls it on what it will say: masks in `text`, or puts other words there and changes *kind to
+ * refuse or escalate (audited; the caller ends the session, as after any escalation). */
+muga_status loop_guard_answer(agent_loop *l, turn_outcome *kind, str *text, muga_error *err);
+/* Does every id and number of `text` stand in one of `texts`? What does not is audited. */
+muga_status loop_is_grounded(const agent_loop *l, const char *text, const json_t *texts, bool *ok, muga_error *err);
+/* The strings and numbers of a value and its keys, each by itself, for `texts`: in JSON text an escape would stand
+ * beside a number. False: no memory. */
+bool loop_add_scalars(json_t *list, const json_t *v);
+/* state.KEY = text (NULL: null), where the manifest declares it. */
+muga_status loop_set_state(agent_loop *l, const char *key, const char *text, muga_error *err);
+
 void loop_watch_event(const agent_loop *l, const char *kind, json_t *data); /* takes data; NULL is passed over */
 /* Has this turn used up its tokens or seconds? */
 bool loop_is_over(const agent_loop *l);

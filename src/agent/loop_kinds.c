@@ -96,8 +96,15 @@ void loop_free(agent_loop *l) {
 }
 
 muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
+    str kept = STR_INIT;
+    bool stopped = false;
     begin(l, out);
-    return finish(l, l->kind->turn(l, text, n, out, err), out);
+    muga_status st = loop_guard_message(l, text, n, &kept, out, &stopped, err);
+    if (st == MUGA_OK && !stopped) {
+        st = l->kind->turn(l, str_get(&kept), kept.len, out, err);
+    }
+    str_release(&kept);
+    return finish(l, st, out);
 }
 
 muga_status loop_percept(agent_loop *l, const json_t *percept, turn_result *out, muga_error *err) {

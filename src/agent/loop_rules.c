@@ -16,7 +16,6 @@
  *   3. A person who takes over a conversation ends it. A stream of percepts goes on after an escalation. */
 #include "agent/loop_rules.h"
 
-#include "agent/guard.h"
 #include "agent/manifest_rules.h"
 
 #include <stdio.h>
@@ -80,10 +79,7 @@ static json_t *given_texts(const json_t *context) {
     json_t *list = json_array();
     bool ok = list != NULL;
     for (size_t i = 0; ok && i < ARRAY_LEN(keys); i++) {
-        str text = STR_INIT;
-        json_write(json_object_get(context, keys[i]), &text);
-        ok = !text.failed && json_array_append_new(list, json_stringn(str_get(&text), text.len)) == 0;
-        str_release(&text);
+        ok = loop_add_scalars(list, json_object_get(context, keys[i]));
     }
     if (!ok) {
         json_decref(list);
@@ -96,7 +92,7 @@ static muga_status render(const turn *t, const rule *r, str *out, char problem[R
     const os_clock *clock = t->l->p.env->clock;
     template_limits limits = TEMPLATE_LIMITS_DEFAULT;
     muga_error why = {0};
-    char which[64];
+    bool ok = true;
     muga_status st = template_render(r->words, t->context, clock->now_ms(clock->self), &limits, out, &why);
     if (st == MUGA_E_NOMEM) {
         return error_nomem(err, "an answer");
@@ -107,11 +103,15 @@ static muga_status render(const turn *t, const rule *r, str *out, char problem[R
     }
     if (st != MUGA_OK) {
         snprintf(problem, RULES_PROBLEM_SIZE, "words of %.60s: %.180s", r->name, why.message);
-    } else if (!guard_is_grounded(t->l->p.manifest, str_get(out), given, which)) {
-        snprintf(problem, RULES_PROBLEM_SIZE, "words of %.60s: nobody gave %s", r->name, which);
+        st = MUGA_OK;
+    } else {
+        st = loop_is_grounded(t->l, str_get(out), given, &ok, err);
+    }
+    if (!ok) {
+        snprintf(problem, RULES_PROBLEM_SIZE, "words of %.60s: nobody gave a number in them", r->name);
     }
     json_decref(given);
-    return MUGA_OK;
+    return st;
 }
 
 /* The rule's words, with its consequence. */
@@ -272,8 +272,8 @@ static muga_status decide(turn *t, muga_error *err) {
 }
 
 /* A guard's no: recorded, said, and nothing else. */
-static muga_status refuse(turn *t, const char *guard, const char *why, muga_error *err) {
-    json_t *record = json_pack("{s:s, s:s}", "guard", guard, "why", why);
+static muga_status refuse(turn *t, const char *why, muga_error *err) {
+    json_t *record = json_pack("{s:s, s:s}", "guard", "percept", "why", why);
     str text = STR_INIT;
     muga_status st = record ? audit_append(t->l->p.session, "guard", record, NULL, err) : error_nomem(err, "a record");
     loop_watch_event(t->l, "guard", record);
@@ -511,7 +511,12 @@ static muga_status adopt_waiting(agent_loop *l, muga_error *err) {
 static muga_status conclude(turn *t, muga_error *err) {
     agent_loop *l = t->l;
     turn_outcome kind = t->kind == TURN_HELD ? TURN_ANSWER : t->kind; /* of what is said */
-    muga_status st = guard_mask(l->p.manifest, &t->out->text, err);
+    turn_outcome said = kind;
+    muga_status st = loop_guard_answer(l, &said, &t->out->text, err);
+    if (said != kind) { /* a guard's words */
+        kind = said;
+        t->kind = t->kind == TURN_HELD ? TURN_HELD : said;
+    }
     if (st == MUGA_OK && (t->out->text.len > 0 || t->message || t->called)) {
         st = session_add_answer(l->p.session, turn_outcome_name(kind), str_get(&t->out->text), err);
     }
@@ -557,11 +562,9 @@ static muga_status take(turn *t, muga_error *err) {
         st = check_percept(t, why, err);
     } else if (st == MUGA_OK) {
         loop_watch_event(l, "message", json_pack("{s:O}", "text", t->message));
-        const char *no = guard_input(l->p.manifest, json_string_value(t->message), json_string_length(t->message));
-        snprintf(why, sizeof why, "%s", no ? no : "");
     }
     if (st == MUGA_OK && why[0]) {
-        st = refuse(t, t->percept ? "percept" : "input", why, err);
+        st = refuse(t, why, err);
     } else if (st == MUGA_OK) {
         st = decide(t, err);
         if (st == MUGA_OK && t->delegate) {

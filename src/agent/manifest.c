@@ -3,6 +3,7 @@
  *
  * Idea: everything that can be known before the first message is checked here (statements are prepared, expressions
  * and schemas compiled, programs hashed), so that a running agent meets only the world's faults, not its own. */
+#include "agent/guard.h"
 #include "agent/manifest_rules.h"
 #include "agent/rules.h"
 
@@ -16,7 +17,6 @@
 #define TOKENS_DEFAULT 4096
 #define SECONDS_DEFAULT 120
 #define APPROVAL_SECONDS_DEFAULT 86400
-#define INPUT_CHARS_DEFAULT 8000
 #define REPEATS_DEFAULT 3
 #define KEEP_DAYS_DEFAULT 180
 
@@ -375,8 +375,6 @@ static muga_status read_sections(loader *l) {
     m->kv = json_get_string(j, "kv");
     m->goal_statement = json_get_string(goal, "statement");
     m->goal_target = json_get_number(goal, "target", 0);
-    m->guards = json_object_get(j, "guards");
-    m->input_max_chars = json_get_int(json_object_get(m->guards, "input"), "max_chars", INPUT_CHARS_DEFAULT);
     m->scope_domain = json_get_string(scope, "domain");
     const char *otherwise = json_get_string(scope, "otherwise");
     m->scope_otherwise = !otherwise || strcmp(otherwise, "escalate") == 0 ? OTHERWISE_ESCALATE
@@ -401,7 +399,8 @@ static muga_status read_sections(loader *l) {
             return place_at(l, st, "/goal/done");
         }
     }
-    muga_status st = read_adapter(l);
+    muga_status st = guard_set_new(json_object_get(j, "guards"), &l->at, &m->guards, l->err);
+    st = st == MUGA_OK ? read_adapter(l) : st;
     st = st == MUGA_OK ? read_learning(l) : st;
     return st == MUGA_OK ? read_kind(l) : st;
 }
@@ -542,6 +541,7 @@ void manifest_free(manifest *m) {
     policy_free(m->policy);
     free_expression(m->goal_done);
     manifest_free_plan(m);
+    guard_set_free(m->guards);
     json_decref(m->session_schema);
     json_decref(m->state_schema);
     json_decref(m->state_default);

@@ -586,6 +586,24 @@ static muga_status mask_kinds(mask *m, const char *text, size_t n, unsigned kind
     return st;
 }
 
+muga_status mask_find_forms(const char *text, size_t n, unsigned kinds, mask_visit visit, void *ctx, muga_error *err) {
+    shadow s;
+    personal_found found = {0, 0, 0};
+    muga_status st = shadow_new(text, n, &s, err);
+    if (st != MUGA_OK) {
+        return st;
+    }
+    while (st == MUGA_OK && personal_find(s.c, s.n, found.to, kinds, &found)) {
+        size_t to = found.to;
+        while (to < s.n && s.at[to] == s.at[to - 1]) {
+            to++;
+        }
+        st = visit(ctx, s.at[found.from], s.at[to], found.kind);
+    }
+    shadow_release(&s);
+    return st;
+}
+
 muga_status mask_text(mask *m, const char *text, size_t n, str *out, muga_error *err) {
     return mask_kinds(m, text, n, ~0u, out, err);
 }

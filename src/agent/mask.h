@@ -24,6 +24,11 @@ MUGA_MUST_USE muga_status mask_learn_session(mask *m, const json_t *values, muga
 /* A value to take out wherever it stands: [redacted]. */
 MUGA_MUST_USE muga_status mask_learn_value(mask *m, const char *value, muga_error *err);
 
+/* Every form (personal.h) of these kinds in a text, as its bytes [from, to), in order, through the same shadow. */
+typedef muga_status (*mask_visit)(void *ctx, size_t from, size_t to, unsigned kind);
+MUGA_MUST_USE muga_status mask_find_forms(const char *text, size_t n, unsigned kinds, mask_visit visit, void *ctx,
+                                          muga_error *err);
+
 /* Appends `text` masked. */
 MUGA_MUST_USE muga_status mask_text(mask *m, const char *text, size_t n, str *out, muga_error *err);
 /* Every string and number in `v`, and whole what stands under a personal name; new reference. Keys stay. */

@@ -3,7 +3,7 @@
  * word for the goal; to go on past its limits or in a circle.
  *
  *   state       does                                          function   goes to
- *   1 PERCEIVE  guards the message, writes it down            perceive   2 (mode plan), 5 (mode step), 8 when refused
+ *   1 PERCEIVE  writes the message down, guarded              perceive   2 (mode plan), 5 (mode step)
  *   2 PLAN      a plan, as constrained JSON                   plan       3, or 2 again when it is of no use
  *   3 STEP      takes the plan's next step                    take_step  4, or 5 when none is left
  *   4 ARGUE     its arguments, with grounded values           argue      6, 8 with a question, or 2
@@ -28,7 +28,6 @@
  *   4. Every way back to 2 or 5 is counted: by limits.steps (a call), by replans (all others; an answer is worded anew
  *      once). So a turn ends whatever the model says.
  *   5. After a crash what was planned is worth nothing: the history says what was done, the rest is planned anew. */
-#include "agent/guard.h"
 #include "agent/plan_internal.h"
 
 #include <stdio.h>
@@ -190,17 +189,9 @@ static muga_status no_reply(plan_turn *t, plan_asked asked, plan_state *to, muga
 
 static muga_status perceive(plan_turn *t, plan_state *to, muga_error *err) {
     agent_loop *l = t->l;
-    const char *why = guard_input(l->p.manifest, t->text, t->n);
     muga_status st = begin_turn(t, json_get_int(l->work, "asks", 0) > 0, err);
     if (st != MUGA_OK) {
         return st;
-    }
-    if (why) {
-        json_t *record = json_pack("{s:s, s:s}", "guard", "input", "why", why);
-        st = record ? audit_append(l->p.session, "guard", record, NULL, err) : error_nomem(err, "a record");
-        loop_watch_event(l, "guard", record);
-        str_printf(&t->said, "I can't read this message: it %s%s.", strncmp(why, "holds", 5) == 0 ? "" : "is ", why);
-        return st == MUGA_OK ? say(t, TURN_REFUSE, "", to, err) : st;
     }
     loop_watch_event(l, "message", json_pack("{s:s%}", "text", t->text, t->n));
     *to = t->rules->by_step ? CHECK : PLAN;
@@ -499,14 +490,14 @@ static muga_status answer(plan_turn *t, plan_state *to, muga_error *err) {
 
 static muga_status conclude(plan_turn *t, plan_state *to, muga_error *err) {
     agent_loop *l = t->l;
-    const char *name = turn_outcome_name(t->kind);
     int64_t asks = json_get_int(l->work, "asks", 0);
     *to = END;
     if (t->kind == TURN_ASK && ++asks > ASKS_MAX) {
         muga_status st = give_up(t, ESCALATE_NO_PROGRESS, "no_progress", to, err);
         return st == MUGA_OK ? set_int(t, "asks", 0, err) : st; /* comes here again, with another kind */
     }
-    muga_status st = guard_mask(l->p.manifest, &t->said, err);
+    muga_status st = loop_guard_answer(l, &t->kind, &t->said, err);
+    const char *name = turn_outcome_name(t->kind);
     st = st == MUGA_OK ? session_add_answer(l->p.session, name, str_get(&t->said), err) : st;
     if (st == MUGA_OK && t->kind != TURN_ASK) {
         st = set_state(l, "resolution", name, err);

@@ -1,6 +1,5 @@
 /* The goal loop's goal and answers. Owns: the goal's check, what an answer may be made of, the rules' own words where
  * the model's can't be said. Refuses: an answer with an id or a number that nobody gave. */
-#include "agent/guard.h"
 #include "agent/plan_internal.h"
 
 #include <stdio.h>
@@ -75,26 +74,18 @@ muga_status plan_goal_holds(const plan_turn *t, bool *holds, char why[256], muga
 
 /* ---- what an answer may be made of ---- */
 
-static bool append_json(json_t *list, const json_t *v) {
-    str text = STR_INIT;
-    json_write(v, &text);
-    bool ok = !text.failed && json_array_append_new(list, json_stringn(str_get(&text), text.len)) == 0;
-    str_release(&text);
-    return ok;
-}
-
 /* The person's messages, what finished calls gave, the session's values. Never the agent's own words, and what the
  * model wrote into a call is its words, too. */
 static json_t *given_texts(const plan_turn *t) {
     const json_t *history = session_history(t->l->p.session);
     json_t *list = json_array();
-    bool ok = list && append_json(list, session_values(t->l->p.session));
+    bool ok = list && loop_add_scalars(list, session_values(t->l->p.session));
     for (size_t i = 0; ok && i < json_array_size(history); i++) {
         const json_t *entry = json_array_get(history, i);
         if (strcmp(plan_role(entry), "user") == 0) {
             ok = json_array_append(list, json_object_get(entry, "content")) == 0;
         } else if (is_finished(entry)) {
-            ok = append_json(list, json_object_get(entry, "content"));
+            ok = loop_add_scalars(list, json_object_get(entry, "content"));
         }
     }
     if (!ok) {
@@ -106,17 +97,10 @@ static json_t *given_texts(const plan_turn *t) {
 
 muga_status plan_is_grounded(const plan_turn *t, const char *text, bool *ok, muga_error *err) {
     json_t *texts = given_texts(t);
-    char which[64];
     if (!texts) {
         return error_nomem(err, "an answer");
     }
-    muga_status st = MUGA_OK;
-    *ok = guard_is_grounded(t->l->p.manifest, text, texts, which);
-    if (!*ok) {
-        json_t *record = json_pack("{s:s, s:s}", "guard", "output.grounded", "value", which);
-        st = record ? audit_append(t->l->p.session, "guard", record, NULL, err) : error_nomem(err, "a record");
-        loop_watch_event(t->l, "guard", record);
-    }
+    muga_status st = loop_is_grounded(t->l, text, texts, ok, err);
     json_decref(texts);
     return st;
 }

@@ -4,6 +4,7 @@
  *
  * Idea: store first, then memory. A function that returned MUGA_OK has its word on disk, with its audit record; one
  * that failed changed neither. */
+#include "agent/guard.h"
 #include "agent/internal.h"
 #include "agent/normalise.h"
 
@@ -205,7 +206,7 @@ static muga_status recall_row(agent_session *s, store_row *r, muga_error *err) {
     muga_status st = journal_read(s->store, call ? call : "", &c, err);
     if (st == MUGA_OK) {
         s->n_calls_in_turn++;
-        st = session_remember_call(s, &c, err);
+        st = session_remember_call(s, &c, NULL, err);
     }
     journal_call_release(&c);
     return st;
@@ -286,15 +287,21 @@ muga_status session_store_row(agent_session *s, const char *role, const char *co
         "sstsi", s->id, role, content, n, call, s->env.clock->now_ms(s->env.clock->self));
 }
 
-muga_status session_remember_call(agent_session *s, const journal_call *c, muga_error *err) {
-    json_t *shown = NULL;
+/* What is remembered is what a model may read: guarded. The journal has what the tool gave. */
+muga_status session_remember_call(agent_session *s, const journal_call *c, json_t *found, muga_error *err) {
+    json_t *shown = NULL, *content = NULL;
     muga_status st = journal_shown(s->m, c, &shown, err);
-    if (st != MUGA_OK) {
-        return st;
+    st = st == MUGA_OK ? guard_result(s->m->guards, shown, &content, found, err) : st;
+    json_t *entry = st == MUGA_OK
+                        ? json_pack("{s:s, s:s, s:s, s:O, s:s, s:O}", "role", "tool", "call", c->id, "tool", c->tool,
+                                    "arguments", c->arguments, "outcome", call_state_name(c->state), "content", content)
+                        : NULL;
+    json_decref(content);
+    json_decref(shown);
+    if (st == MUGA_OK && (!entry || json_array_append_new(s->history, entry) != 0)) {
+        st = error_nomem(err, "a result");
     }
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:O, s:s, s:o}", "role", "tool", "call", c->id, "tool", c->tool,
-                              "arguments", c->arguments, "outcome", call_state_name(c->state), "content", shown);
-    return entry && json_array_append_new(s->history, entry) == 0 ? MUGA_OK : error_nomem(err, "a result");
+    return st;
 }
 
 /* One transaction: a row of history (or none) and its audit record; memory follows. */
