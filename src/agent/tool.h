@@ -97,6 +97,12 @@ const char *tool_words(const manifest_tool *t, const json_t *arguments);
 /* `settle` of a tool that changes nothing: whatever was interrupted can run again. */
 muga_status tool_settle_read(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err);
 
-extern const tool_kind tool_kind_results, tool_kind_sql, tool_kind_command, tool_kind_clock;
-extern const tool_kind tool_kind_ask_person, tool_kind_escalate;
+/* One a line, as in tools.c. */
+extern const tool_kind tool_kind_sql;
+extern const tool_kind tool_kind_command;
+extern const tool_kind tool_kind_clock;
+extern const tool_kind tool_kind_files;
+extern const tool_kind tool_kind_results;
+extern const tool_kind tool_kind_ask_person;
+extern const tool_kind tool_kind_escalate;
 #endif

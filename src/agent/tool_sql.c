@@ -554,7 +554,7 @@ static muga_status settle_call(void *tool, const char *call, tool_settled *settl
     return MUGA_OK;
 }
 
-/* clang-format off: laid out as in docs/schema/agent.schema.json */
+/* Laid out as in docs/schema/agent.schema.json. */
 static const char sql_schema[] =
     "{\n"
     "            \"type\": \"object\", \"required\": [\"database\"], \"additionalProperties\": false,\n"
@@ -567,7 +567,6 @@ static const char sql_schema[] =
     "              \"max_rows\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 100000}\n"
     "            }\n"
     "          }";
-/* clang-format on */
 
 const tool_kind tool_kind_sql = {.keys = {{"sql", sql_schema}},
                                  .concurrent = true,

@@ -3,8 +3,17 @@
 
 #include <stdio.h>
 
-static const tool_kind *const kinds[] = {&tool_kind_sql,     &tool_kind_command,    &tool_kind_clock,
-                                         &tool_kind_results, &tool_kind_ask_person, &tool_kind_escalate};
+/* clang-format off */
+static const tool_kind *const kinds[] = { /* one a line */
+    &tool_kind_sql,
+    &tool_kind_command,
+    &tool_kind_clock,
+    &tool_kind_files,
+    &tool_kind_results,
+    &tool_kind_ask_person,
+    &tool_kind_escalate,
+};
+/* clang-format on */
 
 const tool_kind *const *tool_kinds(size_t *n) {
     *n = ARRAY_LEN(kinds);

@@ -29,6 +29,10 @@ typedef struct os_stat {
     int64_t mtime_ns, ctime_ns; /* ctime: the last change of content or name, which nobody can set back */
     uint64_t device, inode;
 } os_stat;
+typedef struct os_entry { /* of a folder */
+    char *name;
+    os_stat info; /* of the entry itself: a link is OS_TYPE_OTHER */
+} os_entry;
 typedef struct os_files {
     muga_status (*open)(void *self, const char *path, os_mode mode, os_file **out, muga_error *err);
     muga_status (*read)(void *self, os_file *f, void *p, size_t n, size_t *n_read, muga_error *err); /* 0 read = end */
@@ -44,8 +48,20 @@ typedef struct os_files {
     /* Calls visit(name) for each entry but "." and "..", sorted by name. */
     muga_status (*list)(void *self, const char *dir, muga_status (*visit)(void *ctx, const char *name), void *ctx,
                         muga_error *err);
+    /* Beneath the folder `root`, by a name from outside: components are walked one by one, and none may be "..", "." or
+     * a link (MUGA_E_POLICY), whoever changes the folder meanwhile; "" is the folder itself. Only regular files are
+     * read and replaced. Links in `root` are followed.
+     * read: at most max bytes (E_LIMIT past it); appends. list: the entries by name, at most max; os_entries_free.
+     * write: the whole file at once, durable: it is as it was or as it shall be. What is there already is replaced only
+     * where `replace` says so (else MUGA_E_POLICY). *placed: it has its new content, even if an error came later. */
+    muga_status (*read_beneath)(void *self, const char *root, const char *name, size_t max, str *out, muga_error *err);
+    muga_status (*list_beneath)(void *self, const char *root, const char *name, size_t max, os_entry **out, size_t *n,
+                                muga_error *err);
+    muga_status (*write_beneath)(void *self, const char *root, const char *name, const void *p, size_t n, bool replace,
+                                 bool *placed, muga_error *err);
     void *self;
 } os_files;
+void os_entries_free(os_entry *list, size_t n);
 
 /* Whole file, at most max bytes (E_LIMIT past it). Regular files only. Appends to out. */
 MUGA_MUST_USE muga_status os_read_file(const os_files *f, const char *path, size_t max, str *out, muga_error *err);

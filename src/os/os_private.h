@@ -32,6 +32,14 @@ muga_status os_files_mkdirs(void *self, const char *path, muga_error *err);
 muga_status os_files_list(void *self, const char *dir, muga_status (*visit)(void *ctx, const char *name), void *ctx,
                           muga_error *err);
 
+/* beneath.c */
+muga_status os_files_read_beneath(void *self, const char *root, const char *name, size_t max, str *out,
+                                  muga_error *err);
+muga_status os_files_list_beneath(void *self, const char *root, const char *name, size_t max, os_entry **out, size_t *n,
+                                  muga_error *err);
+muga_status os_files_write_beneath(void *self, const char *root, const char *name, const void *p, size_t n,
+                                   bool replace, bool *placed, muga_error *err);
+
 /* granted.c */
 /* The first bytes of a small kernel file, terminated; "" when it is not there. No allocation. */
 void os_read_kernel_file(const char *path, char *out, size_t size);

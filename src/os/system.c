@@ -71,7 +71,10 @@ const os_system_table *os_system(void) {
                   .rename = os_files_rename,
                   .remove = os_files_remove,
                   .mkdirs = os_files_mkdirs,
-                  .list = os_files_list},
+                  .list = os_files_list,
+                  .read_beneath = os_files_read_beneath,
+                  .list_beneath = os_files_list_beneath,
+                  .write_beneath = os_files_write_beneath},
         .children = {os_children_run, NULL},
         .network = {network_refuse, NULL},
     };

@@ -62,6 +62,18 @@ static bool must_fail(const char *name) {
 /* The libraries must find these, also in a program built with hidden symbols. */
 #pragma GCC visibility push(default)
 
+int openat(int folder, const char *path, int flags, ...) {
+    va_list args;
+    va_start(args, flags);
+    int mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, int) : 0;
+    va_end(args);
+    return must_fail("openat") ? -1 : (int)syscall(SYS_openat, folder, path, flags, mode);
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to) {
+    return must_fail("renameat") ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
+}
+
 int open(const char *path, int flags, ...) {
     va_list args;
     va_start(args, flags);
@@ -97,7 +109,7 @@ int access(const char *path, int mode) {
 }
 
 int rename(const char *from, const char *to) {
-    return must_fail("rename") ? -1 : renameat(AT_FDCWD, from, AT_FDCWD, to);
+    return must_fail("rename") ? -1 : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags) {

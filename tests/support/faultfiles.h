@@ -1,6 +1,6 @@
 /* Failing file operations on purpose. A test of tests/fault that is named test_fault_files* is linked with
- * faultfiles.c, which stands before the C library's open, read, write, fsync, fstat, stat, access, rename, linkat,
- * mkdir and mmap of files. As with allocations: arm and read while one thread runs. */
+ * faultfiles.c, which stands before the C library's open, openat, read, write, fsync, fstat, stat, access, rename,
+ * renameat, linkat, mkdir and mmap of files. As with allocations: arm and read while one thread runs. */
 #ifndef TESTS_FAULTFILES_H
 #define TESTS_FAULTFILES_H
 

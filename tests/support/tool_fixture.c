@@ -5,7 +5,7 @@
 #include <string.h>
 
 const char tool_head[] = "version: 1\nagent: test-shop\nkind: goal\nmodel: m\nsession: {customer: {type: integer}}\n"
-                         "goal: {statement: Help.}\n";
+                         "goal: {statement: Help.}\nlimits: {steps: 1000}\n";
 
 static void write_manifest(agent_fixture *f, const char *parameters, const char *keys) {
     str text = STR_INIT;

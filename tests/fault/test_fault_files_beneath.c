@@ -1,0 +1,117 @@
+/* Every file operation failed in turn while a file beneath a folder is written, replaced, read and listed. If this
+ * failed, a full disk or a signal could leave half a file, lose the one that was there, leave a draft behind, or say
+ * that nothing was written when it was. */
+#include "support/support.h"
+
+#include "support/faultfiles.h"
+#include "support/faultmalloc.h"
+
+#include "base/mem.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char old_text[] = "what was there", new_text[] = "what shall be there, and is longer";
+static char folder[400];
+
+static muga_status put(const char *text, bool replace, bool *placed, muga_error *err) {
+    const os_files *f = &os_system()->files;
+    return f->write_beneath(f->self, folder, "note.txt", text, strlen(text), replace, placed, err);
+}
+
+static void expect_content(const char *text, const char *what) {
+    char path[420], got[100] = "";
+    snprintf(path, sizeof path, "%s/note.txt", folder);
+    FILE *in = fopen(path, "r");
+    if (in) {
+        got[fread(got, 1, sizeof got - 1, in)] = 0;
+        fclose(in);
+    }
+    if ((in == NULL) != (text == NULL) || (text && strcmp(got, text) != 0)) {
+        fail_msg("%s: the file holds '%s'", what, in ? got : "(nothing: it is not there)");
+    }
+}
+
+/* One write with the nth operation failing; false when there is no nth. */
+static bool write_with_failure(size_t n, int number, bool replace) {
+    faultfiles_trial t;
+    muga_error err = {0};
+    bool placed;
+    char path[420];
+    snprintf(path, sizeof path, "%s/note.txt", folder);
+    unlink(path);
+    if (replace) {
+        assert_ok(put(old_text, false, &placed, &err), &err);
+    }
+    faultfiles_begin(&t, n, number, false);
+    muga_status st = put(new_text, replace, &placed, &err);
+    faultfiles_end(&t);
+    faultfiles_check(&t);
+    expect_content(placed ? new_text : replace ? old_text : NULL, t.what);
+    size_t n_entries = placed || replace ? 3 : 2; /* ".", "..", the file: no draft */
+    if (count_entries(folder) != n_entries) {
+        fail_msg("%s: something was left in the folder", t.what);
+    }
+    if (st == MUGA_OK ? !placed : !t.reached || strlen(err.message) < 20) {
+        fail_msg("%s: status %d, placed %d: %s", t.what, st, placed, err.message);
+    }
+    return t.reached;
+}
+
+static void a_write_is_whole_or_not_there(void **state) {
+    (void)state;
+    static const int numbers[] = {ENOSPC, EIO, EACCES, EINTR, EOPNOTSUPP};
+    size_t n_most = 0;
+    for (int replace = 0; replace < 2; replace++) {
+        for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+            size_t n = 1;
+            while (write_with_failure(n, numbers[i], replace)) {
+                n++;
+            }
+            n_most = MAX(n_most, n);
+        }
+    }
+    assert_in_range(n_most, 6, 100);
+}
+
+static void reading_and_listing_say_what_failed(void **state) {
+    (void)state;
+    const os_files *f = &os_system()->files;
+    muga_error err;
+    bool placed, reached = true;
+    assert_ok(put(new_text, true, &placed, &err), &err);
+    for (size_t n = 1; reached; n++) {
+        faultfiles_trial t;
+        str text = STR_INIT;
+        os_entry *list = NULL;
+        size_t n_list = 0;
+        faultfiles_begin(&t, n, EIO, false);
+        muga_status read = f->read_beneath(f->self, folder, "note.txt", 1000, &text, &err);
+        muga_status listed = read ? read : f->list_beneath(f->self, folder, "", 10, &list, &n_list, &err);
+        faultfiles_end(&t);
+        reached = t.reached;
+        if ((read == MUGA_OK && strcmp(str_get(&text), new_text) != 0) || (read && text.len > 0) ||
+            (listed == MUGA_OK && n_list != 1) || ((read || listed) && (!reached || strlen(err.message) < 20))) {
+            fail_msg("%s: '%s', %zu entries, status %d %d: %s", t.what, str_get(&text), n_list, read, listed,
+                     err.message);
+        }
+        str_release(&text);
+        os_entries_free(list, n_list);
+        faultfiles_check(&t);
+    }
+}
+
+int main(void) {
+    snprintf(folder, sizeof folder, "%s", scratch_path("beneath"));
+    muga_error err;
+    const os_files *f = &os_system()->files;
+    assert_ok(f->mkdirs(f->self, folder, &err), &err);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_write_is_whole_or_not_there),
+        cmocka_unit_test(reading_and_listing_say_what_failed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
