@@ -142,6 +142,8 @@ MUGA_MUST_USE muga_status session_new(const agent_env *env, store *s, const mani
  * finished where the tool's database proves it, in doubt otherwise. */
 MUGA_MUST_USE muga_status session_open(const agent_env *env, store *s, const manifest *m, const char *id,
                                        agent_session **out, muga_error *err);
+/* Nothing is to be done for a while: tools (connections, files) are closed, and opened again at the next call. */
+void session_rest(agent_session *s);
 void session_close(agent_session *s); /* the session stays open in the store, and can be opened again */
 /* The last word: audited as session_end. `outcome`: answer | ask | escalate | refuse | limit | error. */
 MUGA_MUST_USE muga_status session_end(agent_session *s, const char *outcome, muga_error *err);

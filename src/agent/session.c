@@ -43,13 +43,18 @@ static muga_status session_alloc(const agent_env *env, store *st, const manifest
     return MUGA_OK;
 }
 
+void session_rest(agent_session *s) {
+    for (size_t i = 0; s->tools && i < s->m->n_tools; i++) {
+        s->m->tools[i].kind->close(s->tools[i]);
+        s->tools[i] = NULL;
+    }
+}
+
 void session_close(agent_session *s) {
     if (!s) {
         return;
     }
-    for (size_t i = 0; s->tools && i < s->m->n_tools; i++) {
-        s->m->tools[i].kind->close(s->tools[i]);
-    }
+    session_rest(s);
     free(s->tools);
     json_decref(s->values);
     json_decref(s->state);
