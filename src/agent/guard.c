@@ -133,8 +133,8 @@ static muga_status find_pattern(const guard_set *g, const guard_pattern *p, unsi
 }
 
 static muga_status find_language(const guard_rules *r, const guard_text *t, guard_list *found, muga_error *err) {
-    int language = guard_language(t);
-    bool foreign = language >= 0 && !(r->languages >> language & 1);
+    uint64_t may_be = guard_languages(t);
+    bool foreign = may_be != 0 && !(may_be & r->languages);
     return foreign ? guard_add(found, 0, t->n, GUARD_LANGUAGE, "is in a language that isn't spoken here", err)
                    : MUGA_OK;
 }
@@ -207,11 +207,15 @@ static muga_status put_masked(const guard_rules *r, const char *p, const guard_f
     case GUARD_CONTROL:
     case GUARD_HIDDEN: str_append_s(out, r->mark ? "[hidden text removed]" : ""); break;
     case GUARD_IBAN:
-    case GUARD_CARD: put_stars(p + f->from, f->to - f->from, out); break;
-    case GUARD_MIXED:
+    case GUARD_CARD:
+    case GUARD_MIXED: /* as it is read */
         st = guard_text_new(p + f->from, f->to - f->from, &t, NULL, err);
-        if (st == MUGA_OK) {
+        if (st == MUGA_OK && f->guard == GUARD_MIXED) {
             str_append(out, t.plain, t.n_plain);
+        } else if (st == MUGA_OK) {
+            put_stars(t.plain, t.n_plain, out);
+        }
+        if (st == MUGA_OK) {
             guard_text_release(&t);
         }
         break;

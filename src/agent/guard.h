@@ -23,6 +23,8 @@ typedef struct guard_set guard_set;
 struct check_place;
 MUGA_MUST_USE muga_status guard_set_new(const json_t *guards, const struct check_place *at, guard_set **out,
                                         muga_error *err);
+/* The same from a YAML file with guards: in it, an agent.yaml or one of its own, checked by the schema. */
+MUGA_MUST_USE muga_status guard_set_read(const char *p, size_t n, const char *file, guard_set **out, muga_error *err);
 void guard_set_free(guard_set *g);
 
 typedef struct guard_verdict {

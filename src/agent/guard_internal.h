@@ -43,6 +43,7 @@ typedef struct guard_rules {
 struct guard_set {
     guard_rules side[3]; /* by guard_side */
     void *limits;        /* pcre2_match_context */
+    json_t *owned;       /* by guard_set_read */
 };
 
 typedef struct guard_found {
@@ -87,8 +88,8 @@ muga_status guard_find_secrets(const char *p, size_t n, guard_list *found, muga_
 /* -1: no code of a language that is known. */
 int guard_language_of_code(const char *code);
 const char *guard_language_code(int language);
-/* The language of a text, or -1: too short or too unlike any to say. */
-int guard_language(const guard_text *t);
+/* The languages that a text may be in, as bits; 0: too short or too unlike any to say. */
+uint64_t guard_languages(const guard_text *t);
 
 /* ---- numbers (guard_numbers.c) ---- */
 muga_status guard_numbers_stand(const char *text, const json_t *texts, bool *ok, char which[64], muga_error *err);

@@ -8,14 +8,15 @@
 
 #include <utf8proc.h>
 
-#define WORD_MAX 24      /* bytes; none of the words below is longer */
-#define LEAST_WORDS 4    /* a shorter text has no language */
-#define LEAST_POINTS 1.5 /* that the best one must have */
-#define LEAST_LEAD 1.6   /* times the points of the next */
-#define LEAST_SHARE 0.18 /* points a word of the text: else it is another language, unknown here */
-#define LEAST_LETTERS 4  /* of another alphabet */
-#define LEAST_HAN 8      /* of Chinese characters alone, which a short Japanese text may be, too */
-#define MOST_WORDS 1000  /* read of a long text */
+#define WORD_MAX 24        /* bytes; none of the words below is longer */
+#define LEAST_WORDS 4      /* a shorter text has no language */
+#define LEAST_POINTS 1.5   /* that the best one must have */
+#define LEAST_LEAD 1.6     /* times the points of another: that one is meant as little */
+#define LEAST_SHARE 0.18   /* points a word of the text: else it is another language, unknown here */
+#define LEAST_LETTERS 4    /* of another alphabet */
+#define LEAST_HAN 8        /* of Chinese characters alone, which a short Japanese text may be, too */
+#define LEAST_BULGARIAN 24 /* Cyrillic letters, one of them a hard sign and none that is Russian alone */
+#define MOST_WORDS 1000    /* read of a long text */
 
 /* Those below write in Latin letters; the others are told by their alphabets. Places are bits of guard_rules.languages.
  */
@@ -160,7 +161,7 @@ static int only_language(uint32_t cp) {
 }
 
 typedef struct counts {
-    size_t latin, cyrillic, arabic, han, kana, ukrainian, russian, persian, n;
+    size_t latin, cyrillic, arabic, han, kana, ukrainian, russian, hard_sign, persian, n;
     size_t one[ARRAY_LEN(others)];
 } counts;
 
@@ -181,6 +182,7 @@ static counts count_letters(const guard_text *t) {
         c.ukrainian += cp == 0x456 || cp == 0x457 || cp == 0x454 || cp == 0x491 || cp == 0x406 || cp == 0x407 ||
                        cp == 0x404;
         c.russian += cp == 0x44B || cp == 0x44D || cp == 0x451 || cp == 0x42D;
+        c.hard_sign += cp == 0x44A || cp == 0x42A;
         c.persian += cp == 0x67E || cp == 0x686 || cp == 0x698 || cp == 0x6AF || cp == 0x6CC || cp == 0x6A9;
         if (one >= 0) {
             c.one[one]++;
@@ -202,7 +204,9 @@ static int by_alphabet(const counts *c) {
         return c->persian > 0 ? FA : AR;
     }
     if (c->cyrillic > half) {
-        return c->ukrainian > c->russian ? UK : c->russian > 0 || c->n < 24 ? RU : BG;
+        return c->ukrainian > c->russian                                        ? UK
+               : c->hard_sign > 0 && c->russian == 0 && c->n >= LEAST_BULGARIAN ? BG
+                                                                                : RU;
     }
     for (size_t i = 0; i < ARRAY_LEN(c->one); i++) {
         if (c->one[i] > half) {
@@ -214,13 +218,17 @@ static int by_alphabet(const counts *c) {
 
 /* ---- words ---- */
 
+static bool is_apostrophe(uint32_t cp) {
+    return cp == '\'' || cp == 0x2019;
+}
+
 /* The next word of Latin letters in small ones: " word ", NUL after it. False: no more. *n counts words, known or not.
  */
 static bool next_word(const guard_text *t, size_t *i, char out[WORD_MAX + 8]) {
     while (*i < t->n_cp && !guard_is_letter(t, *i)) {
         (*i)++;
     }
-    size_t n = 0;
+    size_t n = 0, from = *i;
     out[n++] = ' ';
     bool fits = true, any = *i < t->n_cp;
     for (; *i < t->n_cp && guard_is_letter(t, *i); (*i)++) {
@@ -231,15 +239,16 @@ static bool next_word(const guard_text *t, size_t *i, char out[WORD_MAX + 8]) {
             out[n++] = (char)bytes[j];
         }
     }
+    bool cut = n == 2 && ((from > 0 && is_apostrophe(t->cp[from - 1])) || (*i < t->n_cp && is_apostrophe(t->cp[*i])));
     out[n] = ' ';
     out[n + 1] = '\0';
-    if (!fits) {
+    if (!fits || cut) { /* the s of "car's", the l of "l'auto" */
         out[1] = '\0';
     }
     return any;
 }
 
-static int by_words(const guard_text *t) {
+static uint64_t by_words(const guard_text *t) {
     double points[N_LATIN] = {0};
     size_t n_words = 0;
     char word[WORD_MAX + 8];
@@ -255,25 +264,24 @@ static int by_words(const guard_text *t) {
             points[k] += has[k] ? 1.0 / (double)n_have : 0;
         }
     }
-    size_t best = 0, next = 1;
+    size_t best = 0;
+    uint64_t may_be = 0;
     for (size_t k = 1; k < N_LATIN; k++) {
-        if (points[k] > points[best]) {
-            next = best;
-            best = k;
-        } else if (next == best || points[k] > points[next]) {
-            next = k;
-        }
+        best = points[k] > points[best] ? k : best;
     }
-    bool plain = n_words >= LEAST_WORDS && points[best] >= LEAST_POINTS && points[best] >= LEAST_LEAD * points[next] &&
+    for (size_t k = 0; k < N_LATIN; k++) {
+        may_be |= points[k] * LEAST_LEAD > points[best] ? UINT64_C(1) << k : 0;
+    }
+    bool plain = n_words >= LEAST_WORDS && points[best] >= LEAST_POINTS &&
                  points[best] >= LEAST_SHARE * (double)n_words;
-    return plain ? (int)best : -1;
+    return plain ? may_be : 0;
 }
 
-int guard_language(const guard_text *t) {
+uint64_t guard_languages(const guard_text *t) {
     counts c = count_letters(t);
     int other = c.n >= LEAST_LETTERS ? by_alphabet(&c) : -1;
     if (other >= 0) {
-        return (int)N_LATIN + other;
+        return UINT64_C(1) << (N_LATIN + (size_t)other);
     }
-    return c.latin > c.n / 2 ? by_words(t) : -1;
+    return c.latin > c.n / 2 ? by_words(t) : 0;
 }

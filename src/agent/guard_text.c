@@ -229,7 +229,7 @@ static bool is_mixed(const guard_text *t, size_t from, size_t to) {
             n_like_latin += look_alike(t->cp[i]) != 0;
         }
     }
-    if (n_latin == 0 || n_other == 0 || n_latin + n_other < 4) {
+    if (n_latin == 0 || n_other == 0 || n_latin + n_other < 3) {
         return false;
     }
     return n_like_latin == n_other || (other == SCRIPT_CYRILLIC && n_other > n_latin && n_like_other == n_latin);

@@ -177,6 +177,33 @@ muga_status guard_set_new(const json_t *guards, const check_place *at, guard_set
     return st;
 }
 
+muga_status guard_set_read(const char *p, size_t n, const char *file, guard_set **out, muga_error *err) {
+    json_t *all = NULL, *lines = NULL, *schema = NULL;
+    str text = STR_INIT;
+    muga_status st = yaml_parse(p, n, file, &all, &lines, err);
+    st = st == MUGA_OK ? manifest_schema_write(&text, err) : st;
+    st = st == MUGA_OK ? json_parse(str_get(&text), text.len, "agent.schema.json", &schema, err) : st;
+    const check_place at = {file, lines};
+    json_t *properties = json_object_get(schema, "properties"), *guards = json_object_get(all, "guards");
+    if (st == MUGA_OK && !json_is_object(guards)) {
+        st = check_fail(&at, MUGA_E_INPUT, "", err, "key 'guards' is missing");
+    }
+    if (st == MUGA_OK) { /* the rest of the file is not looked at */
+        json_t *part = json_pack("{s:{s:O}}", "properties", "guards", json_object_get(properties, "guards"));
+        st = part ? check_schema(&at, part, all, err) : error_nomem(err, "guards");
+        json_decref(part);
+    }
+    st = st == MUGA_OK ? guard_set_new(guards, &at, out, err) : st;
+    if (st == MUGA_OK) {
+        (*out)->owned = json_incref(all);
+    }
+    str_release(&text);
+    json_decref(schema);
+    json_decref(lines);
+    json_decref(all);
+    return st;
+}
+
 void guard_set_free(guard_set *g) {
     if (!g) {
         return;
@@ -187,5 +214,6 @@ void guard_set_free(guard_set *g) {
         }
     }
     pcre2_match_context_free(g->limits);
+    json_decref(g->owned);
     free(g);
 }

@@ -71,6 +71,7 @@ int cmd_debug_greedy(int argc, char **argv);
 int cmd_debug_template(int argc, char **argv);
 int cmd_debug_accepts(int argc, char **argv);
 int cmd_debug_validate(int argc, char **argv);
+int cmd_debug_guards(int argc, char **argv);
 
 /* "usage: muga VERB ...", summary and details, on stdout. verb: "run", "agent test". */
 void cmd_print_verb(const char *verb);

@@ -144,7 +144,9 @@ static const cmd_verb debug_verbs[] = {
     {"template", "MODEL-or-FILE.jinja", "one context a line -> {\"output\"} or {\"error\"}", NULL, cmd_debug_template},
     {"accepts", "[MODEL] [--remotes FILE]", "{\"schema\" | \"gbnf\" | \"regex\", \"text\"} a line -> true or false",
      NULL, cmd_debug_accepts},
-    {"validate", "[--remotes FILE]", "{\"schema\", \"data\"} a line -> true or false", NULL, cmd_debug_validate}};
+    {"validate", "[--remotes FILE]", "{\"schema\", \"data\"} a line -> true or false", NULL, cmd_debug_validate},
+    {"guards", "FILE.yaml", "{\"text\" [, \"side\", \"given\"]} a line -> what its guards: find", NULL,
+     cmd_debug_guards}};
 
 /* Verbs with verbs below them. */
 static const struct {
@@ -217,7 +219,7 @@ static const cmd_verb verbs[] = {
     {"perplexity", "MODEL FILE", "how well a model predicts a text", perplexity_details, cmd_perplexity},
     {"bench", "MODEL", "measure a model's speed here", bench_details, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},
-    {"debug", "tokens|logits|greedy|template|accepts|validate", "for comparing engines", NULL, run_group},
+    {"debug", "tokens|logits|greedy|template|accepts|validate|guards", "for comparing engines", NULL, run_group},
     {"help", "[VERB]", "what a verb does", NULL, cmd_help},
     {"version", "", "the version", NULL, cmd_version}};
 
