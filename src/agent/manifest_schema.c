@@ -282,6 +282,7 @@ static const char after_policy[] =
     "        \"steps\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 16},\n"
     "        \"replans\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 16},\n"
     "        \"reasoning_tokens\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 4096},\n"
+    "        \"answer_tokens\": {\"type\": \"integer\", \"minimum\": 32, \"maximum\": 8192},\n"
     "        \"answer\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 8000, \"description\": \""
     "a template over called, results, state and session\"},\n"
     "        \"failed\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1000},\n"

@@ -28,6 +28,7 @@ muga_status plan_rules_new(const json_t *section, const check_place *at, plan_ru
     r->max_steps = MIN(json_get_int(section, "steps", STEPS_DEFAULT), PLAN_MAX_STEPS);
     r->max_replans = json_get_int(section, "replans", REPLANS_DEFAULT);
     r->reasoning_tokens = json_get_int(section, "reasoning_tokens", 0);
+    r->answer_tokens = json_get_int(section, "answer_tokens", PLAN_ANSWER_TOKENS);
     r->instructions = json_get_string(section, "instructions");
     r->failed = words(section, "failed", "I could not finish this.");
     r->held = words(section, "held", "This waits for a person's approval.");

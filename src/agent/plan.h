@@ -8,9 +8,10 @@
 
 #include "agent/agent.h"
 
-#define PLAN_MAX_STEPS 16     /* of one plan, whatever the manifest says */
-#define PLAN_MAX_WHY 120      /* characters */
-#define PLAN_MAX_BYTES 65536u /* of a plan's text */
+#define PLAN_MAX_STEPS 16      /* of one plan, whatever the manifest says */
+#define PLAN_MAX_WHY 120       /* characters */
+#define PLAN_MAX_BYTES 65536u  /* of a plan's text */
+#define PLAN_ANSWER_TOKENS 512 /* unless the manifest says so */
 
 struct check_place;
 
@@ -20,6 +21,7 @@ typedef struct plan_rules {
     int64_t max_steps;               /* of one plan */
     int64_t max_replans;             /* of one message: new plans, failures, refused claims */
     int64_t reasoning_tokens;        /* before a plan or a pick, for models that reason; 0: none */
+    int64_t answer_tokens;           /* of a plan, a call with its arguments, an answer */
     const char *instructions;        /* the author's words to the model, or NULL */
     const char *failed, *held, *ask; /* words to the person */
     template *answer;                /* what is said of the results where the model's own words can't be; or NULL */

@@ -9,7 +9,6 @@
 
 #include "base/utf8.h"
 
-#define WORDS_TOKENS 512    /* of a plan, an answer, a call with its arguments */
 #define ANSWER_CHARS 800    /* of an answer when nothing is left to do; one as long was cut, and is not said */
 #define LEAST_ROOM 4u       /* the answer gets at least a quarter of the context */
 #define NOTE_WHY_BYTES 200u /* of what the model is told about a bad answer */
@@ -78,7 +77,7 @@ static muga_status ask_model(plan_turn *t, const question *q, llm_reply *reply, 
                                .sources = sources.list,
                                .n_sources = ARRAY_LEN(sources.list),
                                .sampling = LLM_SAMPLING_GREEDY,
-                               .max_tokens = WORDS_TOKENS + reasoning,
+                               .max_tokens = (uint32_t)t->rules->answer_tokens + reasoning,
                                .want_evidence = true};
         st = llm_complete(l->p.model, &r, reply, err);
     }
