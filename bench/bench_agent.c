@@ -53,11 +53,8 @@ static void run_task(bench *b, const json_t *messages, bool print) {
     b->calls = json_array();
     uint64_t begin = now_us(b);
     check(session_new(&b->env, b->store, b->manifest, b->values, NULL, &session, &err), &err);
-    loop_parts parts = {.env = &b->env,
-                        .manifest = b->manifest,
-                        .model = b->model,
-                        .session = session,
-                        .watch = {on_event, b}};
+    loop_parts parts = {
+        .env = &b->env, .manifest = b->manifest, .model = b->model, .session = session, .watch = {on_event, b}};
     check(loop_new(&parts, &loop, &err), &err);
     for (size_t i = 0; i < json_array_size(messages); i++) {
         turn_result r;
