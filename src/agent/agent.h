@@ -30,6 +30,7 @@ typedef struct agent_env {
     muga_status (*random)(void *self, void *p, size_t n, muga_error *err); /* ids and salts */
     void *random_self;
     const char *launcher; /* path of the program muga, which sandboxes need (os/sandbox.h); NULL: they are refused */
+    const struct http_client *http; /* what http tools ask through (net/http.h); NULL: libcurl, loaded when one does */
 } agent_env;
 agent_env agent_env_system(void); /* os_system() and getrandom; no launcher */
 

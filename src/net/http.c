@@ -6,6 +6,7 @@
 #include "net/http.h"
 
 #include "base/mem.h"
+#include "net/address.h"
 
 static const char missing[] = "asking a server needs libcurl";
 
@@ -13,6 +14,7 @@ static const char missing[] = "asking a server needs libcurl";
 
 #include <curl/curl.h>
 #include <dlfcn.h>
+#include <sys/socket.h>
 
 #define LIBRARY "libcurl.so.4"
 #define OLDEST 0x075800 /* 7.88 */
@@ -81,6 +83,7 @@ typedef struct exchange {
     size_t header_bytes;
     uint64_t begun_us, heard_us;
     struct curl_slist *headers;
+    char refused[ADDRESS_TEXT_SIZE]; /* an address that was not public; "" */
     char error[CURL_ERROR_SIZE];
 } exchange;
 
@@ -197,6 +200,30 @@ static void free_headers(exchange *x) {
     x->headers = NULL;
 }
 
+/* libcurl asks for a socket to each address that it is about to try. */
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a) {
+    exchange *x = ctx;
+    (void)purpose;
+    if (x->q->public_only && !address_is_public(&a->addr, a->addrlen)) {
+        address_write(&a->addr, a->addrlen, x->refused);
+        return CURL_SOCKET_BAD;
+    }
+    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+static CURLcode set_method(exchange *x) {
+    client *c = x->c;
+    const http_request *q = x->q;
+    CURLcode r = c->easy_setopt(c->easy, q->body ? CURLOPT_POST : CURLOPT_HTTPGET, 1L);
+    if (r == CURLE_OK && q->body)
+        r = c->easy_setopt(c->easy, CURLOPT_POSTFIELDS, q->body);
+    if (r == CURLE_OK && q->body)
+        r = c->easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->n_body);
+    if (r == CURLE_OK)
+        r = c->easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, q->method ? q->method : "POST");
+    return r;
+}
+
 static muga_status prepare(exchange *x, muga_error *err) {
     client *c = x->c;
     const http_request *q = x->q;
@@ -224,9 +251,11 @@ static muga_status prepare(exchange *x, muga_error *err) {
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)q->connect_ms);
-    SET(CURLOPT_POST, 1L);
-    SET(CURLOPT_POSTFIELDS, q->body);
-    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->n_body);
+    SET(CURLOPT_PATH_AS_IS, 1L);
+    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETDATA, x);
+    if (r == CURLE_OK)
+        r = set_method(x);
     SET(CURLOPT_HTTPHEADER, x->headers);
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, x);
@@ -321,6 +350,9 @@ static muga_status say(const exchange *x, CURLcode r, muga_error *err) {
         return error_set(err, MUGA_E_ENV, "the answer was not whole after %.3g s", (q->total_ms + 5) / 10 / 100.0);
     case HTTP_IDLE: return error_set(err, MUGA_E_ENV, "nothing came from the server for %.3g s", q->idle_ms / 1000.0);
     case HTTP_CONNECT: return error_set(err, MUGA_E_ENV, "can't connect: %.180s", why);
+    case HTTP_PRIVATE:
+        return error_set(err, MUGA_E_POLICY,
+                         "the server's address is %s, which is this machine's or a private network's", x->refused);
     case HTTP_TLS: return error_set(err, MUGA_E_ENV, "the server can't be trusted: %.160s", why);
     case HTTP_CUT: return error_set(err, MUGA_E_ENV, "the connection was cut: %.160s", why);
     case HTTP_BROKEN: break;
@@ -339,6 +371,8 @@ static muga_status exchange_once(void *self, const http_request *q, http_reply *
         CURLcode r = run(&x);
         if (out->end == HTTP_WHOLE)
             out->end = end_of(r);
+        if (out->end == HTTP_CONNECT && x.refused[0])
+            out->end = HTTP_PRIVATE;
         st = say(&x, r, err);
     } else {
         out->end = HTTP_BROKEN;

@@ -1,4 +1,4 @@
-/* An HTTP client, behind a table, so that tests can play any server. One request at a time, POST, no redirects, no
+/* An HTTP client, behind a table, so that tests can play any server. One request at a time, no redirects, no
  * cookies, no proxy from the environment, TLS always verified.
  *
  * Threads: a client belongs to one thread at a time. The caller ignores SIGPIPE (the program does). */
@@ -11,6 +11,7 @@
 typedef enum {
     HTTP_WHOLE,     /* the server's whole answer came, whatever its status says */
     HTTP_CONNECT,   /* no connection: name, route, port, or the time for it is over */
+    HTTP_PRIVATE,   /* public_only, and the name has no public address: nothing was connected to */
     HTTP_TLS,       /* the server is not who it says, or TLS failed */
     HTTP_CUT,       /* the connection ended in the middle */
     HTTP_IDLE,      /* nothing came for idle_ms */
@@ -32,10 +33,14 @@ typedef struct http_reply {
 
 typedef struct http_request {
     const char *url;
+    const char *method; /* NULL: POST */
+    /* Only addresses that are the internet's own (net/address.h). Looked at for the very address that is connected to,
+     * so a name that answers anew between a look and the use changes nothing. */
+    bool public_only;
     const char *const *headers; /* [n_headers] "Name: value" */
     size_t n_headers;
     const char *bearer; /* Authorization; in no message, wiped from what is copied; NULL: none */
-    const void *body;
+    const void *body;   /* NULL: none */
     size_t n_body;
     uint32_t connect_ms, idle_ms, total_ms; /* above 0 */
     size_t max_header_bytes, max_body_bytes;
