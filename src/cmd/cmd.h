@@ -30,6 +30,7 @@ int cmd_show(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_agent_run(int argc, char **argv);
 int cmd_agent_test(int argc, char **argv);
+int cmd_agent_new(int argc, char **argv);
 int cmd_agent_lint(int argc, char **argv);
 int cmd_agent_fit(int argc, char **argv);
 int cmd_agent_list(int argc, char **argv);
@@ -209,6 +210,7 @@ typedef struct cmd_scratch {
 } cmd_scratch;
 MUGA_MUST_USE muga_status cmd_scratch_open(cmd_scratch *out, const char *what, muga_error *err);
 void cmd_scratch_close(cmd_scratch *s);
+void cmd_remove_all(const char *path); /* a folder and what lies in it; through no link */
 
 /* ---- input (input.c) ---- */
 /* All that is left of f, at most max bytes, appended; what names it in errors. */

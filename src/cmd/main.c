@@ -26,6 +26,9 @@ static const char agent_run_details[] =
 static const char agent_test_details[] =
     "Each task is played on a fresh copy of the agent's data and its end state is checked; the rates are printed as\n"
     "they are. Exit code 1: something was done that no task lists, or without the approval it needs.";
+static const char agent_new_details[] =
+    "The folder gets a manifest, data, examples and an evaluation, which lint finds no fault with, and which can be\n"
+    "played at once. What is there already is never overwritten.";
 static const char agent_lint_details[] =
     "Each finding has a place, a rule and what to do. A rule is silenced, with a reason, by a comment on the line or\n"
     "right above it, or above the first key for the whole file: # lint: allow RULE: why. docs/lint.md lists them.\n"
@@ -52,6 +55,8 @@ static const cmd_verb agent_verbs[] = {
     {"run", "NAME [--session NAME=VALUE] [--message TEXT]", "serve a customer, live", agent_run_details, cmd_agent_run},
     {"test", "NAME [--tasks FILE] [--runs N] [--against OTHER]", "measure it on tasks with checked end states",
      agent_test_details, cmd_agent_test},
+    {"new", "NAME [--kind KIND] [--tools A,B] [--dir DIR]", "make a working agent to begin with", agent_new_details,
+     cmd_agent_new},
     {"lint", "NAME... [--json]", "what is wrong with an agent, or likely to be", agent_lint_details, cmd_agent_lint},
     {"fit", "NAME DATA [--risk R] [--json]", "weigh its adapter against its examples", agent_fit_details,
      cmd_agent_fit},
@@ -201,7 +206,7 @@ static const cmd_verb verbs[] = {
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
     {"rm", "MODEL", "remove a model from the store", NULL, cmd_rm},
-    {"agent", "run|test|lint|fit|list|learn|versions|promote|rollback", "run an agent, measure, check and teach it",
+    {"agent", "new|run|test|lint|fit|list|learn|versions|promote|rollback", "run an agent, measure, check and teach it",
      NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},

@@ -23,7 +23,7 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return remove(path);
 }
 
-static void remove_all(const char *path) {
+void cmd_remove_all(const char *path) {
     nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -57,12 +57,12 @@ static muga_status sweep_one(void *ctx, const char *name) {
     snprintf(lock, sizeof lock, "%s/lock", path);
     if (access(lock, F_OK)) {
         if (st.st_mtime + UNLOCKED_SECONDS < time(NULL))
-            remove_all(path);
+            cmd_remove_all(path);
         return MUGA_OK;
     }
     int fd = take_lock(path, 0);
     if (fd >= 0) {
-        remove_all(path);
+        cmd_remove_all(path);
         close(fd);
     }
     return MUGA_OK;
@@ -83,12 +83,12 @@ muga_status cmd_scratch_open(cmd_scratch *out, const char *what, muga_error *err
         out->lock = take_lock(out->path, O_CREAT | O_EXCL);
         if (out->lock >= 0)
             return MUGA_OK;
-        remove_all(out->path);
+        cmd_remove_all(out->path);
     }
     return error_set(err, MUGA_E_ENV, "no folder for temporary files can be made in %.160s; set TMPDIR", base);
 }
 
 void cmd_scratch_close(cmd_scratch *s) {
-    remove_all(s->path);
+    cmd_remove_all(s->path);
     close(s->lock);
 }
