@@ -136,7 +136,9 @@ MUGA_MUST_USE muga_status yaml_parse_places(const char *p, size_t n, const char 
 typedef struct agent_session agent_session;
 
 /* Begin a session: `values` (object; borrowed) must satisfy manifest session:; audited as session_start with the
- * digests of manifest and policy and `info` (object or NULL: model, template, arithmetic, program version). */
+ * digests of manifest and policy and `info` (object or NULL: model, template, arithmetic, program version). With
+ * `"dry": true` in info it is a dry run, for good: what only reads runs, every write is refused, and what would have
+ * become of it is its reason and on the record. */
 MUGA_MUST_USE muga_status session_new(const agent_env *env, store *s, const manifest *m, const json_t *values,
                                       const json_t *info, agent_session **out, muga_error *err);
 /* Go on with one, after a restart or a crash. Calls found `started` are settled (executor_recover is part of this):
@@ -151,6 +153,7 @@ MUGA_MUST_USE muga_status session_end(agent_session *s, const char *outcome, mug
 
 const char *session_id(const agent_session *s);
 bool session_ended(const agent_session *s);
+bool session_is_dry(const agent_session *s);
 const json_t *session_values(const agent_session *s);
 const json_t *session_state(const agent_session *s);
 /* Replaces the session's own state (what all sessions share, only observations change); validated against state:,

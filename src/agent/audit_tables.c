@@ -54,6 +54,7 @@ static void tell_start(builder *b, const json_t *payload) {
         }
     }
     set(b, b->session, "outcome", json_null());
+    set(b, b->session, "dry", json_integer(json_get_bool(json_object_get(payload, "info"), "dry", false)));
 }
 
 static json_t *find_approval(const builder *b, const char *call, int64_t attempt) {
@@ -247,10 +248,10 @@ static muga_status read_table(store *s, const char *session, const table *t, bui
 static muga_status read_tables(store *s, const char *session, builder *b, muga_error *err) {
     static const table sessions = {
         "SELECT agent, lower(hex(manifest_digest)), lower(hex(policy_digest)), session_values, state, dir, data_dir,"
-        " CASE WHEN ended_ms IS NOT NULL OR outcome IS NOT NULL THEN coalesce(outcome, '') END FROM sessions WHERE"
-        " id = ?",
-        "tttjjttt",
-        {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome"}};
+        " CASE WHEN ended_ms IS NOT NULL OR outcome IS NOT NULL THEN coalesce(outcome, '') END, dry FROM sessions"
+        " WHERE id = ?",
+        "tttjjttti",
+        {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome", "dry"}};
     static const table history = {"SELECT n, role, content, call FROM history WHERE session = ? ORDER BY n",
                                   "ittt",
                                   {"n", "role", "content", "call"}};

@@ -126,7 +126,13 @@ static muga_status admit(agent_session *s, const manifest_tool *t, journal_call 
     st = why && (grounded || !any) ? journal_move(&s->env, s->store, c, STATE_VALIDATED, grounded, err)
                                    : error_nomem(err, "a call");
     json_decref(grounded);
-    if (st == MUGA_OK && verdict == POLICY_DENY) {
+    if (st == MUGA_OK && verdict != POLICY_DENY && s->dry && t->effect == EFFECT_WRITE) {
+        snprintf(c->reason, sizeof c->reason, "dry run: it would %s (%.200s)",
+                 verdict == POLICY_ASK ? "wait for a person" : "run", reason);
+        st = json_object_set_new(why, "dry", json_string(verdict == POLICY_ASK ? "ask" : "run")) == 0
+                 ? journal_move(&s->env, s->store, c, STATE_REFUSED, why, err)
+                 : error_nomem(err, "a call");
+    } else if (st == MUGA_OK && verdict == POLICY_DENY) {
         snprintf(c->reason, sizeof c->reason, "%s", reason);
         st = journal_move(&s->env, s->store, c, STATE_REFUSED, why, err);
     } else if (st == MUGA_OK && verdict == POLICY_ASK) {

@@ -136,7 +136,7 @@ struct agent_session {
     const manifest *m;
     char id[AGENT_ID_SIZE];
     json_t *values, *state, *history;
-    bool ended;
+    bool ended, dry;
     int64_t n_calls_in_turn;
     store_claim *claim;
     void **tools; /* [m->n_tools], opened at first use */

@@ -41,6 +41,9 @@ static void keep_turn(const agent_loop *l) {
     muga_error why;
     record_outcome kept;
     const agent_session *s = l->p.session;
+    if (s->dry) {
+        return;
+    }
     muga_status st = interactions_record(l->p.env, s->store, l->p.manifest, s->id, &kept, &why);
     const char *text = st != MUGA_OK ? why.message
                        : kept == RECORD_STALE

@@ -120,9 +120,9 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
     st = store_exec(
         s->store, NULL, err,
         "INSERT INTO sessions(id, agent, dir, data_dir, manifest_digest, policy_digest, created_ms, session_values,"
-        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "ssssbbijj", s->id, m->name, m->dir, m->data_dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
-        (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, own);
+        " state, dry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ssssbbijji", s->id, m->name, m->dir, m->data_dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
+        (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, own, (int64_t)s->dry);
     if (st == MUGA_OK) {
         st = audit_start(s, own, info, err);
     }
@@ -140,6 +140,7 @@ muga_status session_new(const agent_env *env, store *store_, const manifest *m, 
         return st;
     }
     st = take_values(m, values, &s->values, err);
+    s->dry = json_get_bool(info, "dry", false);
     if (st == MUGA_OK) {
         s->state = json_clone(m->state_default);
         st = s->state ? id_new(env, "s-", s->id, err) : error_nomem(err, "a session");
@@ -167,7 +168,8 @@ static muga_status read_session(agent_session *s, muga_error *err) {
     store_row *r;
     bool has = false;
     muga_status st = store_query(s->store, &r, err,
-                                 "SELECT agent, session_values, state, ended_ms IS NOT NULL FROM sessions WHERE id = ?",
+                                 "SELECT agent, session_values, state, ended_ms IS NOT NULL, dry FROM sessions WHERE"
+                                 " id = ?",
                                  "s", s->id);
     if (st == MUGA_OK) {
         st = store_step(r, &has, err);
@@ -187,6 +189,7 @@ static muga_status read_session(agent_session *s, muga_error *err) {
     }
     if (st == MUGA_OK) {
         s->ended = store_int(r, 3);
+        s->dry = store_int(r, 4);
     }
     store_done(r);
     return st == MUGA_OK ? session_refresh(s, err) : st;
@@ -263,6 +266,10 @@ muga_status session_open(const agent_env *env, store *store_, const manifest *m,
 
 const char *session_id(const agent_session *s) {
     return s->id;
+}
+
+bool session_is_dry(const agent_session *s) {
+    return s->dry;
 }
 
 bool session_ended(const agent_session *s) {

@@ -94,7 +94,7 @@ muga_status session_refresh(agent_session *s, muga_error *err) {
 static muga_status write_shared(agent_session *s, const json_t *state, muga_error *err) {
     json_t *part = part_of(s, state, true), *before = part_of(s, s->state, true), *payload = NULL;
     muga_status st = part && before ? MUGA_OK : error_nomem(err, "a state");
-    if (st == MUGA_OK && !json_equal(part, before)) {
+    if (st == MUGA_OK && !s->dry && !json_equal(part, before)) {
         payload = json_pack("{s:s, s:s, s:O}", "agent", s->m->name, "session", s->id, "state", part);
         st = payload ? store_exec(s->store, NULL, err,
                                   "INSERT INTO agent_state(agent, state, changed_ms) VALUES (?1, ?2, ?3)"

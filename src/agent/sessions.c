@@ -16,7 +16,7 @@
     "  coalesce((SELECT max(at_ms) FROM audit a WHERE a.session = s.id AND a.kind <> 'export'), 0))," \
     " 'messages', (SELECT count(*) FROM history h WHERE h.session = s.id AND h.role = 'user')," \
     " 'calls', (SELECT count(*) FROM calls c WHERE c.session = s.id)," \
-    " 'values', json(s.session_values)), s.id, s.agent," \
+    " 'dry', json(iif(s.dry, 'true', 'false')), 'values', json(s.session_values)), s.id, s.agent," \
     " CASE WHEN s.outcome = 'erased' THEN 'erased' WHEN s.ended_ms IS NOT NULL THEN 'ended'" \
     " WHEN EXISTS(SELECT 1 FROM calls c WHERE c.session = s.id AND c.state = 'started') THEN 'interrupted'" \
     " WHEN EXISTS(SELECT 1 FROM calls c WHERE c.session = s.id AND c.state = 'in_doubt') THEN 'in_doubt'" \

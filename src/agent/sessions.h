@@ -22,7 +22,7 @@ typedef struct sessions_filter {
 } sessions_filter;
 
 /* Array, newest first, of {"session", "agent", "state", "outcome", "created_ms", "changed_ms", "messages", "calls",
- * "values"}; new reference. */
+ * "dry", "values"}; new reference. */
 MUGA_MUST_USE muga_status sessions_list(store *s, const sessions_filter *f, json_t **out, muga_error *err);
 
 /* {"session": {as listed, and "dir", "data_dir", "manifest", "policy", "current": its typed state}, "history": [{"n",

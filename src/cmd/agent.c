@@ -16,6 +16,7 @@ typedef struct live {
     agent_loop *loop;
     approve_how approve;
     bool colour;
+    bool dry;
     bool as_json;  /* percepts: a JSON line of each, and nothing else */
     char rule[64]; /* that the last percept followed */
     size_t n_bad;
@@ -269,8 +270,8 @@ static muga_status perceive(live *v, const char *path, bool resume, turn_outcome
 static muga_status open_session(live *v, const json_t *values, const char *resume, muga_error *err) {
     if (resume)
         return session_open(&v->o.env, v->store, v->o.m, resume, &v->session, err);
-    json_t *info = json_pack("{s:s, s:s?, s:o*}", "program", "muga", "model", v->o.model ? v->o.model->name : NULL,
-                             "adapter", agent_version_record(&v->o));
+    json_t *info = json_pack("{s:s, s:s?, s:b, s:o*}", "program", "muga", "model", v->o.model ? v->o.model->name : NULL,
+                             "dry", (int)v->dry, "adapter", agent_version_record(&v->o));
     muga_status st = info ? session_new(&v->o.env, v->store, v->o.m, values, info, &v->session, err)
                           : error_nomem(err, "a session");
     json_decref(info);
@@ -317,6 +318,7 @@ int cmd_agent_run(int argc, char **argv) {
         {"--json", 0, CMD_FLAG, &v.as_json, NULL, "with --percepts: a JSON object a percept, and nothing else"},
         {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
+        {"--dry", 0, CMD_FLAG, &v.dry, NULL, "nothing is written: reads run, writes say what would become of them"},
         {"--resume", 0, CMD_STRING, &resume, "SESSION", "go on with a session: held and decided, or broken off"},
         AGENT_MODEL_OPTIONS(&choice)};
     cmd_positional p = {.min = 1, .max = 1};

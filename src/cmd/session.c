@@ -22,11 +22,13 @@ static void print_entry(const json_t *e) {
     const char *outcome = json_get_string(e, "outcome"), *state = json_get_string(e, "state");
     data_format_time(json_get_int(e, "changed_ms", 0), when);
     write_line(json_object_get(e, "values"), &values);
-    bool ended = !strcmp(state, "ended");
+    bool escalated = !strcmp(state, "ended") && outcome && !strcmp(outcome, "escalate");
     printf("%s  %s  %-11s  %2lld messages, %2lld calls  %s  %s%s\n", json_get_string(e, "session"), when, state,
            (long long)json_get_int(e, "messages", 0), (long long)json_get_int(e, "calls", 0),
            json_get_string(e, "agent"), str_get(&values),
-           ended && outcome && !strcmp(outcome, "escalate") ? "  escalated" : "");
+           json_get_bool(e, "dry", false) ? "  dry run"
+           : escalated                    ? "  escalated"
+                                          : "");
     str_release(&values);
 }
 

@@ -100,5 +100,9 @@ static const char version_4[] = "CREATE TABLE agent_state("
                                 " agent TEXT PRIMARY KEY NOT NULL, state TEXT NOT NULL, changed_ms INTEGER NOT NULL"
                                 ") STRICT, WITHOUT ROWID;";
 
-const char *const store_migrations[] = {version_1, version_2, version_3, version_4};
+/* dry: nothing is changed in it. calls_of_tool: how often a tool was called lately. */
+static const char version_5[] = "ALTER TABLE sessions ADD COLUMN dry INTEGER NOT NULL DEFAULT 0 CHECK(dry IN (0, 1));"
+                                "CREATE INDEX calls_of_tool ON calls(tool, changed_ms);";
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];

@@ -66,6 +66,16 @@ def go_on(home, agent):
     return held["session"]
 
 
+def rehearse(home, agent):
+    run = muga(home, "agent", "run", agent, "--model", TINY, "-s", "customer=7", "-m", "please reset my password",
+               "--dry")
+    expect("a dry run", run, 5, "dry run: it would wait for a person")
+    expect("nothing waits", muga(home, "approve", "list"), 0, "nothing waits")
+    listed = json.loads(muga(home, "session", "list", "-n", "1", "--json")[1])[0]
+    if not listed["dry"]:
+        sys.exit(f"a dry run is listed as {listed}")
+
+
 def hand_out(home, session, folder):
     whole = json.loads(expect("export", muga(home, "session", "export", session), 0))
     if [sorted(whole)] != [["audit", "calls", "history", "kept", "session"]] or whole["audit"][-1]["kind"] != "export":
@@ -102,6 +112,7 @@ def main():
         agent = make_agent(folder)
         session = go_on(home, agent)
         hand_out(home, session, folder)
+        rehearse(home, agent)
         forget(home, agent, session)
 
 

@@ -403,6 +403,46 @@ static void session_values_must_fit(void **state) {
     fixture_close(&f);
 }
 
+static void begin_dry(agent_fixture *f) {
+    muga_error err;
+    json_t *values = fixture_json("{'customer': 1}"), *info = fixture_json("{'dry': true}");
+    assert_ok(session_new(&f->env, f->store, f->m, values, info, &f->session, &err), &err);
+    assert_ok(session_add_user(f->session, "status of A10001", 16, &err), &err);
+    json_decref(values);
+    json_decref(info);
+}
+
+static void a_dry_run_reads_and_changes_nothing(void **state) {
+    (void)state;
+    agent_fixture f;
+    fixture_open(&f, "dry", NULL);
+    begin_dry(&f);
+    call_result r = call(&f, "order_status", "{'order_id': 'A10001'}");
+    expect(&r, CALL_FINISHED, "");
+    r = call(&f, "note", "{'text': 'x'}");
+    expect(&r, CALL_REFUSED, "dry run: it would run (approval: never)");
+    r = call(&f, "reset", "{}");
+    expect(&r, CALL_REFUSED, "dry run: it would wait for a person (approval: always)");
+    r = call(&f, "note", "{'text': 7}");
+    expect(&r, CALL_INVALID, "arguments");
+    fixture_reopen(&f); /* it stays one */
+    assert_true(session_is_dry(f.session));
+    r = call(&f, "note", "{'text': 'x'}");
+    expect(&r, CALL_REFUSED, "dry run");
+    assert_int_equal(fixture_count(f.shop_path, "SELECT (SELECT count(*) FROM notes) + (SELECT count(*) FROM resets)"),
+                     0);
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM audit_payload WHERE json_extract(payload,"
+                                                 " '$.dry') = 'run'"),
+                     2);
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM approvals"), 0);
+    assert_chain_whole(&f);
+    fixture_sql(f.store_path, "UPDATE sessions SET dry = 0");
+    muga_error err;
+    audit_report report;
+    assert_status(audit_verify(f.store, &report, &err), MUGA_E_NEGATIVE, &err, "session.dry is 0");
+    fixture_close(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_read_runs_and_is_recorded),
@@ -421,6 +461,7 @@ int main(void) {
         cmocka_unit_test(one_process_drives_a_session),
         cmocka_unit_test(what_was_said_comes_back_after_a_restart),
         cmocka_unit_test(session_values_must_fit),
+        cmocka_unit_test(a_dry_run_reads_and_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -203,7 +203,8 @@ static void a_failed_transaction_leaves_nothing(void **state) {
     muga_error err;
     snprintf(path, sizeof path, "%s", scratch_path("rollback.db"));
     store *s = open_ok(path);
-    static const char insert[] = "INSERT INTO sessions VALUES (?, 'a', 'd', 'd', x'', x'', 1, NULL, NULL, '{}', '{}')";
+    static const char insert[] =
+        "INSERT INTO sessions VALUES (?, 'a', 'd', 'd', x'', x'', 1, NULL, NULL, '{}', '{}', 0)";
     assert_ok(store_begin(s, &err), &err);
     muga_status st = store_exec(s, NULL, &err, insert, "s", "one");
     assert_ok(st, &err);
