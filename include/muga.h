@@ -118,15 +118,18 @@ typedef struct muga_agent_options {
 } muga_agent_options;
 
 /* What happens while the agent works on a message. `json` is an object, terminated, valid during the call:
- * {"event": "message" | "decision" | "call" | "result" | "held" | "guard" | "escalation" | "answer", "data": {...}}. */
+ * {"event": "message" | "percept" | "decision" | "rule" | "plan" | "call" | "result" | "held" | "guard" | "escalation" |
+ * "answer", "data": {...}}. */
 typedef void (*muga_agent_event)(void *ctx, const char *json);
 
 /* Open the agent in `folder` (its agent.yaml) with a new session. The adapter that its manifest names is used, unless
- * `m` has one already. Any number of agents over one model, each with its own expert, hold its weights once. */
+ * `m` has one already. Any number of agents over one model, each with its own expert, hold its weights once. `m` may be
+ * NULL for an agent that acts by rules (kind: reflex, kind: model). */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_options *options,
                                                    muga_agent **out, muga_error *err);
 MUGA_API void muga_agent_free(muga_agent *a); /* the session stays in the store */
-/* One message of the person the session is with. MUGA_OK: *answer (borrowed until the next call) is what to tell them.
+/* One message of the person the session is with, or one percept (a JSON object) of an agent that acts by rules.
+ * MUGA_OK: *answer (borrowed until the next call) is what to tell them; of a percept it may be "".
  * MUGA_E_POLICY: a call is held; muga_agent_approve decides it, muga_agent_resume goes on. */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_say(muga_agent *a, const char *message, muga_agent_event on_event,
                                                   void *ctx, const char **answer, muga_error *err);

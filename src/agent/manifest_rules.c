@@ -25,6 +25,15 @@ muga_status manifest_check_class(const check_place *at, const manifest *m, muga_
     if (m->kind == MANIFEST_GOAL && !m->goal_statement) {
         return check_fail(at, MUGA_E_INPUT, "", err, "key 'goal' is missing; an agent of kind goal needs one");
     }
+    static const char *const of_labels[] = {"examples", "adapter"};
+    for (size_t i = 0; m->kind != MANIFEST_GOAL && !m->intent && i < ARRAY_LEN(of_labels); i++) {
+        if (json_object_get(m->learning, of_labels[i])) {
+            char pointer[32];
+            snprintf(pointer, sizeof pointer, "/learning/%s", of_labels[i]);
+            return check_fail(at, MUGA_E_INPUT, pointer, err,
+                              "is learned from labels, and without intent: there are none");
+        }
+    }
     if (m->kind == MANIFEST_REFLEX && !has_rules) {
         return check_fail(at, MUGA_E_INPUT, "", err, "key 'rules' is missing; an agent of kind reflex decides by them");
     }

@@ -15,8 +15,8 @@
 
 struct muga_agent {
     agent_env env;
-    muga_model *model;
-    llm *expert; /* the model with the manifest's adapter; or NULL */
+    muga_model *model; /* NULL: it acts by rules */
+    llm *expert;       /* the model with the manifest's adapter; or NULL */
     store *store;
     manifest *manifest;
     intent *intent;
@@ -104,7 +104,9 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
         st = intent_new(&a->env, a->manifest, &a->intent, err);
     if (!st)
         st = open_store(a, options->home, err);
-    if (!st && a->manifest->adapter && !m->llm->has_adapter)
+    if (!st && !m && !a->manifest->rules)
+        st = error_set(err, MUGA_E_USAGE, "agent %.64s needs a model; open one and give it", a->manifest->name);
+    if (!st && m && a->manifest->adapter && !m->llm->has_adapter)
         st = llm_local_adapt(m->llm, a->manifest->adapter, (float)a->manifest->adapter_scale, &a->expert, err);
     if (!st)
         st = learning_load_examples(&a->env, a->store, a->intent, a->manifest, &a->learned, err);
@@ -116,7 +118,9 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
         loop_parts parts = {.env = &a->env,
                             .manifest = a->manifest,
                             .intent = a->intent,
-                            .model = a->expert ? a->expert : m->llm,
+                            .model = a->expert ? a->expert
+                                     : m       ? m->llm
+                                               : NULL,
                             .session = a->session,
                             .watch = {pass_event, a}};
         st = loop_new(&parts, &a->loop, err);
@@ -162,9 +166,11 @@ static muga_status take_turn(muga_agent *a, const char *message, muga_agent_even
     a->on_event_ctx = ctx;
     if (answer)
         *answer = NULL;
-    pthread_mutex_lock(&a->model->lock);
+    if (a->model)
+        pthread_mutex_lock(&a->model->lock);
     muga_status st = message ? loop_turn(a->loop, message, strlen(message), &r, err) : loop_resume(a->loop, &r, err);
-    pthread_mutex_unlock(&a->model->lock);
+    if (a->model)
+        pthread_mutex_unlock(&a->model->lock);
     if (!st)
         st = take_result(a, &r, answer, err);
     turn_result_release(&r);

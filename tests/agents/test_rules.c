@@ -4,6 +4,7 @@
 #include "agent/intent.h"
 #include "agent/internal.h"
 #include "agent/loop.h"
+#include "muga.h"
 #include "support/agent_fixture.h"
 #include "support/support.h"
 
@@ -221,6 +222,31 @@ static void a_percept_outside_its_schema_reaches_no_rule(void **state) {
     assert_string_equal(json_get_string(record, "guard"), "percept");
     json_decref(record);
     end(&x);
+}
+
+/* By the public header, without a model. */
+static void an_embedder_needs_no_model(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    muga_agent *a;
+    const char *answer;
+    fixture_prepare(&f, "embedded", reflex);
+    const muga_agent_options o = {.home = f.dir, .session = "{\"customer\": 1}", .data_dir = f.dir};
+    assert_ok(muga_agent_open(f.dir, NULL, &o, &a, &err), &err);
+    assert_ok(muga_agent_say(a, "{\"event\": \"look\", \"count\": 6}", NULL, NULL, &answer, &err), &err);
+    assert_string_equal(answer, "bought 12");
+    assert_ok(muga_agent_say(a, "{\"event\": \"look\", \"count\": 5}", NULL, NULL, &answer, &err), &err);
+    assert_string_equal(answer, "");
+    assert_status(muga_agent_say(a, "{\"event\": \"look\", \"count\": 60}", NULL, NULL, &answer, &err), MUGA_E_POLICY,
+                  &err, "is held");
+    assert_ok(muga_agent_approve(a, 1, "tester", &err), &err);
+    assert_ok(muga_agent_resume(a, NULL, NULL, &answer, &err), &err);
+    assert_string_equal(answer, "bought 120");
+    muga_agent_free(a);
+    fixture_write(&f, "agent.yaml", fixture_manifest);
+    assert_status(muga_agent_open(f.dir, NULL, &o, &a, &err), MUGA_E_USAGE, &err, "needs a model");
+    fixture_close(&f);
 }
 
 /* ---- held calls ---- */
@@ -495,6 +521,7 @@ int main(void) {
                                        cmocka_unit_test(a_pattern_gives_values),
                                        cmocka_unit_test(a_rule_that_cannot_be_told_is_not_passed_over),
                                        cmocka_unit_test(a_percept_outside_its_schema_reaches_no_rule),
+                                       cmocka_unit_test(an_embedder_needs_no_model),
                                        cmocka_unit_test(a_held_call_does_not_stop_the_world),
                                        cmocka_unit_test(what_is_resumed_has_its_words),
                                        cmocka_unit_test(the_state_outlives_sessions_and_restarts),
