@@ -118,8 +118,8 @@ typedef struct muga_agent_options {
 } muga_agent_options;
 
 /* What happens while the agent works on a message. `json` is an object, terminated, valid during the call:
- * {"event": "message" | "percept" | "decision" | "rule" | "plan" | "call" | "result" | "held" | "guard" | "escalation" |
- * "answer", "data": {...}}. */
+ * {"event": "message" | "percept" | "decision" | "rule" | "plan" | "call" | "result" | "held" | "guard" |
+ * "escalation" | "answer", "data": {...}}. */
 typedef void (*muga_agent_event)(void *ctx, const char *json);
 
 /* Open the agent in `folder` (its agent.yaml) with a new session. The adapter that its manifest names is used, unless

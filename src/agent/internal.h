@@ -136,7 +136,7 @@ struct agent_session {
     const manifest *m;
     char id[AGENT_ID_SIZE];
     json_t *values, *state, *history;
-    bool ended, dry;
+    bool ended, dry, has_shared; /* has_shared: state has what all sessions of the agent share */
     int64_t n_calls_in_turn;
     store_claim *claim;
     void **tools; /* [m->n_tools], opened at first use */

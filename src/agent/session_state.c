@@ -68,7 +68,7 @@ muga_status session_refresh(agent_session *s, muga_error *err) {
     store_row *r;
     bool has = false;
     json_t *kept = NULL, *state = NULL;
-    if (!s->m->shared) {
+    if (!s->m->shared || (s->dry && s->has_shared)) { /* a dry run goes on with what it would have written */
         return MUGA_OK;
     }
     muga_status st = store_query(s->store, &r, err, "SELECT state FROM agent_state WHERE agent = ?", "s", s->m->name);
@@ -85,6 +85,7 @@ muga_status session_refresh(agent_session *s, muga_error *err) {
     }
     if (st == MUGA_OK) {
         session_take_state(s, state);
+        s->has_shared = true;
     }
     json_decref(state);
     json_decref(kept);

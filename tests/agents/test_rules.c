@@ -339,6 +339,38 @@ static void two_sessions_count_together(void **state) {
     end(&a);
 }
 
+/* A dry run counts for itself, and leaves nothing behind. */
+static void a_dry_run_keeps_its_state_to_itself(void **state) {
+    (void)state;
+    rule_fixture x;
+    muga_error err;
+    open_agent(&x, "dry", keeper);
+    takes(&x, "{'event': 'arrived', 'item': 'tea', 'count': 12}", TURN_ANSWER, "");
+    loop_free(x.loop);
+    session_close(x.f.session);
+    json_t *values = fixture_json("{'customer': 1}"), *info = fixture_json("{'dry': true}");
+    assert_ok(session_new(&x.f.env, x.f.store, x.f.m, values, info, &x.f.session, &err), &err);
+    json_decref(values);
+    json_decref(info);
+    begin(&x);
+    takes(&x, "{'event': 'sold', 'item': 'tea', 'count': 1}", TURN_ANSWER, "");
+    takes(&x, "{'event': 'sold', 'item': 'tea', 'count': 1}", TURN_ANSWER, "");
+    state_is(&x, "levels", "{'tea': 10}");
+    turn_result r;
+    json_t *sold = fixture_json("{'event': 'sold', 'item': 'tea', 'count': 2}");
+    assert_ok(loop_percept(x.loop, sold, &r, &err), &err);
+    assert_int_equal(r.outcome, TURN_REFUSE);
+    assert_non_null(strstr(str_get(&r.text), "dry run: it would run"));
+    turn_result_release(&r);
+    json_decref(sold);
+    assert_int_equal(n_bought(&x), 0);
+    loop_free(x.loop);
+    session_close(x.f.session);
+    new_session(&x);
+    state_is(&x, "levels", "{'tea': 12}");
+    end(&x);
+}
+
 static void a_state_against_its_schema_is_not_taken(void **state) {
     (void)state;
     rule_fixture x;
@@ -526,6 +558,7 @@ int main(void) {
                                        cmocka_unit_test(what_is_resumed_has_its_words),
                                        cmocka_unit_test(the_state_outlives_sessions_and_restarts),
                                        cmocka_unit_test(two_sessions_count_together),
+                                       cmocka_unit_test(a_dry_run_keeps_its_state_to_itself),
                                        cmocka_unit_test(a_state_against_its_schema_is_not_taken),
                                        cmocka_unit_test(what_a_crash_left_is_observed_once),
                                        cmocka_unit_test(a_changed_shared_state_breaks_the_audit),
