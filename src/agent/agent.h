@@ -31,6 +31,7 @@ typedef struct agent_env {
     void *random_self;
     const char *launcher; /* path of the program muga, which sandboxes need (os/sandbox.h); NULL: they are refused */
     const struct http_client *http; /* what http tools ask through (net/http.h); NULL: libcurl, loaded when one does */
+    const struct agent_nest *nest; /* agents around the one that is loaded or run on this (nested.h); NULL: none */
 } agent_env;
 agent_env agent_env_system(void); /* os_system() and getrandom; no launcher */
 
@@ -224,7 +225,8 @@ MUGA_MUST_USE muga_status executor_resume(agent_session *s, const char *call, ca
 MUGA_MUST_USE muga_status executor_read_result(agent_session *s, const char *call, int64_t offset, size_t max_bytes,
                                                json_t **out, muga_error *err);
 /* Calls of this session that wait: array of {"call", "tool", "arguments", "state": "held"|"approved"|"in_doubt",
- * "approval", "expires_ms"}; new reference. */
+ * "approval", "expires_ms"}; also "started", with approval "", of a call that waits for something within (`agent`),
+ * which executor_resume names. New reference. */
 MUGA_MUST_USE muga_status executor_waiting(agent_session *s, json_t **out, muga_error *err);
 
 /* ---- approval ------------------------------------------------------------------------------------------------- */
@@ -240,6 +242,10 @@ bool approval_same_id(const char *approval, const char *typed);
  * are not what was held. `approver`: who, for the record. Durable and audited on its own. */
 MUGA_MUST_USE muga_status approval_decide(const agent_env *env, store *s, const manifest *m, const char *approval,
                                           bool yes, const char *approver, muga_error *err);
+
+/* The same, of an approval of this agent or of one within it (nested.h), which is checked against its own manifest. */
+MUGA_MUST_USE muga_status approval_decide_within(const agent_env *env, store *s, const manifest *m,
+                                                 const char *approval, bool yes, const char *approver, muga_error *err);
 
 /* ---- audit ---------------------------------------------------------------------------------------------------- */
 

@@ -95,7 +95,7 @@ static muga_status decide_held(play *p, agent_loop *loop, turn_result *r, muga_e
             json_array_remove(p->allowed, i);
             memcpy(p->yes[p->n_yes++], r->call, AGENT_ID_SIZE);
         }
-        st = approval_decide(&p->w->env, p->w->store, p->w->m, r->approval, yes, "evaluation", err);
+        st = approval_decide_within(&p->w->env, p->w->store, p->w->m, r->approval, yes, "evaluation", err);
         uint64_t us = r->us;
         uint32_t n_tokens = r->n_tokens;
         turn_result_release(r);

@@ -22,18 +22,23 @@ void call_result_release(call_result *r) {
 
 /* ---- what the caller sees ---- */
 
-static muga_status report(agent_session *s, const journal_call *c, uint64_t run_us, call_result *out, muga_error *err) {
+/* `run`: of the call's run just now; zeros: it didn't. */
+static muga_status report(agent_session *s, const journal_call *c, const call_run *run, call_result *out,
+                          muga_error *err) {
     static const call_outcome outcomes[N_CALL_STATES] = {
         [STATE_PROPOSED] = CALL_REFUSED,  [STATE_VALIDATED] = CALL_REFUSED, [STATE_INVALID] = CALL_INVALID,
         [STATE_REFUSED] = CALL_REFUSED,   [STATE_DENIED] = CALL_REFUSED,    [STATE_EXPIRED] = CALL_REFUSED,
         [STATE_HELD] = CALL_HELD,         [STATE_APPROVED] = CALL_HELD,     [STATE_STARTED] = CALL_IN_DOUBT,
         [STATE_IN_DOUBT] = CALL_IN_DOUBT, [STATE_FINISHED] = CALL_FINISHED, [STATE_FAILED] = CALL_FAILED};
-    out->outcome = outcomes[c->state];
-    out->run_us = run_us;
+    out->outcome = run->waits.waits ? CALL_HELD : outcomes[c->state];
+    out->run_us = run->run_us;
     snprintf(out->call, sizeof out->call, "%s", c->id);
     snprintf(out->reason, sizeof out->reason, "%s", c->reason);
     muga_status st = MUGA_OK;
-    if (c->state == STATE_HELD || c->state == STATE_IN_DOUBT) {
+    if (run->waits.waits) {
+        snprintf(out->approval, sizeof out->approval, "%s", run->waits.approval);
+        out->expires_ms = run->waits.expires_ms;
+    } else if (c->state == STATE_HELD || c->state == STATE_IN_DOUBT) {
         approval_row a;
         st = approval_read(s->store, c, &a, err);
         if (st == MUGA_OK) {
@@ -168,7 +173,7 @@ static muga_status record_call(agent_session *s, const manifest_tool *t, journal
 typedef struct proposal {
     const manifest_tool *t;
     journal_call c;
-    uint64_t run_us;
+    call_run run;
 } proposal;
 
 /* Take it as far as it goes without running. */
@@ -198,13 +203,13 @@ static muga_status run_proposals(agent_session *s, proposal *list, size_t n, mug
     size_t n_runs = 0;
     for (size_t i = 0; i < n; i++) {
         if (list[i].c.state == STATE_STARTED) {
-            runs[n_runs] = (call_run){list[i].t, &list[i].c, 0};
+            runs[n_runs] = (call_run){.t = list[i].t, .c = &list[i].c};
             of[n_runs++] = &list[i];
         }
     }
     muga_status st = executor_run(s, runs, n_runs, err);
     for (size_t i = 0; i < n_runs; i++) {
-        of[i]->run_us = runs[i].run_us;
+        of[i]->run = runs[i];
     }
     return st;
 }
@@ -218,7 +223,7 @@ static muga_status call_together(agent_session *s, const call_request *list, siz
     }
     st = st == MUGA_OK ? run_proposals(s, proposals, n, err) : st;
     for (size_t i = 0; i < n; i++) {
-        st = st == MUGA_OK ? report(s, &proposals[i].c, proposals[i].run_us, &out[i], err) : st;
+        st = st == MUGA_OK ? report(s, &proposals[i].c, &proposals[i].run, &out[i], err) : st;
         journal_call_release(&proposals[i].c);
     }
     return st;
@@ -252,12 +257,9 @@ muga_status executor_call(agent_session *s, const char *tool, const json_t *argu
     return executor_call_many(s, &(call_request){tool, arguments}, 1, out, err);
 }
 
-static muga_status run_one(agent_session *s, const manifest_tool *t, journal_call *c, uint64_t *run_us,
-                           muga_error *err) {
-    call_run run = {t, c, 0};
-    muga_status st = executor_run(s, &run, 1, err);
-    *run_us = run.run_us;
-    return st;
+static muga_status run_one(agent_session *s, const manifest_tool *t, journal_call *c, call_run *run, muga_error *err) {
+    *run = (call_run){.t = t, .c = c};
+    return executor_run(s, run, 1, err);
 }
 
 /* ---- going on with a held call ---- */
@@ -297,26 +299,34 @@ static muga_status expire_if_over(agent_session *s, journal_call *c, muga_error 
     return st;
 }
 
+/* A tool that is not what it was can't go on with what was begun. */
+static bool is_resumable(const manifest_tool *t, const journal_call *c) {
+    return t && t->kind->resumes && memcmp(t->digest, c->tool_digest, SHA256_BYTES) == 0;
+}
+
 muga_status executor_resume(agent_session *s, const char *call, call_result *out, muga_error *err) {
     *out = (call_result){.result = NULL};
     journal_call c;
-    uint64_t run_us = 0;
+    call_run run = {.t = NULL};
     muga_status st = journal_read(s->store, call, &c, err);
     if (st != MUGA_OK) {
         return st;
     }
+    const manifest_tool *t = manifest_tool_find(s->m, c.tool);
     if (strcmp(c.session, s->id) != 0) {
         st = error_set(err, MUGA_E_NOT_FOUND, "call %s belongs to another session", c.id);
     } else if (c.state == STATE_APPROVED) {
         st = start_approved(s, &c, err);
         if (st == MUGA_OK && c.state == STATE_STARTED) {
-            st = run_one(s, manifest_tool_find(s->m, c.tool), &c, &run_us, err);
+            st = run_one(s, t, &c, &run, err);
         }
+    } else if (c.state == STATE_STARTED && is_resumable(t, &c)) {
+        st = run_one(s, t, &c, &run, err);
     } else if (c.state == STATE_HELD || c.state == STATE_IN_DOUBT) {
         st = expire_if_over(s, &c, err);
     }
     if (st == MUGA_OK) {
-        st = report(s, &c, run_us, out, err);
+        st = report(s, &c, &run, out, err);
     }
     journal_call_release(&c);
     if (st != MUGA_OK) {
@@ -348,7 +358,7 @@ muga_status executor_read_result(agent_session *s, const char *call, int64_t off
 /* Run again what is proven not to have run, or harmless to repeat; the approval it had is the same use. */
 static muga_status run_again(agent_session *s, const manifest_tool *t, journal_call *c, const char *why,
                              muga_error *err) {
-    uint64_t run_us;
+    call_run run;
     json_t *detail = json_pack("{s:s}", "again", why);
     muga_status st = detail ? store_begin(s->store, err) : error_nomem(err, "a call");
     if (st == MUGA_OK) {
@@ -356,7 +366,7 @@ static muga_status run_again(agent_session *s, const manifest_tool *t, journal_c
         store_end(s->store, &st, err);
     }
     json_decref(detail);
-    return st == MUGA_OK ? run_one(s, t, c, &run_us, err) : st;
+    return st == MUGA_OK ? run_one(s, t, c, &run, err) : st;
 }
 
 /* What became of a call found `started`. A tool that is not what it was can't be asked. */
@@ -372,6 +382,9 @@ static tool_settled settle_by_looking(agent_session *s, const manifest_tool *t, 
 
 static muga_status recover_call(agent_session *s, journal_call *c, muga_error *err) {
     const manifest_tool *t = manifest_tool_find(s->m, c->tool);
+    if (is_resumable(t, c)) {
+        return MUGA_OK;
+    }
     bool same = t && memcmp(t->digest, c->tool_digest, SHA256_BYTES) == 0;
     tool_settled settled = same ? settle_by_looking(s, t, c) : SETTLED_UNKNOWN;
     if (settled == SETTLED_RAN) {
@@ -428,7 +441,13 @@ static muga_status describe_waiting(agent_session *s, const char *id, json_t *ou
     if (st != MUGA_OK) {
         return st;
     }
-    st = approval_read(s->store, &c, &a, err);
+    a = (approval_row){.id = ""};
+    if (c.state != STATE_STARTED) {
+        st = approval_read(s->store, &c, &a, err);
+    } else if (!is_resumable(manifest_tool_find(s->m, c.tool), &c)) {
+        journal_call_release(&c);
+        return MUGA_OK;
+    }
     if (st == MUGA_OK) {
         json_t *entry = json_pack("{s:s, s:s, s:O, s:s, s:s, s:I}", "call", c.id, "tool", c.tool, "arguments",
                                   c.arguments, "state", call_state_name(c.state), "approval", a.id, "expires_ms",
@@ -443,9 +462,11 @@ muga_status executor_waiting(agent_session *s, json_t **out, muga_error *err) {
     json_t *calls = json_array(), *list = json_array();
     muga_status st = calls && list ? MUGA_OK : error_nomem(err, "calls");
     if (st == MUGA_OK) {
-        st = list_calls(
-            s, "SELECT id FROM calls WHERE session = ? AND state IN ('held', 'approved', 'in_doubt') ORDER BY n", calls,
-            err);
+        st =
+            list_calls(s,
+                       "SELECT id FROM calls WHERE session = ? AND state IN ('held', 'approved', 'in_doubt', 'started')"
+                       " ORDER BY n",
+                       calls, err);
     }
     for (size_t i = 0; st == MUGA_OK && i < json_array_size(calls); i++) {
         st = describe_waiting(s, json_string_value(json_array_get(calls, i)), list, err);

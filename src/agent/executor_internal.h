@@ -23,6 +23,7 @@ typedef struct call_run {
     const manifest_tool *t;
     journal_call *c;
     uint64_t run_us; /* out: of the last attempt */
+    tool_run waits;  /* out: .waits, .approval, .expires_ms of a call that stays `started`, since it waits */
 } call_run;
 /* Run them, at the same time when there are several (all of kinds that are `concurrent`), with the retries that their
  * tools allow, and settle them in their order. */

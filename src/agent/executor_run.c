@@ -109,8 +109,8 @@ static void run_round(attempt *list, size_t n) {
 
 static bool may_retry(const attempt *a) {
     const manifest_tool *t = a->of->t;
-    return !a->run.ok && !a->run.in_doubt && !a->run.final && (t->effect == EFFECT_READ || t->idempotent) &&
-           a->n_retries < t->retry_times;
+    return !a->run.ok && !a->run.in_doubt && !a->run.final && !a->run.waits && !t->kind->resumes &&
+           (t->effect == EFFECT_READ || t->idempotent) && a->n_retries < t->retry_times;
 }
 
 static muga_status note_retry(attempt *a, int64_t wait_ms, muga_error *err) {
@@ -202,6 +202,10 @@ static muga_status settle_attempt(attempt *a, muga_error *err) {
     agent_session *s = a->s;
     journal_call *c = a->of->c;
     snprintf(c->reason, sizeof c->reason, "%s", a->run.ok ? "" : a->run.reason);
+    if (a->run.waits) {
+        a->of->waits = a->run;
+        return MUGA_OK;
+    }
     if (a->run.in_doubt) {
         muga_status st = store_begin(s->store, err);
         if (st == MUGA_OK) {

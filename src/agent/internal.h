@@ -139,8 +139,15 @@ struct agent_session {
     bool ended, dry, has_shared; /* has_shared: state has what all sessions of the agent share */
     int64_t n_calls_in_turn;
     store_claim *claim;
-    void **tools; /* [m->n_tools], opened at first use */
+    void **tools;               /* [m->n_tools], opened at first use */
+    llm *model;                 /* of the loop that drives it, for agents within; NULL: none */
+    int64_t n_nested_tokens;    /* that agents within used in this turn */
+    const agent_session *outer; /* of the agent around this one (nested.h); NULL: none */
+    bool is_asked;              /* its messages are that agent's, not the person's */
 };
+/* session_new with an id that is new (nested.h). */
+muga_status session_new_as(const agent_env *env, store *s, const manifest *m, const char *id, const json_t *values,
+                           const json_t *info, agent_session **out, muga_error *err);
 /* Add a row to the stored history, inside a transaction; and, once it is committed, the entry in memory;
  * `found` (array or NULL) receives what guards found in a result (guard_result). */
 muga_status session_store_row(agent_session *s, const char *role, const char *content, size_t n, const char *call,

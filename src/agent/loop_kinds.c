@@ -2,6 +2,7 @@
 #include "agent/loop_kinds.h"
 
 #include "agent/interactions.h"
+#include "agent/nested.h"
 
 const char *turn_outcome_name(turn_outcome o) {
     static const char *const names[] = {"answer", "ask", "refuse", "escalate", "held"};
@@ -31,7 +32,7 @@ void loop_watch_event(const agent_loop *l, const char *kind, json_t *data) {
 bool loop_is_over(const agent_loop *l) {
     const os_clock *clock = l->p.env->clock;
     const manifest *m = l->p.manifest;
-    return l->n_tokens >= m->max_tokens ||
+    return l->n_tokens + l->p.session->n_nested_tokens >= m->max_tokens ||
            clock->monotonic_us(clock->self) - l->began_us >= (uint64_t)m->max_seconds * 1000000;
 }
 
@@ -58,12 +59,13 @@ static void begin(agent_loop *l, turn_result *out) {
     const os_clock *clock = l->p.env->clock;
     *out = (turn_result){.text = STR_INIT};
     l->n_tokens = 0;
+    l->p.session->n_nested_tokens = 0;
     l->began_us = clock->monotonic_us(clock->self);
 }
 
 static muga_status finish(const agent_loop *l, muga_status st, turn_result *out) {
     const os_clock *clock = l->p.env->clock;
-    out->n_tokens = (uint32_t)l->n_tokens;
+    out->n_tokens = (uint32_t)(l->n_tokens + l->p.session->n_nested_tokens);
     out->us = clock->monotonic_us(clock->self) - l->began_us;
     if (st != MUGA_OK) {
         turn_result_release(out);
@@ -79,6 +81,7 @@ muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err)
         return error_nomem(err, "a loop");
     }
     l->p = *parts;
+    l->p.session->model = parts->model;
     l->kind = parts->manifest->kind != MANIFEST_GOAL ? &loop_kind_rules
               : parts->manifest->plan                ? &loop_kind_plan
                                                      : &loop_kind_intent;
@@ -98,13 +101,21 @@ void loop_free(agent_loop *l) {
     }
 }
 
+/* The other agent, when this one handed its person over in this turn. */
+static muga_status then_handed(agent_loop *l, muga_status st, turn_result *out, muga_error *err) {
+    const json_t *handed = st == MUGA_OK && out->outcome != TURN_HELD ? loop_handed(l) : NULL;
+    return handed ? loop_handed_first(l, handed, out, err) : st;
+}
+
 muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
     str kept = STR_INIT;
     bool stopped = false;
+    const json_t *handed = loop_handed(l);
     begin(l, out);
     muga_status st = loop_guard_message(l, text, n, &kept, out, &stopped, err);
     if (st == MUGA_OK && !stopped) {
-        st = l->kind->turn(l, str_get(&kept), kept.len, out, err);
+        st = handed ? loop_handed_turn(l, handed, str_get(&kept), kept.len, out, err)
+                    : then_handed(l, l->kind->turn(l, str_get(&kept), kept.len, out, err), out, err);
     }
     str_release(&kept);
     return finish(l, st, out);
@@ -123,6 +134,9 @@ bool loop_is_unfinished(const agent_loop *l) {
 }
 
 muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err) {
+    const json_t *handed = loop_handed(l);
     begin(l, out);
-    return finish(l, l->kind->resume(l, out, err), out);
+    muga_status st = handed ? loop_handed_turn(l, handed, NULL, 0, out, err)
+                            : then_handed(l, l->kind->resume(l, out, err), out, err);
+    return finish(l, st, out);
 }

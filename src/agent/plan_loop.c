@@ -390,6 +390,9 @@ static muga_status end_by_tool(plan_turn *t, plan_state *to, muga_error *err) {
         const char *why = json_get_string(t->arguments, "reason");
         return escalate(t, why ? why : t->tool->name, words, to, err);
     }
+    if (t->tool->kind->then == TOOL_HANDS_OFF) {
+        return say(t, TURN_ANSWER, words, to, err);
+    }
     muga_status st = plan_is_grounded(t, words, &grounded, err);
     if (st != MUGA_OK || grounded) {
         return st == MUGA_OK ? say(t, TURN_ASK, words, to, err) : st;

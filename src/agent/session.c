@@ -19,7 +19,7 @@ static muga_status system_random(void *self, void *p, size_t n, muga_error *err)
 
 agent_env agent_env_system(void) {
     const os_system_table *os = os_system();
-    return (agent_env){&os->clock, &os->files, &os->children, system_random, NULL, NULL, NULL};
+    return (agent_env){&os->clock, &os->files, &os->children, system_random, NULL, NULL, NULL, NULL};
 }
 
 /* ---- life ---- */
@@ -133,6 +133,14 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
 
 muga_status session_new(const agent_env *env, store *store_, const manifest *m, const json_t *values,
                         const json_t *info, agent_session **out, muga_error *err) {
+    char id[AGENT_ID_SIZE];
+    muga_status st = id_new(env, "s-", id, err);
+    *out = NULL;
+    return st == MUGA_OK ? session_new_as(env, store_, m, id, values, info, out, err) : st;
+}
+
+muga_status session_new_as(const agent_env *env, store *store_, const manifest *m, const char *id, const json_t *values,
+                           const json_t *info, agent_session **out, muga_error *err) {
     *out = NULL;
     agent_session *s = NULL;
     muga_status st = session_alloc(env, store_, m, &s, err);
@@ -143,7 +151,8 @@ muga_status session_new(const agent_env *env, store *store_, const manifest *m, 
     s->dry = json_get_bool(info, "dry", false);
     if (st == MUGA_OK) {
         s->state = json_clone(m->state_default);
-        st = s->state ? id_new(env, "s-", s->id, err) : error_nomem(err, "a session");
+        snprintf(s->id, sizeof s->id, "%s", id);
+        st = s->state ? MUGA_OK : error_nomem(err, "a session");
     }
     if (st == MUGA_OK) {
         st = session_refresh(s, err);
@@ -437,9 +446,16 @@ static muga_status collect_derived(const agent_session *s, json_t *texts, muga_e
     return st;
 }
 
+/* What the person wrote: to this agent, and to those around it. What an agent around it asks of this one is a model's
+ * words. */
+static muga_status collect_spoken(const agent_session *s, json_t *out, muga_error *err) {
+    muga_status st = s->is_asked ? MUGA_OK : collect(s, "user", out, err);
+    return st == MUGA_OK && s->outer ? collect_spoken(s->outer, out, err) : st;
+}
+
 muga_status session_get_sources(const agent_session *s, session_sources *out, muga_error *err) {
     *out = (session_sources){.owner = json_array()};
-    muga_status st = out->owner ? collect(s, "user", out->owner, err) : error_nomem(err, "sources");
+    muga_status st = out->owner ? collect_spoken(s, out->owner, err) : error_nomem(err, "sources");
     if (st == MUGA_OK) {
         st = collect_derived(s, out->owner, err);
     }

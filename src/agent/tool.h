@@ -37,10 +37,13 @@ typedef struct tool_call {
 
 typedef struct tool_run {
     bool ok;
-    json_t *result;   /* ok: what the tool gave; new reference */
-    char reason[256]; /* not ok: one line, with what to do */
-    bool in_doubt;    /* not ok: it was cut off, and may have done its work */
-    bool final;       /* not ok: asking again would give the same, so it is not retried */
+    json_t *result;               /* ok: what the tool gave; new reference */
+    char reason[256];             /* not ok: one line, with what to do */
+    bool in_doubt;                /* not ok: it was cut off, and may have done its work */
+    bool final;                   /* not ok: asking again would give the same, so it is not retried */
+    bool waits;                   /* not ok: of a kind that `resumes`: a person must agree to something within, first */
+    char approval[AGENT_ID_SIZE]; /* waits: to that */
+    int64_t expires_ms;
 } tool_run;
 
 typedef enum { SETTLED_RAN, SETTLED_NOT_RUN, SETTLED_UNKNOWN } tool_settled;
@@ -48,8 +51,9 @@ typedef enum { SETTLED_RAN, SETTLED_NOT_RUN, SETTLED_UNKNOWN } tool_settled;
 /* What a call that finished means for the turn: the loop acts on it. */
 typedef enum {
     TOOL_GOES_ON,
-    TOOL_ASKS,     /* the turn ends with tool_words, a question; what the person says next is the call's result */
-    TOOL_ESCALATES /* the turn ends with tool_words, and the session with it */
+    TOOL_ASKS,      /* the turn ends with tool_words, a question; what the person says next is the call's result */
+    TOOL_ESCALATES, /* the turn ends with tool_words, and the session with it */
+    TOOL_HANDS_OFF  /* another agent goes on with the person, from this turn on (nested.h) */
 } tool_then;
 
 /* A key of a tool's definition, with the JSON Schema of its value as it stands in docs/schema/agent.schema.json. */
@@ -65,6 +69,8 @@ struct tool_kind {
     bool concurrent;     /* run uses nothing of the session but `values`: calls of one step may run at the same time, in
                             threads of their own, each with a tool that open made for it */
 
+    bool resumes; /* run goes on with what was begun under the same call id: a call found `started` is no doubt,
+                            executor_resume runs it again */
     tool_then then;
 
     /* Makes a tool, or says what is wrong with its definition; the message begins after the place, which is `place`
@@ -106,4 +112,6 @@ extern const tool_kind tool_kind_http;
 extern const tool_kind tool_kind_results;
 extern const tool_kind tool_kind_ask_person;
 extern const tool_kind tool_kind_escalate;
+extern const tool_kind tool_kind_agent;
+extern const tool_kind tool_kind_hand_off;
 #endif

@@ -64,6 +64,9 @@ const char *tool_words(const manifest_tool *t, const json_t *arguments) {
         return asked ? asked : json_get_string(own, "question");
     }
     const char *say = json_get_string(own, "say");
+    if (t->kind->then == TOOL_HANDS_OFF) {
+        return say ? say : "Another agent goes on from here.";
+    }
     return say ? say : "A person takes over from here.";
 }
 

@@ -13,6 +13,8 @@ static const tool_kind *const kinds[] = { /* one a line */
     &tool_kind_results,
     &tool_kind_ask_person,
     &tool_kind_escalate,
+    &tool_kind_agent,
+    &tool_kind_hand_off,
 };
 /* clang-format on */
 

@@ -186,7 +186,7 @@ muga_status muga_agent_say(muga_agent *a, const char *message, muga_agent_event 
 muga_status muga_agent_approve(muga_agent *a, int yes, const char *approver, muga_error *err) {
     if (!a->approval[0])
         return error_set(err, MUGA_E_NOT_FOUND, "no call of this agent is held");
-    return approval_decide(&a->env, a->store, a->manifest, a->approval, yes != 0, approver, err);
+    return approval_decide_within(&a->env, a->store, a->manifest, a->approval, yes != 0, approver, err);
 }
 
 muga_status muga_agent_resume(muga_agent *a, muga_agent_event on_event, void *ctx, const char **answer,

@@ -153,7 +153,7 @@ static muga_status settle(live *v, turn_result *r, muga_error *err) {
     bool yes = false;
     const char *who = NULL;
     while (!st && r->outcome == TURN_HELD && get_approval(v, r, &yes, &who)) {
-        st = approval_decide(&v->o.env, v->store, v->o.m, r->approval, yes, who, err);
+        st = approval_decide_within(&v->o.env, v->store, v->o.m, r->approval, yes, who, err);
         turn_result_release(r);
         if (!st)
             st = loop_resume(v->loop, r, err);
