@@ -409,6 +409,7 @@ static muga_status erase_rows(store *s, const char *session, muga_error *err) {
         "DELETE FROM audit_payload WHERE n IN (SELECT n FROM audit WHERE session = ?)",
         "DELETE FROM history WHERE session = ?",
         "DELETE FROM interactions WHERE session = ?",
+        "DELETE FROM facts WHERE session = ?",
         "UPDATE approvals SET state = 'expired' WHERE state IN ('pending', 'approved') AND call IN (SELECT id"
         " FROM calls WHERE session = ?)",
         "UPDATE calls SET arguments = 'null', result = NULL, reason = NULL WHERE session = ?",

@@ -109,6 +109,7 @@ extern const tool_kind tool_kind_command;
 extern const tool_kind tool_kind_clock;
 extern const tool_kind tool_kind_files;
 extern const tool_kind tool_kind_http;
+extern const tool_kind tool_kind_memory;
 extern const tool_kind tool_kind_results;
 extern const tool_kind tool_kind_ask_person;
 extern const tool_kind tool_kind_escalate;

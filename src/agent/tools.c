@@ -10,6 +10,7 @@ static const tool_kind *const kinds[] = { /* one a line */
     &tool_kind_clock,
     &tool_kind_files,
     &tool_kind_http,
+    &tool_kind_memory,
     &tool_kind_results,
     &tool_kind_ask_person,
     &tool_kind_escalate,

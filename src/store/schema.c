@@ -12,7 +12,8 @@
  *   consents       whether an agent's turns may be kept to learn from: since which audit record, on which terms
  *   interactions   those turns (src/agent/interactions.h); digest = SHA-256 of salt and all other columns, which the
  *                  chain holds, too
- *   agent_state    what all sessions of an agent share (src/agent/session_state.c) */
+ *   agent_state    what all sessions of an agent share (src/agent/session_state.c)
+ *   facts          what the tool memory keeps about whom a session serves (src/agent/tool_memory.c) */
 #include "store/schema.h"
 
 static const char version_1[] =
@@ -104,5 +105,14 @@ static const char version_4[] = "CREATE TABLE agent_state("
 static const char version_5[] = "ALTER TABLE sessions ADD COLUMN dry INTEGER NOT NULL DEFAULT 0 CHECK(dry IN (0, 1));"
                                 "CREATE INDEX calls_of_tool ON calls(tool, changed_ms);";
 
-const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5};
+static const char version_6[] =
+    "CREATE TABLE facts("
+    " agent TEXT NOT NULL, subject TEXT NOT NULL, about TEXT NOT NULL, fact TEXT NOT NULL,"
+    " session TEXT NOT NULL REFERENCES sessions(id), call TEXT NOT NULL, at_ms INTEGER NOT NULL,"
+    " expires_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(agent, subject, about)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX facts_session ON facts(session);";
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];
