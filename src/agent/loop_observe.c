@@ -42,7 +42,7 @@ muga_status loop_context_set_call(json_t *context, const char *tool, const json_
 
 /* A copy of the state, with `calls` in it. */
 static json_t *begin_state(const agent_loop *l, const json_t *calls) {
-    json_t *state = json_deep_copy(session_state(l->p.session));
+    json_t *state = json_clone(session_state(l->p.session));
     if (state && calls && json_object_set(state, STATE_CALLS, json_borrow(calls)) != 0) {
         json_decref(state);
         return NULL;
@@ -85,7 +85,7 @@ muga_status loop_observe(agent_loop *l, observe_event event, const char *tool, c
 /* state.calls with one more call seen; or without the entry of `call` in held, or with `entry` in its place. A call
  * that is seen stays in held, where it is: what came of it has not been said yet (loop_forget_held). */
 static json_t *change_calls(const agent_loop *l, const char *call, bool seen, const json_t *entry) {
-    json_t *calls = json_deep_copy(json_object_get(session_state(l->p.session), STATE_CALLS)),
+    json_t *calls = json_clone(json_object_get(session_state(l->p.session), STATE_CALLS)),
            *held = json_object_get(calls, "held");
     bool ok = calls != NULL;
     for (size_t i = seen ? 0 : json_array_size(held); i-- > 0;) {
@@ -159,7 +159,7 @@ muga_status loop_observe_call(agent_loop *l, const call_result *r, const char *t
 }
 
 muga_status loop_forget_held(agent_loop *l, const char *call, muga_error *err) {
-    json_t *state = json_deep_copy(session_state(l->p.session)), *calls = change_calls(l, call, false, NULL);
+    json_t *state = json_clone(session_state(l->p.session)), *calls = change_calls(l, call, false, NULL);
     bool ok = state && calls && json_object_set(state, STATE_CALLS, calls) == 0;
     muga_status st = ok ? session_set_state(l->p.session, state, err) : error_nomem(err, "a state");
     json_decref(calls);

@@ -458,7 +458,7 @@ static muga_status go_on(turn *t, const json_t *entry, muga_error *err) {
 /* Those that a person has decided on, or all. */
 static muga_status settle_held(turn *t, bool all, muga_error *err) {
     agent_loop *l = t->l;
-    json_t *held = json_deep_copy(held_calls(l)), *waiting = NULL;
+    json_t *held = json_clone(held_calls(l)), *waiting = NULL;
     const os_clock *clock = l->p.env->clock;
     muga_status st = !held                        ? error_nomem(err, "held calls")
                      : json_array_size(held) == 0 ? MUGA_OK

@@ -69,7 +69,7 @@ muga_status manifest_take_scope(const check_place *at, manifest *m, const char *
         return check_fail(at, MUGA_E_INPUT, pointer, err, "the loop itself keeps " STATE_CALLS "; take another name");
     }
     bool shared = scope && strcmp(scope, "agent") == 0;
-    json_t *own = json_copy(json_borrow(schema));
+    json_t *own = json_clone(schema);
     bool ok = own != NULL;
     if (shared) {
         m->shared = m->shared ? m->shared : json_object();

@@ -383,7 +383,7 @@ static muga_status apply(const observation *o, json_t *context, json_t *state, m
     for (size_t i = 0; st == MUGA_OK && i < o->n_sets; i++) {
         st = set_value(&o->sets[i], context, state, err);
     }
-    json_t *seen = st == MUGA_OK ? json_deep_copy(state) : NULL;
+    json_t *seen = st == MUGA_OK ? json_clone(state) : NULL;
     if (st == MUGA_OK && (!seen || json_object_set(context, "state", seen) != 0)) {
         st = error_nomem(err, "a state");
     }

@@ -80,7 +80,7 @@ muga_status session_refresh(agent_session *s, muga_error *err) {
     }
     store_done(r);
     if (st == MUGA_OK) {
-        state = json_copy(s->state);
+        state = json_clone(s->state);
         st = state ? merge_shared(s, kept, state, err) : error_nomem(err, "a state");
     }
     if (st == MUGA_OK) {
@@ -200,11 +200,12 @@ static muga_status read_states(store *s, const char *sql, json_t *out, muga_erro
         if (st != MUGA_OK || !has) {
             break;
         }
-        const char *agent = store_string(r, 0);
-        st = store_json(r, 1, &state, err);
-        if (st == MUGA_OK && json_object_set_new(out, agent ? agent : "", state) != 0) {
-            st = error_nomem(err, "the chain");
+        span agent = store_text(r, 0), text = store_text(r, 1);
+        st = json_parse(text.p, text.n, "", &state, NULL);
+        if (st != MUGA_OK && st != MUGA_E_NOMEM) { /* damaged: as text, which then differs */
+            state = json_stringn_nocheck(text.p, text.n);
         }
+        st = json_object_setn_new_nocheck(out, agent.p, agent.n, state) == 0 ? MUGA_OK : error_nomem(err, "the chain");
     }
     store_done(r);
     return st;

@@ -426,6 +426,10 @@ static void a_changed_shared_state_breaks_the_audit(void **state) {
     assert_ok(audit_verify(x.f.store, &report, &err), &err);
     fixture_sql(x.f.store_path, "UPDATE agent_state SET state = replace(state, '30', '31')");
     assert_status(audit_verify(x.f.store, &report, &err), MUGA_E_NEGATIVE, &err, "agent test-shop share");
+    fixture_sql(x.f.store_path, "UPDATE agent_state SET state = '{\"levels'");
+    assert_status(audit_verify(x.f.store, &report, &err), MUGA_E_NEGATIVE, &err, "agent test-shop share");
+    fixture_sql(x.f.store_path, "UPDATE agent_state SET agent = 'b'");
+    assert_status(audit_verify(x.f.store, &report, &err), MUGA_E_NEGATIVE, &err, "that the sessions of agent");
     fixture_sql(x.f.store_path, "DELETE FROM agent_state");
     assert_status(audit_verify(x.f.store, &report, &err), MUGA_E_NEGATIVE, &err, "agent test-shop share");
     loop_free(x.loop);

@@ -102,10 +102,12 @@ static void assert_chain_whole(agent_fixture *f) {
     store_close(s);
 }
 
-static void assert_worked(const json_t *state) {
+/* A call for which there was no memory failed, or was refused, and was said to be: then it is not known as bought. */
+static void assert_worked(const json_t *state, bool short_of_memory) {
+    bool held = json_array_size(json_object_get(json_object_get(state, "calls"), "held")) == 1;
     assert_int_equal(json_get_int(state, "sum", 0), 9);
-    assert_int_equal(json_get_int(state, "bought", 0), 60);
-    assert_int_equal(json_array_size(json_object_get(json_object_get(state, "calls"), "held")), 1);
+    assert_int_equal(json_get_int(state, "bought", 0) == 60, held);
+    assert_true(held || short_of_memory);
 }
 
 static void assert_run_with_failure(agent_fixture *f, size_t n) {
@@ -118,7 +120,7 @@ static void assert_run_with_failure(agent_fixture *f, size_t n) {
     bool reached = fault_hit();
     fault_fail_at(0);
     if (st == MUGA_OK) {
-        assert_worked(state);
+        assert_worked(state, reached);
     }
     json_decref(state);
     if (fault_live() != live) {
@@ -146,7 +148,7 @@ static void every_allocation_may_fail(void **state) {
     for (int i = 0; i < 2; i++) { /* the first makes the store; what libraries allocate once is no leak */
         fault_fail_at(0);
         assert_ok(run(&f, &known, &err), &err);
-        assert_worked(known);
+        assert_worked(known, false);
         json_decref(known);
     }
     size_t n_allocations = fault_count();
