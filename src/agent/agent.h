@@ -22,6 +22,15 @@
 
 #define AGENT_ID_SIZE 24 /* any id below, with its NUL */
 
+/* Texts to vectors, for search tools. One thread. */
+typedef struct agent_embedder {
+    /* The model (a name or a path), opened when it is first asked for: the length of its vectors, and what tells it
+     * from others. */
+    muga_status (*open)(void *self, const char *model, uint32_t *n_dim, char id[SHA256_HEX], muga_error *err);
+    muga_status (*embed)(void *self, const char *model, span text, float *vector, muga_error *err); /* of length 1 */
+    void *self;
+} agent_embedder;
+
 /* The seams an agent runs on; borrowed, must outlive what is made with them. */
 typedef struct agent_env {
     const os_clock *clock;
@@ -31,9 +40,10 @@ typedef struct agent_env {
     void *random_self;
     const char *launcher; /* path of the program muga, which sandboxes need (os/sandbox.h); NULL: they are refused */
     const struct http_client *http; /* what http tools ask through (net/http.h); NULL: libcurl, loaded when one does */
-    const struct agent_nest *nest; /* agents around the one that is loaded or run on this (nested.h); NULL: none */
+    const struct agent_nest *nest;  /* agents around the one that is loaded or run on this (nested.h); NULL: none */
+    const agent_embedder *embedder; /* NULL: a search tool that names a model is refused */
 } agent_env;
-agent_env agent_env_system(void); /* os_system() and getrandom; no launcher */
+agent_env agent_env_system(void); /* os_system() and getrandom; no launcher, no embedder */
 
 /* ---- manifest ------------------------------------------------------------------------------------------------- */
 

@@ -19,7 +19,7 @@ static muga_status system_random(void *self, void *p, size_t n, muga_error *err)
 
 agent_env agent_env_system(void) {
     const os_system_table *os = os_system();
-    return (agent_env){&os->clock, &os->files, &os->children, system_random, NULL, NULL, NULL, NULL};
+    return (agent_env){.clock = &os->clock, .files = &os->files, .children = &os->children, .random = system_random};
 }
 
 /* ---- life ---- */

@@ -115,4 +115,5 @@ extern const tool_kind tool_kind_ask_person;
 extern const tool_kind tool_kind_escalate;
 extern const tool_kind tool_kind_agent;
 extern const tool_kind tool_kind_hand_off;
+extern const tool_kind tool_kind_search;
 #endif

@@ -16,6 +16,7 @@ static const tool_kind *const kinds[] = { /* one a line */
     &tool_kind_escalate,
     &tool_kind_agent,
     &tool_kind_hand_off,
+    &tool_kind_search,
 };
 /* clang-format on */
 
