@@ -243,6 +243,7 @@ static bool run_write(const tool_files *t, const tool_call *c, const char *name,
 static void run_call(void *tool, const tool_call *c, tool_run *out) {
     const tool_files *t = tool;
     str name = STR_INIT;
+    out->final = true; /* what fails here fails again */
     if (refuse_own_records(t, c, out) && make_name(t, c, &name, out)) {
         switch (t->op) {
         case FILES_LIST: run_list(t, str_get(&name), out); break;

@@ -237,6 +237,7 @@ static bool take_piece(void *ctx, const http_reply *r, const char *p, size_t n) 
 
 /* What a server says when it refuses, fit for one line. */
 static void say_status(const http_reply *r, const str *body, tool_run *out) {
+    bool later = r->status == 408 || r->status == 425 || r->status == 429 || r->status >= 500;
     char said[80];
     size_t n = 0;
     for (const char *p = str_get(body); n < sizeof said - 1 && *p && *p != '\n' && *p != '\r'; p++) {
@@ -249,6 +250,7 @@ static void say_status(const http_reply *r, const str *body, tool_run *out) {
     } else {
         tool_fail(out, "the server answered %d%s%s", r->status, n ? ": " : "", said);
     }
+    out->final = !later;
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -295,6 +297,7 @@ static void ask(tool_http *t, const http_client *client, http_request *q, const 
     muga_status st = client->exchange(client->self, q, &r, &why);
     if (r.end == HTTP_PRIVATE) {
         tool_fail(out, "%.170s; name it in allow_private if that is meant", why.message);
+        out->final = true;
     } else if (st != MUGA_OK || r.end != HTTP_WHOLE || body.failed) {
         tool_fail(out, "%s",
                   st == MUGA_E_LIMIT ? "the server's answer is too long (max_result_bytes)"
@@ -304,10 +307,12 @@ static void ask(tool_http *t, const http_client *client, http_request *q, const 
     } else if (key->len > 0 && memmem(str_get(&body), body.len, key->data, key->len)) {
         tool_fail(out, "the server's answer repeats the key, and is not kept");
         out->in_doubt = r.status < 300 && may_have_run(t, r.end);
+        out->final = true;
     } else if (r.status < 200 || r.status > 299) {
         say_status(&r, &body, out);
     } else if (!read_answer(t, &r, &body, out)) {
         out->in_doubt = may_have_run(t, r.end);
+        out->final = true;
     }
     wipe(&body);
 }
@@ -361,6 +366,7 @@ static void run_call(void *tool, const tool_call *c, tool_run *out) {
     tool_http *t = tool;
     parts x = {.n_headers = 0};
     const http_client *client = make_parts(t, c, &x, out) ? find_client(t, out) : NULL;
+    out->final = !client; /* the same values would fail the same */
     if (client) {
         uint32_t total_ms = (uint32_t)t->def->timeout_ms;
         http_request q = {.url = str_get(&x.url),
