@@ -52,6 +52,7 @@ typedef struct tool_kind tool_kind; /* tool.h */
 typedef enum { EFFECT_READ, EFFECT_WRITE } tool_effect;
 typedef enum { APPROVAL_NEVER, APPROVAL_ALWAYS, APPROVAL_WHEN } tool_approval;
 typedef enum { RATE_PER_SESSION, RATE_PER_SUBJECT, RATE_PER_AGENT } tool_rate_per;
+typedef enum { SECRECY_PUBLIC, SECRECY_INTERNAL, SECRECY_SECRET } label_secrecy; /* labels.h */
 typedef enum { OTHERWISE_ESCALATE, OTHERWISE_REFUSE, OTHERWISE_ASK } scope_otherwise;
 enum { /* escalation.when */
        ESCALATE_OUT_OF_SCOPE = 1,
@@ -72,6 +73,7 @@ typedef struct manifest_tool {
     bool idempotent;
     bool leaves_machine;                 /* its arguments may reach another machine */
     bool untrusted;                      /* its results may hold what strangers wrote */
+    label_secrecy secrecy;               /* of its results */
     int64_t timeout_ms;                  /* of one attempt */
     int64_t retry_times, retry_first_ms; /* attempts after the first, and the wait before the first of them */
     int64_t rate_calls, rate_ms;         /* so many in so long a time; 0: as many as like */
@@ -147,9 +149,10 @@ MUGA_MUST_USE muga_status yaml_parse_places(const char *p, size_t n, const char 
 typedef struct agent_session agent_session;
 
 /* Begin a session: `values` (object; borrowed) must satisfy manifest session:; audited as session_start with the
- * digests of manifest and policy and `info` (object or NULL: model, template, arithmetic, program version). With
- * `"dry": true` in info it is a dry run, for good: what only reads runs, every write is refused, and what would have
- * become of it is its reason and on the record. */
+ * digests of manifest and policy and `info` (object or NULL: model, template, arithmetic, program version; `requester`,
+ * who it is for, and `parent`, the session that began it, are kept: approval and labels need them). With `"dry": true`
+ * in info it is a dry run, for good: what only reads runs, every write is refused, and what would have become of it is
+ * its reason and on the record. */
 MUGA_MUST_USE muga_status session_new(const agent_env *env, store *s, const manifest *m, const json_t *values,
                                       const json_t *info, agent_session **out, muga_error *err);
 /* Go on with one, after a restart or a crash. Calls found `started` are settled (executor_recover is part of this):

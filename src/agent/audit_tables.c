@@ -7,7 +7,8 @@
  *
  *   {"session": {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome"},
  *    "history": [{"n", "role", "content", "call"}, ...],
- *    "calls": {id: {"n", "tool", "definition", "policy", "arguments", "state", "attempt", "reason", "result"}},
+ *    "calls": {id: {"n", "tool", "definition", "policy", "arguments", "state", "attempt", "reason", "result",
+ *               "label"}},
  *    "approvals": {id: {"call", "attempt", "state", "expires_ms", "approver", "binding"}}}
  *
  * A member that does not apply is null. An erased session has nothing left to compare. */
@@ -104,7 +105,7 @@ static void tell_approval(builder *b, const char *session, const char *call, con
 }
 
 static void tell_call(builder *b, const char *session, const json_t *payload) {
-    static const char *const always[] = {"state", "attempt", "reason", "result"};
+    static const char *const always[] = {"state", "attempt", "reason", "result", "label"};
     static const char *const first[] = {"tool", "arguments", "definition", "policy"};
     const char *id = json_get_string(payload, "call"), *state = json_get_string(payload, "state");
     if (!id || !state) {
@@ -217,7 +218,7 @@ static json_t *row_object(builder *b, store_row *r, const char *types, const cha
 
 typedef struct table {
     const char *sql, *types;
-    const char *names[10];
+    const char *names[11];
 } table;
 
 /* Rows into the session, the history, or an object by their first column. */
@@ -257,10 +258,10 @@ static muga_status read_tables(store *s, const char *session, builder *b, muga_e
                                   {"n", "role", "content", "call"}};
     static const table calls = {
         "SELECT id, n, tool, lower(hex(tool_digest)), lower(hex(policy_digest)), arguments, state, attempt, reason,"
-        " result FROM calls WHERE session = ? ORDER BY n",
+        " result, label FROM calls WHERE session = ? ORDER BY n",
         "tittt"
-        "jtitj",
-        {"", "n", "tool", "definition", "policy", "arguments", "state", "attempt", "reason", "result"}};
+        "jtitjt",
+        {"", "n", "tool", "definition", "policy", "arguments", "state", "attempt", "reason", "result", "label"}};
     static const table approvals = {
         "SELECT a.id, a.call, a.attempt, a.state, a.expires_ms, a.approver, lower(hex(a.binding)) FROM approvals a"
         " JOIN calls c ON c.id = a.call WHERE c.session = ? ORDER BY a.id",

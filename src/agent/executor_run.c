@@ -178,6 +178,7 @@ muga_status executor_put_in_doubt(agent_session *s, journal_call *c, muga_error 
 }
 
 muga_status executor_settle(agent_session *s, journal_call *c, call_state to, uint64_t run_us, muga_error *err) {
+    label_write(label_of_tool(manifest_tool_find(s->m, c->tool)), c->label);
     json_t *detail = json_pack("{s:I}", "run_us", (json_int_t)run_us);
     muga_status st = detail ? store_begin(s->store, err) : error_nomem(err, "a result");
     if (st == MUGA_OK) {

@@ -3,6 +3,7 @@
 #define MUGA_AGENT_INTERNAL_H
 
 #include "agent/agent.h"
+#include "agent/labels.h"
 #include "agent/policy.h"
 #include "agent/tool.h"
 
@@ -86,6 +87,7 @@ typedef struct journal_call {
     call_state state;
     int64_t attempt;
     json_t *result; /* NULL until there is one */
+    char label[24]; /* of the result (labels.h); "" until there is one */
     char reason[256];
 } journal_call;
 void journal_call_release(journal_call *c);

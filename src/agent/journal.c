@@ -154,6 +154,7 @@ static muga_status audit_state(const agent_env *env, store *s, const journal_cal
     }
     if (st == MUGA_OK && c->result && (c->state == STATE_FINISHED || c->state == STATE_FAILED)) {
         st = add(payload, "result", json_incref(c->result), err);
+        st = st == MUGA_OK ? add(payload, "label", json_string(c->label), err) : st;
     }
     if (st == MUGA_OK && c->reason[0]) {
         st = add(payload, "reason", json_string(c->reason), err);
@@ -187,11 +188,12 @@ muga_status journal_move(const agent_env *env, store *s, journal_call *c, call_s
                          state_names[c->state], state_names[to]);
     }
     int64_t n_changed = 0, now = env->clock->now_ms(env->clock->self);
-    muga_status st = store_exec(s, &n_changed, err,
-                                "UPDATE calls SET state = ?, attempt = ?, result = ?, reason = ?, changed_ms = ?"
-                                " WHERE id = ? AND state = ?",
-                                "sijsiss", state_names[to], c->attempt, c->result, c->reason[0] ? c->reason : NULL, now,
-                                c->id, state_names[c->state]);
+    muga_status st =
+        store_exec(s, &n_changed, err,
+                   "UPDATE calls SET state = ?, attempt = ?, result = ?, reason = ?, changed_ms = ?, label = ?"
+                   " WHERE id = ? AND state = ?",
+                   "sijsisss", state_names[to], c->attempt, c->result, c->reason[0] ? c->reason : NULL, now,
+                   c->label[0] ? c->label : NULL, c->id, state_names[c->state]);
     if (st == MUGA_OK && n_changed != 1) {
         st = error_set(err, MUGA_E_POLICY, "call %s is no longer %s: someone else moved it first", c->id,
                        state_names[c->state]);

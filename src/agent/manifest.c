@@ -266,6 +266,7 @@ static muga_status read_tool(loader *l, size_t i, manifest_tool *t) {
     if (st == MUGA_OK) {
         st = try_tool(l, t, pointer, material);
     }
+    st = st == MUGA_OK ? labels_read(&l->at, t, pointer, l->err) : st;
     return st == MUGA_OK ? digest_tool(l, t, material) : st;
 }
 

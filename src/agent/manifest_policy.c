@@ -251,6 +251,10 @@ static muga_status read_section(reader *r, const json_t *section) {
     zone *unused = NULL;
     snprintf(r->pointer, sizeof r->pointer, "/policy");
     p->otherwise = verdict_of(json_get_string(section, "otherwise"), POLICY_ALLOW);
+    const char *after = json_get_string(section, "after_untrusted");
+    p->after_untrusted = !after || strcmp(after, "prove") == 0 ? AFTER_UNTRUSTED_PROVE
+                         : strcmp(after, "ask") == 0           ? AFTER_UNTRUSTED_ASK
+                                                               : AFTER_UNTRUSTED_DENY;
     p->rights = json_get_string(section, "rights");
     if (p->rights && !has_property(r->m->session_schema, p->rights)) {
         return fail(r, "rights", "'%.48s' is no value of session:", p->rights);

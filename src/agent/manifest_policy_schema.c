@@ -8,6 +8,8 @@ const char policy_schema[] =
     "      \"properties\": {\n"
     "        \"otherwise\": {\"enum\": [\"allow\", \"ask\", \"deny\"], \"description\": \"what no allow rule covers"
     "; allow unless set\"},\n"
+    "        \"after_untrusted\": {\"enum\": [\"prove\", \"ask\", \"deny\"], \"description\": \"of a write, once an"
+    " untrusted result lies in the session; prove unless set\"},\n"
     "        \"rights\": {\"type\": \"string\", \"minLength\": 1, \"description\": \"the session value that lists t"
     "he session's rights\"},\n"
     "        \"subject\": {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 16, \"items\": {\"type\": \"string\""

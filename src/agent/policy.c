@@ -13,6 +13,7 @@
  *   no allow rule applies                    policy.otherwise
  *   policy.budgets, one that it would be     ask or deny, as it says
  *   past, or that can't be told
+ *   labels of what the session has read      ask or deny (labels.h)
  *
  * A write without `approval:` has been given `always` by the manifest, a read `never`. The strictest of all counts. An
  * allow rule takes away `otherwise` and nothing else. docs/policy.md is this table with its budgets and labels, and
@@ -172,6 +173,8 @@ policy_verdict policy_decide(const manifest *m, const manifest_tool *t, const po
     weigh_rules(&o, m, t, c);
     char past[256];
     policy_verdict v = policy_budgets(m, t, c, past);
+    weigh(&o, v, "%s", past);
+    v = labels_decide(m, t, c, past);
     weigh(&o, v, "%s", past);
     return o.verdict;
 }

@@ -43,7 +43,11 @@ typedef struct policy_budget {
     zone *zone; /* of the day; owned */
 } policy_budget;
 
+/* Of a write, once an untrusted result lies in the session. */
+typedef enum { AFTER_UNTRUSTED_PROVE, AFTER_UNTRUSTED_ASK, AFTER_UNTRUSTED_DENY } after_untrusted;
+
 typedef struct policy_section {
+    after_untrusted after_untrusted;
     policy_verdict otherwise; /* what no allow rule covers */
     const char *rights;       /* the session value that holds a list of rights; NULL: nobody has any */
     const json_t *subject; /* names of the session values that say whose session it is; NULL: nothing is per subject */

@@ -9,6 +9,7 @@
  *   audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
  *   audit_head     the chain's last record, so that a cut tail shows
  *   adapter_versions, adapter_current   what agents have learned, and which of it is in use (src/agent/versions.h)
+ *   session_origins  who a session is for, and which session began it
  *   consents       whether an agent's turns may be kept to learn from: since which audit record, on which terms
  *   interactions   those turns (src/agent/interactions.h); digest = SHA-256 of salt and all other columns, which the
  *                  chain holds, too
@@ -114,5 +115,11 @@ static const char version_6[] =
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX facts_session ON facts(session);";
 
-const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6};
+static const char version_7[] =
+    "ALTER TABLE calls ADD COLUMN label TEXT;"
+    "CREATE TABLE session_origins("
+    " session TEXT PRIMARY KEY NOT NULL REFERENCES sessions(id), parent TEXT, requester TEXT"
+    ") STRICT, WITHOUT ROWID;";
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6, version_7};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];

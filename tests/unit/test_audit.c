@@ -154,11 +154,12 @@ static void every_change_is_found(void **state) {
         {"UPDATE calls SET state = 'finished' WHERE state = 'held'", 12,
          "state is \"finished\" in the tables, \"held\" in the audit chain"},
         {"INSERT INTO calls SELECT 'c-new', session, 99, tool, tool_digest, policy_digest, arguments, 'finished',"
-         " 1, NULL, NULL, 0, 0, 0 FROM calls LIMIT 1",
+         " 1, NULL, NULL, 0, 0, 0, NULL FROM calls LIMIT 1",
          12, "absent in the audit chain"},
         {"UPDATE calls SET arguments = '{\"order_id\":\"A10002\"}' WHERE n = 1", 12,
          "arguments.order_id is \"A10002\" in the"},
         {"UPDATE calls SET arguments = '{' WHERE n = 1", 12, "arguments is \"{\" in the tables"},
+        {"UPDATE calls SET label = 'trusted public' WHERE n = 1", 12, "label is \"trusted public\" in the tables"},
         {"UPDATE calls SET result = NULL WHERE n = 1", 12, "result is null in the tables"},
         {"UPDATE calls SET reason = 'because' WHERE n = 1", 12, "reason is \"because\" in the tables"},
         {"UPDATE calls SET attempt = 7 WHERE n = 1", 12, "attempt is 7 in the tables, 1 in"},
