@@ -340,6 +340,17 @@ static muga_status hold(turn *t, const call_result *r, const rule *by, const cha
     return st;
 }
 
+/* The rule's words; where it has none, those of a tool that ends the turn by itself. */
+static muga_status say_result(turn *t, const rule *by, const manifest_tool *tool, const json_t *arguments,
+                              muga_error *err) {
+    turn_outcome kind = loop_outcome_of(tool);
+    if (by && by->words) {
+        return say_words(t, kind, by, err);
+    }
+    const char *words = tool->kind->then == TOOL_GOES_ON ? "" : tool_words(tool, arguments);
+    return kind == TURN_ESCALATE ? escalate(t, tool->name, words, err) : say(t, kind, words, err);
+}
+
 /* What a call gave: observed, then said. The context is the call's own input. */
 static muga_status after(turn *t, const call_result *r, const rule *by, const char *tool, const json_t *arguments,
                          muga_error *err) {
@@ -364,7 +375,7 @@ static muga_status after(turn *t, const call_result *r, const rule *by, const ch
         return st;
     }
     switch (r->outcome) {
-    case CALL_FINISHED: return say_words(t, loop_outcome_of(manifest_tool_find(t->l->p.manifest, tool)), by, err);
+    case CALL_FINISHED: return say_result(t, by, manifest_tool_find(t->l->p.manifest, tool), arguments, err);
     case CALL_REFUSED: return say(t, TURN_REFUSE, by && by->denied ? by->denied : r->reason, err);
     default:
         snprintf(t->problem, sizeof t->problem, "%s: %.200s", tool, r->reason);

@@ -249,6 +249,24 @@ static void an_embedder_needs_no_model(void **state) {
     fixture_close(&f);
 }
 
+/* Tools that end a turn by themselves say their own words where the rule has none. */
+static void a_tool_may_end_the_turn(void **state) {
+    (void)state;
+    rule_fixture x;
+    open_agent(&x, "ends",
+               "version: 1\nagent: test-shop\nkind: reflex\nsession: {customer: {type: integer}}\n"
+               "rules:\n  - {name: which, match: order, tool: question}\n"
+               "  - {name: over, match: human, tool: over}\n"
+               "tools:\n  - {name: question, description: Ask., effect: read, ask_person: {question: Which one?},\n"
+               "     parameters: {type: object, properties: {}, additionalProperties: false}}\n"
+               "  - {name: over, description: Hand over., effect: read, escalate: {say: A colleague takes over.},\n"
+               "     parameters: {type: object, properties: {}, additionalProperties: false}}\n");
+    takes(&x, "an order", TURN_ASK, "Which one?");
+    takes(&x, "a human", TURN_ESCALATE, "A colleague takes over.");
+    assert_true(session_ended(x.f.session));
+    end(&x);
+}
+
 /* ---- held calls ---- */
 
 static void a_held_call_does_not_stop_the_world(void **state) {
@@ -558,6 +576,7 @@ int main(void) {
                                        cmocka_unit_test(a_rule_that_cannot_be_told_is_not_passed_over),
                                        cmocka_unit_test(a_percept_outside_its_schema_reaches_no_rule),
                                        cmocka_unit_test(an_embedder_needs_no_model),
+                                       cmocka_unit_test(a_tool_may_end_the_turn),
                                        cmocka_unit_test(a_held_call_does_not_stop_the_world),
                                        cmocka_unit_test(what_is_resumed_has_its_words),
                                        cmocka_unit_test(the_state_outlives_sessions_and_restarts),
