@@ -13,22 +13,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ANY "parameters: {type: object, properties: {x: {type: string}}, additionalProperties: false}"
-#define TOOL(name, effect) "  - {name: " name ", description: d, effect: " effect ", " ANY ", "
+#define X "parameters: {type: object, properties: {x: {type: string}}, additionalProperties: false}"
 
-static const char tools[] =
-    "tools:\n"
-    "  - {name: clock, description: d, effect: read, parameters: {type: object, properties: {}, additionalProperties:"
-    " false}, clock: {zone: 'CET-1CEST,M3.5.0,M10.5.0/3'}}\n" TOOL("place", "read") "files: {folder: notes, op: read, path: ':x'}}\n" TOOL("list", "read") "files: {folder: notes, op: list}}\n" TOOL("write", "write") "files: {folder: notes, op: write, path: 'b-:x', content: 'c :x', replace: true}}\n" TOOL(
-        "get",
-        "read") "http: {url: 'https://a.example/:x?y=:session_customer', allow: [a.example], headers: {X-A:"
-                " ':x'}, key_file: key}}\n" TOOL(
-                    "post",
-                    "write") "http: {url: 'https://a.example/', allow: [a.example], method: POST, body: {a: ':x', b:"
-                             " ['is :x', 1]}}}\n" TOOL("remember", "write") "memory: {op: remember, subject: [customer], about: 'a :x', fact: ':x'}}\n" TOOL(
-                                 "recall",
-                                 "read") "memory: {op: recall, subject: [customer]}}\n" TOOL("forget",
-                                                                                             "write") "memory: {op: forget, subject: [customer], about: ':x'}}\n";
+/* name, effect, the kind's key */
+static const char *const tools[][3] = {
+    {"clock", "read", "clock: {zone: 'CET-1CEST,M3.5.0,M10.5.0/3'}"},
+    {"place", "read", "files: {folder: notes, op: read, path: ':x'}"},
+    {"list", "read", "files: {folder: notes, op: list}"},
+    {"write", "write", "files: {folder: notes, op: write, path: 'b-:x', content: 'c :x', replace: true}"},
+    {"get", "read",
+     "http: {url: 'https://a.example/:x?y=:session_customer', allow: [a.example], headers: {A: ':x'}, key_file: key}"},
+    {"post", "write",
+     "http: {url: 'https://a.example/', allow: [a.example], method: POST, body: {a: ':x', b: ['is :x', 1]}}"},
+    {"remember", "write", "memory: {op: remember, subject: [customer], about: 'a :x', fact: ':x'}"},
+    {"recall", "read", "memory: {op: recall, subject: [customer]}"},
+    {"forget", "write", "memory: {op: forget, subject: [customer], about: ':x'}"},
+};
+
+static void write_tools(str *out) {
+    static const char none[] = "parameters: {type: object, properties: {}, additionalProperties: false}";
+    str_printf(out, "%stools:\n", tool_head);
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
+        str_printf(out, "  - {name: %s, description: d, effect: %s, %s, %s}\n", tools[i][0], tools[i][1],
+                   i == 0 ? none : X, tools[i][2]);
+    }
+}
 
 static muga_status exchange(void *self, const http_request *q, http_reply *out, muga_error *err) {
     (void)self;
@@ -93,7 +102,7 @@ static void every_allocation_of_every_kind_may_fail(void **state) {
     fixture_write(&f, "notes/a.txt", "text");
     fixture_write(&f, "key", "k\n");
     f.env.http = &client;
-    str_printf(&text, "%s%s", tool_head, tools);
+    write_tools(&text);
     fixture_write(&f, "agent.yaml", str_get(&text));
     muga_error err;
     assert_ok(manifest_load(&f.env, f.dir, NULL, &f.m, &err), &err);
