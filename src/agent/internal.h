@@ -174,5 +174,8 @@ muga_status session_check_shared(store *s, muga_error *err);
  */
 muga_status session_audit_guard(agent_session *s, const char *side, const char *action, const char *why,
                                 const json_t *found, json_t **out, muga_error *err);
+/* Of history[0, until), what is still read of it when it has outgrown the context, in at most max_bytes of JSON
+ * (session_digest.c); new reference. */
+muga_status session_digest(const json_t *history, size_t until, size_t max_bytes, json_t **out, muga_error *err);
 muga_status executor_recover(agent_session *s, muga_error *err);
 #endif

@@ -22,7 +22,8 @@ typedef struct question {
 
 /* ---- asking ---- */
 
-/* Earlier turns are left out, oldest first, when the conversation outgrows the context. The journal keeps them. */
+/* Earlier turns are left out, oldest first, when the conversation outgrows the context, and a digest stands for them
+ * (session_digest.c). The journal keeps them. */
 static muga_status fit_messages(plan_turn *t, const json_t *tools, json_t **messages, size_t *first, muga_error *err) {
     const json_t *history = session_history(t->l->p.session);
     size_t this_turn = (size_t)json_get_int(t->l->work, "turn", 0);

@@ -6,6 +6,8 @@
  * the next word is the model's; so roles alternate, as some templates insist. */
 #include "agent/plan_internal.h"
 
+#define DIGEST_BYTES 1200 /* of turns that the context has no room for */
+
 const char *plan_role(const json_t *entry) {
     const char *role = json_get_string(entry, "role");
     return role ? role : "";
@@ -149,12 +151,29 @@ static bool append_next(const plan_turn *t, json_t *messages, const json_t *entr
     return append_entry(messages, entry);
 }
 
+/* Of turns that are left out, what the rule keeps; results are labelled as they are elsewhere. */
+static bool append_digest(json_t *messages, const json_t *history, size_t first) {
+    json_t *digest = NULL;
+    str text = STR_INIT;
+    bool ok = first == 0 || session_digest(history, first, DIGEST_BYTES, &digest, NULL) == MUGA_OK;
+    if (ok && first > 0) {
+        str_append_s(&text, "Earlier in this conversation, shortened: {\"untrusted\": ");
+        json_write(digest, &text);
+        str_append_c(&text, '}');
+        ok = !text.failed &&
+             append(messages, json_pack("{s:s, s:s%}", "role", "user", "content", str_get(&text), text.len));
+    }
+    json_decref(digest);
+    str_release(&text);
+    return ok;
+}
+
 muga_status plan_messages(const plan_turn *t, size_t first, json_t **out, muga_error *err) {
     const json_t *history = session_history(t->l->p.session), *notes = json_object_get(t->l->work, "notes");
     size_t n = json_array_size(history);
     json_t *messages = json_array();
     asking q = {NULL, NULL};
-    bool ok = messages && append(messages, system_message(t));
+    bool ok = messages && append(messages, system_message(t)) && append_digest(messages, history, first);
     for (size_t i = first; ok && i < n; i++) {
         ok = append_notes(messages, notes, i) && append_next(t, messages, json_array_get(history, i), &q);
     }
