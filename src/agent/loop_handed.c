@@ -19,6 +19,21 @@ const json_t *loop_handed(const agent_loop *l) {
     return NULL;
 }
 
+bool loop_handed_unfinished(const agent_loop *l, const json_t *call) {
+    char id[AGENT_ID_SIZE];
+    store_row *r = NULL;
+    bool has = false, left = false;
+    nested_id(json_get_string(call, "call"), id);
+    if (store_query(l->p.session->store, &r, NULL,
+                    "SELECT role <> 'assistant' FROM history WHERE session = ? ORDER BY n DESC LIMIT 1", "s",
+                    id) == MUGA_OK &&
+        store_step(r, &has, NULL) == MUGA_OK) {
+        left = has && store_int(r, 0);
+    }
+    store_done(r);
+    return left;
+}
+
 static muga_status run_inner(agent_loop *l, const json_t *call, const char *text, size_t n, turn_result *out,
                              muga_error *err) {
     agent_session *outer = l->p.session, *inner = NULL;

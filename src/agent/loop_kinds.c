@@ -130,7 +130,10 @@ muga_status loop_percept(agent_loop *l, const json_t *percept, turn_result *out,
 }
 
 bool loop_is_unfinished(const agent_loop *l) {
-    return l->kind->unfinished ? l->kind->unfinished(l) : loop_unanswered(l) != NULL;
+    const json_t *handed = loop_handed(l);
+    return handed                ? loop_handed_unfinished(l, handed)
+           : l->kind->unfinished ? l->kind->unfinished(l)
+                                 : loop_unanswered(l) != NULL;
 }
 
 muga_status loop_resume(agent_loop *l, turn_result *out, muga_error *err) {

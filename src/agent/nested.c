@@ -188,11 +188,15 @@ static json_t *values_for(const nested *t, const agent_session *outer) {
     return values;
 }
 
+void nested_id(const char *call, char out[AGENT_ID_SIZE]) {
+    snprintf(out, AGENT_ID_SIZE, "s%s", call[0] ? call + 1 : "");
+}
+
 muga_status nested_session(const nested *t, agent_session *outer, const char *call, bool is_asked, agent_session **out,
                            muga_error *err) {
     char id[AGENT_ID_SIZE];
     muga_error why = {0};
-    snprintf(id, sizeof id, "s%s", call + 1);
+    nested_id(call, id);
     muga_status st = session_open(&t->env, outer->store, t->m, id, out, &why);
     if (st == MUGA_E_NOT_FOUND) {
         json_t *values = values_for(t, outer),

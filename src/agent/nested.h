@@ -27,7 +27,9 @@ MUGA_MUST_USE muga_status nested_open(tool_setup *setup, const json_t *own, nest
 void nested_close(nested *t);
 const char *nested_name(const nested *t);
 
-/* The session of this call, which is begun when it isn't there. */
+/* The id of the session that belongs to this call. */
+void nested_id(const char *call, char out[AGENT_ID_SIZE]);
+/* That session, which is begun when it isn't there. */
 MUGA_MUST_USE muga_status nested_session(const nested *t, agent_session *outer, const char *call, bool is_asked,
                                          agent_session **out, muga_error *err);
 /* A turn of the other agent in that session: what is said to it, or, where that was said before, what is left of it. */
@@ -39,6 +41,8 @@ bool nested_is_ready(const nested *t, const agent_session *outer);
 /* ---- handing off (loop_handed.c) ---- */
 /* The newest call of `l`'s session that handed its person over, or NULL. */
 const json_t *loop_handed(const agent_loop *l);
+/* Is something left of the other agent's turn? */
+bool loop_handed_unfinished(const agent_loop *l, const json_t *call);
 /* The turn is the other agent's: it gets the text (NULL: what is left of its turn), and its answer is this one's. */
 muga_status loop_handed_turn(agent_loop *l, const json_t *call, const char *text, size_t n, turn_result *out,
                              muga_error *err);

@@ -38,7 +38,7 @@ static const char inner_manifest[] = INNER_HEAD
     "goal: {statement: Help.}\n"                                                                                       \
     "escalation: {to: human}\n"                                                                                        \
     "guards: {output: {grounded: ids_and_numbers}}\n"                                                                  \
-    "plan: {mode: step, failed: A colleague will help.}\n"                                                             \
+    "plan: {mode: step, replans: 0, failed: A colleague will help.}\n"                                                 \
     "limits: {tokens: 100000}\n"
 #define REQUEST                                                                                                        \
     "    parameters: {type: object, properties: {request: {type: string, maxLength: 200}}, required: [request],"       \
@@ -112,8 +112,7 @@ static void another_agent_answers_a_request(void **state) {
 static void a_request_brings_no_id_into_the_world(void **state) {
     (void)state;
     plan_fixture x;
-    open_two(&x, "launders", outer_manifest,
-             "[" REQUESTS("How is A10002?") ", " REQUESTS("How is A99999?") ", " REQUESTS("And 17?") "]");
+    open_two(&x, "launders", outer_manifest, "[" REQUESTS("How is A10002?") "]");
     plan_say_only(&x, "where is my order A10001", TURN_ESCALATE, "A colleague will help.");
     assert_int_equal(fixture_count(x.f.store_path, "SELECT count(*) FROM sessions WHERE agent = 'inner'"), 0);
     plan_close(&x);
@@ -234,6 +233,27 @@ static void the_other_agent_goes_on_with_the_person(void **state) {
     plan_close(&x);
 }
 
+/* Held in the very turn of the hand-off: what resumes the session has to see that something is left. */
+static void a_hold_in_the_turn_of_the_hand_off_is_unfinished(void **state) {
+    (void)state;
+    plan_fixture x;
+    muga_error err;
+    open_two(&x, "hands-off-held", handing_manifest,
+             "[" CALLS("other", "{}") ", " CALLS("reset", "{}") ", " SAYS("It is reset.") "]");
+    turn_result r = plan_say(&x, "reset my password", TURN_HELD, "One moment.");
+    loop_free(x.loop);
+    fixture_reopen(&x.f);
+    plan_begin(&x);
+    assert_true(loop_is_unfinished(x.loop));
+    assert_ok(approval_decide_within(&x.f.env, x.f.store, x.f.m, r.approval, true, "test", &err), &err);
+    turn_result_release(&r);
+    assert_ok(loop_resume(x.loop, &r, &err), &err);
+    assert_string_equal(str_get(&r.text), "It is reset.");
+    turn_result_release(&r);
+    assert_false(loop_is_unfinished(x.loop));
+    plan_close(&x);
+}
+
 /* ---- what is refused at load ---- */
 
 static void refuses(const char *name, const char *outer, const char *inner, const char *part) {
@@ -295,6 +315,7 @@ int main(void) {
         cmocka_unit_test(a_hold_that_nobody_was_told_of_is_found),
         cmocka_unit_test(tokens_within_count_without),
         cmocka_unit_test(the_other_agent_goes_on_with_the_person),
+        cmocka_unit_test(a_hold_in_the_turn_of_the_hand_off_is_unfinished),
         cmocka_unit_test(what_can_not_work_is_refused),
         cmocka_unit_test(agents_go_only_so_deep),
     };
