@@ -163,6 +163,7 @@ void cmd_catch_lost_files(void);
 MUGA_MUST_USE muga_status cmd_home(char **out, muga_error *err);
 /* Where this program lies, without links; NULL where that can't be told. Until the process ends. */
 const char *cmd_program(void);
+const struct agent_embedder *cmd_embedder(void); /* vectors for search tools (embedder.c) */
 struct agent_env cmd_agent_env(void); /* the system's seams, with this program as the launcher of sandboxes */
 MUGA_MUST_USE muga_status cmd_hub(hub *out, muga_error *err);
 /* muga.db in that home (store.c). must_exist false: the home is made where it is missing. */

@@ -49,6 +49,7 @@ const char *cmd_program(void) {
 agent_env cmd_agent_env(void) {
     agent_env env = agent_env_system();
     env.launcher = cmd_program();
+    env.embedder = cmd_embedder();
     return env;
 }
 
