@@ -5,6 +5,7 @@
  * definition, the session's values, the sources of grounded values, the approval) is read from the manifest and the
  * store, never from the caller. journal.c has the states and the arrows this file walks. */
 #include "agent/executor_internal.h"
+#include "agent/trace.h"
 
 #include <stdio.h>
 
@@ -116,9 +117,11 @@ static muga_status admit(agent_session *s, const manifest_tool *t, journal_call 
                               .now_ms = s->env.clock->now_ms(s->env.clock->self),
                               .owner = s};
     char reason[256];
+    trace_enter(s->trace, TRACE_POLICY, t->name);
     policy_verdict verdict = policy_decide(s->m, t, &context, reason);
     bool over = false;
     muga_status st = verdict == POLICY_DENY ? MUGA_OK : executor_limits(s, t, c, &over, reason, err);
+    trace_leave(s->trace);
     verdict = over ? POLICY_DENY : verdict;
     if (st != MUGA_OK) {
         return st;
@@ -207,7 +210,9 @@ static muga_status run_proposals(agent_session *s, proposal *list, size_t n, mug
             of[n_runs++] = &list[i];
         }
     }
+    trace_enter(s->trace, TRACE_TOOL, n_runs > 0 ? runs[0].t->name : NULL);
     muga_status st = executor_run(s, runs, n_runs, err);
+    trace_leave(s->trace);
     for (size_t i = 0; i < n_runs; i++) {
         of[i]->run = runs[i];
     }
@@ -259,7 +264,10 @@ muga_status executor_call(agent_session *s, const char *tool, const json_t *argu
 
 static muga_status run_one(agent_session *s, const manifest_tool *t, journal_call *c, call_run *run, muga_error *err) {
     *run = (call_run){.t = t, .c = c};
-    return executor_run(s, run, 1, err);
+    trace_enter(s->trace, TRACE_TOOL, t->name);
+    muga_status st = executor_run(s, run, 1, err);
+    trace_leave(s->trace);
+    return st;
 }
 
 /* ---- going on with a held call ---- */

@@ -146,6 +146,7 @@ struct agent_session {
     int64_t n_nested_tokens;    /* that agents within used in this turn */
     const agent_session *outer; /* of the agent around this one (nested.h); NULL: none */
     bool is_asked;              /* its messages are that agent's, not the person's */
+    struct trace *trace;        /* NULL: off */
 };
 /* session_new with an id that is new (nested.h). */
 muga_status session_new_as(const agent_env *env, store *s, const manifest *m, const char *id, const json_t *values,

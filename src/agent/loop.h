@@ -43,6 +43,8 @@ void turn_result_release(turn_result *r);
 
 typedef struct agent_loop agent_loop;
 MUGA_MUST_USE muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err);
+/* From now on each turn ends with the event "trace" (trace.h): where its time went. */
+MUGA_MUST_USE muga_status loop_trace(agent_loop *l, muga_error *err);
 void loop_free(agent_loop *l);
 /* A message of the person. A status other than MUGA_OK: the journal or the model failed; the session stays as it was
  * before the step that failed. */

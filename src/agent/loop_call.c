@@ -5,6 +5,7 @@
  * the clause, then in the messages from the newest to the oldest; the first text that gives all that the tool requires
  * is the one they are taken from. */
 #include "agent/loop_internal.h"
+#include "agent/trace.h"
 
 #define ARGUMENT_TOKENS 256
 
@@ -286,8 +287,10 @@ muga_status loop_render(const agent_loop *l, const intent_label *label, const js
     json_t *texts = context ? given_texts(l, label, arguments, result) : NULL;
     const os_clock *clock = l->p.env->clock;
     template_limits limits = TEMPLATE_LIMITS_DEFAULT;
+    trace_enter(l->trace, TRACE_RENDER, label->name);
     muga_status st = texts ? template_render(label->answer, context, clock->now_ms(clock->self), &limits, out, err)
                            : error_nomem(err, "an answer");
+    trace_leave(l->trace);
     if (st == MUGA_OK) {
         trim(out);
         st = loop_is_grounded(l, str_get(out), texts, ok, err);

@@ -6,6 +6,7 @@
  *   answer    pass, mask: said; refuse, escalate: the manifest's words instead */
 #include "agent/guard.h"
 #include "agent/loop_internal.h"
+#include "agent/trace.h"
 
 #define FOUND_MAX 20 /* findings told in one record */
 
@@ -93,7 +94,9 @@ muga_status loop_guard_message(agent_loop *l, const char *text, size_t n, str *k
                                muga_error *err) {
     guard_verdict v;
     *stopped = false;
+    trace_enter(l->trace, TRACE_GUARD, "message");
     muga_status st = guard_check(l->p.manifest->guards, GUARD_INPUT, text, n, &v, err);
+    trace_leave(l->trace);
     if (st != MUGA_OK) {
         return st;
     }
@@ -113,7 +116,9 @@ muga_status loop_guard_message(agent_loop *l, const char *text, size_t n, str *k
 
 muga_status loop_guard_answer(agent_loop *l, turn_outcome *kind, str *text, muga_error *err) {
     guard_verdict v;
+    trace_enter(l->trace, TRACE_GUARD, "answer");
     muga_status st = guard_check(l->p.manifest->guards, GUARD_OUTPUT, str_get(text), text->len, &v, err);
+    trace_leave(l->trace);
     if (st != MUGA_OK) {
         return st;
     }
@@ -160,7 +165,9 @@ bool loop_add_scalars(json_t *list, const json_t *v) {
 
 muga_status loop_is_grounded(const agent_loop *l, const char *text, const json_t *texts, bool *ok, muga_error *err) {
     char which[64];
+    trace_enter(l->trace, TRACE_GUARD, "numbers");
     muga_status st = guard_is_grounded(l->p.manifest->guards, text, texts, ok, which, err);
+    trace_leave(l->trace);
     if (st == MUGA_OK && !*ok) {
         json_t *record = json_pack("{s:s, s:s}", "guard", "output.grounded", "value", which);
         st = record ? audit_append(l->p.session, "guard", record, NULL, err) : error_nomem(err, "a record");

@@ -18,6 +18,7 @@ struct agent_loop {
     const struct loop_kind *kind; /* loop_kinds.h */
     json_t *work;                 /* of the intent loop */
     json_t *made;                 /* calls that a turn which is taken up again has made already; NULL: none */
+    struct trace *trace;          /* NULL: off */
     int64_t n_tokens;             /* of this turn */
     size_t i_history;             /* of the rule loop: how much of the history was looked at, */
     int64_t n_calls;              /* and the calls in that */

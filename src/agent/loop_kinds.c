@@ -3,6 +3,7 @@
 
 #include "agent/interactions.h"
 #include "agent/nested.h"
+#include "agent/trace.h"
 
 const char *turn_outcome_name(turn_outcome o) {
     static const char *const names[] = {"answer", "ask", "refuse", "escalate", "held"};
@@ -61,6 +62,7 @@ static void begin(agent_loop *l, turn_result *out) {
     l->n_tokens = 0;
     l->p.session->n_nested_tokens = 0;
     l->began_us = clock->monotonic_us(clock->self);
+    trace_begin_turn(l->trace);
 }
 
 static muga_status finish(const agent_loop *l, muga_status st, turn_result *out) {
@@ -71,6 +73,17 @@ static muga_status finish(const agent_loop *l, muga_status st, turn_result *out)
         turn_result_release(out);
     } else {
         keep_turn(l);
+    }
+    loop_watch_event(l, "trace", trace_end_turn(l->trace));
+    return st;
+}
+
+muga_status loop_trace(agent_loop *l, muga_error *err) {
+    muga_status st = trace_new(l->p.env->clock, &l->trace, err);
+    if (st == MUGA_OK) {
+        l->p.session->trace = l->trace;
+        l->p.model = l->p.model ? trace_model(l->trace, l->p.model) : NULL;
+        trace_store(l->trace, l->p.session->store);
     }
     return st;
 }
@@ -97,6 +110,11 @@ muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err)
 void loop_free(agent_loop *l) {
     if (l) {
         l->kind->close(l);
+        if (l->trace) {
+            l->p.session->trace = NULL;
+            trace_store(NULL, l->p.session->store);
+            trace_free(l->trace);
+        }
         free(l);
     }
 }

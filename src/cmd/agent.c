@@ -17,7 +17,8 @@ typedef struct live {
     approve_how approve;
     bool colour;
     bool dry;
-    bool as_json;  /* percepts: a JSON line of each, and nothing else */
+    bool as_json; /* percepts: a JSON line of each, and nothing else */
+    bool trace, trace_json;
     char rule[64]; /* that the last percept followed */
     size_t n_bad;
     turn_outcome outcome;
@@ -86,6 +87,8 @@ static void on_event(void *ctx, const char *kind, const json_t *d) {
     str text = STR_INIT;
     if (!strcmp(kind, "rule")) {
         note_rule(v, d);
+    } else if (!strcmp(kind, "trace")) {
+        agent_print_trace(d, v->trace_json);
     } else if (v->as_json) {
         return;
     } else if (!strcmp(kind, "percept")) {
@@ -315,7 +318,9 @@ int cmd_agent_run(int argc, char **argv) {
          "what the customer writes; may be given again for the next turn"},
         {"--percepts", 0, CMD_STRING, &percepts, "FILE",
          "what it perceives, a JSON object a line; - for stdin (agents that act by rules)"},
-        {"--json", 0, CMD_FLAG, &v.as_json, NULL, "with --percepts: a JSON object a percept, and nothing else"},
+        {"--json", 0, CMD_FLAG, &v.as_json, NULL,
+         "with --percepts: a JSON object a percept, and nothing else; with --trace: its steps as JSON lines"},
+        {"--trace", 0, CMD_FLAG, &v.trace, NULL, "after each turn, where its time went"},
         {"--session", 's', CMD_REPEAT, &values, "NAME=VALUE", "a value of the session, such as customer=7"},
         {"--approve", 0, CMD_STRING, &approve, "HOW", "ask (on the terminal), demo (says yes, and says so), none"},
         {"--dry", 0, CMD_FLAG, &v.dry, NULL, "nothing is written: reads run, writes say what would become of them"},
@@ -332,8 +337,10 @@ int cmd_agent_run(int argc, char **argv) {
         return cmd_error(MUGA_E_USAGE, "--approve is ask, demo or none");
     if (percepts && messages.n)
         return cmd_error(MUGA_E_USAGE, "--percepts and --message don't go together; run it twice with --resume");
-    if (v.as_json && !percepts)
-        return cmd_error(MUGA_E_USAGE, "--json belongs to --percepts");
+    if (v.as_json && !percepts && !v.trace)
+        return cmd_error(MUGA_E_USAGE, "--json belongs to --percepts or --trace");
+    v.trace_json = v.as_json;
+    v.as_json = v.as_json && percepts;
     if (percepts && approve && v.approve == APPROVE_ASK && (!strcmp(percepts, "-") || v.as_json))
         return cmd_error(MUGA_E_USAGE, "--approve ask needs the terminal, which is taken by percepts and --json");
     if (percepts && v.approve == APPROVE_ASK && (!strcmp(percepts, "-") || v.as_json))
@@ -360,6 +367,8 @@ int cmd_agent_run(int argc, char **argv) {
         const loop_parts parts = {&v.o.env, v.o.m, v.o.intent, v.o.model, v.session, {on_event, &v}, NULL};
         st = loop_new(&parts, &v.loop, &err);
     }
+    if (!st && v.trace)
+        st = loop_trace(v.loop, &err);
     if (!st && percepts)
         st = perceive(&v, percepts, resume != NULL, &outcome, &err);
     else if (!st)

@@ -70,6 +70,9 @@ typedef void (*agent_bad_percept)(void *ctx, size_t line, const muga_error *why)
 MUGA_MUST_USE muga_status agent_each_percept(const char *path, agent_take_percept take, agent_bad_percept bad,
                                              void *ctx, muga_error *err);
 
+/* ---- the event "trace" of a loop (agent_trace.c): a table, or a line of JSON a step and one of the turn ---- */
+void agent_print_trace(const json_t *d, bool as_json);
+
 /* ---- tasks (agent_tasks.c) ---- */
 
 /* Appends to tasks those of a file or of a folder's *.jsonl; from NULL: of the folder eval in `dir`. */

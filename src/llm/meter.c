@@ -6,7 +6,14 @@ static llm_meter *meter_of(llm *m) {
     return (llm_meter *)m;
 }
 
+static void tell(llm_meter *m, const llm_meter_question *q) {
+    if (m->on_question) {
+        m->on_question(m->on_question_ctx, q);
+    }
+}
+
 static void count_reply(llm_meter *m, const llm_reply *r) {
+    tell(m, &(llm_meter_question){true, false, r->n_prompt, r->n_prompt_cached, r->n_generated});
     m->n_asked++;
     m->n_prompt += r->n_prompt;
     m->n_cached += r->n_prompt_cached;
@@ -15,6 +22,7 @@ static void count_reply(llm_meter *m, const llm_reply *r) {
 
 static muga_status meter_complete(llm *l, const llm_request *q, llm_reply *out, muga_error *err) {
     llm_meter *m = meter_of(l);
+    tell(m, &(llm_meter_question){.scores = false});
     muga_status st = m->inner->table->complete(m->inner, q, out, err);
     count_reply(m, out);
     return st;
@@ -22,6 +30,7 @@ static muga_status meter_complete(llm *l, const llm_request *q, llm_reply *out, 
 
 static muga_status meter_complete_split(llm *l, const llm_request *q, llm_reply *out, muga_error *err) {
     llm_meter *m = meter_of(l);
+    tell(m, &(llm_meter_question){.scores = false});
     muga_status st = m->inner->table->complete_split(m->inner, q, out, err);
     count_reply(m, out);
     return st;
@@ -29,7 +38,9 @@ static muga_status meter_complete_split(llm *l, const llm_request *q, llm_reply 
 
 static muga_status meter_score(llm *l, const llm_score_request *q, llm_score_reply *out, muga_error *err) {
     llm_meter *m = meter_of(l);
+    tell(m, &(llm_meter_question){.scores = true});
     muga_status st = m->inner->table->score(m->inner, q, out, err);
+    tell(m, &(llm_meter_question){true, true, out->n_prompt, out->n_prompt_cached, 0});
     m->n_asked++;
     m->n_prompt += out->n_prompt;
     m->n_cached += out->n_prompt_cached;

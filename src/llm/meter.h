@@ -4,11 +4,19 @@
 
 #include "llm/llm.h"
 
+/* A question to the model, told before it (done false) and after. */
+typedef struct llm_meter_question {
+    bool done, scores; /* labels are scored; else it writes */
+    uint64_t n_prompt, n_cached, n_generated;
+} llm_meter_question;
+
 typedef struct llm_meter {
     llm base; /* first: it is an llm */
     llm_table table;
     llm *inner;                                        /* borrowed; must outlive the meter */
     uint64_t n_asked, n_prompt, n_cached, n_generated; /* questions; tokens read, of these cached; tokens written */
+    void (*on_question)(void *ctx, const llm_meter_question *q); /* NULL after llm_meter_init: nobody is told */
+    void *on_question_ctx;
 } llm_meter;
 
 /* The meter as a model; it needs no llm_free. */

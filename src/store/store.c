@@ -34,6 +34,8 @@ struct store {
     sqlite3 *db;
     char *path;
     bool in_transaction;
+    void (*watch)(void *ctx, store_moment m);
+    void *watch_ctx;
     int n_rows;
     store_row rows[STATEMENTS_MAX];
 };
@@ -259,30 +261,49 @@ const char *store_path(const store *s) {
 
 /* ---- transactions ---- */
 
-muga_status store_begin(store *s, muga_error *err) {
+void store_watch(store *s, void (*on)(void *ctx, store_moment m), void *ctx) {
+    s->watch = on;
+    s->watch_ctx = ctx;
+}
+
+static void tell(const store *s, store_moment m) {
+    if (s->watch) {
+        s->watch(s->watch_ctx, m);
+    }
+}
+
+static muga_status begin_as(store *s, const char *sql, muga_error *err) {
     assert(!s->in_transaction);
-    muga_status st = run_script(s, "BEGIN IMMEDIATE", err);
+    tell(s, STORE_BEGINS);
+    muga_status st = run_script(s, sql, err);
     s->in_transaction = st == MUGA_OK;
+    if (st != MUGA_OK) {
+        tell(s, STORE_ENDED);
+    }
     return st;
 }
 
+muga_status store_begin(store *s, muga_error *err) {
+    return begin_as(s, "BEGIN IMMEDIATE", err);
+}
+
 muga_status store_begin_read(store *s, muga_error *err) {
-    assert(!s->in_transaction);
-    muga_status st = run_script(s, "BEGIN", err);
-    s->in_transaction = st == MUGA_OK;
-    return st;
+    return begin_as(s, "BEGIN", err);
 }
 
 void store_end(store *s, muga_status *st, muga_error *err) {
     assert(s->in_transaction);
     s->in_transaction = false;
     if (*st == MUGA_OK) {
+        tell(s, STORE_COMMITS);
         *st = run_script(s, "COMMIT", err);
+        tell(s, STORE_COMMITTED);
     }
     /* SQLite may have rolled back by itself (full disk, damage); then there is nothing to do. */
     if (*st != MUGA_OK && !sqlite3_get_autocommit(s->db)) {
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     }
+    tell(s, STORE_ENDED);
 }
 
 bool store_in_transaction(const store *s) {
