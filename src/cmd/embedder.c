@@ -1,5 +1,5 @@
-/* Vectors for search tools: an engine, opened when a search first needs it, kept until the program ends or another model
- * is asked for. One thread, as the agent it serves. */
+/* Vectors for search tools: an engine, opened when a search first needs it, kept until the program ends or another
+ * model is asked for. One thread, as the agent it serves. */
 #include "agent/agent.h"
 #include "cmd/measuring.h"
 
