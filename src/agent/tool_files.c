@@ -356,6 +356,7 @@ static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
     t->op = strcmp(op, "list") == 0 ? FILES_LIST : strcmp(op, "read") == 0 ? FILES_READ : FILES_WRITE;
     t->subfolders = json_get_bool(v, "subfolders", false);
     t->replace = json_get_bool(v, "replace", false);
+    s->untrusted = s->untrusted && t->op != FILES_WRITE; /* a write gives a name and a number back */
     t->max_entries = (size_t)json_get_int(v, "max_entries", ENTRIES_DEFAULT);
     muga_status st = fill_tool(s, t, v, err);
     if (st == MUGA_OK) {

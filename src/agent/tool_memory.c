@@ -314,6 +314,7 @@ static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
     t->op = strcmp(op, "remember") == 0 ? MEMORY_REMEMBER : strcmp(op, "recall") == 0 ? MEMORY_RECALL : MEMORY_FORGET;
     t->days = json_get_int(v, "days", DAYS_DEFAULT);
     t->max_facts = json_get_int(v, "max_facts", FACTS_DEFAULT);
+    s->untrusted = s->untrusted && t->op == MEMORY_RECALL; /* the others give no words back */
     muga_status st = fill_tool(s, t, v, err);
     if (st == MUGA_OK) {
         *out = t;

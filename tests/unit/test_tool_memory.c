@@ -16,9 +16,9 @@ static const char tools[] =
     " additionalProperties: false}, memory: {op: remember, " SUBJECT ", about: ':about', fact: ':fact', days: 10,"
     " max_facts: 3}, effect: write}\n"
     "  - {name: all, description: d, parameters: {type: object, properties: {}, additionalProperties: false}, memory:"
-    " {op: recall, " SUBJECT "}, effect: read}\n"
+    " {op: recall, " SUBJECT "}, labels: {trust: trusted}, effect: read}\n"
     "  - {name: one, description: d, parameters: {type: object, properties: {" P "}, additionalProperties: false},"
-    " memory: {op: recall, " SUBJECT ", about: ':about'}, effect: read}\n"
+    " memory: {op: recall, " SUBJECT ", about: ':about'}, labels: {trust: trusted}, effect: read}\n"
     "  - {name: drop, description: d, approval: never, parameters: {type: object, properties: {" P "},"
     " additionalProperties: false}, memory: {op: forget, " SUBJECT ", about: ':about'}, effect: write}\n";
 
