@@ -150,7 +150,7 @@ typedef struct agent_session agent_session;
 
 /* Begin a session: `values` (object; borrowed) must satisfy manifest session:; audited as session_start with the
  * digests of manifest and policy and `info` (object or NULL: model, template, arithmetic, program version; `requester`,
- * who it is for, and `parent`, the session that began it, are kept: approval and labels need them). With `"dry": true`
+ * who it is for, and `within`, the session that began it, are kept: approval and labels need them). With `"dry": true`
  * in info it is a dry run, for good: what only reads runs, every write is refused, and what would have become of it is
  * its reason and on the record. */
 MUGA_MUST_USE muga_status session_new(const agent_env *env, store *s, const manifest *m, const json_t *values,

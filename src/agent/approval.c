@@ -13,7 +13,8 @@
  *  2. pending -> approved | denied | expired, approved -> used | expired: each is one UPDATE that names the state
  *     it leaves.
  *  3. used happens in the transaction in which the call becomes started, so an approval starts one call, once.
- *  4. One approval per (call, attempt). */
+ *  4. One approval per (call, attempt).
+ *  5. A session whose call expired is open only as long as a process drives it: else it is escalated. */
 #include "agent/internal.h"
 
 #include <stdio.h>
@@ -259,6 +260,56 @@ bool approval_same_id(const char *approval, const char *typed) {
     return id_read(typed, id) && strcmp(id, approval) == 0;
 }
 
+/* ---- what nobody decided in time ---- */
+
+/* Nobody came: the conversation is a person's now. Its last words are said here, since no process drives it. */
+static muga_status escalate(const agent_env *env, store *s, const char *session, muga_error *err) {
+    int64_t n_changed = 0;
+    json_t *why = json_pack("{s:s}", "reason", "approval_expired"), *end = json_pack("{s:s}", "outcome", "escalate");
+    muga_status st = why && end ? store_begin(s, err) : error_nomem(err, "an escalation");
+    if (st == MUGA_OK) {
+        st = store_exec(s, &n_changed, err,
+                        "UPDATE sessions SET ended_ms = ?, outcome = 'escalate' WHERE id = ? AND ended_ms IS NULL",
+                        "is", env->clock->now_ms(env->clock->self), session);
+        st = st == MUGA_OK && n_changed ? audit_write(env, s, session, "escalation", why, err) : st;
+        st = st == MUGA_OK && n_changed ? audit_write(env, s, session, "session_end", end, err) : st;
+        store_end(s, &st, err);
+    }
+    json_decref(why);
+    json_decref(end);
+    return st;
+}
+
+/* Sessions that are open though a call of theirs has expired. One that a process drives is left to it. */
+static muga_status escalate_overdue(const agent_env *env, store *s, muga_error *err) {
+    store_row *r = NULL;
+    json_t *sessions = json_array();
+    muga_status st = sessions ? store_query(s, &r, err,
+                                            "SELECT DISTINCT c.session FROM approvals a JOIN calls c ON c.id = a.call"
+                                            " JOIN sessions x ON x.id = c.session WHERE a.state = 'expired' AND c.state"
+                                            " = 'expired' AND x.ended_ms IS NULL ORDER BY c.session",
+                                            "")
+                              : error_nomem(err, "approvals");
+    for (bool has = true; st == MUGA_OK;) {
+        st = store_step(r, &has, err);
+        if (st != MUGA_OK || !has) {
+            break;
+        }
+        st = json_array_append_new(sessions, json_string(store_string(r, 0))) == 0 ? MUGA_OK
+                                                                                   : error_nomem(err, "approvals");
+    }
+    store_done(r);
+    for (size_t i = 0; st == MUGA_OK && i < json_array_size(sessions); i++) {
+        const char *id = json_string_value(json_array_get(sessions, i));
+        store_claim *claim = NULL;
+        st = store_claim_take(s, id, &claim, err);
+        st = st == MUGA_OK ? escalate(env, s, id, err) : st == MUGA_E_ENV ? MUGA_OK : st;
+        store_claim_release(claim);
+    }
+    json_decref(sessions);
+    return st;
+}
+
 /* ---- listing ---- */
 
 /* Ids of the calls whose pending approval is over. */
@@ -326,6 +377,7 @@ muga_status approval_list(const agent_env *env, store *s, json_t **out, muga_err
     store_row *r = NULL;
     json_t *list = json_array();
     muga_status st = list ? expire_overdue(env, s, err) : error_nomem(err, "approvals");
+    st = st == MUGA_OK ? escalate_overdue(env, s, err) : st;
     if (st == MUGA_OK) {
         st = store_query(s, &r, err, sql, "");
     }

@@ -177,8 +177,23 @@ muga_status executor_put_in_doubt(agent_session *s, journal_call *c, muga_error 
     return st;
 }
 
+/* As its tool says, and as strict as what another agent's session has read for it (nested.h names that so). */
+static muga_status label_call(const agent_session *s, journal_call *c, muga_error *err) {
+    char within[AGENT_ID_SIZE];
+    data_label nested;
+    snprintf(within, sizeof within, "s%s", c->id + 1);
+    muga_status st = label_of_session(s->store, within, &nested, err);
+    if (st == MUGA_OK) {
+        label_write(label_join(label_of_tool(manifest_tool_find(s->m, c->tool)), nested), c->label);
+    }
+    return st;
+}
+
 muga_status executor_settle(agent_session *s, journal_call *c, call_state to, uint64_t run_us, muga_error *err) {
-    label_write(label_of_tool(manifest_tool_find(s->m, c->tool)), c->label);
+    muga_status known = label_call(s, c, err);
+    if (known != MUGA_OK) {
+        return known;
+    }
     json_t *detail = json_pack("{s:I}", "run_us", (json_int_t)run_us);
     muga_status st = detail ? store_begin(s->store, err) : error_nomem(err, "a result");
     if (st == MUGA_OK) {

@@ -8,7 +8,7 @@
  *   come from elsewhere                                                                   ask
  *
  * A session that another one began (a hand-off, an agent as a tool) has that one's results in its context, too, and
- * what it is told is the other agent's words, not a person's: `info.parent` of session_new says which one that was. */
+ * what it is told is the other agent's words, not a person's: `info.within` of session_new says which one that was. */
 #ifndef MUGA_AGENT_LABELS_H
 #define MUGA_AGENT_LABELS_H
 

@@ -125,7 +125,7 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
         (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, own, (int64_t)s->dry);
     if (st == MUGA_OK) {
         st = store_exec(s->store, NULL, err, "INSERT INTO session_origins(session, parent, requester) VALUES (?, ?, ?)",
-                        "sss", s->id, json_get_string(info, "parent"), json_get_string(info, "requester"));
+                        "sss", s->id, json_get_string(info, "within"), json_get_string(info, "requester"));
     }
     if (st == MUGA_OK) {
         st = audit_start(s, own, info, err);

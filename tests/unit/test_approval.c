@@ -124,6 +124,34 @@ static void an_approval_expires(void **state) {
     fixture_close(&f);
 }
 
+/* Nobody decided, and nobody drives the session: it doesn't stay open for ever. */
+static void what_nobody_decided_is_escalated(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    json_t *list;
+    fixture_open(&f, "escalates", NULL);
+    fixture_begin(&f, 1, "refund");
+    call_result r = hold(&f, 60);
+    f.world.now_ms = r.expires_ms;
+    assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
+    json_decref(list);
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM sessions WHERE ended_ms IS NULL"), 1);
+    session_close(f.session);
+    f.session = NULL;
+    for (int i = 0; i < 2; i++) { /* once, however often one looks */
+        assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
+        json_decref(list);
+        assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM sessions WHERE outcome = 'escalate'"), 1);
+        assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM audit WHERE kind = 'escalation'"), 1);
+    }
+    assert_int_equal(n_refunds(&f), 0);
+    audit_report report;
+    assert_ok(audit_verify(f.store, &report, &err), &err);
+    call_result_release(&r);
+    fixture_close(&f);
+}
+
 /* Rows changed behind our back, before the yes and after it. */
 static void a_changed_row_voids_the_approval(void **state) {
     (void)state;
@@ -312,6 +340,7 @@ int main(void) {
         cmocka_unit_test(ids_are_read_as_people_type_them),
         cmocka_unit_test(the_binding_covers_every_field),
         cmocka_unit_test(an_approval_expires),
+        cmocka_unit_test(what_nobody_decided_is_escalated),
         cmocka_unit_test(a_changed_row_voids_the_approval),
         cmocka_unit_test(forged_and_doubled_approvals_are_refused),
         cmocka_unit_test(the_manifest_of_now_must_be_the_one_that_held),
