@@ -108,6 +108,9 @@ static const char select_calls[] =
     "   a.created_ms, 'expires_ms', a.expires_ms, 'decided_ms', a.decided_ms, 'approver', a.approver, 'binding',"
     "   lower(hex(a.binding)))) FROM approvals a WHERE a.call = c.id))"
     " FROM calls c WHERE c.session = ? ORDER BY c.n";
+static const char select_facts[] =
+    "SELECT json_object('about', about, 'fact', fact, 'call', call, 'at_ms', at_ms, 'expires_ms', expires_ms)"
+    " FROM facts WHERE session = ? ORDER BY about";
 static const char select_kept[] = "SELECT 1 FROM interactions WHERE session = ? LIMIT 1";
 
 static muga_status read_rows(store *s, const char *sql, const char *session, json_t *into, muga_error *err) {
@@ -165,11 +168,12 @@ static muga_status read_parts(store *s, const char *session, json_t *whole, muga
         st = error_nomem(err, "a session");
     }
     st = st == MUGA_OK ? read_rows(s, select_history, session, json_object_get(whole, "history"), err) : st;
-    return st == MUGA_OK ? read_rows(s, select_calls, session, json_object_get(whole, "calls"), err) : st;
+    st = st == MUGA_OK ? read_rows(s, select_calls, session, json_object_get(whole, "calls"), err) : st;
+    return st == MUGA_OK ? read_rows(s, select_facts, session, json_object_get(whole, "facts"), err) : st;
 }
 
 muga_status sessions_read(store *s, const char *session, json_t **out, muga_error *err) {
-    json_t *whole = json_pack("{s:n, s:[], s:[]}", "session", "history", "calls");
+    json_t *whole = json_pack("{s:n, s:[], s:[], s:[]}", "session", "history", "calls", "facts");
     muga_status st = whole ? store_begin_read(s, err) : error_nomem(err, "a session");
     if (st == MUGA_OK) {
         st = read_parts(s, session, whole, err);

@@ -27,7 +27,8 @@ MUGA_MUST_USE muga_status sessions_list(store *s, const sessions_filter *f, json
 
 /* {"session": {as listed, and "dir", "data_dir", "manifest", "policy", "current": its typed state}, "history": [{"n",
  * "at_ms", "role", "content" | "call"}], "calls": [{"call", "n", "tool", "arguments", "state", "attempt", "result",
- * "reason", "created_ms", "changed_ms", "approvals": [...]}]}; new reference. MUGA_E_NOT_FOUND: no such session. */
+ * "reason", "created_ms", "changed_ms", "approvals": [...]}],
+ * "facts": [what it remembered]}; new reference. MUGA_E_NOT_FOUND: no such session. */
 MUGA_MUST_USE muga_status sessions_read(store *s, const char *session, json_t **out, muga_error *err);
 
 /* All that the store holds of a session: as sessions_read, with "kept" (what `muga data` keeps of its turns, masked)

@@ -78,7 +78,8 @@ def rehearse(home, agent):
 
 def hand_out(home, session, folder):
     whole = json.loads(expect("export", muga(home, "session", "export", session), 0))
-    if [sorted(whole)] != [["audit", "calls", "history", "kept", "session"]] or whole["audit"][-1]["kind"] != "export":
+    parts = ["audit", "calls", "facts", "history", "kept", "session"]
+    if sorted(whole) != parts or whole["audit"][-1]["kind"] != "export":
         sys.exit(f"an export holds {sorted(whole)}")
     path = os.path.join(folder, "out.json")
     expect("export -o", muga(home, "session", "export", session, "-o", path), 0)

@@ -44,9 +44,11 @@ static const char kill_manifest[] =
     "  - name: broken\n" TAKES_I "    sql: {database: shop.db, exec: 'INSERT INTO never(i) VALUES (:i)'}\n"
     "    effect: write\n    approval: never\n"
     "  - name: tries\n" TAKES_I "    command: [./program]\n    unsandboxed: true\n    effect: read\n"
+    "    labels: {trust: trusted}\n"
     "    retry: {times: 1, first_ms: 1}\n"
     "  - name: cut\n" TAKES_I
     "    command: [./program]\n    unsandboxed: true\n    effect: write\n    approval: never\n"
+    "    labels: {trust: trusted}\n"
     "  - name: unsure\n" TAKES_I
     "    sql: {database: other.db, exec: 'INSERT INTO unsure(i) VALUES (:i)', exactly_once: false}\n"
     "    effect: write\n    approval: never\n";

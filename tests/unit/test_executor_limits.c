@@ -12,10 +12,12 @@
 
 #define WAIT_STEPS 20000 /* of 1 ms: a watchdog, not a bar */
 
-#define TOOL(name, more)                                                                                               \
-    "  - name: " name                                                                                                  \
-    "\n    description: d\n    parameters: {type: object, properties: {n: {type: integer}}, required:"                 \
-    " [n], additionalProperties: false}\n    command: [./program]\n    unsandboxed: true\n" more
+/* clang-format off */
+#define TOOL(name, more) \
+    "  - name: " name "\n    description: d\n    parameters: {type: object, properties: {n: {type: integer}}," \
+    " required: [n], additionalProperties: false}\n    command: [./program]\n    unsandboxed: true\n" \
+    "    labels: {trust: trusted}\n" more
+/* clang-format on */
 
 static const char run_manifest[] =
     "version: 1\nagent: test-shop\nkind: goal\nmodel: scripted\nsession: {customer: {type: integer}}\n"
