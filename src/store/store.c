@@ -36,6 +36,7 @@ struct store {
     bool in_transaction;
     void (*watch)(void *ctx, store_moment m);
     void *watch_ctx;
+    muga_status lost; /* in a transaction: why SQLite has rolled it back by itself, or MUGA_OK */
     int n_rows;
     store_row rows[STATEMENTS_MAX];
 };
@@ -277,6 +278,7 @@ static muga_status begin_as(store *s, const char *sql, muga_error *err) {
     tell(s, STORE_BEGINS);
     muga_status st = run_script(s, sql, err);
     s->in_transaction = st == MUGA_OK;
+    s->lost = MUGA_OK;
     if (st != MUGA_OK) {
         tell(s, STORE_ENDED);
     }
@@ -294,7 +296,9 @@ muga_status store_begin_read(store *s, muga_error *err) {
 void store_end(store *s, muga_status *st, muga_error *err) {
     assert(s->in_transaction);
     s->in_transaction = false;
-    if (*st == MUGA_OK) {
+    if (*st == MUGA_OK && s->lost != MUGA_OK) {
+        *st = error_set(err, s->lost, "%s: the transaction was given up (no memory, or the disk); try again", s->path);
+    } else if (*st == MUGA_OK) {
         tell(s, STORE_COMMITS);
         *st = run_script(s, "COMMIT", err);
         tell(s, STORE_COMMITTED);
@@ -411,6 +415,9 @@ static muga_status query_va(store *s, store_row **out, muga_error *err, const ch
                             va_list args) {
     *out = NULL;
     store_row *r = NULL;
+    if (s->in_transaction && s->lost != MUGA_OK) { /* whoever passed over that error: alone this would be committed */
+        return error_set(err, s->lost, "%s: the transaction was given up (no memory, or the disk); try again", s->path);
+    }
     muga_status st = row_take(s, sql, &r, err);
     if (st != MUGA_OK) {
         return st;
@@ -435,7 +442,14 @@ muga_status store_query(store *s, store_row **out, muga_error *err, const char *
 muga_status store_step(store_row *r, bool *has_row, muga_error *err) {
     int rc = sqlite3_step(r->stmt);
     *has_row = rc == SQLITE_ROW;
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? MUGA_OK : store_fail(r->owner, rc, err);
+    if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
+        return MUGA_OK;
+    }
+    muga_status st = store_fail(r->owner, rc, err);
+    if (r->owner->in_transaction && sqlite3_get_autocommit(r->owner->db)) {
+        r->owner->lost = st;
+    }
+    return st;
 }
 
 muga_status store_exec(store *s, int64_t *n_changed, muga_error *err, const char *sql, const char *types, ...) {
