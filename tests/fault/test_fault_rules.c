@@ -102,12 +102,14 @@ static void assert_chain_whole(agent_fixture *f) {
     store_close(s);
 }
 
-/* A call for which there was no memory failed, or was refused, and was said to be: then it is not known as bought. */
+/* A call for which there was no memory failed, or was refused, or was held since its approval could not be told; and
+ * was said to be. */
 static void assert_worked(const json_t *state, bool short_of_memory) {
-    bool held = json_array_size(json_object_get(json_object_get(state, "calls"), "held")) == 1;
+    size_t n_held = json_array_size(json_object_get(json_object_get(state, "calls"), "held"));
+    int64_t bought = json_get_int(state, "bought", 0);
     assert_int_equal(json_get_int(state, "sum", 0), 9);
-    assert_int_equal(json_get_int(state, "bought", 0) == 60, held);
-    assert_true(held || short_of_memory);
+    assert_true(bought != 60 || n_held > 0);
+    assert_true(short_of_memory || (bought == 60 && n_held == 1));
 }
 
 static void assert_run_with_failure(agent_fixture *f, size_t n) {
