@@ -1,7 +1,7 @@
 /* Where a turn's time goes. Private to agent/. Off (NULL) it costs a comparison a step.
  *
- * Time is counted once: what a step spends inside another is the inner one's. So the parts of a turn add up to the turn,
- * and what nothing claims is "loop". One thread's, as the session is. */
+ * Time is counted once: what a step spends inside another is the inner one's. So the parts of a turn add up to the
+ * turn, and what nothing claims is "loop". One thread's, as the session is. */
 #ifndef MUGA_AGENT_TRACE_H
 #define MUGA_AGENT_TRACE_H
 

@@ -17,8 +17,9 @@ static void print_lines(const json_t *d) {
     json_decref(turn);
 }
 
-/* Steps in the order in which they ended; those of the journal only in the sums, since each is short and there are many.
- */
+/* Steps in the order in which they ended; those of the journal only in the sums, since each is short and there are
+ * many.
+ * */
 void agent_print_trace(const json_t *d, bool as_json) {
     const json_t *steps = json_object_get(d, "steps"), *sums = json_object_get(d, "sums");
     int64_t total_us = json_get_int(d, "total_us", 0);

@@ -31,7 +31,7 @@ MUGA_MUST_USE muga_status store_begin(store *s, muga_error *err);
 MUGA_MUST_USE muga_status store_begin_read(store *s, muga_error *err);
 void store_end(store *s, muga_status *st, muga_error *err);
 bool store_in_transaction(const store *s);
-/* For who measures: told on one thread, in this order; COMMITS and COMMITTED not where it is rolled back. NULL: nobody. */
+/* For who measures: told in this order; COMMITS and COMMITTED not where it is rolled back. NULL: nobody. */
 typedef enum { STORE_BEGINS, STORE_COMMITS, STORE_COMMITTED, STORE_ENDED } store_moment;
 void store_watch(store *s, void (*on)(void *ctx, store_moment m), void *ctx);
 /* Bring the write-ahead log into the file and empty it (after an erasure). Outside a transaction. */
