@@ -121,17 +121,15 @@ static void world_open(world *w, const target *t, bool careless) {
         str text = STR_INIT, out = STR_INIT;
         snprintf(path, sizeof path, "%s/agent.yaml", dir);
         assert_ok(os_read_file(files, path, 1 << 20, &text, &err), &err);
-        for (char *line = str_take(&text), *at = line, *end; at && *at; at = end ? end + 1 : NULL) {
+        for (const char *at = str_get(&text), *end; *at; at = end ? end + 1 : at + strlen(at)) {
             end = strchr(at, '\n');
             size_t n = end ? (size_t)(end - at) : strlen(at);
             bool approval = strncmp(at + strspn(at, " "), "approval: ", 10) == 0;
             str_printf(&out, "%.*s\n", approval ? 0 : (int)n, at);
             str_append_s(&out, approval ? "    approval: never\n" : "");
-            if (!end) {
-                free(line);
-            }
         }
         fixture_write(&w->f, "agent.yaml", str_get(&out));
+        str_release(&text);
         str_release(&out);
     }
     assert_ok(manifest_load(&w->f.env, dir, data, &w->m, &err), &err);
@@ -339,7 +337,9 @@ static void play(world *w, const json_t *c, bool deny, bool careless) {
             deny_all(w);
         }
     }
-    if (w->n_proposed == before) {
+    const char *encode = json_get_string(c, "encode");
+    bool unseen = encode && (strcmp(encode, "tags") == 0 || strcmp(encode, "zero-width") == 0);
+    if (w->n_proposed == before && !unseen) { /* what nobody can see, a tool's result may be shown without */
         fail_msg("%s, %s: the model understood nothing: \"%s\"", w->t->name, id, p);
     }
     check(w, s, id, careless);
