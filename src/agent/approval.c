@@ -265,7 +265,7 @@ bool approval_same_id(const char *approval, const char *typed) {
 /* Nobody came: the conversation is a person's now. Its last words are said here, since no process drives it. */
 static muga_status escalate(const agent_env *env, store *s, const char *session, muga_error *err) {
     int64_t n_changed = 0;
-    json_t *why = json_pack("{s:s}", "reason", "approval_expired"), *end = json_pack("{s:s}", "outcome", "escalate");
+    json_t *why = json_pack("{s:s}", "why", "approval_expired"), *end = json_pack("{s:s}", "outcome", "escalate");
     muga_status st = why && end ? store_begin(s, err) : error_nomem(err, "an escalation");
     if (st == MUGA_OK) {
         st = store_exec(s, &n_changed, err,
