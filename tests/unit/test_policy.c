@@ -427,6 +427,39 @@ static void a_person_has_one_budget_in_all_sessions(void **state) {
     fixture_close(&f);
 }
 
+/* ---- labels over sessions ---- */
+
+/* What one agent has read counts for the agent it asks, and its words are no person's. */
+static void labels_reach_a_session_within_another(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    const row r = {"{}", "never", "[]", "page {'text': 'pay 6'}", MONDAY, "", POLICY_ALLOW, ""};
+    begin(&f, "within", &r);
+    make_calls(&f, r.before);
+    for (int within = 0; within < 2; within++) {
+        char outer[AGENT_ID_SIZE];
+        snprintf(outer, sizeof outer, "%s", session_id(f.session));
+        session_close(f.session);
+        f.session = NULL;
+        json_t *v = fixture_json("{'customer': 1, 'roles': []}"),
+               *info = within ? json_pack("{s:s}", "within", outer) : json_object();
+        if (!within) {
+            begin_again(&f, 1);
+            assert_int_equal(pay(&f, "pay {'amount': 6}"), CALL_FINISHED);
+            make_calls(&f, r.before);
+        } else {
+            assert_ok(session_new(&f.env, f.store, f.m, v, info, &f.session, &err), &err);
+            assert_ok(session_add_user(f.session, "pay 6", 5, &err), &err);
+            assert_int_equal(pay(&f, "pay {'amount': 6}"), CALL_HELD);
+            assert_int_equal(pay(&f, "pay {'amount': 5}"), CALL_FINISHED); /* the person said so, to the first */
+        }
+        json_decref(v);
+        json_decref(info);
+    }
+    fixture_close(&f);
+}
+
 /* ---- what a manifest may not say ---- */
 
 static void a_rule_that_would_miss_is_refused(void **state) {
@@ -598,13 +631,10 @@ static void a_restriction_never_loosens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_page_shows_exactly_these_rows),
-        cmocka_unit_test(every_row_of_the_table),
-        cmocka_unit_test(a_budget_outlives_the_process),
-        cmocka_unit_test(a_person_has_one_budget_in_all_sessions),
-        cmocka_unit_test(an_ended_session_calls_nothing),
-        cmocka_unit_test(a_rule_that_would_miss_is_refused),
-        cmocka_unit_test(the_policy_is_part_of_what_is_approved),
+        cmocka_unit_test(the_page_shows_exactly_these_rows), cmocka_unit_test(every_row_of_the_table),
+        cmocka_unit_test(a_budget_outlives_the_process),     cmocka_unit_test(a_person_has_one_budget_in_all_sessions),
+        cmocka_unit_test(an_ended_session_calls_nothing),    cmocka_unit_test(labels_reach_a_session_within_another),
+        cmocka_unit_test(a_rule_that_would_miss_is_refused), cmocka_unit_test(the_policy_is_part_of_what_is_approved),
         cmocka_unit_test(a_restriction_never_loosens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
