@@ -320,9 +320,15 @@ static keys read_named_date(const char *p, size_t n) {
     return k;
 }
 
+/* The T between a date and a time of day (RFC 3339) is read with the date, so that hours begin a word. */
 static keys read_date(const char *p, size_t n) {
     keys k = is_digit(p[0]) ? read_numeric_date(p, n) : (keys){.n = 0};
-    return k.len > 0 ? k : read_named_date(p, n);
+    if (k.len == 0) {
+        return read_named_date(p, n);
+    }
+    bool timed = k.len + 1 < n && p[k.len] == 'T' && is_digit(p[k.len + 1]);
+    k.len += timed ? 1 : 0;
+    return k;
 }
 
 /* ---- words for numbers ---- */

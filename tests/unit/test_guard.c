@@ -323,8 +323,8 @@ static void numbers_in_an_answer_must_stand_somewhere(void **state) {
     (void)state;
     muga_error err;
     guarded x = with("{'output': {'grounded': 'ids_and_numbers'}}");
-    json_t *texts = json_pack("[s, s, s, s, s, s]", "A10293", "41.10", "it came on 2026-09-14", "three lamps",
-                              "1234567.5", "paid 3/4/2026");
+    json_t *texts = json_pack("[s, s, s, s, s, s, s]", "A10293", "41.10", "it came on 2026-09-14", "three lamps",
+                              "1234567.5", "paid 3/4/2026", "sent 2025-01-31T17:26:59Z");
     static const struct {
         const char *text, *which; /* NULL: all stands */
     } cases[] = {
@@ -362,6 +362,10 @@ static void numbers_in_an_answer_must_stand_somewhere(void **state) {
         {"the 5th", "5th"},
         {"in 14 days", "14"}, /* the day of a date is no number */
         {"on the 14th, in 2026", NULL},
+        {"sent at 2025-01-31T17:26:59Z", NULL},
+        {"sent on 31 January 2025 at 17:26", NULL},
+        {"sent at 2025-01-31T18:26:59Z", "18"},
+        {"sent at 2025-01-30T17:26:59Z", "2025-01-30T"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char which[64] = "";
