@@ -252,7 +252,7 @@ static muga_status run_task(world *w, const json_t *task, eval_report *out, json
               .answers = STR_INIT,
               .confidence = 2};
     const json_t *listed = json_object_get(p.expect, "calls");
-    p.allowed = listed ? json_copy(json_borrow(listed)) : json_array();
+    p.allowed = listed ? json_clone_shallow(listed) : json_array();
     llm_meter_reset(&w->meter);
     muga_status st = p.calls && p.turns && p.history && p.outcomes && p.allowed ? play_task(&p, err)
                                                                                 : error_nomem(err, "a task");

@@ -85,7 +85,7 @@ static void judge_writes(play *p, const json_t *history, json_t *allowed) {
 }
 
 static muga_status judge_effects(play *p, muga_error *err) {
-    json_t *allowed = json_object_get(p->expect, "calls") ? json_copy(json_object_get(p->expect, "calls"))
+    json_t *allowed = json_object_get(p->expect, "calls") ? json_clone_shallow(json_object_get(p->expect, "calls"))
                                                           : json_array();
     if (!allowed) {
         return error_nomem(err, "effects");

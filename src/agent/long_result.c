@@ -102,7 +102,7 @@ static json_t *fit_text(const parts *x, const char *call, size_t max_bytes) {
 static json_t *list_extract(const parts *x, const json_t *result, const char *call, size_t shown) {
     size_t n = json_array_size(x->list);
     json_t *first = json_array(), *about = describe(x, call, n, x->name),
-           *v = json_is_object(result) ? json_copy(json_borrow(result)) : json_object();
+           *v = json_is_object(result) ? json_clone_shallow(result) : json_object();
     bool ok = first && about && v && json_object_set_new(about, "shown", json_integer((json_int_t)shown)) == 0;
     for (size_t i = 0; ok && i < shown; i++) {
         ok = json_array_append(first, json_array_get(x->list, i)) == 0;

@@ -185,7 +185,7 @@ static muga_status decode(agent_loop *l, const request *r, const constrain_sourc
 
 /* One of several values: the others wait for the next call. */
 static muga_status take_value(request *r, scope *s, json_t *values, muga_error *err) {
-    json_t *rest = json_copy(values);
+    json_t *rest = json_clone_shallow(values);
     if (!rest || json_array_remove(rest, 0) != 0) {
         json_decref(rest);
         return error_nomem(err, "values");

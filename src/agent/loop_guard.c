@@ -14,7 +14,7 @@ muga_status loop_set_state(agent_loop *l, const char *key, const char *text, mug
     if (!json_object_get(json_object_get(l->p.manifest->state_schema, "properties"), key)) {
         return MUGA_OK;
     }
-    json_t *state = json_deep_copy(session_state(l->p.session));
+    json_t *state = json_clone(session_state(l->p.session));
     bool ok = state && json_object_set_new(state, key, text ? json_string(text) : json_null()) == 0;
     muga_status st = ok ? session_set_state(l->p.session, state, err) : error_nomem(err, "a state");
     json_decref(state);

@@ -57,7 +57,7 @@ static muga_status set_state(agent_loop *l, const char *key, const char *text, m
     if (!declared || (!text && !json_get_string(session_state(l->p.session), key))) {
         return MUGA_OK;
     }
-    json_t *state = json_deep_copy(session_state(l->p.session));
+    json_t *state = json_clone(session_state(l->p.session));
     bool ok = state && json_object_set_new(state, key, text ? json_string(text) : json_null()) == 0;
     muga_status st = ok ? session_set_state(l->p.session, state, err) : error_nomem(err, "a state");
     json_decref(state);
@@ -320,7 +320,7 @@ static void show_result(const agent_loop *l, const call_result *r) {
 static muga_status keep_held(plan_turn *t, const call_result *r, muga_error *err) {
     json_t *held = json_pack("{s:s, s:s, s:s, s:O, s:I}", "call", r->call, "approval", r->approval, "tool",
                              t->tool->name, "arguments", t->arguments, "expires_ms", (json_int_t)r->expires_ms);
-    json_t *shown = held ? json_copy(held) : NULL;
+    json_t *shown = held ? json_clone_shallow(held) : NULL;
     if (shown && json_object_set_new(shown, "reason", json_string(r->reason)) == 0) {
         loop_watch_event(t->l, "held", json_incref(shown));
     }

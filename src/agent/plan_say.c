@@ -18,7 +18,7 @@ static bool is_finished(const json_t *entry) {
 static json_t *goal_context(const plan_turn *t) {
     const agent_session *s = t->l->p.session;
     const json_t *history = session_history(s);
-    json_t *results = json_array(), *called = json_object(), *state = json_copy(json_borrow(session_state(s)));
+    json_t *results = json_array(), *called = json_object(), *state = json_clone_shallow(session_state(s));
     size_t from = (size_t)json_get_int(t->l->work, "from", 0);
     bool ok = results && called && state;
     for (size_t i = 0; ok && i < json_array_size(history); i++) {

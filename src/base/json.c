@@ -335,6 +335,15 @@ static json_t *clone_array(const json_t *v) {
     return copy;
 }
 
+json_t *json_clone_shallow(const json_t *v) {
+    json_t *copy = json_copy(unconst(v));
+    if (copy && (json_object_size(copy) != json_object_size(v) || json_array_size(copy) != json_array_size(v))) {
+        json_decref(copy);
+        copy = NULL;
+    }
+    return copy;
+}
+
 json_t *json_clone(const json_t *v) {
     if (!v) {
         return NULL;

@@ -18,6 +18,8 @@ MUGA_MUST_USE muga_status json_parse(const char *p, size_t n, const char *what, 
 /* Deep copy: whole, or NULL when memory is out. (jansson's json_copy and json_deep_copy leave out what did not fit.)
  * New reference; NULL of NULL. */
 json_t *json_clone(const json_t *v);
+/* The same of the outermost level alone; what it holds is shared. */
+json_t *json_clone_shallow(const json_t *v);
 
 /* Compact, keys in insertion order, UTF-8 unescaped, "/" not escaped. Appends to out; check str_status. What is written
  * reads back as the same numbers, exactly: a whole number that fits 64 bits has all its digits, integer or real. */

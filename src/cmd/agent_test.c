@@ -55,7 +55,7 @@ static bool on_task(void *ctx, size_t n_done, size_t n, const json_t *result) {
 static bool add_results(json_t *list, const json_t *results, uint32_t run) {
     bool ok = true;
     for (size_t i = 0; ok && i < json_array_size(results); i++) {
-        json_t *v = json_copy(json_array_get(results, i));
+        json_t *v = json_clone_shallow(json_array_get(results, i));
         ok = v && json_object_del(v, "answer") == 0 && json_object_del(v, "tokens") == 0 &&
              json_object_set_new(v, "run", json_integer(run)) == 0 && json_array_append(list, v) == 0;
         json_decref(v);

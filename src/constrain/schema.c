@@ -665,8 +665,8 @@ muga_status front_compile(const json_t *schema, const constrain_options *options
 static muga_status keep_for_recheck(const json_t *schema, const constrain_options *o, const front_product *p,
                                     constrain_grammar *g, muga_error *err) {
     const json_t *documents = o ? o->documents : NULL;
-    g->schema = json_deep_copy(schema);
-    g->documents = documents ? json_deep_copy(documents) : NULL;
+    g->schema = json_clone(schema);
+    g->documents = documents ? json_clone(documents) : NULL;
     g->draft = o ? o->draft : CONSTRAIN_DRAFT_AUTO;
     g->note_formats = o && o->note_formats;
     memcpy(g->rechecks, p->recheck.message, sizeof g->rechecks);

@@ -143,7 +143,7 @@ static bool keep_order(json_t *request) {
 
 /* The evidence with these members as they were; a new object. */
 static muga_status restore_order(const json_t *evidence, json_t **out, muga_error *err) {
-    json_t *copy = json_copy((json_t *)(uintptr_t)evidence), *request = json_copy(json_object_get(evidence, "request"));
+    json_t *copy = json_clone_shallow(evidence), *request = json_clone_shallow(json_object_get(evidence, "request"));
     muga_status st = copy && request && !json_object_set(copy, "request", request) ? MUGA_OK
                                                                                    : error_nomem(err, "the replay");
     for (size_t i = 0; !st && i < ARRAY_LEN(in_order); i++) {

@@ -197,7 +197,7 @@ muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
                                .shows_calls = true,
                                .shows_results = true,
                                .takes_system = true};
-    s->script = json_deep_copy(script);
+    s->script = json_clone(script);
     s->requests = json_array();
     if (!s->script || !s->requests) {
         scripted_free(&s->base);

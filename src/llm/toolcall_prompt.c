@@ -195,7 +195,7 @@ static bool set_text(json_t *message, const char *key, const str *text) {
 }
 
 static json_t *convert_assistant(const rewrite *r, const json_t *message, const json_t *calls) {
-    json_t *out = json_copy((json_t *)(uintptr_t)message);
+    json_t *out = json_clone_shallow(message);
     const json_t *content = json_object_get(message, "content");
     bool ok = out != NULL;
     if (ok && !json_is_string(content) && !json_is_array(content))
@@ -233,7 +233,7 @@ static const char *name_of_call(const json_t *messages, const char *id) {
 
 /* What a tool returned; said by the user where the template has no words for it. */
 static json_t *convert_result(const rewrite *r, const json_t *messages, const json_t *message) {
-    json_t *out = json_copy((json_t *)(uintptr_t)message);
+    json_t *out = json_clone_shallow(message);
     const json_t *id = json_object_get(message, "tool_call_id"), *content = json_object_get(message, "content");
     const char *given = json_get_string(message, "name");
     const char *name = given ? given : name_of_call(messages, json_string_value(id));
@@ -290,7 +290,7 @@ static bool tell(const rewrite *r, const toolcall_tools *tools, bool one_call, j
         str_append(&text, json_string_value(content), json_string_length(content));
     }
     if (into) {
-        json_t *copy = json_copy(first);
+        json_t *copy = json_clone_shallow(first);
         ok = copy && set_text(copy, "content", &text) && json_array_set(messages, 0, copy) == 0;
         json_decref(copy);
     } else {
