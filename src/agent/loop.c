@@ -406,11 +406,13 @@ static muga_status keep_held(turn *t, const call_result *r, muga_error *err) {
     return MUGA_OK;
 }
 
-static bool has_expired(const agent_loop *l, const call_result *r) {
-    journal_call c;
-    bool yes = journal_read(l->p.session->store, r->call, &c, NULL) == MUGA_OK && c.state == STATE_EXPIRED;
-    journal_call_release(&c);
-    return yes;
+/* Nobody decided in time, so it is no person's no. */
+static muga_status refused(agent_loop *l, const intent_label *label, const call_result *r, muga_error *err) {
+    bool expired = false;
+    muga_status st = loop_call_expired(l, r, &expired, err);
+    return st != MUGA_OK ? st
+           : expired     ? add_escalation(l, "approval_expired", intent_failed(l->p.intent), err)
+                         : add_part(l, TURN_REFUSE, label->denied ? label->denied : r->reason, err);
 }
 
 static muga_status observe(turn *t, const call_result *r, loop_state *to, muga_error *err) {
@@ -427,11 +429,7 @@ static muga_status observe(turn *t, const call_result *r, loop_state *to, muga_e
     case CALL_FINISHED:
         json_object_del(l->work, "open");
         return add_rendered(l, loop_outcome_of(label->tool), label, t->arguments, r->result, err);
-    case CALL_REFUSED:
-        if (has_expired(l, r)) { /* nobody decided, so it is no person's no */
-            return add_escalation(l, "approval_expired", intent_failed(l->p.intent), err);
-        }
-        return add_part(l, TURN_REFUSE, label->denied ? label->denied : r->reason, err);
+    case CALL_REFUSED: return refused(l, label, r, err);
     case CALL_INVALID: return ask_for_value(l, label, err);
     default: return add_escalation(l, "tool_failed", intent_failed(l->p.intent), err);
     }

@@ -299,3 +299,15 @@ muga_status loop_render(const agent_loop *l, const intent_label *label, const js
     json_decref(context);
     return st;
 }
+
+muga_status loop_call_expired(const agent_loop *l, const call_result *r, bool *expired, muga_error *err) {
+    journal_call c;
+    *expired = false;
+    if (r->outcome != CALL_REFUSED || !r->call[0]) {
+        return MUGA_OK;
+    }
+    muga_status st = journal_read(l->p.session->store, r->call, &c, err);
+    *expired = st == MUGA_OK && c.state == STATE_EXPIRED;
+    journal_call_release(&c);
+    return st;
+}

@@ -351,6 +351,15 @@ static muga_status say_result(turn *t, const rule *by, const manifest_tool *tool
     return kind == TURN_ESCALATE ? escalate(t, tool->name, words, err) : say(t, kind, words, err);
 }
 
+/* Nobody decided in time, so it is no person's no. */
+static muga_status say_refused(turn *t, const call_result *r, const rule *by, muga_error *err) {
+    bool expired = false;
+    muga_status st = loop_call_expired(t->l, r, &expired, err);
+    return st != MUGA_OK ? st
+           : expired     ? escalate(t, "approval_expired", by && by->failed ? by->failed : WORDS_FAILED, err)
+                         : say(t, TURN_REFUSE, by && by->denied ? by->denied : r->reason, err);
+}
+
 /* What a call gave: observed, then said. The context is the call's own input. */
 static muga_status after(turn *t, const call_result *r, const rule *by, const char *tool, const json_t *arguments,
                          muga_error *err) {
@@ -376,7 +385,7 @@ static muga_status after(turn *t, const call_result *r, const rule *by, const ch
     }
     switch (r->outcome) {
     case CALL_FINISHED: return say_result(t, by, manifest_tool_find(t->l->p.manifest, tool), arguments, err);
-    case CALL_REFUSED: return say(t, TURN_REFUSE, by && by->denied ? by->denied : r->reason, err);
+    case CALL_REFUSED: return say_refused(t, r, by, err);
     default:
         snprintf(t->problem, sizeof t->problem, "%s: %.200s", tool, r->reason);
         return escalate(t, "tool_failed", by && by->failed ? by->failed : WORDS_FAILED, err);

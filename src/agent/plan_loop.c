@@ -403,6 +403,7 @@ static muga_status end_by_tool(plan_turn *t, plan_state *to, muga_error *err) {
 
 static muga_status observe(plan_turn *t, const call_result *r, plan_state *to, muga_error *err) {
     int64_t n_same = 0;
+    bool expired = false;
     *to = t->rules->by_step ? CHECK : STEP;
     if (r->outcome == CALL_HELD || r->outcome == CALL_IN_DOUBT) {
         *to = HOLD;
@@ -410,7 +411,12 @@ static muga_status observe(plan_turn *t, const call_result *r, plan_state *to, m
     }
     json_object_del(t->l->work, "held");
     show_result(t->l, r);
-    muga_status st = note_tried(t, r, &n_same, err);
+    muga_status st = loop_call_expired(t->l, r, &expired, err);
+    if (st == MUGA_OK && expired) { /* nobody decided in time, so it is no person's no, and nothing to plan around */
+        str_clear(&t->said);
+        return escalate(t, "approval_expired", t->rules->failed, to, err);
+    }
+    st = st == MUGA_OK ? note_tried(t, r, &n_same, err) : st;
     if (st == MUGA_OK && n_same > SAME_MAX) {
         return give_up(t, ESCALATE_NO_PROGRESS, "no_progress", to, err);
     }

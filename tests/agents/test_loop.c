@@ -189,6 +189,25 @@ static void without_a_yes_nothing_happens(void **state) {
     loop_close(&x);
 }
 
+static void what_nobody_decided_in_time_is_handed_over(void **state) {
+    (void)state;
+    loop_fixture x = {.loop = NULL};
+    turn_result r;
+    muga_error err;
+    loop_open(&x, "late", "[]");
+    hold(&x, "I forgot my password", &r);
+    turn_result_release(&r);
+    x.f.world.now_ms += 61 * 1000;
+    assert_ok(loop_resume(x.loop, &r, &err), &err);
+    assert_int_equal(r.outcome, TURN_ESCALATE); /* as a refusal it would be told as a person's no */
+    assert_string_equal(str_get(&r.text), "A colleague will help.");
+    turn_result_release(&r);
+    assert_true(session_ended(x.f.session));
+    assert_int_equal(n_resets(&x), 0);
+    assert_int_equal(fixture_count(x.f.store_path, LATE_RECORDS), 1);
+    loop_close(&x);
+}
+
 static void a_note_in_a_record_gives_no_orders(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
@@ -332,6 +351,7 @@ int main(void) {
         cmocka_unit_test(a_held_call_outlives_the_process_with_what_was_left_to_do),
         cmocka_unit_test(a_turn_broken_off_is_finished_with_the_calls_it_made),
         cmocka_unit_test(without_a_yes_nothing_happens),
+        cmocka_unit_test(what_nobody_decided_in_time_is_handed_over),
         cmocka_unit_test(a_note_in_a_record_gives_no_orders),
         cmocka_unit_test(a_model_that_makes_a_number_up_reaches_no_tool),
         cmocka_unit_test(an_answer_with_a_number_that_nobody_gave_is_not_said),

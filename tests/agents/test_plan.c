@@ -350,6 +350,24 @@ static void a_no_is_final_and_the_rest_is_planned_without_it(void **state) {
     plan_close(&x);
 }
 
+static void what_nobody_decided_in_time_is_handed_over(void **state) {
+    (void)state;
+    plan_fixture x = {.loop = NULL};
+    muga_error err;
+    plan_open(&x, "late", PLANS, "called.reset is defined", "[" PLAN2("note", "reset") ", " NOTES("x") "]");
+    turn_result r = plan_say(&x, "note and reset", TURN_HELD, "waits");
+    turn_result_release(&r);
+    x.f.world.now_ms += (int64_t)2 * 86400 * 1000;
+    assert_ok(loop_resume(x.loop, &r, &err), &err);
+    assert_int_equal(r.outcome, TURN_ESCALATE); /* and the model is not asked for another way */
+    assert_string_equal(str_get(&r.text), "A colleague will help.");
+    turn_result_release(&r);
+    assert_true(session_ended(x.f.session));
+    assert_int_equal(fixture_count(x.f.shop_path, "SELECT count(*) FROM resets"), 0);
+    assert_int_equal(fixture_count(x.f.store_path, LATE_RECORDS), 1);
+    plan_close(&x);
+}
+
 static void after_a_crash_a_turn_goes_on_from_what_was_done(void **state) {
     (void)state;
     plan_fixture x = {.loop = NULL};
@@ -419,6 +437,7 @@ int main(void) {
         cmocka_unit_test(handing_over_ends_the_session),
         cmocka_unit_test(a_held_step_goes_on_in_another_process_with_the_rest_of_the_plan),
         cmocka_unit_test(a_no_is_final_and_the_rest_is_planned_without_it),
+        cmocka_unit_test(what_nobody_decided_in_time_is_handed_over),
         cmocka_unit_test(after_a_crash_a_turn_goes_on_from_what_was_done),
         cmocka_unit_test(guards_and_masks_hold_here_too),
         cmocka_unit_test(what_was_decided_replays),

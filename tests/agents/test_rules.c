@@ -286,7 +286,10 @@ static void a_held_call_does_not_stop_the_world(void **state) {
     takes(&x, "{'event': 'look', 'count': 5}", TURN_ANSWER, "");
     takes(&x, "{'event': 'look', 'count': 41}", TURN_HELD, "wait");
     x.f.world.now_ms += (int64_t)2 * 86400 * 1000; /* nobody decides in time */
-    takes(&x, "{'event': 'look', 'count': 5}", TURN_REFUSE, "no");
+    takes(&x, "{'event': 'look', 'count': 5}", TURN_ESCALATE,
+          "This could not be done by rule, so a person takes over."); /* no person said no */
+    assert_int_equal(fixture_count(x.f.store_path, LATE_RECORDS), 1);
+    takes(&x, "{'event': 'look', 'count': 5}", TURN_ANSWER, "");
     assert_int_equal(n_bought(&x), 3);
     assert_false(loop_is_unfinished(x.loop));
     end(&x);

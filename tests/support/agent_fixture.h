@@ -40,6 +40,10 @@ void fixture_reopen(agent_fixture *f); /* close session and store, as a restart 
 void fixture_write(const agent_fixture *f, const char *name, const char *text);
 void fixture_sql(const char *path, const char *sql);
 int64_t fixture_count(const char *path, const char *sql); /* one integer */
-json_t *fixture_json(const char *text);                   /* single quotes stand for double ones; new */
+/* Calls on the record that nobody decided in time. */
+#define LATE_RECORDS                                                                                                   \
+    "SELECT count(*) FROM audit a JOIN audit_payload p ON p.n = a.n WHERE a.kind = 'escalation' AND"                   \
+    " json_extract(p.payload, '$.why') = 'approval_expired'"
+json_t *fixture_json(const char *text); /* single quotes stand for double ones; new */
 
 #endif
