@@ -1,15 +1,12 @@
-/* SQLite behind a small face. Owns: the connection, its settings, migrations, the cache of prepared statements, claims.
+/* SQLite behind a small face. Owns: the connection, its settings, migrations, the cache of prepared statements.
  * Refuses: a store of a newer program, a database of another program, anything less than WAL with full sync.
  *
  * Idea: every failure of SQLite passes through store_fail, which knows what a person can do about it, so that no caller
  * ever prints an SQLite code. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* F_OFD_SETLK */
-#endif
 #include "store/store.h"
 
-#include "base/hash.h"
 #include "base/mem.h"
+#include "store/claims.h"
 #include "store/schema.h"
 
 #include <assert.h>
@@ -33,6 +30,7 @@ struct store_row {
 struct store {
     sqlite3 *db;
     char *path;
+    claims *claims; /* NULL: none was taken yet */
     bool in_transaction;
     void (*watch)(void *ctx, store_moment m);
     void *watch_ctx;
@@ -252,6 +250,7 @@ void store_close(store *s) {
         sqlite3_finalize(s->rows[i].stmt);
     }
     sqlite3_close(s->db);
+    claims_close(s->claims);
     free(s->path);
     free(s);
 }
@@ -507,49 +506,10 @@ muga_status store_json(store_row *r, int column, json_t **out, muga_error *err) 
     return st == MUGA_E_INPUT ? store_fail(r->owner, SQLITE_CORRUPT, err) : st;
 }
 
-/* ---- claims ----
- * The file beside the database is never written: only bytes of it are locked, one byte a name. Two names may share a
- * byte with probability 2^-62 a pair; then one waits for the other, which is wrong only in being careful. */
-
-struct store_claim {
-    int fd;
-};
+/* ---- claims ---- */
 
 muga_status store_claim_take(store *s, const char *name, store_claim **out, muga_error *err) {
     *out = NULL;
-    store_claim *c = calloc(1, sizeof *c);
-    str path = STR_INIT;
-    str_printf(&path, "%s-claims", s->path);
-    muga_status st = c ? str_status(&path, err, "a claim") : error_nomem(err, "a claim");
-    if (st != MUGA_OK) {
-        goto out;
-    }
-    c->fd = open(str_get(&path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (c->fd < 0) {
-        st = error_set(err, MUGA_E_ENV, "%s: %s; check the right to write its folder", str_get(&path), strerror(errno));
-        goto out;
-    }
-    struct flock lock = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1, .l_start = (off_t)(hash64(name, strlen(name), 0) >> 2)};
-    if (fcntl(c->fd, F_OFD_SETLK, &lock) != 0) {
-        st = errno == EAGAIN || errno == EACCES
-                 ? error_set(err, MUGA_E_ENV, "%s: in use by another muga; wait for it or end it", name)
-                 : error_set(err, MUGA_E_ENV, "%s: can't be locked (%s); keep it on a local disk", str_get(&path),
-                             strerror(errno));
-        close(c->fd);
-        goto out;
-    }
-    *out = c;
-    c = NULL;
-out:
-    str_release(&path);
-    free(c);
-    return st;
-}
-
-void store_claim_release(store_claim *c) {
-    if (c) {
-        close(c->fd);
-        free(c);
-    }
+    muga_status st = s->claims ? MUGA_OK : claims_open(s->path, &s->claims, err);
+    return st == MUGA_OK ? claims_take(s->claims, name, out, err) : st;
 }

@@ -62,7 +62,8 @@ MUGA_MUST_USE muga_status store_exec(store *s, int64_t *n_changed, muga_error *e
 
 /* ---- claims ----
  * A name held by one owner at a time, across processes, until released or until the process dies however it dies
- * (a kernel lock on a byte of the file beside the database). MUGA_E_ENV when another holds it. */
+ * (a kernel lock on a byte of the file beside the database; one descriptor for all claims of a store). MUGA_E_ENV when
+ * another holds it, or this store does already. A claim may outlive its store. */
 typedef struct store_claim store_claim;
 MUGA_MUST_USE muga_status store_claim_take(store *s, const char *name, store_claim **out, muga_error *err);
 void store_claim_release(store_claim *c);

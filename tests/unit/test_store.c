@@ -321,6 +321,65 @@ static void a_claim_ends_with_its_process(void **state) {
     store_close(s);
 }
 
+/* Is the name free to another process? */
+static bool is_free_elsewhere(const char *path, const char *name) {
+    pid_t child = fork();
+    if (child == 0) {
+        store *mine;
+        store_claim *c;
+        muga_error err;
+        bool took = store_open(path, NULL, &mine, &err) == MUGA_OK && store_claim_take(mine, name, &c, &err) == MUGA_OK;
+        _exit(took);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A thousand idle sessions: more than a process may have files open. */
+static void a_thousand_claims_share_a_descriptor(void **state) {
+    (void)state;
+    enum { N = 1000 };
+    char path[512], name[32];
+    muga_error err;
+    struct rlimit before, few;
+    store_claim *c[N], *again;
+    snprintf(path, sizeof path, "%s", scratch_path("thousand.db"));
+    store *s = open_ok(path), *other = open_ok(path);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 64;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "s-%d", i);
+        assert_ok(store_claim_take(s, name, &c[i], &err), &err);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (int i = 0; i < N; i += 333) {
+        snprintf(name, sizeof name, "s-%d", i);
+        assert_status(store_claim_take(s, name, &again, &err), MUGA_E_ENV, &err, "in use"); /* by this very store */
+        assert_null(again);
+        assert_status(store_claim_take(other, name, &again, &err), MUGA_E_ENV, &err, "in use");
+        assert_false(is_free_elsewhere(path, name));
+    }
+    store_claim_release(c[333]); /* this one alone is free then */
+    assert_true(is_free_elsewhere(path, "s-333"));
+    assert_false(is_free_elsewhere(path, "s-332"));
+    assert_ok(store_claim_take(other, "s-333", &again, &err), &err);
+    assert_status(store_claim_take(s, "s-333", &c[333], &err), MUGA_E_ENV, &err, "in use");
+    store_close(other);
+    assert_false(is_free_elsewhere(path, "s-333")); /* a claim outlives its store */
+    store_claim_release(again);
+    assert_ok(store_claim_take(s, "s-333", &c[333], &err), &err);
+    store_close(s);
+    for (int i = 0; i < N; i++) {
+        assert_true(i % 500 || !is_free_elsewhere(path, i ? "s-500" : "s-0"));
+        store_claim_release(c[i]);
+    }
+    assert_true(is_free_elsewhere(path, "s-0"));
+}
+
 /* Eight processes open a store that is not there yet: one migrates, all find it whole. */
 static void many_may_be_first(void **state) {
     (void)state;
@@ -360,6 +419,7 @@ int main(void) {
         cmocka_unit_test(statements_nest),
         cmocka_unit_test(audit_records_cannot_be_changed_by_accident),
         cmocka_unit_test(a_claim_ends_with_its_process),
+        cmocka_unit_test(a_thousand_claims_share_a_descriptor),
         cmocka_unit_test(many_may_be_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
