@@ -244,7 +244,7 @@ static void a_call_that_gives_the_same_again_and_again_is_refused(void **state) 
 
 static void call_many(agent_fixture *f, const char *const *tools, size_t n, call_result *out) {
     muga_error err;
-    call_request list[16];
+    call_request list[16] = {{.tool = NULL}};
     json_t *arguments[16];
     for (size_t i = 0; i < n; i++) {
         arguments[i] = json_pack("{s:i}", "n", (int)i);
