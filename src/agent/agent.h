@@ -291,9 +291,10 @@ typedef muga_status (*audit_replay_fn)(void *ctx, int64_t n, const json_t *paylo
                                        muga_error *err);
 MUGA_MUST_USE muga_status audit_replay(store *s, const audit_filter *f, audit_replay_fn replay, void *ctx,
                                        audit_report *out, muga_error *err);
-/* Forget what a session's records say about a person: payloads and salts, history, state, arguments, results, and what
- * was kept to learn from. */
-MUGA_MUST_USE muga_status audit_erase(const agent_env *env, store *s, const char *session, muga_error *err);
+/* Forget what the records say about a person, of a session and of all that it began within itself: payloads and salts,
+ * history, state, arguments, results, and what was kept to learn from. All of them or, while a process drives one, none
+ * (MUGA_E_ENV). *n (may be NULL): sessions that had something to forget; erasing again finds none. */
+MUGA_MUST_USE muga_status audit_erase(const agent_env *env, store *s, const char *session, int64_t *n, muga_error *err);
 
 /* ---- the loop (loop.c, intent.c, retrieve.c, eval.c) ------------------------------------------------------------ */
 

@@ -1,5 +1,5 @@
-/* The audit chain. Owns: appending, walking, listing, replaying, erasing. Refuses: to append outside a transaction, so
- * that a record and the change it tells of are both there or both not.
+/* The audit chain. Owns: appending, walking, listing, replaying (audit_erase.c: erasing). Refuses: to append outside a
+ * transaction, so that a record and the change it tells of are both there or both not.
  *
  * A record's body is canonical JSON, and its hash is SHA-256 of the body's bytes:
  *
@@ -399,67 +399,5 @@ muga_status audit_log(store *s, const audit_filter *f, json_t **out, muga_error 
         json_decref(list);
         *out = NULL;
     }
-    return st;
-}
-
-/* ---- erasing ---- */
-
-static muga_status erase_rows(store *s, const char *session, muga_error *err) {
-    static const char *const statements[] = {
-        "DELETE FROM audit_payload WHERE n IN (SELECT n FROM audit WHERE session = ?)",
-        "DELETE FROM history WHERE session = ?",
-        "DELETE FROM interactions WHERE session = ?",
-        "DELETE FROM facts WHERE session = ?",
-        "UPDATE approvals SET state = 'expired' WHERE state IN ('pending', 'approved') AND call IN (SELECT id"
-        " FROM calls WHERE session = ?)",
-        "UPDATE calls SET arguments = 'null', result = NULL, reason = NULL WHERE session = ?",
-        "UPDATE sessions SET session_values = '{}', state = '{}' WHERE id = ?",
-    };
-    muga_status st = MUGA_OK;
-    for (size_t i = 0; st == MUGA_OK && i < ARRAY_LEN(statements); i++) {
-        st = store_exec(s, NULL, err, statements[i], "s", session);
-    }
-    return st;
-}
-
-/* Nothing may be left waiting: a held call whose arguments are gone can't be shown to anyone. */
-static muga_status close_calls(store *s, const char *session, muga_error *err) {
-    return store_exec(
-        s, NULL, err,
-        "UPDATE calls SET state = 'expired' WHERE session = ? AND state IN ('held', 'approved', 'in_doubt')", "s",
-        session);
-}
-
-muga_status audit_erase(const agent_env *env, store *s, const char *session, muga_error *err) {
-    store_claim *claim = NULL;
-    int64_t n_found = 0;
-    json_t *payload = json_pack("{s:s}", "erased", session);
-    muga_status st = payload ? store_claim_take(s, session, &claim, err) : error_nomem(err, "an erasure");
-    if (st == MUGA_OK) {
-        st = store_begin(s, err);
-    }
-    if (st == MUGA_OK) {
-        st = store_exec(s, &n_found, err,
-                        "UPDATE sessions SET ended_ms = coalesce(ended_ms, ?), outcome = 'erased' WHERE id = ?", "is",
-                        env->clock->now_ms(env->clock->self), session);
-        if (st == MUGA_OK && n_found == 0) {
-            st = error_set(err, MUGA_E_NOT_FOUND, "session %s: not there", session);
-        }
-        if (st == MUGA_OK) {
-            st = close_calls(s, session, err);
-        }
-        if (st == MUGA_OK) {
-            st = erase_rows(s, session, err);
-        }
-        if (st == MUGA_OK) {
-            st = audit_write(env, s, session, "erasure", payload, err);
-        }
-        store_end(s, &st, err);
-    }
-    if (st == MUGA_OK) {
-        st = store_checkpoint(s, err); /* secure_delete zeroes the pages; the log must not keep them */
-    }
-    store_claim_release(claim);
-    json_decref(payload);
     return st;
 }

@@ -1,11 +1,13 @@
-/* Do the working tables say what the audit chain says? Owns: the comparison of sessions, history, calls and approvals
- * with the payloads of the chain (versions.c has that of adapters). Refuses: a row that the chain does not tell of, a
- * row that is gone, a value that is another. Times are not compared: a record has its own.
+/* Do the working tables say what the audit chain says? Owns: the comparison of sessions and where they come from,
+ * history, calls and approvals with the payloads of the chain (versions.c has that of adapters). Refuses: a row that
+ * the chain does not tell of, a row that is gone, a value that is another. Times are not compared: a record has its
+ * own.
  *
  * Idea: for one session at a time, the same JSON is built twice, from the chain's records in their order and from the
  * tables; the first place where the two differ is the fault.
  *
- *   {"session": {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome"},
+ *   {"session": {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome",
+ *                "dry", "within", "requester"},
  *    "history": [{"n", "role", "content", "call"}, ...],
  *    "calls": {id: {"n", "tool", "definition", "policy", "arguments", "state", "attempt", "reason", "result",
  *               "label"}},
@@ -46,6 +48,8 @@ static void add_history(builder *b, const char *role, const json_t *content, con
 
 /* ---- what the chain tells ---- */
 
+static const char *const origin_keys[] = {"within", "requester"};
+
 static void tell_start(builder *b, const json_t *payload) {
     static const char *const keys[] = {"agent", "manifest", "policy", "values", "state", "dir", "data_dir"};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
@@ -53,6 +57,10 @@ static void tell_start(builder *b, const json_t *payload) {
         if (v) {
             set(b, b->session, keys[i], json_incref(v));
         }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(origin_keys); i++) {
+        const json_t *v = json_object_get(json_object_get(payload, "info"), origin_keys[i]);
+        set(b, b->session, origin_keys[i], or_null(json_is_string(v) ? v : NULL));
     }
     set(b, b->session, "outcome", json_null());
     set(b, b->session, "dry", json_integer(json_get_bool(json_object_get(payload, "info"), "dry", false)));
@@ -253,6 +261,8 @@ static muga_status read_tables(store *s, const char *session, builder *b, muga_e
         " WHERE id = ?",
         "tttjjttti",
         {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome", "dry"}};
+    static const table origins = {
+        "SELECT parent, requester FROM session_origins WHERE session = ?", "tt", {"within", "requester"}};
     static const table history = {"SELECT n, role, content, call FROM history WHERE session = ? ORDER BY n",
                                   "ittt",
                                   {"n", "role", "content", "call"}};
@@ -268,6 +278,7 @@ static muga_status read_tables(store *s, const char *session, builder *b, muga_e
         "ttititt",
         {"", "call", "attempt", "state", "expires_ms", "approver", "binding"}};
     muga_status st = read_table(s, session, &sessions, b, b->session, err);
+    st = st == MUGA_OK ? read_table(s, session, &origins, b, b->session, err) : st;
     st = st == MUGA_OK ? read_table(s, session, &history, b, b->history, err) : st;
     st = st == MUGA_OK ? read_table(s, session, &calls, b, b->calls, err) : st;
     return st == MUGA_OK ? read_table(s, session, &approvals, b, b->approvals, err) : st;
@@ -362,7 +373,7 @@ static muga_status check_session(store *s, const char *session, muga_error *err)
 muga_status audit_check_tables(store *s, muga_error *err) {
     static const char every_session[] =
         "SELECT id FROM sessions UNION SELECT session FROM audit WHERE session IS NOT NULL UNION SELECT session FROM"
-        " calls UNION SELECT session FROM history";
+        " calls UNION SELECT session FROM history UNION SELECT session FROM session_origins";
     static const char stray_approval[] = "SELECT id FROM approvals WHERE call NOT IN (SELECT id FROM calls)";
     store_row *r;
     muga_status st = store_query(s, &r, err, every_session, "");

@@ -95,7 +95,10 @@ muga_status sessions_list(store *s, const sessions_filter *f, json_t **out, muga
 
 static const char select_details[] =
     "SELECT json_object('dir', dir, 'data_dir', data_dir, 'manifest', lower(hex(manifest_digest)), 'policy',"
-    " lower(hex(policy_digest)), 'ended_ms', ended_ms, 'current', json(state)) FROM sessions WHERE id = ?";
+    " lower(hex(policy_digest)), 'ended_ms', ended_ms, 'current', json(state), 'within', (SELECT parent FROM"
+    " session_origins o WHERE o.session = s.id), 'nested', (SELECT json_group_array(json_object('session', n.id,"
+    " 'agent', n.agent)) FROM session_origins o JOIN sessions n ON n.id = o.session WHERE o.parent = s.id))"
+    " FROM sessions s WHERE id = ?";
 static const char select_history[] =
     "SELECT CASE WHEN call IS NULL THEN json_object('n', n, 'at_ms', at_ms, 'role', role, 'content', content)"
     " ELSE json_object('n', n, 'at_ms', at_ms, 'role', role, 'call', call) END"
@@ -256,8 +259,9 @@ muga_status sessions_delete_subject(const agent_env *env, store *s, const sessio
         if (strcmp(json_get_string(entry, "state"), "erased") == 0) {
             continue;
         }
-        st = audit_erase(env, s, json_get_string(entry, "session"), &why);
-        *n += st == MUGA_OK;
+        int64_t n_erased;
+        st = audit_erase(env, s, json_get_string(entry, "session"), &n_erased, &why);
+        *n += n_erased;
         if (st != MUGA_OK && first == MUGA_OK) {
             first = error_set(err, st, "%s", why.message);
         }

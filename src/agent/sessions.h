@@ -25,7 +25,8 @@ typedef struct sessions_filter {
  * "dry", "values"}; new reference. */
 MUGA_MUST_USE muga_status sessions_list(store *s, const sessions_filter *f, json_t **out, muga_error *err);
 
-/* {"session": {as listed, and "dir", "data_dir", "manifest", "policy", "current": its typed state}, "history": [{"n",
+/* {"session": {as listed, and "dir", "data_dir", "manifest", "policy", "current": its typed state, "within": the
+ * session that began it or null, "nested": [{"session", "agent"} that it began]}, "history": [{"n",
  * "at_ms", "role", "content" | "call"}], "calls": [{"call", "n", "tool", "arguments", "state", "attempt", "result",
  * "reason", "created_ms", "changed_ms", "approvals": [...]}],
  * "facts": [what it remembered]}; new reference. MUGA_E_NOT_FOUND: no such session. */
@@ -36,8 +37,8 @@ MUGA_MUST_USE muga_status sessions_read(store *s, const char *session, json_t **
 MUGA_MUST_USE muga_status sessions_export(const agent_env *env, store *s, const char *session, const char *by,
                                           json_t **out, muga_error *err);
 
-/* audit_erase of every session of the person (f->subject, f->agent). One that a process drives now is left, the rest
- * goes on, and the status says so. *n: erased now. */
+/* audit_erase of every session of the person (f->subject, f->agent), with those within it. One that a process drives
+ * now is left, the rest goes on, and the status says so. *n: erased now, those within counted. */
 MUGA_MUST_USE muga_status sessions_delete_subject(const agent_env *env, store *s, const sessions_filter *f, int64_t *n,
                                                   muga_error *err);
 #endif

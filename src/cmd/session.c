@@ -121,8 +121,13 @@ static void print_session(const json_t *whole) {
     const json_t *head = json_object_get(whole, "session");
     print_entry(head);
     write_line(json_object_get(head, "current"), &current);
-    printf("%-9s %s\n\n", "state", str_get(&current));
+    printf("%-9s %s\n", "state", str_get(&current));
     str_release(&current);
+    if (json_get_string(head, "within"))
+        printf("%-9s %s\n", "within", json_get_string(head, "within"));
+    json_array_foreach(json_object_get(head, "nested"), i, h)
+        printf("%-9s %s (%s)\n", "nested", json_get_string(h, "session"), json_get_string(h, "agent"));
+    printf("\n");
     json_array_foreach(json_object_get(whole, "history"), i, h) {
         str text = STR_INIT, shown = STR_INIT;
         const char *role = json_get_string(h, "role");
@@ -266,8 +271,7 @@ int cmd_session_delete(int argc, char **argv) {
         st = cmd_open_store(true, &s, &err);
     f.subject = who;
     if (!st && p.n) {
-        st = audit_erase(&env, s, p.v[0], &err);
-        n = st == MUGA_OK;
+        st = audit_erase(&env, s, p.v[0], &n, &err);
     } else if (!st) {
         st = sessions_delete_subject(&env, s, &f, &n, &err);
         if (!st && n == 0)

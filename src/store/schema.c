@@ -121,5 +121,17 @@ static const char version_7[] =
     " session TEXT PRIMARY KEY NOT NULL REFERENCES sessions(id), parent TEXT, requester TEXT"
     ") STRICT, WITHOUT ROWID;";
 
-const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5, version_6, version_7};
+/* Sessions that began before their origins were kept have them on the chain. */
+static const char version_8[] =
+    "INSERT INTO session_origins(session, parent, requester)"
+    " SELECT s.id,"
+    " iif(json_type(p.payload, '$.info.within') = 'text', json_extract(p.payload, '$.info.within'), NULL),"
+    " iif(json_type(p.payload, '$.info.requester') = 'text', json_extract(p.payload, '$.info.requester'), NULL)"
+    " FROM sessions s LEFT JOIN audit a ON a.session = s.id AND a.kind = 'session_start'"
+    " LEFT JOIN audit_payload p ON p.n = a.n AND json_valid(p.payload)"
+    " WHERE s.id NOT IN (SELECT session FROM session_origins) GROUP BY s.id;"
+    "CREATE INDEX session_origins_parent ON session_origins(parent) WHERE parent IS NOT NULL;";
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4,
+                                        version_5, version_6, version_7, version_8};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];

@@ -106,6 +106,16 @@ static void another_agent_answers_a_request(void **state) {
     assert_int_equal(fixture_count(x.f.store_path, "SELECT count(*) FROM sessions WHERE agent = 'inner' AND"
                                                    " session_values = '{\"person\":1}' AND ended_ms IS NOT NULL"),
                      1);
+    /* the person's words within go with those without */
+    char id[AGENT_ID_SIZE];
+    int64_t n;
+    muga_error err;
+    snprintf(id, sizeof id, "%s", session_id(x.f.session));
+    session_close(x.f.session);
+    x.f.session = NULL;
+    assert_ok(audit_erase(&x.f.env, x.f.store, id, &n, &err), &err);
+    assert_int_equal(n, 2);
+    assert_int_equal(fixture_count(x.f.store_path, "SELECT count(*) FROM history"), 0);
     plan_close(&x);
 }
 

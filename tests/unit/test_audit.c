@@ -180,6 +180,10 @@ static void every_change_is_found(void **state) {
         {"UPDATE approvals SET attempt = 2", 12, "attempt is 2 in the tables"},
         {"UPDATE approvals SET id = 'aaaa-aaaa'", 12, "is absent in the tables"},
         {"DELETE FROM approvals", 12, "is absent in the tables"},
+        {"UPDATE session_origins SET parent = 's-other'", 12, "within is \"s-other\" in the tables, null in"},
+        {"UPDATE session_origins SET requester = 'me'", 12, "requester is \"me\" in the tables, null in"},
+        {"UPDATE session_origins SET session = 's-other'", 12, "within is"},
+        {"DELETE FROM session_origins", 12, "within is absent in the tables, null in"},
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
         agent_fixture f;
@@ -192,6 +196,34 @@ static void every_change_is_found(void **state) {
         verify_broken(&f, changes[i].n, changes[i].part);
         fixture_close(&f);
     }
+}
+
+/* A store of a muga that did not keep where sessions come from: the chain says it. */
+static void an_older_store_learns_its_origins_from_the_chain(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    fill(&f, "older");
+    json_t *values = fixture_json("{'customer': 1}"),
+           *info = json_pack("{s:s, s:s, s:i}", "within", session_id(f.session), "requester", "me", "other", 7),
+           *odd = json_pack("{s:i, s:{}}", "within", 7, "requester");
+    session_close(f.session);
+    assert_ok(session_new(&f.env, f.store, f.m, values, info, &f.session, &err), &err);
+    session_close(f.session);
+    assert_ok(session_new(&f.env, f.store, f.m, values, odd, &f.session, &err), &err);
+    json_decref(values);
+    json_decref(info);
+    json_decref(odd);
+    fixture_sql(f.store_path,
+                "DELETE FROM session_origins; DROP INDEX session_origins_parent; PRAGMA user_version = 7");
+    verify_broken(&f, fixture_count(f.store_path, "SELECT n FROM audit_head"), "absent in the tables");
+    fixture_reopen(&f);
+    verify_ok(&f);
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM session_origins"), 3);
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM session_origins WHERE parent IN (SELECT id FROM"
+                                                 " sessions) AND requester = 'me'"),
+                     1);
+    fixture_close(&f);
 }
 
 /* Two records swapped, each with a body that says its new number: the links give it away. */
@@ -275,12 +307,12 @@ static void an_erased_session_verifies_and_says_erased(void **state) {
     call(&f, "note", "{'text': 'Zebulon Quark rang'}");
     call(&f, "reset", "{}");
     snprintf(id, sizeof id, "%s", session_id(f.session));
-    assert_status(audit_erase(&f.env, f.store, id, &err), MUGA_E_ENV, &err, "in use");
+    assert_status(audit_erase(&f.env, f.store, id, NULL, &err), MUGA_E_ENV, &err, "in use");
     session_close(f.session);
     f.session = NULL;
     snprintf(wal, sizeof wal, "%s-wal", f.store_path);
     assert_true(file_holds(f.store_path, secret) || file_holds(wal, secret));
-    assert_ok(audit_erase(&f.env, f.store, id, &err), &err);
+    assert_ok(audit_erase(&f.env, f.store, id, NULL, &err), &err);
     assert_false(file_holds(f.store_path, "Zebulon"));
     assert_false(file_holds(wal, "Zebulon"));
     audit_report report = verify_ok(&f);
@@ -293,9 +325,9 @@ static void an_erased_session_verifies_and_says_erased(void **state) {
     assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
     assert_int_equal(json_array_size(list), 1); /* the other session's */
     json_decref(list);
-    assert_ok(audit_erase(&f.env, f.store, id, &err), &err); /* again: nothing more to do, nothing broken */
+    assert_ok(audit_erase(&f.env, f.store, id, NULL, &err), &err); /* again: nothing more to do, nothing broken */
     verify_ok(&f);
-    assert_status(audit_erase(&f.env, f.store, "s-nobody", &err), MUGA_E_NOT_FOUND, &err, "s-nobody");
+    assert_status(audit_erase(&f.env, f.store, "s-nobody", NULL, &err), MUGA_E_NOT_FOUND, &err, "s-nobody");
     /* someone else's payload can't hide behind this erasure */
     fixture_sql(f.store_path, "DELETE FROM audit_payload WHERE n = 2");
     verify_broken(&f, 2, "no erasure was recorded");
@@ -356,6 +388,7 @@ int main(void) {
         cmocka_unit_test(the_kinds_come_in_order),
         cmocka_unit_test(a_record_hashes_as_documented),
         cmocka_unit_test(every_change_is_found),
+        cmocka_unit_test(an_older_store_learns_its_origins_from_the_chain),
         cmocka_unit_test(a_record_moved_with_its_hash_recomputed_is_found),
         cmocka_unit_test(replay_gets_each_evidence_once),
         cmocka_unit_test(an_erased_session_verifies_and_says_erased),

@@ -202,10 +202,77 @@ static void a_person_is_forgotten_in_every_session(void **state) {
     fixture_close(&f);
 }
 
+/* A session of another agent's that `outer` began; its values say nothing of the person. */
+static void begin_within(agent_fixture *f, const char *outer, char id[AGENT_ID_SIZE]) {
+    muga_error err;
+    json_t *values = fixture_json("{'customer': 99}"),
+           *info = json_pack("{s:s, s:s}", "within", outer, "requester", "Marzipan's owner");
+    f->world.now_ms++;
+    assert_ok(session_new(&f->env, f->store, f->m, values, info, &f->session, &err), &err);
+    snprintf(id, AGENT_ID_SIZE, "%s", session_id(f->session));
+    assert_ok(session_add_user(f->session, "likes marzipan", 14, &err), &err);
+    json_decref(values);
+    json_decref(info);
+    leave(f);
+}
+
+static void what_began_within_is_named_and_goes_with_it(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    char id[AGENT_ID_SIZE], inner[AGENT_ID_SIZE], innermost[AGENT_ID_SIZE], other[AGENT_ID_SIZE];
+    int64_t n;
+    json_t *whole;
+    agent_session *driven;
+    audit_report report;
+    fixture_open(&f, "within", NULL);
+    fixture_begin(&f, 1, "hello");
+    snprintf(id, sizeof id, "%s", session_id(f.session));
+    leave(&f);
+    begin_within(&f, id, inner);
+    begin_within(&f, inner, innermost);
+    begin_within(&f, "s-another", other);
+    assert_ok(sessions_export(&f.env, f.store, id, "tester", &whole, &err), &err);
+    const json_t *head = json_object_get(whole, "session"), *nested = json_object_get(head, "nested");
+    assert_int_equal(json_array_size(nested), 1);
+    assert_string_equal(json_get_string(json_array_get(nested, 0), "session"), inner);
+    assert_true(json_is_null(json_object_get(head, "within")));
+    json_decref(whole);
+    assert_ok(sessions_export(&f.env, f.store, innermost, "tester", &whole, &err), &err);
+    assert_string_equal(json_get_string(json_object_get(whole, "session"), "within"), inner);
+    json_decref(whole);
+    /* while one of them is driven, none is half forgotten */
+    assert_ok(session_open(&f.env, f.store, f.m, innermost, &driven, &err), &err);
+    assert_status(audit_erase(&f.env, f.store, id, &n, &err), MUGA_E_ENV, &err, "in use");
+    assert_int_equal(n, 0);
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM sessions WHERE outcome = 'erased'"), 0);
+    session_close(driven);
+    assert_ok(audit_erase(&f.env, f.store, id, &n, &err), &err);
+    assert_int_equal(n, 3);
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM history"), 1); /* the other's */
+    assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM session_origins WHERE requester IS NOT NULL"),
+                     1);
+    assert_ok(audit_verify(f.store, &report, &err), &err);
+    assert_ok(audit_erase(&f.env, f.store, id, &n, &err), &err);
+    assert_int_equal(n, 0);
+    /* found by the person's values, which those within don't have */
+    fixture_begin(&f, 1, "hello again");
+    snprintf(id, sizeof id, "%s", session_id(f.session));
+    leave(&f);
+    begin_within(&f, id, inner);
+    json_t *who = fixture_json("{'customer': 1}");
+    assert_ok(sessions_delete_subject(&f.env, f.store, &(sessions_filter){.subject = who}, &n, &err), &err);
+    assert_int_equal(n, 2);
+    json_decref(who);
+    assert_ok(audit_verify(f.store, &report, &err), &err);
+    fixture_close(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_state_says_what_a_session_waits_for),
                                        cmocka_unit_test(sessions_are_found_by_agent_state_and_person),
                                        cmocka_unit_test(an_export_holds_all_and_is_a_record_itself),
-                                       cmocka_unit_test(a_person_is_forgotten_in_every_session)};
+                                       cmocka_unit_test(a_person_is_forgotten_in_every_session),
+                                       cmocka_unit_test(what_began_within_is_named_and_goes_with_it)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,7 +130,7 @@ static void erasing_a_person_s_session_erases_the_facts_from_it(void **state) {
     snprintf(id, sizeof id, "%s", session_id(f.session));
     serve(&f, 2);
     expect(&f, "keep", "{'about': 'size', 'fact': 'x'}", "true");
-    assert_ok(audit_erase(&f.env, f.store, id, &err), &err);
+    assert_ok(audit_erase(&f.env, f.store, id, NULL, &err), &err);
     assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM facts"), 1);
     assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM facts WHERE fact LIKE 'secret%'"), 0);
     serve(&f, 1);
