@@ -112,9 +112,10 @@ MUGA_API MUGA_MUST_USE muga_status muga_chat_ask(muga_chat *c, const char *quest
 typedef struct muga_agent muga_agent;
 
 typedef struct muga_agent_options {
-    const char *home;     /* folder of muga.db: journal, approvals, audit; required */
-    const char *session;  /* JSON object for the manifest's session: values; NULL = {} */
-    const char *data_dir; /* where the tools' databases lie; NULL = home/data/NAME, made from the agent's scripts */
+    const char *home;      /* folder of muga.db: journal, approvals, audit; required */
+    const char *session;   /* JSON object for the manifest's session: values; NULL = {} */
+    const char *data_dir;  /* where the tools' databases lie; NULL = home/data/NAME, made from the agent's scripts */
+    const char *requester; /* who begins the session, for manifests that say `not: requester`; NULL = not known */
 } muga_agent_options;
 
 /* What happens while the agent works on a message. `json` is an object, terminated, valid during the call:
@@ -133,7 +134,9 @@ MUGA_API void muga_agent_free(muga_agent *a); /* the session stays in the store 
  * MUGA_E_POLICY: a call is held; muga_agent_approve decides it, muga_agent_resume goes on. */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_say(muga_agent *a, const char *message, muga_agent_event on_event,
                                                   void *ctx, const char **answer, muga_error *err);
-/* Decide the held call. `approver` is who, for the record. The yes is good for these arguments, once. */
+/* Decide the held call. `approver` is who, for the record and for manifests that name roles: home/approvers.yaml says
+ * who holds them, and the caller must be sure of the name. MUGA_E_POLICY: they may not say yes; the call goes on
+ * waiting. The yes is good for these arguments, once. */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_approve(muga_agent *a, int yes, const char *approver, muga_error *err);
 MUGA_API MUGA_MUST_USE muga_status muga_agent_resume(muga_agent *a, muga_agent_event on_event, void *ctx,
                                                      const char **answer, muga_error *err);

@@ -42,6 +42,8 @@ typedef struct agent_env {
     const struct http_client *http; /* what http tools ask through (net/http.h); NULL: libcurl, loaded when one does */
     const struct agent_nest *nest;  /* agents around the one that is loaded or run on this (nested.h); NULL: none */
     const agent_embedder *embedder; /* NULL: a search tool that names a model is refused */
+    const char *approvers; /* folder of the operator's approvers.yaml: who holds which role; NULL: nobody holds one */
+    bool rehearses;        /* an evaluation: who decides holds every role, and nobody is notified */
 } agent_env;
 agent_env agent_env_system(void); /* os_system() and getrandom; no launcher, no embedder */
 
@@ -92,7 +94,7 @@ typedef struct manifest {
     json_t *lines;  /* JSON pointer -> line in agent.yaml, for who reads more of it */
     uint8_t digest[SHA256_BYTES];        /* of json and the tools' digests */
     uint8_t policy_digest[SHA256_BYTES]; /* of all that policy depends on: session, guards, scope, tools, escalation,
-                                            limits */
+                                            limits, policy, approvals */
     const char *name;                    /* agent: */
     manifest_kind kind;
     const char *model;                    /* NULL for a reflex agent that needs none */
@@ -248,11 +250,17 @@ MUGA_MUST_USE muga_status executor_waiting(agent_session *s, json_t **out, muga_
  * "values", "state": "held"|"in_doubt", "created_ms", "expires_ms"}; expired ones are marked expired first. New
  * reference. */
 MUGA_MUST_USE muga_status approval_list(const agent_env *env, store *s, json_t **out, muga_error *err);
+/* Who may say yes to a call of this tool in this session: {"roles": [...], "users": [...], "not": [...]}, as far as the
+ * manifest says so; "problem" where the operator's file can't be read. *out NULL: anyone may. New reference. */
+MUGA_MUST_USE muga_status approval_who(const agent_env *env, store *s, const manifest *m, const char *tool,
+                                       const char *session, json_t **out, muga_error *err);
 /* Whether what a person typed names this approval: case, dashes, o for 0, i and l for 1 don't matter. */
 bool approval_same_id(const char *approval, const char *typed);
 /* A person's yes or no. `m`: the manifest as it stands now, against which the binding is checked (a no needs none:
  * NULL). MUGA_E_NOT_FOUND: no such id. MUGA_E_POLICY: expired, already decided or used, or tool, policy or arguments
- * are not what was held. `approver`: who, for the record. Durable and audited on its own. */
+ * are not what was held, or the approver may not say yes to it (approvers.h; audited, and it goes on waiting).
+ * `approver`: the person's name, of which the caller is sure. Durable and audited on its own. */
+#define APPROVER_DEMO "the demo's approver" /* is no person: says yes where anyone may */
 MUGA_MUST_USE muga_status approval_decide(const agent_env *env, store *s, const manifest *m, const char *approval,
                                           bool yes, const char *approver, muga_error *err);
 

@@ -14,8 +14,9 @@
  *     it leaves.
  *  3. used happens in the transaction in which the call becomes started, so an approval starts one call, once.
  *  4. One approval per (call, attempt).
- *  5. A session whose call expired is open only as long as a process drives it: else it is escalated. */
-#include "agent/internal.h"
+ *  5. A yes takes a person who may say it (approvers.c); one who may not changes nothing, and is on the record.
+ *  6. A session whose call expired is open only as long as a process drives it: else it is escalated. */
+#include "agent/approvers.h"
 
 #include <stdio.h>
 
@@ -204,9 +205,37 @@ static muga_status record_decision(const agent_env *env, store *s, const journal
     return st;
 }
 
-/* Inside a transaction. *late: its time was over; that is recorded, so the transaction commits. */
+/* A yes by who may not say it: the call goes on waiting. */
+static muga_status record_barred(const agent_env *env, store *s, const journal_call *c, const approval_row *a,
+                                 const char *approver, const char *why, muga_error *err) {
+    json_t *payload =
+        json_pack("{s:s, s:s, s:s, s:s}", "approval", a->id, "call", c->id, "barred", approver, "why", why);
+    muga_status st = payload ? audit_write(env, s, c->session, "note", payload, err) : error_nomem(err, "an approval");
+    json_decref(payload);
+    return st;
+}
+
+static muga_status decide_in_time(const agent_env *env, store *s, const manifest *m, journal_call *c, approval_row *a,
+                                  bool yes, const char *approver, muga_error *barred, muga_error *err) {
+    muga_status st = yes ? check_binding(m, c, a, err) : MUGA_OK;
+    muga_status may = st == MUGA_OK && yes ? approvers_check(env, s, m, c, approver, barred) : MUGA_OK;
+    if (may == MUGA_E_POLICY) {
+        return record_barred(env, s, c, a, approver, barred->message, err);
+    }
+    st = may != MUGA_OK ? error_set(err, may, "%s", barred->message) : st;
+    st = st == MUGA_OK ? move_row(env, s, a, yes ? "approved" : "denied", approver, err) : st;
+    st = st == MUGA_OK ? record_decision(env, s, c, a, yes, approver, err) : st;
+    if (st == MUGA_OK) {
+        snprintf(c->reason, sizeof c->reason, "%s by %.120s", yes ? "approved" : "denied", approver);
+        st = journal_move(env, s, c, yes ? STATE_APPROVED : STATE_DENIED, NULL, err);
+    }
+    return st;
+}
+
+/* Inside a transaction. *late: its time was over; barred->status MUGA_E_POLICY: by whom may not; either is recorded, so
+ * the transaction commits. */
 static muga_status decide(const agent_env *env, store *s, const manifest *m, const char *id, bool yes,
-                          const char *approver, bool *late, muga_error *err) {
+                          const char *approver, bool *late, muga_error *barred, muga_error *err) {
     char call[AGENT_ID_SIZE];
     journal_call c = {.tool = NULL};
     approval_row a = {.id = ""};
@@ -228,13 +257,7 @@ static muga_status decide(const agent_env *env, store *s, const manifest *m, con
         st = approval_expire(env, s, &c, late, err);
     }
     if (st == MUGA_OK && !*late) {
-        st = yes ? check_binding(m, &c, &a, err) : MUGA_OK;
-        st = st == MUGA_OK ? move_row(env, s, &a, yes ? "approved" : "denied", approver, err) : st;
-        st = st == MUGA_OK ? record_decision(env, s, &c, &a, yes, approver, err) : st;
-        if (st == MUGA_OK) {
-            snprintf(c.reason, sizeof c.reason, "%s by %.120s", yes ? "approved" : "denied", approver);
-            st = journal_move(env, s, &c, yes ? STATE_APPROVED : STATE_DENIED, NULL, err);
-        }
+        st = decide_in_time(env, s, m, &c, &a, yes, approver, barred, err);
     }
     journal_call_release(&c);
     return st;
@@ -244,13 +267,17 @@ muga_status approval_decide(const agent_env *env, store *s, const manifest *m, c
                             const char *approver, muga_error *err) {
     char id[AGENT_ID_SIZE];
     bool late = false;
+    muga_error barred = {MUGA_OK, ""};
     if (!id_read(typed, id)) {
         return error_set(err, MUGA_E_NOT_FOUND, "'%.40s' is no approval; see muga approve list", typed);
     }
     muga_status st = store_begin(s, err);
     if (st == MUGA_OK) {
-        st = decide(env, s, m, id, yes, approver, &late, err);
+        st = decide(env, s, m, id, yes, approver, &late, &barred, err);
         store_end(s, &st, err);
+    }
+    if (st == MUGA_OK && barred.status != MUGA_OK) {
+        return error_set(err, MUGA_E_POLICY, "approval %s: %.220s", id, barred.message);
     }
     return st == MUGA_OK && late ? error_set(err, MUGA_E_POLICY, "approval %s has expired", id) : st;
 }

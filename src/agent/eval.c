@@ -47,6 +47,7 @@ static muga_status world_open(const eval_spec *spec, world *w, muga_error *err) 
     *w = (world){.spec = spec, .env = *spec->env};
     w->clock = (os_clock){world_now, world_monotonic, world_sleep, w};
     w->env.clock = &w->clock;
+    w->env.rehearses = true;
     w->now_ms = spec->env->clock->now_ms(spec->env->clock->self);
     w->model = spec->model ? llm_meter_init(&w->meter, spec->model) : NULL;
     str_printf(&data, "%s/data", spec->scratch);

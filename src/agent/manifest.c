@@ -166,8 +166,8 @@ static muga_status read_approval(loader *l, manifest_tool *t, const char *pointe
     const char *word = json_string_value(approval);
     if (!approval) { /* the careful default */
         t->approval = t->effect == EFFECT_WRITE ? APPROVAL_ALWAYS : APPROVAL_NEVER;
-    } else if (word) {
-        t->approval = strcmp(word, "always") == 0 ? APPROVAL_ALWAYS : APPROVAL_NEVER;
+    } else if (word || !json_object_get(approval, "when")) { /* {by: ...} alone: always, and by whom */
+        t->approval = !word || strcmp(word, "always") == 0 ? APPROVAL_ALWAYS : APPROVAL_NEVER;
     } else {
         char where[96];
         snprintf(where, sizeof where, "%s/approval/when", pointer);
@@ -413,7 +413,8 @@ static muga_status add_hex(json_t *list, const uint8_t digest[SHA256_BYTES], mug
 }
 
 static muga_status digest_manifest(loader *l) {
-    static const char *const policy_keys[] = {"agent", "session", "guards", "scope", "escalation", "limits", "policy"};
+    static const char *const policy_keys[] = {"agent",      "session", "guards", "scope",
+                                              "escalation", "limits",  "policy", "approvals"};
     manifest *m = l->m;
     json_t *tools = json_array(), *policy = json_object(), *all = NULL;
     muga_status st = tools && policy ? MUGA_OK : error_nomem(l->err, "a digest");

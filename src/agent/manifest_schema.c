@@ -1,6 +1,6 @@
 /* docs/schema/agent.schema.json as a string, so that the program needs no file; the part of each tool kind stands with
  * the kind. The two are one text: tests/unit/test_manifest.c fails when they differ, and says which line does. */
-#include "agent/internal.h"
+#include "agent/approvers.h"
 
 static const char before_kinds[] =
     "{\n"
@@ -113,10 +113,14 @@ static const char after_kinds[] =
     "          \"approval\": {\n"
     "            \"anyOf\": [\n"
     "              {\"enum\": [\"never\", \"always\"]},\n"
-    "              {\"type\": \"object\", \"required\": [\"when\"], \"additionalProperties\": false, \"proper"
-    "ties\": {\"when\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2000}}}\n"
+    "              {\"type\": \"object\", \"minProperties\": 1, \"additionalProperties\": false, \"properties\": {\n"
+    "                \"when\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2000},\n"
+    "                \"by\": {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 16, \"items\": {\"type\": \"stri"
+    "ng\", \"minLength\": 1, \"maxLength\": 64}},\n"
+    "                \"not\": {\"enum\": [\"requester\"]}\n"
+    "              }}\n"
     "            ],\n"
-    "            \"description\": \"never, always, or {when: \\\"expression\\\"}\"\n"
+    "            \"description\": \"never, always, or {when: \\\"expression\\\", by: [role], not: requester}\"\n"
     "          },\n"
     "          \"labels\": {\n"
     "            \"type\": \"object\", \"additionalProperties\": false,\n"
@@ -154,7 +158,7 @@ static const char after_kinds[] =
     "      }\n"
     "    },\n";
 
-/* here policy_schema (manifest_policy_schema.c) */
+/* here policy_schema (manifest_policy_schema.c) and approvals_schema (manifest_approvals.c) */
 
 static const char after_policy[] =
     "    \"escalation\": {\n"
@@ -318,6 +322,7 @@ muga_status manifest_schema_write(str *out, muga_error *err) {
     }
     str_append_s(out, after_kinds);
     str_append_s(out, policy_schema);
+    str_append_s(out, approvals_schema);
     str_append_s(out, after_policy);
     return str_status(out, err, "the manifest's schema");
 }

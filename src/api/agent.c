@@ -23,6 +23,7 @@ struct muga_agent {
     learned *learned; /* past successes that have a voice; NULL: none */
     agent_session *session;
     agent_loop *loop;
+    char *home;                   /* env.approvers */
     char approval[AGENT_ID_SIZE]; /* of the held call, or "" */
     str answer;
     muga_agent_event on_event;
@@ -79,11 +80,13 @@ static muga_status open_manifest(muga_agent *a, const char *folder, const muga_a
     return st;
 }
 
-static muga_status open_session(muga_agent *a, const char *values_text, muga_error *err) {
-    json_t *values = NULL;
-    muga_status st = json_parse(values_text, strlen(values_text), "session", &values, err);
+static muga_status open_session(muga_agent *a, const char *values_text, const char *requester, muga_error *err) {
+    json_t *values = NULL, *info = requester ? json_pack("{s:s}", "requester", requester) : NULL;
+    muga_status st = requester && !info ? error_set(err, MUGA_E_INPUT, "requester: no UTF-8 text, or out of memory")
+                                        : json_parse(values_text, strlen(values_text), "session", &values, err);
     if (!st)
-        st = session_new(&a->env, a->store, a->manifest, values, NULL, &a->session, err);
+        st = session_new(&a->env, a->store, a->manifest, values, info, &a->session, err);
+    json_decref(info);
     json_decref(values);
     return st;
 }
@@ -98,8 +101,12 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
         return error_nomem(err, "agent");
     a->env = agent_env_system();
     a->env.launcher = MUGA_LAUNCHER;
+    a->home = mem_copy_string(options->home);
+    a->env.approvers = a->home;
     a->model = m;
-    muga_status st = open_manifest(a, folder, options, err);
+    muga_status st = a->home ? MUGA_OK : error_nomem(err, "agent");
+    if (!st)
+        st = open_manifest(a, folder, options, err);
     if (!st)
         st = intent_new(&a->env, a->manifest, &a->intent, err);
     if (!st)
@@ -113,7 +120,7 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
     if (!st)
         intent_listen(a->intent, a->learned);
     if (!st)
-        st = open_session(a, options->session ? options->session : "{}", err);
+        st = open_session(a, options->session ? options->session : "{}", options->requester, err);
     if (!st) {
         loop_parts parts = {.env = &a->env,
                             .manifest = a->manifest,
@@ -143,6 +150,7 @@ void muga_agent_free(muga_agent *a) {
     llm_free(a->expert);
     manifest_free(a->manifest);
     str_release(&a->answer);
+    free(a->home);
     free(a);
 }
 

@@ -133,7 +133,7 @@ static bool get_approval(const live *v, const turn_result *r, bool *yes, const c
         if (!v->as_json)
             printf("%-9s the demo's own approver says yes to %s\n", "approval", r->approval);
         *yes = true;
-        *who = "demo";
+        *who = APPROVER_DEMO;
         return true;
     }
     if (v->approve == APPROVE_NONE)
@@ -273,8 +273,11 @@ static muga_status perceive(live *v, const char *path, bool resume, turn_outcome
 static muga_status open_session(live *v, const json_t *values, const char *resume, muga_error *err) {
     if (resume)
         return session_open(&v->o.env, v->store, v->o.m, resume, &v->session, err);
-    json_t *info = json_pack("{s:s, s:s?, s:b, s:o*}", "program", "muga", "model", v->o.model ? v->o.model->name : NULL,
-                             "dry", (int)v->dry, "adapter", agent_version_record(&v->o));
+    char requester[64];
+    cmd_user_name(requester);
+    json_t *info = json_pack("{s:s, s:s?, s:b, s:s, s:o*}", "program", "muga", "model",
+                             v->o.model ? v->o.model->name : NULL, "dry", (int)v->dry, "requester", requester,
+                             "adapter", agent_version_record(&v->o));
     muga_status st = info ? session_new(&v->o.env, v->store, v->o.m, values, info, &v->session, err)
                           : error_nomem(err, "a session");
     json_decref(info);

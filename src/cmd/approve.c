@@ -19,7 +19,42 @@ static void write_json(const json_t *v, str *out) {
     str_release(&text);
 }
 
-/* One waiting call in two lines: a person must see every argument whole, so there is no table to cut it. */
+static void print_names(const char *before, const json_t *names, const char *after) {
+    size_t i;
+    json_t *name;
+    printf("%s", before);
+    json_array_foreach(names, i, name) {
+        str text = STR_INIT;
+        cmd_write_visible(json_string_value(name), json_string_length(name), &text);
+        printf("%s%s", i ? ", " : "", str_get(&text));
+        str_release(&text);
+    }
+    printf("%s", after);
+}
+
+/* Who may say yes, where the agent's manifest says so (approval_who). */
+static void print_who(const json_t *who) {
+    const json_t *users = json_object_get(who, "users"), *barred = json_object_get(who, "not");
+    const char *problem = json_get_string(who, "problem");
+    if (!who)
+        return;
+    printf("           yes by");
+    if (json_object_get(who, "roles"))
+        print_names(" ", json_object_get(who, "roles"), "");
+    else
+        printf(" anyone");
+    if (json_array_size(users))
+        print_names(": ", users, "");
+    else if (json_object_get(who, "roles"))
+        printf(": nobody%s%s", problem ? "; " : "", problem ? problem : "");
+    if (json_array_size(barred))
+        print_names("; not by ", barred, ", who began the session");
+    else if (barred)
+        printf("; not by who began the session, and that is not known");
+    printf("\n");
+}
+
+/* One waiting call in two lines, or three: a person must see every argument whole, so there is no table to cut it. */
 static void print_waiting(const json_t *e, int64_t now_ms) {
     char left[24];
     str arguments = STR_INIT, values = STR_INIT;
@@ -32,8 +67,51 @@ static void print_waiting(const json_t *e, int64_t now_ms) {
            !strcmp(json_get_string(e, "state"), "in_doubt") ? "IN DOUBT: it may already have run; yes runs it again; "
                                                             : "",
            left);
+    print_who(json_object_get(e, "approvers"));
     str_release(&arguments);
     str_release(&values);
+}
+
+/* The folder the session was begun with; where that is gone, the agent of the same name. */
+static muga_status load_manifest(const agent_env *env, const json_t *e, manifest **out, muga_error *err) {
+    const char *dir = json_get_string(e, "dir"), *data_dir = json_get_string(e, "data_dir");
+    muga_status st = manifest_load(env, dir, data_dir, out, err);
+    if (st != MUGA_E_NOT_FOUND && st != MUGA_E_ENV)
+        return st;
+    char *found = NULL;
+    if (cmd_agent_dir(json_get_string(e, "agent"), &found, NULL))
+        return st;
+    st = manifest_load(env, found, strcmp(dir, data_dir) ? data_dir : NULL, out, err);
+    free(found);
+    return st;
+}
+
+/* "approvers" in each entry whose manifest says who may approve it. One that can't be loaded now says nothing: nor
+ * could its calls be approved. */
+static muga_status add_approvers(const agent_env *env, store *s, json_t *list, muga_error *err) {
+    manifest *m = NULL;
+    const json_t *of = NULL; /* the entry that m was loaded for */
+    muga_status st = MUGA_OK;
+    size_t i;
+    json_t *e;
+    json_array_foreach(list, i, e) {
+        json_t *who = NULL;
+        if (!of || strcmp(json_get_string(of, "dir"), json_get_string(e, "dir")) ||
+            strcmp(json_get_string(of, "data_dir"), json_get_string(e, "data_dir"))) {
+            manifest_free(m);
+            m = NULL;
+            of = load_manifest(env, e, &m, NULL) ? NULL : e;
+        }
+        if (of)
+            st = approval_who(env, s, m, json_get_string(e, "tool"), json_get_string(e, "session"), &who, err);
+        if (!st && who && json_object_set(e, "approvers", who))
+            st = error_nomem(err, "approvers");
+        json_decref(who);
+        if (st)
+            break;
+    }
+    manifest_free(m);
+    return st;
 }
 
 int cmd_approve_list(int argc, char **argv) {
@@ -54,6 +132,8 @@ int cmd_approve_list(int argc, char **argv) {
         st = MUGA_OK;
     } else if (!st) {
         st = approval_list(&env, s, &list, &err);
+        if (!st)
+            st = add_approvers(&env, s, list, &err);
     }
     if (!st && as_json) {
         cmd_print_json(list);
@@ -68,20 +148,6 @@ int cmd_approve_list(int argc, char **argv) {
 }
 
 /* ---- yes, no ---- */
-
-/* The folder the session was begun with; where that is gone, the agent of the same name. */
-static muga_status load_manifest(const agent_env *env, const json_t *e, manifest **out, muga_error *err) {
-    const char *dir = json_get_string(e, "dir"), *data_dir = json_get_string(e, "data_dir");
-    muga_status st = manifest_load(env, dir, data_dir, out, err);
-    if (st != MUGA_E_NOT_FOUND && st != MUGA_E_ENV)
-        return st;
-    char *found = NULL;
-    if (cmd_agent_dir(json_get_string(e, "agent"), &found, NULL))
-        return st;
-    st = manifest_load(env, found, strcmp(dir, data_dir) ? data_dir : NULL, out, err);
-    free(found);
-    return st;
-}
 
 static const json_t *find_waiting(const json_t *list, const char *typed) {
     size_t i;

@@ -46,9 +46,20 @@ const char *cmd_program(void) {
     return n > 0 ? path : NULL;
 }
 
+/* NULL: there is none. */
+static const char *approvers_dir(void) {
+    static char dir[4096];
+    char *home = NULL;
+    bool fits = !cmd_home(&home, NULL) && strlen(home) < sizeof dir;
+    snprintf(dir, sizeof dir, "%s", fits ? home : "");
+    free(home);
+    return fits ? dir : NULL;
+}
+
 agent_env cmd_agent_env(void) {
     agent_env env = agent_env_system();
     env.launcher = cmd_program();
+    env.approvers = approvers_dir();
     env.embedder = cmd_embedder();
     return env;
 }

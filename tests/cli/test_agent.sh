@@ -63,6 +63,37 @@ run "still held" 5 "held" --resume "$session"
 run "denied" 5 "did not agree" --resume "$session"
 run "over" 3 "nothing is held" --resume "$session"
 
+# Who may say yes: the operator's file, and never who asked.
+strict=$work/strict
+cp -R "$agent" "$strict"
+echo 'approvals: {by: [manager], not: requester}' >>"$strict/agent.yaml"
+"$muga" agent run "$strict" --model ./tests/data/tiny.gguf --session customer=69 -m "I forgot my password" \
+    >"$work/out" 2>&1 </dev/null
+approval=$(sed -n 's/.*approval \([0-9a-z-]*\),.*/\1/p' "$work/out" | head -n 1)
+# approve NAME CODE PATTERN ARGUMENTS...: muga approve ARGUMENTS
+approve() {
+    name=$1 code=$2 pattern=$3
+    shift 3
+    "$muga" approve "$@" >"$work/out" 2>&1 </dev/null
+    got=$?
+    if [ "$got" -ne "$code" ] || ! grep -qe "$pattern" "$work/out"; then
+        bad=$((bad + 1))
+        printf 'not ok: %s: exit %s (expected %s), expected "%s" in:\n' "$name" "$got" "$code" "$pattern"
+        cat "$work/out"
+    fi
+}
+user=$(id -un)
+approve "nobody is named" 0 "yes by manager: nobody; .*approvers.yaml is not there.*not by $user, who began" list
+approve "no file" 5 "approvers.yaml is not there" yes "$approval"
+echo "somebody-else: [manager]" >"$MUGA_HOME/approvers.yaml"
+approve "no role" 5 "$user can't approve reset_password: it takes the role manager" yes "$approval"
+printf '%s: [manager]\nsomebody-else: [manager]\n' "$user" >"$MUGA_HOME/approvers.yaml"
+approve "who may" 0 "yes by manager: somebody-else; not by $user, who began the session" list
+approve "who asked" 5 "$user began the session" yes "$approval"
+approve "anyone may say no" 0 "denied" no "$approval"
+check "demo is nobody" 5 "the demo's approver is nobody" run "$strict" --model ./tests/data/tiny.gguf \
+    --session customer=69 -m "I forgot my password" --approve demo
+
 head -n 5 "$agent/eval/dev.jsonl" >"$work/tasks"
 sums='"tasks":5,"completed":5,"wrong_effects":0,"unapproved":0,"escalated":0'
 check "test as JSON" 0 "^{$sums,"'"runs":1,.*"results":\[{"id":"dev-01","ok":true,"why":"","outcome":"answer",' \
