@@ -28,7 +28,7 @@ void agent_print_trace(const json_t *d, bool as_json) {
         print_lines(d);
         return;
     }
-    printf("%-9s %-22s %7s %7s %7s   %s\n", "trace", "", "read", "cached", "written", "ms");
+    printf("%-9s %-33s %7s %7s %7s   %s\n", "trace", "", "read", "cached", "written", "ms");
     for (size_t i = 0; i < json_array_size(steps); i++) {
         const json_t *s = json_array_get(steps, i);
         const char *what = json_get_string(s, "what"), *step = json_get_string(s, "step");
@@ -36,11 +36,11 @@ void agent_print_trace(const json_t *d, bool as_json) {
             continue;
         write_ms(ms, s, total_us);
         if (json_object_get(s, "read"))
-            printf("%9s %-8s %-13.13s %7lld %7lld %7lld   %s\n", "", step, what ? what : "",
+            printf("%9s %-8s %-24.24s %7lld %7lld %7lld   %s\n", "", step, what ? what : "",
                    (long long)json_get_int(s, "read", 0), (long long)json_get_int(s, "cached", 0),
                    (long long)json_get_int(s, "written", 0), ms);
         else
-            printf("%9s %-8s %-13.13s %7s %7s %7s   %s\n", "", step, what ? what : "", "", "", "", ms);
+            printf("%9s %-8s %-24.24s %7s %7s %7s   %s\n", "", step, what ? what : "", "", "", "", ms);
     }
     for (size_t i = 0; i < json_array_size(sums); i++) {
         const json_t *s = json_array_get(sums, i);
@@ -48,7 +48,7 @@ void agent_print_trace(const json_t *d, bool as_json) {
         if (strcmp(step, "journal") && strcmp(step, "fsync") && strcmp(step, "loop"))
             continue;
         write_ms(ms, s, total_us);
-        printf("%9s %-8s %lldx%*s   %s\n", "", step, (long long)json_get_int(s, "times", 0), 34, "", ms);
+        printf("%9s %-8s %lldx%*s   %s\n", "", step, (long long)json_get_int(s, "times", 0), 45, "", ms);
     }
-    printf("%9s %-8s %36s   %.2f\n", "", "turn", "", (double)total_us / 1000);
+    printf("%9s %-8s %47s   %.2f\n", "", "turn", "", (double)total_us / 1000);
 }
