@@ -117,9 +117,10 @@ typedef struct manifest {
     int64_t max_steps, max_tokens, max_seconds, approval_ms; /* limits:, with defaults */
     int64_t max_repeats;                                     /* the same call with the same result, in a turn */
     struct policy_section *policy;                           /* policy:, compiled (policy.h); NULL without */
-    const json_t *intent;                                    /* the loop's own keys, as written: scored labels */
-    const json_t *examples;                                  /* and examples; NULL without */
-    const json_t *learning;                                  /* learning:, as written; NULL without */
+    struct approval_hook *hook;    /* approvals.notify, as a tool (approval_notify.c); NULL: nobody is told */
+    const json_t *intent;          /* the loop's own keys, as written: scored labels */
+    const json_t *examples;        /* and examples; NULL without */
+    const json_t *learning;        /* learning:, as written; NULL without */
     const struct plan_rules *plan; /* plan.h: the model plans; NULL: the agent decides in another way */
     const json_t *percept;         /* schema of the objects that rules act on; NULL: it takes text only */
     json_t *shared;                /* the members of state: with scope: agent; NULL: none */

@@ -27,6 +27,10 @@ static rule rule_of(const manifest *m, const manifest_tool *t) {
     return r;
 }
 
+const json_t *approvers_roles(const manifest *m, const manifest_tool *t) {
+    return rule_of(m, t).by;
+}
+
 /* ---- the operator's file ---- */
 
 static bool is_within(const char *path, const char *folder) {

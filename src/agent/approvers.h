@@ -14,6 +14,8 @@
 MUGA_MUST_USE muga_status approvers_check(const agent_env *env, store *s, const manifest *m, const journal_call *c,
                                           const char *approver, muga_error *err);
 
-/* The part of docs/schema/agent.schema.json that is the section `approvals:`. */
-extern const char approvals_schema[];
+const json_t *approvers_roles(const manifest *m, const manifest_tool *t); /* NULL: none is named */
+
+/* The part of docs/schema/agent.schema.json that is the section `approvals:`; appends. */
+void approvals_schema_write(str *out);
 #endif

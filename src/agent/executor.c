@@ -194,6 +194,9 @@ static muga_status propose(agent_session *s, const call_request *r, proposal *p,
     if (st == MUGA_OK) {
         st = record_call(s, p->t, &p->c, places, ok, err);
     }
+    if (st == MUGA_OK && p->c.state == STATE_HELD) {
+        approval_notify(s, &p->c);
+    }
     json_decref(places);
     s->n_calls_in_turn += st == MUGA_OK;
     return st;
@@ -409,6 +412,9 @@ static muga_status recover_call(agent_session *s, journal_call *c, muga_error *e
     if (st == MUGA_OK) {
         st = executor_put_in_doubt(s, c, err);
         store_end(s->store, &st, err);
+    }
+    if (st == MUGA_OK) {
+        approval_notify(s, c);
     }
     return st;
 }

@@ -228,6 +228,9 @@ static muga_status settle_attempt(attempt *a, muga_error *err) {
             st = executor_put_in_doubt(s, c, err);
             store_end(s->store, &st, err);
         }
+        if (st == MUGA_OK) {
+            approval_notify(s, c);
+        }
         return st;
     }
     c->result = a->run.ok ? a->run.result : executor_error_result(a->run.reason);

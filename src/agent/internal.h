@@ -46,6 +46,9 @@ muga_status check_keywords(const check_place *at, const json_t *schema, const ch
 /* After state_schema and tools; sets m->plan (manifest_plan.c). */
 muga_status manifest_read_plan(manifest *m, const check_place *at, muga_error *err);
 void manifest_free_plan(manifest *m);
+/* After policy; sets m->hook (approval_notify.c). */
+muga_status manifest_read_approvals(const agent_env *env, manifest *m, const check_place *at, muga_error *err);
+void manifest_free_approvals(manifest *m);
 /* The keys of a tool that say how its calls are run (manifest_run.c): retry, rate. */
 muga_status manifest_read_run(const check_place *at, const json_t *learning, manifest_tool *t, const char *pointer,
                               muga_error *err);
@@ -130,6 +133,10 @@ muga_status approval_read(store *s, const journal_call *c, approval_row *out, mu
 muga_status approval_use(const agent_env *env, store *s, const manifest *m, const journal_call *c, muga_error *err);
 /* Inside a transaction: pending or approved -> expired, and the call with it, when its time is over. */
 muga_status approval_expire(const agent_env *env, store *s, journal_call *c, bool *expired, muga_error *err);
+
+/* Tell the manifest's program, if it names one, of this call, which waits (approval_notify.c). Outside of a
+ * transaction. Nothing that goes wrong comes back: it is noted in the audit. */
+void approval_notify(agent_session *s, const journal_call *c);
 
 /* ---- session ---- */
 struct agent_session {

@@ -482,6 +482,7 @@ static muga_status build(loader *l) {
         st = manifest_read_rules(&l->at, m, l->err);
     }
     st = st == MUGA_OK ? policy_read(l->env, m, &l->at, &m->policy, l->err) : st;
+    st = st == MUGA_OK ? manifest_read_approvals(l->env, m, &l->at, l->err) : st;
     return st == MUGA_OK ? digest_manifest(l) : st;
 }
 
@@ -541,6 +542,7 @@ void manifest_free(manifest *m) {
     } tools = {m->tools};
     free(tools.out);
     policy_free(m->policy);
+    manifest_free_approvals(m);
     free_expression(m->goal_done);
     manifest_free_plan(m);
     guard_set_free(m->guards);

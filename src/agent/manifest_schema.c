@@ -158,7 +158,7 @@ static const char after_kinds[] =
     "      }\n"
     "    },\n";
 
-/* here policy_schema (manifest_policy_schema.c) and approvals_schema (manifest_approvals.c) */
+/* here policy_schema (manifest_policy_schema.c) and what approvals_schema_write writes (approval_notify.c) */
 
 static const char after_policy[] =
     "    \"escalation\": {\n"
@@ -322,7 +322,7 @@ muga_status manifest_schema_write(str *out, muga_error *err) {
     }
     str_append_s(out, after_kinds);
     str_append_s(out, policy_schema);
-    str_append_s(out, approvals_schema);
+    approvals_schema_write(out);
     str_append_s(out, after_policy);
     return str_status(out, err, "the manifest's schema");
 }

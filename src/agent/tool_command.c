@@ -4,6 +4,7 @@
  *
  * The program runs in a sandbox (tool_sandbox.c, os/sandbox.h), or, where the definition says unsandboxed: true, with
  * the rights of the person who started muga, in the agent's folder; with an empty environment in both. */
+#include "agent/tool_command.h"
 #include "agent/internal.h"
 #include "agent/tool_sandbox.h"
 
@@ -150,23 +151,30 @@ static void run_program(const tool_command *p, const char **argv, const str *in,
     str_release(&r.err_out);
 }
 
-static void run_call(void *tool, const tool_call *c, tool_run *out) {
+void tool_command_run(const void *tool, const str *line, tool_run *out) {
     const tool_command *p = tool;
     const manifest_tool *t = p->def;
-    str in = STR_INIT;
     muga_error why;
     const char **argv = mem_alloc_array(json_array_size(json_object_get(t->json, "command")) + 1, sizeof *argv);
-    muga_status st = argv ? write_input(c, t, &in, &why) : error_nomem(&why, "arguments");
+    muga_status st = argv ? check_unchanged(p->env, p->m, t, &why) : error_nomem(&why, "arguments");
     if (st == MUGA_OK) {
-        st = check_unchanged(p->env, p->m, t, &why);
+        run_program(p, argv, line, out);
+    } else {
+        tool_fail(out, "%s", why.message);
     }
-    if (st == MUGA_OK) {
-        run_program(p, argv, &in, out);
+    free(argv);
+}
+
+static void run_call(void *tool, const tool_call *c, tool_run *out) {
+    const tool_command *p = tool;
+    str in = STR_INIT;
+    muga_error why;
+    if (write_input(c, p->def, &in, &why) == MUGA_OK) {
+        tool_command_run(tool, &in, out);
     } else {
         tool_fail(out, "%s", why.message);
     }
     str_release(&in);
-    free(argv);
 }
 
 static void close_tool(void *tool) {

@@ -70,22 +70,32 @@ static bool overlap(const char *a, const char *b) {
     return is_within(a, b) || is_within(b, a);
 }
 
-/* Does another tool write to a folder that `path` (plain) lies below? */
-static const char *writer_above(const tool_setup *s, const char *path) {
-    size_t i, k;
-    json_t *tool, *written;
-    json_array_foreach(json_object_get(s->m->json, "tools"), i, tool) {
-        json_array_foreach(json_object_get(json_object_get(tool, "sandbox"), "write"), k, written) {
-            str plain = STR_INIT;
-            bool above = plain_path(json_string_value(written), &plain) && is_within(path, str_get(&plain)) &&
-                         strcmp(path, str_get(&plain)) != 0;
-            str_release(&plain);
-            if (above) {
-                return json_get_string(tool, "name");
-            }
+/* Does the program of this definition write to a folder that `path` (plain) lies below? */
+static bool writes_above(const json_t *definition, const char *path) {
+    size_t k;
+    json_t *written;
+    json_array_foreach(json_object_get(json_object_get(definition, "sandbox"), "write"), k, written) {
+        str plain = STR_INIT;
+        bool above = plain_path(json_string_value(written), &plain) && is_within(path, str_get(&plain)) &&
+                     strcmp(path, str_get(&plain)) != 0;
+        str_release(&plain);
+        if (above) {
+            return true;
         }
     }
-    return NULL;
+    return false;
+}
+
+/* The tool, or approvals.notify, that does. */
+static const char *writer_above(const tool_setup *s, const char *path) {
+    size_t i;
+    json_t *tool;
+    json_array_foreach(json_object_get(s->m->json, "tools"), i, tool) {
+        if (writes_above(tool, path)) {
+            return json_get_string(tool, "name");
+        }
+    }
+    return writes_above(json_object_get(s->m->json, "approvals"), path) ? "approvals.notify" : NULL;
 }
 
 /* ---- mounts ---- */
