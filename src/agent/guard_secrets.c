@@ -79,7 +79,6 @@ static const struct {
              {"GOCSPX-", 20, SIGNS_DASHED, false},
              {"SG.", 30, SIGNS_DOTTED, true},
              {"npm_", 30, SIGNS_WORD, true},
-             {"pypi-", 40, SIGNS_DASHED, true},
              {"hf_", 28, SIGNS_WORD, true},
              {"shpat_", 32, SIGNS_HEX, true},
              {"shpss_", 32, SIGNS_HEX, true},
