@@ -408,15 +408,7 @@ static muga_status recover_call(agent_session *s, journal_call *c, muga_error *e
         return run_again(s, t, c, "interrupted; idempotent", err);
     }
     snprintf(c->reason, sizeof c->reason, "interrupted while running; it may have taken effect");
-    muga_status st = store_begin(s->store, err);
-    if (st == MUGA_OK) {
-        st = executor_put_in_doubt(s, c, err);
-        store_end(s->store, &st, err);
-    }
-    if (st == MUGA_OK) {
-        approval_notify(s, c);
-    }
-    return st;
+    return executor_put_in_doubt(s, c, err);
 }
 
 static muga_status list_calls(agent_session *s, const char *sql, json_t *out, muga_error *err) {

@@ -31,7 +31,7 @@ muga_status executor_run(agent_session *s, call_run *list, size_t n, muga_error 
 muga_status executor_open_tool(agent_session *s, const manifest_tool *t, void **out, muga_error *err);
 /* started -> finished | failed, and its line of history. c->result is set. */
 muga_status executor_settle(agent_session *s, journal_call *c, call_state to, uint64_t run_us, muga_error *err);
-/* started -> in_doubt, with a new approval for the attempt that a person may allow. Inside a transaction. */
+/* started -> in_doubt, with a new approval for the attempt that a person may allow, and who is told of it. */
 muga_status executor_put_in_doubt(agent_session *s, journal_call *c, muga_error *err);
 json_t *executor_error_result(const char *reason);
 #endif

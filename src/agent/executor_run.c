@@ -164,7 +164,7 @@ static muga_status look_after_round(attempt *list, size_t n, bool *any, muga_err
 
 /* ---- settling ---- */
 
-muga_status executor_put_in_doubt(agent_session *s, journal_call *c, muga_error *err) {
+static muga_status move_in_doubt(agent_session *s, journal_call *c, muga_error *err) {
     int64_t expires_ms = s->env.clock->now_ms(s->env.clock->self) + s->m->approval_ms;
     approval_row a;
     c->attempt++;
@@ -173,6 +173,18 @@ muga_status executor_put_in_doubt(agent_session *s, journal_call *c, muga_error 
         json_t *detail = json_pack("{s:s, s:I}", "approval", a.id, "expires_ms", (json_int_t)a.expires_ms);
         st = detail ? journal_move(&s->env, s->store, c, STATE_IN_DOUBT, detail, err) : error_nomem(err, "an approval");
         json_decref(detail);
+    }
+    return st;
+}
+
+muga_status executor_put_in_doubt(agent_session *s, journal_call *c, muga_error *err) {
+    muga_status st = store_begin(s->store, err);
+    if (st == MUGA_OK) {
+        st = move_in_doubt(s, c, err);
+        store_end(s->store, &st, err);
+    }
+    if (st == MUGA_OK) {
+        approval_notify(s, c);
     }
     return st;
 }
@@ -223,15 +235,7 @@ static muga_status settle_attempt(attempt *a, muga_error *err) {
         return MUGA_OK;
     }
     if (a->run.in_doubt) {
-        muga_status st = store_begin(s->store, err);
-        if (st == MUGA_OK) {
-            st = executor_put_in_doubt(s, c, err);
-            store_end(s->store, &st, err);
-        }
-        if (st == MUGA_OK) {
-            approval_notify(s, c);
-        }
-        return st;
+        return executor_put_in_doubt(s, c, err);
     }
     c->result = a->run.ok ? a->run.result : executor_error_result(a->run.reason);
     a->run.result = NULL;

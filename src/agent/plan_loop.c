@@ -53,15 +53,8 @@ static size_t history_size(const agent_loop *l) {
 
 /* state.key = text, where it is declared; NULL: null. */
 static muga_status set_state(agent_loop *l, const char *key, const char *text, muga_error *err) {
-    bool declared = json_object_get(json_object_get(l->p.manifest->state_schema, "properties"), key);
-    if (!declared || (!text && !json_get_string(session_state(l->p.session), key))) {
-        return MUGA_OK;
-    }
-    json_t *state = json_clone(session_state(l->p.session));
-    bool ok = state && json_object_set_new(state, key, text ? json_string(text) : json_null()) == 0;
-    muga_status st = ok ? session_set_state(l->p.session, state, err) : error_nomem(err, "a state");
-    json_decref(state);
-    return st;
+    bool is_unset = !json_get_string(session_state(l->p.session), key);
+    return !text && is_unset ? MUGA_OK : loop_set_state(l, key, text, err);
 }
 
 static muga_status save_work(plan_turn *t, muga_error *err) {
