@@ -555,25 +555,20 @@ static muga_status run(turn *t, loop_state from, muga_error *err) {
     return st;
 }
 
-/* A crash may have come between the executor's hold and ours: what waits in the journal is held. */
 static muga_status find_held(agent_loop *l, muga_error *err) {
-    json_t *waiting = NULL;
-    if (json_object_get(l->work, "held")) {
-        return MUGA_OK;
-    }
-    muga_status st = executor_waiting(l->p.session, &waiting, err);
-    const json_t *w = st == MUGA_OK ? json_array_get(waiting, 0) : NULL;
-    for (size_t i = 0; w && i < intent_n_labels(l->p.intent); i++) {
+    json_t *held = NULL;
+    muga_status st = loop_find_waiting(l, &held, err);
+    for (size_t i = 0; held && i < intent_n_labels(l->p.intent); i++) {
         const intent_label *label = intent_get_label(l->p.intent, i);
-        if (label->tool && strcmp(label->tool->name, json_get_string(w, "tool")) == 0) {
-            json_t *held = json_pack("{s:O, s:O, s:s, s:O, s:O}", "call", json_object_get(w, "call"), "approval",
-                                     json_object_get(w, "approval"), "label", label->name, "arguments",
-                                     json_object_get(w, "arguments"), "expires_ms", json_object_get(w, "expires_ms"));
-            st = held && json_object_set_new(l->work, "held", held) == 0 ? MUGA_OK : error_nomem(err, "a held call");
+        if (label->tool && strcmp(label->tool->name, json_get_string(held, "tool")) == 0) {
+            json_object_del(held, "tool");
+            bool ok = json_object_set_new(held, "label", json_string(label->name)) == 0 &&
+                      json_object_set(l->work, "held", held) == 0;
+            st = ok ? MUGA_OK : error_nomem(err, "a held call");
             break;
         }
     }
-    json_decref(waiting);
+    json_decref(held);
     return st;
 }
 

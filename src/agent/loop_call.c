@@ -300,6 +300,21 @@ muga_status loop_render(const agent_loop *l, const intent_label *label, const js
     return st;
 }
 
+muga_status loop_find_waiting(const agent_loop *l, json_t **out, muga_error *err) {
+    json_t *waiting = NULL;
+    *out = NULL;
+    if (json_object_get(l->work, "held")) {
+        return MUGA_OK;
+    }
+    muga_status st = executor_waiting(l->p.session, &waiting, err);
+    if (st == MUGA_OK && json_array_size(waiting) > 0) {
+        *out = json_incref(json_array_get(waiting, 0));
+        json_object_del(*out, "state");
+    }
+    json_decref(waiting);
+    return st;
+}
+
 muga_status loop_call_expired(const agent_loop *l, const call_result *r, bool *expired, muga_error *err) {
     journal_call c;
     *expired = false;

@@ -38,6 +38,9 @@ const json_t *loop_unanswered(const agent_loop *l);
 muga_status loop_find_made(agent_loop *l, muga_error *err);
 /* executor_call, unless l->made has this very call: then executor_resume of that. */
 muga_status loop_call_once(agent_loop *l, const char *tool, const json_t *arguments, call_result *out, muga_error *err);
+/* A crash may have come between the executor's hold and the loop's. Where the loop has none, the first call that waits
+ * in the journal: {"call", "tool", "arguments", "approval", "expires_ms"}, a new reference; else NULL. */
+muga_status loop_find_waiting(const agent_loop *l, json_t **out, muga_error *err);
 /* Was it refused because nobody decided in time? Then every loop hands over, with approval_expired on the record. */
 muga_status loop_call_expired(const agent_loop *l, const call_result *r, bool *expired, muga_error *err);
 

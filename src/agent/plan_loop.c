@@ -558,22 +558,10 @@ static muga_status run(plan_turn *t, plan_state from, muga_error *err) {
     return st;
 }
 
-/* A crash may have come between the executor's hold and ours: what waits in the journal is held. */
 static muga_status find_held(agent_loop *l, muga_error *err) {
-    json_t *waiting = NULL;
-    if (json_object_get(l->work, "held")) {
-        return MUGA_OK;
-    }
-    muga_status st = executor_waiting(l->p.session, &waiting, err);
-    const json_t *w = st == MUGA_OK ? json_array_get(waiting, 0) : NULL;
-    if (w) {
-        json_t *held = json_pack("{s:O, s:O, s:O, s:O, s:O}", "call", json_object_get(w, "call"), "approval",
-                                 json_object_get(w, "approval"), "tool", json_object_get(w, "tool"), "arguments",
-                                 json_object_get(w, "arguments"), "expires_ms", json_object_get(w, "expires_ms"));
-        st = set(l->work, "held", held, err);
-    }
-    json_decref(waiting);
-    return st;
+    json_t *held = NULL;
+    muga_status st = loop_find_waiting(l, &held, err);
+    return st == MUGA_OK && held ? set(l->work, "held", held, err) : st;
 }
 
 /* The newest message of the person, or the end of the history. */
