@@ -4,49 +4,18 @@ terminal, a wrong id or a second yes would pass, or a record changed in the file
 
 import json
 import os
-import re
-import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 
-MUGA = os.environ["MUGA_PROGRAM"]
-ROOT = os.getcwd()
-
-
-def muga(home, *arguments, cwd=None):
-    done = subprocess.run([MUGA, *arguments], env={**os.environ, "MUGA_HOME": home}, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
-    return done.returncode, done.stdout, done.stderr
-
-
-def expect(name, result, code, *parts):
-    text = result[1] + result[2]
-    missing = [part for part in parts if part not in text]
-    if result[0] != code or missing:
-        sys.exit(f"{name}: exit {result[0]}, expected {code} and {missing} in:\n{text}")
-    return result[1]
-
-
-def make_agent(folder):
-    """The agent in the box, led by its examples alone: the tiny model of the tree knows nothing."""
-    agent = os.path.join(folder, "customer-service")
-    shutil.copytree(os.path.join(ROOT, "agents", "customer-service"), agent)
-    path = os.path.join(agent, "agent.yaml")
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    text, n = re.subn(r"model_weight: *[0-9.]+", "model_weight: 0", text)
-    if n != 1:
-        sys.exit("agents/customer-service/agent.yaml has no model_weight any more; adapt this test")
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(text)
-    return agent
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.getcwd(), "tests", "support"))
+from program import TINY, expect, make_agent, muga
 
 
 def hold(home, agent):
     folder, name = os.path.split(agent)
-    run = muga(home, "agent", "run", os.path.join(".", name), "--model", os.path.join(ROOT, "tests/data/tiny.gguf"),
+    run = muga(home, "agent", "run", os.path.join(".", name), "--model", TINY,
                "-s", "customer=7", "-m", "please reset my password", cwd=folder)
     expect("a write without a terminal is held", run, 5, "reset_password", "muga approve")
     waiting = json.loads(expect("approve list --json", muga(home, "approve", "list", "--json"), 0))
@@ -97,7 +66,7 @@ def changed_policy(home, agent):
 
 def hidden_characters(home, agent):
     """What would clear a terminal or turn letters round is shown, not obeyed."""
-    muga(home, "agent", "run", agent, "--model", os.path.join(ROOT, "tests/data/tiny.gguf"), "-s", "customer=7",
+    muga(home, "agent", "run", agent, "--model", TINY, "-s", "customer=7",
          "-m", "\x9b2J \u202e hello \u00e4")
     text = expect("log with hidden characters", muga(home, "audit", "log"), 0, "\\u009b2J \\u202e hello \u00e4")
     if "\x9b" in text or "\u202e" in text:

@@ -10,26 +10,9 @@ import subprocess
 import sys
 import tempfile
 
-MUGA = os.environ["MUGA_PROGRAM"]
-ROOT = os.getcwd()
-
-
-def environment(home):
-    return {**os.environ, "MUGA_HOME": home}
-
-
-def muga(home, *arguments, said=None):
-    done = subprocess.run([MUGA, *arguments], env=environment(home), input=said if said is not None else "",
-                          capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def expect(name, result, code, *parts):
-    text = result[1] + result[2]
-    missing = [part for part in parts if part not in text]
-    if result[0] != code or missing:
-        sys.exit(f"{name}: exit {result[0]}, expected {code} and {missing} in:\n{text}")
-    return result[1]
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.getcwd(), "tests", "support"))
+from program import MUGA, ROOT, environment, expect, muga
 
 
 def same(name, got, wanted):

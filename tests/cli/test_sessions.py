@@ -4,41 +4,12 @@ handed out whole, or forgotten; or forgetting would break the chain."""
 
 import json
 import os
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
 
-MUGA = os.environ["MUGA_PROGRAM"]
-ROOT = os.getcwd()
-TINY = os.path.join(ROOT, "tests/data/tiny.gguf")
-
-
-def muga(home, *arguments):
-    done = subprocess.run([MUGA, *arguments], env={**os.environ, "MUGA_HOME": home}, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def expect(name, result, code, *parts):
-    text = result[1] + result[2]
-    missing = [part for part in parts if part not in text]
-    if result[0] != code or missing:
-        sys.exit(f"{name}: exit {result[0]}, expected {code} and {missing} in:\n{text}")
-    return result[1]
-
-
-def make_agent(folder):
-    """The agent in the box, led by its examples alone: the tiny model of the tree knows nothing."""
-    agent = os.path.join(folder, "customer-service")
-    shutil.copytree(os.path.join(ROOT, "agents", "customer-service"), agent)
-    path = os.path.join(agent, "agent.yaml")
-    with open(path, encoding="utf-8") as f:
-        text = re.sub(r"model_weight: *[0-9.]+", "model_weight: 0", f.read())
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(text)
-    return agent
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.getcwd(), "tests", "support"))
+from program import TINY, expect, make_agent, muga
 
 
 def talk(home, agent, customer, text, code=0):

@@ -79,22 +79,8 @@ static muga_status run(agent_fixture *f, progress *p, muga_error *err) {
     if (st == MUGA_OK) {
         st = work(f, p, err);
     }
-    session_close(f->session);
-    store_close(f->store);
-    manifest_free(f->m);
-    f->session = NULL;
-    f->store = NULL;
-    f->m = NULL;
+    fixture_let_go(f);
     return st;
-}
-
-static void assert_chain_whole(agent_fixture *f) {
-    muga_error err;
-    audit_report report;
-    store *s;
-    assert_ok(store_open(f->store_path, NULL, &s, &err), &err);
-    assert_ok(audit_verify(s, &report, &err), &err);
-    store_close(s);
 }
 
 static int64_t count_resets(const agent_fixture *f) {
@@ -146,10 +132,10 @@ static void every_allocation_may_fail(void **state) {
     for (size_t n = 1; n <= n_allocations; n++) {
         assert_run_with_failure(&f, n);
         if (n % 100 == 0) {
-            assert_chain_whole(&f);
+            fixture_assert_chain_whole(&f);
         }
     }
-    assert_chain_whole(&f);
+    fixture_assert_chain_whole(&f);
     json_decref(values);
     json_decref(order);
     json_decref(nothing);

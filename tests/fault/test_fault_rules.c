@@ -84,22 +84,8 @@ static muga_status run(agent_fixture *f, json_t **state, muga_error *err) {
     st = st == MUGA_OK ? store_open(f->store_path, NULL, &f->store, err) : st;
     st = st == MUGA_OK ? session_new(&f->env, f->store, f->m, values, NULL, &f->session, err) : st;
     st = st == MUGA_OK ? work(f, state, err) : st;
-    session_close(f->session);
-    store_close(f->store);
-    manifest_free(f->m);
-    f->session = NULL;
-    f->store = NULL;
-    f->m = NULL;
+    fixture_let_go(f);
     return st;
-}
-
-static void assert_chain_whole(agent_fixture *f) {
-    muga_error err;
-    audit_report report;
-    store *s;
-    assert_ok(store_open(f->store_path, NULL, &s, &err), &err);
-    assert_ok(audit_verify(s, &report, &err), &err);
-    store_close(s);
 }
 
 /* A call for which there was no memory failed, or was refused, or was held since its approval could not be told; and
@@ -159,10 +145,10 @@ static void every_allocation_may_fail(void **state) {
     for (size_t n = 1; n <= n_allocations; n += 1 + n / 500) { /* closely first, then every few */
         assert_run_with_failure(&f, n);
         if (n % 100 == 0) {
-            assert_chain_whole(&f);
+            fixture_assert_chain_whole(&f);
         }
     }
-    assert_chain_whole(&f);
+    fixture_assert_chain_whole(&f);
     json_decref(values);
     json_decref(one);
     json_decref(two);

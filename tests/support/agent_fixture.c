@@ -169,11 +169,47 @@ void fixture_reopen(agent_fixture *f) {
     assert_ok(session_open(&f->env, f->store, f->m, id, &f->session, &err), &err);
 }
 
-void fixture_close(agent_fixture *f) {
+void fixture_let_go(agent_fixture *f) {
     session_close(f->session);
     store_close(f->store);
     manifest_free(f->m);
+    f->session = NULL;
+    f->store = NULL;
+    f->m = NULL;
+}
+
+void fixture_close(agent_fixture *f) {
+    fixture_let_go(f);
     free(f->dir);
     free(f->store_path);
     free(f->shop_path);
+}
+
+call_result fixture_hold_refund(agent_fixture *f, int64_t amount) {
+    muga_error err;
+    call_result r;
+    json_t *v = json_pack("{s:I}", "amount", (json_int_t)amount);
+    assert_ok(executor_call(f->session, "refund", v, &r, &err), &err);
+    json_decref(v);
+    assert_int_equal(r.outcome, CALL_HELD);
+    assert_ok(session_add_user(f->session, "next", 4, &err), &err);
+    return r;
+}
+
+call_outcome fixture_resume(agent_fixture *f, const char *call) {
+    muga_error err;
+    call_result r;
+    assert_ok(executor_resume(f->session, call, &r, &err), &err);
+    call_outcome outcome = r.outcome;
+    call_result_release(&r);
+    return outcome;
+}
+
+void fixture_assert_chain_whole(const agent_fixture *f) {
+    muga_error err;
+    audit_report report;
+    store *s;
+    assert_ok(store_open(f->store_path, NULL, &s, &err), &err);
+    assert_ok(audit_verify(s, &report, &err), &err);
+    store_close(s);
 }

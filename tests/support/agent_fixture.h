@@ -34,8 +34,13 @@ void fixture_open(agent_fixture *f, const char *name, const char *manifest_text)
 /* Folder, shop and seams only; neither store nor manifest is opened. */
 void fixture_prepare(agent_fixture *f, const char *name, const char *manifest_text);
 void fixture_close(agent_fixture *f);
+void fixture_let_go(agent_fixture *f); /* of session, store and manifest, which are NULL then */
 void fixture_begin(agent_fixture *f, int64_t customer, const char *message); /* a session, and what the person says */
 void fixture_reopen(agent_fixture *f); /* close session and store, as a restart does, and open them again */
+/* A refund that a person must allow, held; the person's next message follows, so that no limit of a turn counts. */
+call_result fixture_hold_refund(agent_fixture *f, int64_t amount);
+call_outcome fixture_resume(agent_fixture *f, const char *call); /* executor_resume, and what came of it */
+void fixture_assert_chain_whole(const agent_fixture *f);         /* the store may be open or not */
 
 void fixture_write(const agent_fixture *f, const char *name, const char *text);
 void fixture_sql(const char *path, const char *sql);

@@ -9,27 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static call_result hold(agent_fixture *f, int64_t amount) {
-    muga_error err;
-    call_result r;
-    json_t *v = json_pack("{s:I}", "amount", (json_int_t)amount);
-    assert_ok(executor_call(f->session, "refund", v, &r, &err), &err);
-    json_decref(v);
-    assert_int_equal(r.outcome, CALL_HELD);
-    assert_ok(session_add_user(f->session, "next", 4, &err),
-              &err); /* a new turn: the call limit is not what is tested */
-    return r;
-}
-
-static call_outcome resume(agent_fixture *f, const char *call) {
-    muga_error err;
-    call_result r;
-    assert_ok(executor_resume(f->session, call, &r, &err), &err);
-    call_outcome outcome = r.outcome;
-    call_result_release(&r);
-    return outcome;
-}
-
 static muga_status yes(agent_fixture *f, const char *id, muga_error *err) {
     *err = (muga_error){0};
     return approval_decide(&f->env, f->store, f->m, id, true, "ada", err);
@@ -100,7 +79,8 @@ static void an_approval_expires(void **state) {
     json_t *list;
     fixture_open(&f, "expires", NULL);
     fixture_begin(&f, 1, "refund");
-    call_result late = hold(&f, 60), later = hold(&f, 61), unasked = hold(&f, 62);
+    call_result late = fixture_hold_refund(&f, 60), later = fixture_hold_refund(&f, 61),
+                unasked = fixture_hold_refund(&f, 62);
     assert_ok(yes(&f, later.approval, &err), &err);
     f.world.now_ms = late.expires_ms - 1;
     assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
@@ -109,12 +89,12 @@ static void an_approval_expires(void **state) {
     f.world.now_ms = late.expires_ms;
     assert_status(yes(&f, late.approval, &err), MUGA_E_POLICY, &err, "expired");
     assert_status(yes(&f, late.approval, &err), MUGA_E_POLICY, &err, "expired");
-    assert_int_equal(resume(&f, late.call), CALL_REFUSED);
-    assert_int_equal(resume(&f, later.call), CALL_REFUSED); /* approved in time, used too late */
+    assert_int_equal(fixture_resume(&f, late.call), CALL_REFUSED);
+    assert_int_equal(fixture_resume(&f, later.call), CALL_REFUSED); /* approved in time, used too late */
     assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
     assert_int_equal(json_array_size(list), 0);
     json_decref(list);
-    assert_int_equal(resume(&f, unasked.call), CALL_REFUSED);
+    assert_int_equal(fixture_resume(&f, unasked.call), CALL_REFUSED);
     assert_int_equal(n_refunds(&f), 0);
     audit_report report;
     assert_ok(audit_verify(f.store, &report, &err), &err);
@@ -132,7 +112,7 @@ static void what_nobody_decided_is_escalated(void **state) {
     json_t *list;
     fixture_open(&f, "escalates", NULL);
     fixture_begin(&f, 1, "refund");
-    call_result r = hold(&f, 60);
+    call_result r = fixture_hold_refund(&f, 60);
     f.world.now_ms = r.expires_ms;
     assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
     json_decref(list);
@@ -170,7 +150,7 @@ static void a_changed_row_voids_the_approval(void **state) {
     fixture_begin(&f, 1, "refund");
     for (size_t i = 0; i < 2 * ARRAY_LEN(changes); i++) {
         char sql[256];
-        call_result r = hold(&f, 60);
+        call_result r = fixture_hold_refund(&f, 60);
         bool before = i % 2 == 0;
         if (!before) {
             assert_ok(yes(&f, r.approval, &err), &err);
@@ -182,7 +162,7 @@ static void a_changed_row_voids_the_approval(void **state) {
             muga_status st = yes(&f, id, &err);
             assert_int_equal(st, MUGA_E_POLICY);
         }
-        call_outcome outcome = resume(&f, r.call);
+        call_outcome outcome = fixture_resume(&f, r.call);
         assert_int_equal(outcome, before ? CALL_HELD : CALL_REFUSED);
         fixture_sql(f.store_path, "UPDATE approvals SET id = hex(randomblob(8)) WHERE id = '0000-0000'");
         call_result_release(&r);
@@ -206,7 +186,7 @@ static void forged_and_doubled_approvals_are_refused(void **state) {
     fixture_begin(&f, 1, "refund");
     fixture_sql(f.store_path, "PRAGMA wal_checkpoint");
     for (int i = 0; i < N_CALLS; i++) {
-        calls[i] = hold(&f, 100 + i);
+        calls[i] = fixture_hold_refund(&f, 100 + i);
     }
     for (int i = 0; i < N_TRIES; i++) {
         char id[AGENT_ID_SIZE];
@@ -216,7 +196,7 @@ static void forged_and_doubled_approvals_are_refused(void **state) {
             assert_int_equal(st, approved[k] ? MUGA_E_POLICY : MUGA_OK);
             n_approved += !approved[k];
             approved[k] = true;
-            assert_int_equal(resume(&f, calls[k].call), CALL_FINISHED);
+            assert_int_equal(fixture_resume(&f, calls[k].call), CALL_FINISHED);
         } else if (i % 2) { /* a used one, or one character off */
             snprintf(id, sizeof id, "%s", calls[k].approval);
             if (!approved[k]) {
@@ -234,7 +214,7 @@ static void forged_and_doubled_approvals_are_refused(void **state) {
             id_of_binding(bytes, id);
             assert_status(yes(&f, id, &err), MUGA_E_NOT_FOUND, &err, "");
         }
-        assert_int_equal(resume(&f, calls[k].call), approved[k] ? CALL_FINISHED : CALL_HELD);
+        assert_int_equal(fixture_resume(&f, calls[k].call), approved[k] ? CALL_FINISHED : CALL_HELD);
     }
     assert_int_equal(n_refunds(&f), n_approved);
     assert_in_range(n_approved, 5, N_CALLS);
@@ -253,7 +233,7 @@ static void the_manifest_of_now_must_be_the_one_that_held(void **state) {
     muga_error err;
     fixture_open(&f, "policy", NULL);
     fixture_begin(&f, 1, "refund");
-    call_result r = hold(&f, 60);
+    call_result r = fixture_hold_refund(&f, 60);
     str text = STR_INIT;
     str_printf(&text, "%sescalation: {to: human}\n", fixture_manifest);
     fixture_write(&f, "agent.yaml", str_get(&text));
@@ -265,7 +245,7 @@ static void the_manifest_of_now_must_be_the_one_that_held(void **state) {
                   "changed since");
     assert_ok(approval_decide(&f.env, f.store, NULL, r.approval, false, "ada", &err),
               &err); /* a no needs no manifest */
-    assert_int_equal(resume(&f, r.call), CALL_REFUSED);
+    assert_int_equal(fixture_resume(&f, r.call), CALL_REFUSED);
     manifest_free(changed);
     str_release(&text);
     call_result_release(&r);
@@ -279,7 +259,7 @@ static void of_many_yeses_one_counts(void **state) {
     fixture_open(&f, "race", NULL);
     fixture_begin(&f, 1, "refund");
     for (int round = 0; round < 5; round++) {
-        call_result r = hold(&f, 60);
+        call_result r = fixture_hold_refund(&f, 60);
         int n_first = 0;
         pid_t children[8];
         for (size_t i = 0; i < ARRAY_LEN(children); i++) {
@@ -303,7 +283,7 @@ static void of_many_yeses_one_counts(void **state) {
             n_first += WEXITSTATUS(status) == 0;
         }
         assert_int_equal(n_first, 1);
-        assert_int_equal(resume(&f, r.call), CALL_FINISHED);
+        assert_int_equal(fixture_resume(&f, r.call), CALL_FINISHED);
         assert_int_equal(n_refunds(&f), round + 1);
         call_result_release(&r);
     }
@@ -317,7 +297,7 @@ static void the_list_shows_what_a_person_must_know(void **state) {
     json_t *list;
     fixture_open(&f, "list", NULL);
     fixture_begin(&f, 2, "refund");
-    call_result r = hold(&f, 60);
+    call_result r = fixture_hold_refund(&f, 60);
     assert_ok(approval_list(&f.env, f.store, &list, &err), &err);
     const json_t *e = json_array_get(list, 0);
     assert_string_equal(json_get_string(e, "approval"), r.approval);

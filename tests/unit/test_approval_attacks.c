@@ -13,26 +13,6 @@
 
 enum { N_FORGED = 4000, N_REPLAYED = 3000, N_SWAPPED = 1000, N_EXPIRED = 1000, N_RACED = 500 }; /* a race: two tries */
 
-static call_result hold(agent_fixture *f, int64_t amount) {
-    muga_error err;
-    call_result r;
-    json_t *v = json_pack("{s:I}", "amount", (json_int_t)amount);
-    assert_ok(executor_call(f->session, "refund", v, &r, &err), &err);
-    json_decref(v);
-    assert_int_equal(r.outcome, CALL_HELD);
-    assert_ok(session_add_user(f->session, "next", 4, &err), &err);
-    return r;
-}
-
-static call_outcome resume(agent_fixture *f, const char *call) {
-    muga_error err;
-    call_result r;
-    assert_ok(executor_resume(f->session, call, &r, &err), &err);
-    call_outcome outcome = r.outcome;
-    call_result_release(&r);
-    return outcome;
-}
-
 static muga_status decide(agent_fixture *f, const char *id) {
     muga_error err;
     return approval_decide(&f->env, f->store, f->m, id, true, "ada", &err);
@@ -61,7 +41,7 @@ static void forged(void **state) {
     agent_fixture f;
     rng random = {11};
     begin(&f, "forged");
-    call_result r = hold(&f, 60);
+    call_result r = fixture_hold_refund(&f, 60);
     for (int i = 0; i < N_FORGED; i++) {
         char id[AGENT_ID_SIZE];
         uint8_t binding[SHA256_BYTES];
@@ -84,7 +64,7 @@ static void forged(void **state) {
         }
         assert_int_equal(decide(&f, id), MUGA_E_NOT_FOUND);
     }
-    assert_int_equal(resume(&f, r.call), CALL_HELD);
+    assert_int_equal(fixture_resume(&f, r.call), CALL_HELD);
     call_result_release(&r);
     end(&f, 0);
 }
@@ -96,14 +76,14 @@ static void replayed(void **state) {
     begin(&f, "replayed");
     call_result calls[4];
     for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
-        calls[i] = hold(&f, 60 + (int64_t)i);
+        calls[i] = fixture_hold_refund(&f, 60 + (int64_t)i);
         assert_int_equal(decide(&f, calls[i].approval), MUGA_OK);
-        assert_int_equal(resume(&f, calls[i].call), CALL_FINISHED);
+        assert_int_equal(fixture_resume(&f, calls[i].call), CALL_FINISHED);
     }
     for (int i = 0; i < N_REPLAYED; i++) {
         const call_result *r = &calls[(size_t)i % ARRAY_LEN(calls)];
         assert_int_equal(decide(&f, r->approval), MUGA_E_POLICY);
-        assert_int_equal(resume(&f, r->call), CALL_FINISHED); /* its stored result */
+        assert_int_equal(fixture_resume(&f, r->call), CALL_FINISHED); /* its stored result */
     }
     assert_int_equal(fixture_count(f.store_path, "SELECT count(*) FROM approvals WHERE state = 'used'"),
                      (int)ARRAY_LEN(calls));
@@ -128,7 +108,7 @@ static void swapped(void **state) {
     for (int i = 0; i < N_SWAPPED; i++) {
         char sql[256];
         bool before = i % 2 == 0;
-        call_result r = hold(&f, 60);
+        call_result r = fixture_hold_refund(&f, 60);
         if (!before) {
             assert_int_equal(decide(&f, r.approval), MUGA_OK);
         }
@@ -137,7 +117,7 @@ static void swapped(void **state) {
         if (before) {
             assert_int_equal(decide(&f, r.approval), MUGA_E_POLICY);
         }
-        assert_int_equal(resume(&f, r.call), before ? CALL_HELD : CALL_REFUSED);
+        assert_int_equal(fixture_resume(&f, r.call), before ? CALL_HELD : CALL_REFUSED);
         call_result_release(&r);
     }
     assert_int_equal(n_refunds(&f), 0);
@@ -152,12 +132,12 @@ static void expired(void **state) {
     int64_t n_real = 0;
     begin(&f, "expired");
     for (int i = 0; i < N_EXPIRED; i++) {
-        call_result r = hold(&f, 60);
+        call_result r = fixture_hold_refund(&f, 60);
         int64_t border = r.expires_ms, yes_at = border - 1 + (i % 3 == 0), start_at = border - 1 + (i % 3 != 2);
         f.world.now_ms = yes_at;
         assert_int_equal(decide(&f, r.approval), yes_at < border ? MUGA_OK : MUGA_E_POLICY);
         f.world.now_ms = start_at;
-        assert_int_equal(resume(&f, r.call), start_at < border ? CALL_FINISHED : CALL_REFUSED);
+        assert_int_equal(fixture_resume(&f, r.call), start_at < border ? CALL_FINISHED : CALL_REFUSED);
         n_real += start_at < border;
         call_result_release(&r);
     }
@@ -201,7 +181,7 @@ static void raced(void **state) {
         }
     }
     for (int round = 0; round < N_RACED; round++) {
-        call_result r = hold(&f, 60);
+        call_result r = fixture_hold_refund(&f, 60);
         char id[AGENT_ID_SIZE] = "", st[2];
         snprintf(id, sizeof id, "%s", r.approval);
         for (int i = 0; i < 2; i++) {
@@ -211,7 +191,7 @@ static void raced(void **state) {
             assert_int_equal(read(answer[i][0], &st[i], 1), 1);
         }
         assert_true((st[0] == MUGA_OK && st[1] == MUGA_E_POLICY) || (st[1] == MUGA_OK && st[0] == MUGA_E_POLICY));
-        assert_int_equal(resume(&f, r.call), CALL_FINISHED);
+        assert_int_equal(fixture_resume(&f, r.call), CALL_FINISHED);
         call_result_release(&r);
     }
     for (int i = 0; i < 2; i++) {

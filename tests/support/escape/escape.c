@@ -298,7 +298,7 @@ static bool environment_of_parent(const char *number) {
 }
 static bool root_by_proc(const char *number) {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%s/root/usr", number);
+    snprintf(path, sizeof path, "/proc/%s/%s", number, "root/usr");
     return can_list(path);
 }
 static bool list_homes(const char *unused) {
