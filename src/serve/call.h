@@ -1,0 +1,124 @@
+/* Private to serve/: one request that is being answered.
+ *
+ * A route is a function that runs as a job, on a thread of its own that may block: it reads the body's fields, takes what
+ * it needs, answers, and returns. What it fails with becomes the error object of its family; what it streams goes out at
+ * once. When the client leaves, call_gone becomes true (llm_request.cancelled points there), writing says false, and the
+ * route ends soon.
+ *
+ *     static void run(call *c) {
+ *         struct wanted w = {.temperature = 1};
+ *         if (!call_read(c, c->body, "", fields, ARRAY_LEN(fields), &w))
+ *             return;                                   // a 400 that names the field has gone out
+ *         ...
+ *         call_reply(c, 200, answer);                   // or call_events_begin, call_event ..., call_events_end
+ *     }
+ */
+#ifndef MUGA_SERVE_CALL_H
+#define MUGA_SERVE_CALL_H
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "net/server.h"
+
+typedef enum { CALL_OPENAI, CALL_ANTHROPIC, CALL_OLLAMA, CALL_MUGA } call_family; /* MUGA: errors as OpenAI's */
+
+struct serve; /* serve/internal.h */
+struct key;   /* serve/keys.h */
+typedef struct call call;
+
+/* What one must be allowed to, besides models and agents that a route looks at itself. */
+typedef enum { CALL_OPEN, CALL_ANY_KEY, CALL_ADMIN, CALL_AUDIT, CALL_METRICS } call_right; /* OPEN: without a key */
+
+typedef struct call_route {
+    const char *method; /* "GET" also answers HEAD */
+    const char *path;   /* a part in braces takes one part of the path, "{name...}" all the rest: c->arg[] in order */
+    call_family family;
+    call_right right;
+    bool generates; /* waits for its turn with the others that compute (serve/admission.h) */
+    bool at_once;   /* short and without waiting: runs in the server's thread */
+    bool takes_bytes; /* the body is not JSON; c->body is NULL */
+    void (*run)(call *c);
+} call_route;
+#define CALL_ARGS 3
+
+struct call {
+    struct serve *serve;
+    exchange *x;
+    const server_request *q;
+    const call_route *route;
+    const struct key *key; /* who asks; NULL: nobody that is known, on loopback without keys */
+    const char *tenant;    /* whose caches, sessions and files are used */
+    json_t *body;          /* an object; {} where there was no body */
+    char *arg[CALL_ARGS];  /* of the path; in the arena */
+    arena mem;             /* lives as long as the call */
+    str ignored;           /* names of fields that aren't defined: x-muga-ignored */
+    char id[28];           /* of the request: x-request-id, and in logs */
+    uint64_t begin_us;     /* when its headers were there (monotonic) */
+    int status;            /* that went out; 0: nothing yet */
+    bool streams;          /* an answer was begun and not ended */
+    /* for the log and metrics; filled in by routes */
+    const char *model, *finish;
+    uint32_t n_prompt, n_cached, n_generated;
+    uint64_t queue_us, load_us;
+    char message[256]; /* of the error that went out; "" */
+};
+
+const atomic_bool *call_gone(const call *c);
+
+/* ---- fields of a body ----
+ * A table says which there are, of what type and range, and where they go. Anything else is a 400 by name ("temperature
+ * must be between 0 and 2, not -3"), null counts as absent, names that the table lacks are remembered as ignored. */
+typedef enum {
+    FIELD_BOOL,    /* bool */
+    FIELD_U32,     /* uint32_t, in min..max */
+    FIELD_I64,     /* int64_t, in min..max */
+    FIELD_F32,     /* float, in min..max */
+    FIELD_STRING,  /* const char *, borrowed from the body; no NUL in it; at most max bytes where max is above 0 */
+    FIELD_TEXT,    /* span, NUL allowed */
+    FIELD_ARRAY,   /* const json_t *, an array, of min..max entries where max is above 0 */
+    FIELD_OBJECT,  /* const json_t * */
+    FIELD_JSON,    /* const json_t *, whatever it is */
+    FIELD_ACCEPTED /* defined, and nothing depends on it here: read and left; of any type */
+    ,
+    FIELD_REFUSED /* defined, and not supported: a 400, but for the value that `may` writes ("false") or null */
+} field_kind;
+typedef struct field {
+    const char *name;
+    field_kind kind;
+    size_t offset; /* into what call_read fills */
+    double min, max;
+    const char *may; /* of REFUSED: JSON text of the value that asks for nothing; NULL: none */
+    bool required;
+} field;
+#define FIELD_AT(type, member) offsetof(type, member)
+/* where: "" or "options." and so on, before names in messages. false: the 400 has gone out. Members that the body lacks
+ * are left as they were. */
+bool call_read(call *c, const json_t *object, const char *where, const field *table, size_t n, void *out);
+
+/* ---- answers ---- all false when the client has gone. json is stolen. */
+bool call_reply(call *c, int status, json_t *json);
+bool call_reply_text(call *c, int status, const char *content_type, const char *p, size_t n);
+/* Server-sent events. name NULL: data alone. */
+bool call_events_begin(call *c);
+bool call_event(call *c, const char *name, json_t *json);
+bool call_event_text(call *c, const char *data); /* "[DONE]" */
+bool call_events_end(call *c);
+/* JSON, one a line (application/x-ndjson). */
+bool call_lines_begin(call *c);
+bool call_line(call *c, json_t *json);
+bool call_lines_end(call *c);
+
+/* ---- errors ----
+ * In the family's form; in a stream that has begun, its last event or line, and the stream ends. param: the field's name or
+ * NULL; code: a word for programs or NULL. Always false, so that `return call_fail(...)` reads well. */
+bool call_fail(call *c, int status, const char *param, const char *code, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+/* A status of the library: E_INPUT, E_USAGE, E_LIMIT -> 400, E_NOT_FOUND -> 404, E_POLICY -> 403, E_NOMEM and
+ * E_ENV -> 503, E_CANCELLED -> nothing (499 in the log), E_NONFINITE and others -> 500. */
+bool call_fail_with(call *c, muga_status st, const muga_error *err, const char *param);
+/* The error object alone, new: of the family, as `refuse` of the server makes it too. */
+json_t *call_error_json(call_family f, int status, const char *param, const char *code, const char *message);
+
+/* JSON building that doesn't look at each allocation: json_pack's format with jansson's rules; NULL where memory is out,
+ * which call_reply and call_event answer with a 503. */
+#endif

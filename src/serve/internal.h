@@ -1,0 +1,34 @@
+/* Private to serve/: the server's whole state, and the tables of its routes. */
+#ifndef MUGA_SERVE_INTERNAL_H
+#define MUGA_SERVE_INTERNAL_H
+
+#include "serve/call.h"
+#include "serve/chat.h"
+#include "serve/pool.h"
+#include "serve/serve.h"
+
+typedef struct serve_routes {
+    const call_route *list;
+    size_t n;
+} serve_routes;
+/* One a file of routes; serve.c lists them. */
+serve_routes openai_chat_routes(void);
+serve_routes openai_completions_routes(void);
+serve_routes openai_responses_routes(void);
+serve_routes openai_models_routes(void); /* models and embeddings */
+serve_routes anthropic_routes(void);
+serve_routes ollama_generate_routes(void); /* generate, chat, embed, embeddings */
+serve_routes ollama_models_routes(void);   /* tags, ps, show, create, copy, delete, blobs, version */
+serve_routes agents_routes(void);          /* agents, sessions, approvals, audit */
+serve_routes extras_routes(void);          /* tokenize, detokenize, apply-template, health, metrics */
+
+struct jobs;
+struct serve {
+    const serve_options *options;
+    server *server;
+    pool *pool;
+    struct jobs *jobs;
+    atomic_bool ready, draining;
+};
+
+#endif

@@ -1,0 +1,36 @@
+/* The server: models and agents over HTTP, for programs that were written for OpenAI's, Anthropic's and Ollama's.
+ *
+ *     serve_open -> serve_run (in the calling thread, until serve_stop or a signal) -> serve_close */
+#ifndef MUGA_SERVE_SERVE_H
+#define MUGA_SERVE_SERVE_H
+
+#include "hub/hub.h"
+#include "net/server.h"
+
+typedef struct serve serve;
+
+typedef struct serve_options {
+    const hub *hub;              /* borrowed while it lives, as all here */
+    const char *version;         /* of the program */
+    const char *database;        /* muga.db: keys, sessions, approvals, audit */
+    const server_address *listen; /* [n_listen], at least one */
+    size_t n_listen;
+    uint32_t n_jobs;    /* requests that are answered at the same time; 0: 512 */
+    uint32_t drain_ms;  /* 0: 30000 */
+    uint64_t memory_bytes; /* of all models; 0: three quarters of what this process may use */
+    int64_t keep_alive_ms; /* of models that nobody says otherwise of; -1: 5 minutes */
+    uint32_t n_ctx;
+    int n_threads;
+    int kv;
+    bool packed;
+    /* Once, in the server's thread, when it listens: the ports that were taken, in order. May be NULL. */
+    void (*on_ready)(void *ctx, const uint16_t *ports, size_t n);
+    void *ctx;
+} serve_options;
+
+MUGA_MUST_USE muga_status serve_open(const serve_options *o, serve **out, muga_error *err);
+MUGA_MUST_USE muga_status serve_run(serve *s, muga_error *err);
+void serve_stop(serve *s); /* from any thread and from signal handlers: a graceful stop */
+void serve_close(serve *s);
+
+#endif
