@@ -129,6 +129,17 @@ void exchange_cut(exchange *x);
 /* True from when the client has gone; becomes so within 100 ms of it. Lives as long as the exchange. */
 const atomic_bool *exchange_gone(const exchange *x);
 void exchange_limit_body(exchange *x, size_t bytes); /* in on_headers */
+/* In on_headers: a body that may be longer than memory (an upload of a model) goes to on_piece, in the server's thread, as
+ * it comes, and isn't kept; body_ms then counts the time between pieces. on_piece false: the rest isn't wanted, the body
+ * ends there. Then on_request, with body "" and n_body the bytes that on_piece took. Where the client leaves before, or
+ * more than max_bytes come (413), on_lost is called instead of on_request. */
+typedef struct exchange_sink {
+    bool (*on_piece)(void *ctx, const void *p, size_t n);
+    void (*on_lost)(void *ctx);
+    void *ctx;
+    uint64_t max_bytes; /* 0: no limit */
+} exchange_sink;
+void exchange_take_body(exchange *x, const exchange_sink *sink);
 /* What the handler keeps with it. */
 void exchange_set(exchange *x, void *data);
 void *exchange_get(const exchange *x);
