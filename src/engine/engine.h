@@ -184,6 +184,7 @@ typedef struct engine_generate_args {
     uint32_t n_prompt;
     const sampler_settings *sampling;
     uint32_t max_tokens;         /* 0 = what the context leaves */
+    uint32_t cancel_at;          /* cancelled when it has so many tokens, as one was that is done again; 0 = no */
     const char *const *stop;     /* stop strings; not part of the text */
     size_t n_stop;               /* at most 64, each 1..1024 bytes */
     constrain_state *constraint; /* borrowed and advanced; NULL = free text */

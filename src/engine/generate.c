@@ -216,6 +216,10 @@ static muga_status take_token(generation *g, int32_t id, muga_error *err) {
         take_text(g, id);
     if (g->raw.failed || g->text.failed)
         return str_status(g->raw.failed ? &g->raw : &g->text, err, "the generated text");
+    if (!g->done && g->n - g->n_prompt == g->a.cancel_at) {
+        g->finish = ENGINE_CANCELLED;
+        g->done = true;
+    }
     return MUGA_OK;
 }
 
@@ -660,6 +664,9 @@ const int32_t *generation_ids(const generation *g, uint32_t *n) {
 }
 
 void generation_cancel(generation *g) {
+    muga_error ignored;
+    if (!g->done && g->has_choice) /* its row was seen, so it stands */
+        (void)take_choice(g, &ignored);
     g->finish = ENGINE_CANCELLED;
     g->done = true;
 }

@@ -25,8 +25,10 @@ struct sampler {
     sampler_settings set;
     const kernel_table *kernels;
     uint32_t n_vocab;
-    sampler_bias *bias;
-    int32_t *window; /* ring of the last penalty_last_n ids */
+    sampler_bias *bias; /* but for SAMPLER_NEVER: */
+    uint64_t *allowed;  /* bit of each token that isn't NEVER; NULL = all may be chosen */
+    uint64_t *left;     /* of a mask */
+    int32_t *window;    /* ring of the last penalty_last_n ids */
     uint32_t n_window, at;
     int32_t *count;  /* [n_vocab] occurrences in the window; negated while penalties are applied */
     float *values;   /* [n_vocab] logits after bias and penalties; later what is left of them, and probabilities */
@@ -45,6 +47,7 @@ muga_status sampler_check(const sampler_settings *s, uint32_t n_vocab, muga_erro
         float v, min, max;
     } range[] = {
         {"temperature", s->temperature, 0.0f, 100.0f},
+        {"typical_p", s->typical_p, 0.0f, 1.0f},
         {"top_p", s->top_p, 0.0f, 1.0f},
         {"min_p", s->min_p, 0.0f, 1.0f},
         {"repeat_penalty", s->repeat_penalty, 0.01f, 100.0f},
@@ -55,12 +58,14 @@ muga_status sampler_check(const sampler_settings *s, uint32_t n_vocab, muga_erro
         if (!in_range(range[i].v, range[i].min, range[i].max))
             return error_set(err, MUGA_E_USAGE, "%s is %g; it must be from %g to %g", range[i].name, (double)range[i].v,
                              (double)range[i].min, (double)range[i].max);
-    if (s->penalty_last_n > (1u << 20))
-        return error_set(err, MUGA_E_USAGE, "penalty_last_n is %u; it must be at most %u", s->penalty_last_n, 1u << 20);
+    if (s->penalty_last_n > SAMPLER_MAX_WINDOW)
+        return error_set(err, MUGA_E_USAGE, "penalty_last_n is %u; it must be at most %u", s->penalty_last_n,
+                         SAMPLER_MAX_WINDOW);
     if (s->n_bias > MAX_BIAS)
         return error_set(err, MUGA_E_USAGE, "%zu logit biases; at most %d are taken", s->n_bias, MAX_BIAS);
     for (size_t i = 0; i < s->n_bias; i++)
-        if (s->bias[i].id < 0 || (uint32_t)s->bias[i].id >= n_vocab || !in_range(s->bias[i].bias, -1e6f, 1e6f))
+        if (s->bias[i].id < 0 || (uint32_t)s->bias[i].id >= n_vocab ||
+            (s->bias[i].bias != SAMPLER_NEVER && !in_range(s->bias[i].bias, -1e6f, 1e6f)))
             return error_set(err, MUGA_E_USAGE, "logit bias %g for token %d; tokens are 0 to %u, biases -1e6 to 1e6",
                              (double)s->bias[i].bias, s->bias[i].id, n_vocab - 1);
     return MUGA_OK;
@@ -69,6 +74,29 @@ muga_status sampler_check(const sampler_settings *s, uint32_t n_vocab, muga_erro
 static bool penalises(const sampler_settings *s) {
     return s->penalty_last_n > 0 &&
            (s->repeat_penalty != 1.0f || s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f);
+}
+
+/* Tokens that are never chosen, apart from the biases that are added. false: out of memory. */
+static bool take_biases(sampler *s, const sampler_settings *set) {
+    size_t n_words = (s->n_vocab + 63) / 64, n = 0, n_never = 0;
+    for (size_t i = 0; i < set->n_bias; i++)
+        n_never += set->bias[i].bias == SAMPLER_NEVER;
+    if (n_never > 0) {
+        s->allowed = mem_alloc_array(n_words, sizeof *s->allowed);
+        s->left = mem_alloc_array(n_words, sizeof *s->left);
+        if (!s->allowed || !s->left)
+            return false;
+        for (uint32_t id = 0; id < s->n_vocab; id++)
+            s->allowed[id / 64] |= (uint64_t)1 << (id % 64);
+    }
+    for (size_t i = 0; i < set->n_bias; i++)
+        if (set->bias[i].bias == SAMPLER_NEVER)
+            s->allowed[set->bias[i].id / 64] &= ~((uint64_t)1 << (set->bias[i].id % 64));
+        else
+            s->bias[n++] = set->bias[i];
+    s->set.bias = s->bias;
+    s->set.n_bias = n;
+    return true;
 }
 
 muga_status sampler_new(const sampler_settings *set, const kernel_table *kernels, uint32_t n_vocab, sampler **out,
@@ -91,13 +119,10 @@ muga_status sampler_new(const sampler_settings *set, const kernel_table *kernels
     s->ids = mem_alloc_array(n_vocab, sizeof *s->ids);
     s->work = mem_alloc_array(n_vocab, sizeof *s->work);
     s->top = mem_alloc_array(n_vocab, sizeof *s->top);
-    if (!s->bias || !s->window || !s->count || !s->values || !s->ids || !s->work || !s->top) {
+    if (!s->bias || !s->window || !s->count || !s->values || !s->ids || !s->work || !s->top || !take_biases(s, set)) {
         sampler_free(s);
         return error_nomem(err, "the sampler");
     }
-    if (set->n_bias)
-        memcpy(s->bias, set->bias, set->n_bias * sizeof *s->bias);
-    s->set.bias = s->bias;
     *out = s;
     return MUGA_OK;
 }
@@ -106,6 +131,8 @@ void sampler_free(sampler *s) {
     if (!s)
         return;
     free(s->bias);
+    free(s->allowed);
+    free(s->left);
     free(s->window);
     free(s->count);
     free(s->values);
@@ -152,6 +179,14 @@ static const float *adjust(sampler *s, const float *logits) {
         s->values[s->bias[i].id] += s->bias[i].bias;
     apply_penalties(s, s->values);
     return s->values;
+}
+
+/* Step 2, the part that is a mask. What it and `mask` leave; `mask` where they leave nothing. */
+static const uint64_t *without_never(sampler *s, const uint64_t *mask) {
+    uint64_t any = 0;
+    for (uint32_t i = 0; s->allowed && i < (s->n_vocab + 63) / 64; i++)
+        any |= s->left[i] = s->allowed[i] & (mask ? mask[i] : UINT64_MAX);
+    return any ? s->left : mask;
 }
 
 /* What there is to choose from. ids NULL: all, so an index is an id. */
@@ -290,7 +325,26 @@ static void sort_by_digits(candidate *c, candidate *work, uint32_t n) {
     }
 }
 
-/* Step 7 among the values of at least `bound`: the last that stays; false where they don't sum to p. */
+/* Step 7. Values are probabilities; those of zero can't be drawn and don't count. */
+static choices keep_typical(sampler *s, choices c) {
+    double mean = 0, sum = 0;
+    uint32_t n = 0, n_kept = 0;
+    for (uint32_t i = 0; i < c.n; i++)
+        if (c.v[i] > 0)
+            mean -= (double)c.v[i] * kernel_log((double)c.v[i]);
+    for (uint32_t i = 0; i < c.n; i++)
+        if (c.v[i] > 0)
+            s->top[n++] = (candidate){-(float)fabs(-kernel_log((double)c.v[i]) - mean), (int32_t)i};
+    sort(s->top, n, before);
+    while (n_kept < n && sum < (double)s->set.typical_p)
+        sum += (double)c.v[s->top[n_kept++].at];
+    sort(s->top, n_kept, lower);
+    for (uint32_t i = 0; i < n_kept; i++)
+        s->top[i].value = (float)((double)c.v[s->top[i].at] / sum);
+    return keep_at(s, c, s->top, n_kept);
+}
+
+/* Step 8 among the values of at least `bound`: the last that stays; false where they don't sum to p. */
 static bool find_last(sampler *s, choices c, float bound, candidate *last) {
     uint32_t n = 0;
     double sum = 0;
@@ -310,7 +364,7 @@ static bool find_last(sampler *s, choices c, float bound, candidate *last) {
     return false;
 }
 
-/* Steps 7 and 8. Tokens below the second bound are together less likely than 1 - p. */
+/* Steps 8 and 9. Tokens below the second bound are together less likely than 1 - p. */
 static choices keep_likely(sampler *s, choices c) {
     float max = 0;
     for (uint32_t i = 0; i < c.n && s->set.min_p > 0; i++)
@@ -332,7 +386,7 @@ static choices keep_likely(sampler *s, choices c) {
     return keep_at(s, c, s->top, n);
 }
 
-/* Step 9. */
+/* Step 10. */
 static int32_t draw(const sampler *s, choices c, uint64_t position) {
     double total = 0, sum = 0;
     for (uint32_t i = 0; i < c.n; i++)
@@ -350,7 +404,7 @@ static int32_t draw(const sampler *s, choices c, uint64_t position) {
 muga_status sampler_pick(sampler *s, const float *logits, const uint64_t *mask, uint64_t position, int32_t *out,
                          muga_error *err) {
     bool finite = true;
-    choices c = gather(s, adjust(s, logits), mask);
+    choices c = gather(s, adjust(s, logits), without_never(s, mask));
     if (c.n == 0)
         return error_set(err, MUGA_E_LIMIT, "the constraint admits no token");
     uint32_t best = (uint32_t)s->kernels->argmax(c.v, c.n, &finite);
@@ -365,6 +419,8 @@ muga_status sampler_pick(sampler *s, const float *logits, const uint64_t *mask, 
     if (s->set.top_k > 0 && s->set.top_k < c.n)
         c = keep_top_k(s, c);
     c = to_probabilities(s, c, max);
+    if (s->set.typical_p > 0.0f && s->set.typical_p < 1.0f)
+        c = keep_typical(s, c);
     if (s->set.top_p < 1.0f || s->set.min_p > 0.0f)
         c = keep_likely(s, c);
     *out = draw(s, c, position);

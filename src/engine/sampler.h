@@ -1,15 +1,18 @@
 /* Choosing a token from logits. The order of the steps is fixed:
  *
  *   1. constraint mask      a token whose bit is clear does not exist
- *   2. logit bias           added
+ *   2. logit bias           added; SAMPLER_NEVER: the token does not exist either, where others are left
  *   3. repeat penalty       logit of a token in the window: / penalty where positive, * penalty where negative
  *      presence, frequency  - presence - frequency * count in the window
  *   4. temperature 0:       the largest logit, ties to the lower id; done
  *   5. top-k                the k largest, ties to the lower id
  *   6. temperature, softmax over what is left
- *   7. top-p                the smallest set of the most likely whose sum reaches p (at least one)
- *   8. min-p                those at least min_p times as likely as the first
- *   9. draw                 u from Philox, key (seed, choice, attempt), counter position; of what is left, by
+ *   7. typical-p            the smallest set of those whose surprise -log p is nearest to the mean surprise, whose sum
+ *                           reaches typical_p (at least one); equally near: the lower id. What is left sums to 1 again.
+ *                           Source: Meister et al. 2022, Locally Typical Sampling, section 3
+ *   8. top-p                the smallest set of the most likely whose sum reaches p (at least one)
+ *   9. min-p                those at least min_p times as likely as the first
+ *  10. draw                 u from Philox, key (seed, choice, attempt), counter position; of what is left, by
  *                           ascending id, the first whose running sum passes u times the total
  *
  * The same logits, settings and position give the same token on every machine. One thread at a time; picking doesn't
@@ -19,9 +22,14 @@
 
 #include "kernel/kernel.h"
 
+#include <math.h>
+
+#define SAMPLER_NEVER (-INFINITY)
+#define SAMPLER_MAX_WINDOW (1u << 20)
+
 typedef struct sampler_bias {
     int32_t id;
-    float bias;
+    float bias; /* -1e6..1e6, or SAMPLER_NEVER */
 } sampler_bias;
 
 typedef struct sampler_settings {
@@ -34,6 +42,7 @@ typedef struct sampler_settings {
     uint32_t choice, attempt;
     const sampler_bias *bias; /* copied */
     size_t n_bias;            /* at most 1024 */
+    float typical_p;          /* 1 and 0 = off */
 } sampler_settings;
 #define SAMPLER_GREEDY ((sampler_settings){.top_p = 1.0f, .repeat_penalty = 1.0f})
 

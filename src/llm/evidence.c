@@ -4,7 +4,8 @@
  *   {"kind": "complete" | "score", "request": {...}, "model": {"name", "bytes", "sha256"}, "template_sha256",
  *    "arithmetic", "settings": {"act", "kv", "n_ctx", "overrides" and "adapter": {"sha256", "scale"} where there are
  *    some}, "prompt_ids": [...], "output_ids": [...] (score: one array a label), "logits_rows", "logits_sha256",
- *    "finish", "texts" (complete: pieces given out) | "scores" (score: the bits of each f64, hex)}
+ *    "finish", "texts" (complete: pieces given out), "cancelled_at" (tokens, where it was between two pieces) |
+ *    "scores" (score: the bits of each f64, hex)}
  *
  * Floats that decide (scores) stand as bits; 64-bit integers (seed) as decimal strings: no JSON reader can change them.
  */
@@ -163,6 +164,26 @@ static muga_status restore_order(const json_t *evidence, json_t **out, muga_erro
     return st;
 }
 
+/* What a request has that most haven't. false: out of memory, or bytes that aren't UTF-8. */
+static bool add_rest(json_t *request, const llm_request *q) {
+    bool ok = true;
+    if (q->prompt_text.p)
+        ok = json_object_set_new(request, "prompt_text", json_stringn(q->prompt_text.p, q->prompt_text.n)) == 0 &&
+             json_object_set_new(request, "prompt_special", json_boolean(q->prompt_special)) == 0;
+    if (ok && q->n_prompt_ids > 0) {
+        token_list ids = {.ids = (int32_t *)(uintptr_t)q->prompt_ids, .n = q->n_prompt_ids};
+        ok = json_object_set_new(request, "prompt_ids", ids_of(&ids)) == 0;
+    }
+    json_t *bias = q->n_logit_bias > 0 && ok ? json_array() : NULL;
+    for (size_t i = 0; i < q->n_logit_bias && ok; i++)
+        ok = json_array_append_new(bias,
+                                   json_pack("[i, f]", (int)q->logit_bias[i].id, (double)q->logit_bias[i].bias)) == 0;
+    if (bias)
+        ok = json_object_set(request, "logit_bias", bias) == 0 && ok;
+    json_decref(bias);
+    return ok;
+}
+
 static json_t *complete_request(const llm_request *q) {
     const llm_sampling *s = &q->sampling;
     json_t *sampling =
@@ -171,14 +192,18 @@ static json_t *complete_request(const llm_request *q) {
                   (double)s->repeat_penalty, "presence_penalty", (double)s->presence_penalty, "frequency_penalty",
                   (double)s->frequency_penalty, "penalty_last_n", (json_int_t)s->penalty_last_n, "seed",
                   number_string(s->seed), "choice", (json_int_t)s->choice, "attempt", (json_int_t)s->attempt);
+    if (sampling && s->typical_p > 0 && json_object_set_new(sampling, "typical_p", json_real((double)s->typical_p))) {
+        json_decref(sampling);
+        sampling = NULL;
+    }
     json_t *sources = sources_of(q), *stop = strings(q->stop, q->n_stop);
     json_t *r = sampling && sources && stop
-                    ? json_pack("{s:O, s:O?, s:s?, s:O?, s:s?, s:s?, s:O, s:O, s:I, s:O, s:I}", "messages", q->messages,
-                                "tools", q->tools, "prefix", q->prefix, "schema", q->schema, "regex", q->regex, "gbnf",
-                                q->gbnf, "sources", sources, "sampling", sampling, "max_tokens",
+                    ? json_pack("{s:O?, s:O?, s:s?, s:O?, s:s?, s:s?, s:O, s:O, s:I, s:O, s:I}", "messages",
+                                q->messages, "tools", q->tools, "prefix", q->prefix, "schema", q->schema, "regex",
+                                q->regex, "gbnf", q->gbnf, "sources", sources, "sampling", sampling, "max_tokens",
                                 (json_int_t)q->max_tokens, "stop", stop, "now_ms", (json_int_t)q->now_ms)
                     : NULL;
-    if (r && !(add_split(r, q) && keep_order(r))) {
+    if (r && !(add_split(r, q) && add_rest(r, q) && keep_order(r))) {
         json_decref(r);
         r = NULL;
     }
@@ -250,6 +275,12 @@ muga_status local_identity(llm *m, json_t **out, muga_error *err) {
     return MUGA_OK;
 }
 
+/* Where an answer ended that was cancelled between two pieces of text. */
+static bool add_end(json_t *v, const local_evidence *e) {
+    bool is_end = e->by_flag && e->finish == LLM_FINISH_CANCELLED;
+    return !is_end || json_object_set_new(v, "cancelled_at", json_integer((json_int_t)e->output->n)) == 0;
+}
+
 muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err) {
     muga_status st = local_identify(l, err);
     if (st)
@@ -276,7 +307,7 @@ muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, 
     bool ok = v && add_overrides(v, o) && add_adapter(v, l) &&
               (e->complete ? json_object_set_new(v, "output_ids", ids_of(e->output)) == 0 &&
                                  json_object_set_new(v, "finish", json_string(finish_names[e->finish])) == 0 &&
-                                 json_object_set_new(v, "texts", json_integer(e->n_texts)) == 0
+                                 json_object_set_new(v, "texts", json_integer(e->n_texts)) == 0 && add_end(v, e)
                            : add_labels(v, e));
     if (!ok) {
         json_decref(v);
@@ -303,6 +334,7 @@ static llm_sampling read_sampling(const json_t *s) {
                           .top_k = u32_of(s, "top_k"),
                           .top_p = (float)json_get_number(s, "top_p", 1),
                           .min_p = (float)json_get_number(s, "min_p", 0),
+                          .typical_p = (float)json_get_number(s, "typical_p", 0),
                           .repeat_penalty = (float)json_get_number(s, "repeat_penalty", 1),
                           .presence_penalty = (float)json_get_number(s, "presence_penalty", 0),
                           .frequency_penalty = (float)json_get_number(s, "frequency_penalty", 0),
@@ -475,12 +507,50 @@ static void read_split(const json_t *r, llm_request *q) {
     q->reasoning_tokens = u32_of(s, "reasoning_tokens");
 }
 
+static bool read_id(const json_t *v, int32_t *out) {
+    json_int_t id = json_integer_value(v);
+    *out = (int32_t)id;
+    return json_is_integer(v) && id >= 0 && id <= INT32_MAX;
+}
+
+static muga_status read_bias(arena *a, const json_t *v, llm_request *q, muga_error *err) {
+    q->n_logit_bias = json_array_size(v);
+    llm_bias *bias = arena_alloc(a, (q->n_logit_bias + 1) * sizeof *bias);
+    if (!bias)
+        return error_nomem(err, "the replay");
+    q->logit_bias = bias;
+    for (size_t i = 0; i < q->n_logit_bias; i++) {
+        const json_t *one = json_array_get(v, i), *value = json_array_get(one, 1);
+        if (!read_id(json_array_get(one, 0), &bias[i].id) || !json_is_number(value))
+            return malformed(err, "logit_bias");
+        bias[i].bias = (float)json_number_value(value);
+    }
+    return MUGA_OK;
+}
+
+/* A raw prompt, biases. */
+static muga_status read_rest(arena *a, const json_t *r, llm_request *q, muga_error *err) {
+    const json_t *text = json_object_get(r, "prompt_text"), *ids = json_object_get(r, "prompt_ids");
+    if (json_is_string(text))
+        q->prompt_text = span_of(json_string_value(text), json_string_length(text));
+    q->prompt_special = json_get_bool(r, "prompt_special", false);
+    q->n_prompt_ids = json_array_size(ids);
+    int32_t *v = arena_alloc(a, (q->n_prompt_ids + 1) * sizeof *v);
+    if (!v)
+        return error_nomem(err, "the replay");
+    q->prompt_ids = v;
+    for (size_t i = 0; i < q->n_prompt_ids; i++)
+        if (!read_id(json_array_get(ids, i), &v[i]))
+            return malformed(err, "prompt_ids");
+    return read_bias(a, json_object_get(r, "logit_bias"), q, err);
+}
+
 static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **out, muga_error *err) {
     const json_t *r = json_object_get(evidence, "request");
     const char *finish = json_get_string(evidence, "finish");
     arena a;
     arena_init(&a, EVIDENCE_MAX_BYTES);
-    llm_request q = {.messages = json_object_get(r, "messages"),
+    llm_request q = {.messages = present(r, "messages"),
                      .tools = present(r, "tools"),
                      .prefix = json_get_string(r, "prefix"),
                      .schema = present(r, "schema"),
@@ -491,10 +561,14 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
                      .want_evidence = true,
                      .now_ms = json_get_int(r, "now_ms", 0)};
     if (finish && strcmp(finish, finish_names[LLM_FINISH_CANCELLED]) == 0)
+        q.n_tokens = u32_of(evidence, "cancelled_at");
+    if (finish && strcmp(finish, finish_names[LLM_FINISH_CANCELLED]) == 0 && q.n_tokens == 0)
         q.n_texts = MAX(u32_of(evidence, "texts"), 1u);
     read_split(r, &q);
     llm_reply reply = {0};
     muga_status st = read_sources(&a, json_object_get(r, "sources"), &q, err);
+    if (!st)
+        st = read_rest(&a, r, &q, err);
     if (!st)
         st = read_strings(&a, json_object_get(r, "stop"), "stop", &q.stop, &q.n_stop, err);
     if (!st)

@@ -13,7 +13,7 @@ static muga_status render(void *ctx, const json_t *messages, const json_t *tools
 }
 
 muga_status local_render(llm *m, const llm_request *q, str *out, muga_error *err) {
-    local_prompt p = {q->messages, q->tools, q->prefix, q->now_ms, q->thinking, 0, false};
+    local_prompt p = local_prompt_of(q);
     return local_prompt_render((local *)m, &p, out, err);
 }
 

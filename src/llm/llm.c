@@ -1,6 +1,7 @@
 /* The face of llm/: dispatch to the implementation, and what all of them check.
  *
  * A role is a word of small letters: templates write it between control marks, where other text could forge one. */
+#include "base/utf8.h"
 #include "llm/answer.h"
 #include "llm/constrained.h"
 #include "llm/toolcall.h"
@@ -13,6 +14,10 @@ void llm_reply_release(llm_reply *r) {
     toolcall_calls_free(r->calls, r->n_calls);
     r->calls = NULL;
     r->n_calls = 0;
+    free(r->prompt_ids);
+    free(r->ids);
+    r->prompt_ids = r->ids = NULL;
+    r->n_ids = 0;
     json_decref(r->evidence);
     r->evidence = NULL;
 }
@@ -35,12 +40,51 @@ static muga_status check_messages(const json_t *messages, muga_error *err) {
     return MUGA_OK;
 }
 
-muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
-    *out = (llm_reply){0};
+bool llm_is_cancelled(const llm_request *q) {
+    return q->cancelled && atomic_load(q->cancelled);
+}
+
+static muga_status check_prompt(const llm_request *q, muga_error *err) {
+    bool raw = q->prompt_text.p != NULL || (!q->messages && q->n_prompt_ids > 0);
+    if (!raw)
+        return check_messages(q->messages, err);
+    if (q->messages || q->tools || q->prefix || answer_is_split(q))
+        return error_set(err, MUGA_E_USAGE,
+                         "a raw prompt has no template: neither messages nor tools nor the beginning of an answer go "
+                         "with it, and the answer isn't split");
+    if (q->prompt_text.p && !utf8_valid(q->prompt_text.p, q->prompt_text.n))
+        return error_set(err, MUGA_E_INPUT, "the prompt is not UTF-8");
+    return MUGA_OK;
+}
+
+static muga_status check_bias(const llm_request *q, muga_error *err) {
+    if (q->n_logit_bias > LLM_MAX_BIAS)
+        return error_set(err, MUGA_E_USAGE, "%zu logit biases; at most %d are taken", q->n_logit_bias, LLM_MAX_BIAS);
+    for (size_t i = 0; i < q->n_logit_bias; i++)
+        if (!(q->logit_bias[i].bias >= -100.0f && q->logit_bias[i].bias <= 100.0f))
+            return error_set(err, MUGA_E_USAGE, "the logit bias of token %d is %g; it must be from -100 to 100",
+                             q->logit_bias[i].id, (double)q->logit_bias[i].bias);
+    return MUGA_OK;
+}
+
+static muga_status check_request(const llm_request *q, muga_error *err) {
     if ((q->schema != NULL) + (q->regex != NULL) + (q->gbnf != NULL) > 1)
         return error_set(err, MUGA_E_USAGE,
                          "an answer is constrained by a schema, a regex or a grammar, not by several");
-    muga_status st = check_messages(q->messages, err);
+    if (q->priority > LLM_MAX_PRIORITY || q->priority < -LLM_MAX_PRIORITY)
+        return error_set(err, MUGA_E_USAGE, "priority %d; it goes from %d to %d", q->priority, -LLM_MAX_PRIORITY,
+                         LLM_MAX_PRIORITY);
+    muga_status st = check_bias(q, err);
+    if (!st)
+        st = check_prompt(q, err);
+    if (!st && llm_is_cancelled(q))
+        st = error_set(err, MUGA_E_CANCELLED, "interrupted");
+    return st;
+}
+
+muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
+    *out = (llm_reply){0};
+    muga_status st = check_request(q, err);
     out->n_attempts = 1;
     if (!st)
         st = answer_is_split(q) && m->table->complete_split ? m->table->complete_split(m, q, out, err)

@@ -16,16 +16,30 @@
 #include "base/json.h"
 #include "constrain/constrain.h"
 
+#include <stdatomic.h>
+
 typedef struct llm_sampling {
     float temperature;                                         /* 0 = greedy */
     uint32_t top_k;                                            /* 0 = off */
     float top_p, min_p;                                        /* 1 and 0 = off */
     float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0 = off */
-    uint32_t penalty_last_n;                                   /* window of the penalties, in tokens; 0 = off */
+    uint32_t penalty_last_n; /* window of the penalties, in tokens; 0 = off; LLM_PENALTY_ALL = the whole context */
     uint64_t seed;
     uint32_t choice, attempt;
+    float typical_p; /* 1 and 0 = off */
 } llm_sampling;
-#define LLM_SAMPLING_GREEDY ((llm_sampling){0.0f, 0, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 64, 0, 0, 0})
+#define LLM_PENALTY_ALL UINT32_MAX
+#define LLM_SAMPLING_GREEDY ((llm_sampling){0.0f, 0, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 64, 0, 0, 0, 0.0f})
+
+/* Added to a token's logit before anything is chosen, -100..100. -100: never; but where a constraint leaves only such
+ * tokens, they stand, as if no bias were -100 there. */
+typedef struct llm_bias {
+    int32_t id;
+    float bias;
+} llm_bias;
+#define LLM_MAX_BIAS 1024
+
+#define LLM_MAX_PRIORITY 100 /* and its negative */
 
 /* TOOL_CALLS: it ended by itself, and there are calls in it. */
 typedef enum { LLM_FINISH_STOP, LLM_FINISH_LENGTH, LLM_FINISH_CANCELLED, LLM_FINISH_TOOL_CALLS } llm_finish;
@@ -69,8 +83,17 @@ typedef enum { LLM_THINKING_DEFAULT, LLM_THINKING_ON, LLM_THINKING_OFF } llm_thi
 
 typedef struct llm_request llm_request;
 struct llm_request {
-    const json_t *messages; /* array; borrowed */
-    const json_t *tools;    /* array or NULL: {"type": "function", "function": F} or F itself, which is {"name",
+    const json_t *messages; /* array; borrowed. NULL: a raw prompt */
+    /* A raw prompt: no template. The text is tokenized with the beginning that the model's file asks for; names of
+     * control tokens in it become these tokens where prompt_special says so, and else are plain text. UTF-8; p NULL:
+     * none. Neither messages nor tools nor a prefix nor a split answer go with it. */
+    span prompt_text;
+    bool prompt_special;
+    /* Ids before the text or before what the messages render to, whose own beginning-of-text token is then left out; or
+     * all of a raw prompt. MUGA_E_INPUT: one that isn't in the vocabulary. */
+    const int32_t *prompt_ids;
+    size_t n_prompt_ids;
+    const json_t *tools; /* array or NULL: {"type": "function", "function": F} or F itself, which is {"name",
                              * "description", "parameters"} */
     llm_tool_choice tool_choice;
     const char *tool_name;   /* of NAMED */
@@ -87,6 +110,8 @@ struct llm_request {
     const constrain_source *sources;  /* for grounded values in schema */
     size_t n_sources;
     llm_sampling sampling;
+    const llm_bias *logit_bias; /* at most LLM_MAX_BIAS */
+    size_t n_logit_bias;
     uint32_t max_tokens;     /* 0 = what the context leaves */
     const char *const *stop; /* stop strings, not part of the text */
     size_t n_stop;
@@ -102,6 +127,12 @@ struct llm_request {
      */
     bool (*on_prompt)(void *ctx, uint32_t n_done, uint32_t n_prompt);
     void *on_prompt_ctx;
+    /* Another thread may set it at any time: the request ends before the next step, as LLM_FINISH_CANCELLED, or as
+     * MUGA_E_CANCELLED where nothing of the answer is there yet, also while it waits behind others. Borrowed; may be
+     * NULL. */
+    const atomic_bool *cancelled;
+    int priority;  /* higher goes first (engine/sched.h); -LLM_MAX_PRIORITY..LLM_MAX_PRIORITY. It changes no answer */
+    bool want_ids; /* of prompt and answer, in the reply */
     bool want_evidence;
     int64_t now_ms; /* what a template that asks for the date is told (UTC); part of the evidence */
     /* Whose prompt it is: what was computed of it is of use to this tenant's prompts alone. At most 255 bytes; NULL =
@@ -112,6 +143,7 @@ struct llm_request {
     const llm_request *asked; /* what the evidence has, where it isn't this request; or NULL */
     bool show_control;        /* control tokens stand in the text, as in engine_generate_args */
     uint32_t n_texts;         /* cancelled after so many pieces of text, as the recorded answer was; 0: no */
+    uint32_t n_tokens;        /* likewise, after so many tokens */
 };
 
 typedef struct llm_reply {
@@ -125,6 +157,8 @@ typedef struct llm_reply {
     uint32_t n_drafted, n_accepted;                  /* guesses computed, and those that stood */
     uint32_t n_attempts; /* 1; more where the schema was re-validated: numbers and times of the answer are of all */
     uint64_t prompt_us, generate_us;
+    int32_t *prompt_ids, *ids; /* [n_prompt], [n_ids] where they were wanted, else NULL; ids of the last attempt */
+    size_t n_ids;
     json_t *evidence; /* new reference or NULL */
 } llm_reply;
 void llm_reply_release(llm_reply *r);
@@ -184,6 +218,7 @@ struct llm {
 };
 
 MUGA_MUST_USE muga_status llm_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
+bool llm_is_cancelled(const llm_request *q); /* its flag is set */
 MUGA_MUST_USE muga_status llm_score(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err);
 MUGA_MUST_USE muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok,
                                     muga_error *err);

@@ -12,7 +12,8 @@
 #include <stdio.h>
 
 #define DEFAULT_CONTEXT 8192u
-#define KEPT_CONTEXTS 2u /* so many contexts' worth of tokens stay computed that nobody uses */
+#define MAX_WAITING 16384u /* callers, each a thread of its own: other limits come first */
+#define KEPT_CONTEXTS 2u   /* so many contexts' worth of tokens stay computed that nobody uses */
 
 static uint64_t now_us(void) {
     const os_clock *c = &os_system()->clock;
@@ -57,24 +58,45 @@ static muga_status encode_prompt(local *l, const local_prompt *p, uint32_t n_mor
     if (st)
         return st;
     if (ids->n == 0)
-        return error_set(err, MUGA_E_INPUT, "the chat template made an empty prompt of these messages");
+        return error_set(err, MUGA_E_INPUT,
+                         p->messages ? "the chat template made an empty prompt of these messages"
+                                     : "the prompt has no tokens, and this model asks for none before it");
     return check_room(l, ids->n, n_more, err);
 }
 
 /* ---- complete ---- */
 
-static sampler_settings sampling_of(const llm_sampling *s) {
-    return (sampler_settings){.temperature = s->temperature,
-                              .top_k = s->top_k,
-                              .top_p = s->top_p,
-                              .min_p = s->min_p,
-                              .repeat_penalty = s->repeat_penalty,
-                              .presence_penalty = s->presence_penalty,
-                              .frequency_penalty = s->frequency_penalty,
-                              .penalty_last_n = s->penalty_last_n,
-                              .seed = s->seed,
-                              .choice = s->choice,
-                              .attempt = s->attempt};
+/* What the sampler is told; its biases stand in `bias`, which the caller frees. */
+typedef struct sampler_setup {
+    sampler_settings set;
+    sampler_bias *bias;
+} sampler_setup;
+
+static muga_status sampling_init(const local *l, const llm_request *q, sampler_setup *out, muga_error *err) {
+    const llm_sampling *s = &q->sampling;
+    uint32_t window = s->penalty_last_n == LLM_PENALTY_ALL ? MIN(l->base.n_ctx, SAMPLER_MAX_WINDOW) : s->penalty_last_n;
+    out->bias = mem_alloc_array(q->n_logit_bias, sizeof *out->bias);
+    if (!out->bias)
+        return error_nomem(err, "the logit biases");
+    for (size_t i = 0; i < q->n_logit_bias; i++) {
+        float bias = q->logit_bias[i].bias;
+        out->bias[i] = (sampler_bias){q->logit_bias[i].id, bias == -100.0f ? SAMPLER_NEVER : bias};
+    }
+    out->set = (sampler_settings){.temperature = s->temperature,
+                                  .top_k = s->top_k,
+                                  .typical_p = s->typical_p,
+                                  .top_p = s->top_p,
+                                  .min_p = s->min_p,
+                                  .repeat_penalty = s->repeat_penalty,
+                                  .presence_penalty = s->presence_penalty,
+                                  .frequency_penalty = s->frequency_penalty,
+                                  .penalty_last_n = window,
+                                  .seed = s->seed,
+                                  .choice = s->choice,
+                                  .attempt = s->attempt,
+                                  .bias = out->bias,
+                                  .n_bias = q->n_logit_bias};
+    return sampler_check(&out->set, engine_params(l->engine)->n_vocab, err);
 }
 
 /* What is seen of an answer while it is computed: the pieces of text that go out (where a caller cancelled, replay must
@@ -82,6 +104,7 @@ static sampler_settings sampling_of(const llm_sampling *s) {
 typedef struct watch {
     const llm_request *q;
     uint32_t n_texts;
+    bool stopped; /* who gets the text wanted no more */
     local_digest digest;
     uint64_t first_us;
 } watch;
@@ -90,7 +113,8 @@ static bool on_text(void *ctx, const char *p, size_t n) {
     watch *w = ctx;
     w->n_texts++;
     bool more = !w->q->on_text || w->q->on_text(w->q->on_text_ctx, p, n);
-    return more && w->n_texts != w->q->n_texts; /* a replay stops where the answer was cancelled */
+    w->stopped = !more || w->n_texts == w->q->n_texts; /* a replay stops where the answer was cancelled */
+    return !w->stopped;
 }
 
 static void on_choice(void *ctx, uint32_t pos, const float *logits) {
@@ -123,16 +147,16 @@ static void give_drafts_back(local *l, const engine_drafts *d) {
     pthread_mutex_unlock(&l->shared->lock);
 }
 
-static muga_status answer(local *l, const llm_request *q, const token_list *ids, constrain_state *state, watch *w,
-                          local_answer *out, muga_error *err) {
+static muga_status answer(local *l, const llm_request *q, const sampler_settings *sampling, const token_list *ids,
+                          constrain_state *state, watch *w, local_answer *out, muga_error *err) {
     const char *tenant = tenant_of(q->tenant);
-    sampler_settings sampling = sampling_of(&q->sampling);
     engine_session *restored = local_take_restored(l, tenant, ids);
     sched_request r = {.generate = {.session = restored,
                                     .prompt = ids->ids,
                                     .n_prompt = (uint32_t)ids->n,
-                                    .sampling = &sampling,
+                                    .sampling = sampling,
                                     .max_tokens = q->max_tokens,
+                                    .cancel_at = q->n_tokens,
                                     .stop = q->stop,
                                     .n_stop = q->n_stop,
                                     .constraint = state,
@@ -144,6 +168,7 @@ static muga_status answer(local *l, const llm_request *q, const token_list *ids,
                                     .on_choice_ctx = w,
                                     .on_constraint = l->on_constraint,
                                     .on_constraint_ctx = l->on_constraint_ctx},
+                       .priority = q->priority,
                        .on_prompt = q->on_prompt,
                        .on_prompt_ctx = q->on_prompt_ctx};
     if (!restored) {
@@ -152,7 +177,7 @@ static muga_status answer(local *l, const llm_request *q, const token_list *ids,
         r.adapter = l->adapter;
         r.adapter_scale = l->adapter_scale;
     }
-    muga_status st = local_run(l, &r, out, err);
+    muga_status st = local_run(l, &r, q->cancelled, out, err);
     give_drafts_back(l, &r.generate.drafts);
     local_give_back(l, restored);
     return st;
@@ -170,36 +195,53 @@ static void describe(llm_reply *out, const local_answer *a, uint32_t n_prompt) {
                                                     : LLM_FINISH_CANCELLED;
 }
 
+static int32_t *copy_ids(const token_list *l) {
+    int32_t *ids = mem_alloc_array(l->n, sizeof *ids);
+    if (ids && l->n)
+        memcpy(ids, l->ids, l->n * sizeof *ids);
+    return ids;
+}
+
+static muga_status give_ids(llm_reply *out, const token_list *prompt, const token_list *answer, muga_error *err) {
+    out->prompt_ids = copy_ids(prompt);
+    out->ids = copy_ids(answer);
+    out->n_ids = answer->n;
+    return out->prompt_ids && out->ids ? MUGA_OK : error_nomem(err, "the ids");
+}
+
 static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
     local *l = (local *)m;
     token_list ids = TOKEN_LIST_INIT;
     local_answer a = {0};
     constrain_state *state = NULL;
-    sampler_settings sampling = sampling_of(&q->sampling);
+    sampler_setup setup = {0};
     watch w = {.q = q, .digest = {.n_vocab = engine_params(l->engine)->n_vocab}};
     sha256_init(&w.digest.hash);
     uint64_t begin = now_us();
-    local_prompt prompt = {q->messages, q->tools, q->prefix, q->now_ms, q->thinking, 0, false};
-    muga_status st = sampler_check(&sampling, w.digest.n_vocab, err);
+    local_prompt prompt = local_prompt_of(q);
+    muga_status st = sampling_init(l, q, &setup, err);
     if (!st && q->grammar)
         st = constrain_state_new(q->grammar, &state, err);
     if (!st)
         st = encode_prompt(l, &prompt, 1, &ids, err);
     if (!st)
-        st = answer(l, q, &ids, state, &w, &a, err);
+        st = answer(l, q, &setup.set, &ids, state, &w, &a, err);
     if (st)
         goto out;
     uint64_t end = now_us(), first = w.first_us ? w.first_us : end;
     out->prompt_us = first - begin;
     out->generate_us = end - first;
     describe(out, &a, (uint32_t)ids.n);
+    if (q->want_ids && (st = give_ids(out, &ids, &a.made.ids, err)))
+        goto out;
     if (q->want_evidence) {
         local_evidence e = {.complete = q->asked ? q->asked : q,
                             .prompt = &ids,
                             .output = &a.made.ids,
                             .digest = &w.digest,
                             .finish = out->finish,
-                            .n_texts = w.n_texts};
+                            .n_texts = w.n_texts,
+                            .by_flag = !w.stopped};
         if ((st = local_evidence_new(l, &e, &out->evidence, err)))
             goto out;
     }
@@ -208,6 +250,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     local_remember(l, tenant_of(q->tenant), &ids, &a.made.ids);
 out:
     engine_generated_release(&a.made);
+    free(setup.bias);
     constrain_state_free(state);
     token_list_release(&ids);
     return st;
@@ -382,7 +425,7 @@ static muga_status open_shared(const char *path, const llm_local_options *o, uin
     if (!st)
         st = engine_open(path, &eo, &s->engine, err);
     if (!st)
-        st = sched_new(s->engine, NULL, &s->sched, err);
+        st = sched_new(s->engine, &(sched_options){.max_waiting = MAX_WAITING}, &s->sched, err);
     if (st)
         return st;
     uint32_t n_ctx_train = engine_params(s->engine)->n_ctx_train, wanted = *n_ctx;

@@ -64,8 +64,9 @@ typedef struct local_answer {
     uint32_t n_adopted;
 } local_answer;
 /* The request (its on_done is set here) is over when this returns. From any number of threads at the same time; all
- * callbacks of all of them come one after another, from the thread of one of them. */
-MUGA_MUST_USE muga_status local_run(local *l, const sched_request *r, local_answer *out, muga_error *err);
+ * callbacks of all of them come one after another, from the thread of one of them. cancelled: as in llm_request. */
+MUGA_MUST_USE muga_status local_run(local *l, const sched_request *r, const atomic_bool *cancelled, local_answer *out,
+                                    muga_error *err);
 
 /* ---- resume.c ---- */
 /* The session that was restored from a file, where these ids go on from at least half of it; then it is the caller's,
@@ -77,18 +78,28 @@ void local_remember(local *l, const char *tenant, token_list *prompt, const toke
 
 /* ---- prompt.c ---- */
 typedef struct local_prompt {
-    const json_t *messages, *tools;
+    const json_t *messages, *tools; /* messages NULL: a raw prompt */
     const char *prefix;
     int64_t now_ms;
     llm_thinking thinking;
     size_t n_messages; /* only the first so many are rendered; 0 = all */
     bool closed;       /* nobody is to answer: no generation prompt */
+    span text;         /* this and the rest as in llm_request */
+    bool special;
+    const int32_t *ids;
+    size_t n_ids;
 } local_prompt;
+local_prompt local_prompt_of(const llm_request *q);
 /* What prompt.c needs to know of the vocabulary. */
 MUGA_MUST_USE muga_status local_prompt_prepare(local *l, muga_error *err);
-/* Render and tokenize. Control tokens come from the template's own text alone: text in messages, tools or prefix that
- * spells one is plain text. Appends to ids. */
+/* The request's prompt as ids. Messages are rendered and tokenized; control tokens come from the template's own text
+ * alone: text in messages, tools or prefix that spells one is plain text. Appends to ids. */
 MUGA_MUST_USE muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err);
+
+/* Text without a template. beginning: with the token that the model's file asks for at a text's beginning; special:
+ * names of control tokens become these. Appends to ids. */
+MUGA_MUST_USE muga_status local_raw_encode(const tokenizer *t, span text, bool beginning, bool special, token_list *ids,
+                                           muga_error *err);
 
 /* The same as text; between control tokens' names that text only spells stand noncharacters. Appends. */
 MUGA_MUST_USE muga_status local_prompt_render(local *l, const local_prompt *p, str *out, muga_error *err);
@@ -126,6 +137,7 @@ typedef struct local_evidence {
     local_digest *digest;
     llm_finish finish;
     uint32_t n_texts; /* pieces of text given out; where a cancelled answer ended */
+    bool by_flag;     /* or it ended between two, by llm_request.cancelled */
 } local_evidence;
 MUGA_MUST_USE muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, muga_error *err);
 muga_status local_identity(llm *m, json_t **out, muga_error *err);

@@ -332,13 +332,80 @@ muga_status local_text_encode(local *l, const local_text *t, token_list *ids, mu
     return tokenizer_encode(m.tok, str_get(&t->text), t->text.len, (tokenizer_flags){.parse_special = true}, ids, err);
 }
 
-muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err) {
+static muga_status encode_messages(local *l, const local_prompt *p, token_list *ids, muga_error *err) {
     local_text text;
     muga_status st = local_text_render(l, p, &text, err);
     if (!st)
         st = local_text_encode(l, &text, ids, err);
     str_release(&text.text);
     return st;
+}
+
+/* ---- raw prompts ---- */
+
+local_prompt local_prompt_of(const llm_request *q) {
+    return (local_prompt){.messages = q->messages,
+                          .tools = q->tools,
+                          .prefix = q->prefix,
+                          .now_ms = q->now_ms,
+                          .thinking = q->thinking,
+                          .text = q->prompt_text,
+                          .special = q->prompt_special,
+                          .ids = q->prompt_ids,
+                          .n_ids = q->n_prompt_ids};
+}
+
+static muga_status take_ids(const tokenizer *t, const local_prompt *p, token_list *ids, muga_error *err) {
+    for (size_t i = 0; i < p->n_ids; i++) {
+        if (p->ids[i] < 0 || p->ids[i] >= tokenizer_count(t))
+            return error_set(err, MUGA_E_INPUT, "token %zu of the prompt is %d; this vocabulary has 0 to %d", i,
+                             p->ids[i], tokenizer_count(t) - 1);
+        if (!token_list_push(ids, p->ids[i]))
+            return error_nomem(err, "the prompt");
+    }
+    return MUGA_OK;
+}
+
+/* The model's file wants a token at a text's beginning. */
+static muga_status asks_for_beginning(const tokenizer *t, bool *asks, muga_error *err) {
+    token_list none = TOKEN_LIST_INIT;
+    muga_status st = tokenizer_encode(t, "", 0, (tokenizer_flags){.add_special = true}, &none, err);
+    *asks = none.n > 0 && none.ids[0] == tokenizer_bos(t); /* an end is none of a prompt's */
+    token_list_release(&none);
+    return st;
+}
+
+muga_status local_raw_encode(const tokenizer *t, span text, bool beginning, bool special, token_list *ids,
+                             muga_error *err) {
+    bool asks = false;
+    muga_status st = beginning ? asks_for_beginning(t, &asks, err) : MUGA_OK;
+    if (!st && asks && !token_list_push(ids, tokenizer_bos(t)))
+        st = error_nomem(err, "the prompt");
+    return st ? st : tokenizer_encode(t, text.p, text.n, (tokenizer_flags){.parse_special = special}, ids, err);
+}
+
+/* Where ids[from, n) begin with a beginning of text, and such a model's text began already, it goes. */
+static muga_status drop_beginning(const tokenizer *t, size_t from, token_list *ids, muga_error *err) {
+    bool asks = false;
+    muga_status st = asks_for_beginning(t, &asks, err);
+    if (st || !asks || ids->n == from || ids->ids[from] != tokenizer_bos(t))
+        return st;
+    memmove(ids->ids + from, ids->ids + from + 1, (ids->n - from - 1) * sizeof *ids->ids);
+    ids->n--;
+    return MUGA_OK;
+}
+
+muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err) {
+    const tokenizer *t = engine_tokenizer(l->engine);
+    size_t from = ids->n;
+    muga_status st = take_ids(t, p, ids, err);
+    if (st || (!p->messages && !p->text.p))
+        return st;
+    if (!p->messages)
+        return local_raw_encode(t, p->text, ids->n == from, p->special, ids, err);
+    from = ids->n;
+    st = encode_messages(l, p, ids, err);
+    return st || p->n_ids == 0 ? st : drop_beginning(t, from, ids, err);
 }
 
 muga_status local_prompt_render(local *l, const local_prompt *p, str *out, muga_error *err) {

@@ -80,12 +80,16 @@ static bool on_body(void *ctx, const http_reply *reply, const char *p, size_t n)
     return !x->st && !x->ask->answer.stopped && !x->ask->answer.failed;
 }
 
+/* Nobody waits for the answer any more. */
+static bool is_unwanted(const llm_request *q) {
+    return llm_is_cancelled(q) || (q->on_prompt && !q->on_prompt(q->on_prompt_ctx, 0, 0));
+}
+
 static bool on_wait(void *ctx) {
     exchange *x = ctx;
-    const llm_request *q = x->ask->q;
     if (x->done_us)
         return now_us(x->r) - x->done_us < AFTER_DONE_US;
-    if (q->on_prompt && !q->on_prompt(q->on_prompt_ctx, 0, 0))
+    if (is_unwanted(x->ask->q))
         x->ask->cancelled = true;
     return !x->ask->cancelled;
 }
@@ -216,12 +220,11 @@ static int64_t wait_of(remote *r, uint32_t i_retry, int64_t retry_after_ms) {
 
 /* In short stretches, so that it can be cancelled. */
 static void sleep_for(const remote *r, remote_ask *ask, int64_t ms) {
-    const llm_request *q = ask->q;
     while (ms > 0 && !ask->cancelled) {
         int64_t step = MIN(ms, (int64_t)100);
         r->o.clock->sleep_ms(r->o.clock->self, step);
         ms -= step;
-        ask->cancelled = q->on_prompt && !q->on_prompt(q->on_prompt_ctx, 0, 0);
+        ask->cancelled = is_unwanted(ask->q);
     }
 }
 

@@ -12,6 +12,14 @@ static muga_status check_possible(const llm_request *q, muga_error *err) {
         return refuse(err, "a regex or a grammar", "use a schema, or a local model");
     if (q->prefix && *q->prefix)
         return refuse(err, "the beginning of its answer", "use a local model");
+    if (q->prompt_text.p || q->n_prompt_ids)
+        return refuse(err, "a raw prompt", "send messages, or use a local model");
+    if (q->n_logit_bias)
+        return refuse(err, "biases of tokens, whose ids are its own", "leave them out, or use a local model");
+    if (q->sampling.typical_p > 0 && q->sampling.typical_p < 1)
+        return refuse(err, "typical_p", "leave it out, or use a local model");
+    if (q->want_ids)
+        return refuse(err, "telling its tokens", "use a local model");
     if (q->reasoning_tokens)
         return refuse(err, "a number of tokens of reasoning", "leave it out, or use a local model");
     return MUGA_OK;

@@ -35,6 +35,13 @@ static muga_status record(scripted *s, json_t *request, muga_error *err) {
                                                                        : error_nomem(err, "the script's record");
 }
 
+/* A raw prompt, in what was recorded last. */
+static muga_status record_prompt(scripted *s, span text, muga_error *err) {
+    json_t *last = json_array_get(s->requests, json_array_size(s->requests) - 1);
+    return json_object_set_new(last, "prompt", json_stringn(text.p, text.n)) ? error_nomem(err, "the script's record")
+                                                                             : MUGA_OK;
+}
+
 static json_t *strings(const char *const *v, size_t n) {
     json_t *a = json_array();
     for (size_t i = 0; i < n; i++)
@@ -59,7 +66,8 @@ static muga_status check_constraint(const llm_request *q, const char *text, size
 static muga_status count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok, muga_error *err) {
     (void)m;
     str text = STR_INIT;
-    json_write(messages, &text);
+    if (messages)
+        json_write(messages, &text);
     if (tools)
         json_write(tools, &text);
     *n_tok = (uint32_t)(text.len / 4 + 1);
@@ -87,9 +95,11 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     size_t i_entry = s->at;
     muga_status st =
         record(s,
-               json_pack("{s:O, s:O?, s:O?, s:s?, s:I}", "messages", q->messages, "tools", q->tools, "schema",
+               json_pack("{s:O?, s:O?, s:O?, s:s?, s:I}", "messages", q->messages, "tools", q->tools, "schema",
                          q->schema, "prefix", q->prefix, "attempt", (json_int_t)q->sampling.attempt),
                err);
+    if (!st && q->prompt_text.p)
+        st = record_prompt(s, q->prompt_text, err);
     if (!st)
         st = next_entry(s, &entry, err);
     if (st)

@@ -208,6 +208,65 @@ static void min_p_drops_what_is_unlikely_beside_the_first(void **state) {
     sampler_free(s);
 }
 
+/* By the definition, in f64: of the 12 tokens of the mask, those nearest to the mean surprise until p is reached. */
+static void typical_set(double p, bool kept[12]) {
+    double w[12], sum = 0, mean = 0, mass = 0;
+    for (int i = 0; i < 12; i++)
+        sum += w[i] = exp((double)logits[i]);
+    for (int i = 0; i < 12; i++)
+        w[i] /= sum;
+    for (int i = 0; i < 12; i++)
+        mean -= w[i] * log(w[i]);
+    memset(kept, 0, 12 * sizeof *kept);
+    while (mass < p) {
+        int best = -1;
+        for (int i = 0; i < 12; i++)
+            if (!kept[i] && (best < 0 || fabs(-log(w[i]) - mean) < fabs(-log(w[best]) - mean)))
+                best = i;
+        kept[best] = true;
+        mass += w[best];
+    }
+}
+
+static void typical_p_keeps_those_nearest_to_the_mean_surprise(void **state) {
+    (void)state;
+    uint64_t mask[(N + 63) / 64] = {0xFFF};
+    static const float ps[] = {0.05f, 0.3f, 0.6f, 0.9f};
+    for (size_t k = 0; k < ARRAY_LEN(ps); k++) {
+        sampler_settings set = SAMPLER_GREEDY;
+        bool kept[12], seen[12] = {false};
+        set.temperature = 1.0f;
+        set.typical_p = ps[k];
+        typical_set((double)ps[k], kept);
+        sampler *s = make(&set);
+        for (uint64_t i = 0; i < 20000; i++)
+            seen[pick(s, mask, i)] = true;
+        assert_memory_equal(seen, kept, sizeof kept);
+        sampler_free(s);
+    }
+}
+
+static void a_token_that_is_never_chosen_is_left_where_nothing_else_is(void **state) {
+    (void)state;
+    uint64_t mask[(N + 63) / 64] = {0};
+    sampler_settings set = SAMPLER_GREEDY;
+    int32_t best = pick_once(&set, NULL, 0);
+    sampler_bias bias[] = {{best, SAMPLER_NEVER}, {7, -INFINITY}, {9, 2.0f}};
+    set.bias = bias;
+    set.n_bias = ARRAY_LEN(bias);
+    assert_int_not_equal(pick_once(&set, NULL, 0), best);
+    mask[0] = 1 << 7 | 1 << 9;
+    assert_int_equal(pick_once(&set, mask, 0), 9);
+    mask[0] = 1 << 7;
+    assert_int_equal(pick_once(&set, mask, 0), 7);
+    set.temperature = 1.0f;
+    assert_int_equal(pick_once(&set, mask, 0), 7);
+    bias[2].bias = INFINITY;
+    sampler *s = NULL;
+    muga_error err = {0};
+    assert_status(sampler_new(&set, kernels(), N, &s, &err), MUGA_E_USAGE, &err, "bias");
+}
+
 static void penalties_and_bias_come_before_the_choice(void **state) {
     (void)state;
     sampler_settings set = SAMPLER_GREEDY;
@@ -315,6 +374,8 @@ int main(void) {
         cmocka_unit_test(top_k_keeps_the_k_largest),
         cmocka_unit_test(top_p_keeps_the_smallest_sufficient_set),
         cmocka_unit_test(min_p_drops_what_is_unlikely_beside_the_first),
+        cmocka_unit_test(typical_p_keeps_those_nearest_to_the_mean_surprise),
+        cmocka_unit_test(a_token_that_is_never_chosen_is_left_where_nothing_else_is),
         cmocka_unit_test(penalties_and_bias_come_before_the_choice),
         cmocka_unit_test(frequency_counts_and_repeat_pulls_towards_zero),
         cmocka_unit_test(settings_out_of_range_are_named),
