@@ -1,20 +1,17 @@
 /* The model store: names are small JSON files, models are blobs named by their SHA-256.
  *
  * Invariants
- * 1. A blob is complete or absent, whoever else is adding: it is an os_output until all of it is there.
- * 2. A manifest is written after its blob, and removed before it: a name never points at a missing blob of our making,
- *    whenever the power fails. (Adding and removing the same content at the same moment is the one way to part them;
- *    `muga doctor` says so, and adding again mends it.)
+ * 1. A blob is complete or absent, whoever else is adding (blobs.c).
+ * 2. A manifest is written after its blobs, and removed before them: a name never points at a missing blob of our
+ *    making, whenever the power fails. (Adding and removing the same content at the same moment is the one way to part
+ *    them; `muga doctor` says so, and adding again mends it.)
  * 3. Names and digests are checked before they become part of a path; nothing outside blobs/ and manifests/ is touched.
  */
-#include "hub/hub.h"
+#include "hub/internal.h"
 
-#include "base/hash.h"
 #include "base/mem.h"
-#include "gguf/gguf.h"
 
-#define HUB_MAX_MANIFEST ((size_t)64 << 10)
-#define COPY_BYTES ((size_t)1 << 20)
+#include <stdio.h>
 
 muga_status hub_open(const os_files *files, const char *home, hub *out, muga_error *err) {
     *out = (hub){files, mem_copy_string(home)};
@@ -24,83 +21,6 @@ muga_status hub_open(const os_files *files, const char *home, hub *out, muga_err
 void hub_close(hub *h) {
     free(h->home);
     h->home = NULL;
-}
-
-/* ---- names ---- */
-
-typedef struct hub_name {
-    char name[128], tag[128];
-} hub_name;
-
-static bool valid_part(const char *p, size_t n) {
-    if (n == 0 || n >= 128 || p[0] == '.')
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= '0' && p[i] <= '9') || p[i] == '.' || p[i] == '_' ||
-              p[i] == '-'))
-            return false;
-    return true;
-}
-
-static muga_status parse_name(const char *model, hub_name *out, muga_error *err) {
-    const char *colon = strchr(model, ':'), *tag = colon ? colon + 1 : "latest";
-    size_t n = colon ? (size_t)(colon - model) : strlen(model);
-    if (!valid_part(model, n) || !valid_part(tag, strlen(tag)))
-        return error_set(
-            err, MUGA_E_USAGE,
-            "'%.80s' is no model name; use [a-z0-9._-]+ with an optional :tag, or a path with '/' or ending in .gguf",
-            model);
-    memcpy(out->name, model, n);
-    out->name[n] = 0;
-    memcpy(out->tag, tag, strlen(tag) + 1);
-    return MUGA_OK;
-}
-
-bool hub_is_path(const char *model) {
-    size_t n = strlen(model);
-    return strchr(model, '/') || (n >= 5 && !strcmp(model + n - 5, ".gguf"));
-}
-
-/* "sha256:" + 64 lower-case hex, and nothing else. */
-static bool valid_digest(const char *d) {
-    uint8_t bytes[SHA256_BYTES];
-    return d && strlen(d) == 71 && !memcmp(d, "sha256:", 7) && strspn(d + 7, "0123456789abcdef") == 64 &&
-           hex_parse(d + 7, 64, bytes);
-}
-
-static muga_status manifest_path(const hub *h, const hub_name *n, str *out, muga_error *err) {
-    str_printf(out, "%s/manifests/%s/%s", h->home, n->name, n->tag);
-    return str_status(out, err, "store path");
-}
-
-static muga_status blob_path(const hub *h, const char *digest, str *out, muga_error *err) {
-    str_printf(out, "%s/blobs/sha256-%s", h->home, digest + 7);
-    return str_status(out, err, "store path");
-}
-
-static muga_status read_manifest(const hub *h, const hub_name *n, json_t **out, os_stat *info, muga_error *err) {
-    str path = STR_INIT, text = STR_INIT;
-    *out = NULL;
-    muga_status st = manifest_path(h, n, &path, err);
-    if (!st)
-        st = h->files->stat(h->files->self, str_get(&path), info, err);
-    if (!st && info->type != OS_TYPE_FILE)
-        st = error_set(err, MUGA_E_NOT_FOUND,
-                       "no model '%.100s:%.100s' in the store; `muga list` shows those there are", n->name, n->tag);
-    if (!st)
-        st = os_read_file(h->files, str_get(&path), HUB_MAX_MANIFEST, &text, err);
-    if (!st)
-        st = json_parse(str_get(&text), text.len, "manifest", out, err);
-    if (st == MUGA_E_INPUT || st == MUGA_E_LIMIT || (!st && !valid_digest(json_get_string(*out, "blob")))) {
-        st = error_set(err, MUGA_E_INPUT,
-                       "%.150s names no blob; remove it with `muga rm %.40s:%.20s`, add the model again",
-                       str_get(&path), n->name, n->tag);
-        json_decref(*out);
-        *out = NULL;
-    }
-    str_release(&path);
-    str_release(&text);
-    return st;
 }
 
 muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error *err) {
@@ -120,11 +40,11 @@ muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error
     hub_name n;
     json_t *manifest = NULL;
     str blob = STR_INIT;
-    muga_status st = parse_name(model, &n, err);
+    muga_status st = hub_name_parse(model, &n, err);
     if (!st)
-        st = read_manifest(h, &n, &manifest, &info, err);
+        st = hub_manifest_follow(h, &n, &manifest, &info, err);
     if (!st)
-        st = blob_path(h, json_get_string(manifest, "blob"), &blob, err);
+        st = hub_blob_path(h, json_get_string(manifest, "blob"), &blob, err);
     if (!st)
         st = h->files->stat(h->files->self, str_get(&blob), &info, err);
     if (!st && info.type != OS_TYPE_FILE)
@@ -155,24 +75,46 @@ typedef struct lister {
     muga_error *err;
 } lister;
 
+/* An alias shows what it leads to. */
+static muga_status read_listed(const lister *l, const hub_name *n, json_t **out, os_stat *info) {
+    os_stat of_target;
+    json_t *m = NULL;
+    *out = NULL;
+    muga_status st = hub_manifest_read(l->h, n, &m, info, l->err);
+    const char *alias = st ? NULL : json_get_string(m, "alias");
+    if (!alias) {
+        *out = m;
+        return st;
+    }
+    hub_name to = *n;
+    st = hub_manifest_follow(l->h, &to, out, &of_target, l->err);
+    if (!st && json_object_set_new(*out, "alias", json_sprintf("%s:%s", to.name, to.tag)))
+        st = error_nomem(l->err, "model list");
+    json_decref(m);
+    return st == MUGA_E_NOT_FOUND ? MUGA_E_INPUT : st;
+}
+
 static muga_status list_tag(void *ctx, const char *tag) {
     lister *l = ctx;
     hub_name n;
-    json_t *m;
+    json_t *m = NULL;
     os_stat info;
     str text = STR_INIT;
     str_printf(&text, "%s:%s", l->name, tag);
-    muga_status st = parse_name(str_get(&text), &n, l->err);
+    muga_status st = hub_name_parse(str_get(&text), &n, l->err);
     str_release(&text);
     if (st)
         return MUGA_OK; /* not a name of ours: a temporary file, an editor's copy */
-    st = read_manifest(l->h, &n, &m, &info, l->err);
+    st = read_listed(l, &n, &m, &info);
     if (st == MUGA_E_INPUT) { /* one bad file must not hide the others */
+        json_decref(m);
         m = json_pack("{s:s}", "damaged", l->err->message);
         st = m ? MUGA_OK : error_nomem(l->err, "model list");
     }
-    if (st)
+    if (st) {
+        json_decref(m);
         return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
+    }
     if (json_object_set_new(m, "name", json_string(n.name)) || json_object_set_new(m, "tag", json_string(n.tag)) ||
         json_object_set_new(m, "modified_ms", json_integer(info.mtime_ns / 1000000)) || json_array_append(l->out, m))
         st = error_nomem(l->err, "model list");
@@ -184,7 +126,7 @@ static muga_status list_name(void *ctx, const char *name) {
     lister *l = ctx;
     os_stat info;
     str dir = STR_INIT;
-    if (!valid_part(name, strlen(name)))
+    if (!hub_name_is_part(name, strlen(name)))
         return MUGA_OK;
     l->name = name;
     str_printf(&dir, "%s/manifests/%s", l->h->home, name);
@@ -235,139 +177,229 @@ muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
     return st;
 }
 
-/* ---- adding and removing ---- */
+/* ---- adding and copying ---- */
 
-/* All of `in` to `out`; `digest` receives "sha256:..." */
-static muga_status copy_bytes(const os_files *f, os_file *in, os_output *out, char digest[72], uint64_t *bytes,
-                              muga_error *err) {
-    sha256 sum;
-    uint8_t hash[SHA256_BYTES];
-    size_t n = 0;
-    muga_status st = MUGA_OK;
-    char *buffer = malloc(COPY_BYTES);
-    if (!buffer)
-        return error_nomem(err, "copy buffer");
-    *bytes = 0;
-    sha256_init(&sum);
-    while (!st && !(st = f->read(f->self, in, buffer, COPY_BYTES, &n, err)) && n > 0) {
-        sha256_update(&sum, buffer, n);
-        *bytes += n;
-        st = os_output_write(out, buffer, n, err);
-    }
-    free(buffer);
-    sha256_final(&sum, hash);
-    memcpy(digest, "sha256:", 7);
-    hex_write(hash, SHA256_BYTES, digest + 7);
-    return st;
-}
-
-/* Copy `path` to blobs/, hashing on the way: its name is known when all of it was read. */
-static muga_status copy_blob(const hub *h, const char *path, char digest[72], uint64_t *bytes, muga_error *err) {
-    const os_files *f = h->files;
-    os_file *in = NULL;
-    os_output out = {0};
-    str dir = STR_INIT, first = STR_INIT, final = STR_INIT;
-    str_printf(&dir, "%s/blobs", h->home);
-    str_printf(&first, "%s/.adding", str_get(&dir));
-    muga_status st = str_status(&first, err, "store path");
+/* The name gets this manifest; blobs of what it was before go where nobody else needs them. That what was before is
+ * still there in part is no failure: hub_sweep finds it. */
+static muga_status replace(const hub *h, const hub_name *n, json_t *m, muga_error *err) {
+    json_t *before = NULL;
+    os_stat info;
+    muga_error ignored;
+    (void)hub_manifest_read(h, n, &before, &info, &ignored);
+    muga_status st = hub_manifest_write(h, n, m, err);
     if (!st)
-        st = f->mkdirs(f->self, str_get(&dir), err);
-    if (!st)
-        st = f->open(f->self, path, OS_READ, &in, err);
-    if (!st)
-        st = os_output_open(f, str_get(&first), &out, err);
-    if (!st)
-        st = copy_bytes(f, in, &out, digest, bytes, err);
-    if (!st)
-        st = blob_path(h, digest, &final, err);
-    if (!st)
-        st = os_output_commit_as(&out, str_get(&final), err);
-    os_output_close(&out);
-    if (in)
-        f->close(f->self, in);
-    str_release(&dir);
-    str_release(&first);
-    str_release(&final);
+        (void)hub_drop_unused(h, before, &ignored);
+    json_decref(before);
     return st;
 }
 
 muga_status hub_add(const hub *h, const char *model, const char *path, const char *source, muga_error *err) {
     hub_name n;
-    char digest[72];
+    hub_details details;
+    char digest[HUB_DIGEST_BYTES];
     uint64_t bytes = 0;
-    str text = STR_INIT, file = STR_INIT, dir = STR_INIT;
     json_t *m = NULL;
     gguf_file *g = NULL;
-    muga_status st = parse_name(model, &n, err);
+    muga_status st = hub_name_parse(model, &n, err);
     if (!st)
         st = gguf_open(path, &g, err);
+    if (!st)
+        hub_details_of(g, &details);
     gguf_close(g);
     if (!st)
-        st = copy_blob(h, path, digest, &bytes, err);
+        st = hub_put_file(h, path, digest, &bytes, err);
     if (!st) {
-        m = json_pack("{s:i, s:s, s:s, s:s, s:I, s:s}", "version", 1, "name", n.name, "tag", n.tag, "blob", digest,
-                      "bytes", (json_int_t)bytes, "source", source);
-        st = m ? manifest_path(h, &n, &file, err) : error_nomem(err, "manifest");
+        m = json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:o}", "version", 1, "name", n.name, "tag", n.tag, "blob", digest,
+                      "bytes", (json_int_t)bytes, "source", source, "details", hub_details_write(&details));
+        st = m ? replace(h, &n, m, err) : error_nomem(err, "manifest");
     }
-    str_printf(&dir, "%s/manifests/%s", h->home, n.name);
-    if (!st)
-        st = str_status(&dir, err, "store path");
-    if (!st)
-        st = h->files->mkdirs(h->files->self, str_get(&dir), err);
-    if (!st) {
-        json_write(m, &text);
-        str_append_c(&text, '\n');
-        st = str_status(&text, err, "manifest");
-    }
-    if (!st)
-        st = os_write_file_atomic(h->files, str_get(&file), str_get(&text), text.len, err);
     json_decref(m);
-    str_release(&text);
-    str_release(&file);
-    str_release(&dir);
     return st;
 }
 
-static bool blob_in_use(const json_t *list, const char *blob) {
+static bool is_same(const hub_name *a, const hub_name *b) {
+    return !strcmp(a->name, b->name) && !strcmp(a->tag, b->tag);
+}
+
+muga_status hub_copy(const hub *h, const char *from, const char *to, muga_error *err) {
+    hub_name source, n;
+    json_t *m = NULL;
+    os_stat info;
+    muga_status st = hub_name_parse(from, &source, err);
+    if (!st)
+        st = hub_name_parse(to, &n, err);
+    if (!st)
+        st = hub_manifest_follow(h, &source, &m, &info, err);
+    if (!st && !is_same(&source, &n))
+        st = replace(h, &n, m, err);
+    json_decref(m);
+    return st;
+}
+
+/* An alias of an alias leads to the model itself: so no two can come to lead to each other. */
+muga_status hub_alias(const hub *h, const char *name, const char *target, muga_error *err) {
+    hub_name n, to;
+    json_t *m = NULL, *before = NULL;
+    os_stat info;
+    muga_status st = hub_name_parse(name, &n, err);
+    if (!st)
+        st = hub_name_parse(target, &to, err);
+    if (!st)
+        st = hub_manifest_follow(h, &to, &m, &info, err);
+    if (!st && is_same(&n, &to))
+        st = error_set(err, MUGA_E_INPUT, "'%.80s' would be another name of itself", name);
+    if (!st && !hub_manifest_read(h, &n, &before, &info, NULL) && !json_get_string(before, "alias"))
+        st = error_set(err, MUGA_E_INPUT, "'%.80s' is a model; remove it with `muga rm %.80s` first", name, name);
+    json_decref(before);
+    json_decref(m);
+    m = NULL;
+    if (!st && !(m = json_pack("{s:i, s:s, s:s}", "version", 2, "name", n.name, "tag", n.tag)))
+        st = error_nomem(err, "manifest");
+    if (!st && json_object_set_new(m, "alias", json_sprintf("%s:%s", to.name, to.tag)))
+        st = error_nomem(err, "manifest");
+    if (!st)
+        st = hub_manifest_write(h, &n, m, err);
+    json_decref(m);
+    return st;
+}
+
+/* ---- removing ---- */
+
+typedef struct search {
+    const hub *h;
+    const json_t *list; /* of manifests */
+    const char *digest;
+    muga_error *err;
+} search;
+
+static muga_status find_digest(void *ctx, const char *digest) {
+    const search *s = ctx;
+    return strcmp(s->digest, digest) ? MUGA_OK : MUGA_E_CANCELLED;
+}
+
+static bool is_in_use(search *s, const char *digest) {
     size_t i;
     json_t *m;
-    json_array_foreach(list, i, m) {
-        const char *used = json_get_string(m, "blob");
-        if (used && !strcmp(used, blob))
+    s->digest = digest;
+    json_array_foreach(s->list, i, m) {
+        if (hub_manifest_digests(m, find_digest, s) == MUGA_E_CANCELLED)
             return true;
     }
     return false;
 }
 
+static muga_status drop_blob(void *ctx, const char *digest) {
+    search *s = ctx;
+    const os_files *f = s->h->files;
+    os_stat info;
+    str blob = STR_INIT;
+    if (is_in_use(s, digest))
+        return MUGA_OK;
+    muga_status st = hub_blob_path(s->h, digest, &blob, s->err);
+    if (!st)
+        st = f->stat(f->self, str_get(&blob), &info, s->err);
+    if (!st && info.type == OS_TYPE_FILE)
+        st = f->remove(f->self, str_get(&blob), s->err);
+    if (!st)
+        st = hub_packed_remove(s->h, digest + 7, s->err);
+    str_release(&blob);
+    return st;
+}
+
+muga_status hub_drop_unused(const hub *h, const json_t *m, muga_error *err) {
+    json_t *list = NULL;
+    if (!m)
+        return MUGA_OK;
+    muga_status st = hub_list(h, &list, err);
+    search s = {h, list, NULL, err};
+    if (!st)
+        st = hub_manifest_digests(m, drop_blob, &s);
+    json_decref(list);
+    return st;
+}
+
 muga_status hub_remove(const hub *h, const char *model, muga_error *err) {
     hub_name n;
-    json_t *m = NULL, *list = NULL;
+    json_t *m = NULL;
     os_stat info;
-    str file = STR_INIT, blob = STR_INIT;
     if (hub_is_path(model))
         return error_set(err, MUGA_E_USAGE, "'%.120s' is a path; rm takes a name of the store", model);
-    muga_status st = parse_name(model, &n, err);
+    muga_status st = hub_name_parse(model, &n, err);
     if (!st)
-        st = read_manifest(h, &n, &m, &info, err);
-    bool damaged = st == MUGA_E_INPUT; /* it names no blob, but can go */
-    if (!st || damaged)
-        st = manifest_path(h, &n, &file, err);
-    if (!st && !damaged)
-        st = blob_path(h, json_get_string(m, "blob"), &blob, err);
+        st = hub_manifest_read(h, &n, &m, &info, err);
+    if (!st || st == MUGA_E_INPUT) /* damaged: it names no blob, but can go */
+        st = hub_manifest_remove(h, &n, err);
     if (!st)
-        st = h->files->remove(h->files->self, str_get(&file), err);
+        st = hub_drop_unused(h, m, err);
+    json_decref(m);
+    return st;
+}
+
+/* ---- what nobody needs ---- */
+
+typedef struct sweeper {
+    search s;
+    int64_t before_ns; /* what changed since may be in the making */
+    const char *dir;
+    uint32_t *n_removed;
+    uint64_t *bytes;
+} sweeper;
+
+static muga_status sweep_one(void *ctx, const char *name) {
+    sweeper *w = ctx;
+    const os_files *f = w->s.h->files;
+    char digest[HUB_DIGEST_BYTES] = "";
+    os_stat info;
+    str path = STR_INIT;
+    bool is_blob = strlen(name) == 71 && !strncmp(name, "sha256-", 7);
+    if (is_blob)
+        snprintf(digest, sizeof digest, "sha256:%.64s", name + 7);
+    if ((is_blob && hub_is_digest(digest) && is_in_use(&w->s, digest)) || (!is_blob && !strstr(name, ".tmp-")))
+        return MUGA_OK;
+    str_printf(&path, "%s/%s", w->dir, name);
+    muga_status st = str_status(&path, w->s.err, "store path");
+    if (!st)
+        st = f->stat(f->self, str_get(&path), &info, w->s.err);
+    if (!st && info.type == OS_TYPE_FILE && info.mtime_ns < w->before_ns) {
+        st = f->remove(f->self, str_get(&path), w->s.err);
+        if (!st && is_blob)
+            st = hub_packed_remove(w->s.h, name + 7, w->s.err);
+        *w->n_removed += 1;
+        *w->bytes += info.size;
+    }
+    str_release(&path);
+    return st;
+}
+
+/* Nothing goes while a manifest is damaged: it may have named what nobody else does. */
+static bool has_damaged(const json_t *list) {
+    size_t i;
+    json_t *m;
+    json_array_foreach(list, i, m) {
+        if (json_get_string(m, "damaged"))
+            return true;
+    }
+    return false;
+}
+
+muga_status hub_sweep(const hub *h, int64_t older_than_ms, uint32_t *n_removed, uint64_t *bytes, muga_error *err) {
+    const os_clock *clock = &os_system()->clock;
+    os_stat info;
+    json_t *list = NULL;
+    str dir = STR_INIT;
+    *n_removed = 0;
+    *bytes = 0;
+    str_printf(&dir, "%s/blobs", h->home);
+    muga_status st = str_status(&dir, err, "store path");
     if (!st)
         st = hub_list(h, &list, err);
-    if (!st && !damaged && !blob_in_use(list, json_get_string(m, "blob"))) {
-        st = h->files->stat(h->files->self, str_get(&blob), &info, err);
-        if (!st && info.type == OS_TYPE_FILE)
-            st = h->files->remove(h->files->self, str_get(&blob), err);
-        if (!st)
-            st = hub_packed_remove(h, json_get_string(m, "blob") + 7, err);
-    }
-    json_decref(m);
+    if (!st)
+        st = h->files->stat(h->files->self, str_get(&dir), &info, err);
+    sweeper w = {
+        {h, list, NULL, err}, (clock->now_ms(clock->self) - older_than_ms) * 1000000, str_get(&dir), n_removed, bytes};
+    if (!st && info.type == OS_TYPE_DIR && !has_damaged(list))
+        st = h->files->list(h->files->self, str_get(&dir), sweep_one, &w, err);
     json_decref(list);
-    str_release(&file);
-    str_release(&blob);
+    str_release(&dir);
     return st;
 }
