@@ -6,6 +6,8 @@
 #include "serve/call.h"
 #include "serve/pool.h"
 
+#include <math.h>
+
 /* What a request says of sampling; NAN and -1 are "it doesn't say", and then the model's Modelfile decides, and then the
  * family's default (chat_defaults). Options of all families end here. */
 typedef struct chat_sampling {
@@ -58,6 +60,9 @@ bool chat_read_messages(call *c, const json_t *messages, const char *where, json
 /* OpenAI's tools and tool_choice ("none", "auto", "required", {"type":"function","function":{"name"}}) into q; schemas are
  * checked when the answer is begun. false: the 400 has gone out. */
 bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bool parallel, llm_request *q);
+/* The text of a content that is a string or an array of parts, which are joined by line ends; others are refused by name.
+ * New. */
+bool chat_read_text(call *c, const json_t *content, const char *where, json_t **out);
 /* {"type": "text" | "json_object" | "json_schema"} into q; *schema is new where it had to be made, else NULL. */
 bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **schema);
 
