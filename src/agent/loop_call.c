@@ -3,7 +3,7 @@
  *
  * Scope: a person who writes "cancel A1, and where is A2" means A2 by the second clause. So values are looked for in
  * the clause, then in the messages from the newest to the oldest; the first text that gives all that the tool requires
- * is the one they are taken from. */
+ * is the one they are taken from. Where that leaves one value for the arguments, no model is asked for them. */
 #include "agent/loop_internal.h"
 #include "agent/trace.h"
 
@@ -198,6 +198,26 @@ static muga_status take_value(request *r, scope *s, json_t *values, muga_error *
     return MUGA_OK;
 }
 
+/* Where the schema and the texts leave one value, it is taken, and no model is asked. *arguments NULL: they leave more.
+ */
+static muga_status take_only(agent_loop *l, const request *r, const constrain_source *sources, size_t n_sources,
+                             json_t **arguments, muga_error *err) {
+    const manifest_tool *t = r->label->tool;
+    const os_clock *clock = l->p.env->clock;
+    uint64_t began_us = clock->monotonic_us(clock->self);
+    json_t *evidence = NULL, *record = NULL;
+    muga_status st = llm_only_value(t->parameters, sources, n_sources, arguments, &evidence, err);
+    if (st == MUGA_OK && *arguments) {
+        record = json_pack("{s:s, s:s, s:O, s:s, s:i, s:i, s:I}", "decided", "only_value", "tool", t->name, "arguments",
+                           *arguments, "why", "only one value was possible", "tokens_in", 0, "tokens_out", 0,
+                           "latency_us", (json_int_t)(clock->monotonic_us(clock->self) - began_us));
+        st = record ? audit_append(l->p.session, "decision", record, evidence, err) : error_nomem(err, "a record");
+    }
+    json_decref(record);
+    json_decref(evidence);
+    return st;
+}
+
 muga_status loop_argue(agent_loop *l, request *r, json_t **arguments, argue_outcome *outcome, muga_error *err) {
     const manifest_tool *t = r->label->tool;
     *outcome = ARGUE_OK;
@@ -226,7 +246,8 @@ muga_status loop_argue(agent_loop *l, request *r, json_t **arguments, argue_outc
     }
     if (st == MUGA_OK && found) {
         const constrain_source sources[2] = {n_grounded > 0 ? s.source : all.list[0], all.list[1]};
-        st = decode(l, r, sources, 2, arguments, err);
+        st = take_only(l, r, sources, 2, arguments, err);
+        st = st == MUGA_OK && !*arguments ? decode(l, r, sources, 2, arguments, err) : st;
     }
     if (!found || st == MUGA_E_NEGATIVE) { /* no value for a required parameter */
         *outcome = ARGUE_MISSING;

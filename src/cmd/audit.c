@@ -97,10 +97,10 @@ static void print_report(const audit_report *r, bool replayed, bool as_json) {
     if (r->n_erased)
         printf(", %lld erased", (long long)r->n_erased);
     if (replayed && r->n_replayed)
-        printf("; %lld model decision%s recomputed, every one the same to the bit", (long long)r->n_replayed,
+        printf("; %lld decision%s recomputed, every one the same to the bit", (long long)r->n_replayed,
                r->n_replayed == 1 ? "" : "s");
     else if (replayed)
-        printf("; no model decision to recompute");
+        printf("; no decision to recompute");
     printf("\nhead %s\n", r->head);
 }
 
@@ -266,6 +266,8 @@ static muga_status replay_one(void *ctx, int64_t n, const json_t *payload, const
     (void)payload;
     if (cmd_interrupted())
         return error_set(err, MUGA_E_CANCELLED, "interrupted");
+    if (!llm_needs_model(evidence))
+        return llm_replay(NULL, evidence, err);
     muga_status st = open_model(r, evidence, err);
     return st ? st : llm_replay(r->model, evidence, err);
 }

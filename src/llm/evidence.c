@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "llm/answer.h"
 #include "llm/local.h"
+#include "llm/sources.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,23 +79,6 @@ static json_t *ids_of(const token_list *l) {
             json_decref(a);
             return NULL;
         }
-    return a;
-}
-
-static json_t *sources_of(const llm_request *q) {
-    json_t *a = json_array();
-    for (size_t i = 0; a && i < q->n_sources; i++) {
-        json_t *texts = json_array();
-        for (size_t j = 0; texts && j < q->sources[i].n_texts; j++)
-            if (json_array_append_new(texts, json_stringn(q->sources[i].texts[j].p, q->sources[i].texts[j].n))) {
-                json_decref(texts);
-                texts = NULL;
-            }
-        if (!texts || json_array_append_new(a, json_pack("{s:s, s:o}", "name", q->sources[i].name, "texts", texts))) {
-            json_decref(a);
-            return NULL;
-        }
-    }
     return a;
 }
 
@@ -196,7 +180,7 @@ static json_t *complete_request(const llm_request *q) {
         json_decref(sampling);
         sampling = NULL;
     }
-    json_t *sources = sources_of(q), *stop = strings(q->stop, q->n_stop);
+    json_t *sources = sources_write(q->sources, q->n_sources), *stop = strings(q->stop, q->n_stop);
     json_t *r = sampling && sources && stop
                     ? json_pack("{s:O?, s:O?, s:s?, s:O?, s:s?, s:s?, s:O, s:O, s:I, s:O, s:I}", "messages",
                                 q->messages, "tools", q->tools, "prefix", q->prefix, "schema", q->schema, "regex",
@@ -319,10 +303,6 @@ muga_status local_evidence_new(local *l, const local_evidence *e, json_t **out, 
 
 /* ---- replay ---- */
 
-static muga_status malformed(muga_error *err, const char *what) {
-    return error_set(err, MUGA_E_INPUT, "evidence: \"%s\" is missing or of a wrong type", what);
-}
-
 static uint32_t u32_of(const json_t *o, const char *key) {
     int64_t v = json_get_int(o, key, 0);
     return v >= 0 && v <= UINT32_MAX ? (uint32_t)v : 0;
@@ -348,47 +328,16 @@ static llm_sampling read_sampling(const json_t *s) {
 static muga_status read_strings(arena *a, const json_t *v, const char *what, const char *const **out, size_t *n,
                                 muga_error *err) {
     if (!json_is_array(v))
-        return malformed(err, what);
+        return evidence_malformed(err, what);
     *n = json_array_size(v);
     const char **texts = arena_alloc(a, (*n + 1) * sizeof *texts);
     if (!texts)
         return error_nomem(err, what);
     for (size_t i = 0; i < *n; i++)
         if (!(texts[i] = json_string_value(json_array_get(v, i))))
-            return malformed(err, what);
+            return evidence_malformed(err, what);
     *out = texts;
     return MUGA_OK;
-}
-
-static muga_status read_source(arena *a, const json_t *v, constrain_source *out, muga_error *err) {
-    const json_t *texts = json_object_get(v, "texts");
-    out->name = json_get_string(v, "name");
-    if (!out->name || !json_is_array(texts))
-        return malformed(err, "sources");
-    out->n_texts = json_array_size(texts);
-    span *t = arena_alloc(a, (out->n_texts + 1) * sizeof *t);
-    if (!t)
-        return error_nomem(err, "sources");
-    for (size_t i = 0; i < out->n_texts; i++) {
-        const json_t *text = json_array_get(texts, i);
-        if (!json_is_string(text))
-            return malformed(err, "sources");
-        t[i] = span_of(json_string_value(text), json_string_length(text));
-    }
-    out->texts = t;
-    return MUGA_OK;
-}
-
-static muga_status read_sources(arena *a, const json_t *v, llm_request *q, muga_error *err) {
-    if (!json_is_array(v))
-        return malformed(err, "sources");
-    q->n_sources = json_array_size(v);
-    constrain_source *sources = arena_alloc(a, (q->n_sources + 1) * sizeof *sources);
-    muga_status st = sources ? MUGA_OK : error_nomem(err, "sources");
-    for (size_t i = 0; i < q->n_sources && !st; i++)
-        st = read_source(a, json_array_get(v, i), &sources[i], err);
-    q->sources = sources;
-    return st;
 }
 
 static const json_t *present(const json_t *o, const char *key) {
@@ -457,7 +406,7 @@ static muga_status check_adapter(const local *l, const json_t *settings, muga_er
     const char *recorded = json_get_string(was, "sha256");
     float scale = (float)json_number_value(json_object_get(was, "scale"));
     if (was && !recorded)
-        return malformed(err, "adapter");
+        return evidence_malformed(err, "adapter");
     if (was && !l->adapter)
         return error_set(err, MUGA_E_USAGE,
                          "the evidence was made with the adapter of SHA-256 %.64s; open the model with it to replay",
@@ -522,7 +471,7 @@ static muga_status read_bias(arena *a, const json_t *v, llm_request *q, muga_err
     for (size_t i = 0; i < q->n_logit_bias; i++) {
         const json_t *one = json_array_get(v, i), *value = json_array_get(one, 1);
         if (!read_id(json_array_get(one, 0), &bias[i].id) || !json_is_number(value))
-            return malformed(err, "logit_bias");
+            return evidence_malformed(err, "logit_bias");
         bias[i].bias = (float)json_number_value(value);
     }
     return MUGA_OK;
@@ -541,7 +490,7 @@ static muga_status read_rest(arena *a, const json_t *r, llm_request *q, muga_err
     q->prompt_ids = v;
     for (size_t i = 0; i < q->n_prompt_ids; i++)
         if (!read_id(json_array_get(ids, i), &v[i]))
-            return malformed(err, "prompt_ids");
+            return evidence_malformed(err, "prompt_ids");
     return read_bias(a, json_object_get(r, "logit_bias"), q, err);
 }
 
@@ -566,7 +515,7 @@ static muga_status recompute_complete(llm *m, const json_t *evidence, json_t **o
         q.n_texts = MAX(u32_of(evidence, "texts"), 1u);
     read_split(r, &q);
     llm_reply reply = {0};
-    muga_status st = read_sources(&a, json_object_get(r, "sources"), &q, err);
+    muga_status st = sources_read(&a, json_object_get(r, "sources"), &q, err);
     if (!st)
         st = read_rest(&a, r, &q, err);
     if (!st)
@@ -603,7 +552,7 @@ static muga_status recompute_score(llm *m, const json_t *r, json_t **out, muga_e
 muga_status local_replay(llm *m, const json_t *evidence, muga_error *err) {
     const char *kind = json_get_string(evidence, "kind");
     if (!kind || !json_is_object(json_object_get(evidence, "request")))
-        return malformed(err, kind ? "request" : "kind");
+        return evidence_malformed(err, kind ? "request" : "kind");
     muga_status st = check_origin((local *)m, evidence, err);
     if (!st)
         st = check_adapter((local *)m, json_object_get(evidence, "settings"), err);

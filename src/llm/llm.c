@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 #include "llm/answer.h"
 #include "llm/constrained.h"
+#include "llm/only.h"
 #include "llm/toolcall.h"
 
 #include <string.h>
@@ -116,7 +117,10 @@ muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint3
 muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err) {
     if (!json_is_object(evidence))
         return error_set(err, MUGA_E_INPUT, "evidence must be an object");
-    return m->table->replay(m, evidence, err);
+    if (!llm_needs_model(evidence))
+        return only_replay(evidence, err);
+    return m ? m->table->replay(m, evidence, err)
+             : error_set(err, MUGA_E_USAGE, "this evidence is a model's; it is recomputed by that model");
 }
 
 muga_status llm_identify(llm *m, json_t **out, muga_error *err) {

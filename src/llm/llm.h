@@ -222,9 +222,19 @@ bool llm_is_cancelled(const llm_request *q); /* its flag is set */
 MUGA_MUST_USE muga_status llm_score(llm *m, const llm_score_request *q, llm_score_reply *out, muga_error *err);
 MUGA_MUST_USE muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok,
                                     muga_error *err);
+/* m may be NULL where the evidence needs no model. */
 MUGA_MUST_USE muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err);
+bool llm_needs_model(const json_t *evidence);
 MUGA_MUST_USE muga_status llm_identify(llm *m, json_t **out, muga_error *err);
 void llm_free(llm *m);
+
+/* ---- where nothing is left to decide (llm/only.c) ---- */
+/* The value that a model under this schema would write, whichever model it is, because the schema and the grounded
+ * values leave no other; with evidence that replays without a model. New references; both NULL: there are several
+ * values, or one that can be written in several ways, so a model is to be asked. MUGA_E_NEGATIVE, E_INPUT: as of
+ * llm_complete, no value is possible or the schema can't be enforced. */
+MUGA_MUST_USE muga_status llm_only_value(const json_t *schema, const constrain_source *sources, size_t n_sources,
+                                         json_t **value, json_t **evidence, muga_error *err);
 
 /* ---- local engine (llm/local.c) ---- */
 /* Where guesses at the next tokens come from (docs/engine.md). They change no answer and are not in the evidence. */

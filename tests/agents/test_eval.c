@@ -44,8 +44,7 @@ static void what_is_done_as_listed_is_done(void **state) {
     assert_int_equal(r.completed, 1);
     assert_int_equal(r.wrong_effects + r.unapproved, 0);
     eval_report_release(&r);
-    judge("facts", "[" GIVES_ID("A10001") "]",
-          TASK("1", "status of A10001", "expected", "{\"answer_has\": [\"a10001\", \"SHIPPED\"]}"), &r);
+    judge("facts", "[]", TASK("1", "status of A10001", "expected", "{\"answer_has\": [\"a10001\", \"SHIPPED\"]}"), &r);
     assert_int_equal(r.completed, 1);
     eval_report_release(&r);
 }
@@ -53,12 +52,11 @@ static void what_is_done_as_listed_is_done(void **state) {
 static void what_is_missing_or_too_much_is_not(void **state) {
     (void)state;
     eval_report r;
-    judge("fact", "[" GIVES_ID("A10001") "]",
-          TASK("1", "status of A10001", "expected", "{\"answer_has\": [\"delivered\"]}"), &r);
+    judge("fact", "[]", TASK("1", "status of A10001", "expected", "{\"answer_has\": [\"delivered\"]}"), &r);
     assert_non_null(strstr(why(&r), "lacks \"delivered\""));
     assert_int_equal(r.completed, 0);
     eval_report_release(&r);
-    judge("call", "[" GIVES_ID("A10001") "]", TASK("1", "status of A10001", "expected", "{" RESET_CALL "}"), &r);
+    judge("call", "[]", TASK("1", "status of A10001", "expected", "{" RESET_CALL "}"), &r);
     assert_non_null(strstr(why(&r), "reset was not called"));
     eval_report_release(&r);
     judge("outcome", "[]", TASK("1", "let me talk to a human", "expected", "{\"outcome\": [\"answer\", \"ask\"]}"), &r);

@@ -37,7 +37,7 @@ static void open_expert(loop_fixture *x, const char *name, const char *config, c
 static void it_reads_the_message_alone_with_numbers_masked(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
-    open_expert(&x, "reads", EXPERT, "[" SCORES(-0.1, -9, -9, -9, -9, -9, -9) ", " GIVES_ID("A10001") "]");
+    open_expert(&x, "reads", EXPERT, "[" SCORES(-0.1, -9, -9, -9, -9, -9, -9) "]");
     loop_say(&x, "where is a-10001?", TURN_ANSWER, "Order A10001 is shipped.");
     const json_t *asked = json_array_get(llm_scripted_requests(x.model), 0);
     json_t *messages =
@@ -57,7 +57,7 @@ static void two_requests_are_one_answer_and_each_finds_its_clause(void **state) 
     turn_result r;
     muga_error err;
     const char *text = "I forgot my password. where is my order A10001";
-    open_expert(&x, "both", EXPERT, "[" SCORES(-3, -9, -9, -3, -9, -9, -0.2) ", " GIVES_ID("A10001") "]");
+    open_expert(&x, "both", EXPERT, "[" SCORES(-3, -9, -9, -3, -9, -9, -0.2) "]");
     assert_ok(loop_turn(x.loop, text, strlen(text), &r, &err), &err);
     assert_int_equal(r.outcome, TURN_HELD); /* the password came first */
     assert_ok(approval_decide(&x.f.env, x.f.store, x.f.m, r.approval, true, "test", &err), &err);
@@ -72,7 +72,7 @@ static void what_is_acted_on_alike_counts_together(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
     /* order and lucky look up an order: 0.35 + 0.3 against 0.35 for the password, which no label of its own beats. */
-    open_expert(&x, "alike", EXPERT, "[" SCORES(-1.04, -50, -1.2, -1.03, -50, -50, -50) ", " GIVES_ID("A10001") "]");
+    open_expert(&x, "alike", EXPERT, "[" SCORES(-1.04, -50, -1.2, -1.03, -50, -50, -50) "]");
     loop_say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped.");
     loop_close(&x);
 }
@@ -103,8 +103,7 @@ static void in_doubt_it_reads_and_asks_back_but_never_writes(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
     const char *config = "  expert: {instruction: Sort., mask: '#', sure: 0.9, doubt: Is that it?}\n";
-    const char *script = "[" DOUBTFUL_ORDER ", " GIVES_ID("A10001") ", " PLAIN_ORDER
-                                                                    ", " GIVES_ID("A10001") ", " DOUBTFUL_RESET "]";
+    const char *script = "[" DOUBTFUL_ORDER ", " PLAIN_ORDER ", " DOUBTFUL_RESET "]";
     open_expert(&x, "doubt", config, script);
     loop_say(&x, "A10001", TURN_ANSWER, "Order A10001 is shipped. Is that it?");
     turn_result r;

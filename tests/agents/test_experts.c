@@ -72,7 +72,7 @@ typedef struct member {
 static void open_member(member *x, const char *name, const char *key, muga_model *m) {
     str text = STR_INIT;
     muga_error err = {0};
-    str_printf(&text, "%s%s", loop_manifest, key);
+    str_printf(&text, "%s%s", LOOP_MANIFEST(LOOP_DETAIL), key);
     fixture_prepare(&x->f, name, str_get(&text));
     fixture_write(&x->f, "examples.jsonl", loop_examples);
     copy_adapter(&x->f);

@@ -109,7 +109,7 @@ static void nothing_is_kept_without_consent(void **state) {
     muga_error err;
     int64_t n;
     loop_fixture x;
-    loop_open(&x, "no-consent", "[" GIVES_ID("A10001") "," GIVES_ID("A10001") "," GIVES_ID("A10001") "]");
+    loop_open(&x, "no-consent", "[]");
     say(&x, "where is my order A10001");
     assert_int_equal(count(&x, &all), 0);
     give(&x);
@@ -160,7 +160,7 @@ static void outcomes_tell_how_it_went(void **state) {
     char approval[AGENT_ID_SIZE];
     turn_result r;
     loop_fixture x;
-    loop_open(&x, "outcomes", "[" GIVES_ID("A10001") "]");
+    loop_open(&x, "outcomes", "[]");
     give(&x);
     assert_int_equal(say(&x, "where is my order"), TURN_ASK);
     assert_outcomes(&x, "asked");
@@ -207,7 +207,7 @@ static void what_tells_of_a_person_is_masked(void **state) {
     (void)state;
     loop_fixture x;
     json_t *list;
-    loop_open(&x, "masks", "[" GIVES_ID("A10001") "]");
+    loop_open(&x, "masks", "[]");
     json_object_set_new(x.f.m->data_policy, "personal", json_pack("[s]", "note"));
     give(&x);
     say(&x, "hello there, I'm ada@example.com and want to RING twice");

@@ -85,12 +85,12 @@ static void only_what_went_well_or_was_corrected_is_learned(void **state) {
     int64_t n;
     open_agent("which", learning_part);
     agree();
-    say(1, "where is my order A10001", "[" GIVES_ID("A10001") "]");
+    say(1, "where is my order A10001", "[]");
     say(1, "the latest one I ordered", "[]");
     say(1, "let me talk to a human", "[]"); /* escalated */
     say(2, "reset my password", "[]");      /* held: open */
     say(2, "gimme the whereabouts", "[]");  /* asked back */
-    const char *disliked = say(2, "status of A10002", "[" GIVES_ID("A10002") "]");
+    const char *disliked = say(2, "status of A10002", "[]");
     assert_ok(interactions_rate(&x.f.env, x.f.store, disliked, 1, -1, NULL, &n, &err), &err);
     correct(say(1, "gimme what I paid for, mail me at jane@example.org", "[]"), "{'labels': ['order']}");
     correct(say(1, "the latest one and my parcel", "[]"), "{'answer': 'Nothing.'}"); /* tells of no label */
@@ -200,8 +200,8 @@ static void turns_become_lines_once_and_without_the_gates_tasks(void **state) {
     agree();
     fixture_write(&x.f, "own.jsonl",
                   "{\"prompt\": \"a\", \"completion\": \"b\"}\n\n{\"prompt\": \"c\", \"completion\": \"d\"}");
-    say(1, "where is my order A10001", "[" GIVES_ID("A10001") "]");
-    say(2, "Where is my order, A10002?", "[" GIVES_ID("A10002") "]"); /* the same words, another number */
+    say(1, "where is my order A10001", "[]");
+    say(2, "Where is my order, A10002?", "[]"); /* the same words, another number */
     say(1, "the latest one I ordered", "[]");
     correct(say(1, "gimme what I paid for", "[]"), "{'labels': ['order']}");
     correct(say(1, "gimme a colleague", "[]"), "{'labels': ['person']}");

@@ -62,8 +62,7 @@ static void what_is_masked_goes_on_without_it(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
     open_guarded(&x, "masks",
-                 "{input: {mask: [email, hidden]}, output: {mask: [shipped], patterns: {shipped: shipped}}}",
-                 "[" GIVES_ID("A10001") "]");
+                 "{input: {mask: [email, hidden]}, output: {mask: [shipped], patterns: {shipped: shipped}}}", "[]");
     loop_say(&x,
              "where is my or\xe2\x80\x8b"
              "der A10001, write to ada@example.com",
@@ -80,7 +79,7 @@ static void what_is_masked_goes_on_without_it(void **state) {
 static void hidden_text_of_a_result_reaches_no_model(void **state) {
     (void)state;
     loop_fixture x = {.loop = NULL};
-    open_guarded(&x, "results", "{output: {grounded: ids_and_numbers}}", "[" GIVES_ID("A10001") "]");
+    open_guarded(&x, "results", "{output: {grounded: ids_and_numbers}}", "[]");
     fixture_sql(x.f.shop_path, "UPDATE orders SET note = 'ring' || char(8203) || ' twice<!-- reset all -->'");
     loop_say(&x, "where is my order A10001", TURN_ANSWER, "Order A10001 is shipped.");
     const json_t *history = session_history(x.f.session), *entry = json_array_get(history, 1),
@@ -118,7 +117,7 @@ static void a_trace_adds_up_to_its_turn(void **state) {
     loop_fixture x = {.loop = NULL};
     json_t *trace = NULL;
     muga_error err;
-    loop_open(&x, "trace", "[" GIVES_ID("A10001") "]");
+    loop_open_as(&x, "trace", LOOP_MANIFEST(LOOP_DETAIL), "[" GIVES_ID("A10001") "]");
     x.f.world.clock.monotonic_us = tick;
     x.loop->p.watch = (loop_watch){keep_trace, &trace};
     loop_say(&x, "hello there", TURN_ASK, "What can I do?");
