@@ -1,4 +1,5 @@
-# make install: program, header, both libraries, pkg-config, CMake package, the agents and experts in the box.
+# make install: program, header, both libraries, pkg-config, CMake package, the agents, experts and prices in
+# the box.
 include(CMakePackageConfigHelpers)
 
 if(TARGET muga)
@@ -7,7 +8,7 @@ endif()
 install(TARGETS muga_static muga_shared
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/muga.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-foreach(folder agents experts)
+foreach(folder agents experts prices)
     if(EXISTS ${PROJECT_SOURCE_DIR}/${folder})
         install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_DATADIR}/muga USE_SOURCE_PERMISSIONS)
     endif()

@@ -4,6 +4,7 @@
 
 #include "agent/internal.h"
 #include "agent/statistics.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 
@@ -134,6 +135,14 @@ static double mean_of(const json_t *numbers, const char *key) {
     return json_get_number(json_object_get(numbers, key), "mean", 0);
 }
 
+/* What a task's mean tokens cost by this row, of `cached` of them read at the price of a cache that had them. */
+static double a_task(const json_t *row, const json_t *numbers, double cached) {
+    double input = json_get_number(row, "input", 0);
+    return ((mean_of(numbers, "read") - cached) * input + cached * json_get_number(row, "cached", input) +
+            mean_of(numbers, "written") * json_get_number(row, "output", 0)) /
+           1e6;
+}
+
 /* What the same tokens cost elsewhere. */
 static json_t *cost(const report_parts *p, const json_t *numbers) {
     if (!p->prices) {
@@ -143,19 +152,21 @@ static json_t *cost(const report_parts *p, const json_t *numbers) {
     const json_t *models = json_object_get(p->prices, "models");
     for (size_t i = 0; list && i < json_array_size(models); i++) {
         const json_t *m = json_array_get(models, i);
-        double a_task = (mean_of(numbers, "read") * json_get_number(m, "input", 0) +
-                         mean_of(numbers, "written") * json_get_number(m, "output", 0)) /
-                        1e6;
+        double full = a_task(m, numbers, 0), least = a_task(m, numbers, mean_of(numbers, "cached"));
         json_t *row = json_clone(m);
-        if (!row || json_object_set_new(row, "a_task", json_real(a_task)) != 0 ||
-            json_object_set_new(row, "a_1000", json_real(1000 * a_task)) != 0) {
+        bool ok =
+            row && json_object_set_new(row, "a_task", json_real(full)) == 0 &&
+            json_object_set_new(row, "a_1000", json_real(1000 * full)) == 0 &&
+            (!json_object_get(m, "cached") || json_object_set_new(row, "a_1000_cached", json_real(1000 * least)) == 0);
+        if (!ok) {
             json_decref(row);
             json_decref(list);
             return NULL;
         }
         json_array_append_new(list, row);
     }
-    return json_pack("{s:O, s:o}", "currency", json_object_get(p->prices, "currency"), "models", list);
+    return json_pack("{s:O, s:O, s:O, s:o}", "currency", json_object_get(p->prices, "currency"), "as_of",
+                     json_object_get(p->prices, "as_of"), "list", json_object_get(p->prices, "list"), "models", list);
 }
 
 static json_t *satisfaction(const report_parts *p) {
@@ -196,26 +207,48 @@ muga_status report_make(const report_parts *p, json_t **out, muga_error *err) {
 /* ---- what comes from elsewhere ---- */
 
 static const char prices_schema[] =
-    "{\"type\": \"object\", \"required\": [\"currency\", \"models\"], \"properties\": {"
+    "{\"type\": \"object\", \"required\": [\"currency\", \"models\"], \"additionalProperties\": false,"
+    " \"properties\": {"
     " \"currency\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 16},"
+    " \"as_of\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 32},"
     " \"models\": {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 64, \"items\": {\"type\": \"object\","
-    "   \"required\": [\"model\", \"input\", \"output\", \"as_of\", \"source\"], \"properties\": {"
+    "   \"required\": [\"model\", \"input\", \"output\", \"as_of\", \"source\"], \"additionalProperties\": false,"
+    "   \"properties\": {"
     "   \"model\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 64},"
     "   \"input\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1000000},"
+    "   \"cached\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1000000},"
     "   \"output\": {\"type\": \"number\", \"minimum\": 0, \"maximum\": 1000000},"
     "   \"as_of\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 32},"
     "   \"source\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 500}}}}}}";
 
+/* The newest row's, where the list doesn't date itself. */
+static const json_t *newest(const json_t *models) {
+    const json_t *best = NULL;
+    for (size_t i = 0; i < json_array_size(models); i++) {
+        const json_t *at = json_object_get(json_array_get(models, i), "as_of");
+        best = !best || strcmp(json_string_value(at), json_string_value(best)) > 0 ? at : best;
+    }
+    return best;
+}
+
 muga_status report_read_prices(const char *text, size_t n, const char *what, json_t **out, muga_error *err) {
-    json_t *schema = NULL, *v = NULL;
+    json_t *schema = NULL, *v = NULL, *lines = NULL;
     *out = NULL;
     muga_status st = json_parse(prices_schema, sizeof prices_schema - 1, "the schema of prices", &schema, err);
-    st = st == MUGA_OK ? json_parse(text, n, what, &v, err) : st;
+    st = st == MUGA_OK ? yaml_parse(text, n, what, &v, &lines, err) : st;
     if (st == MUGA_OK) {
-        const check_place at = {.file = what};
+        const check_place at = {.file = what, .lines = lines};
         st = check_schema(&at, schema, v, err);
     }
+    if (st == MUGA_OK) {
+        const json_t *as_of = json_object_get(v, "as_of");
+        json_t *list = utf8_valid(what, strlen(what)) ? json_string(what) : json_null();
+        bool ok = (as_of || json_object_set(v, "as_of", json_borrow(newest(json_object_get(v, "models")))) == 0) &&
+                  json_object_set_new(v, "list", list) == 0;
+        st = ok ? MUGA_OK : error_nomem(err, "a price list");
+    }
     json_decref(schema);
+    json_decref(lines);
     if (st == MUGA_OK) {
         *out = v;
     } else {

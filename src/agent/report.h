@@ -20,7 +20,9 @@ typedef struct report_parts {
  *   escalation {"escalated", "right", "wanted", "found", "precision", "recall": {"rate", "low", "high"} | null}
  *   steps, asked, read, cached, written {"mean", "p50", "p90", "p99", "max"}   a play
  *   turn_ms, task_ms                          the same
- *   energy {"joules", "joules_a_task"} | {"why"};  cost {"currency", "models": [{..., "a_task", "a_1000"}]} | {"why"}
+ *   energy {"joules", "joules_a_task"} | {"why"}
+ *   cost {"currency", "as_of", "list": whence, "models": [{..., "a_task", "a_1000", "a_1000_cached": with the tokens
+ *     that this machine's cache had at the price `cached`, where the row has one}]} | {"why"}
  *   satisfaction {"up", "down", "rate", "low", "high"} | null */
 MUGA_MUST_USE muga_status report_make(const report_parts *p, json_t **out, muga_error *err);
 
@@ -32,8 +34,9 @@ MUGA_MUST_USE muga_status report_make(const report_parts *p, json_t **out, muga_
 MUGA_MUST_USE muga_status report_compare(const json_t *a, const char *name_a, const json_t *b, const char *name_b,
                                          json_t **out, muga_error *err);
 
-/* A price list: {"currency", "models": [{"model", "input", "output", "as_of", "source"}]}, prices a million tokens.
- * New reference. */
+/* A price list in YAML or JSON: {"currency", "as_of", "models": [{"model", "input", "cached", "output", "as_of",
+ * "source"}]}, prices a million tokens; `cached` and the list's own `as_of` (then the newest row's) may be left out.
+ * `list` is added, which is `what`. MUGA_E_INPUT names `what` and the line. New reference. */
 MUGA_MUST_USE muga_status report_read_prices(const char *text, size_t n, const char *what, json_t **out,
                                              muga_error *err);
 /* How an agent's kept turns were rated (interactions.h): {"up", "down"}; *out NULL: none was. A count alone, of nobody

@@ -347,7 +347,7 @@ muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t 
         *columns = NULL;
     }
     if (n > YAML_MAX_BYTES) {
-        return error_set(err, MUGA_E_INPUT, "%s: %zu bytes; a manifest holds at most %zu", file, n, YAML_MAX_BYTES);
+        return error_set(err, MUGA_E_INPUT, "%s: %zu bytes; it may hold at most %zu", file, n, YAML_MAX_BYTES);
     }
     yaml_reader *r = calloc(1, sizeof *r);
     if (!r || !yaml_parser_initialize(&r->parser)) {

@@ -212,12 +212,19 @@ static muga_status compare(const test *t, const side *a, const side *b, bool *wo
     return st;
 }
 
+/* The list that was named; else the user's own, or the one that came with the program. Without one nothing is priced.
+ */
 static muga_status read_prices(test *t, muga_error *err) {
     str text = STR_INIT;
-    muga_status st = cmd_read_input(t->prices_from, PRICES_MAX_BYTES, &text, err);
-    if (!st)
-        st = report_read_prices(str_get(&text), text.len, t->prices_from, &t->prices, err);
+    char *own = NULL;
+    muga_status st = t->prices_from ? MUGA_OK : cmd_data_file("prices/cloud.yaml", &own, err);
+    const char *from = t->prices_from ? t->prices_from : own;
+    if (!st && from)
+        st = cmd_read_input(from, PRICES_MAX_BYTES, &text, err);
+    if (!st && from)
+        st = report_read_prices(str_get(&text), text.len, from, &t->prices, err);
     str_release(&text);
+    free(own);
     return st;
 }
 
@@ -239,7 +246,8 @@ int cmd_agent_test(int argc, char **argv) {
         {"--runs", 0, CMD_U32, &t.runs, "N", "play every task N times, for pass^k (default 1)"},
         {"--against", 0, CMD_STRING, &t.against, "OTHER",
          "another agent or version of it (NAME or path), or a result (.json): the same tasks, paired"},
-        {"--prices", 0, CMD_STRING, &t.prices_from, "FILE", "price list of cloud models, to cost the tokens"},
+        {"--prices", 0, CMD_STRING, &t.prices_from, "FILE",
+         "price list of cloud models, to cost the tokens (default: prices/cloud.yaml in the home, else in the box)"},
         {"--json", 0, CMD_FLAG, &t.as_json, NULL,
          "one object: tasks, completed, wrong_effects, unapproved, escalated, numbers, results"},
         {"--verbose", 0, CMD_FLAG, &t.verbose, NULL, "a line for every task"},
@@ -255,7 +263,7 @@ int cmd_agent_test(int argc, char **argv) {
         return code;
     side a = {.name = p.v[0]}, b = {.name = t.against};
     cmd_catch_interrupt();
-    muga_status st = t.prices_from ? read_prices(&t, &err) : MUGA_OK;
+    muga_status st = read_prices(&t, &err);
     if (!st)
         st = measure(&t, &a, NULL, &err);
     if (!st && t.against)

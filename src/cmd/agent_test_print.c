@@ -91,20 +91,39 @@ static void print_energy(const json_t *e) {
                json_get_number(e, "joules_a_task", 0), json_get_number(e, "joules", 0));
 }
 
-static void print_cost(const json_t *c) {
-    const char *why = json_get_string(c, "why"), *currency = json_get_string(c, "currency");
+/* Releases the line, which holds texts of a file that anybody wrote. */
+static void print_visible(const char *what, str *line) {
+    str shown = STR_INIT;
+    cmd_write_visible(str_get(line), line->len, &shown);
+    printf("%-22s %s\n", what, str_get(&shown));
+    str_release(&shown);
+    str_release(line);
+}
+
+static void print_cost(const json_t *c, bool asked) {
+    const char *why = json_get_string(c, "why"), *currency = json_get_string(c, "currency"),
+               *list = json_get_string(c, "list");
     const json_t *models = json_object_get(c, "models");
+    str line = STR_INIT;
     if (why)
         printf("%-22s unknown: %s\n", "cost in the cloud", why);
+    if (models && !asked) {
+        printf("%-22s none: no model was asked\n", "cost in the cloud");
+        return;
+    }
+    if (models) {
+        str_printf(&line, "by the prices of %s (%s)", json_get_string(c, "as_of"), list ? list : "a file");
+        print_visible("cost in the cloud", &line);
+    }
     for (size_t i = 0; i < json_array_size(models); i++) {
         const json_t *m = json_array_get(models, i);
-        str line = STR_INIT, shown = STR_INIT;
-        str_printf(&line, "%.4f %s for 1,000 tasks' tokens on %s (%s: %s)", json_get_number(m, "a_1000", 0), currency,
+        double all = json_get_number(m, "a_1000", 0), least = json_get_number(m, "a_1000_cached", all);
+        char cached[64] = "";
+        if (least < all)
+            snprintf(cached, sizeof cached, ", %.4f with a cache as here,", least);
+        str_printf(&line, "%.4f %s for 1,000 tasks' tokens%s on %s (%s: %s)", all, currency, cached,
                    json_get_string(m, "model"), json_get_string(m, "as_of"), json_get_string(m, "source"));
-        cmd_write_visible(str_get(&line), line.len, &shown);
-        printf("%-22s %s\n", i ? "" : "cost in the cloud", str_get(&shown));
-        str_release(&line);
-        str_release(&shown);
+        print_visible("", &line);
     }
 }
 
@@ -121,7 +140,7 @@ void test_print_numbers(const json_t *document) {
     print_spread("time a message", number(document, "turn_ms"), " ms");
     print_spread("time a task", number(document, "task_ms"), " ms");
     print_energy(number(document, "energy"));
-    print_cost(number(document, "cost"));
+    print_cost(number(document, "cost"), json_get_number(number(document, "asked"), "max", 0) > 0);
     if (json_is_object(satisfaction)) {
         char what[64];
         snprintf(what, sizeof what, "rated at work, %lld",

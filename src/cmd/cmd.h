@@ -189,6 +189,8 @@ void cmd_say_fallback(const char *form);
  */
 struct gguf_file;
 MUGA_MUST_USE muga_status cmd_template_source(const struct gguf_file *f, span *out, muga_error *err);
+/* A file that comes with the program, or the user's own in its place, in the home. *path: malloc'ed; NULL: none. */
+MUGA_MUST_USE muga_status cmd_data_file(const char *name, char **path, muga_error *err);
 /* NAME of an agent -> folder, malloc'ed: a path if it holds '/', else $MUGA_HOME/agents/NAME, else ./agents/NAME,
  * else beside the program (build tree, or share/ of the same prefix) or under the installed data folder. */
 MUGA_MUST_USE muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err);

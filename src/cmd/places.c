@@ -146,9 +146,23 @@ static void places_add(places *p, char *dir) {
         p->v[p->n++] = dir;
 }
 
+/* Where what comes with the program lies: beside it, or where it was configured to be installed. */
+static void places_of_program(places *p, const char *what) {
+    static const char *const beside[] = {"..", "../share/muga"}; /* build/muga in the tree; bin/muga beside share/ */
+    const char *self = cmd_program(), *slash = self ? strrchr(self, '/') : NULL;
+    for (size_t i = 0; slash && i < ARRAY_LEN(beside); i++) {
+        str dir = STR_INIT;
+        str_printf(&dir, "%.*s/%s/%s", (int)(slash - self), self, beside[i], what);
+        places_add(p, str_take(&dir));
+    }
+    char *installed = NULL;
+    if (!join(&installed, NULL, MUGA_DATA_DIR, what))
+        places_add(p, installed);
+}
+
 /* The folders that hold agents, first to last. */
 static muga_status places_open(places *p, muga_error *err) {
-    char *home = NULL, *dir = NULL, self[4096];
+    char *home = NULL, *dir = NULL;
     *p = (places){0};
     muga_status st = cmd_home(&home, err);
     if (!st)
@@ -159,15 +173,7 @@ static muga_status places_open(places *p, muga_error *err) {
     places_add(p, dir);
     if (!absolute("agents", &dir, NULL)) /* without a current folder there is none below it */
         places_add(p, dir);
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 32);
-    char *slash = n > 0 ? memrchr(self, '/', (size_t)n) : NULL;
-    if (slash) { /* the build tree, build/muga beside agents/; a tree installed here, bin/muga beside share/ */
-        strcpy(slash, "/../agents");
-        places_add(p, mem_copy_string(self));
-        strcpy(slash, "/../share/muga/agents");
-        places_add(p, mem_copy_string(self));
-    }
-    places_add(p, mem_copy_string(MUGA_DATA_DIR "/agents"));
+    places_of_program(p, "agents");
     return MUGA_OK;
 }
 
@@ -208,6 +214,26 @@ muga_status cmd_agent_dir(const char *name, char **dir, muga_error *err) {
         st = error_set(err, MUGA_E_NOT_FOUND, "no agent named '%.60s'; `muga agent list` shows those there are", name);
     places_close(&p);
     return st;
+}
+
+muga_status cmd_data_file(const char *name, char **path, muga_error *err) {
+    const os_files *f = &os_system()->files;
+    places p = {0};
+    char *home = NULL, *own = NULL;
+    *path = NULL;
+    if (!cmd_home(&home, NULL) && !join(&own, NULL, home, name)) /* without a home there is none of the user's */
+        places_add(&p, own);
+    free(home);
+    places_of_program(&p, name);
+    for (size_t i = 0; i < p.n && !*path; i++) {
+        os_stat info;
+        if (!f->stat(f->self, p.v[i], &info, NULL) && info.type == OS_TYPE_FILE && !(*path = mem_copy_string(p.v[i]))) {
+            places_close(&p);
+            return error_nomem(err, "a path");
+        }
+    }
+    places_close(&p);
+    return MUGA_OK;
 }
 
 typedef struct visitor {

@@ -101,7 +101,8 @@ check "test as JSON" 0 "^{$sums,"'"runs":1,.*"results":\[{"id":"dev-01","ok":tru
 cp "$work/out" "$work/a.json"
 check "several runs" 0 "all of k runs right .*k=3 100.0 %" \
     test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --runs 3
-grep -q "15 of 15" "$work/out" && grep -q "energy .*" "$work/out" && grep -q "give one with --prices" "$work/out" || {
+grep -q "15 of 15" "$work/out" && grep -q "energy .*" "$work/out" &&
+    grep -q "by the prices of 20[0-9-]* (.*prices/cloud.yaml)" "$work/out" || {
     bad=$((bad + 1))
     echo "not ok: the table of three runs:"
     cat "$work/out"
@@ -112,7 +113,24 @@ cat >"$work/prices.json" <<'END'
 END
 check "a price list" 0 "EUR for 1,000 tasks.* on big (2026-01-01: a page)" \
     test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks" --prices "$work/prices.json"
-check "no price list" 4 "tasks: .*" test "$agent" --tasks "$work/tasks" --prices "$work/tasks"
+check "no price list" 4 "tasks:.*" test "$agent" --tasks "$work/tasks" --prices "$work/tasks"
+mkdir -p "$MUGA_HOME/prices"
+cat >"$MUGA_HOME/prices/cloud.yaml" <<'END'
+currency: EUR
+models:
+  - {model: own, input: 1, cached: 0.1, output: 2, as_of: 2026-02-03, source: a page}
+END
+check "a list of one's own" 0 "EUR for 1,000 tasks.* on own (2026-02-03: a page)" \
+    test "$agent" --model ./tests/data/tiny.gguf --tasks "$work/tasks"
+grep -q "by the prices of 2026-02-03 ($MUGA_HOME/prices/cloud.yaml)" "$work/out" || {
+    bad=$((bad + 1))
+    echo "not ok: the date of one's own list:"
+    cat "$work/out"
+}
+sed -i 's/cached/cache/' "$MUGA_HOME/prices/cloud.yaml"
+check "a bad list" 4 "cloud.yaml:3: key models\[0\].cache: unknown key; did you mean 'cached'" \
+    test "$agent" --tasks "$work/tasks"
+rm -r "$MUGA_HOME/prices"
 
 # Against another version, and a result against a result. The copy looks up the wrong thing.
 cp -R "$agent" "$work/worse"

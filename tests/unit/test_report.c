@@ -96,7 +96,8 @@ static double at(const json_t *v, const char *section, const char *key) {
 #define PLAY(id, ok, outcome, wanted, wrong, us)                                                                       \
     "{\"id\": \"" id "\", \"ok\": " ok ", \"why\": \"because\", \"outcome\": \"" outcome "\", \"escalation\": " wanted \
     ", \"wrong_effects\": " wrong ", \"unapproved\": 0, \"us\": " us ", \"turns_us\": [" us                            \
-    "], \"steps\": 1, \"asked\": 1, \"read\": 1000, \"cached\": 0, \"written\": 100}"
+    "], \"steps\": 1, \"asked\": 1, \"read\": 1000, \"cached\": 400, \"written\": 100}"
+/* 400 of the 1,000 tokens read are cached */
 
 static const char plays[] = "["                                 /* two tasks, two runs */
     PLAY("a", "true", "escalate", "\"must\"", "0", "1000") ", " /* a: 2 of 2 */
@@ -106,7 +107,7 @@ static const char plays[] = "["                                 /* two tasks, tw
 static void a_report_counts_plays_and_tasks(void **state) {
     (void)state;
     static const char list[] = "{\"currency\": \"EUR\", \"models\": [{\"model\": \"m\", \"input\": 2, \"output\": 10,"
-                               " \"as_of\": \"2026-01-01\", \"source\": \"a page\"}]}";
+                               " \"cached\": 0.5, \"as_of\": \"2026-01-01\", \"source\": \"a page\"}]}";
     muga_error err;
     json_t *results = parse(plays), *prices = NULL, *rated = parse("{\"up\": 3, \"down\": 1}"), *v = NULL;
     energy e = {.n_zones = 1, .total_uj = 8000000};
@@ -130,6 +131,9 @@ static void a_report_counts_plays_and_tasks(void **state) {
     const json_t *m = json_array_get(json_object_get(json_object_get(v, "cost"), "models"), 0);
     near(json_get_number(m, "a_task", -1), 0.003); /* 1,000 at 2 and 100 at 10 a million */
     near(json_get_number(m, "a_1000", -1), 3);
+    near(json_get_number(m, "a_1000_cached", -1), 2.4); /* 400 of the 1,000 at 0.5 */
+    assert_string_equal(json_get_string(json_object_get(v, "cost"), "as_of"), "2026-01-01");
+    assert_string_equal(json_get_string(json_object_get(v, "cost"), "list"), "prices.json");
     near(at(v, "satisfaction", "rate"), 0.75);
     json_decref(v);
     const report_parts bare = {results, 2, 2, NULL, NULL, NULL}; /* what is not known is said */
@@ -141,6 +145,38 @@ static void a_report_counts_plays_and_tasks(void **state) {
     json_decref(rated);
     json_decref(prices);
     json_decref(results);
+}
+
+static void a_fault_in_prices_has_its_line(void **state) {
+    (void)state;
+    static const char text[] = "currency: EUR\nmodels:\n"
+                               "  - {model: a, input: 1, output: 2, as_of: 2026-01-01, source: x}\n"
+                               "  - model: b\n    input: cheap\n    output: 1\n    as_of: 2026-02-01\n    source: y\n";
+    muga_error err;
+    json_t *v = NULL;
+    assert_status(report_read_prices(text, sizeof text - 1, "p.yaml", &v, &err), MUGA_E_INPUT, &err, "p.yaml:5: ");
+    assert_non_null(strstr(err.message, "models[1].input: text; must be a number"));
+}
+
+static void the_list_in_the_box_is_whole(void **state) {
+    (void)state;
+    str text = STR_INIT;
+    muga_error err;
+    json_t *v = NULL;
+    assert_ok(os_read_file(&os_system()->files, "prices/cloud.yaml", 1 << 20, &text, &err), &err);
+    assert_ok(report_read_prices(str_get(&text), text.len, "prices/cloud.yaml", &v, &err), &err);
+    const json_t *models = json_object_get(v, "models"), *as_of = json_object_get(v, "as_of");
+    bool dated = false;
+    for (size_t i = 0; i < json_array_size(models); i++) {
+        const json_t *m = json_array_get(models, i);
+        assert_true(json_get_number(m, "cached", 0) < json_get_number(m, "input", 0));
+        assert_true(json_get_number(m, "input", 0) <= json_get_number(m, "output", 0));
+        assert_true(strcmp(json_get_string(m, "as_of"), json_string_value(as_of)) <= 0);
+        dated = dated || strcmp(json_get_string(m, "as_of"), json_string_value(as_of)) == 0;
+    }
+    assert_true(dated);
+    json_decref(v);
+    str_release(&text);
 }
 
 static void prices_out_of_format_are_refused(void **state) {
@@ -252,6 +288,8 @@ int main(void) {
                                        cmocka_unit_test(percentiles_are_values_that_were_measured),
                                        cmocka_unit_test(a_report_counts_plays_and_tasks),
                                        cmocka_unit_test(prices_out_of_format_are_refused),
+                                       cmocka_unit_test(a_fault_in_prices_has_its_line),
+                                       cmocka_unit_test(the_list_in_the_box_is_whole),
                                        cmocka_unit_test(two_versions_are_paired_by_task),
                                        cmocka_unit_test(different_tasks_are_not_compared),
                                        cmocka_unit_test(packages_are_summed_and_their_parts_are_not)};
