@@ -178,6 +178,23 @@ typedef struct engine_drafts {
 /* MUGA_E_INPUT where the two vocabularies differ, naming the first token that does. */
 MUGA_MUST_USE muga_status engine_draft_check(const engine *target, const engine *draft, muga_error *err);
 
+/* A token of the text and how likely the model held it to be: the logarithm of softmax(logits), before mask, bias,
+ * penalties and temperature, in nats; 0 for a forced one, which has no row. */
+#define ENGINE_MAX_TOP 20
+typedef struct engine_top {
+    int32_t id;
+    double logprob;
+} engine_top;
+typedef struct engine_token {
+    int32_t id;
+    bool is_forced;
+    double logprob;
+    const engine_top *top; /* [n_top] likeliest first, equal ones by id; of a forced token itself alone */
+    uint32_t n_top;
+    span bytes;      /* those of its bytes that the answer has: a stop string may cut it */
+    size_t from, to; /* where they are in the whole text; ill-formed ones are U+FFFD there */
+} engine_token;
+
 typedef struct engine_generate_args {
     engine_session *session; /* with logits: the prompt was fed; or holding a beginning of `prompt` */
     const int32_t *prompt;   /* NULL: what the session holds */
@@ -194,6 +211,11 @@ typedef struct engine_generate_args {
     /* Whole UTF-8 characters, ill-formed bytes as U+FFFD, never a part of a stop string. false cancels. May be NULL. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
+    /* Each token of the text that has bytes, in order, before the piece of text that its last byte is in; of one that
+     * was cut, perhaps after the last piece. Control tokens are left out. May be NULL. */
+    void (*on_token)(void *ctx, const engine_token *t);
+    void *on_token_ctx;
+    uint32_t n_top; /* likeliest tokens told with each; at most ENGINE_MAX_TOP */
     /* Each row a choice was made from, ascending positions; may not use the engine; may be NULL. */
     void (*on_choice)(void *ctx, uint32_t pos, const float *logits);
     void *on_choice_ctx;

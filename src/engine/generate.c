@@ -26,6 +26,7 @@
 #include "engine/forced.h"
 #include "engine/generation.h"
 #include "engine/internal.h"
+#include "engine/logprob.h"
 
 #define MAX_STOPS 64
 #define MAX_STOP_BYTES 1024
@@ -69,6 +70,7 @@ struct generation {
     str text;          /* what went out */
     size_t n_searched; /* raw[0, n_searched) begins no stop string that is complete */
     size_t n_given;    /* raw[0, n_given) went out */
+    logprobs *log;     /* or NULL */
     engine_finish finish;
     bool done;
 };
@@ -124,6 +126,8 @@ static void give_text(generation *g, size_t end) {
         return;
     size_t before = g->text.len;
     utf8_append_replaced(&g->text, g->raw.data + g->n_given, end - g->n_given);
+    if (g->log)
+        logprobs_give(g->log, g->raw.data, g->n_given, end, before);
     g->n_given = end;
     if (g->a.on_text && !g->text.failed &&
         !g->a.on_text(g->a.on_text_ctx, g->text.data + before, g->text.len - before)) {
@@ -168,6 +172,8 @@ static void take_text(generation *g, int32_t id) {
         return;
     span piece = tokenizer_piece(g->e->tok, id);
     str_append(&g->raw, piece.p, piece.n);
+    if (!g->raw.failed && g->log && !logprobs_take(g->log, g->n - 1, id, g->raw.len - piece.n, g->raw.len))
+        g->raw.failed = true;
     if (g->raw.failed)
         return;
     size_t stop = find_stop(g);
@@ -386,10 +392,12 @@ static void choose(generation *g, const float *logits) {
         return;
     if (g->a.on_choice)
         g->a.on_choice(g->a.on_choice_ctx, g->n - 1, logits);
-    if (g->has_choice)
-        return;
-    g->row_status = sampler_pick(g->sampler, logits, g->mask, g->n, &g->choice, &g->row_error);
-    g->has_choice = g->row_status == MUGA_OK;
+    if (!g->has_choice) {
+        g->row_status = sampler_pick(g->sampler, logits, g->mask, g->n, &g->choice, &g->row_error);
+        g->has_choice = g->row_status == MUGA_OK;
+    }
+    if (g->has_choice && g->log)
+        logprobs_choose(g->log, g->n, g->choice, logits);
 }
 
 static void on_row(void *ctx, uint32_t pos, const float *logits) {
@@ -545,7 +553,8 @@ static muga_status begin(generation *g, muga_error *err) {
         return st;
     g->n = g->n_prompt = n;
     g->end = n + (a->max_tokens ? MIN(a->max_tokens, n_ctx - n) : n_ctx - n);
-    if ((st = sampler_new(a->sampling, g->e->kernels, n_vocab, &g->sampler, err)))
+    if ((st = sampler_new(a->sampling, g->e->kernels, n_vocab, &g->sampler, err)) ||
+        (a->on_token && (st = logprobs_new(g->e, &g->a, &g->log, err))))
         return st;
     g->seq = mem_alloc_array(g->end, sizeof *g->seq);
     if (!g->seq)
@@ -587,6 +596,7 @@ void generation_free(generation *g) {
     sampler_free(g->sampler);
     ngram_free(g->ngram);
     draft_model_free(g->model);
+    logprobs_free(g->log);
     free(g->rows);
     free(g->mask);
     free(g->seq);
@@ -675,8 +685,12 @@ muga_status generation_finish(generation *g, engine_generated *out, muga_error *
     if (g->finish == ENGINE_LENGTH && g->a.constraint && constrain_is_complete(g->a.constraint) &&
         !constrain_in_text(g->a.constraint))
         g->finish = ENGINE_STOP;
+    if (g->log)
+        logprobs_cut(g->log, g->finish == ENGINE_CANCELLED ? g->n_given : g->raw.len);
     if (g->finish != ENGINE_CANCELLED)
         give_text(g, g->raw.len);
+    if (g->log)
+        logprobs_give(g->log, str_get(&g->raw), g->n_given, g->n_given, g->text.len);
     if (g->text.failed)
         return str_status(&g->text, err, "the generated text");
     *out = (engine_generated){

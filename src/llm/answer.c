@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "llm/constrained.h"
 #include "llm/grammars.h"
+#include "llm/tokens.h"
 #include "llm/toolcall.h"
 
 typedef struct plan {
@@ -28,11 +29,13 @@ typedef struct plan {
     constrain_grammar *grammar; /* taken from there */
     uint64_t seed;
     toolcall_parser *parser; /* of the attempt that runs */
+    token_queue tokens;      /* of it that are not told of yet, where somebody wants to know */
     muga_error parse_error;
 } plan;
 
 static void plan_release(plan *p) {
     toolcall_parser_free(p->parser);
+    token_queue_release(&p->tokens);
     grammars_give_back(p->grammars, p->grammar);
     toolcall_tools_release(&p->tools);
     json_decref(p->messages);
@@ -210,17 +213,26 @@ static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *
 
 /* ---- reading ---- */
 
-static bool give_event(void *ctx, const llm_event *e) {
-    const llm_request *q = ctx;
+static bool pass_event(const llm_request *q, const llm_event *e) {
     if (q->on_event)
         return q->on_event(q->on_event_ctx, e);
     return e->kind != LLM_EVENT_CONTENT || !q->on_text || q->on_text(q->on_text_ctx, e->p, e->n);
 }
 
+static bool give_event(void *ctx, const llm_event *e) {
+    plan *p = ctx;
+    if (p->q->on_token && e->kind == LLM_EVENT_CONTENT) {
+        size_t from, to;
+        toolcall_parser_where(p->parser, &from, &to);
+        token_queue_give(&p->tokens, from, to, p->q);
+    }
+    return pass_event(p->q, e);
+}
+
 /* Nothing goes out yet, but the answer may be cancelled. */
 static bool keep_event(void *ctx, const llm_event *e) {
     const llm_event none = {.kind = e->kind == LLM_EVENT_REASONING ? e->kind : LLM_EVENT_CONTENT, .p = ""};
-    return give_event(ctx, &none);
+    return pass_event(((const plan *)ctx)->q, &none);
 }
 
 static muga_status begin_reading(plan *p, bool keep, muga_error *err) {
@@ -239,7 +251,7 @@ static muga_status begin_reading(plan *p, bool keep, muga_error *err) {
                                  .seed = p->seed,
                                  .messages = q->messages,
                                  .on_event = keep ? keep_event : give_event,
-                                 .on_event_ctx = (void *)(uintptr_t)q};
+                                 .on_event_ctx = p};
     toolcall_parser_free(p->parser);
     p->parser = NULL;
     return toolcall_parser_new(&o, &p->parser, err);
@@ -304,6 +316,9 @@ static muga_status decode(llm *m, plan *p, const llm_request *asked, bool keep, 
     r.show_control = true;
     r.on_text = on_text;
     r.on_text_ctx = p;
+    r.on_token = p->q->on_token ? token_queue_push : NULL;
+    r.on_token_ctx = &p->tokens;
+    token_queue_clear(&p->tokens);
     p->parse_error = (muga_error){0};
     muga_status st = begin_reading(p, keep, err);
     if (!st)
@@ -326,6 +341,8 @@ static muga_status give_out(plan *p, const str *text, llm_reply *out, muga_error
         st = toolcall_parser_take(p->parser, &content, &reasoning, &calls, &n_calls, err);
     if (!st && toolcall_parser_cancelled(p->parser))
         out->finish = LLM_FINISH_CANCELLED;
+    if (!st)
+        st = token_queue_finish(&p->tokens, p->q, err);
     str_release(&content);
     str_release(&reasoning);
     toolcall_calls_free(calls, n_calls);
@@ -373,6 +390,8 @@ muga_status answer_complete(llm *m, const llm_request *q, llm_reply *out, muga_e
         st = decode(m, &p, q, false, out, err);
         if (!st)
             st = take_reading(&p, out, err);
+        if (!st)
+            st = token_queue_finish(&p.tokens, q, err);
     }
     plan_release(&p);
     return st;

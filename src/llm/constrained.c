@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "llm/grammars.h"
+#include "llm/tokens.h"
 
 static muga_status compile(void *ctx, constrain_grammar **out, muga_error *err) {
     const llm_request *q = ctx;
@@ -57,28 +58,50 @@ void constrained_add_up(llm_reply *out, const llm_reply *before, uint32_t n_atte
     out->generate_us += before->generate_us;
 }
 
+/* The text that was found valid, with its tokens. */
+static muga_status give_out(const llm_request *q, token_queue *tokens, llm_reply *out, muga_error *err) {
+    if (q->on_token)
+        token_queue_give(tokens, 0, SIZE_MAX, q);
+    if (q->on_text && out->text.len > 0 && !q->on_text(q->on_text_ctx, out->text.data, out->text.len))
+        out->finish = LLM_FINISH_CANCELLED;
+    return token_queue_finish(tokens, q, err);
+}
+
+static muga_status attempt(llm *m, const llm_request *q, uint32_t i, token_queue *tokens, llm_reply *out,
+                           muga_error *err) {
+    llm_request r = constrained_attempt(q, i);
+    llm_reply before = *out;
+    r.on_text = keep_back;
+    r.on_text_ctx = (void *)(uintptr_t)q;
+    r.on_token = q->on_token ? token_queue_push : NULL;
+    r.on_token_ctx = tokens;
+    token_queue_clear(tokens);
+    constrained_begin_again(out, &before);
+    muga_status st = m->table->complete(m, &r, out, err);
+    constrained_add_up(out, &before, i + 1);
+    return st;
+}
+
 static muga_status decode_and_check(llm *m, const llm_request *q, llm_reply *out, muga_error *err) {
     muga_error why = {0};
-    for (uint32_t i = 0; i < CONSTRAINED_ATTEMPTS; i++) {
-        llm_request r = constrained_attempt(q, i);
-        llm_reply before = *out;
-        r.on_text = keep_back;
-        r.on_text_ctx = (void *)(uintptr_t)q;
-        constrained_begin_again(out, &before);
-        muga_status st = m->table->complete(m, &r, out, err);
-        constrained_add_up(out, &before, i + 1);
-        if (st)
-            return st;
+    token_queue tokens = {0};
+    muga_status st = MUGA_E_NEGATIVE;
+    for (uint32_t i = 0; i < CONSTRAINED_ATTEMPTS && st == MUGA_E_NEGATIVE; i++) {
+        if ((st = attempt(m, q, i, &tokens, out, err)))
+            break;
         if (out->finish == LLM_FINISH_CANCELLED) { /* nobody has found it valid */
             str_truncate(&out->text, 0);
-            return MUGA_OK;
+            break;
         }
         st = constrain_recheck(q->grammar, str_get(&out->text), out->text.len, &why);
-        if (!st && q->on_text && out->text.len > 0 && !q->on_text(q->on_text_ctx, out->text.data, out->text.len))
-            out->finish = LLM_FINISH_CANCELLED;
-        if (st != MUGA_E_NEGATIVE)
-            return st ? error_set(err, st, "%s", why.message) : MUGA_OK;
+        if (!st)
+            st = give_out(q, &tokens, out, err);
+        else if (st != MUGA_E_NEGATIVE)
+            st = error_set(err, st, "%s", why.message);
     }
+    token_queue_release(&tokens);
+    if (st != MUGA_E_NEGATIVE)
+        return st;
     return error_set(err, MUGA_E_LIMIT, "no valid answer in %u attempts: %.150s", CONSTRAINED_ATTEMPTS, why.message);
 }
 

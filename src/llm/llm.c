@@ -75,6 +75,9 @@ static muga_status check_request(const llm_request *q, muga_error *err) {
     if (q->priority > LLM_MAX_PRIORITY || q->priority < -LLM_MAX_PRIORITY)
         return error_set(err, MUGA_E_USAGE, "priority %d; it goes from %d to %d", q->priority, -LLM_MAX_PRIORITY,
                          LLM_MAX_PRIORITY);
+    if (q->top_logprobs > LLM_MAX_TOP)
+        return error_set(err, MUGA_E_USAGE, "the %u likeliest tokens; at most %d are told", q->top_logprobs,
+                         LLM_MAX_TOP);
     muga_status st = check_bias(q, err);
     if (!st)
         st = check_prompt(q, err);

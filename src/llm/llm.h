@@ -81,6 +81,26 @@ typedef enum {
 /* What a template that knows of reasoning is told. OFF: none can be written either, where the answer is split. */
 typedef enum { LLM_THINKING_DEFAULT, LLM_THINKING_ON, LLM_THINKING_OFF } llm_thinking;
 
+/* A token of the content and how likely the model held it to be: log-probabilities in nats of the model's own
+ * distribution, before constraint, biases, penalties and temperature. A token that a constraint forced was never
+ * computed and has 0, itself alone among the likeliest. */
+#define LLM_MAX_TOP 20
+typedef struct llm_top {
+    int32_t id;
+    double logprob;
+    const char *p; /* [n] its bytes; of a control token its name. Borrowed from the model */
+    size_t n;
+} llm_top;
+typedef struct llm_token {
+    int32_t id;
+    double logprob;
+    const char *p; /* [n] those of its bytes that the content has. Borrowed from the model */
+    size_t n;
+    const llm_top *top; /* [n_top] likeliest first, equal ones by id; borrowed for the call */
+    size_t n_top;
+    size_t from, to; /* for what stands between (llm/tokens.h): bytes of the text that complete gives */
+} llm_token;
+
 typedef struct llm_request llm_request;
 struct llm_request {
     const json_t *messages; /* array; borrowed. NULL: a raw prompt */
@@ -123,6 +143,12 @@ struct llm_request {
      * (docs/constraint.md), the whole text comes at once, and before it calls with n 0. */
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *on_text_ctx;
+    /* Each token of the content (not of reasoning, of calls, of what is behind a stop string), before the piece of text
+     * or the event that its last byte goes out with; one that is cut at the content's end, perhaps behind that. Their
+     * bytes are the content's. May be NULL. */
+    void (*on_token)(void *ctx, const llm_token *t);
+    void *on_token_ctx;
+    uint32_t top_logprobs; /* likeliest tokens told with each; at most LLM_MAX_TOP */
     /* Between stretches of a long prompt, and before the first. Return false to cancel: MUGA_E_CANCELLED. May be NULL.
      */
     bool (*on_prompt)(void *ctx, uint32_t n_done, uint32_t n_prompt);

@@ -103,6 +103,7 @@ static muga_status sampling_init(const local *l, const llm_request *q, sampler_s
  * stop as well), the rows that choices were made from, and when the first one was. */
 typedef struct watch {
     const llm_request *q;
+    const tokenizer *tok;
     uint32_t n_texts;
     bool stopped; /* who gets the text wanted no more */
     local_digest digest;
@@ -115,6 +116,24 @@ static bool on_text(void *ctx, const char *p, size_t n) {
     bool more = !w->q->on_text || w->q->on_text(w->q->on_text_ctx, p, n);
     w->stopped = !more || w->n_texts == w->q->n_texts; /* a replay stops where the answer was cancelled */
     return !w->stopped;
+}
+
+static void on_token(void *ctx, const engine_token *t) {
+    const watch *w = ctx;
+    llm_top top[LLM_MAX_TOP];
+    for (uint32_t i = 0; i < t->n_top; i++) {
+        span piece = tokenizer_piece(w->tok, t->top[i].id);
+        top[i] = (llm_top){t->top[i].id, t->top[i].logprob, piece.p, piece.n};
+    }
+    const llm_token token = {.id = t->id,
+                             .logprob = t->logprob,
+                             .p = t->bytes.p,
+                             .n = t->bytes.n,
+                             .top = top,
+                             .n_top = t->n_top,
+                             .from = t->from,
+                             .to = t->to};
+    w->q->on_token(w->q->on_token_ctx, &token);
 }
 
 static void on_choice(void *ctx, uint32_t pos, const float *logits) {
@@ -164,6 +183,9 @@ static muga_status answer(local *l, const llm_request *q, const sampler_settings
                                     .show_control = q->show_control,
                                     .on_text = on_text,
                                     .on_text_ctx = w,
+                                    .on_token = q->on_token ? on_token : NULL,
+                                    .on_token_ctx = w,
+                                    .n_top = q->top_logprobs,
                                     .on_choice = on_choice,
                                     .on_choice_ctx = w,
                                     .on_constraint = l->on_constraint,
@@ -215,7 +237,7 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     local_answer a = {0};
     constrain_state *state = NULL;
     sampler_setup setup = {0};
-    watch w = {.q = q, .digest = {.n_vocab = engine_params(l->engine)->n_vocab}};
+    watch w = {.q = q, .tok = engine_tokenizer(l->engine), .digest = {.n_vocab = engine_params(l->engine)->n_vocab}};
     sha256_init(&w.digest.hash);
     uint64_t begin = now_us();
     local_prompt prompt = local_prompt_of(q);

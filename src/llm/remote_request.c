@@ -18,6 +18,8 @@ static muga_status check_possible(const llm_request *q, muga_error *err) {
         return refuse(err, "biases of tokens, whose ids are its own", "leave them out, or use a local model");
     if (q->sampling.typical_p > 0 && q->sampling.typical_p < 1)
         return refuse(err, "typical_p", "leave it out, or use a local model");
+    if (q->on_token)
+        return refuse(err, "telling how likely its tokens are", "use a local model");
     if (q->want_ids)
         return refuse(err, "telling its tokens", "use a local model");
     if (q->reasoning_tokens)

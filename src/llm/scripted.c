@@ -93,6 +93,8 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     scripted *s = (scripted *)m;
     const json_t *entry;
     size_t i_entry = s->at;
+    if (q->on_token || q->want_ids)
+        return error_set(err, MUGA_E_USAGE, "a scripted model has no tokens");
     muga_status st =
         record(s,
                json_pack("{s:O?, s:O?, s:O?, s:s?, s:I}", "messages", q->messages, "tools", q->tools, "schema",

@@ -153,6 +153,8 @@ MUGA_MUST_USE muga_status toolcall_parser_feed(toolcall_parser *p, const char *t
 MUGA_MUST_USE muga_status toolcall_parser_end(toolcall_parser *p, muga_error *err);
 bool toolcall_parser_stopped(const toolcall_parser *p);   /* by a stop string */
 bool toolcall_parser_cancelled(const toolcall_parser *p); /* by on_event */
+/* Within on_event, of content: where in all that was fed it stands. */
+void toolcall_parser_where(const toolcall_parser *p, size_t *from, size_t *to);
 bool toolcall_parser_in_call(const toolcall_parser *p);
 /* What was read moves out: content, reasoning, the calls that are whole. */
 MUGA_MUST_USE muga_status toolcall_parser_take(toolcall_parser *p, str *content, str *reasoning, llm_call **calls,

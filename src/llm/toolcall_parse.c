@@ -27,6 +27,7 @@ typedef struct outlet {
     llm_event_kind kind;
     str all, held; /* held: white space, and the beginning of a character */
     bool begun, trim;
+    size_t src_from, src_to; /* what was fed: the first byte that didn't go out, and behind the last one of held */
 } outlet;
 
 /* Where in a JSON value the text stands. */
@@ -39,7 +40,9 @@ struct toolcall_parser {
     toolcall_parser_options o;
     place at;
     str buf;
-    size_t from; /* buf[from, len) is to be read */
+    size_t from;     /* buf[from, len) is to be read */
+    size_t n_read;   /* bytes before buf */
+    size_t event[2]; /* from where to where in all that was fed the text of the event stands */
     const toolcall_form *form;
     outlet content, reasoning;
     bool thought, cancelled, stopped;
@@ -92,6 +95,8 @@ static void tell(toolcall_parser *p, llm_event_kind kind, const char *text, size
 static void give(toolcall_parser *p, outlet *o, size_t n) {
     size_t before = o->all.len;
     utf8_append_replaced(&o->all, str_get(&o->held), n);
+    p->event[0] = o->src_from;
+    p->event[1] = o->src_from = o->src_to - (o->held.len - n);
     if (n > 0 && !o->all.failed)
         tell(p, o->kind, o->all.data + before, o->all.len - before);
     memmove(o->held.data, o->held.data + n, o->held.len - n);
@@ -104,6 +109,10 @@ static void emit(toolcall_parser *p, outlet *o, const char *text, size_t n) {
         skip++;
     text += skip;
     n -= skip;
+    size_t at = p->n_read + (size_t)(text - str_get(&p->buf));
+    if (o->held.len == 0 && n > 0)
+        o->src_from = at;
+    o->src_to = at + n;
     o->begun = o->begun || n > 0;
     str_append(&o->held, text, n);
     for (end = n; end > 0 && is_space(text[end - 1]); end--)
@@ -715,6 +724,7 @@ static muga_status advance(toolcall_parser *p, bool final, muga_error *err) {
     if (p->from > 0) {
         memmove(p->buf.data, p->buf.data + p->from, p->buf.len - p->from);
         str_truncate(&p->buf, p->buf.len - p->from);
+        p->n_read += p->from;
         p->from = 0;
     }
     return st;
@@ -751,6 +761,11 @@ muga_status toolcall_parser_end(toolcall_parser *p, muga_error *err) {
         close_outlet(p, &p->reasoning, true);
     close_outlet(p, &p->content, p->n_calls > 0);
     return st ? st : memory_status(p, err);
+}
+
+void toolcall_parser_where(const toolcall_parser *p, size_t *from, size_t *to) {
+    *from = p->event[0];
+    *to = p->event[1];
 }
 
 bool toolcall_parser_stopped(const toolcall_parser *p) {
