@@ -141,6 +141,24 @@ static const cmd_verb session_verbs[] = {
     {"delete", "ID | --subject NAME=VALUE [--agent NAME]", "forget what is said in one, or by a person",
      session_delete_details, cmd_session_delete}};
 
+static const char key_create_details[] =
+    "SCOPES, with commas between (docs/keys.md): models:GLOB, agents:GLOB, tools:GLOB, approve:ROLE, audit, metrics,\n"
+    "admin. LIMITS: tokens/day=100000,concurrency=4. The key is printed once; the store keeps a hash of it. From the\n"
+    "first key on, the server asks everybody for one.";
+static const char key_revoke_details[] =
+    "A running server refuses it within a second; what was begun with it ends. A revoked key stays in the list, and\n"
+    "keys are still asked for when it was the last, unless it is forgotten.";
+static const char key_rotate_details[] =
+    "A new secret for the same key: name, rights, limits and what was used today stay. The old one is refused at\n"
+    "once, or after --grace.";
+
+static const cmd_verb key_verbs[] = {
+    {"create", "--name NAME [--scope SCOPES] [--limit LIMITS] [--expires WHEN]", "make one; it is shown once",
+     key_create_details, cmd_key_create},
+    {"list", "[--json]", "keys, their rights, limits and what they used today", NULL, cmd_key_list},
+    {"revoke", "NAME|ID [--forget]", "refuse it from now on", key_revoke_details, cmd_key_revoke},
+    {"rotate", "NAME|ID [--grace TIME]", "replace its secret", key_rotate_details, cmd_key_rotate}};
+
 static const cmd_verb debug_verbs[] = {
     {"tokens", "MODEL", "{\"text\" | \"text_hex\", \"add_special\", \"parse_special\"} a line -> ids", NULL,
      cmd_debug_tokens},
@@ -158,9 +176,10 @@ static const struct {
     const char *name;
     const cmd_verb *verbs;
     size_t n;
-} groups[] = {{"agent", agent_verbs, ARRAY_LEN(agent_verbs)}, {"approve", approve_verbs, ARRAY_LEN(approve_verbs)},
-              {"audit", audit_verbs, ARRAY_LEN(audit_verbs)}, {"data", data_verbs, ARRAY_LEN(data_verbs)},
-              {"debug", debug_verbs, ARRAY_LEN(debug_verbs)}, {"session", session_verbs, ARRAY_LEN(session_verbs)}};
+} groups[] = {{"agent", agent_verbs, ARRAY_LEN(agent_verbs)},      {"approve", approve_verbs, ARRAY_LEN(approve_verbs)},
+              {"audit", audit_verbs, ARRAY_LEN(audit_verbs)},      {"data", data_verbs, ARRAY_LEN(data_verbs)},
+              {"debug", debug_verbs, ARRAY_LEN(debug_verbs)},      {"key", key_verbs, ARRAY_LEN(key_verbs)},
+              {"session", session_verbs, ARRAY_LEN(session_verbs)}};
 
 static const char quantize_details[] =
     "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
@@ -214,6 +233,7 @@ static const cmd_verb verbs[] = {
      run_group},
     {"session", "list|show|resume|export|delete", "conversations: what was said, going on, forgetting", NULL,
      run_group},
+    {"key", "create|list|revoke|rotate", "who may ask the server, and how much", NULL, run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
     {"train", "BASE DATA -o ADAPTER", "a LoRA adapter from examples", train_details, cmd_train},
     {"merge", "BASE ADAPTER -o OUT", "a LoRA adapter folded into its model", merge_details, cmd_merge},

@@ -14,7 +14,9 @@
  *   interactions   those turns (src/agent/interactions.h); digest = SHA-256 of salt and all other columns, which the
  *                  chain holds, too
  *   agent_state    what all sessions of an agent share (src/agent/session_state.c)
- *   facts          what the tool memory keeps about whom a session serves (src/agent/tool_memory.c) */
+ *   facts          what the tool memory keeps about whom a session serves (src/agent/tool_memory.c)
+ *   api_keys, api_key_secrets, api_key_usage   who may ask the server, and how much they asked (src/serve/keys_rows.c);
+ *   api_key_changes  is counted up by triggers, so that a server sees a change of the first two */
 #include "store/schema.h"
 
 static const char version_1[] =
@@ -132,6 +134,39 @@ static const char version_8[] =
     " WHERE s.id NOT IN (SELECT session FROM session_origins) GROUP BY s.id;"
     "CREATE INDEX session_origins_parent ON session_origins(parent) WHERE parent IS NOT NULL;";
 
-const char *const store_migrations[] = {version_1, version_2, version_3, version_4,
-                                        version_5, version_6, version_7, version_8};
+/* A name is of one living key. A revoked key stays, so that its name in logs means something. */
+static const char version_9[] =
+    "CREATE TABLE api_keys("
+    " id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, tenant TEXT NOT NULL, scopes TEXT NOT NULL,"
+    " tokens_day INTEGER NOT NULL CHECK(tokens_day >= 0), concurrency INTEGER NOT NULL CHECK(concurrency >= 0),"
+    " weight INTEGER NOT NULL CHECK(weight > 0), priority INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL, expires_ms INTEGER, revoked_ms INTEGER"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE UNIQUE INDEX api_keys_name ON api_keys(name) WHERE revoked_ms IS NULL;"
+
+    "CREATE TABLE api_key_secrets("
+    " prefix BLOB PRIMARY KEY NOT NULL CHECK(length(prefix) = 8),"
+    " key TEXT NOT NULL REFERENCES api_keys(id) ON DELETE CASCADE,"
+    " salt BLOB NOT NULL CHECK(length(salt) = 16), hash BLOB NOT NULL CHECK(length(hash) = 32), expires_ms INTEGER"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX api_key_secrets_key ON api_key_secrets(key);"
+
+    "CREATE TABLE api_key_usage("
+    " key TEXT NOT NULL REFERENCES api_keys(id) ON DELETE CASCADE, day INTEGER NOT NULL,"
+    " requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, answer_tokens INTEGER NOT NULL,"
+    " PRIMARY KEY(key, day)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE api_key_changes("
+    " one INTEGER PRIMARY KEY NOT NULL CHECK(one = 1), n INTEGER NOT NULL"
+    ") STRICT;"
+#define CHANGES(table, what)                                                                                           \
+    "CREATE TRIGGER " table "_" what " AFTER " what " ON " table                                                       \
+    " BEGIN INSERT INTO api_key_changes(one, n) VALUES (1, 1) ON CONFLICT(one) DO UPDATE SET n = n + 1; END;"
+    CHANGES("api_keys", "INSERT") CHANGES("api_keys", "UPDATE") CHANGES("api_keys", "DELETE")
+        CHANGES("api_key_secrets", "INSERT") CHANGES("api_key_secrets", "UPDATE") CHANGES("api_key_secrets", "DELETE");
+#undef CHANGES
+
+const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5,
+                                        version_6, version_7, version_8, version_9};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];

@@ -215,7 +215,8 @@ static void an_older_store_learns_its_origins_from_the_chain(void **state) {
     json_decref(info);
     json_decref(odd);
     fixture_sql(f.store_path,
-                "DELETE FROM session_origins; DROP INDEX session_origins_parent; PRAGMA user_version = 7");
+                "DELETE FROM session_origins; DROP INDEX session_origins_parent; DROP TABLE api_key_secrets;"
+                " DROP TABLE api_key_usage; DROP TABLE api_keys; DROP TABLE api_key_changes; PRAGMA user_version = 7");
     verify_broken(&f, fixture_count(f.store_path, "SELECT n FROM audit_head"), "absent in the tables");
     fixture_reopen(&f);
     verify_ok(&f);
