@@ -50,6 +50,7 @@ static muga_status world_open(const eval_spec *spec, world *w, muga_error *err) 
     w->env.rehearses = true;
     w->now_ms = spec->env->clock->now_ms(spec->env->clock->self);
     w->model = spec->model ? llm_meter_init(&w->meter, spec->model) : NULL;
+    w->meter.cancelled = spec->cancelled;
     str_printf(&data, "%s/data", spec->scratch);
     str_printf(&path, "%s/muga.db", spec->scratch);
     w->data_dir = str_take(&data);
@@ -257,7 +258,7 @@ static muga_status run_task(world *w, const json_t *task, eval_report *out, json
     llm_meter_reset(&w->meter);
     muga_status st = p.calls && p.turns && p.history && p.outcomes && p.allowed ? play_task(&p, err)
                                                                                 : error_nomem(err, "a task");
-    if (st == MUGA_E_NOMEM) {
+    if (st == MUGA_E_NOMEM || st == MUGA_E_CANCELLED) {
         goto out;
     }
     if (st !=
@@ -284,6 +285,10 @@ out:
     return st;
 }
 
+static bool is_cancelled(const eval_spec *spec) {
+    return spec->cancelled && atomic_load(spec->cancelled);
+}
+
 muga_status eval_run(const eval_spec *spec, const json_t *tasks, eval_report *out, muga_error *err) {
     world w;
     *out = (eval_report){.tasks = json_array_size(tasks), .results = json_array()};
@@ -291,6 +296,10 @@ muga_status eval_run(const eval_spec *spec, const json_t *tasks, eval_report *ou
     bool go_on = true;
     for (size_t i = 0; st == MUGA_OK && go_on && i < out->tasks; i++) {
         json_t *result = NULL;
+        if (is_cancelled(spec)) {
+            st = error_set(err, MUGA_E_CANCELLED, "the evaluation was cancelled");
+            break;
+        }
         st = run_task(&w, json_array_get(tasks, i), out, &result, err);
         go_on = !spec->on_task || !result || spec->on_task(spec->ctx, i + 1, out->tasks, result);
         json_decref(result);

@@ -13,6 +13,7 @@ typedef struct eval_spec {
     llm *model;
     eval_who who;
     const learned *learned; /* past successes that have a voice, too (learned.h); NULL: none */
+    const atomic_bool *cancelled; /* once true, no task begins, and the model's answer ends; may be NULL */
     /* After each task; may be NULL. Return false to stop. */
     bool (*on_task)(void *ctx, size_t n_done, size_t n, const json_t *result);
     void *ctx;
@@ -31,5 +32,6 @@ void eval_report_release(eval_report *r);
 
 /* Tasks from JSON lines; MUGA_E_INPUT names `what` and the line. New reference. */
 MUGA_MUST_USE muga_status eval_read_tasks(const char *text, size_t n, const char *what, json_t **out, muga_error *err);
+/* MUGA_E_NEGATIVE: on_task stopped it; E_CANCELLED. */
 MUGA_MUST_USE muga_status eval_run(const eval_spec *spec, const json_t *tasks, eval_report *out, muga_error *err);
 #endif

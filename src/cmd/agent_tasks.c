@@ -82,6 +82,7 @@ muga_status agent_evaluate(const agent_env *env, const char *dir, llm *model, co
                             .model = model,
                             .learned = past,
                             .who = who,
+                            .cancelled = cmd_interrupt_flag(),
                             .on_task = on_task,
                             .ctx = ctx};
     st = dataset_prepare(env, dir, data, err);

@@ -12,6 +12,7 @@
 #include "store/store.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* ---- verbs (main.c) ---- */
@@ -150,11 +151,12 @@ typedef struct cmd_progress {
 void cmd_progress_show(void *progress, double done);
 void cmd_progress_finish(cmd_progress *p);
 
-/* SIGINT ends the process with 130; or, from cmd_catch_interrupt on, sets a flag that loops look at, and the second
- * one ends it. */
+/* SIGINT ends the process with 130; or, from cmd_catch_interrupt on, sets a flag that loops look at, and a later one
+ * ends it. */
 void cmd_end_on_interrupt(void);
 void cmd_catch_interrupt(void);
 bool cmd_interrupted(void);
+const atomic_bool *cmd_interrupt_flag(void); /* the same, for a request of a model */
 void cmd_clear_interrupt(void);
 /* Until standard input has something to say (its end included); false: interrupted. After cmd_catch_interrupt. */
 bool cmd_wait_input(void);

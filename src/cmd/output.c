@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 int cmd_exit_code(muga_status status) {
@@ -149,15 +150,26 @@ void cmd_progress_finish(cmd_progress *p) {
     p->active = false;
 }
 
-static volatile sig_atomic_t watched, interrupted;
+#define SAME_INTERRUPT_MS 500 /* a shell, or timeout(1), may send one wish to the process and again to its group */
+
+static volatile sig_atomic_t watched;
+static atomic_bool interrupted;
+static struct timespec interrupted_at;
 static int wake[2] = {-1, -1}; /* a pipe: whichever thread gets the signal, a wait for input ends */
 
 static void on_interrupt(int signal) {
+    struct timespec now;
     (void)signal;
-    if (!watched || interrupted)
-        _exit(130);
-    interrupted = 1;
     int before = errno;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    bool again = atomic_load(&interrupted);
+    int64_t ms = (int64_t)(now.tv_sec - interrupted_at.tv_sec) * 1000 +
+                 (now.tv_nsec - interrupted_at.tv_nsec) / 1000000;
+    if (!watched || (again && ms > SAME_INTERRUPT_MS))
+        _exit(130);
+    if (!again)
+        interrupted_at = now;
+    atomic_store(&interrupted, true);
     if (write(wake[1], "", 1) < 0) /* without the pipe the flag must do */
         errno = before;
 }
@@ -179,24 +191,28 @@ void cmd_catch_interrupt(void) {
     if (wake[0] < 0 && pipe2(wake, O_CLOEXEC | O_NONBLOCK))
         wake[0] = wake[1] = -1;
     watched = 1;
-    interrupted = 0;
+    atomic_store(&interrupted, false);
     handle_interrupt();
 }
 
 bool cmd_interrupted(void) {
-    return interrupted != 0;
+    return atomic_load(&interrupted);
+}
+
+const atomic_bool *cmd_interrupt_flag(void) {
+    return &interrupted;
 }
 
 void cmd_clear_interrupt(void) {
     char drop[16];
     while (read(wake[0], drop, sizeof drop) > 0)
         ;
-    interrupted = 0;
+    atomic_store(&interrupted, false);
 }
 
 bool cmd_wait_input(void) {
     struct pollfd p[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = wake[0], .events = POLLIN}};
-    while (!interrupted && poll(p, ARRAY_LEN(p), -1) < 0 && errno == EINTR)
+    while (!cmd_interrupted() && poll(p, ARRAY_LEN(p), -1) < 0 && errno == EINTR)
         ;
-    return !interrupted;
+    return !cmd_interrupted();
 }

@@ -20,24 +20,35 @@ static void count_reply(llm_meter *m, const llm_reply *r) {
     m->n_generated += r->n_generated;
 }
 
+static llm_request with_flag(const llm_meter *m, const llm_request *q) {
+    llm_request r = *q;
+    r.cancelled = q->cancelled ? q->cancelled : m->cancelled;
+    return r;
+}
+
 static muga_status meter_complete(llm *l, const llm_request *q, llm_reply *out, muga_error *err) {
     llm_meter *m = meter_of(l);
+    const llm_request r = with_flag(m, q);
     tell(m, &(llm_meter_question){.scores = false});
-    muga_status st = m->inner->table->complete(m->inner, q, out, err);
+    muga_status st = m->inner->table->complete(m->inner, &r, out, err);
     count_reply(m, out);
     return st;
 }
 
 static muga_status meter_complete_split(llm *l, const llm_request *q, llm_reply *out, muga_error *err) {
     llm_meter *m = meter_of(l);
+    const llm_request r = with_flag(m, q);
     tell(m, &(llm_meter_question){.scores = false});
-    muga_status st = m->inner->table->complete_split(m->inner, q, out, err);
+    muga_status st = m->inner->table->complete_split(m->inner, &r, out, err);
     count_reply(m, out);
     return st;
 }
 
 static muga_status meter_score(llm *l, const llm_score_request *q, llm_score_reply *out, muga_error *err) {
     llm_meter *m = meter_of(l);
+    if (m->cancelled && atomic_load(m->cancelled)) {
+        return error_set(err, MUGA_E_CANCELLED, "the question was cancelled");
+    }
     tell(m, &(llm_meter_question){.scores = true});
     muga_status st = m->inner->table->score(m->inner, q, out, err);
     tell(m, &(llm_meter_question){true, true, out->n_prompt, out->n_prompt_cached, 0});

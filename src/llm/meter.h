@@ -15,6 +15,7 @@ typedef struct llm_meter {
     llm_table table;
     llm *inner;                                        /* borrowed; must outlive the meter */
     uint64_t n_asked, n_prompt, n_cached, n_generated; /* questions; tokens read, of these cached; tokens written */
+    const atomic_bool *cancelled; /* NULL after llm_meter_init; set: once true, an answer ends and none begins */
     void (*on_question)(void *ctx, const llm_meter_question *q); /* NULL after llm_meter_init: nobody is told */
     void *on_question_ctx;
 } llm_meter;
