@@ -62,7 +62,9 @@ static muga_status fill_call(agent_session *s, const manifest_tool *t, const cha
     str name = STR_INIT, text = STR_INIT;
     muga_status st = id_new(&s->env, "c-", c->id, err);
     json_write_canonical(arguments, &text);
-    if (text.failed || text.len > AGENT_MAX_ARGUMENT_BYTES || json_is_deeper(arguments, AGENT_MAX_DEPTH)) {
+    if (st == MUGA_OK && text.failed && !text.past_max) {
+        st = error_nomem(err, "arguments");
+    } else if (text.failed || text.len > AGENT_MAX_ARGUMENT_BYTES || json_is_deeper(arguments, AGENT_MAX_DEPTH)) {
         snprintf(c->reason, sizeof c->reason, "arguments: longer than %zu bytes or nested deeper than %d",
                  AGENT_MAX_ARGUMENT_BYTES, AGENT_MAX_DEPTH);
         c->arguments = json_null();

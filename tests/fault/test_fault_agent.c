@@ -1,6 +1,6 @@
 /* Every allocation failed in turn while an agent works: manifest, store, session, a read, a held write, its approval,
  * its execution, the audit. If this failed, a machine short of memory could run a tool that the journal doesn't know
- * of, run one twice, break the audit chain, crash or leak. */
+ * of, run one twice, break the audit chain, crash or leak, or it would tell a model that its arguments are wrong. */
 #include "support/support.h"
 
 #include "support/agent_fixture.h"
@@ -101,6 +101,9 @@ static void assert_run_with_failure(agent_fixture *f, size_t n) {
     }
     if (st != MUGA_OK && (!reached || st != MUGA_E_NOMEM || !*err.message)) {
         fail_msg("allocation %zu: status %d: %s", n, st, err.message);
+    }
+    if ((p.has_read && p.read == CALL_INVALID) || (p.has_write && p.write == CALL_INVALID)) {
+        fail_msg("allocation %zu: what no memory was had for is told as a fault of the arguments", n);
     }
     int64_t effects = count_resets(f) - before;
     bool finished = p.has_write && p.write == CALL_FINISHED;
