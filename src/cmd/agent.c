@@ -352,10 +352,10 @@ int cmd_agent_run(int argc, char **argv) {
     if (code >= 0)
         return code;
     muga_status st = cmd_read_values(&values, "--session", &given, &err);
-    if (!st && !percepts)
-        st = check_messages(&messages, resume != NULL, &err);
     if (!st)
         st = agent_open(&v.o, p.v[0], &err);
+    if (!st && !percepts)
+        st = check_messages(&messages, resume != NULL, &err);
     if (!st && resume)
         st = agent_session_version(resume, &choice.version, &err);
     if (!st)

@@ -47,6 +47,7 @@ for i in 1 2 3 4; do
 done
 run "someone else's number" 0 "no order A31507 on your account" --session customer=70 -m "where is my order a31507"
 run "no session" 4 "customer.*--session" -m hi
+check "no agent comes before no message" 3 "no agent named 'nobody-here'" run nobody-here
 run "no message" 4 "no message" --session customer=69
 run "an empty message" 4 "message is empty" --session customer=69 -m " "
 run "demo approver" 0 "demo's own approver says yes" --session customer=69 -m "I forgot my password" --approve demo
