@@ -243,6 +243,7 @@ muga_status tool_sandbox_open(tool_setup *s, tool_sandbox *out, muga_error *err)
     *out = (tool_sandbox){.mounts = calloc(2 * MAX_PATHS + 1, sizeof *out->mounts)};
     read_limits(sandbox, &out->os);
     out->os.launcher = s->env->launcher;
+    out->os.tried = s->env->sandbox_tried;
     out->os.mounts = out->mounts;
     muga_status st = out->mounts ? os_real_path(s->m->dir, &f.dir, err) : error_nomem(err, "a sandbox");
     if (st == MUGA_OK) {

@@ -24,6 +24,7 @@ struct muga_agent {
     agent_session *session;
     agent_loop *loop;
     char *home;                   /* env.approvers */
+    atomic_bool sandbox_tried;    /* env.sandbox_tried */
     char approval[AGENT_ID_SIZE]; /* of the held call, or "" */
     str answer;
     muga_agent_event on_event;
@@ -101,6 +102,7 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
         return error_nomem(err, "agent");
     a->env = agent_env_system();
     a->env.launcher = MUGA_LAUNCHER;
+    a->env.sandbox_tried = &a->sandbox_tried;
     a->home = mem_copy_string(options->home);
     a->env.approvers = a->home;
     a->model = m;

@@ -57,8 +57,10 @@ static const char *approvers_dir(void) {
 }
 
 agent_env cmd_agent_env(void) {
+    static atomic_bool tried; /* the machine doesn't change while a command runs */
     agent_env env = agent_env_system();
     env.launcher = cmd_program();
+    env.sandbox_tried = &tried;
     env.approvers = approvers_dir();
     env.embedder = cmd_embedder();
     return env;

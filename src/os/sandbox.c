@@ -272,6 +272,14 @@ static muga_status check_pieces(const os_sandbox *s, muga_error *err) {
     return MUGA_OK;
 }
 
+static muga_status check_all(const os_sandbox *s, muga_error *err) {
+    muga_status st = check_pieces(s, err);
+    for (size_t i = 0; i < s->n_mount && st == MUGA_OK; i++) {
+        st = check_mount(&s->mounts[i], err);
+    }
+    return st;
+}
+
 /* ---- a run ---- */
 
 /* Our ends of what the child of a sandbox gets. */
@@ -334,10 +342,7 @@ muga_status os_sandbox_run(const os_child_spec *spec, os_child_result *out, muga
     bool filtered = (s->layers & OS_SANDBOX_SECCOMP) != 0;
     inside w = {{-1, -1}, {-1, -1}, -1};
     arguments *a = calloc(1, sizeof *a);
-    muga_status st = a ? check_pieces(s, err) : error_nomem(err, "a sandbox");
-    for (size_t i = 0; i < s->n_mount && st == MUGA_OK; i++) {
-        st = check_mount(&s->mounts[i], err);
-    }
+    muga_status st = a ? check_all(s, err) : error_nomem(err, "a sandbox");
     if (st == MUGA_OK) {
         st = write_arguments(a, spec, filtered, err);
     }
@@ -393,8 +398,14 @@ static muga_status try(const os_children *children, const os_sandbox *s, muga_er
 }
 
 muga_status os_sandbox_check(const os_children *children, const os_sandbox *s, muga_error *err) {
-    muga_status st = check_pieces(s, err);
-    return st == MUGA_OK ? try(children, s, err) : st;
+    muga_status st = check_all(s, err);
+    if (st == MUGA_OK && !(s->tried && atomic_load(s->tried))) {
+        st = try(children, s, err);
+        if (st == MUGA_OK && s->tried) {
+            atomic_store(s->tried, true);
+        }
+    }
+    return st;
 }
 
 void os_sandbox_look(const char *launcher, os_sandbox_piece out[OS_SANDBOX_N_PIECE]) {

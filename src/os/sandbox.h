@@ -11,6 +11,8 @@
 
 #include "os/os.h"
 
+#include <stdatomic.h>
+
 #define OS_SANDBOX_BWRAP "/usr/bin/bwrap" /* never searched for */
 #define OS_SANDBOX_VERB "sandbox-launch"  /* argv[1] of a launcher */
 
@@ -40,12 +42,13 @@ typedef struct os_sandbox {
     uint64_t cpu_seconds;  /* of each process */
     uint64_t n_process;    /* processes and threads that may be started besides the program itself */
     uint64_t n_file;       /* descriptors open at once, in each process */
+    atomic_bool *tried;    /* set once a trial has passed, and no further one is run; NULL: each check runs one */
 } os_sandbox;
 
 /* The path without links and dots, appended: what a mount's `from` must be. */
 MUGA_MUST_USE muga_status os_real_path(const char *path, str *out, muga_error *err);
 
-/* Whether a program would run in `s`: each piece by itself, then a trial. MUGA_E_ENV names the missing piece and the
+/* Whether a program would run in `s`: each piece and each mount by itself, then a trial. MUGA_E_ENV names the missing piece and the
  * remedy. */
 MUGA_MUST_USE muga_status os_sandbox_check(const os_children *children, const os_sandbox *s, muga_error *err);
 

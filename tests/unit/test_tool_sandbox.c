@@ -61,6 +61,37 @@ static void open_or_skip(agent_fixture *f) {
     fixture_begin(f, 1, "hi");
 }
 
+static size_t n_runs; /* of children */
+static muga_status count_run(void *self, const os_child_spec *spec, os_child_result *out, muga_error *err) {
+    n_runs++;
+    return os_system()->children.run(self, spec, out, err);
+}
+
+static void one_trial_is_enough_for_a_process(void **state) {
+    (void)state;
+    agent_fixture f;
+    muga_error err;
+    atomic_bool tried = false;
+    os_children children = os_system()->children;
+    children.run = count_run;
+    prepare(&f, "tried", "cat > /dev/null; echo 1", "    sandbox: {read: [./prices]}\n");
+    open_or_skip(&f);
+    n_runs = 0;
+    for (int i = 0; i < 3; i++) {
+        fixture_let_go(&f);
+        f.env.children = &children;
+        f.env.sandbox_tried = &tried;
+        assert_ok(load(&f, &err), &err);
+    }
+    assert_int_equal(n_runs, 1);
+    assert_true(atomic_load(&tried));
+    fixture_close(&f);
+    prepare(&f, "tried-else", "echo", "    sandbox: {read: [/no/such/place]}\n"); /* what it gets is looked at anyway */
+    f.env.sandbox_tried = &tried;
+    assert_status(load(&f, &err), MUGA_E_NOT_FOUND, &err, "/no/such/place");
+    fixture_close(&f);
+}
+
 static void a_program_is_sandboxed_unless_the_manifest_says_otherwise(void **state) {
     (void)state;
     agent_fixture f;
@@ -224,6 +255,7 @@ static void a_folder_that_became_a_link_is_not_mounted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_program_is_sandboxed_unless_the_manifest_says_otherwise),
+        cmocka_unit_test(one_trial_is_enough_for_a_process),
         cmocka_unit_test(a_program_gets_what_is_named),
         cmocka_unit_test(limits_are_the_manifests),
         cmocka_unit_test(a_write_that_was_cut_off_is_in_doubt_here_too),
