@@ -41,7 +41,7 @@ typedef struct agent_env {
     muga_status (*random)(void *self, void *p, size_t n, muga_error *err); /* ids and salts */
     void *random_self;
     const char *launcher; /* path of the program muga, which sandboxes need (os/sandbox.h); NULL: they are refused */
-    atomic_bool *sandbox_tried; /* a trial of the sandbox has passed in this process; NULL: one for each tool */
+    atomic_bool *sandbox_tried;     /* a trial of the sandbox has passed in this process; NULL: one for each tool */
     const struct http_client *http; /* what http tools ask through (net/http.h); NULL: libcurl, loaded when one does */
     const struct agent_nest *nest;  /* agents around the one that is loaded or run on this (nested.h); NULL: none */
     const agent_embedder *embedder; /* NULL: a search tool that names a model is refused */

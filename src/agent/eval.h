@@ -12,7 +12,7 @@ typedef struct eval_spec {
     const char *scratch;        /* an empty folder; the caller removes it */
     llm *model;
     eval_who who;
-    const learned *learned; /* past successes that have a voice, too (learned.h); NULL: none */
+    const learned *learned;       /* past successes that have a voice, too (learned.h); NULL: none */
     const atomic_bool *cancelled; /* once true, no task begins, and the model's answer ends; may be NULL */
     /* After each task; may be NULL. Return false to stop. */
     bool (*on_task)(void *ctx, size_t n_done, size_t n, const json_t *result);

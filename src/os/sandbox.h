@@ -48,8 +48,8 @@ typedef struct os_sandbox {
 /* The path without links and dots, appended: what a mount's `from` must be. */
 MUGA_MUST_USE muga_status os_real_path(const char *path, str *out, muga_error *err);
 
-/* Whether a program would run in `s`: each piece and each mount by itself, then a trial. MUGA_E_ENV names the missing piece and the
- * remedy. */
+/* Whether a program would run in `s`: each piece and each mount by itself, then a trial. MUGA_E_ENV names the missing
+ * piece and the remedy. */
 MUGA_MUST_USE muga_status os_sandbox_check(const os_children *children, const os_sandbox *s, muga_error *err);
 
 /* One piece of the sandbox on this machine, for people. `missing`: "" when it is there. */
