@@ -268,16 +268,17 @@ static muga_status take_reading(plan *p, llm_reply *out, muga_error *err) {
     muga_status st = p->parse_error.status;
     if (!st && out->finish != LLM_FINISH_CANCELLED)
         st = toolcall_parser_end(p->parser, &p->parse_error);
-    else if (!st && toolcall_parser_stopped(p->parser))
+    else if (!st && toolcall_parser_stop(p->parser))
         st = toolcall_parser_end(p->parser, &p->parse_error);
     if (st)
         return error_set(err, st, "%s", p->parse_error.message);
-    bool cancelled = toolcall_parser_cancelled(p->parser), stopped = toolcall_parser_stopped(p->parser);
+    bool cancelled = toolcall_parser_cancelled(p->parser);
+    out->stopped_by = toolcall_parser_stop(p->parser);
     str_release(&out->text);
     st = toolcall_parser_take(p->parser, &out->text, &out->reasoning, &out->calls, &out->n_calls, err);
     if (cancelled)
         out->finish = LLM_FINISH_CANCELLED;
-    else if (stopped)
+    else if (out->stopped_by)
         out->finish = LLM_FINISH_STOP;
     if (out->n_calls > 0 && out->finish == LLM_FINISH_STOP)
         out->finish = LLM_FINISH_TOOL_CALLS;

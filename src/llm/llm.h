@@ -178,6 +178,7 @@ typedef struct llm_reply {
     llm_call *calls;
     size_t n_calls;
     llm_finish finish;
+    const char *stopped_by; /* where it is split: the stop string that ended it, borrowed from the request; or NULL */
     uint32_t n_prompt, n_prompt_cached, n_generated; /* tokens */
     uint32_t n_forced;                               /* of those generated: the constraint left no choice */
     uint32_t n_drafted, n_accepted;                  /* guesses computed, and those that stood */

@@ -151,8 +151,8 @@ MUGA_MUST_USE muga_status toolcall_parser_feed(toolcall_parser *p, const char *t
                                                muga_error *err);
 /* The answer ends here, by itself. MUGA_E_INPUT where a call is not finished. */
 MUGA_MUST_USE muga_status toolcall_parser_end(toolcall_parser *p, muga_error *err);
-bool toolcall_parser_stopped(const toolcall_parser *p);   /* by a stop string */
-bool toolcall_parser_cancelled(const toolcall_parser *p); /* by on_event */
+const char *toolcall_parser_stop(const toolcall_parser *p); /* the stop string that ended it; NULL: none */
+bool toolcall_parser_cancelled(const toolcall_parser *p);   /* by on_event */
 /* Within on_event, of content: where in all that was fed it stands. */
 void toolcall_parser_where(const toolcall_parser *p, size_t *from, size_t *to);
 bool toolcall_parser_in_call(const toolcall_parser *p);

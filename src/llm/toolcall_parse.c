@@ -45,7 +45,8 @@ struct toolcall_parser {
     size_t event[2]; /* from where to where in all that was fed the text of the event stands */
     const toolcall_form *form;
     outlet content, reasoning;
-    bool thought, cancelled, stopped;
+    bool thought, cancelled;
+    const char *stop; /* the stop string that ended it */
     size_t n_before; /* calls there were at the last trigger */
 
     llm_call *calls;
@@ -177,6 +178,7 @@ static size_t control_length(span text) {
 typedef struct found {
     size_t at, len; /* where, and how long it is */
     int what;       /* index of a form; -1 a stop string, -2 the end of reasoning */
+    const char *stop;
 } found;
 
 /* What ends the text, if it stands at its beginning. Undecided as long as another one may turn out to stand there. */
@@ -199,6 +201,7 @@ static match look(const toolcall_parser *p, span text, bool final, found *f) {
         if (m == WHOLLY && (best == NO || (stop && f->what < 0 && word.n > f->len))) {
             f->len = word.n;
             f->what = stop ? -1 : (int)i;
+            f->stop = word.p;
             best = WHOLLY;
         }
     }
@@ -240,7 +243,7 @@ static step read_text(toolcall_parser *p, bool final) {
         p->thought = true;
         p->content.trim = true;
     } else if (f.what == -1) {
-        p->stopped = true;
+        p->stop = f.stop;
         p->at = OVER;
     } else {
         enter_calls(p, &p->o.forms[f.what]);
@@ -768,8 +771,8 @@ void toolcall_parser_where(const toolcall_parser *p, size_t *from, size_t *to) {
     *to = p->event[1];
 }
 
-bool toolcall_parser_stopped(const toolcall_parser *p) {
-    return p->stopped;
+const char *toolcall_parser_stop(const toolcall_parser *p) {
+    return p->stop;
 }
 bool toolcall_parser_cancelled(const toolcall_parser *p) {
     return p->cancelled;

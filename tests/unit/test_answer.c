@@ -461,6 +461,31 @@ static void test_scripts_can_call(void **state) {
     }
 }
 
+static void test_the_reply_says_which_stop_string_ended_it(void **state) {
+    (void)state;
+    static const char *const stop[] = {"END", "two"};
+    muga_error err = {0};
+    llm *m;
+    llm_reply r;
+    seen s = {.n_events = 0};
+    json_t *v = parse("[{\"text\": \"One, two. END\"}, {\"text\": \"One.\"}]");
+    assert_ok(llm_scripted_new(v, &m, &err), &err);
+    llm_request q = request_of(LLM_TOOLS_AUTO, &s);
+    q.tools = tools;
+    q.stop = stop;
+    q.n_stop = ARRAY_LEN(stop);
+    assert_ok(llm_complete(m, &q, &r, &err), &err);
+    assert_string_equal(str_get(&r.text), "One, ");
+    assert_string_equal(r.stopped_by, "two");
+    llm_reply_release(&r);
+    assert_ok(llm_complete(m, &q, &r, &err), &err);
+    assert_null(r.stopped_by);
+    llm_reply_release(&r);
+    json_decref(v);
+    seen_release(&s);
+    llm_free(m);
+}
+
 static void test_what_no_mask_says_is_validated(void **state) {
     (void)state;
     json_t *unique =
@@ -605,6 +630,7 @@ int main(void) {
         cmocka_unit_test(test_scripts_can_call),
         cmocka_unit_test(test_evidence_replays_from_its_canonical_form),
         cmocka_unit_test(test_what_no_mask_says_is_validated),
+        cmocka_unit_test(test_the_reply_says_which_stop_string_ended_it),
         cmocka_unit_test(test_a_model_is_asked_again_until_its_arguments_are_valid),
         cmocka_unit_test(test_arguments_that_can_not_be_enforced_are_an_error),
         cmocka_unit_test(test_what_cannot_go_together_is_refused),
