@@ -84,6 +84,8 @@ typedef struct hub_model {
 /* A name alone: a path is MUGA_E_USAGE, whether there is a file or not. Release *out after a failure, too. */
 MUGA_MUST_USE muga_status hub_load(const hub *h, const char *name, hub_model *out, muga_error *err);
 void hub_model_release(hub_model *m);
+/* Of the manifest that hub_load would read, past aliases: while it is the same, so is the model. */
+MUGA_MUST_USE muga_status hub_stamp(const hub *h, const char *name, os_stat *out, muga_error *err);
 /* Every model that hub_load can load, by name; *out has *n, each to be released, then free. */
 MUGA_MUST_USE muga_status hub_load_all(const hub *h, hub_model **out, size_t *n, muga_error *err);
 

@@ -243,3 +243,13 @@ muga_status hub_load_all(const hub *h, hub_model **out, size_t *n, muga_error *e
     }
     return st;
 }
+
+muga_status hub_stamp(const hub *h, const char *name, os_stat *out, muga_error *err) {
+    hub_name n;
+    json_t *manifest = NULL;
+    muga_status st = hub_name_parse(name, &n, err);
+    if (!st)
+        st = hub_manifest_follow(h, &n, &manifest, out, err);
+    json_decref(manifest);
+    return st;
+}

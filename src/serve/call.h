@@ -34,10 +34,13 @@ typedef struct call_route {
     const char *path;   /* a part in braces takes one part of the path, "{name...}" all the rest: c->arg[] in order */
     call_family family;
     call_right right;
-    bool generates; /* waits for its turn with the others that compute (serve/admission.h) */
-    bool at_once;   /* short and without waiting: runs in the server's thread */
+    bool generates;   /* waits for its turn with the others that compute (serve/admission.h) */
+    bool at_once;     /* short and without waiting: runs in the server's thread */
     bool takes_bytes; /* the body is not JSON; c->body is NULL */
     void (*run)(call *c);
+    /* With the headers, in the server's thread, after the right was looked at: to take a long body in pieces
+     * (exchange_take_body). What it fails with is the answer. Or NULL. */
+    muga_status (*begin)(struct serve *s, exchange *x, const char *arg, muga_error *err);
 } call_route;
 #define CALL_ARGS 3
 
@@ -46,8 +49,9 @@ struct call {
     exchange *x;
     const server_request *q;
     const call_route *route;
-    const struct key *key; /* who asks; NULL: nobody that is known, on loopback without keys */
+    const struct key *key; /* who asks; on loopback without keys the anonymous one */
     const char *tenant;    /* whose caches, sessions and files are used */
+    int priority;          /* llm_request.priority */
     json_t *body;          /* an object; {} where there was no body */
     char *arg[CALL_ARGS];  /* of the path; in the arena */
     arena mem;             /* lives as long as the call */
@@ -55,12 +59,14 @@ struct call {
     char id[28];           /* of the request: x-request-id, and in logs */
     uint64_t begin_us;     /* when its headers were there (monotonic) */
     int status;            /* that went out; 0: nothing yet */
-    bool streams;          /* an answer was begun and not ended */
+    enum { CALL_WHOLE, CALL_EVENTS, CALL_LINES } streams; /* an answer was begun so and not ended */
     /* for the log and metrics; filled in by routes */
     const char *model, *finish;
     uint32_t n_prompt, n_cached, n_generated;
     uint64_t queue_us, load_us;
-    char message[256]; /* of the error that went out; "" */
+    char message[256];      /* of the error that went out; "" */
+    uint32_t retry_after_s; /* said with a 429 and a 503, where it is set */
+    char retry_after[12];
 };
 
 const atomic_bool *call_gone(const call *c);
@@ -69,18 +75,17 @@ const atomic_bool *call_gone(const call *c);
  * A table says which there are, of what type and range, and where they go. Anything else is a 400 by name ("temperature
  * must be between 0 and 2, not -3"), null counts as absent, names that the table lacks are remembered as ignored. */
 typedef enum {
-    FIELD_BOOL,    /* bool */
-    FIELD_U32,     /* uint32_t, in min..max */
-    FIELD_I64,     /* int64_t, in min..max */
-    FIELD_F32,     /* float, in min..max */
-    FIELD_STRING,  /* const char *, borrowed from the body; no NUL in it; at most max bytes where max is above 0 */
-    FIELD_TEXT,    /* span, NUL allowed */
-    FIELD_ARRAY,   /* const json_t *, an array, of min..max entries where max is above 0 */
-    FIELD_OBJECT,  /* const json_t * */
-    FIELD_JSON,    /* const json_t *, whatever it is */
-    FIELD_ACCEPTED /* defined, and nothing depends on it here: read and left; of any type */
-    ,
-    FIELD_REFUSED /* defined, and not supported: a 400, but for the value that `may` writes ("false") or null */
+    FIELD_BOOL,     /* bool */
+    FIELD_U32,      /* uint32_t, in min..max */
+    FIELD_I64,      /* int64_t, in min..max */
+    FIELD_F32,      /* float, in min..max */
+    FIELD_STRING,   /* const char *, borrowed from the body; no NUL in it; at most max bytes where max is above 0 */
+    FIELD_TEXT,     /* span, NUL allowed */
+    FIELD_ARRAY,    /* const json_t *, an array, of min..max entries where max is above 0 */
+    FIELD_OBJECT,   /* const json_t * */
+    FIELD_JSON,     /* const json_t *, whatever it is */
+    FIELD_ACCEPTED, /* defined, and nothing depends on it here: of any type, read and left */
+    FIELD_REFUSED   /* defined, and not supported: a 400, but for the value that `may` writes ("false") and null */
 } field_kind;
 typedef struct field {
     const char *name;
@@ -119,6 +124,5 @@ bool call_fail_with(call *c, muga_status st, const muga_error *err, const char *
 /* The error object alone, new: of the family, as `refuse` of the server makes it too. */
 json_t *call_error_json(call_family f, int status, const char *param, const char *code, const char *message);
 
-/* JSON building that doesn't look at each allocation: json_pack's format with jansson's rules; NULL where memory is out,
- * which call_reply and call_event answer with a 503. */
+/* json NULL, as json_pack gives where memory is out, is answered with a 503 by call_reply, call_event and call_line. */
 #endif

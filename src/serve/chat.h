@@ -15,8 +15,7 @@ typedef struct chat_sampling {
     int64_t top_k, repeat_last_n, seed, max_tokens, n_ctx; /* seed -1: a new one, which the reply names */
     const json_t *stop;                                    /* array of strings, or a string, or NULL */
 } chat_sampling;
-#define CHAT_SAMPLING_UNSAID                                                                                               \
-    ((chat_sampling){NAN, NAN, NAN, NAN, NAN, NAN, NAN, -1, -1, -1, -1, -1, NULL})
+#define CHAT_SAMPLING_UNSAID ((chat_sampling){NAN, NAN, NAN, NAN, NAN, NAN, NAN, -1, -1, -1, -1, -1, NULL})
 /* What a family's clients take for granted where nobody says anything. */
 typedef struct chat_defaults {
     float temperature, top_p, min_p, repeat_penalty;
@@ -29,7 +28,7 @@ typedef struct chat_defaults {
 typedef struct chat {
     call *c;
     pool_lent lent;
-    llm_request q; /* tenant, cancelled, priority, now_ms, sampling, stop, max_tokens are filled in by chat_open */
+    llm_request q;    /* tenant, cancelled, priority, now_ms, sampling, stop, max_tokens are filled in by chat_open */
     json_t *messages; /* new: the request's with the model's system and messages before them; q.messages */
     int64_t keep_alive_ms; /* set it where the request says something; -1 */
     uint64_t seed;         /* that is used */
@@ -41,8 +40,8 @@ bool chat_open(call *c, const char *model, const json_t *messages, const chat_sa
 void chat_close(chat *ch); /* harmless on a zeroed one */
 
 /* n answers to one request, computed side by side over one prompt: choice i has sampling.choice i. Callbacks get the i-th
- * ctx. The status of the first one that failed; where one fails the others are cancelled. What was made is counted in the
- * call's numbers. */
+ * ctx. The status of the first one that failed, when all have ended. What was made is counted in the call's numbers.
+ * The replies are released by the caller, after a failure, too. */
 typedef struct chat_choice {
     llm_reply reply;
     void *ctx; /* of q's callbacks, in place of q's own */

@@ -19,16 +19,20 @@ serve_routes openai_models_routes(void); /* models and embeddings */
 serve_routes anthropic_routes(void);
 serve_routes ollama_generate_routes(void); /* generate, chat, embed, embeddings */
 serve_routes ollama_models_routes(void);   /* tags, ps, show, create, copy, delete, blobs, version */
-serve_routes agents_routes(void);          /* agents, sessions, approvals, audit */
+serve_routes agents_routes(void);          /* agents, sessions */
+serve_routes approvals_routes(void);       /* approvals, audit */
 serve_routes extras_routes(void);          /* tokenize, detokenize, apply-template, health, metrics */
 
 struct jobs;
+struct keys;
 struct serve {
     const serve_options *options;
     server *server;
     pool *pool;
     struct jobs *jobs;
-    atomic_bool ready, draining;
+    struct keys *keys;
+    struct serve_log *log;
+    atomic_bool ready, draining, ticking;
 };
 
 #endif

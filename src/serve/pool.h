@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 typedef struct pool pool;
+typedef struct hub_model hub_model;
 
 #define POOL_FOREVER INT64_MAX
 
@@ -51,9 +52,17 @@ MUGA_MUST_USE muga_status pool_new(const pool_options *o, pool **out, muga_error
 void pool_free(pool *p); /* nothing is lent */
 /* Settings for a model, before it is loaded next; name as in the store. */
 MUGA_MUST_USE muga_status pool_set(pool *p, const char *name, const pool_settings *s, muga_error *err);
-/* MUGA_E_NOT_FOUND: the store has no such model. E_LIMIT: it is larger than the limit alone. E_ENV: too many wait, or the
+/* What an agent wants of a model besides its name; zeroed: nothing. */
+typedef struct pool_variant {
+    const char *adapter; /* path of a LoRA adapter instead of the stored one; borrowed for the call */
+    float scale;
+    bool has_kv;
+    int kv; /* kernel_kv_type */
+} pool_variant;
+/* variant may be NULL. MUGA_E_NOT_FOUND: the store has no such model. E_LIMIT: it is larger than the limit alone. E_ENV: too many wait, or the
  * pool is closing. E_CANCELLED: `gone` became true. What the model's file does wrong: E_INPUT. */
-MUGA_MUST_USE muga_status pool_take(pool *p, const char *name, const atomic_bool *gone, pool_lent *out, muga_error *err);
+MUGA_MUST_USE muga_status pool_take(pool *p, const char *name, const pool_variant *variant, const atomic_bool *gone,
+                                    pool_lent *out, muga_error *err);
 /* keep_alive_ms: from now on for this model, as the request said; -1: it said nothing. 0: unloaded once nobody has it. */
 void pool_give(pool *p, pool_lent *lent, int64_t keep_alive_ms);
 /* Unload what has not been used for its keep-alive; how long until there may be something to do, at most a minute. Called

@@ -4,19 +4,32 @@
 #ifndef MUGA_SERVE_SERVE_H
 #define MUGA_SERVE_SERVE_H
 
+#include "agent/agent.h"
 #include "hub/hub.h"
 #include "net/server.h"
 
 typedef struct serve serve;
 
+/* Where agents are, and what they run on. find: the folder of one, malloc'ed; MUGA_E_NOT_FOUND. visit: each one's name and
+ * folder. env's embedder is used by one request at a time. */
+typedef struct serve_agents {
+    const agent_env *env;
+    muga_status (*find)(void *ctx, const char *name, char **dir, muga_error *err);
+    muga_status (*each)(void *ctx, muga_status (*visit)(void *visit_ctx, const char *name, const char *dir),
+                        void *visit_ctx, muga_error *err);
+    void *ctx;
+} serve_agents;
+
 typedef struct serve_options {
-    const hub *hub;              /* borrowed while it lives, as all here */
-    const char *version;         /* of the program */
-    const char *database;        /* muga.db: keys, sessions, approvals, audit */
+    const hub *hub;               /* borrowed while it lives, as all here */
+    const serve_agents *agents;   /* NULL: none are served */
+    const char *home;             /* $MUGA_HOME: agents' data, what they learned */
+    const char *version;          /* of the program */
+    const char *database;         /* muga.db: keys, sessions, approvals, audit */
     const server_address *listen; /* [n_listen], at least one */
     size_t n_listen;
-    uint32_t n_jobs;    /* requests that are answered at the same time; 0: 512 */
-    uint32_t drain_ms;  /* 0: 30000 */
+    uint32_t n_jobs;       /* requests that are answered at the same time; 0: 512 */
+    uint32_t drain_ms;     /* 0: 30000 */
     uint64_t memory_bytes; /* of all models; 0: three quarters of what this process may use */
     int64_t keep_alive_ms; /* of models that nobody says otherwise of; -1: 5 minutes */
     uint32_t n_ctx;
