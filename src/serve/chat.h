@@ -62,6 +62,8 @@ bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bo
 /* The text of a content that is a string or an array of parts, which are joined by line ends; others are refused by name.
  * New. */
 bool chat_read_text(call *c, const json_t *content, const char *where, json_t **out);
+/* Arguments of a call in the history, which are JSON text, an object or nothing, as text that holds an object. New. */
+bool chat_read_arguments(call *c, const json_t *v, const char *where, json_t **out);
 /* {"type": "text" | "json_object" | "json_schema"} into q; *schema is new where it had to be made, else NULL. */
 bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **schema);
 
