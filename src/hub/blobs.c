@@ -64,7 +64,7 @@ muga_status hub_put_write(hub_put *p, const void *bytes, size_t n, muga_error *e
     return os_output_write(&p->out, bytes, n, err);
 }
 
-muga_status hub_put_commit(hub_put *p, muga_error *err) {
+static muga_status commit(hub_put *p, bool *there, muga_error *err) {
     uint8_t hash[SHA256_BYTES];
     char digest[HUB_DIGEST_BYTES] = "sha256:";
     str path = STR_INIT;
@@ -74,30 +74,38 @@ muga_status hub_put_commit(hub_put *p, muga_error *err) {
         return error_set(err, MUGA_E_INPUT, "the bytes have the digest %.20s..., not %.20s...: nothing was kept",
                          digest, p->digest);
     memcpy(p->digest, digest, HUB_DIGEST_BYTES);
-    muga_status st = hub_blob_path(p->h, digest, &path, err);
+    muga_status st = hub_blob_has(p->h, digest, there, NULL, err);
     if (!st)
+        st = hub_blob_path(p->h, digest, &path, err);
+    if (!st) /* over one that is there: it may be damaged */
         st = os_output_commit_as(&p->out, str_get(&path), err);
     str_release(&path);
     return st;
+}
+
+muga_status hub_put_commit(hub_put *p, muga_error *err) {
+    bool there;
+    return commit(p, &there, err);
 }
 
 void hub_put_close(hub_put *p) {
     os_output_close(&p->out);
 }
 
-muga_status hub_put_bytes(const hub *h, const void *p, size_t n, char digest[HUB_DIGEST_BYTES], muga_error *err) {
+muga_status hub_put_bytes(const hub *h, const void *p, size_t n, char digest[HUB_DIGEST_BYTES], bool *there,
+                          muga_error *err) {
     hub_put put;
     muga_status st = hub_put_open(h, NULL, 0, &put, err);
     if (!st)
         st = hub_put_write(&put, p, n, err);
     if (!st)
-        st = hub_put_commit(&put, err);
+        st = commit(&put, there, err);
     memcpy(digest, put.digest, HUB_DIGEST_BYTES);
     hub_put_close(&put);
     return st;
 }
 
-muga_status hub_put_file(const hub *h, const char *path, char digest[HUB_DIGEST_BYTES], uint64_t *bytes,
+muga_status hub_put_file(const hub *h, const char *path, char digest[HUB_DIGEST_BYTES], uint64_t *bytes, bool *there,
                          muga_error *err) {
     const os_files *f = h->files;
     os_file *in = NULL;
@@ -110,7 +118,7 @@ muga_status hub_put_file(const hub *h, const char *path, char digest[HUB_DIGEST_
     while (!st && !(st = f->read(f->self, in, buffer, COPY_BYTES, &n, err)) && n > 0)
         st = hub_put_write(&put, buffer, n, err);
     if (!st)
-        st = hub_put_commit(&put, err);
+        st = commit(&put, there, err);
     if (!st) {
         memcpy(digest, put.digest, HUB_DIGEST_BYTES);
         *bytes = put.n_bytes;

@@ -179,9 +179,8 @@ muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
 
 /* ---- adding and copying ---- */
 
-/* The name gets this manifest; blobs of what it was before go where nobody else needs them. That what was before is
- * still there in part is no failure: hub_sweep finds it. */
-static muga_status replace(const hub *h, const hub_name *n, json_t *m, muga_error *err) {
+/* That blobs of what was before are still there is no failure: hub_sweep finds them. */
+muga_status hub_manifest_replace(const hub *h, const hub_name *n, json_t *m, muga_error *err) {
     json_t *before = NULL;
     os_stat info;
     muga_error ignored;
@@ -198,6 +197,7 @@ muga_status hub_add(const hub *h, const char *model, const char *path, const cha
     hub_details details;
     char digest[HUB_DIGEST_BYTES];
     uint64_t bytes = 0;
+    bool there;
     json_t *m = NULL;
     gguf_file *g = NULL;
     muga_status st = hub_name_parse(model, &n, err);
@@ -207,11 +207,11 @@ muga_status hub_add(const hub *h, const char *model, const char *path, const cha
         hub_details_of(g, &details);
     gguf_close(g);
     if (!st)
-        st = hub_put_file(h, path, digest, &bytes, err);
+        st = hub_put_file(h, path, digest, &bytes, &there, err);
     if (!st) {
         m = json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:o}", "version", 1, "name", n.name, "tag", n.tag, "blob", digest,
                       "bytes", (json_int_t)bytes, "source", source, "details", hub_details_write(&details));
-        st = m ? replace(h, &n, m, err) : error_nomem(err, "manifest");
+        st = m ? hub_manifest_replace(h, &n, m, err) : error_nomem(err, "manifest");
     }
     json_decref(m);
     return st;
@@ -231,7 +231,7 @@ muga_status hub_copy(const hub *h, const char *from, const char *to, muga_error 
     if (!st)
         st = hub_manifest_follow(h, &source, &m, &info, err);
     if (!st && !is_same(&source, &n))
-        st = replace(h, &n, m, err);
+        st = hub_manifest_replace(h, &n, m, err);
     json_decref(m);
     return st;
 }

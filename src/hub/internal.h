@@ -36,6 +36,8 @@ muga_status hub_manifest_read(const hub *h, const hub_name *n, json_t **out, os_
 muga_status hub_manifest_follow(const hub *h, hub_name *n, json_t **out, os_stat *info, muga_error *err);
 /* m gets "name" and "tag". What the name was before is there until this is. */
 muga_status hub_manifest_write(const hub *h, const hub_name *n, json_t *m, muga_error *err);
+/* The same; blobs of what the name was before go where nobody else needs them. */
+muga_status hub_manifest_replace(const hub *h, const hub_name *n, json_t *m, muga_error *err);
 muga_status hub_manifest_remove(const hub *h, const hub_name *n, muga_error *err);
 /* Calls visit for each digest that the manifest names, until it says something else than MUGA_OK. */
 muga_status hub_manifest_digests(const json_t *m, muga_status (*visit)(void *ctx, const char *digest), void *ctx);
@@ -45,10 +47,11 @@ muga_status hub_drop_unused(const hub *h, const json_t *m, muga_error *err);
 /* ---- blobs (blobs.c) ---- */
 /* digest is valid. */
 muga_status hub_blob_path(const hub *h, const char *digest, str *out, muga_error *err);
-/* All of it at once. */
-muga_status hub_put_bytes(const hub *h, const void *p, size_t n, char digest[HUB_DIGEST_BYTES], muga_error *err);
+/* All of it at once. *there: it was in the store already (and is now, too). */
+muga_status hub_put_bytes(const hub *h, const void *p, size_t n, char digest[HUB_DIGEST_BYTES], bool *there,
+                          muga_error *err);
 /* A file from elsewhere. */
-muga_status hub_put_file(const hub *h, const char *path, char digest[HUB_DIGEST_BYTES], uint64_t *bytes,
+muga_status hub_put_file(const hub *h, const char *path, char digest[HUB_DIGEST_BYTES], uint64_t *bytes, bool *there,
                          muga_error *err);
 
 /* ---- what a file says of its model (details.c) ---- */

@@ -16,7 +16,7 @@
 #define MODELFILE_MAX_LICENSES 64
 #define MODELFILE_MAX_MESSAGES 1024
 #define MODELFILE_MAX_STOPS 64
-#define MODELFILE_VERSION "0.14.0" /* the Ollama whose Modelfiles are read: REQUIRES may not name a later one */
+#define MODELFILE_VERSION "0.40" /* the Ollama whose Modelfiles are read: REQUIRES may not name a later one */
 
 typedef struct modelfile_adapter {
     char *from; /* path, or digest of a blob */
