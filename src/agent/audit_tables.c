@@ -7,7 +7,7 @@
  * tables; the first place where the two differ is the fault.
  *
  *   {"session": {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome",
- *                "dry", "within", "requester"},
+ *                "dry", "within", "requester", "tenant"},
  *    "history": [{"n", "role", "content", "call"}, ...],
  *    "calls": {id: {"n", "tool", "definition", "policy", "arguments", "state", "attempt", "reason", "result",
  *               "label"}},
@@ -48,7 +48,7 @@ static void add_history(builder *b, const char *role, const json_t *content, con
 
 /* ---- what the chain tells ---- */
 
-static const char *const origin_keys[] = {"within", "requester"};
+static const char *const origin_keys[] = {"within", "requester", "tenant"};
 
 static void tell_start(builder *b, const json_t *payload) {
     static const char *const keys[] = {"agent", "manifest", "policy", "values", "state", "dir", "data_dir"};
@@ -262,7 +262,9 @@ static muga_status read_tables(store *s, const char *session, builder *b, muga_e
         "tttjjttti",
         {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome", "dry"}};
     static const table origins = {
-        "SELECT parent, requester FROM session_origins WHERE session = ?", "tt", {"within", "requester"}};
+        "SELECT parent, requester, tenant FROM session_origins WHERE session = ?",
+        "ttt",
+        {"within", "requester", "tenant"}};
     static const table history = {"SELECT n, role, content, call FROM history WHERE session = ? ORDER BY n",
                                   "ittt",
                                   {"n", "role", "content", "call"}};

@@ -124,8 +124,10 @@ static muga_status insert_session(agent_session *s, const json_t *info, muga_err
         "ssssbbijji", s->id, m->name, m->dir, m->data_dir, m->digest, (size_t)SHA256_BYTES, m->policy_digest,
         (size_t)SHA256_BYTES, s->env.clock->now_ms(s->env.clock->self), s->values, own, (int64_t)s->dry);
     if (st == MUGA_OK) {
-        st = store_exec(s->store, NULL, err, "INSERT INTO session_origins(session, parent, requester) VALUES (?, ?, ?)",
-                        "sss", s->id, json_get_string(info, "within"), json_get_string(info, "requester"));
+        st = store_exec(s->store, NULL, err,
+                        "INSERT INTO session_origins(session, parent, requester, tenant) VALUES (?, ?, ?, ?)", "ssss",
+                        s->id, json_get_string(info, "within"), json_get_string(info, "requester"),
+                        json_get_string(info, "tenant"));
     }
     if (st == MUGA_OK) {
         st = audit_start(s, own, info, err);

@@ -77,7 +77,11 @@ muga_status sessions_list(store *s, const sessions_filter *f, json_t **out, muga
             break;
         }
         st = read_entry(s, r, &entry, err);
-        if (st == MUGA_OK && is_wanted(f, entry) && json_array_append(list, entry) != 0) {
+        bool is_of = true;
+        if (st == MUGA_OK && f->tenant) {
+            st = sessions_is_of(s, json_get_string(entry, "session"), f->tenant, &is_of, err);
+        }
+        if (st == MUGA_OK && is_of && is_wanted(f, entry) && json_array_append(list, entry) != 0) {
             st = error_nomem(err, "sessions");
         }
         json_decref(entry);
@@ -88,6 +92,23 @@ muga_status sessions_list(store *s, const sessions_filter *f, json_t **out, muga
         list = NULL;
     }
     *out = list;
+    return st;
+}
+
+muga_status sessions_is_of(store *s, const char *session, const char *tenant, bool *is, muga_error *err) {
+    store_row *r = NULL;
+    *is = false;
+    /* of one that another session began: whose that is */
+    muga_status st = store_query(s, &r, err,
+                                 "WITH RECURSIVE line(id) AS (VALUES(?1) UNION SELECT o.parent FROM session_origins o"
+                                 " JOIN line ON o.session = line.id WHERE o.parent IS NOT NULL)"
+                                 " SELECT 1 FROM session_origins o JOIN line ON o.session = line.id"
+                                 " WHERE o.parent IS NULL AND coalesce(o.tenant, '') = ?2",
+                                 "ss", session, tenant);
+    if (st == MUGA_OK) {
+        st = store_step(r, is, err);
+    }
+    store_done(r);
     return st;
 }
 

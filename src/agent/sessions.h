@@ -19,11 +19,15 @@ typedef struct sessions_filter {
     const char *agent, *state; /* NULL: any */
     const json_t *subject;     /* object of session values, such as {"customer": 7}; NULL: anyone */
     int64_t max;               /* the newest; 0: all */
+    const char *tenant;        /* of the server's key that began it; "" begun without one; NULL: any */
 } sessions_filter;
 
 /* Array, newest first, of {"session", "agent", "state", "outcome", "created_ms", "changed_ms", "messages", "calls",
  * "dry", "values"}; new reference. */
 MUGA_MUST_USE muga_status sessions_list(store *s, const sessions_filter *f, json_t **out, muga_error *err);
+
+/* Did this tenant begin it? false: there is no such session, or it is another's. */
+MUGA_MUST_USE muga_status sessions_is_of(store *s, const char *session, const char *tenant, bool *is, muga_error *err);
 
 /* {"session": {as listed, and "dir", "data_dir", "manifest", "policy", "current": its typed state, "within": the
  * session that began it or null, "nested": [{"session", "agent"} that it began]}, "history": [{"n",

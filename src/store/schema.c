@@ -9,7 +9,7 @@
  *   audit_payload  what a record's salted digest stands for; a row may be erased, the chain stays whole
  *   audit_head     the chain's last record, so that a cut tail shows
  *   adapter_versions, adapter_current   what agents have learned, and which of it is in use (src/agent/versions.h)
- *   session_origins  who a session is for, and which session began it
+ *   session_origins  who a session is for, which session began it, and the tenant whose key did
  *   consents       whether an agent's turns may be kept to learn from: since which audit record, on which terms
  *   interactions   those turns (src/agent/interactions.h); digest = SHA-256 of salt and all other columns, which the
  *                  chain holds, too
@@ -167,6 +167,9 @@ static const char version_9[] =
         CHANGES("api_key_secrets", "INSERT") CHANGES("api_key_secrets", "UPDATE") CHANGES("api_key_secrets", "DELETE");
 #undef CHANGES
 
+/* Sessions that began without the server have none. */
+static const char version_10[] = "ALTER TABLE session_origins ADD COLUMN tenant TEXT;";
+
 const char *const store_migrations[] = {version_1, version_2, version_3, version_4, version_5,
-                                        version_6, version_7, version_8, version_9};
+                                        version_6, version_7, version_8, version_9, version_10};
 const size_t store_n_migrations = sizeof store_migrations / sizeof store_migrations[0];
