@@ -56,11 +56,14 @@ static void assert_replays(llm *m, const llm_reply *r) {
 
 /* ---- cancelling by a flag ---- */
 
-typedef struct watcher {
-    atomic_bool flag, *other;
+typedef struct watcher watcher;
+struct watcher {
+    atomic_bool flag;
     uint32_t n_prompt, n_text, set_at;
     local *l;
-} watcher;
+    watcher *other;
+    pthread_t thread;
+};
 
 static bool set_in_prompt(void *ctx, uint32_t n_done, uint32_t n_prompt) {
     watcher *w = ctx;
@@ -142,19 +145,6 @@ static void a_flag_ends_an_answer_and_its_evidence_replays(void **state) {
     llm_free(m);
 }
 
-/* Holds a step until another request has come, whose owner leaves then. */
-static bool wait_for_another(void *ctx, uint32_t n_done, uint32_t n_prompt) {
-    watcher *w = ctx;
-    struct timespec ms = {0, 1000000};
-    (void)n_prompt;
-    while (n_done == 0 && !atomic_load(w->other)) {
-        if (sched_get_counts(w->l->shared->sched).n_waiting > 0)
-            atomic_store(w->other, true);
-        nanosleep(&ms, NULL);
-    }
-    return true;
-}
-
 static void *ask_and_leave(void *ctx) {
     watcher *w = ctx;
     json_t *messages = one_message("hello");
@@ -167,18 +157,30 @@ static void *ask_and_leave(void *ctx) {
     return NULL;
 }
 
+/* Holds a step until another request has come, whose owner leaves then. */
+static bool wait_for_another(void *ctx, uint32_t n_done, uint32_t n_prompt) {
+    watcher *w = ctx;
+    struct timespec ms = {0, 1000000};
+    (void)n_prompt;
+    if (n_done > 0 || atomic_load(&w->other->flag))
+        return true;
+    assert_int_equal(pthread_create(&w->other->thread, NULL, ask_and_leave, w->other), 0);
+    while (sched_get_counts(w->l->shared->sched).n_waiting == 0)
+        nanosleep(&ms, NULL);
+    atomic_store(&w->other->flag, true);
+    return true;
+}
+
 static void who_waits_while_another_computes_leaves_before_the_next_step(void **state) {
     (void)state;
     llm *m = open_tiny();
-    watcher waits = {.l = (local *)m}, computes = {.l = (local *)m, .other = &waits.flag};
+    watcher waits = {.l = (local *)m}, computes = {.l = (local *)m, .other = &waits};
     json_t *messages = one_message("where is my order?");
     llm_request q = request_of(messages);
     q.on_prompt = wait_for_another;
     q.on_prompt_ctx = &computes;
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, ask_and_leave, &waits), 0);
     llm_reply r = complete(m, &q);
-    pthread_join(thread, NULL);
+    pthread_join(waits.thread, NULL);
     assert_int_equal(waits.n_prompt, 0);
     llm_reply_release(&r);
     json_decref(messages);
