@@ -49,9 +49,9 @@ muga_status engine_adapter_load(engine *e, const char *path, engine_adapter **ou
     a->e = e;
     muga_status st = read_file(e, path, a, err);
     if (!st) {
-        pthread_mutex_lock(&e->step_lock);
+        turns_take(&e->step_turns);
         st = model_run_prepare(e->run, a->m, err);
-        pthread_mutex_unlock(&e->step_lock);
+        turns_give(&e->step_turns);
     }
     if (st) {
         engine_adapter_drop(a);

@@ -44,8 +44,19 @@ static muga_status open_text(engine *e, muga_error *err) {
         return error_set(err, MUGA_E_INPUT,
                          "%.120s: the tokenizer has %d tokens, but the embedding %u rows; use another file",
                          gguf_path(e->file), tokenizer_count(e->tok), n_vocab);
-    span source;
-    st = gguf_get_string(e->file, "tokenizer.chat_template", &source, err);
+    return MUGA_OK;
+}
+
+static muga_status open_template(engine *e, muga_error *err) {
+    const template *compiled;
+    span source = span_of("", 0);
+    const char *given = e->o.template_source;
+    e->o.template_source = NULL;
+    if (!e->tok)
+        return MUGA_OK;
+    if (given)
+        source = span_of_string(given);
+    muga_status st = given ? MUGA_OK : gguf_get_string(e->file, "tokenizer.chat_template", &source, err);
     if (st == MUGA_E_NOT_FOUND) {
         const template_fallback *form = template_fallback_find(e->file);
         e->template_source = span_of_string(form->source);
@@ -56,7 +67,9 @@ static muga_status open_text(engine *e, muga_error *err) {
         return st;
     e->template_text = mem_copy_bytes(source.p, source.n);
     e->template_source = span_of(e->template_text, source.n);
-    return e->template_text ? MUGA_OK : error_nomem(err, "the chat template");
+    if (!e->template_text)
+        return error_nomem(err, "the chat template");
+    return given ? engine_template(e, &compiled, err) : MUGA_OK;
 }
 
 static muga_status new_batch(engine *e, muga_error *err) {
@@ -98,8 +111,6 @@ static muga_status load(engine *e, const char *path, muga_error *err) {
 }
 
 static void unload(engine *e) {
-    free(e->template_text);
-    e->template_text = NULL;
     tokenizer_free(e->tok);
     e->tok = NULL;
     model_free(e->model);
@@ -181,7 +192,7 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
     if (!e)
         return error_nomem(err, "the engine");
     pthread_mutex_init(&e->lazy_lock, NULL);
-    pthread_mutex_init(&e->step_lock, NULL);
+    turns_init(&e->step_turns);
     pages_init(&e->pages);
     e->o = *o;
     muga_status st = choose_kernels(e, o, err);
@@ -190,6 +201,8 @@ muga_status engine_open(const char *path, const engine_options *o, engine **out,
     if (!st)
         st = o->packed ? load_packed(e, path, err) : load(e, path, err);
     e->o.packed = e->o.packed_source = NULL;
+    if (!st)
+        st = open_template(e, err);
     if (!st)
         st = open_pages(e, err);
     if (!st)
@@ -228,7 +241,7 @@ void engine_free(engine *e) {
     gguf_close(e->file);
     os_pool_free(e->pool);
     pthread_mutex_destroy(&e->lazy_lock);
-    pthread_mutex_destroy(&e->step_lock);
+    turns_destroy(&e->step_turns);
     free(e);
 }
 

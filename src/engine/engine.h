@@ -1,7 +1,7 @@
 /* The engine: a loaded model with its tokenizer, its chat template, kernels, threads and vocabulary trie; and sessions
  * over it. Knows tokens and bytes, not messages (llm/) and not HTTP.
  *
- *   engine          immutable to its users; may be shared by threads (steps take turns on one lock)
+ *   engine          immutable to its users; may be shared by threads (steps take turns)
  *   engine_session  one growing list of tokens over reference-counted KV pages; one thread at a time
  *   engine_adapter  a LoRA adapter for the model; immutable, reference-counted, shared by threads
  *
@@ -38,7 +38,9 @@ typedef struct engine_options {
      * overrides, kept. NULL = nothing is kept. And where the model is, as an absolute path, for who cleans up. Both
      * borrowed for engine_open. */
     const char *packed, *packed_source;
-    const os_files *files;                       /* to write it; NULL = the system's */
+    const char
+        *template_source;  /* a chat template in place of the file's, compiled at once; borrowed for engine_open */
+    const os_files *files; /* to write it; NULL = the system's */
     void (*on_progress)(void *ctx, double done); /* 0..1 while loading; may be NULL */
     void *on_progress_ctx;
     /* Sees the input of every matrix product (model.h), while the step's lock is held; may be NULL. */
@@ -251,10 +253,21 @@ MUGA_MUST_USE muga_status engine_score(const engine_score_args *a, double *logpr
 /* Numbers of a vector; 0 where the model makes none: it says how rows become one vector (<arch>.pooling_type), encoders
  * do so anyway. */
 uint32_t engine_embed_dims(const engine *e);
+/* Most tokens of a text. An encoder takes a text in one batch, other models in several. */
+uint32_t engine_embed_limit(const engine *e);
 /* One vector of length 1 a text: its rows' mean, its first or its last row, as the model has it. out [n][dims]. Texts
  * are tokenized with the model's own start and end. A text longer than the model can take is MUGA_E_LIMIT with both
  * numbers, never cut. A vector depends on the model and its text alone, not on the others. */
 MUGA_MUST_USE muga_status engine_embed(engine *e, const span *texts, uint32_t n, float *out, muga_error *err);
 MUGA_MUST_USE muga_status engine_embed_ids(engine *e, const token_list *texts, uint32_t n, float *out, muga_error *err);
+/* The same beside others that use the engine: in steps of at most a batch, of a block while somebody else computes. */
+typedef struct engine_embed_args {
+    const token_list *texts; /* [n] */
+    uint32_t n;
+    bool any_model;             /* one that doesn't say how rows become a vector gives their mean, of n_embd numbers */
+    bool (*on_step)(void *ctx); /* before each step; false: MUGA_E_CANCELLED. May be NULL */
+    void *on_step_ctx;
+} engine_embed_args;
+MUGA_MUST_USE muga_status engine_embed_each(engine *e, const engine_embed_args *a, float *out, muga_error *err);
 
 #endif

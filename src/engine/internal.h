@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "engine/prefix.h"
+#include "engine/turns.h"
 
 #include <pthread.h>
 
@@ -29,8 +30,8 @@ struct engine {
     page_pool pages; /* has a lock of its own, which guards the cache as well */
     prefix_cache *prefix;
 
-    /* Guards the run, the pool of threads and the arrays below: one step at a time. */
-    pthread_mutex_t step_lock;
+    /* Guards the run, the pool of threads and the arrays below: one step at a time, in the order of asking. */
+    turns step_turns;
     model_run *run;
     int32_t *ids;          /* [n_batch] of the batch being built */
     uint32_t *pos, *i_seq; /* [n_batch] */

@@ -18,7 +18,7 @@
  *      token, a few KB at a time, and would wait for the tables of small ones. A slab stays until the pool ends.
  *   3. Only a page whose holder is one session, and not the cache, is written (pages_is_private).
  *   4. Everything here happens under `lock`, which is never held while the model computes: nobody waits for a step in
- *      order to fork, free or look something up. Order of locks: the engine's step_lock, then this.
+ *      order to fork, free or look something up. Order of locks: the engine's step_turns, then this.
  *
  * A window of attention: pages that lie wholly below what any of their layers still sees are let go while the session
  * goes on (session.c); its list then has NULL in their place, which pages_ref and pages_unref take. */

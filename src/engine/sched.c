@@ -406,6 +406,9 @@ static muga_status begin(sched *s, request *q, muga_error *err) {
         return st;
     engine_session_truncate(q->session, common_with(q, q->session));
     count_adopted(s, q, engine_session_count(q->session));
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_prompt += q->r.generate.n_prompt;
+    pthread_mutex_unlock(&s->lock);
     engine_generate_args a = q->r.generate;
     a.session = q->session;
     return generation_new(&a, &q->g, err);

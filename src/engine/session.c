@@ -670,7 +670,7 @@ static muga_status run_step(step t, muga_error *err) {
         st = check_item(e, &items[i], err);
     if (st)
         return st;
-    pthread_mutex_lock(&e->step_lock);
+    turns_take(&e->step_turns);
     for (uint32_t i = 0; i < n_items && !st; i++)
         st = engine_session_reserve(items[i].session, items[i].session->n + items[i].n, err);
     while (!st && t.i_next < n_items) {
@@ -703,7 +703,7 @@ static muga_status run_step(step t, muga_error *err) {
                        "the model computed infinity or not-a-number at position %llu; its weights are damaged",
                        (unsigned long long)t.bad_pos);
     }
-    pthread_mutex_unlock(&e->step_lock);
+    turns_give(&e->step_turns);
     return st;
 }
 

@@ -192,7 +192,8 @@ static muga_status make_grammar(plan *p, muga_error *err) {
     return grammars_take(p->grammars, &key, compile, &r, &p->grammar, err);
 }
 
-static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *err) {
+/* All but the grammar. */
+static muga_status plan_prompt(llm *m, const llm_request *q, plan *p, muga_error *err) {
     *p = (plan){.q = q, .grammars = m->grammars};
     arena_init(&p->a, 0);
     muga_status st = choose_form(m, p, err);
@@ -202,6 +203,11 @@ static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *
     if (!st)
         st = toolcall_messages(&p->model, p->n_forms ? &p->forms[0] : NULL, told, q->one_call, q->messages,
                                &p->messages, err);
+    return st;
+}
+
+static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *err) {
+    muga_status st = plan_prompt(m, q, p, err);
     if (!st)
         st = look_at_prompt(m, p, err);
     if (!st)
@@ -393,6 +399,17 @@ muga_status answer_complete(llm *m, const llm_request *q, llm_reply *out, muga_e
             st = take_reading(&p, out, err);
         if (!st)
             st = token_queue_finish(&p.tokens, q, err);
+    }
+    plan_release(&p);
+    return st;
+}
+
+muga_status answer_render(llm *m, const llm_request *q, str *out, muga_error *err) {
+    plan p;
+    muga_status st = plan_prompt(m, q, &p, err);
+    if (!st) {
+        llm_request r = request_of(&p);
+        st = m->table->render(m, &r, out, err);
     }
     plan_release(&p);
     return st;

@@ -10,4 +10,7 @@ static inline bool answer_is_split(const llm_request *q) {
 /* llm_complete of such a request. MUGA_E_LIMIT: no attempt's arguments were valid; nothing went out. */
 MUGA_MUST_USE muga_status answer_complete(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
 
+/* The prompt of a split answer as text, appended: the implementation renders what it is shown of the request. */
+MUGA_MUST_USE muga_status answer_render(llm *m, const llm_request *q, str *out, muga_error *err);
+
 #endif

@@ -14,7 +14,8 @@ static muga_status render(void *ctx, const json_t *messages, const json_t *tools
 
 muga_status local_render(llm *m, const llm_request *q, str *out, muga_error *err) {
     local_prompt p = local_prompt_of(q);
-    return local_prompt_render((local *)m, &p, out, err);
+    return q->plain_prompt ? local_prompt_text((local *)m, &p, out, err)
+                           : local_prompt_render((local *)m, &p, out, err);
 }
 
 muga_status local_form(llm *m, const toolcall_model **out, muga_error *err) {

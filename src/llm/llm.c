@@ -117,6 +117,69 @@ muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint3
     return st ? st : m->table->count(m, messages, tools, n_tok, err);
 }
 
+muga_status llm_render(llm *m, const llm_request *q, str *out, muga_error *err) {
+    llm_request r = *q;
+    r.plain_prompt = true;
+    muga_status st = check_request(&r, err);
+    if (!st && !m->table->render)
+        st = error_set(err, MUGA_E_USAGE, "%.80s has no template here", m->name);
+    if (st)
+        return st;
+    return answer_is_split(q) ? answer_render(m, &r, out, err) : m->table->render(m, &r, out, err);
+}
+
+/* ---- what a model with a vocabulary can do ---- */
+
+static muga_status not_here(const llm *m, const char *what, muga_error *err) {
+    return error_set(err, MUGA_E_USAGE, "%.80s doesn't run here, so %s", m->name, what);
+}
+
+void llm_embed_reply_release(llm_embed_reply *r) {
+    free(r->vectors);
+    free(r->n_tokens);
+    *r = (llm_embed_reply){0};
+}
+
+muga_status llm_embed(llm *m, const llm_embed_request *q, llm_embed_reply *out, muga_error *err) {
+    *out = (llm_embed_reply){0};
+    if (!m->table->embed)
+        return not_here(m, "it makes no vectors", err);
+    if (q->n == 0)
+        return error_set(err, MUGA_E_INPUT, "no texts to embed");
+    muga_status st = m->table->embed(m, q, out, err);
+    if (st)
+        llm_embed_reply_release(out);
+    return st;
+}
+
+muga_status llm_tokenize(llm *m, span text, bool beginning, bool special, int32_t **ids, size_t *n, muga_error *err) {
+    *ids = NULL;
+    *n = 0;
+    return m->table->tokenize ? m->table->tokenize(m, text, beginning, special, ids, n, err)
+                              : not_here(m, "its tokens aren't known", err);
+}
+
+muga_status llm_detokenize(llm *m, const int32_t *ids, size_t n, bool special, str *out, muga_error *err) {
+    return m->table->detokenize ? m->table->detokenize(m, ids, n, special, out, err)
+                                : not_here(m, "its tokens aren't known", err);
+}
+
+muga_status llm_describe(llm *m, json_t **out, muga_error *err) {
+    return m->table->describe ? m->table->describe(m, out, err) : not_here(m, "nothing is known of its file", err);
+}
+
+llm_counts llm_get_counts(llm *m) {
+    llm_counts n = {0};
+    if (m->table->get_counts)
+        m->table->get_counts(m, &n);
+    return n;
+}
+
+uint64_t llm_memory_bytes(llm *m) {
+    llm_counts n = llm_get_counts(m);
+    return n.weight_bytes + n.kv_bytes;
+}
+
 muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err) {
     if (!json_is_object(evidence))
         return error_set(err, MUGA_E_INPUT, "evidence must be an object");

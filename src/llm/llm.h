@@ -167,6 +167,7 @@ struct llm_request {
 
     /* Set by llm_complete, for what implements it: */
     const llm_request *asked; /* what the evidence has, where it isn't this request; or NULL */
+    bool plain_prompt;        /* of render: without marks between the parts of a control token's name */
     bool show_control;        /* control tokens stand in the text, as in engine_generate_args */
     uint32_t n_texts;         /* cancelled after so many pieces of text, as the recorded answer was; 0: no */
     uint32_t n_tokens;        /* likewise, after so many tokens */
@@ -212,6 +213,41 @@ typedef struct llm_score_reply {
 } llm_score_reply;
 void llm_score_reply_release(llm_score_reply *r);
 
+/* Texts to vectors, by embedding models and by any other: the mean of the last layer's rows, where the file doesn't say
+ * otherwise (docs/engine.md). A vector depends on the model and its text alone. */
+typedef struct llm_ids {
+    const int32_t *ids; /* [n] */
+    size_t n;
+} llm_ids;
+typedef struct llm_embed_request {
+    const span *texts;  /* [n] tokenized with the model's own beginning and end; or */
+    const llm_ids *ids; /* [n] */
+    size_t n;
+    bool truncate;                /* of a text that is too long the first tokens; else MUGA_E_LIMIT with both numbers */
+    const atomic_bool *cancelled; /* as in llm_request: MUGA_E_CANCELLED before the next step */
+} llm_embed_request;
+typedef struct llm_embed_reply {
+    uint32_t n_dims;
+    float *vectors;       /* [n][n_dims], each of length 1 */
+    uint32_t *n_tokens;   /* [n] that were computed */
+    uint32_t n_truncated; /* texts that were cut */
+    uint64_t total_us;
+} llm_embed_reply;
+void llm_embed_reply_release(llm_embed_reply *r);
+
+/* What the steps of a local model have done, and the memory it takes; all zero for others. Of all handles together. */
+typedef struct llm_counts {
+    uint32_t n_running, n_waiting; /* requests; running ones hold memory */
+    uint64_t n_steps, n_done, n_failed, n_cancelled;
+    uint64_t n_preempted;                  /* times one lost its memory to another */
+    uint64_t n_prompt;                     /* tokens of prompts that were begun; of them */
+    uint64_t n_adopted;                    /* were there already, from earlier ones; what is computed: */
+    uint64_t n_prompt_rows, n_answer_rows; /* rows, those computed again after a loss and guesses included */
+    uint64_t kv_bytes, kv_idle_bytes; /* keys and values there are; of them those that nobody uses but later prompts */
+    uint64_t kv_max_bytes;            /* llm_local_options.kv_bytes */
+    uint64_t weight_bytes;            /* resident */
+} llm_counts;
+
 typedef struct llm llm;
 struct toolcall_model; /* llm/toolcall.h */
 struct grammars;       /* llm/grammars.h */
@@ -232,6 +268,12 @@ typedef struct llm_table {
     /* complete of a request whose answer is split, for who gets content, reasoning and calls apart anyway. NULL: the
      * text that complete gives is taken apart (llm/answer.c). */
     muga_status (*complete_split)(llm *m, const llm_request *q, llm_reply *out, muga_error *err);
+    /* What only a model with a vocabulary of its own here can do; NULL: MUGA_E_USAGE. */
+    muga_status (*embed)(llm *m, const llm_embed_request *q, llm_embed_reply *out, muga_error *err);
+    muga_status (*tokenize)(llm *m, span text, bool beginning, bool special, int32_t **ids, size_t *n, muga_error *err);
+    muga_status (*detokenize)(llm *m, const int32_t *ids, size_t n, bool special, str *out, muga_error *err);
+    muga_status (*describe)(llm *m, json_t **out, muga_error *err);
+    void (*get_counts)(llm *m, llm_counts *out); /* NULL: there are none */
 } llm_table;
 /* Every implementation begins with this. */
 struct llm {
@@ -250,6 +292,23 @@ MUGA_MUST_USE muga_status llm_score(llm *m, const llm_score_request *q, llm_scor
 MUGA_MUST_USE muga_status llm_count(llm *m, const json_t *messages, const json_t *tools, uint32_t *n_tok,
                                     muga_error *err);
 /* m may be NULL where the evidence needs no model. */
+/* The prompt of q as text, appended: messages through the template, with the tools as the model is told of them. */
+MUGA_MUST_USE muga_status llm_render(llm *m, const llm_request *q, str *out, muga_error *err);
+/* MUGA_E_INPUT: an id that isn't in the vocabulary. E_USAGE: the model isn't a local one, or has an adapter. */
+MUGA_MUST_USE muga_status llm_embed(llm *m, const llm_embed_request *q, llm_embed_reply *out, muga_error *err);
+/* *ids is the caller's to free. beginning: with the tokens that the model's file asks for before a text; special: names
+ * of control tokens become these tokens, else they are plain text. */
+MUGA_MUST_USE muga_status llm_tokenize(llm *m, span text, bool beginning, bool special, int32_t **ids, size_t *n,
+                                       muga_error *err);
+/* The bytes of the ids, appended: not always UTF-8. special: control tokens by their names, else they are left out. */
+MUGA_MUST_USE muga_status llm_detokenize(llm *m, const int32_t *ids, size_t n, bool special, str *out, muga_error *err);
+/* What a local model is; new: {"architecture", "parameters", "quantization", "bytes" (of its file), "n_ctx",
+ * "n_ctx_train", "n_vocab", "n_embd", "n_layer", "template", "template_fallback", "capabilities": [of "completion",
+ * "tools", "thinking", "embedding"], "tensors": [{"name", "type", "shape"}], "metadata": {the file's keys; long arrays
+ * are null}}. */
+MUGA_MUST_USE muga_status llm_describe(llm *m, json_t **out, muga_error *err);
+llm_counts llm_get_counts(llm *m); /* from any thread */
+uint64_t llm_memory_bytes(llm *m); /* weights, keys and values, as they are now */
 MUGA_MUST_USE muga_status llm_replay(llm *m, const json_t *evidence, muga_error *err);
 bool llm_needs_model(const json_t *evidence);
 MUGA_MUST_USE muga_status llm_identify(llm *m, json_t **out, muga_error *err);
@@ -274,11 +333,15 @@ typedef struct llm_local_options {
     int kv;                       /* kernel_kv_type: how keys and values are kept; 0 = f16 */
     const char *const *overrides; /* of metadata (gguf.h); borrowed while the model lives; part of the evidence */
     size_t n_overrides;
-    const char *adapter; /* path of a LoRA adapter (docs/adapters.md), for all that the model computes; NULL = none */
-    float adapter_scale; /* its strength, usually 1; adapter and scale are part of the evidence */
-    bool any_base;       /* also an adapter (this one, later ones of llm_local_adapt) that names another file as the one
+    const char
+        *template_source; /* a chat template (Jinja) in place of the file's; MUGA_E_INPUT where it doesn't compile.
+                                  * Borrowed for the call; part of the evidence */
+    uint64_t kv_bytes;    /* most bytes of keys and values; 0 = half of the memory there is */
+    const char *adapter;  /* path of a LoRA adapter (docs/adapters.md), for all that the model computes; NULL = none */
+    float adapter_scale;  /* its strength, usually 1; adapter and scale are part of the evidence */
+    bool any_base;      /* also an adapter (this one, later ones of llm_local_adapt) that names another file as the one
                           * it was trained on: E_INPUT without this, since it would answer as nobody measured */
-    const char *sha256;  /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
+    const char *sha256; /* 64 hex digits of the file that the model store vouches for (hub_vouched_sha256); NULL: the
                          * file is read through when evidence is first wanted */
     const char *packed, *packed_source; /* as the engine's options have it; borrowed for the call */
     llm_drafts drafts;

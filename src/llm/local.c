@@ -404,8 +404,19 @@ static void local_free(llm *m) {
     free(l);
 }
 
-static const llm_table local_table = {complete,   score,      count,        local_replay, local_identity,
-                                      local_free, local_form, local_render, NULL};
+static const llm_table local_table = {.complete = complete,
+                                      .score = score,
+                                      .count = count,
+                                      .replay = local_replay,
+                                      .identify = local_identity,
+                                      .free = local_free,
+                                      .form = local_form,
+                                      .render = local_render,
+                                      .embed = local_embed,
+                                      .tokenize = local_tokenize,
+                                      .detokenize = local_detokenize,
+                                      .describe = local_describe,
+                                      .get_counts = local_counts};
 
 static muga_status open_drafts(local_shared *s, uint32_t n_ctx, const llm_local_options *o, muga_error *err) {
     static const engine_draft_kind kinds[] = {ENGINE_DRAFTS_NGRAM, ENGINE_DRAFTS_OFF, ENGINE_DRAFTS_MODEL};
@@ -439,6 +450,8 @@ static muga_status open_shared(const char *path, const llm_local_options *o, uin
                          .n_overrides = o->n_overrides,
                          .kv = (kernel_kv_type)o->kv,
                          .cache_tokens = KEPT_CONTEXTS * (uint64_t)(*n_ctx ? *n_ctx : DEFAULT_CONTEXT),
+                         .kv_bytes = o->kv_bytes,
+                         .template_source = o->template_source,
                          .packed = o->packed,
                          .packed_source = o->packed_source,
                          .on_progress = o->on_progress,

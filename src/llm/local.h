@@ -90,6 +90,9 @@ typedef struct local_prompt {
     size_t n_ids;
 } local_prompt;
 local_prompt local_prompt_of(const llm_request *q);
+/* MUGA_E_INPUT names the first id that isn't in the vocabulary. what: "the prompt". */
+MUGA_MUST_USE muga_status local_check_ids(const local *l, const int32_t *ids, size_t n, const char *what,
+                                          muga_error *err);
 /* What prompt.c needs to know of the vocabulary. */
 MUGA_MUST_USE muga_status local_prompt_prepare(local *l, muga_error *err);
 /* The request's prompt as ids. Messages are rendered and tokenized; control tokens come from the template's own text
@@ -104,6 +107,9 @@ MUGA_MUST_USE muga_status local_raw_encode(const tokenizer *t, span text, bool b
 /* The same as text; between control tokens' names that text only spells stand noncharacters. Appends. */
 MUGA_MUST_USE muga_status local_prompt_render(local *l, const local_prompt *p, str *out, muga_error *err);
 
+/* The same for people to read: without those. Ids before it as what they stand for. */
+MUGA_MUST_USE muga_status local_prompt_text(local *l, const local_prompt *p, str *out, muga_error *err);
+
 /* A rendered prompt with its barriers. Those of the same messages and tools have the same one, whatever n_messages and
  * closed are, so that one text can be seen to be the beginning of another. */
 typedef struct local_text {
@@ -113,6 +119,13 @@ typedef struct local_text {
 } local_text;
 MUGA_MUST_USE muga_status local_text_render(local *l, const local_prompt *p, local_text *out, muga_error *err);
 MUGA_MUST_USE muga_status local_text_encode(local *l, const local_text *t, token_list *ids, muga_error *err);
+
+/* ---- vectors.c, vocabulary.c ---- */
+muga_status local_embed(llm *m, const llm_embed_request *q, llm_embed_reply *out, muga_error *err);
+muga_status local_tokenize(llm *m, span text, bool beginning, bool special, int32_t **ids, size_t *n, muga_error *err);
+muga_status local_detokenize(llm *m, const int32_t *ids, size_t n, bool special, str *out, muga_error *err);
+muga_status local_describe(llm *m, json_t **out, muga_error *err);
+void local_counts(llm *m, llm_counts *out);
 
 /* ---- form.c ---- */
 muga_status local_form(llm *m, const toolcall_model **out, muga_error *err);

@@ -279,15 +279,20 @@ static muga_status render(local *l, marker *m, const local_prompt *p, str *out, 
 
 /* ---- tokenizing ---- */
 
+/* p[0, n) without barriers. */
+static void append_unmarked(const char *barrier, const char *p, size_t n, str *out) {
+    for (size_t at = 0; at < n;) {
+        const char *mark = memmem(p + at, n - at, barrier, MARK_BYTES);
+        size_t end = mark ? (size_t)(mark - p) : n;
+        str_append(out, p + at, end - at);
+        at = mark ? end + MARK_BYTES : n;
+    }
+}
+
 /* text[0, n) without barriers, as plain text. */
 static muga_status encode_plain(const marker *m, const char *p, size_t n, token_list *ids, muga_error *err) {
     str text = STR_INIT;
-    for (size_t at = 0; at < n;) {
-        const char *mark = memmem(p + at, n - at, m->mark, MARK_BYTES);
-        size_t end = mark ? (size_t)(mark - p) : n;
-        str_append(&text, p + at, end - at);
-        at = mark ? end + MARK_BYTES : n;
-    }
+    append_unmarked(m->mark, p, n, &text);
     muga_status st = str_status(&text, err, "the prompt");
     if (!st)
         st = tokenizer_encode(m->tok, str_get(&text), text.len, (tokenizer_flags){0}, ids, err);
@@ -355,15 +360,21 @@ local_prompt local_prompt_of(const llm_request *q) {
                           .n_ids = q->n_prompt_ids};
 }
 
-static muga_status take_ids(const tokenizer *t, const local_prompt *p, token_list *ids, muga_error *err) {
-    for (size_t i = 0; i < p->n_ids; i++) {
-        if (p->ids[i] < 0 || p->ids[i] >= tokenizer_count(t))
-            return error_set(err, MUGA_E_INPUT, "token %zu of the prompt is %d; this vocabulary has 0 to %d", i,
-                             p->ids[i], tokenizer_count(t) - 1);
-        if (!token_list_push(ids, p->ids[i]))
-            return error_nomem(err, "the prompt");
-    }
+muga_status local_check_ids(const local *l, const int32_t *ids, size_t n, const char *what, muga_error *err) {
+    int32_t n_vocab = tokenizer_count(engine_tokenizer(l->engine));
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= n_vocab)
+            return error_set(err, MUGA_E_INPUT, "token %zu of %s is %d; this vocabulary has 0 to %d", i, what, ids[i],
+                             n_vocab - 1);
     return MUGA_OK;
+}
+
+static muga_status take_ids(const local *l, const local_prompt *p, token_list *ids, muga_error *err) {
+    muga_status st = local_check_ids(l, p->ids, p->n_ids, "the prompt", err);
+    for (size_t i = 0; i < p->n_ids && !st; i++)
+        if (!token_list_push(ids, p->ids[i]))
+            st = error_nomem(err, "the prompt");
+    return st;
 }
 
 /* The model's file wants a token at a text's beginning. */
@@ -398,7 +409,7 @@ static muga_status drop_beginning(const tokenizer *t, size_t from, token_list *i
 muga_status local_prompt_encode(local *l, const local_prompt *p, token_list *ids, muga_error *err) {
     const tokenizer *t = engine_tokenizer(l->engine);
     size_t from = ids->n;
-    muga_status st = take_ids(t, p, ids, err);
+    muga_status st = take_ids(l, p, ids, err);
     if (st || (!p->messages && !p->text.p))
         return st;
     if (!p->messages)
@@ -412,4 +423,19 @@ muga_status local_prompt_render(local *l, const local_prompt *p, str *out, muga_
     marker m = {.l = l, .tok = engine_tokenizer(l->engine)};
     muga_status st = choose_mark(&m, p, err);
     return st ? st : render(l, &m, p, out, err);
+}
+
+muga_status local_prompt_text(local *l, const local_prompt *p, str *out, muga_error *err) {
+    local_text t = {.text = STR_INIT};
+    muga_status st = local_check_ids(l, p->ids, p->n_ids, "the prompt", err);
+    if (!st)
+        tokenizer_decode(engine_tokenizer(l->engine), p->ids, p->n_ids, true, out);
+    if (!st && p->messages)
+        st = local_text_render(l, p, &t, err);
+    else if (!st && p->text.p)
+        str_append(out, p->text.p, p->text.n);
+    if (!st)
+        append_unmarked(t.mark, str_get(&t.text), t.text.len, out);
+    str_release(&t.text);
+    return st ? st : str_status(out, err, "the prompt");
 }

@@ -215,7 +215,13 @@ static void remote_free(llm *m) {
     free(r);
 }
 
-static const llm_table remote_table = {complete, score, count, replay, identify, remote_free, NULL, NULL, complete};
+static const llm_table remote_table = {.complete = complete,
+                                       .score = score,
+                                       .count = count,
+                                       .replay = replay,
+                                       .identify = identify,
+                                       .free = remote_free,
+                                       .complete_split = complete};
 
 /* ---- opening ---- */
 

@@ -192,7 +192,13 @@ static muga_status form(llm *m, const toolcall_model **out, muga_error *err) {
     return MUGA_OK;
 }
 
-static const llm_table scripted_table = {complete, score, count, replay, identify, scripted_free, form, NULL, NULL};
+static const llm_table scripted_table = {.complete = complete,
+                                         .score = score,
+                                         .count = count,
+                                         .replay = replay,
+                                         .identify = identify,
+                                         .free = scripted_free,
+                                         .form = form};
 
 muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err) {
     if (!json_is_array(script))
