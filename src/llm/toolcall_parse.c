@@ -47,7 +47,7 @@ struct toolcall_parser {
     outlet content, reasoning;
     bool thought, cancelled;
     const char *stop; /* the stop string that ended it */
-    size_t n_before; /* calls there were at the last trigger */
+    size_t n_before;  /* calls there were at the last trigger */
 
     llm_call *calls;
     size_t n_calls, cap_calls;
