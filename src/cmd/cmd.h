@@ -29,6 +29,8 @@ int cmd_run(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
+int cmd_create(int argc, char **argv);
+int cmd_cp(int argc, char **argv);
 int cmd_agent_run(int argc, char **argv);
 int cmd_agent_test(int argc, char **argv);
 int cmd_agent_new(int argc, char **argv);

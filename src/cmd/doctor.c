@@ -110,6 +110,28 @@ static muga_status hash_file(const char *path, char hex[SHA256_HEX], muga_error 
     return MUGA_OK;
 }
 
+/* What a model has beside its weights: all of it can be read, and is what its digests say. */
+static muga_status check_parts(const hub *h, const char *name, const json_t *m, muga_error *err) {
+    hub_model whole;
+    size_t i;
+    json_t *part;
+    muga_status st = hub_load(h, name, &whole, err);
+    hub_model_release(&whole);
+    json_array_foreach(json_object_get(m, "parts"), i, part) {
+        const char *digest = json_get_string(part, "blob");
+        char hex[SHA256_HEX] = "";
+        str path = STR_INIT;
+        str_printf(&path, "%s/blobs/sha256-%s", h->home, digest + 7);
+        if (!st)
+            st = hash_file(str_get(&path), hex, err);
+        if (!st && strcmp(hex, digest + 7))
+            st = error_set(err, MUGA_E_INPUT, "its %.20s is not what its digest says; make the model again",
+                           json_get_string(part, "kind"));
+        str_release(&path);
+    }
+    return st;
+}
+
 static void check_model(checks *c, const hub *h, const json_t *m) {
     char name[300], *path = NULL, hex[SHA256_HEX] = "";
     muga_error err = {0};
@@ -126,6 +148,8 @@ static void check_model(checks *c, const hub *h, const json_t *m) {
     gguf_close(g);
     if (!st)
         st = hash_file(path, hex, &err);
+    if (!st)
+        st = check_parts(h, name, m, &err);
     if (st)
         report(c, false, "model", "%s: %s", name, err.message);
     else if (strcmp(hex, json_get_string(m, "blob") + 7))
@@ -156,6 +180,22 @@ static void check_packed(checks *c) {
         report(c, false, "packed", "%s", err.message);
 }
 
+#define UNUSED_MS ((int64_t)24 * 3600 * 1000)
+
+/* Blobs that no model has: of uploads that nothing was made of, of runs that were killed. */
+static void check_unused(checks *c, const hub *h) {
+    char size[16];
+    uint32_t n = 0;
+    uint64_t bytes = 0;
+    muga_error err = {0};
+    if (hub_sweep(h, UNUSED_MS, &n, &bytes, &err)) {
+        report(c, false, "blobs", "%s", err.message);
+    } else if (n > 0) {
+        cmd_format_bytes(bytes, size);
+        report(c, true, "blobs", "%u that no model has had for a day; %s removed", n, size);
+    }
+}
+
 static void check_models(checks *c) {
     hub h;
     json_t *list = NULL, *m;
@@ -169,6 +209,8 @@ static void check_models(checks *c) {
         json_array_foreach(list, i, m) check_model(c, &h, m);
         if (!st && json_array_size(list) == 0)
             report(c, true, "models", "none yet; scripts/setup brings one");
+        if (!st)
+            check_unused(c, &h);
         hub_close(&h);
     }
     json_decref(list);

@@ -181,6 +181,10 @@ static const struct {
               {"debug", debug_verbs, ARRAY_LEN(debug_verbs)},      {"key", key_verbs, ARRAY_LEN(key_verbs)},
               {"session", session_verbs, ARRAY_LEN(session_verbs)}};
 
+static const char create_details[] =
+    "A Modelfile says what the model is made of and what is set for it (docs/modelfile.md): FROM (a stored model, a\n"
+    "GGUF file, a Hugging Face folder), PARAMETER, SYSTEM, TEMPLATE (Jinja), ADAPTER, LICENSE, MESSAGE. Blobs are\n"
+    "shared; a name that is taken is replaced when all the rest is done.";
 static const char quantize_details[] =
     "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
     "IQ4_NL IQ4_XS F32.\n"
@@ -222,9 +226,11 @@ static const char bench_details[] =
 
 static const cmd_verb verbs[] = {
     {"run", "MODEL [PROMPT]", "chat with a model, or answer one prompt", run_details, cmd_run},
+    {"create", "NAME [-f FILE] [--quantize TYPE]", "a model of the store from a Modelfile", create_details, cmd_create},
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
-    {"rm", "MODEL", "remove a model from the store", NULL, cmd_rm},
+    {"cp", "FROM TO", "another name for a model of the store", NULL, cmd_cp},
+    {"rm", "MODEL...", "remove models from the store", NULL, cmd_rm},
     {"agent", "new|run|test|lint|fit|list|learn|versions|promote|rollback", "run an agent, measure, check and teach it",
      NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},

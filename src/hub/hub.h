@@ -98,6 +98,9 @@ MUGA_MUST_USE muga_status hub_parameter_check(const char *name, const json_t *va
 /* The value that a Modelfile's text means for this parameter; new reference. Of "stop" it is one string. */
 MUGA_MUST_USE muga_status hub_parameter_parse(const char *name, const char *text, json_t **out, muga_error *err);
 
+/* "temperature                    0.2" a line, texts in quotes; appends. */
+void hub_parameters_write(const json_t *parameters, str *out);
+
 /* ---- adding, copying, removing ---- */
 /* Copy a GGUF file into the store under a name; checks that it is one. */
 MUGA_MUST_USE muga_status hub_add(const hub *h, const char *model, const char *path, const char *source,

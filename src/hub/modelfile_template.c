@@ -1,5 +1,5 @@
 /* Templates of Modelfiles: Jinja, as models' files have it. One in Go's language, which Ollama takes, is known by what
- * Jinja can't read, and the first such thing is answered with its Jinja. */
+ * isn't Jinja, and the first such thing is answered with its Jinja. */
 #include "hub/modelfile_template.h"
 
 #include "base/mem.h"
@@ -42,15 +42,32 @@ static bool begins_with(const char *p, const char *go) {
     return !strncmp(p, go, n) && (!is_word(go[n - 1]) || !is_word(p[n]));
 }
 
-/* The first action of Go's language in the text, and what to write for it; NULL: there is none. */
-static const char *find_go(const char *text, const char **jinja) {
-    for (const char *at = strstr(text, "{{"); at; at = strstr(at + 2, "{{")) {
-        const char *p = at + 2;
+/* Jinja has variables of any name, so a word alone proves nothing: what follows it must be what Jinja has no use for.
+ * */
+static bool is_surely_go(const char *p, const char *go) {
+    if (!isalpha((unsigned char)go[0]))
+        return true;
+    const char *rest = p + strlen(go), *next = rest + strspn(rest, " \t\r\n");
+    return next > rest && (*next == '.' || *next == '$' || *next == '"' || isalpha((unsigned char)*next)) &&
+           strcmp(go, "else") && strcmp(go, "end") && strncmp(next, "if ", 3) && strncmp(next, "else ", 5) &&
+           strncmp(next, "is ", 3) && strncmp(next, "in ", 3) && strncmp(next, "and ", 4) && strncmp(next, "or ", 3) &&
+           strncmp(next, "not ", 4);
+}
+
+/* The first action of Go's language in the text, and what to write for it; NULL: there is none. surely: only what can't
+ * be Jinja. */
+static const char *find_go(const char *text, bool surely, const char **jinja) {
+    for (const char *at = strchr(text, '{'); at; at = strchr(at + 1, '{')) {
+        const char *end = at[1] == '#' ? strstr(at, "#}") : NULL, *p = at + 2;
+        if (end)
+            at = end;
+        if (end || at[1] != '{')
+            continue;
         p += *p == '-';
         while (isspace((unsigned char)*p))
             p++;
         for (size_t i = 0; i < ARRAY_LEN(advice); i++)
-            if (begins_with(p, advice[i].go)) {
+            if (begins_with(p, advice[i].go) && (!surely || is_surely_go(p, advice[i].go))) {
                 *jinja = advice[i].jinja;
                 return at;
             }
@@ -84,13 +101,17 @@ muga_status modelfile_check_template(const char *text, uint32_t line, muga_error
     const char *jinja = NULL;
     if (!*text)
         return MUGA_OK;
+    char place[16];
+    const char *go = find_go(text, true, &jinja);
+    if (go)
+        return advise(text, go, jinja, line, err);
     muga_status st = template_compile(text, strlen(text), &t, &why);
     template_free(t);
     if (!st || st == MUGA_E_NOMEM)
         return st ? error_nomem(err, "template") : MUGA_OK;
-    const char *go = find_go(text, &jinja);
-    char place[16];
+    go = find_go(text, false, &jinja);
+    if (go)
+        return advise(text, go, jinja, line, err);
     write_place(line, place);
-    return go ? advise(text, go, jinja, line, err)
-              : error_set(err, MUGA_E_INPUT, "%sTEMPLATE: %.180s", place, why.message);
+    return error_set(err, MUGA_E_INPUT, "%sTEMPLATE: %.180s", place, why.message);
 }

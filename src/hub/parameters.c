@@ -29,6 +29,7 @@ static const parameter parameters[] = {
     {"top_p", NUMBER, 0, 1, false, NULL},
     {"top_k", WHOLE, 0, INT_MOST, false, NULL},
     {"min_p", NUMBER, 0, 1, false, NULL},
+    {"typical_p", NUMBER, 0, 1, false, NULL},
     {"repeat_penalty", NUMBER, 0, 100, true, NULL},
     {"repeat_last_n", WHOLE, -1, INT_MOST, false, NULL},
     {"presence_penalty", NUMBER, -2, 2, false, NULL},
@@ -38,7 +39,6 @@ static const parameter parameters[] = {
     {"num_predict", WHOLE, -2, INT_MOST, false, NULL},
     {"stop", TEXTS, 0, 0, false, NULL},
     /* samplers that aren't here: off, or refused */
-    {"typical_p", NUMBER, 1, 1, false, "1, which is off"},
     {"tfs_z", NUMBER, 1, 1, false, "1, which is off"},
     {"mirostat", WHOLE, 0, 0, false, "0, which is off"},
     {"mirostat_eta", NUMBER, 0, 100, false, NULL},
@@ -203,4 +203,22 @@ muga_status hub_parameter_parse(const char *name, const char *text, json_t **out
     json_decref(*out);
     *out = NULL;
     return out_of_range(p, err);
+}
+
+void hub_parameters_write(const json_t *all, str *out) {
+    const char *name;
+    json_t *v, *one;
+    size_t i;
+    json_object_foreach((json_t *)(uintptr_t)all, name, v) {
+        if (!json_is_array(v)) {
+            str_printf(out, "%-30s ", name);
+            json_write(v, out);
+            str_append_c(out, '\n');
+        }
+        json_array_foreach(v, i, one) {
+            str_printf(out, "%-30s ", name);
+            json_write(one, out);
+            str_append_c(out, '\n');
+        }
+    }
 }
