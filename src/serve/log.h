@@ -1,8 +1,8 @@
 /* Private to serve/: the log. One JSON object a line, or a short line for people:
  *
- *   {"time":"2026-11-26T09:30:00.123Z","level":"info","event":"request","id":"req_...","key":"key_8f...","method":"POST",
- *    "route":"/v1/chat/completions","status":200,"model":"smollm2:latest","prompt":31,"cached":0,"generated":64,
- *    "finish":"stop","queue_ms":0,"load_ms":0,"ms":812.4}
+ *   {"time":"2026-11-26T09:30:00.123Z","level":"info","event":"request","id":"req_...","key":"key_8f...",
+ *    "method":"POST","route":"/v1/chat/completions","status":200,"model":"smollm2:latest","prompt":31,"cached":0,
+ *    "generated":64,"finish":"stop","queue_ms":0,"load_ms":0,"ms":812.4}
  *   09:30:00.123 info  request POST /v1/chat/completions 200 model=smollm2:latest ... ms=812.4
  *
  * No text of a message, a result or an argument is in it unless `contents` says so, and no key, ever: of a key its id.
@@ -55,8 +55,8 @@ typedef struct log_field {
 #define LOG_US(n, v) ((log_field){(n), LOG_MS, NULL, (v), NULL})
 #define LOG_B(n, v) ((log_field){(n), LOG_BOOL, NULL, (v), NULL})
 #define LOG_V(n, v) ((log_field){(n), LOG_VALUE, NULL, 0, (v)})
-/* event: a word for programs ("model_loaded"); what counts as the same for LOG_REPEATS, with `text`. text: for people, or
- * NULL. */
+/* event: a word for programs ("model_loaded"); what counts as the same for LOG_REPEATS, with `text`.
+ * text: for people, or NULL. */
 void log_write(serve_log *l, log_level level, const char *event, const char *text, const log_field *fields, size_t n);
 /* An error of the library: its status and message. */
 void log_error(serve_log *l, log_level level, const char *event, muga_status st, const muga_error *err);

@@ -124,9 +124,10 @@ typedef struct metrics_request {
     metrics *m;
     struct metrics_model *model;
     uint64_t begin_us, run_us, token_us;
+    char tenant[METRICS_LABEL_BYTES + 1];
 } metrics_request;
 typedef struct metrics_ended {
-    const char *finish; /* "stop", "length", "tool_calls" (counted as stop); NULL or another: it was broken off */
+    const char *finish; /* "length", "abort" (the client left); all else counts as "stop"; NULL: an error */
     uint32_t n_prompt, n_cached, n_generated;
     uint64_t prefill_us, decode_us; /* llm_reply's */
 } metrics_ended;
