@@ -21,6 +21,7 @@
 
 #define LOG_LINE_BYTES ((size_t)16 << 10)
 #define LOG_QUEUE_BYTES ((size_t)1 << 20)
+#define LOG_MAX_FIELDS 20u /* of a line; more are left out */
 #define LOG_REPEATS 5u
 #define LOG_REPEAT_MS 60000
 
@@ -75,6 +76,6 @@ void log_request_end(serve_log *l, const log_request *r);
 typedef struct log_counts {
     uint64_t n_written, n_lost, n_repeated; /* lines; repeated: left out as the same */
 } log_counts;
-log_counts log_get_counts(const serve_log *l);
+log_counts log_get_counts(serve_log *l);
 
 #endif
