@@ -28,7 +28,8 @@ json_t *openai_finish_json(llm_finish f);
 json_t *openai_token_json(const llm_token *t);
 /* {"content", "refusal"}; tokens is stolen; NULL gives NULL. */
 json_t *openai_logprobs_json(json_t *tokens);
-/* In the form of /v1/completions: one more token of what openai_legacy_new made. *offset: characters of the text so far. */
+/* In the form of /v1/completions: one more token of what openai_legacy_new made. *offset: characters of the text so
+ * far. */
 json_t *openai_legacy_new(void);
 bool openai_legacy_add(json_t *logprobs, const llm_token *t, size_t *offset);
 

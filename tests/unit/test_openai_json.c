@@ -1,5 +1,5 @@
-/* If this fails, OpenAI's clients misread an answer: a field is missing or of another type, a stream's pieces don't make
- * the whole, the events of a response come in another order or number, or text that is no UTF-8 breaks the JSON. */
+/* If this fails, OpenAI's clients misread an answer: a field is missing or of another type, a stream's pieces don't
+ * make the whole, the events of a response come in another order or number, or text that is no UTF-8 breaks JSON. */
 #include "support/support.h"
 
 #include "base/mem.h"
@@ -251,7 +251,8 @@ static void items_are_told_in_order(void **state) {
 static const char *const output =
     "[{\"id\":\"rs_770\",\"type\":\"reasoning\",\"summary\":[],\"content\":[{\"type\":\"reasoning_text\",\"text\":"
     "\"hm\"}],\"status\":\"completed\"},{\"id\":\"msg_771\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{"
-    "\"type\":\"output_text\",\"text\":\"I see\",\"annotations\":[],\"logprobs\":[]}],\"status\":\"completed\"},{\"id\":"
+    "\"type\":\"output_text\",\"text\":\"I see\",\"annotations\":[],\"logprobs\":[]}],\"status\":\"completed\"},{\"id\""
+    ":"
     "\"fc_772\",\"type\":\"function_call\",\"call_id\":\"abc\",\"name\":\"order\",\"arguments\":\"{\\\"a\\\":1}\","
     "\"status\":\"completed\"}]";
 
