@@ -97,7 +97,6 @@ void connection_free(connection *c) {
  * socket with unread bytes resets it, and the client might never see the answer. */
 static void linger(connection *c) {
     str_release(&c->ahead);
-    c->is_full = false;
     if (c->has_eof) {
         connection_drop(c, false);
         return;
@@ -296,20 +295,32 @@ static size_t feed(connection *c, const char *p, size_t n) {
     return used;
 }
 
-/* Bytes that came: to the request that is read, behind those that wait, or away. */
+/* Bytes that are of no use any more. */
+static void discard(connection *c, size_t n) {
+    c->n_discarded += n;
+    if (c->n_discarded > LINGER_BYTES)
+        connection_drop(c, true);
+}
+
+/* Bytes that came: to the request that is read, behind those that wait, or away. Where more comes than may wait, none
+ * of it is answered and the connection ends with this answer: to stop reading would be not to see the client leave. */
 static void take(connection *c, const char *p, size_t n) {
-    if (c->state == CONNECTION_LINGERING) {
-        c->n_discarded += n;
-        if (c->n_discarded > LINGER_BYTES)
-            connection_drop(c, true);
+    if (c->state == CONNECTION_LINGERING || c->has_overrun) {
+        discard(c, n);
         return;
     }
     size_t used = c->state == CONNECTION_READING ? feed(c, p, n) : 0;
     if (used == n || c->state == CONNECTION_DEAD)
         return;
-    str_append(&c->ahead, p + used, n - used);
-    if (c->ahead.failed)
-        connection_drop(c, true);
+    bool fits = n - used <= AHEAD_MAX - c->ahead.len;
+    if (fits)
+        str_append(&c->ahead, p + used, n - used);
+    if (fits && !c->ahead.failed)
+        return;
+    str_release(&c->ahead);
+    c->has_overrun = true;
+    if (c->x)
+        c->x->close_after = true;
 }
 
 /* Requests that came while another was answered. */
@@ -319,10 +330,6 @@ static void pump(connection *c) {
         str_init(&c->ahead, 0);
         take(c, waiting.data, waiting.len);
         str_release(&waiting);
-    }
-    if (c->is_full && c->state != CONNECTION_DEAD && c->ahead.len < AHEAD_MAX) {
-        c->is_full = false;
-        loop_poke(c->watch, LOOP_READ);
     }
 }
 
@@ -341,14 +348,10 @@ static void on_eof(connection *c) {
 static void read_all(connection *c) {
     size_t turn = 0;
     while (c->state != CONNECTION_DEAD && !c->has_eof) {
-        size_t room = c->ahead.len < AHEAD_MAX ? MIN(AHEAD_MAX - c->ahead.len, READ_BYTES) : 0;
-        if (room == 0 && c->state == CONNECTION_ANSWERING) {
-            c->is_full = true;
-            return;
-        }
-        ssize_t n = c->tls ? tls_read(c->tls, c->s->scratch, room) : recv(c->fd, c->s->scratch, room, 0);
+        char *p = c->s->scratch;
+        ssize_t n = c->tls ? tls_read(c->tls, p, READ_BYTES) : recv(c->fd, p, READ_BYTES, 0);
         if (n > 0) {
-            take(c, c->s->scratch, (size_t)n);
+            take(c, p, (size_t)n);
             turn += (size_t)n;
         } else if (n == 0) {
             on_eof(c);
@@ -366,23 +369,15 @@ static void read_all(connection *c) {
     }
 }
 
-static bool has_error(const connection *c) {
-    int error = 0;
-    socklen_t n = sizeof error;
-    return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0 || error != 0;
-}
-
 static void on_io(void *ctx, unsigned what) {
     connection *c = ctx;
     server *s = c->s;
     server_begin(s);
-    c->saw_close = c->saw_close || what & LOOP_CLOSED;
+    (void)what;
     if (has_unsent(c))
         flush(c);
-    if (c->state != CONNECTION_DEAD && !c->is_full)
+    if (c->state != CONNECTION_DEAD)
         read_all(c);
-    if (c->state != CONNECTION_DEAD && c->is_full && (c->saw_close || has_error(c)))
-        connection_drop(c, true); /* what isn't read yet hides the close */
     server_settle(s);
 }
 
@@ -433,7 +428,7 @@ void connection_new(server *s, const listener *l, int fd, const struct sockaddr 
     if (c && l->tls)
         c->tls = tls_accept(l->tls, fd);
     if (c)
-        c->watch = loop_watch_fd(s->loop, fd, LOOP_READ | LOOP_WRITE | LOOP_CLOSED, true, on_io, c);
+        c->watch = loop_watch_fd(s->loop, fd, LOOP_READ | LOOP_WRITE, true, on_io, c);
     if (!c || !c->watch || (l->tls && !c->tls)) {
         if (c) {
             tls_close(c->tls);
@@ -451,7 +446,7 @@ void connection_new(server *s, const listener *l, int fd, const struct sockaddr 
     c->is_past_limit = past_limit;
     c->is_fresh = true;
     c->peer = p;
-    str_init(&c->ahead, 2 * AHEAD_MAX);
+    str_init(&c->ahead, 0);
     str_init(&c->out, 0);
     name_peer(c, a, n_a);
     set_options(c);

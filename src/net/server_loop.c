@@ -1,6 +1,6 @@
-/* The event loop. What libevent gives: one wait for descriptors, timers and signals, by epoll, with edges and with
- * early sight of a closed client (EPOLLRDHUP). Its buffers and its HTTP server aren't used: a bufferevent that is
- * told to read no more sees no close, and evhttp takes what RFC 9112 forbids. */
+/* The event loop. What libevent gives: one wait for descriptors, timers and signals, by epoll with edges. Its buffers
+ * and its HTTP server aren't used: a bufferevent that is told to read no more sees no close, and evhttp takes what
+ * RFC 9112 forbids. */
 #include "net/server_loop.h"
 
 #include "base/mem.h"
@@ -63,8 +63,7 @@ muga_status loop_new(loop **out, muga_error *err) {
     l->base = l->base_new();
     if (!l->base) {
         st = error_nomem(err, "the server's loop");
-    } else if ((l->base_get_features(l->base) & (EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE)) !=
-               (EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE)) {
+    } else if (!(l->base_get_features(l->base) & EV_FEATURE_ET)) {
         st = error_set(err, MUGA_E_ENV, "libevent doesn't use epoll here; unset EVENT_NOEPOLL");
     }
 out:
@@ -84,8 +83,7 @@ void loop_free(loop *l) {
 static void on_event(evutil_socket_t fd, short what, void *ctx) {
     loop_watch *w = ctx;
     (void)fd;
-    w->fn(w->ctx,
-          (what & EV_READ ? LOOP_READ : 0) | (what & EV_WRITE ? LOOP_WRITE : 0) | (what & EV_CLOSED ? LOOP_CLOSED : 0));
+    w->fn(w->ctx, (what & EV_READ ? LOOP_READ : 0) | (what & EV_WRITE ? LOOP_WRITE : 0));
 }
 
 static loop_watch *watch(loop *l, int fd, short what, bool add, loop_fn *fn, void *ctx) {
@@ -103,8 +101,8 @@ static loop_watch *watch(loop *l, int fd, short what, bool add, loop_fn *fn, voi
 
 loop_watch *loop_watch_fd(loop *l, int fd, unsigned what, bool edges, loop_fn *fn, void *ctx) {
     short events = EV_PERSIST;
-    events = (short)(events | (what & LOOP_READ ? EV_READ : 0) | (what & LOOP_WRITE ? EV_WRITE : 0) |
-                     (what & LOOP_CLOSED ? EV_CLOSED : 0) | (edges ? EV_ET : 0));
+    events =
+        (short)(events | (what & LOOP_READ ? EV_READ : 0) | (what & LOOP_WRITE ? EV_WRITE : 0) | (edges ? EV_ET : 0));
     return watch(l, fd, events, true, fn, ctx);
 }
 

@@ -11,7 +11,6 @@ typedef void loop_fn(void *ctx, unsigned what);
 
 #define LOOP_READ 1u
 #define LOOP_WRITE 2u
-#define LOOP_CLOSED 4u /* the other side has closed, whether or not there is something to read */
 
 MUGA_MUST_USE muga_status loop_new(loop **out, muga_error *err);
 /* All of NULL: memory. A watch is added when it is made, a timer isn't set. fn may free its own watch. */

@@ -19,9 +19,9 @@
  * 2. An exchange lives while its connection or its handler holds it (refs), and while it lies in mail.dirty.
  * 3. A dead connection is freed when the loop's callback ends (server_settle), so no caller up the stack holds a freed
  *    one; every callback of the loop ends in server_settle.
- * 4. No request is parsed while one is being answered: what came meanwhile waits in connection.ahead, AHEAD_MAX bytes
- * at
- *    most, so that answers are in order, and the socket is read on, so that a closed client is seen.
+ * 4. No request is parsed while one is being answered: what came meanwhile waits in connection.ahead, so that answers
+ * are
+ *    in order. The socket is read on all the same, so that a client that leaves is seen.
  * 5. The socket is watched by edges: whoever stops reading before EAGAIN pokes the watch when it can go on. */
 #ifndef MUGA_NET_SERVER_PRIVATE_H
 #define MUGA_NET_SERVER_PRIVATE_H
@@ -121,9 +121,10 @@ struct connection {
     tls_stream *tls; /* NULL: plain */
     int fd;
     connection_state state;
-    bool is_unix, is_past_limit, is_full, saw_close, has_eof;
-    bool is_fresh; /* not a byte came yet */
-    bool closes;   /* once all is sent */
+    bool is_unix, is_past_limit, has_eof;
+    bool has_overrun; /* more came than may wait: what comes now is read away */
+    bool is_fresh;    /* not a byte came yet */
+    bool closes;      /* once all is sent */
     peer *peer;
     char address[ADDRESS_TEXT_SIZE];
     exchange *x; /* the request that is read or answered */

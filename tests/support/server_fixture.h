@@ -33,8 +33,9 @@ typedef struct fixture {
     /* under lock */
     exchange *held[HELD_MAX]; /* what /hold keeps until the test takes it */
     size_t n_held, n_gone, n_requests, n_headers, n_sunk, n_lost;
-    bool refuses_headers, stops_sink;
+    bool stops_sink;
     muga_status ran;
+    bool refuses_headers; /* set before the start */
 } fixture;
 
 #define fixture_wait(f, condition)                                                                                     \
@@ -54,6 +55,13 @@ static inline void fixture_count(fixture *f, size_t *what) {
     (*what)++;
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->lock);
+}
+
+static inline size_t fixture_get(fixture *f, const size_t *what) {
+    pthread_mutex_lock(&f->lock);
+    size_t n = *what;
+    pthread_mutex_unlock(&f->lock);
+    return n;
 }
 
 /* ---- handler ---- */
