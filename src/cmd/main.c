@@ -224,9 +224,16 @@ static const char bench_details[] =
     "Sequences of a batch share the tokens of the depth. Other work on the machine shows as spread. Ctrl-C shows what\n"
     "is there.";
 
+static const char serve_details[] =
+    "Programs that speak to OpenAI's API, Anthropic's or Ollama's are served with the models of the store, and agents\n"
+    "besides (docs/server.md). It listens on this machine alone unless --listen says otherwise. SIGTERM and Ctrl-C end\n"
+    "it when the answers that are being written have ended.";
+
 static const cmd_verb verbs[] = {
     {"run", "MODEL [PROMPT]", "chat with a model, or answer one prompt", run_details, cmd_run},
     {"create", "NAME [-f FILE] [--quantize TYPE]", "a model of the store from a Modelfile", create_details, cmd_create},
+    {"serve", "[--listen ADDRESS]", "models and agents over HTTP, for OpenAI's, Anthropic's and Ollama's clients",
+     serve_details, cmd_serve},
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
     {"cp", "FROM TO", "another name for a model of the store", NULL, cmd_cp},

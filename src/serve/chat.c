@@ -1,0 +1,193 @@
+/* A request for text, once its body is read: what it doesn't say is looked up in the model's Modelfile, then among the
+ * family's defaults; its choices are computed side by side. */
+#include "serve/internal.h"
+#include "serve/keys.h"
+
+#include <pthread.h>
+
+#define CHOICE_STACK ((size_t)1 << 20)
+
+const char *chat_finish_name(llm_finish f) {
+    static const char *const names[] = {"stop", "length", "stop", "tool_calls"};
+    return names[f];
+}
+
+/* ---- what the Modelfile says ---- */
+
+static float pick(float said, const json_t *stored, const char *name, float otherwise) {
+    return isnan(said) ? (float)json_get_number(stored, name, (double)otherwise) : said;
+}
+
+static int64_t pick_int(int64_t said, const json_t *stored, const char *name, int64_t otherwise) {
+    return said >= 0 ? said : json_get_int(stored, name, otherwise);
+}
+
+static bool pick_seed(chat *ch, const chat_sampling *said, const json_t *stored) {
+    int64_t seed = said->seed == -1 ? json_get_int(stored, "seed", -1) : said->seed;
+    uint32_t random;
+    muga_error err = {0};
+    if (seed == -1) {
+        muga_status st = os_random(&random, sizeof random, &err);
+        if (st)
+            return call_fail_with(ch->c, st, &err, NULL);
+        seed = random;
+    }
+    ch->seed = (uint64_t)seed;
+    return true;
+}
+
+static bool pick_stop(chat *ch, const json_t *said, const json_t *stored) {
+    const json_t *stop = said ? said : json_object_get(stored, "stop");
+    size_t n = json_is_array(stop) ? json_array_size(stop) : stop && !json_is_null(stop);
+    const char **list = n ? arena_alloc(&ch->c->mem, n * sizeof *list) : NULL;
+    if (n && !list)
+        return call_fail(ch->c, 503, NULL, "unavailable", "out of memory; try again later");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *s = json_is_array(stop) ? json_array_get(stop, i) : stop;
+        if (!json_is_string(s) || json_string_length(s) == 0 || strlen(json_string_value(s)) != json_string_length(s))
+            return call_fail(ch->c, 400, "stop", "invalid_value",
+                             "stop must be a text or an array of texts, none empty");
+        list[i] = json_string_value(s);
+    }
+    ch->q.stop = list;
+    ch->q.n_stop = n;
+    return true;
+}
+
+static bool pick_sampling(chat *ch, const chat_sampling *said, const chat_defaults *d) {
+    const json_t *stored = ch->lent.stored->parameters;
+    llm_sampling *s = &ch->q.sampling;
+    int64_t last_n = pick_int(said->repeat_last_n, stored, "repeat_last_n", d->repeat_last_n);
+    int64_t most = pick_int(said->max_tokens, stored, "num_predict", 0);
+    *s = LLM_SAMPLING_GREEDY;
+    s->temperature = pick(said->temperature, stored, "temperature", d->temperature);
+    s->top_k = (uint32_t)pick_int(said->top_k, stored, "top_k", d->top_k);
+    s->top_p = pick(said->top_p, stored, "top_p", d->top_p);
+    s->min_p = pick(said->min_p, stored, "min_p", d->min_p);
+    s->typical_p = pick(said->typical_p, stored, "typical_p", 1.0f);
+    s->repeat_penalty = pick(said->repeat_penalty, stored, "repeat_penalty", d->repeat_penalty);
+    s->presence_penalty = pick(said->presence_penalty, stored, "presence_penalty", 0.0f);
+    s->frequency_penalty = pick(said->frequency_penalty, stored, "frequency_penalty", 0.0f);
+    s->penalty_last_n = last_n < 0 ? LLM_PENALTY_ALL : (uint32_t)last_n;
+    ch->q.max_tokens = most > 0 ? (uint32_t)MIN(most, (int64_t)UINT32_MAX) : 0;
+    if (!pick_seed(ch, said, stored) || !pick_stop(ch, said->stop, stored))
+        return false;
+    s->seed = ch->seed;
+    return true;
+}
+
+/* The Modelfile's system text, unless the request has one; its messages; the request's. New. */
+static json_t *with_stored(const hub_model *m, const json_t *messages) {
+    const char *first = json_get_string(json_array_get(messages, 0), "role");
+    bool has_system = first && !strcmp(first, "system");
+    json_t *all = json_array();
+    bool whole = all != NULL;
+    if (whole && m->system && m->system[0] && !has_system)
+        whole = json_array_append_new(all, json_pack("{s:s, s:s}", "role", "system", "content", m->system)) == 0;
+    if (whole && has_system)
+        whole = json_array_append(all, json_array_get(messages, 0)) == 0;
+    for (size_t i = 0; whole && i < json_array_size(m->messages); i++)
+        whole = json_array_append(all, json_array_get(m->messages, i)) == 0;
+    for (size_t i = has_system; whole && i < json_array_size(messages); i++)
+        whole = json_array_append(all, json_array_get(messages, i)) == 0;
+    if (whole)
+        return all;
+    json_decref(all);
+    return NULL;
+}
+
+bool chat_open(call *c, const char *model, const json_t *messages, const chat_sampling *said, const chat_defaults *d,
+               chat *out) {
+    muga_error err = {0};
+    *out = (chat){.c = c, .keep_alive_ms = -1};
+    if (!model || !*model)
+        return call_fail(c, 400, "model", "missing_required_parameter", "model is missing");
+    if (!key_may_model(c->key, model))
+        return call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", model);
+    muga_status st = pool_take(c->serve->pool, model, NULL, call_gone(c), &out->lent, &err);
+    if (st == MUGA_E_NOT_FOUND)
+        return call_fail(c, 404, "model", "model_not_found", "%s", err.message);
+    if (st)
+        return call_fail_with(c, st, &err, "model");
+    c->model = arena_copy_string(&c->mem, out->lent.name);
+    c->load_us = out->lent.load_us;
+    const os_clock *clock = &os_system()->clock;
+    out->q.tenant = c->tenant;
+    out->q.cancelled = call_gone(c);
+    out->q.priority = c->priority;
+    out->q.now_ms = clock->now_ms(clock->self);
+    if (!pick_sampling(out, said, d))
+        return false;
+    if (!messages)
+        return true;
+    out->messages = with_stored(out->lent.stored, messages);
+    if (!out->messages)
+        return call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+    out->q.messages = out->messages;
+    return true;
+}
+
+void chat_close(chat *ch) {
+    if (ch->c)
+        pool_give(ch->c->serve->pool, &ch->lent, ch->keep_alive_ms);
+    json_decref(ch->messages);
+    *ch = (chat){0};
+}
+
+/* ---- choices ---- */
+
+typedef struct one_choice {
+    llm *m;
+    llm_request q;
+    llm_reply *reply;
+    muga_status status;
+    muga_error err;
+    pthread_t thread;
+    bool started;
+} one_choice;
+
+static void *complete_one(void *arg) {
+    one_choice *o = arg;
+    o->status = llm_complete(o->m, &o->q, o->reply, &o->err);
+    return NULL;
+}
+
+static void count(call *c, const chat_choice *choices, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        c->n_prompt = MAX(c->n_prompt, choices[i].reply.n_prompt);
+        c->n_cached = i ? MIN(c->n_cached, choices[i].reply.n_prompt_cached) : choices[i].reply.n_prompt_cached;
+        c->n_generated += choices[i].reply.n_generated;
+    }
+    c->finish = chat_finish_name(choices[0].reply.finish);
+}
+
+muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error *err) {
+    one_choice all[CHAT_MAX_CHOICES];
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, CHOICE_STACK);
+    for (uint32_t i = 0; i < n; i++) {
+        one_choice *o = &all[i];
+        *o = (one_choice){.m = ch->lent.m, .q = ch->q, .reply = &choices[i].reply};
+        o->q.sampling.choice = i;
+        o->q.on_event_ctx = o->q.on_text_ctx = o->q.on_token_ctx = choices[i].ctx;
+        if (i > 0)
+            o->started = pthread_create(&o->thread, &attr, complete_one, o) == 0;
+    }
+    pthread_attr_destroy(&attr);
+    (void)complete_one(&all[0]);
+    muga_status st = MUGA_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        if (all[i].started)
+            pthread_join(all[i].thread, NULL);
+        else if (i > 0)
+            (void)complete_one(&all[i]); /* no thread for it: one after the other */
+        if (all[i].status && !st) {
+            st = all[i].status;
+            if (err)
+                *err = all[i].err;
+        }
+    }
+    count(ch->c, choices, n);
+    return st;
+}

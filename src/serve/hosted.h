@@ -1,0 +1,42 @@
+/* Private to serve/: an agent that is opened to answer one request. */
+#ifndef MUGA_SERVE_HOSTED_H
+#define MUGA_SERVE_HOSTED_H
+
+#include "agent/intent.h"
+#include "agent/loop.h"
+#include "agent/versions.h"
+#include "serve/internal.h"
+
+typedef struct hosted {
+    call *c;
+    agent_env env;
+    char *dir, *data_dir;
+    manifest *m;
+    intent *intent;
+    learned *learned;
+    adapter_version version; /* what its model has learned; 0: nothing */
+    pool_lent lent;          /* nothing where it acts by rules */
+    store *store;
+    agent_session *session;
+    agent_loop *loop;
+} hosted;
+
+/* The agent with its store; release it with hosted_close, after a failure, too. false: the error has gone out. */
+bool hosted_open(call *c, const char *name, hosted *out);
+/* Its model, with the adapter in use; for a session that there is already, with the one that it began with. NULL: a new
+ * one. */
+bool hosted_open_model(hosted *h, const char *session);
+/* A new session, for these values; info says that it is the server's, and whose. Or one that there is: its tenant's, else
+ * it isn't there. Then the loop over it. */
+bool hosted_begin(hosted *h, const json_t *values, bool dry);
+bool hosted_go_on(hosted *h, const char *session);
+/* Watched from its first turn on. */
+bool hosted_watch(hosted *h, const loop_watch *watch);
+void hosted_close(hosted *h);
+
+/* muga.db, for as long as a request takes. false: the error has gone out. */
+bool hosted_store(call *c, store **out);
+/* By which name who asks decides approvals and begins sessions: "key:NAME", or "anonymous". */
+void hosted_who(const call *c, char out[80]);
+
+#endif

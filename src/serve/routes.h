@@ -1,0 +1,19 @@
+/* Private to serve/: which route a request is for. */
+#ifndef MUGA_SERVE_ROUTES_H
+#define MUGA_SERVE_ROUTES_H
+
+#include "serve/call.h"
+
+/* The parts in braces of a pattern, borrowed from the path. */
+typedef struct routes_match {
+    const call_route *route; /* NULL: none */
+    span arg[CALL_ARGS];
+    const char *allow; /* where only the method isn't the path's: a method that is; NULL: there is no such path */
+} routes_match;
+routes_match routes_find(const char *method, const char *path);
+/* Whose errors a path gets, also one that there isn't. */
+call_family routes_family(const char *path);
+size_t routes_count(void);
+const call_route *routes_at(size_t i); /* for tables and tests */
+
+#endif
