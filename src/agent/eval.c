@@ -1,75 +1,12 @@
-/* Playing evaluation tasks (eval.h). Owns: a task's world (a clock that stands where the task says, fresh databases, a
- * session), the approver, the count of what the model was asked. What is right is judged in eval_judge.c. */
+/* Playing evaluation tasks (eval.h). Owns: the turns of a task, the approver, the count of what the model was asked.
+ * The world it plays in is eval_world.c's; what is right is judged in eval_judge.c. */
 #include "agent/eval_internal.h"
-
-#include "agent/dataset.h"
 
 #include <stdio.h>
 
 void eval_report_release(eval_report *r) {
     json_decref(r->results);
     *r = (eval_report){0};
-}
-
-/* ---- a task's world ---- */
-
-static int64_t world_now(void *self) {
-    return ((const world *)self)->now_ms;
-}
-static uint64_t world_monotonic(void *self) {
-    const os_clock *real = ((const world *)self)->spec->env->clock;
-    return real->monotonic_us(real->self);
-}
-static void world_sleep(void *self, int64_t ms) {
-    ((world *)self)->now_ms += ms;
-}
-
-static muga_status remove_file(void *ctx, const char *name) {
-    const world *w = ctx;
-    str path = STR_INIT;
-    str_printf(&path, "%s/%s", w->data_dir, name);
-    muga_status st = path.failed ? MUGA_E_NOMEM
-                                 : w->spec->env->files->remove(w->spec->env->files->self, str_get(&path), NULL);
-    str_release(&path);
-    return st;
-}
-
-/* The data as it was in the beginning. */
-static muga_status fresh_data(world *w, muga_error *err) {
-    const os_files *f = w->spec->env->files;
-    muga_status st = f->mkdirs(f->self, w->data_dir, err);
-    st = st == MUGA_OK ? f->list(f->self, w->data_dir, remove_file, w, err) : st;
-    return st == MUGA_OK ? dataset_copy(w->spec->env, w->spec->data_dir, w->data_dir, err) : st;
-}
-
-static muga_status world_open(const eval_spec *spec, world *w, muga_error *err) {
-    str data = STR_INIT, path = STR_INIT;
-    *w = (world){.spec = spec, .env = *spec->env};
-    w->clock = (os_clock){world_now, world_monotonic, world_sleep, w};
-    w->env.clock = &w->clock;
-    w->env.rehearses = true;
-    w->now_ms = spec->env->clock->now_ms(spec->env->clock->self);
-    w->model = spec->model ? llm_meter_init(&w->meter, spec->model) : NULL;
-    w->meter.cancelled = spec->cancelled;
-    str_printf(&data, "%s/data", spec->scratch);
-    str_printf(&path, "%s/muga.db", spec->scratch);
-    w->data_dir = str_take(&data);
-    w->store_path = str_take(&path);
-    muga_status st = w->data_dir && w->store_path ? fresh_data(w, err) : error_nomem(err, "evaluation");
-    st = st == MUGA_OK ? manifest_load(&w->env, spec->dir, w->data_dir, &w->m, err) : st;
-    st = st == MUGA_OK ? intent_new(&w->env, w->m, &w->intent, err) : st;
-    if (st == MUGA_OK) {
-        intent_listen(w->intent, spec->learned);
-    }
-    return st == MUGA_OK ? store_open(w->store_path, NULL, &w->store, err) : st;
-}
-
-static void world_close(world *w) {
-    store_close(w->store);
-    intent_free(w->intent);
-    manifest_free(w->m);
-    free(w->data_dir);
-    free(w->store_path);
 }
 
 /* ---- playing ---- */
@@ -84,20 +21,34 @@ static void note_event(void *ctx, const char *kind, const json_t *data) {
     }
 }
 
+/* Is the call that waits for this approval, here or in an agent within, on the task's list? Each entry allows one. */
+static muga_status allows(play *p, const char *approval, bool *yes, muga_error *err) {
+    json_t *waiting = NULL;
+    muga_status st = approval_list(&p->w->env, p->w->store, &waiting, err);
+    *yes = false;
+    for (size_t i = 0, at; st == MUGA_OK && i < json_array_size(waiting); i++) {
+        const json_t *a = json_array_get(waiting, i);
+        if (strcmp(json_get_string(a, "approval"), approval) == 0 && p->n_yes < EVAL_MAX_YES &&
+            eval_is_listed(p->allowed, json_get_string(a, "tool"), json_object_get(a, "arguments"), &at)) {
+            json_array_remove(p->allowed, at);
+            snprintf(p->yes[p->n_yes++], AGENT_ID_SIZE, "%s", json_get_string(a, "call"));
+            *yes = true;
+        }
+    }
+    json_decref(waiting);
+    return st;
+}
+
 /* Decide a held call as the task's approver would, and go on. */
 static muga_status decide_held(play *p, agent_loop *loop, turn_result *r, muga_error *err) {
     const char *approver = eval_approver(p->task);
     muga_status st = MUGA_OK;
     while (st == MUGA_OK && r->outcome == TURN_HELD && strcmp(approver, "none") != 0) {
-        const json_t *held = json_array_get(p->calls, json_array_size(p->calls) - 1);
-        size_t i;
-        bool yes = strcmp(approver, "expected") == 0 && p->n_yes < EVAL_MAX_YES &&
-                   eval_is_listed(p->allowed, json_get_string(held, "tool"), json_object_get(held, "arguments"), &i);
-        if (yes) {
-            json_array_remove(p->allowed, i);
-            memcpy(p->yes[p->n_yes++], r->call, AGENT_ID_SIZE);
-        }
-        st = approval_decide_within(&p->w->env, p->w->store, p->w->m, r->approval, yes, "evaluation", err);
+        bool yes = strcmp(approver, "expected") == 0;
+        st = yes ? allows(p, r->approval, &yes, err) : MUGA_OK;
+        st = st == MUGA_OK
+                 ? approval_decide_within(&p->w->env, p->w->store, p->w->m, r->approval, yes, "evaluation", err)
+                 : st;
         uint64_t us = r->us;
         uint32_t n_tokens = r->n_tokens;
         turn_result_release(r);
@@ -210,8 +161,7 @@ static muga_status play_task(play *p, muga_error *err) {
     if (now) {
         eval_read_time(now, &w->now_ms);
     }
-    muga_status st = fresh_data(w, err);
-    st = st == MUGA_OK ? session_forget_shared(&w->env, w->store, w->m, err) : st;
+    muga_status st = eval_world_begin(w, err);
     st = st == MUGA_OK ? begin_session(p, json_object_get(p->task, "session"), err) : st;
     st = st == MUGA_OK ? play_messages(p, err) : st;
     st = st == MUGA_OK ? eval_judge(p, err) : st;
@@ -292,7 +242,7 @@ static bool is_cancelled(const eval_spec *spec) {
 muga_status eval_run(const eval_spec *spec, const json_t *tasks, eval_report *out, muga_error *err) {
     world w;
     *out = (eval_report){.tasks = json_array_size(tasks), .results = json_array()};
-    muga_status st = out->results ? world_open(spec, &w, err) : error_nomem(err, "results");
+    muga_status st = out->results ? eval_world_open(spec, &w, err) : error_nomem(err, "results");
     bool go_on = true;
     for (size_t i = 0; st == MUGA_OK && go_on && i < out->tasks; i++) {
         json_t *result = NULL;
@@ -308,7 +258,7 @@ muga_status eval_run(const eval_spec *spec, const json_t *tasks, eval_report *ou
         st = error_set(err, MUGA_E_NEGATIVE, "stopped");
     }
     if (out->results) {
-        world_close(&w);
+        eval_world_close(&w);
     }
     if (st != MUGA_OK) {
         eval_report_release(out);

@@ -1,4 +1,4 @@
-/* Private to the evaluation: a task's world and its play, which eval.c drives and eval_judge.c judges. */
+/* Private to the evaluation: a task's world (eval_world.c) and its play, driven in eval.c, judged in eval_judge.c. */
 #ifndef MUGA_AGENT_EVAL_INTERNAL_H
 #define MUGA_AGENT_EVAL_INTERNAL_H
 
@@ -11,13 +11,17 @@ typedef struct world {
     agent_env env; /* spec's, with this clock */
     os_clock clock;
     int64_t now_ms;
-    char *data_dir, *store_path;
+    char *data, *data_dir, *kept, *blank, *store_dir, *store_path; /* eval_world.c */
     manifest *m;
     intent *intent;
-    store *store;
+    store *store; /* the task's */
     llm_meter meter;
     llm *model; /* spec's, metered; NULL: it has none */
 } world;
+muga_status eval_world_open(const eval_spec *spec, world *w, muga_error *err);
+/* As before any task: data, journal, state and memory, also those of agents within. */
+muga_status eval_world_begin(world *w, muga_error *err);
+void eval_world_close(world *w);
 
 #define EVAL_MAX_YES 16 /* approvals given in one task */
 
@@ -31,6 +35,7 @@ typedef struct play {
     json_t *outcomes;           /* of every turn */
     json_t *turns;              /* [us], one a message */
     json_t *calls;              /* proposed: [{"tool", "arguments"}] */
+    json_t *within;             /* eval_judge: calls of agents within, as the journal has them */
     json_t *allowed;            /* of the listed calls, those that the approver may still say yes to */
     str answers;
     turn_outcome outcome;

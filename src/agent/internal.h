@@ -174,8 +174,6 @@ muga_status session_refresh(agent_session *s, muga_error *err);
  * and audited if it changed. Once it is committed, session_take_state has it in memory, too. */
 muga_status session_write_state(agent_session *s, const json_t *state, muga_error *err);
 void session_take_state(agent_session *s, json_t *state);
-/* The agent's shared state as its manifest begins it. */
-muga_status session_forget_shared(const agent_env *env, store *s, const manifest *m, muga_error *err);
 /* Is agent_state what the chain says? MUGA_E_NEGATIVE: whose is not. */
 muga_status session_check_shared(store *s, muga_error *err);
 /* A guard's record (loop_guard.c): `found` as guard_check gives it, the first of them; *out (may be NULL) receives it.

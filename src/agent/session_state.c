@@ -111,19 +111,6 @@ static muga_status write_shared(agent_session *s, const json_t *state, muga_erro
     return st;
 }
 
-muga_status session_forget_shared(const agent_env *env, store *s, const manifest *m, muga_error *err) {
-    int64_t n = 0;
-    json_t *payload = json_pack("{s:s, s:n}", "agent", m->name, "state");
-    muga_status st = payload ? store_begin(s, err) : error_nomem(err, "a state");
-    if (st == MUGA_OK) {
-        st = store_exec(s, &n, err, "DELETE FROM agent_state WHERE agent = ?", "s", m->name);
-        st = st == MUGA_OK && n > 0 ? audit_write(env, s, NULL, "agent_state", payload, err) : st;
-        store_end(s, &st, err);
-    }
-    json_decref(payload);
-    return st;
-}
-
 /* ---- what is its own ---- */
 
 static muga_status write_own(agent_session *s, const json_t *own, muga_error *err) {
