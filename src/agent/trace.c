@@ -27,6 +27,8 @@ struct trace {
     step steps[STEPS_MAX];
     size_t n_steps;
     uint64_t sum_us[N_KINDS], n_times[N_KINDS];
+    llm *model;        /* NULL: none */
+    llm_counts before; /* when the turn began */
 };
 
 muga_status trace_new(const os_clock *clock, trace **out, muga_error *err) {
@@ -88,7 +90,7 @@ static void on_model(void *ctx, const llm_meter_question *q) {
     }
     if (t->depth < DEPTH_MAX) {
         step *s = &t->open[t->depth];
-        s->n_read = q->n_prompt - q->n_cached;
+        s->n_read = q->settled ? 0 : q->n_prompt - q->n_cached;
         s->n_cached = q->n_cached;
         s->n_written = q->n_generated;
     }
@@ -97,6 +99,7 @@ static void on_model(void *ctx, const llm_meter_question *q) {
 
 llm *trace_model(trace *t, llm *inner) {
     llm *m = llm_meter_init(&t->meter, inner);
+    t->model = inner;
     t->meter.on_question = on_model;
     t->meter.on_question_ctx = t;
     return m;
@@ -125,6 +128,9 @@ void trace_begin_turn(trace *t) {
         memset(t->n_times, 0, sizeof t->n_times);
         t->open[0] = (step){TRACE_LOOP, NULL, 0, 0, 0, 0};
         t->began_us = t->last_us = now_us(t);
+        if (t->model) {
+            t->before = llm_get_counts(t->model);
+        }
     }
 }
 
@@ -139,6 +145,16 @@ static json_t *step_json(const step *s) {
         return NULL;
     }
     return v;
+}
+
+/* What the model keeps of keys and values after the turn, and what the turn took of it; NULL: nothing is kept here. */
+static json_t *kept_json(const trace *t) {
+    const llm_counts none = {0}, now = t->model ? llm_get_counts(t->model) : none;
+    return now.kv_max_bytes == 0
+               ? NULL
+               : json_pack("{s:I, s:I, s:I, s:I}", "bytes", (json_int_t)now.kv_idle_bytes, "max_bytes",
+                           (json_int_t)now.kv_max_bytes, "taken", (json_int_t)(now.kv_taken - t->before.kv_taken),
+                           "evicted", (json_int_t)(now.kv_evicted - t->before.kv_evicted));
 }
 
 json_t *trace_end_turn(trace *t) {
@@ -159,8 +175,8 @@ json_t *trace_end_turn(trace *t) {
                                                    (json_int_t)t->n_times[k], "us", (json_int_t)t->sum_us[k])) == 0;
     }
     if (ok) {
-        all = json_pack("{s:I, s:O, s:O}", "total_us", (json_int_t)(t->last_us - t->began_us), "steps", steps, "sums",
-                        sums);
+        all = json_pack("{s:I, s:O, s:O, s:o*}", "total_us", (json_int_t)(t->last_us - t->began_us), "steps", steps,
+                        "sums", sums, "kept", kept_json(t));
     }
     json_decref(steps);
     json_decref(sums);

@@ -245,6 +245,9 @@ typedef struct llm_counts {
     uint64_t n_prompt_rows, n_answer_rows; /* rows, those computed again after a loss and guesses included */
     uint64_t kv_bytes, kv_idle_bytes; /* keys and values there are; of them those that nobody uses but later prompts */
     uint64_t kv_max_bytes;            /* llm_local_options.kv_bytes */
+    uint64_t kv_page_bytes;           /* of 64 tokens */
+    uint64_t kv_taken;                /* tokens that were there already, of prompts to answer and to score */
+    uint64_t kv_evicted;              /* times that idle ones were given up for room */
     uint64_t weight_bytes;            /* resident */
 } llm_counts;
 

@@ -13,7 +13,8 @@ static void tell(llm_meter *m, const llm_meter_question *q) {
 }
 
 static void count_reply(llm_meter *m, const llm_reply *r) {
-    tell(m, &(llm_meter_question){true, false, r->n_prompt, r->n_prompt_cached, r->n_generated});
+    tell(m, &(llm_meter_question){true, false, r->n_prompt, r->n_prompt_cached, r->n_generated,
+                                  r->n_generated > 0 && r->n_forced == r->n_generated});
     m->n_asked++;
     m->n_prompt += r->n_prompt;
     m->n_cached += r->n_prompt_cached;
@@ -51,7 +52,7 @@ static muga_status meter_score(llm *l, const llm_score_request *q, llm_score_rep
     }
     tell(m, &(llm_meter_question){.scores = true});
     muga_status st = m->inner->table->score(m->inner, q, out, err);
-    tell(m, &(llm_meter_question){true, true, out->n_prompt, out->n_prompt_cached, 0});
+    tell(m, &(llm_meter_question){true, true, out->n_prompt, out->n_prompt_cached, 0, false});
     m->n_asked++;
     m->n_prompt += out->n_prompt;
     m->n_cached += out->n_prompt_cached;
@@ -83,6 +84,11 @@ static muga_status meter_render(llm *l, const llm_request *q, str *out, muga_err
     return inner->table->render(inner, q, out, err);
 }
 
+static void meter_get_counts(llm *l, llm_counts *out) {
+    llm *inner = meter_of(l)->inner;
+    inner->table->get_counts(inner, out);
+}
+
 static void meter_free(llm *l) {
     (void)l;
 }
@@ -98,7 +104,8 @@ llm *llm_meter_init(llm_meter *m, llm *inner) {
                            .free = meter_free,
                            .form = t->form ? meter_form : NULL,
                            .render = t->render ? meter_render : NULL,
-                           .complete_split = t->complete_split ? meter_complete_split : NULL};
+                           .complete_split = t->complete_split ? meter_complete_split : NULL,
+                           .get_counts = t->get_counts ? meter_get_counts : NULL};
     m->base.table = &m->table;
     return &m->base;
 }

@@ -8,6 +8,7 @@
 typedef struct llm_meter_question {
     bool done, scores; /* labels are scored; else it writes */
     uint64_t n_prompt, n_cached, n_generated;
+    bool settled; /* the constraint left no choice at any place, so nothing was read */
 } llm_meter_question;
 
 typedef struct llm_meter {

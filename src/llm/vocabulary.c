@@ -49,6 +49,9 @@ void local_counts(llm *m, llm_counts *out) {
                         .kv_bytes = kv.in_use_bytes + kv.idle_bytes + kv.free_bytes,
                         .kv_idle_bytes = kv.idle_bytes,
                         .kv_max_bytes = kv.max_bytes,
+                        .kv_page_bytes = kv.page_bytes,
+                        .kv_taken = kv.n_adopted,
+                        .kv_evicted = kv.n_evicted,
                         .weight_bytes = model_weight_bytes(engine_model(l->engine))};
 }
 
