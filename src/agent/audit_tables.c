@@ -261,10 +261,9 @@ static muga_status read_tables(store *s, const char *session, builder *b, muga_e
         " WHERE id = ?",
         "tttjjttti",
         {"agent", "manifest", "policy", "values", "state", "dir", "data_dir", "outcome", "dry"}};
-    static const table origins = {
-        "SELECT parent, requester, tenant FROM session_origins WHERE session = ?",
-        "ttt",
-        {"within", "requester", "tenant"}};
+    static const table origins = {"SELECT parent, requester, tenant FROM session_origins WHERE session = ?",
+                                  "ttt",
+                                  {"within", "requester", "tenant"}};
     static const table history = {"SELECT n, role, content, call FROM history WHERE session = ? ORDER BY n",
                                   "ittt",
                                   {"n", "role", "content", "call"}};

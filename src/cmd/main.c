@@ -226,8 +226,8 @@ static const char bench_details[] =
 
 static const char serve_details[] =
     "Programs that speak to OpenAI's API, Anthropic's or Ollama's are served with the models of the store, and agents\n"
-    "besides (docs/server.md). It listens on this machine alone unless --listen says otherwise. SIGTERM and Ctrl-C end\n"
-    "it when the answers that are being written have ended.";
+    "besides (docs/server.md). It listens on this machine alone unless --listen says otherwise. SIGTERM and Ctrl-C\n"
+    "end it when the answers that are being written have ended.";
 
 static const cmd_verb verbs[] = {
     {"run", "MODEL [PROMPT]", "chat with a model, or answer one prompt", run_details, cmd_run},

@@ -314,7 +314,7 @@ muga_status server_new(const server_options *o, server **out, muga_error *err) {
     s->tick_ms = UINT64_MAX;
     s->is_accepting = true;
     s->n_peer_buckets = 256;
-    muga_status st = loop_new(&s->loop, err);
+    muga_status st = server_loop_new(&s->loop, err);
     if (st)
         goto out;
     s->mail = mail_new();
@@ -418,7 +418,7 @@ void server_free(server *s) {
     loop_unwatch(s->wake);
     loop_unwatch(s->tick);
     loop_unwatch(s->retry);
-    loop_free(s->loop);
+    server_loop_free(s->loop);
     mail_drop(s->mail);
     free(s->peers);
     free(s->scratch);

@@ -52,7 +52,7 @@ static muga_status load(loop *l, muga_error *err) {
     return lacks ? error_set(err, MUGA_E_ENV, "this " LIBRARY " has no %s; install libevent 2.1", lacks) : MUGA_OK;
 }
 
-muga_status loop_new(loop **out, muga_error *err) {
+muga_status server_loop_new(loop **out, muga_error *err) {
     loop *l = mem_alloc_array(1, sizeof *l);
     *out = NULL;
     if (!l)
@@ -68,13 +68,13 @@ muga_status loop_new(loop **out, muga_error *err) {
     }
 out:
     if (st)
-        loop_free(l);
+        server_loop_free(l);
     else
         *out = l;
     return st;
 }
 
-void loop_free(loop *l) {
+void server_loop_free(loop *l) {
     if (l && l->base)
         l->base_free(l->base);
     free(l);
@@ -143,13 +143,13 @@ void loop_stop(loop *l) {
 
 #else /* without libevent's headers */
 
-muga_status loop_new(loop **out, muga_error *err) {
+muga_status server_loop_new(loop **out, muga_error *err) {
     *out = NULL;
     return error_set(err, MUGA_E_ENV,
                      "serving needs libevent, and this build is without it; install its headers "
                      "(Debian: libevent-dev) and build again");
 }
-void loop_free(loop *l) {
+void server_loop_free(loop *l) {
     (void)l;
 }
 loop_watch *loop_watch_fd(loop *l, int fd, unsigned what, bool edges, loop_fn *fn, void *ctx) {

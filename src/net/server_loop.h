@@ -12,7 +12,7 @@ typedef void loop_fn(void *ctx, unsigned what);
 #define LOOP_READ 1u
 #define LOOP_WRITE 2u
 
-MUGA_MUST_USE muga_status loop_new(loop **out, muga_error *err);
+MUGA_MUST_USE muga_status server_loop_new(loop **out, muga_error *err);
 /* All of NULL: memory. A watch is added when it is made, a timer isn't set. fn may free its own watch. */
 loop_watch *loop_watch_fd(loop *l, int fd, unsigned what, bool edges, loop_fn *fn, void *ctx);
 loop_watch *loop_watch_signal(loop *l, int number, loop_fn *fn, void *ctx);
@@ -23,6 +23,6 @@ void loop_poke(loop_watch *w, unsigned what);    /* calls fn soon, as if that ha
 void loop_unwatch(loop_watch *w);                /* NULL: nothing */
 bool loop_run(loop *l);                          /* until loop_stop; false: it can't wait any more */
 void loop_stop(loop *l);
-void loop_free(loop *l); /* after its watches */
+void server_loop_free(loop *l); /* after its watches */
 
 #endif

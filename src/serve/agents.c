@@ -1,5 +1,5 @@
-/* Agents over HTTP: which there are, a turn of one with its events, its sessions. What an agent may do is its manifest's
- * and its operator's affair: nothing in a request widens it. */
+/* Agents over HTTP: which there are, a turn of one with its events, its sessions. What an agent may do is its
+ * manifest's and its operator's affair: nothing in a request widens it. */
 #include "agent/sessions.h"
 #include "serve/hosted.h"
 #include "serve/keys.h"

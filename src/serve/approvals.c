@@ -4,7 +4,6 @@
 #include "agent/sessions.h"
 #include "serve/hosted.h"
 #include "serve/keys.h"
-#include "serve/log.h"
 
 /* ---- approvals ---- */
 
@@ -119,7 +118,7 @@ static void decide(call *c, store *s, const json_t *e, bool yes) {
     if (!st && yes)
         st = run_approved(c, s, m, e, &r, &err);
     if (!st && interactions_record(env, s, NULL, json_get_string(e, "session"), &kept, &why))
-        log_error(c->serve->log, LOG_WARNING, "not_kept", why.status, &why); /* the decision stands */
+        serve_note(c->serve, "not_kept", &why); /* the decision stands */
     if (st)
         (void)call_fail_with(c, st, &err, NULL);
     else

@@ -1,9 +1,9 @@
 /* Private to serve/: one request that is being answered.
  *
- * A route is a function that runs as a job, on a thread of its own that may block: it reads the body's fields, takes what
- * it needs, answers, and returns. What it fails with becomes the error object of its family; what it streams goes out at
- * once. When the client leaves, call_gone becomes true (llm_request.cancelled points there), writing says false, and the
- * route ends soon.
+ * A route is a function that runs as a job, on a thread of its own that may block: it reads the body's fields, takes
+ * what it needs, answers, and returns. What it fails with becomes the error object of its family; what it streams goes
+ * out at once. When the client leaves, call_gone becomes true (llm_request.cancelled points there), writing says false,
+ * and the route ends soon.
  *
  *     static void run(call *c) {
  *         struct wanted w = {.temperature = 1};
@@ -49,16 +49,16 @@ struct call {
     exchange *x;
     const server_request *q;
     const call_route *route;
-    const struct key *key; /* who asks; on loopback without keys the anonymous one */
-    const char *tenant;    /* whose caches, sessions and files are used */
-    int priority;          /* llm_request.priority */
-    json_t *body;          /* an object; {} where there was no body */
-    char *arg[CALL_ARGS];  /* of the path; in the arena */
-    arena mem;             /* lives as long as the call */
-    str ignored;           /* names of fields that aren't defined: x-muga-ignored */
-    char id[28];           /* of the request: x-request-id, and in logs */
-    uint64_t begin_us;     /* when its headers were there (monotonic) */
-    int status;            /* that went out; 0: nothing yet */
+    const struct key *key;                                /* who asks; on loopback without keys the anonymous one */
+    const char *tenant;                                   /* whose caches, sessions and files are used */
+    int priority;                                         /* llm_request.priority */
+    json_t *body;                                         /* an object; {} where there was no body */
+    char *arg[CALL_ARGS];                                 /* of the path; in the arena */
+    arena mem;                                            /* lives as long as the call */
+    str ignored;                                          /* names of fields that aren't defined: x-muga-ignored */
+    char id[28];                                          /* of the request: x-request-id, and in logs */
+    uint64_t begin_us;                                    /* when its headers were there (monotonic) */
+    int status;                                           /* that went out; 0: nothing yet */
     enum { CALL_WHOLE, CALL_EVENTS, CALL_LINES } streams; /* an answer was begun so and not ended */
     /* for the log and metrics; filled in by routes */
     const char *model, *finish;
@@ -114,8 +114,9 @@ bool call_line(call *c, json_t *json);
 bool call_lines_end(call *c);
 
 /* ---- errors ----
- * In the family's form; in a stream that has begun, its last event or line, and the stream ends. param: the field's name or
- * NULL; code: a word for programs or NULL. Always false, so that `return call_fail(...)` reads well. */
+ * In the family's form; in a stream that has begun, its last event or line, and the stream ends.
+ * param: the field's name or NULL; code: a word for programs or NULL. Always false, so that `return call_fail(...)`
+ * reads well. */
 bool call_fail(call *c, int status, const char *param, const char *code, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 /* A status of the library: E_INPUT, E_USAGE, E_LIMIT -> 400, E_NOT_FOUND -> 404, E_POLICY -> 403, E_NOMEM and

@@ -1,5 +1,5 @@
-/* Private to serve/: what all families' requests for text have in common, once their bodies are read: the model from the
- * pool, what its Modelfile says where the request says nothing, choices side by side, counting. */
+/* Private to serve/: what all families' requests for text have in common, once their bodies are read: the model from
+ * the pool, what its Modelfile says where the request says nothing, choices side by side, counting. */
 #ifndef MUGA_SERVE_CHAT_H
 #define MUGA_SERVE_CHAT_H
 
@@ -8,8 +8,8 @@
 
 #include <math.h>
 
-/* What a request says of sampling; NAN and -1 are "it doesn't say", and then the model's Modelfile decides, and then the
- * family's default (chat_defaults). Options of all families end here. */
+/* What a request says of sampling; NAN and -1 are "it doesn't say", and then the model's Modelfile decides, and then
+ * the family's default (chat_defaults). Options of all families end here. */
 typedef struct chat_sampling {
     float temperature, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t top_k, repeat_last_n, seed, max_tokens, n_ctx; /* seed -1: a new one, which the reply names */
@@ -33,15 +33,15 @@ typedef struct chat {
     int64_t keep_alive_ms; /* set it where the request says something; -1 */
     uint64_t seed;         /* that is used */
 } chat;
-/* Takes the model, and makes q of what is said, of the Modelfile, and of the defaults. messages: array, or NULL where the
- * prompt is raw (q.prompt_text or prompt_ids is then the caller's to set). false: the error has gone out. */
+/* Takes the model, and makes q of what is said, of the Modelfile, and of the defaults. messages: array, or NULL where
+ * the prompt is raw (q.prompt_text or prompt_ids is then the caller's to set). false: the error has gone out. */
 bool chat_open(call *c, const char *model, const json_t *messages, const chat_sampling *said, const chat_defaults *d,
                chat *out);
 void chat_close(chat *ch); /* harmless on a zeroed one */
 
-/* n answers to one request, computed side by side over one prompt: choice i has sampling.choice i. Callbacks get the i-th
- * ctx. The status of the first one that failed, when all have ended. What was made is counted in the call's numbers.
- * The replies are released by the caller, after a failure, too. */
+/* n answers to one request, computed side by side over one prompt: choice i has sampling.choice i. Callbacks get the
+ * i-th ctx. The status of the first one that failed, when all have ended. What was made is counted in the call's
+ * numbers. The replies are released by the caller, after a failure, too. */
 typedef struct chat_choice {
     llm_reply reply;
     void *ctx; /* of q's callbacks, in place of q's own */
@@ -53,14 +53,15 @@ MUGA_MUST_USE muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t
 const char *chat_finish_name(llm_finish f);
 
 /* ---- what families read alike ---- */
-/* Messages in OpenAI's form as llm.h has them: roles checked (developer is system), content parts of text joined, images
- * and other parts refused by name, tool_calls with ids and arguments as text, tool results with tool_call_id. New. */
-bool chat_read_messages(call *c, const json_t *messages, const char *where, json_t **out);
-/* OpenAI's tools and tool_choice ("none", "auto", "required", {"type":"function","function":{"name"}}) into q; schemas are
- * checked when the answer is begun. false: the 400 has gone out. */
-bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bool parallel, llm_request *q);
-/* The text of a content that is a string or an array of parts, which are joined by line ends; others are refused by name.
+/* Messages in OpenAI's form as llm.h has them: roles checked (developer is system), content parts of text joined,
+ * images and other parts refused by name, tool_calls with ids and arguments as text, tool results with tool_call_id.
  * New. */
+bool chat_read_messages(call *c, const json_t *messages, const char *where, json_t **out);
+/* OpenAI's tools and tool_choice ("none", "auto", "required", {"type":"function","function":{"name"}}) into q; schemas
+ * are checked when the answer is begun. false: the 400 has gone out. */
+bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bool parallel, llm_request *q);
+/* The text of a content that is a string or an array of parts, which are joined by line ends; others are refused by
+ * name. New. */
 bool chat_read_text(call *c, const json_t *content, const char *where, json_t **out);
 /* Arguments of a call in the history, which are JSON text, an object or nothing, as text that holds an object. New. */
 bool chat_read_arguments(call *c, const json_t *v, const char *where, json_t **out);

@@ -26,8 +26,8 @@ bool hosted_open(call *c, const char *name, hosted *out);
 /* Its model, with the adapter in use; for a session that there is already, with the one that it began with. NULL: a new
  * one. */
 bool hosted_open_model(hosted *h, const char *session);
-/* A new session, for these values; info says that it is the server's, and whose. Or one that there is: its tenant's, else
- * it isn't there. Then the loop over it. */
+/* A new session, for these values; info says that it is the server's, and whose. Or one that there is: its tenant's,
+ * else it isn't there. Then the loop over it. */
 bool hosted_begin(hosted *h, const json_t *values, bool dry);
 bool hosted_go_on(hosted *h, const char *session);
 /* Watched from its first turn on. */

@@ -31,8 +31,9 @@ struct serve {
     pool *pool;
     struct jobs *jobs;
     struct keys *keys;
-    struct serve_log *log;
     atomic_bool ready, draining, ticking;
 };
+/* Into the log: something went wrong that no answer tells of. */
+void serve_note(serve *s, const char *event, const muga_error *what);
 
 #endif

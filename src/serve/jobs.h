@@ -1,5 +1,5 @@
-/* Private to serve/: threads that may block, one a request that is being answered. They are started as they are needed and
- * stay for a while; one waits for nobody's job but its own. */
+/* Private to serve/: threads that may block, one a request that is being answered. They are started as they are needed
+ * and stay for a while; one waits for nobody's job but its own. */
 #ifndef MUGA_SERVE_JOBS_H
 #define MUGA_SERVE_JOBS_H
 

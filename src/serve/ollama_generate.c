@@ -1,7 +1,7 @@
 /* POST /api/generate and /api/chat: one answer, as lines while it comes or as one object.
  *
- * Nothing is sent before the first piece of the answer is there, so that what is wrong with a request is a status, not a
- * line in a stream. */
+ * Nothing is sent before the first piece of the answer is there, so that what is wrong with a request is a status, not
+ * a line in a stream. */
 #include "serve/ollama.h"
 
 typedef struct wanted {

@@ -246,8 +246,8 @@ static void has_blob(call *c) {
         (void)call_fail(c, 404, "digest", "blob_not_found", "there is no blob %s", c->arg[0]);
 }
 
-/* An upload: pieces are written as they come, in the server's thread, which a page cache makes short; the file is synced
- * and named by the route's job. */
+/* An upload: pieces are written as they come, in the server's thread, which a page cache makes short; the file is
+ * synced and named by the route's job. */
 typedef struct upload {
     hub_put put;
     muga_status st;

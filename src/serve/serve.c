@@ -5,7 +5,6 @@
 #include "serve/internal.h"
 #include "serve/jobs.h"
 #include "serve/keys.h"
-#include "serve/log.h"
 #include "serve/routes.h"
 
 #include <stdio.h>
@@ -19,6 +18,12 @@
 static uint64_t now_us(void) {
     const os_clock *c = &os_system()->clock;
     return c->monotonic_us(c->self);
+}
+
+void serve_note(serve *s, const char *event, const muga_error *what) {
+    (void)s; /* there is no log yet */
+    (void)event;
+    (void)what;
 }
 
 /* ---- one call ---- */
@@ -186,7 +191,7 @@ static void on_request(void *ctx, exchange *x, const server_request *q) {
     if (!atomic_exchange(&s->ticking, true))
         tick_soon(s);
     routes_match m = routes_find(q->method, q->path);
-    bool looked = m.route->begin != NULL; /* when the body began, which is the exchange's now */
+    bool looked = m.route->begin != NULL;               /* when the body began, which is the exchange's now */
     if (!looked && !find_key(s, x, q, m.route, &key)) { /* it ended while the body came */
         exchange_release(x);
         return;
@@ -220,7 +225,7 @@ static void tick(void *ctx) {
     uint32_t next_ms = pool_sweep(s->pool);
     muga_status st = keys_tick(s->keys, &err);
     if (st)
-        log_error(s->log, LOG_WARNING, "keys", st, &err);
+        serve_note(s, "keys", &err);
     tick_after(s, MIN(next_ms, TICK_MS));
 }
 

@@ -10,8 +10,8 @@
 
 typedef struct serve serve;
 
-/* Where agents are, and what they run on. find: the folder of one, malloc'ed; MUGA_E_NOT_FOUND. visit: each one's name and
- * folder. env's embedder is used by one request at a time. */
+/* Where agents are, and what they run on. find: the folder of one, malloc'ed; MUGA_E_NOT_FOUND. visit: each one's name
+ * and folder. env's embedder is used by one request at a time. */
 typedef struct serve_agents {
     const agent_env *env;
     muga_status (*find)(void *ctx, const char *name, char **dir, muga_error *err);

@@ -1,0 +1,349 @@
+/* What the families read alike: messages, tools, the form of the answer. Owns the checks that name a place in the body;
+ * schemas themselves are judged where they are compiled. Refuses what no model here can take (images, sound, files) by
+ * name, and never lets a constraint pass unread. */
+#include "serve/chat.h"
+
+#include "base/utf8.h"
+
+#include <string.h>
+
+/* ---- texts ---- */
+
+/* Parts of a content that are text, and the member that holds it. */
+static const struct {
+    const char *type, *member;
+} parts[] = {{"text", "text"},         {"input_text", "text"},     {"output_text", "text"},
+             {"summary_text", "text"}, {"reasoning_text", "text"}, {"refusal", "refusal"}};
+
+static const json_t *text_of_part(const json_t *part) {
+    const char *type = json_get_string(part, "type");
+    for (size_t i = 0; type && i < ARRAY_LEN(parts); i++)
+        if (strcmp(type, parts[i].type) == 0)
+            return json_object_get(part, parts[i].member);
+    return NULL;
+}
+
+static bool add_part(call *c, const json_t *part, const char *where, size_t i, str *out) {
+    const char *type = json_get_string(part, "type");
+    const json_t *text = json_is_string(part) ? part : text_of_part(part);
+    char at[160];
+    snprintf(at, sizeof at, "%s[%zu]", where, i);
+    if (json_is_string(text)) {
+        if (i > 0)
+            str_append_c(out, '\n');
+        str_append(out, json_string_value(text), json_string_length(text));
+        return true;
+    }
+    if (!type)
+        return call_fail(c, 400, at, "invalid_type", "%s must be a part of a message: an object with a \"type\"", at);
+    for (size_t k = 0; k < ARRAY_LEN(parts); k++)
+        if (strcmp(type, parts[k].type) == 0)
+            return call_fail(c, 400, at, "invalid_type", "%s.%s must be a string", at, parts[k].member);
+    return call_fail(c, 400, at, "unsupported_content",
+                     "%s is of type \"%.40s\"; models here read text, and no images, sound or files", at, type);
+}
+
+bool chat_read_text(call *c, const json_t *content, const char *where, json_t **out) {
+    *out = NULL;
+    if (json_is_string(content)) {
+        *out = json_incref((json_t *)(uintptr_t)content);
+        return true;
+    }
+    if (!json_is_array(content))
+        return call_fail(c, 400, where, "invalid_type", "%s must be a string or an array of parts", where);
+    str text;
+    str_init(&text, JSON_MAX_BYTES);
+    bool ok = true;
+    for (size_t i = 0; ok && i < json_array_size(content); i++)
+        ok = add_part(c, json_array_get(content, i), where, i, &text);
+    if (ok && !text.failed)
+        *out = json_stringn(str_get(&text), text.len);
+    str_release(&text);
+    return ok && (*out || call_fail(c, 503, where, NULL, "not enough memory for a message"));
+}
+
+/* ---- messages ---- */
+
+typedef struct message {
+    const char *role, *name, *call_id;
+    const json_t *content, *calls, *reasoning;
+} message;
+static const field message_fields[] = {
+    {"role", FIELD_STRING, FIELD_AT(message, role), 0, 32, NULL, true},
+    {"content", FIELD_JSON, FIELD_AT(message, content), 0, 0, NULL, false},
+    {"name", FIELD_STRING, FIELD_AT(message, name), 0, 256, NULL, false},
+    {"tool_calls", FIELD_ARRAY, FIELD_AT(message, calls), 0, 1024, NULL, false},
+    {"tool_call_id", FIELD_STRING, FIELD_AT(message, call_id), 0, 256, NULL, false},
+    {"reasoning_content", FIELD_JSON, FIELD_AT(message, reasoning), 0, 0, NULL, false},
+    {"reasoning", FIELD_JSON, FIELD_AT(message, reasoning), 0, 0, NULL, false},
+    {"refusal", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"annotations", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"audio", FIELD_REFUSED, 0, 0, 0, NULL, false},
+    {"function_call", FIELD_REFUSED, 0, 0, 0, NULL, false},
+};
+
+typedef struct called {
+    const char *id, *type, *name;
+    const json_t *function, *arguments;
+} called;
+static const field called_fields[] = {
+    {"id", FIELD_STRING, FIELD_AT(called, id), 0, 256, NULL, true},
+    {"type", FIELD_STRING, FIELD_AT(called, type), 0, 32, NULL, false},
+    {"function", FIELD_OBJECT, FIELD_AT(called, function), 0, 0, NULL, true},
+    {"index", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+};
+static const field function_fields[] = {
+    {"name", FIELD_STRING, FIELD_AT(called, name), 0, 128, NULL, true},
+    {"arguments", FIELD_JSON, FIELD_AT(called, arguments), 0, 0, NULL, false},
+};
+
+/* Arguments as text that holds an object; some clients send nothing for none. New. */
+static json_t *read_arguments(const json_t *v, muga_error *err) {
+    json_t *parsed = NULL;
+    if (json_is_object(v)) {
+        str text = STR_INIT;
+        json_write(v, &text);
+        json_t *out = text.failed ? NULL : json_stringn(str_get(&text), text.len);
+        str_release(&text);
+        return out;
+    }
+    if (!v || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0))
+        return json_string("{}");
+    if (!json_is_string(v) || json_parse(json_string_value(v), json_string_length(v), "arguments", &parsed, err))
+        return NULL;
+    bool is_object = json_is_object(parsed);
+    json_decref(parsed);
+    return is_object ? json_incref((json_t *)(uintptr_t)v) : NULL;
+}
+
+bool chat_read_arguments(call *c, const json_t *v, const char *where, json_t **out) {
+    muga_error err = {0};
+    *out = read_arguments(v, &err);
+    return *out || call_fail(c, 400, where, "invalid_value", "%s must be the JSON text of an object%s%.80s", where,
+                             err.message[0] ? ": " : "", err.message);
+}
+
+static bool read_call(call *c, const json_t *v, const char *where, json_t *out) {
+    called x = {0};
+    char at[160];
+    json_t *arguments = NULL;
+    snprintf(at, sizeof at, "%s.", where);
+    if (!json_is_object(v))
+        return call_fail(c, 400, where, "invalid_type", "%s must be an object", where);
+    if (!call_read(c, v, at, called_fields, ARRAY_LEN(called_fields), &x))
+        return false;
+    if (x.type && strcmp(x.type, "function") != 0)
+        return call_fail(c, 400, where, "unsupported_value", "%s.type must be \"function\", not \"%s\"", where, x.type);
+    snprintf(at, sizeof at, "%s.function.", where);
+    if (!call_read(c, x.function, at, function_fields, ARRAY_LEN(function_fields), &x))
+        return false;
+    snprintf(at, sizeof at, "%s.function.arguments", where);
+    if (!chat_read_arguments(c, x.arguments, at, &arguments))
+        return false;
+    if (json_array_append_new(out, json_pack("{s:s, s:s, s:{s:s, s:o}}", "id", x.id, "type", "function", "function",
+                                             "name", x.name, "arguments", arguments)))
+        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+    return true;
+}
+
+static bool read_calls(call *c, const json_t *calls, const char *where, json_t *to) {
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    if (json_object_set_new(to, "tool_calls", list))
+        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+    for (size_t i = 0; ok && i < json_array_size(calls); i++) {
+        char at[112];
+        snprintf(at, sizeof at, "%s.tool_calls[%zu]", where, i);
+        ok = read_call(c, json_array_get(calls, i), at, list);
+    }
+    return ok;
+}
+
+static bool is_one_of(const char *s, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(s, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool check_message(call *c, const message *m, const char *where, bool is_tool, bool is_assistant) {
+    static const char *const roles[] = {"system", "developer", "user", "assistant", "tool"};
+    char at[72];
+    snprintf(at, sizeof at, "%s.%s", where, is_tool ? "tool_call_id" : is_assistant ? "content" : "tool_calls");
+    if (!is_one_of(m->role, roles, ARRAY_LEN(roles))) {
+        snprintf(at, sizeof at, "%s.role", where);
+        return call_fail(c, 400, at, "invalid_value",
+                         "%s must be system, developer, user, assistant or tool, not \"%s\"", at, m->role);
+    }
+    if (is_tool && !m->call_id)
+        return call_fail(c, 400, at, "missing_required_parameter", "%s is missing: which call is this the result of?",
+                         at);
+    if (is_assistant && !m->content && json_array_size(m->calls) == 0)
+        return call_fail(c, 400, at, "missing_required_parameter", "%s is missing: a message needs it, or tool_calls",
+                         at);
+    if (!is_assistant && json_array_size(m->calls) > 0)
+        return call_fail(c, 400, at, "invalid_value", "%s may only stand in what the assistant said", at);
+    return true;
+}
+
+static bool read_message(call *c, const json_t *v, const char *where, json_t *out) {
+    message m = {0};
+    char at[72];
+    snprintf(at, sizeof at, "%s.", where);
+    if (!json_is_object(v))
+        return call_fail(c, 400, where, "invalid_type", "%s must be an object", where);
+    if (!call_read(c, v, at, message_fields, ARRAY_LEN(message_fields), &m))
+        return false;
+    bool is_tool = strcmp(m.role, "tool") == 0, is_assistant = strcmp(m.role, "assistant") == 0;
+    json_t *content = NULL, *to = NULL;
+    if (!check_message(c, &m, where, is_tool, is_assistant))
+        return false;
+    snprintf(at, sizeof at, "%s.content", where);
+    if (!m.content && is_assistant)
+        content = json_string("");
+    else if (!chat_read_text(c, m.content, at, &content))
+        return false;
+    to = json_pack("{s:s, s:o}", "role", strcmp(m.role, "developer") == 0 ? "system" : m.role, "content", content);
+    bool ok = to && json_array_append_new(out, to) == 0;
+    if (ok && m.name)
+        ok = json_object_set_new(to, "name", json_string(m.name)) == 0;
+    if (ok && is_tool)
+        ok = json_object_set_new(to, "tool_call_id", json_string(m.call_id)) == 0;
+    if (ok && is_assistant && json_is_string(m.reasoning))
+        ok = json_object_set(to, "reasoning_content", (json_t *)(uintptr_t)m.reasoning) == 0;
+    if (!ok)
+        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+    return json_array_size(m.calls) == 0 || read_calls(c, m.calls, where, to);
+}
+
+bool chat_read_messages(call *c, const json_t *messages, const char *where, json_t **out) {
+    *out = NULL;
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return call_fail(c, 400, where, "invalid_value", "%s must be an array of at least one message", where);
+    json_t *list = json_array();
+    bool ok = list || call_fail(c, 503, where, NULL, "not enough memory for the messages");
+    for (size_t i = 0; ok && i < json_array_size(messages); i++) {
+        char at[48];
+        snprintf(at, sizeof at, "%.20s[%zu]", where, i);
+        ok = read_message(c, json_array_get(messages, i), at, list);
+    }
+    if (!ok) {
+        json_decref(list);
+        return false;
+    }
+    *out = list;
+    return true;
+}
+
+/* ---- tools ---- */
+
+static const char *name_of_tool(const json_t *tool) {
+    return json_get_string(json_object_get(tool, "function"), "name");
+}
+
+static bool check_tool(call *c, const json_t *tools, size_t i) {
+    const json_t *tool = json_array_get(tools, i), *f = json_object_get(tool, "function");
+    const char *type = json_get_string(tool, "type"), *name = name_of_tool(tool);
+    const json_t *parameters = json_object_get(f, "parameters"), *description = json_object_get(f, "description");
+    char at[64];
+    snprintf(at, sizeof at, "tools[%zu].type", i);
+    if (!type || strcmp(type, "function") != 0)
+        return call_fail(c, 400, at, "unsupported_value", "%s must be \"function\"%s%.40s%s; no other tools are known",
+                         at, type ? ", not \"" : "", type ? type : "", type ? "\"" : "");
+    snprintf(at, sizeof at, "tools[%zu].function.name", i);
+    if (!name || !*name)
+        return call_fail(c, 400, at, "missing_required_parameter", "%s is missing", at);
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(name_of_tool(json_array_get(tools, k)), name) == 0)
+            return call_fail(c, 400, at, "invalid_value", "%s: there are two tools called \"%.64s\"", at, name);
+    snprintf(at, sizeof at, "tools[%zu].function.description", i);
+    if (description && !json_is_string(description) && !json_is_null(description))
+        return call_fail(c, 400, at, "invalid_type", "%s must be a string", at);
+    snprintf(at, sizeof at, "tools[%zu].function.parameters", i);
+    if (parameters && !json_is_object(parameters) && !json_is_null(parameters))
+        return call_fail(c, 400, at, "invalid_type", "%s must be a JSON Schema, an object", at);
+    return true;
+}
+
+static bool choose_named(call *c, const json_t *tools, const json_t *choice, llm_request *q) {
+    const char *type = json_get_string(choice, "type"), *name = name_of_tool(choice);
+    if (!type || strcmp(type, "function") != 0 || !name)
+        return call_fail(c, 400, "tool_choice", "unsupported_value",
+                         "tool_choice must be \"none\", \"auto\", \"required\" or {\"type\": \"function\", "
+                         "\"function\": {\"name\": ...}}");
+    for (size_t i = 0; i < json_array_size(tools); i++)
+        if (strcmp(name_of_tool(json_array_get(tools, i)), name) == 0) {
+            q->tool_choice = LLM_TOOLS_NAMED;
+            q->tool_name = name;
+            q->one_call = true;
+            return true;
+        }
+    return call_fail(c, 400, "tool_choice", "invalid_value", "tool_choice: \"%.80s\" is not among the tools", name);
+}
+
+bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bool parallel, llm_request *q) {
+    static const struct {
+        const char *name;
+        llm_tool_choice choice;
+    } choices[] = {{"none", LLM_TOOLS_NONE}, {"auto", LLM_TOOLS_AUTO}, {"required", LLM_TOOLS_REQUIRED}};
+    size_t n = json_array_size(tools);
+    for (size_t i = 0; i < n; i++)
+        if (!check_tool(c, tools, i))
+            return false;
+    q->tools = n > 0 ? tools : NULL;
+    q->one_call = !parallel;
+    q->tool_choice = n > 0 ? LLM_TOOLS_AUTO : LLM_TOOLS_SHOWN;
+    if (!tool_choice || json_is_null(tool_choice))
+        return true;
+    if (!json_is_string(tool_choice))
+        return choose_named(c, tools, tool_choice, q);
+    for (size_t i = 0; i < ARRAY_LEN(choices); i++)
+        if (strcmp(json_string_value(tool_choice), choices[i].name) == 0) {
+            if (n > 0)
+                q->tool_choice = choices[i].choice;
+            else if (choices[i].choice == LLM_TOOLS_REQUIRED)
+                return call_fail(c, 400, "tool_choice", "invalid_value", "tool_choice: there are no tools to call");
+            return true;
+        }
+    return call_fail(c, 400, "tool_choice", "invalid_value",
+                     "tool_choice must be \"none\", \"auto\" or \"required\", not \"%.40s\"",
+                     json_string_value(tool_choice));
+}
+
+/* ---- the form of the answer ---- */
+
+bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **schema) {
+    const char *type = json_get_string(format, "type");
+    *schema = NULL;
+    if (!format || json_is_null(format))
+        return true;
+    if (!type)
+        return call_fail(c, 400, "response_format.type", "missing_required_parameter",
+                         "response_format.type must be \"text\", \"json_object\" or \"json_schema\"");
+    if (strcmp(type, "text") == 0)
+        return true;
+    const json_t *named = json_object_get(format, "json_schema"), *given = json_object_get(format, "schema");
+    bool any = strcmp(type, "json_object") == 0; /* some servers take a schema there, and their clients send it */
+    if (!any && strcmp(type, "json_schema") != 0)
+        return call_fail(c, 400, "response_format.type", "unsupported_value",
+                         "response_format.type must be \"text\", \"json_object\" or \"json_schema\", not \"%.40s\"",
+                         type);
+    const char *at = any ? "response_format.schema" : "response_format.json_schema.schema";
+    if (!any) {
+        if (!json_is_object(named))
+            return call_fail(c, 400, "response_format.json_schema", "missing_required_parameter",
+                             "response_format.json_schema must be an object with \"name\" and \"schema\"");
+        given = json_object_get(named, "schema");
+    }
+    if (given && !json_is_object(given) && !json_is_boolean(given) && !(any && json_is_null(given)))
+        return call_fail(c, 400, at, "invalid_type", "%s must be a JSON Schema, an object", at);
+    if (!given && !any)
+        return call_fail(c, 400, at, "missing_required_parameter", "%s is missing", at);
+    if (given && !json_is_null(given)) {
+        q->schema = given;
+        return true;
+    }
+    *schema = json_pack("{s:s}", "type", "object");
+    q->schema = *schema;
+    return *schema || call_fail(c, 503, "response_format", NULL, "not enough memory");
+}
