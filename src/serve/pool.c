@@ -21,6 +21,7 @@
 #define LOOK_MS 50         /* a taker looks so often whether its client is still there */
 #define SWEEP_MS 60000     /* at the latest, and */
 #define SWEEP_LEAST_MS 100 /* not sooner than this */
+#define KV_SHARE 4         /* of all the memory: most that keys and values of one model may have */
 #define SPARE_BYTES ((uint64_t)24 << 20)
 
 typedef enum { LOADING, READY, FAILED } entry_state;
@@ -195,7 +196,7 @@ static uint64_t bytes_in_use(const pool *p) {
         for (const pool_entry *before = p->entries; before != e && !counted; before = before->next)
             counted = before->weights == e->weights;
         if (!counted)
-            sum += e->weights->bytes;
+            sum += e->m ? llm_memory_bytes(e->m) : e->weights->bytes;
     }
     return sum;
 }
@@ -275,6 +276,8 @@ static muga_status open_model(const pool *p, pool_entry *e, muga_error *err) {
                            .isa = -1,
                            .exact = e->set.exact,
                            .kv = e->set.kv,
+                           .kv_bytes = p->o.memory_bytes / KV_SHARE,
+                           .template_source = e->stored.template,
                            .adapter = adapter,
                            .adapter_scale = scale,
                            .sha256 = e->stored.sha256,
@@ -536,7 +539,7 @@ void pool_free(pool *p) {
 static json_t *describe(const pool *p, const pool_entry *e) {
     const hub_details *d = &e->stored.details;
     json_t *v = json_pack("{s:s, s:I, s:I, s:i, s:b}", "name", e->name, "bytes",
-                          (json_int_t)(e->weights ? e->weights->bytes : 0), "n_ctx",
+                          (json_int_t)(e->m ? llm_memory_bytes(e->m) : 0), "n_ctx",
                           (json_int_t)(e->m ? e->m->n_ctx : 0), "lent", (int)e->n_lent, "loading", e->state == LOADING);
     uint64_t left = time_left(e, now_ms(p));
     bool whole = v != NULL;
