@@ -280,6 +280,11 @@ MUGA_MUST_USE muga_status approval_decide_within(const agent_env *env, store *s,
 MUGA_MUST_USE muga_status audit_append(agent_session *s, const char *kind, const json_t *payload,
                                        const json_t *evidence, muga_error *err);
 
+/* What became of a key of the server (serve/keys.h), inside the transaction that did it: create, revoke, rotate, when
+ * its rows are as they shall be, or forget, before they go. by: whoever did it. */
+MUGA_MUST_USE muga_status audit_key(const agent_env *env, store *s, const char *id, const char *action, const char *by,
+                                    muga_error *err);
+
 typedef struct audit_filter {
     const char *session;
     int64_t from, max;

@@ -398,5 +398,6 @@ muga_status audit_check_tables(store *s, muga_error *err) {
     }
     st = st == MUGA_OK ? versions_check_tables(s, err) : st;
     st = st == MUGA_OK ? session_check_shared(s, err) : st;
+    st = st == MUGA_OK ? audit_check_keys(s, err) : st;
     return st == MUGA_OK ? interactions_check_tables(s, err) : st;
 }

@@ -61,6 +61,7 @@ muga_status audit_write(const agent_env *env, store *s, const char *session, con
 /* Do sessions, history, calls and approvals say what the chain says (audit_tables.c)? MUGA_E_NEGATIVE: err names the
  * first place that does not. The chain itself has been walked before. */
 muga_status audit_check_tables(store *s, muga_error *err);
+muga_status audit_check_keys(store *s, muga_error *err); /* the same of the server's keys (audit_keys.c) */
 
 /* ---- journal (journal.c) ---- */
 typedef enum {

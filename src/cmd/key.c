@@ -116,6 +116,9 @@ int cmd_key_create(int argc, char **argv) {
     muga_error err = {0};
     store *s = NULL;
     char id[KEY_ID_SIZE], text[KEY_TEXT_SIZE];
+    char who[64];
+    const agent_env env = cmd_agent_env();
+    const key_operator by = {&env, who};
     int code = cmd_parse("key create", options, ARRAY_LEN(options), argc, argv, &p);
     code = code < 0 ? parse_expiry(expires, now(), &spec.expires_ms) : code;
     code = code < 0 ? parse_priority(priority, &spec.priority) : code;
@@ -127,11 +130,12 @@ int cmd_key_create(int argc, char **argv) {
         return cmd_error(MUGA_E_USAGE, "key create: --name NAME is missing; see `muga help key create`");
     if (!spec.weight)
         return cmd_error(MUGA_E_USAGE, "--weight must be 1 to %u, not 0", KEY_MAX_WEIGHT);
+    cmd_user_name(who);
     char *joined = join_scopes(&may, &failed);
     spec.scopes = joined;
     muga_status st = failed ? error_nomem(&err, "scopes") : cmd_open_store(false, &s, &err);
     if (!st)
-        st = keys_create(s, &spec, now(), id, text, &err);
+        st = keys_create(s, &by, &spec, id, text, &err);
     store_close(s);
     if (!st) {
         print_key(text, id, as_json);
@@ -230,12 +234,16 @@ int cmd_key_revoke(int argc, char **argv) {
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
     store *s = NULL;
+    char who[64];
+    const agent_env env = cmd_agent_env();
+    const key_operator by = {&env, who};
     int code = cmd_parse("key revoke", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
+    cmd_user_name(who);
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)
-        st = keys_revoke(s, p.v[0], forget, now(), &err);
+        st = keys_revoke(s, &by, p.v[0], forget, &err);
     store_close(s);
     if (!st)
         printf("%s %s\n", forget ? "forgotten:" : "revoked:", p.v[0]);
@@ -253,14 +261,18 @@ int cmd_key_rotate(int argc, char **argv) {
     muga_error err = {0};
     store *s = NULL;
     char id[KEY_ID_SIZE], text[KEY_TEXT_SIZE];
+    char who[64];
+    const agent_env env = cmd_agent_env();
+    const key_operator by = {&env, who};
     int code = cmd_parse("key rotate", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
         return code;
     if (grace && !parse_duration(grace, &grace_ms))
         return cmd_error(MUGA_E_USAGE, "--grace takes 30m, 24h, 7d or 2w, not '%.40s'", grace);
+    cmd_user_name(who);
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)
-        st = keys_rotate(s, p.v[0], grace_ms, now(), id, text, &err);
+        st = keys_rotate(s, &by, p.v[0], grace_ms, id, text, &err);
     store_close(s);
     if (!st) {
         print_key(text, id, as_json);

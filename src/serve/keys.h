@@ -19,7 +19,7 @@
 #ifndef MUGA_SERVE_KEYS_H
 #define MUGA_SERVE_KEYS_H
 
-#include "store/store.h"
+#include "agent/agent.h"
 
 #define KEY_TEXT_SIZE 55 /* with the NUL */
 #define KEY_ID_SIZE 14   /* "key_", 9 letters and digits, NUL */
@@ -65,7 +65,13 @@ typedef struct key_scopes {
 MUGA_MUST_USE muga_status scopes_parse(const char *text, key_scopes *out, muga_error *err);
 void scopes_release(key_scopes *s);
 
-/* ---- keys as they lie in the store: what the verb `key` does. Each is one transaction. ---- */
+/* ---- keys as they lie in the store: what the verb `key` does ----
+ * Each is one transaction, with its record on the audit chain; so who writes a key of his own into the tables is found
+ * by `muga audit verify`. */
+typedef struct key_operator {
+    const agent_env *env; /* clock, and salts of the chain; keys are drawn from the system's randomness */
+    const char *by;       /* who does it */
+} key_operator;
 typedef struct key_spec {
     const char *name;     /* one that no living key has */
     const char *scopes;   /* NULL: SCOPES_DEFAULT */
@@ -78,7 +84,7 @@ typedef struct key_spec {
 } key_spec;
 #define KEY_MAX_WEIGHT 1000u
 /* text: the key itself, which nothing keeps. MUGA_E_USAGE: the spec is wrong, or the name taken. */
-MUGA_MUST_USE muga_status keys_create(store *s, const key_spec *spec, int64_t now_ms, char id[KEY_ID_SIZE],
+MUGA_MUST_USE muga_status keys_create(store *s, const key_operator *o, const key_spec *spec, char id[KEY_ID_SIZE],
                                       char text[KEY_TEXT_SIZE], muga_error *err);
 /* Array of {"id", "name", "prefix", "tenant", "scopes", "tokens_day", "concurrency", "weight", "priority",
  * "created_ms", "expires_ms", "revoked_ms", "state": "valid" | "expired" | "revoked", "used_today": {"requests",
@@ -86,10 +92,10 @@ MUGA_MUST_USE muga_status keys_create(store *s, const key_spec *spec, int64_t no
 MUGA_MUST_USE muga_status keys_list(store *s, int64_t now_ms, json_t **out, muga_error *err);
 /* who: a name or an id, of a key that isn't revoked (MUGA_E_NOT_FOUND). forget: it and what it used leave the store,
  * also where it was revoked before. */
-MUGA_MUST_USE muga_status keys_revoke(store *s, const char *who, bool forget, int64_t now_ms, muga_error *err);
+MUGA_MUST_USE muga_status keys_revoke(store *s, const key_operator *o, const char *who, bool forget, muga_error *err);
 /* A new secret for it; the one before is good for another grace_ms. All else stays: rights, tenant, what it used. */
-MUGA_MUST_USE muga_status keys_rotate(store *s, const char *who, int64_t grace_ms, int64_t now_ms, char id[KEY_ID_SIZE],
-                                      char text[KEY_TEXT_SIZE], muga_error *err);
+MUGA_MUST_USE muga_status keys_rotate(store *s, const key_operator *o, const char *who, int64_t grace_ms,
+                                      char id[KEY_ID_SIZE], char text[KEY_TEXT_SIZE], muga_error *err);
 
 /* Has it the form of a key, the six last characters included? For scanners; says nothing of whether it is good. */
 bool key_is_wellformed(const char *text, size_t n);

@@ -115,9 +115,14 @@ static muga_status add_key(store *s, const key_spec *k, const char *id, int64_t 
                : st;
 }
 
-muga_status keys_create(store *s, const key_spec *spec, int64_t now_ms, char id[KEY_ID_SIZE], char text[KEY_TEXT_SIZE],
-                        muga_error *err) {
+static int64_t now_of(const key_operator *o) {
+    return o->env->clock->now_ms(o->env->clock->self);
+}
+
+muga_status keys_create(store *s, const key_operator *o, const key_spec *spec, char id[KEY_ID_SIZE],
+                        char text[KEY_TEXT_SIZE], muga_error *err) {
     key_scopes rights;
+    int64_t now_ms = now_of(o);
     muga_status st = check_spec(spec, now_ms, err);
     if (st == MUGA_OK && spec->scopes) {
         st = scopes_parse(spec->scopes, &rights, err);
@@ -132,6 +137,7 @@ muga_status keys_create(store *s, const key_spec *spec, int64_t now_ms, char id[
     }
     st = add_key(s, spec, id, now_ms, err);
     st = st == MUGA_OK ? add_secret(s, id, text, err) : st;
+    st = st == MUGA_OK ? audit_key(o->env, s, id, "create", o->by, err) : st;
     store_end(s, &st, err);
     if (st != MUGA_OK) {
         key_wipe(text, KEY_TEXT_SIZE);
@@ -141,7 +147,7 @@ muga_status keys_create(store *s, const key_spec *spec, int64_t now_ms, char id[
 
 /* ---- changing ---- */
 
-muga_status keys_revoke(store *s, const char *who, bool forget, int64_t now_ms, muga_error *err) {
+muga_status keys_revoke(store *s, const key_operator *o, const char *who, bool forget, muga_error *err) {
     char id[KEY_ID_SIZE];
     muga_status st = store_begin(s, err);
     if (st != MUGA_OK) {
@@ -149,16 +155,30 @@ muga_status keys_revoke(store *s, const char *who, bool forget, int64_t now_ms, 
     }
     st = find(s, who, forget, id, err);
     if (st == MUGA_OK && forget) {
-        st = store_exec(s, NULL, err, "DELETE FROM api_keys WHERE id = ?", "s", id);
+        st = audit_key(o->env, s, id, "forget", o->by, err);
+        st = st == MUGA_OK ? store_exec(s, NULL, err, "DELETE FROM api_keys WHERE id = ?", "s", id) : st;
     } else if (st == MUGA_OK) {
-        st = store_exec(s, NULL, err, "UPDATE api_keys SET revoked_ms = ? WHERE id = ?", "is", now_ms, id);
+        st = store_exec(s, NULL, err, "UPDATE api_keys SET revoked_ms = ? WHERE id = ?", "is", now_of(o), id);
+        st = st == MUGA_OK ? audit_key(o->env, s, id, "revoke", o->by, err) : st;
     }
     store_end(s, &st, err);
     return st;
 }
 
-muga_status keys_rotate(store *s, const char *who, int64_t grace_ms, int64_t now_ms, char id[KEY_ID_SIZE],
+/* Those that are over go; the others get an end, or an earlier one. */
+static muga_status end_secrets(store *s, const char *id, int64_t now_ms, int64_t end_ms, muga_error *err) {
+    muga_status st =
+        store_exec(s, NULL, err, "DELETE FROM api_key_secrets WHERE key = ? AND expires_ms <= ?", "si", id, now_ms);
+    return st == MUGA_OK ? store_exec(s, NULL, err,
+                                      "UPDATE api_key_secrets SET expires_ms = min(coalesce(expires_ms, ?1), ?1)"
+                                      " WHERE key = ?2",
+                                      "is", end_ms, id)
+                         : st;
+}
+
+muga_status keys_rotate(store *s, const key_operator *o, const char *who, int64_t grace_ms, char id[KEY_ID_SIZE],
                         char text[KEY_TEXT_SIZE], muga_error *err) {
+    int64_t now_ms = now_of(o);
     if (grace_ms < 0 || grace_ms > MS_MAX - now_ms) {
         return error_set(err, MUGA_E_USAGE, "the old key's last hours must end before the year 10000");
     }
@@ -167,16 +187,9 @@ muga_status keys_rotate(store *s, const char *who, int64_t grace_ms, int64_t now
         return st;
     }
     st = find(s, who, false, id, err);
-    if (st == MUGA_OK) { /* those that are over go; the others get an end, or an earlier one */
-        st =
-            store_exec(s, NULL, err, "DELETE FROM api_key_secrets WHERE key = ? AND expires_ms <= ?", "si", id, now_ms);
-    }
-    if (st == MUGA_OK) {
-        st = store_exec(s, NULL, err,
-                        "UPDATE api_key_secrets SET expires_ms = min(coalesce(expires_ms, ?1), ?1) WHERE key = ?2",
-                        "is", now_ms + grace_ms, id);
-    }
+    st = st == MUGA_OK ? end_secrets(s, id, now_ms, now_ms + grace_ms, err) : st;
     st = st == MUGA_OK ? add_secret(s, id, text, err) : st;
+    st = st == MUGA_OK ? audit_key(o->env, s, id, "rotate", o->by, err) : st;
     store_end(s, &st, err);
     if (st != MUGA_OK) {
         key_wipe(text, KEY_TEXT_SIZE);

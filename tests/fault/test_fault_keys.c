@@ -14,7 +14,7 @@
 
 #define NOW_MS INT64_C(1728000001000)
 
-static char path[512], front[KEY_TEXT_SIZE], victim[32];
+static char path[512], front[KEY_TEXT_SIZE];
 static store *s;         /* of the operations on rows */
 static struct keys *k;   /* of those of the server */
 static uint64_t charged; /* to `front`, in all */
@@ -30,6 +30,8 @@ static uint64_t monotonic_us(void *self) {
 }
 
 static const os_clock clock_table = {now_ms, monotonic_us, NULL, NULL};
+static agent_env env;
+static const key_operator by = {&env, "operator"};
 
 /* ---- what is done ---- */
 
@@ -37,7 +39,7 @@ static muga_status create(size_t n, muga_error *err) {
     char id[KEY_ID_SIZE], text[KEY_TEXT_SIZE], name[32];
     snprintf(name, sizeof name, "made-%zu", n);
     const key_spec spec = {.name = name, .scopes = "models:*,agents:shop", .tenant = "t", .concurrency = 1};
-    return keys_create(s, &spec, NOW_MS, id, text, err);
+    return keys_create(s, &by, &spec, id, text, err);
 }
 
 static muga_status list(size_t n, muga_error *err) {
@@ -51,12 +53,12 @@ static muga_status list(size_t n, muga_error *err) {
 static muga_status rotate(size_t n, muga_error *err) {
     char id[KEY_ID_SIZE], text[KEY_TEXT_SIZE];
     (void)n;
-    return keys_rotate(s, "turned", 0, NOW_MS, id, text, err);
+    return keys_rotate(s, &by, "turned", 0, id, text, err);
 }
 
 static muga_status revoke(size_t n, muga_error *err) {
     (void)n;
-    return keys_revoke(s, victim, false, NOW_MS, err);
+    return keys_revoke(s, &by, "victim", false, err);
 }
 
 static muga_status open_close(size_t n, muga_error *err) {
@@ -124,7 +126,7 @@ static void make(const char *name, char text[KEY_TEXT_SIZE]) {
     char id[KEY_ID_SIZE];
     store *own;
     assert_ok(store_open(path, NULL, &own, &err), &err);
-    assert_ok(keys_create(own, &(key_spec){.name = name}, NOW_MS, id, text, &err), &err);
+    assert_ok(keys_create(own, &by, &(key_spec){.name = name}, id, text, &err), &err);
     store_close(own);
 }
 
@@ -141,12 +143,7 @@ static void fail_each(const char *what, muga_status (*op)(size_t n, muga_error *
     size_t n = 0;
     while (hit) {
         muga_error err = {0};
-        char text[KEY_TEXT_SIZE];
         n++;
-        if (op == revoke) {
-            snprintf(victim, sizeof victim, "victim-%zu", n);
-            make(victim, text);
-        }
         long live = fault_live();
         if (has_store) {
             assert_ok(store_open(path, NULL, &s, &err), &err);
@@ -164,6 +161,10 @@ static void fail_each(const char *what, muga_status (*op)(size_t n, muga_error *
         if (st != MUGA_OK && (!hit || st != MUGA_E_NOMEM || !*err.message)) {
             fail_msg("%s, allocation %zu: status %d: %s", what, n, st, err.message);
         }
+        if (op == revoke && st == MUGA_OK) {
+            char text[KEY_TEXT_SIZE];
+            make("victim", text); /* the name is free again */
+        }
         assert_whole(what, n);
     }
     print_message("%s: %zu allocations\n", what, n - 1);
@@ -176,8 +177,11 @@ static void every_allocation_may_fail(void **state) {
     muga_error err;
     const keys_options o = {path, &clock_table, NULL};
     snprintf(path, sizeof path, "%s", scratch_path("keys.db"));
+    env = agent_env_system();
+    env.clock = &clock_table;
     make("front", front);
     make("turned", text);
+    make("victim", text);
     fail_each("create", create, true, 20);
     fail_each("list", list, true, 20);
     fail_each("rotate", rotate, true, 20);

@@ -19,6 +19,8 @@
 typedef struct world {
     int64_t now_ms;
     os_clock clock;
+    agent_env env;
+    key_operator by;
     char path[512];
     store *s;
 } world;
@@ -34,8 +36,16 @@ static uint64_t monotonic_us(void *self) {
 static void begin(world *w, const char *name) {
     muga_error err;
     *w = (world){.now_ms = 20000 * DAY_MS + 1000, .clock = {now_ms, monotonic_us, NULL, w}};
+    w->env = agent_env_system();
+    w->env.clock = &w->clock;
+    w->by = (key_operator){&w->env, "operator"};
     snprintf(w->path, sizeof w->path, "%s", scratch_path(name));
-    remove(w->path);
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        char file[530];
+        snprintf(file, sizeof file, "%s%s", w->path, ends[i]);
+        remove(file);
+    }
     assert_ok(store_open(w->path, NULL, &w->s, &err), &err);
 }
 
@@ -50,7 +60,7 @@ static struct keys *open_keys(world *w, const char *anonymous) {
 static void make(world *w, const key_spec *spec, char text[KEY_TEXT_SIZE]) {
     muga_error err;
     char id[KEY_ID_SIZE];
-    assert_ok(keys_create(w->s, spec, w->now_ms, id, text, &err), &err);
+    assert_ok(keys_create(w->s, &w->by, spec, id, text, &err), &err);
     assert_true(key_is_wellformed(text, strlen(text)));
 }
 
@@ -196,18 +206,18 @@ static void revoked_expired_rotated_and_forgotten(void **state) {
     w.now_ms += 1;
     assert_int_equal(check(k, b), KEYS_EXPIRED);
 
-    assert_ok(keys_rotate(w.s, "a", 5000, w.now_ms, id, a2, &err), &err);
+    assert_ok(keys_rotate(w.s, &w.by, "a", 5000, id, a2, &err), &err);
     tick(&w, k);
     assert_true(check(k, a) == KEYS_GOOD && check(k, a2) == KEYS_GOOD);
     w.now_ms += 5000;
     assert_true(check(k, a) == KEYS_EXPIRED && check(k, a2) == KEYS_GOOD);
-    assert_ok(keys_rotate(w.s, id, 0, w.now_ms, id, a, &err), &err); /* at once, and by the id */
+    assert_ok(keys_rotate(w.s, &w.by, id, 0, id, a, &err), &err); /* at once, and by the id */
     tick(&w, k);
     assert_true(check(k, a) == KEYS_GOOD && check(k, a2) == KEYS_EXPIRED);
 
     assert_int_equal(keys_check(k, c, &held), KEYS_GOOD);
-    assert_ok(keys_revoke(w.s, "c", false, w.now_ms, &err), &err);
-    assert_status(keys_revoke(w.s, "c", false, w.now_ms, &err), MUGA_E_NOT_FOUND, &err, "no valid key is called 'c'");
+    assert_ok(keys_revoke(w.s, &w.by, "c", false, &err), &err);
+    assert_status(keys_revoke(w.s, &w.by, "c", false, &err), MUGA_E_NOT_FOUND, &err, "no valid key is called 'c'");
     tick(&w, k);
     assert_int_equal(check(k, c), KEYS_REVOKED);
     assert_string_equal(key_name(held), "c"); /* whoever runs with it ends with it */
@@ -216,12 +226,12 @@ static void revoked_expired_rotated_and_forgotten(void **state) {
 
     const char *const all[] = {"a", "b", "c", "c"};
     for (size_t i = 0; i < 3; i++) {
-        assert_ok(keys_revoke(w.s, all[i], false, w.now_ms, &err), &err);
+        assert_ok(keys_revoke(w.s, &w.by, all[i], false, &err), &err);
     }
     tick(&w, k);
     assert_int_equal(check(k, "sk-dummy"), KEYS_UNKNOWN); /* the last one revoked opens no door */
     for (size_t i = 0; i < 4; i++) {
-        assert_ok(keys_revoke(w.s, all[i], true, w.now_ms, &err), &err);
+        assert_ok(keys_revoke(w.s, &w.by, all[i], true, &err), &err);
     }
     tick(&w, k);
     assert_int_equal(check(k, "sk-dummy"), KEYS_GOOD);
@@ -385,7 +395,7 @@ static void a_pattern_of_stars_takes_no_time(void **state) {
 static void refuse_spec(world *w, const key_spec *spec, const char *part) {
     muga_error err;
     char id[KEY_ID_SIZE], text[KEY_TEXT_SIZE];
-    assert_status(keys_create(w->s, spec, w->now_ms, id, text, &err), MUGA_E_USAGE, &err, part);
+    assert_status(keys_create(w->s, &w->by, spec, id, text, &err), MUGA_E_USAGE, &err, part);
 }
 
 static void a_spec_out_of_range_is_refused(void **state) {
@@ -495,7 +505,7 @@ static void what_is_used_is_counted_by_the_day_and_kept(void **state) {
     assert_int_equal(fixture_count(w.path, "SELECT sum(prompt_tokens + answer_tokens) FROM api_key_usage WHERE day ="
                                            " 20000"),
                      141 + 14);
-    assert_ok(keys_revoke(w.s, "a", true, w.now_ms, &err), &err);
+    assert_ok(keys_revoke(w.s, &w.by, "a", true, &err), &err);
     assert_int_equal(fixture_count(w.path, "SELECT count(*) FROM api_key_usage"), 1);
     keys_close(k);
     store_close(w.s);
@@ -549,6 +559,52 @@ static void damaged_scopes_let_nobody_in(void **state) {
     assert_status(keys_open(&o, &none, &err), MUGA_E_ENV, &err, "damaged");
     keys_close(k);
     store_close(w.s);
+}
+
+/* Someone who can write muga.db gives himself a key, or a key of his more than it had. */
+static void a_key_that_no_record_tells_of_is_found(void **state) {
+    (void)state;
+    static const struct {
+        const char *sql;
+        bool whole;
+    } changes[] = {
+        {"SELECT 1", true},
+        {"UPDATE api_keys SET scopes = 'models:*,admin' WHERE name = 'a'", false},
+        {"UPDATE api_keys SET revoked_ms = NULL WHERE name = 'b'", false},
+        {"UPDATE api_keys SET expires_ms = NULL WHERE name = 'a'", false},
+        {"UPDATE api_keys SET tenant = 'other' WHERE name = 'a'", false},
+        {"UPDATE api_keys SET tokens_day = 0 WHERE name = 'a'", false},
+        {"UPDATE api_key_secrets SET hash = zeroblob(32)", false},
+        {"UPDATE api_key_secrets SET expires_ms = NULL WHERE expires_ms IS NOT NULL", false},
+        {"DELETE FROM api_key_secrets WHERE expires_ms IS NULL", false},
+        {"DELETE FROM api_keys WHERE name = 'b'", false},
+        {"INSERT INTO api_keys SELECT 'key_mine', 'mine', tenant, scopes, 0, 0, 1, 0, created_ms, NULL, NULL FROM"
+         " api_keys WHERE name = 'a'",
+         false},
+        {"INSERT INTO api_key_usage SELECT id, 1, 1, 1, 1 FROM api_keys", true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        world w;
+        char text[KEY_TEXT_SIZE], id[KEY_ID_SIZE];
+        muga_error err;
+        audit_report report;
+        begin(&w, "chain.db");
+        make(&w, &(key_spec){.name = "a", .tokens_day = 10, .expires_ms = w.now_ms + DAY_MS}, text);
+        make(&w, &(key_spec){.name = "b"}, text);
+        make(&w, &(key_spec){.name = "gone"}, text);
+        assert_ok(keys_rotate(w.s, &w.by, "a", 1000, id, text, &err), &err);
+        assert_ok(keys_revoke(w.s, &w.by, "b", false, &err), &err);
+        assert_ok(keys_revoke(w.s, &w.by, "gone", true, &err), &err);
+        fixture_sql(w.path, changes[i].sql);
+        muga_status st = audit_verify(w.s, &report, &err);
+        if (changes[i].whole) {
+            assert_ok(st, &err);
+            assert_int_equal(report.n_records, 6);
+        } else {
+            assert_status(st, MUGA_E_NEGATIVE, &err, "is not what the audit chain tells");
+        }
+        store_close(w.s);
+    }
 }
 
 static void the_list_says_all_but_the_key(void **state) {
@@ -640,6 +696,7 @@ int main(void) {
         cmocka_unit_test(what_is_used_is_counted_by_the_day_and_kept),
         cmocka_unit_test(a_locked_or_full_store_loses_nothing_that_was_counted),
         cmocka_unit_test(damaged_scopes_let_nobody_in),
+        cmocka_unit_test(a_key_that_no_record_tells_of_is_found),
         cmocka_unit_test(the_list_says_all_but_the_key),
         cmocka_unit_test(tables_change_under_those_who_ask),
     };
