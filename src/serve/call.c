@@ -10,6 +10,10 @@ const atomic_bool *call_gone(const call *c) {
     return exchange_gone(c->x);
 }
 
+const atomic_bool *call_cancelled(const call *c) {
+    return &c->cancelled;
+}
+
 /* ---- errors ---- */
 
 /* What a status is called. */

@@ -56,6 +56,7 @@ struct call {
     char *arg[CALL_ARGS];                                 /* of the path; in the arena */
     arena mem;                                            /* lives as long as the call */
     str ignored;                                          /* names of fields that aren't defined: x-muga-ignored */
+    atomic_bool cancelled;                                /* call_cancelled */
     char id[28];                                          /* of the request: x-request-id, and in logs */
     uint64_t begin_us;                                    /* when its headers were there (monotonic) */
     int status;                                           /* that went out; 0: nothing yet */
@@ -69,7 +70,10 @@ struct call {
     char retry_after[12];
 };
 
-const atomic_bool *call_gone(const call *c);
+const atomic_bool *call_gone(const call *c); /* the client has left: nobody reads any more */
+/* What llm_request.cancelled points to: the client has left, or the server ends, and then a stream still gets its last
+ * event. */
+const atomic_bool *call_cancelled(const call *c);
 
 /* ---- fields of a body ----
  * A table says which there are, of what type and range, and where they go. Anything else is a 400 by name ("temperature

@@ -96,24 +96,30 @@ static json_t *with_stored(const hub_model *m, const json_t *messages) {
     return NULL;
 }
 
-bool chat_open(call *c, const char *model, const json_t *messages, const chat_sampling *said, const chat_defaults *d,
-               chat *out) {
+bool chat_take(call *c, const char *model, pool_lent *out) {
     muga_error err = {0};
-    *out = (chat){.c = c, .keep_alive_ms = -1};
     if (!model || !*model)
         return call_fail(c, 400, "model", "missing_required_parameter", "model is missing");
     if (!key_may_model(c->key, model))
         return call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", model);
-    muga_status st = pool_take(c->serve->pool, model, NULL, call_gone(c), &out->lent, &err);
+    muga_status st = pool_take(c->serve->pool, model, NULL, call_cancelled(c), out, &err);
     if (st == MUGA_E_NOT_FOUND)
         return call_fail(c, 404, "model", "model_not_found", "%s", err.message);
     if (st)
         return call_fail_with(c, st, &err, "model");
-    c->model = arena_copy_string(&c->mem, out->lent.name);
-    c->load_us = out->lent.load_us;
+    c->model = arena_copy_string(&c->mem, out->name);
+    c->load_us = out->load_us;
+    return true;
+}
+
+bool chat_open(call *c, const char *model, const json_t *messages, const chat_sampling *said, const chat_defaults *d,
+               chat *out) {
+    *out = (chat){.c = c, .keep_alive_ms = -1};
+    if (!chat_take(c, model, &out->lent))
+        return false;
     const os_clock *clock = &os_system()->clock;
     out->q.tenant = c->tenant;
-    out->q.cancelled = call_gone(c);
+    out->q.cancelled = call_cancelled(c);
     out->q.priority = c->priority;
     out->q.now_ms = clock->now_ms(clock->self);
     if (!pick_sampling(out, said, d))

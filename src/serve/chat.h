@@ -37,6 +37,8 @@ typedef struct chat {
  * the prompt is raw (q.prompt_text or prompt_ids is then the caller's to set). false: the error has gone out. */
 bool chat_open(call *c, const char *model, const json_t *messages, const chat_sampling *said, const chat_defaults *d,
                chat *out);
+/* The model alone, for who asks it something else than text; give it back with pool_give. */
+bool chat_take(call *c, const char *model, pool_lent *out);
 void chat_close(chat *ch); /* harmless on a zeroed one */
 
 /* n answers to one request, computed side by side over one prompt: choice i has sampling.choice i. Callbacks get the

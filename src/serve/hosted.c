@@ -93,7 +93,7 @@ static muga_status take_model(hosted *h, muga_error *err) {
     v.kv = v.has_kv ? (int)kv : 0;
     if (!v.adapter)
         v.scale = 0;
-    return pool_take(h->c->serve->pool, m->model, &v, call_gone(h->c), &h->lent, err);
+    return pool_take(h->c->serve->pool, m->model, &v, call_cancelled(h->c), &h->lent, err);
 }
 
 bool hosted_open_model(hosted *h, const char *session) {

@@ -17,7 +17,8 @@ serve_routes openai_completions_routes(void);
 serve_routes openai_responses_routes(void);
 serve_routes openai_models_routes(void); /* models and embeddings */
 serve_routes anthropic_routes(void);
-serve_routes ollama_generate_routes(void); /* generate, chat, embed, embeddings */
+serve_routes ollama_generate_routes(void); /* generate, chat */
+serve_routes ollama_embed_routes(void);    /* embed, embeddings */
 serve_routes ollama_models_routes(void);   /* tags, ps, show, create, copy, delete, blobs, version */
 serve_routes agents_routes(void);          /* agents, sessions */
 serve_routes approvals_routes(void);       /* approvals, audit */
@@ -25,12 +26,14 @@ serve_routes extras_routes(void);          /* tokenize, detokenize, apply-templa
 
 struct jobs;
 struct keys;
+struct live;
 struct serve {
     const serve_options *options;
     server *server;
     pool *pool;
     struct jobs *jobs;
     struct keys *keys;
+    struct live *live;
     atomic_bool ready, draining, ticking;
 };
 /* Into the log: something went wrong that no answer tells of. */

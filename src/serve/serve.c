@@ -5,93 +5,22 @@
 #include "serve/internal.h"
 #include "serve/jobs.h"
 #include "serve/keys.h"
+#include "serve/live.h"
 #include "serve/routes.h"
 
+#include <signal.h>
 #include <stdio.h>
 
 #define JOBS 512u
 #define DRAIN_MS 30000u
 #define KEEP_ALIVE_MS (5 * 60 * 1000)
 #define TICK_MS 1000u
-#define CALL_BYTES ((size_t)64 << 20) /* of a call's arena */
-
-static uint64_t now_us(void) {
-    const os_clock *c = &os_system()->clock;
-    return c->monotonic_us(c->self);
-}
+#define LAST_WORDS_MS 3000u /* of the drain's time: streams that go on are ended with their last event */
 
 void serve_note(serve *s, const char *event, const muga_error *what) {
     (void)s; /* there is no log yet */
     (void)event;
     (void)what;
-}
-
-/* ---- one call ---- */
-
-static call *call_new(serve *s, exchange *x, const server_request *q, const routes_match *m, const struct key *key) {
-    uint8_t random[12];
-    muga_error ignored;
-    call *c = mem_alloc_array(1, sizeof *c);
-    if (!c)
-        return NULL;
-    arena_init(&c->mem, CALL_BYTES);
-    c->serve = s;
-    c->x = x;
-    c->q = q;
-    c->route = m->route;
-    c->key = key;
-    c->tenant = key ? key_tenant(key) : "";
-    c->begin_us = now_us();
-    snprintf(c->id, sizeof c->id, "req_");
-    if (!os_random(random, sizeof random, &ignored))
-        for (size_t i = 0; i < sizeof random - 1; i++)
-            snprintf(c->id + 4 + 2 * i, 3, "%02x", random[i]);
-    for (size_t i = 0; i < CALL_ARGS; i++)
-        if (m->arg[i].p)
-            c->arg[i] = arena_copy_bytes(&c->mem, m->arg[i].p, m->arg[i].n);
-    return c;
-}
-
-static void call_free(call *c) {
-    if (c->key && c->route->generates)
-        keys_charge(c->serve->keys, c->key, c->n_prompt, c->n_generated);
-    exchange_release(c->x);
-    key_release(c->key);
-    json_decref(c->body);
-    str_release(&c->ignored);
-    arena_release(&c->mem);
-    free(c);
-}
-
-/* The body as an object. false: the 400 has gone out. */
-static bool read_body(call *c) {
-    muga_error err = {0};
-    muga_status st = MUGA_OK;
-    if (c->route->takes_bytes)
-        return true;
-    if (c->q->n_body == 0 && strcmp(c->route->method, "POST") != 0)
-        c->body = json_object();
-    else
-        st = json_parse(c->q->body, c->q->n_body, "the body", &c->body, &err);
-    if (st == MUGA_E_NOMEM)
-        return call_fail_with(c, st, &err, NULL);
-    if (st)
-        return call_fail(c, 400, NULL, "invalid_json", "%s", err.message);
-    if (!json_is_object(c->body))
-        return call_fail(c, 400, NULL, "invalid_json", "the body must be a JSON object");
-    return true;
-}
-
-static void run_call(void *ctx) {
-    call *c = ctx;
-    if (!atomic_load(call_gone(c)) && read_body(c))
-        c->route->run(c);
-    if (c->status == 0 && !atomic_load(call_gone(c)))
-        (void)call_fail(c, 500, NULL, "internal_error", "%s %s gave no answer: a defect; please report it",
-                        c->route->method, c->route->path);
-    if (c->streams != CALL_WHOLE)
-        exchange_cut(c->x);
-    call_free(c);
 }
 
 static void tick_soon(void *ctx);
@@ -186,7 +115,6 @@ static void on_headers(void *ctx, exchange *x, const server_request *q) {
 
 static void on_request(void *ctx, exchange *x, const server_request *q) {
     serve *s = ctx;
-    muga_error err = {0};
     const struct key *key = NULL;
     if (!atomic_exchange(&s->ticking, true))
         tick_soon(s);
@@ -196,19 +124,15 @@ static void on_request(void *ctx, exchange *x, const server_request *q) {
         exchange_release(x);
         return;
     }
-    call *c = call_new(s, x, q, &m, key);
-    if (!c) {
-        refuse_with(x, q, 503, NULL, NULL, "unavailable", "out of memory; try again later");
-        key_release(key);
-        exchange_release(x);
+    if (live_begin(s->live, x, q, &m, key))
         return;
-    }
-    if (c->route->at_once) {
-        run_call(c);
-    } else if (jobs_run(s->jobs, run_call, c, &err)) {
-        (void)call_fail_with(c, MUGA_E_ENV, &err, NULL);
-        call_free(c);
-    }
+    refuse_with(x, q, 503, NULL, NULL, "unavailable", "out of memory; try again later");
+    key_release(key);
+    exchange_release(x);
+}
+
+static void on_gone(void *ctx, exchange *x) {
+    live_gone(((serve *)ctx)->live, x);
 }
 
 /* ---- every second: models that nobody uses, keys that changed ---- */
@@ -226,6 +150,7 @@ static void tick(void *ctx) {
     muga_status st = keys_tick(s->keys, &err);
     if (st)
         serve_note(s, "keys", &err);
+    live_tick(s->live);
     tick_after(s, MIN(next_ms, TICK_MS));
 }
 
@@ -256,13 +181,17 @@ muga_status serve_open(const serve_options *o, serve **out, muga_error *err) {
     if (!s)
         return error_nomem(err, "the server");
     s->options = o;
-    server_options so = {.limits = SERVER_LIMITS_DEFAULT,
-                         .handler = {.on_headers = on_headers, .on_request = on_request, .refuse = refuse, .ctx = s}};
+    server_options so = {
+        .limits = SERVER_LIMITS_DEFAULT,
+        .handler = {
+            .on_headers = on_headers, .on_request = on_request, .on_gone = on_gone, .refuse = refuse, .ctx = s}};
     muga_status st = jobs_new(o->n_jobs ? o->n_jobs : JOBS, &s->jobs, err);
     if (!st)
         st = open_pool(s, err);
     if (!st)
         st = keys_open(&(keys_options){.database = o->database, .clock = &os_system()->clock}, &s->keys, err);
+    if (!st)
+        st = live_new(s, &s->live, err);
     if (!st)
         st = server_new(&so, &s->server, err);
     if (st)
@@ -292,8 +221,31 @@ static muga_status listen_all(serve *s, muga_error *err) {
     return st;
 }
 
+static void say_last_words(void *ctx) {
+    live_cancel(((serve *)ctx)->live);
+}
+
+/* In the server's thread. What runs may end by itself; what still runs when the time is nearly over is cancelled. */
+static void stop(void *ctx) {
+    serve *s = ctx;
+    uint32_t ms = s->options->drain_ms ? s->options->drain_ms : DRAIN_MS;
+    if (atomic_exchange(&s->draining, true)) {
+        live_cancel(s->live); /* asked twice: at once */
+        return;
+    }
+    live_drain(s->live);
+    if (!server_post_later(s->server, ms - MIN(ms / 2, LAST_WORDS_MS), say_last_words, s))
+        live_cancel(s->live);
+    server_stop(s->server, ms);
+}
+
 muga_status serve_run(serve *s, muga_error *err) {
-    muga_status st = listen_all(s, err);
+    static const int signals[] = {SIGINT, SIGTERM};
+    muga_status st = MUGA_OK;
+    for (size_t i = 0; i < ARRAY_LEN(signals) && !st; i++)
+        st = server_on_signal(s->server, signals[i], stop, s, err);
+    if (!st)
+        st = listen_all(s, err);
     if (st)
         return st;
     atomic_store(&s->ready, true);
@@ -301,14 +253,15 @@ muga_status serve_run(serve *s, muga_error *err) {
     tick_soon(s);
     st = server_run(s->server, err);
     atomic_store(&s->draining, true);
+    live_cancel(s->live); /* nobody is left to read it */
     pool_close(s->pool);
     jobs_wait(s->jobs);
     return st;
 }
 
 void serve_stop(serve *s) {
-    atomic_store(&s->draining, true);
-    server_stop(s->server, s->options->drain_ms ? s->options->drain_ms : DRAIN_MS);
+    if (!server_post(s->server, stop, s))
+        server_stop(s->server, 0);
 }
 
 void serve_close(serve *s) {
@@ -317,6 +270,7 @@ void serve_close(serve *s) {
     if (s->jobs)
         jobs_wait(s->jobs);
     server_free(s->server);
+    live_free(s->live);
     pool_free(s->pool);
     keys_close(s->keys);
     jobs_free(s->jobs);

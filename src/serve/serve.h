@@ -29,6 +29,8 @@ typedef struct serve_options {
     const server_address *listen; /* [n_listen], at least one */
     size_t n_listen;
     uint32_t n_jobs;       /* requests that are answered at the same time; 0: 512 */
+    uint32_t n_running;    /* of them, those that generate; 0: 512 */
+    uint32_t n_waiting;    /* for their turn to generate; 0: 512 */
     uint32_t drain_ms;     /* 0: 30000 */
     uint64_t memory_bytes; /* of all models; 0: three quarters of what this process may use */
     int64_t keep_alive_ms; /* of models that nobody says otherwise of; -1: 5 minutes */
@@ -43,7 +45,7 @@ typedef struct serve_options {
 
 MUGA_MUST_USE muga_status serve_open(const serve_options *o, serve **out, muga_error *err);
 MUGA_MUST_USE muga_status serve_run(serve *s, muga_error *err);
-void serve_stop(serve *s); /* from any thread and from signal handlers: a graceful stop */
+void serve_stop(serve *s); /* from any thread: a graceful stop, as SIGINT and SIGTERM are */
 void serve_close(serve *s);
 
 #endif
