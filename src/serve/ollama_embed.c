@@ -85,8 +85,8 @@ static bool embed(call *c, const wanted *w, const span *texts, size_t n, llm_emb
 static void run_embed(call *c) {
     const os_clock *clock = &os_system()->clock;
     wanted w = {.truncate = true};
-    span *texts;
-    size_t n;
+    span *texts = NULL;
+    size_t n = 0;
     pool_lent lent = {0};
     llm_embed_reply r = {0};
     if (call_read(c, c->body, "", embed_fields, ARRAY_LEN(embed_fields), &w) && read_texts(c, w.input, &texts, &n) &&
