@@ -22,7 +22,8 @@ serve_routes ollama_embed_routes(void);    /* embed, embeddings */
 serve_routes ollama_models_routes(void);   /* tags, ps, show, create, copy, delete, blobs, version */
 serve_routes agents_routes(void);          /* agents, sessions */
 serve_routes approvals_routes(void);       /* approvals, audit */
-serve_routes extras_routes(void);          /* tokenize, detokenize, apply-template, health, metrics */
+serve_routes tokens_routes(void);          /* tokenize, detokenize, apply-template */
+serve_routes extras_routes(void);          /* health, metrics */
 
 struct jobs;
 struct keys;

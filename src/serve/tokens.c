@@ -1,0 +1,175 @@
+/* POST /tokenize, /detokenize, /apply-template: what a model makes of texts before it computes anything. Fields are
+ * llama-server's (content, tokens) and vLLM's (prompt); answers have both. */
+#include "serve/internal.h"
+
+typedef struct wanted {
+    const char *model;
+    span content, prompt;
+    const json_t *tokens, *messages, *tools;
+    bool add_special, parse_special, with_pieces;
+} wanted;
+
+#define MODEL_FIELD                                                                                                    \
+    { "model", FIELD_STRING, FIELD_AT(wanted, model), 0, 512, NULL, false }
+
+static const field tokenize_fields[] = {
+    MODEL_FIELD,
+    {"content", FIELD_TEXT, FIELD_AT(wanted, content), 0, 0, NULL, false},
+    {"prompt", FIELD_TEXT, FIELD_AT(wanted, prompt), 0, 0, NULL, false},
+    {"add_special", FIELD_BOOL, FIELD_AT(wanted, add_special), 0, 0, NULL, false},
+    {"add_special_tokens", FIELD_BOOL, FIELD_AT(wanted, add_special), 0, 0, NULL, false},
+    {"parse_special", FIELD_BOOL, FIELD_AT(wanted, parse_special), 0, 0, NULL, false},
+    {"with_pieces", FIELD_BOOL, FIELD_AT(wanted, with_pieces), 0, 0, NULL, false},
+    {"return_token_strs", FIELD_BOOL, FIELD_AT(wanted, with_pieces), 0, 0, NULL, false},
+};
+static const field detokenize_fields[] = {
+    MODEL_FIELD,
+    {"tokens", FIELD_ARRAY, FIELD_AT(wanted, tokens), 0, 0, NULL, true},
+};
+static const field template_fields[] = {
+    MODEL_FIELD,
+    {"messages", FIELD_ARRAY, FIELD_AT(wanted, messages), 1, 4096, NULL, true},
+    {"tools", FIELD_ARRAY, FIELD_AT(wanted, tools), 0, 1024, NULL, false},
+    {"chat_template", FIELD_REFUSED, 0, 0, 0, "\"\"", false}, /* of a model, by its Modelfile; never of a request */
+};
+
+/* ---- tokenize ---- */
+
+/* Bytes as text, where they are; else as numbers, as llama-server has them. */
+static json_t *piece_json(const str *bytes) {
+    json_t *text = json_stringn(str_get(bytes), bytes->len);
+    if (text)
+        return text;
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < bytes->len; i++)
+        if (json_array_append_new(list, json_integer((unsigned char)bytes->data[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *tokens_json(llm *m, const int32_t *ids, size_t n, bool with_pieces) {
+    json_t *list = json_array();
+    bool whole = list != NULL;
+    for (size_t i = 0; whole && i < n; i++) {
+        str bytes = STR_INIT;
+        if (!with_pieces) {
+            whole = json_array_append_new(list, json_integer(ids[i])) == 0;
+            continue;
+        }
+        whole = llm_detokenize(m, &ids[i], 1, true, &bytes, NULL) == MUGA_OK &&
+                json_array_append_new(list, json_pack("{s:i, s:o}", "id", (int)ids[i], "piece", piece_json(&bytes))) ==
+                    0;
+        str_release(&bytes);
+    }
+    if (whole)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+static void tokenize(call *c) {
+    wanted w = {.parse_special = true};
+    pool_lent lent;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    muga_error err = {0};
+    if (!call_read(c, c->body, "", tokenize_fields, ARRAY_LEN(tokenize_fields), &w))
+        return;
+    span text = w.content.p ? w.content : w.prompt;
+    if (!text.p) {
+        (void)call_fail(c, 400, "content", "missing_required_parameter", "content is missing");
+        return;
+    }
+    if (!chat_take(c, w.model, &lent))
+        return;
+    muga_status st = llm_tokenize(lent.m, text, w.add_special, w.parse_special, &ids, &n, &err);
+    if (st)
+        (void)call_fail_with(c, st, &err, "content");
+    else
+        (void)call_reply(c, 200,
+                         json_pack("{s:o, s:I, s:I}", "tokens", tokens_json(lent.m, ids, n, w.with_pieces), "count",
+                                   (json_int_t)n, "max_model_len", (json_int_t)lent.m->n_ctx));
+    free(ids);
+    pool_give(c->serve->pool, &lent, -1);
+}
+
+/* ---- detokenize ---- */
+
+static bool read_ids(call *c, const json_t *tokens, int32_t **out, size_t *n) {
+    size_t i;
+    const json_t *v;
+    *n = json_array_size(tokens);
+    int32_t *ids = *n <= SIZE_MAX / 8 / sizeof *ids ? arena_alloc(&c->mem, MAX(*n, 1) * sizeof *ids) : NULL;
+    if (!ids)
+        return call_fail(c, 400, "tokens", "too_long", "tokens has too many entries: %zu", *n);
+    json_array_foreach(tokens, i, v) {
+        json_int_t id = json_integer_value(v);
+        if (!json_is_integer(v) || id < 0 || id > INT32_MAX)
+            return call_fail(c, 400, "tokens", "invalid_value", "tokens[%zu] must be the id of a token", i);
+        ids[i] = (int32_t)id;
+    }
+    *out = ids;
+    return true;
+}
+
+static void detokenize(call *c) {
+    wanted w = {.model = NULL};
+    pool_lent lent;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    str bytes = STR_INIT, text = STR_INIT;
+    muga_error err = {0};
+    if (!call_read(c, c->body, "", detokenize_fields, ARRAY_LEN(detokenize_fields), &w) ||
+        !read_ids(c, w.tokens, &ids, &n) || !chat_take(c, w.model, &lent))
+        return;
+    muga_status st = llm_detokenize(lent.m, ids, n, true, &bytes, &err);
+    if (!st)
+        json_write_string(&text, str_get(&bytes), bytes.len); /* ill-formed bytes become U+FFFD */
+    json_t *v = st ? NULL : json_loadb(str_get(&text), text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    if (st)
+        (void)call_fail_with(c, st, &err, "tokens");
+    else
+        (void)call_reply(c, 200, json_pack("{s:O, s:O}", "content", v, "prompt", v));
+    json_decref(v);
+    str_release(&bytes);
+    str_release(&text);
+    pool_give(c->serve->pool, &lent, -1);
+}
+
+/* ---- apply-template ---- */
+
+static void apply_template(call *c) {
+    wanted w = {.model = NULL};
+    chat ch = {0};
+    json_t *messages = NULL;
+    str text = STR_INIT;
+    muga_error err = {0};
+    const chat_sampling said = CHAT_SAMPLING_UNSAID;
+    if (!call_read(c, c->body, "", template_fields, ARRAY_LEN(template_fields), &w) ||
+        !chat_read_messages(c, w.messages, "messages", &messages))
+        return;
+    if (chat_open(c, w.model, messages, &said, &CHAT_DEFAULTS_OPENAI, &ch) &&
+        chat_read_tools(c, w.tools, NULL, true, &ch.q)) {
+        muga_status st = llm_render(ch.lent.m, &ch.q, &text, &err);
+        if (st)
+            (void)call_fail_with(c, st, &err, "messages");
+        else
+            (void)call_reply(c, 200, json_pack("{s:s%}", "prompt", str_get(&text), text.len));
+    }
+    str_release(&text);
+    json_decref(messages);
+    chat_close(&ch);
+}
+
+#define TOKENS(p, f)                                                                                                   \
+    { .method = "POST", .path = p, .family = CALL_MUGA, .right = CALL_ANY_KEY, .run = f }
+static const call_route routes[] = {
+    TOKENS("/tokenize", tokenize),        TOKENS("/v1/tokenize", tokenize),          TOKENS("/detokenize", detokenize),
+    TOKENS("/v1/detokenize", detokenize), TOKENS("/apply-template", apply_template),
+};
+
+serve_routes tokens_routes(void) {
+    return (serve_routes){routes, ARRAY_LEN(routes)};
+}
