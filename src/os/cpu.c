@@ -47,12 +47,21 @@ uint64_t os_peak_memory_bytes(void) {
     return getrusage(RUSAGE_SELF, &use) == 0 ? (uint64_t)use.ru_maxrss * 1024 : 0;
 }
 
-uint64_t os_resident_memory_bytes(void) {
+/* Of /proc/self/statm the second and third number: resident pages, and how many of them are of files. */
+static bool read_statm(unsigned long long *resident, unsigned long long *of_files) {
     char text[128];
-    unsigned long long total = 0, resident = 0;
+    unsigned long long total = 0;
     os_read_kernel_file("/proc/self/statm", text, sizeof text);
-    if (sscanf(text, "%llu %llu", &total, &resident) != 2) {
-        return 0;
-    }
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    return sscanf(text, "%llu %llu %llu", &total, resident, of_files) == 3;
+}
+
+uint64_t os_resident_memory_bytes(void) {
+    unsigned long long resident = 0, of_files = 0;
+    return read_statm(&resident, &of_files) ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+uint64_t os_own_memory_bytes(void) {
+    unsigned long long resident = 0, of_files = 0;
+    bool known = read_statm(&resident, &of_files) && resident >= of_files;
+    return known ? (resident - of_files) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }

@@ -177,4 +177,5 @@ typedef struct os_cpu {
 os_cpu os_cpu_detect(void);
 uint64_t os_peak_memory_bytes(void);     /* peak resident set of this process */
 uint64_t os_resident_memory_bytes(void); /* resident set now */
+uint64_t os_own_memory_bytes(void);      /* of it, all but pages of mapped files, which the system can take back */
 #endif

@@ -91,8 +91,6 @@ static live_call *call_new(struct live *l, exchange *x, const server_request *q,
 static void call_free(live_call *v) {
     struct live *l = v->owner;
     call *c = &v->c;
-    if (c->key && c->route->generates)
-        keys_charge(c->serve->keys, c->key, c->n_prompt, c->n_generated);
     exchange_release(c->x); /* from here on live_gone doesn't come */
     pthread_mutex_lock(&l->lock);
     if (v->before)
@@ -141,8 +139,10 @@ static void run_call(void *ctx) {
                         c->route->method, c->route->path);
     if (c->streams != CALL_WHOLE)
         exchange_cut(c->x);
-    if (c->route->generates)
+    if (c->route->generates) { /* counted first, since whose turn comes next may depend on it */
+        keys_charge(c->serve->keys, c->key, c->n_prompt, c->n_generated);
         admission_leave(v->owner->turns, &v->job, (uint64_t)c->n_prompt + c->n_generated);
+    }
     call_free(v);
 }
 
@@ -202,8 +202,9 @@ static void ask_turn(live_call *v) {
 /* ---- the face ---- */
 
 void live_tick(struct live *l) {
-    uint64_t all = os_memory_bytes(), used = os_resident_memory_bytes();
-    uint64_t left = all - all / 16 > used ? all - all / 16 - used : 0; /* a sixteenth is others' */
+    /* A sixteenth is others'. Pages of models' files aren't counted: the system takes them back when it must. */
+    uint64_t all = os_memory_bytes(), most = all - all / 16, used = os_own_memory_bytes();
+    uint64_t left = most > used ? most - used + admission_get_counts(l->turns).running_bytes : 0;
     atomic_store(&l->room, MIN(left, all / BODY_SHARE));
     admission_tick(l->turns);
 }

@@ -405,6 +405,7 @@ static void machine_is_described_sensibly(void **state) {
     assert_true(!c.avx512_vnni || c.avx512);
     assert_true(!c.avx512 || c.avx2_fma);
     assert_true(os_resident_memory_bytes() > 100000);
+    assert_true(os_own_memory_bytes() > 100000 && os_own_memory_bytes() < os_resident_memory_bytes());
     uint64_t peak = os_peak_memory_bytes();
     size_t n = (size_t)64 << 20;
     volatile char *p = malloc(n);
