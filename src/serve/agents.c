@@ -126,14 +126,17 @@ static void run_turn(call *c, hosted *h, const wanted *w) {
     muga_status st = take_turn(h, w, &r, &err);
     c->n_generated = r.n_tokens;
     if (st == MUGA_E_NOT_FOUND)
-        (void)call_fail(c, 400, "input", "nothing_to_do", "input is missing, and session %s waits for nothing",
+        (void)error_set(&err, MUGA_E_INPUT, "input is missing, and session %s waits for nothing",
                         session_id(h->session));
-    else if (st)
-        (void)call_fail_with(c, st, &err, NULL);
-    else if (!w->stream)
-        (void)call_reply(c, 200, turn_json(h, &r));
-    else if (call_event(c, "turn", turn_json(h, &r)))
+    json_t *turn = st ? NULL : turn_json(h, &r);
+    hosted_leave(h);
+    if (st) {
+        (void)call_fail_with(c, st == MUGA_E_NOT_FOUND ? MUGA_E_INPUT : st, &err, NULL);
+    } else if (!w->stream) {
+        (void)call_reply(c, 200, turn);
+    } else if (call_event(c, "turn", turn)) {
         (void)call_events_end(c);
+    }
     turn_result_release(&r);
 }
 

@@ -78,9 +78,10 @@ bool call_fail_with(call *c, muga_status st, const muga_error *err, const char *
     case MUGA_E_NOMEM:
     case MUGA_E_ENV: return call_fail(c, 503, NULL, "unavailable", "%s", err->message);
     case MUGA_E_CANCELLED:
+        if (!atomic_load(call_gone(c)))
+            return call_fail(c, 503, NULL, "unavailable", "the server is stopping");
         if (c->status == 0)
             c->status = 499;
-        exchange_cut(c->x);
         return false;
     default: return call_fail(c, 500, NULL, "internal_error", "%s", err->message);
     }

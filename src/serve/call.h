@@ -123,8 +123,8 @@ bool call_lines_end(call *c);
  * reads well. */
 bool call_fail(call *c, int status, const char *param, const char *code, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-/* A status of the library: E_INPUT, E_USAGE, E_LIMIT -> 400, E_NOT_FOUND -> 404, E_POLICY -> 403, E_NOMEM and
- * E_ENV -> 503, E_CANCELLED -> nothing (499 in the log), E_NONFINITE and others -> 500. */
+/* A status of the library: E_INPUT, E_USAGE, E_LIMIT -> 400, E_NOT_FOUND -> 404, E_POLICY -> 403, E_NOMEM and E_ENV ->
+ * 503, E_CANCELLED -> nothing where the client has left (499 in the log), else 503, E_NONFINITE and others -> 500. */
 bool call_fail_with(call *c, muga_status st, const muga_error *err, const char *param);
 /* The error object alone, new: of the family, as `refuse` of the server makes it too. */
 json_t *call_error_json(call_family f, int status, const char *param, const char *code, const char *message);

@@ -154,11 +154,17 @@ bool hosted_watch(hosted *h, const loop_watch *watch) {
     return st == MUGA_OK || call_fail_with(h->c, st, &err, NULL);
 }
 
+void hosted_leave(hosted *h) {
+    loop_free(h->loop);
+    session_close(h->session);
+    h->loop = NULL;
+    h->session = NULL;
+}
+
 void hosted_close(hosted *h) {
     if (!h->c)
         return;
-    loop_free(h->loop);
-    session_close(h->session);
+    hosted_leave(h);
     pool_give(h->c->serve->pool, &h->lent, -1);
     store_close(h->store);
     adapter_version_release(&h->version);

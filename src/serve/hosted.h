@@ -32,6 +32,8 @@ bool hosted_begin(hosted *h, const json_t *values, bool dry);
 bool hosted_go_on(hosted *h, const char *session);
 /* Watched from its first turn on. */
 bool hosted_watch(hosted *h, const loop_watch *watch);
+/* The session is left before the answer goes out, so that the next request can go on with it. */
+void hosted_leave(hosted *h);
 void hosted_close(hosted *h);
 
 /* muga.db, for as long as a request takes. false: the error has gone out. */

@@ -255,8 +255,9 @@ static void answer(call *c, const wanted *w, chat *ch, bool is_chat) {
     muga_status st = chat_complete(ch, &choice, 1, &err);
     if (st) {
         (void)call_fail_with(c, st, &err, NULL);
-    } else if (choice.reply.finish == LLM_FINISH_CANCELLED) {
-        exchange_cut(c->x);
+    } else if (choice.reply.finish == LLM_FINISH_CANCELLED) { /* the client has left, or the server ends */
+        if (!atomic_load(call_gone(c)))
+            (void)call_fail(c, 503, NULL, "unavailable", "the server is stopping");
     } else if (w->stream) {
         if (send_line(&l, add_end(&l, ch, &choice.reply, part_line(&l, "", NULL, 0, NULL))))
             (void)call_lines_end(c);
