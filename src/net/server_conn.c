@@ -385,7 +385,7 @@ static void on_io(void *ctx, unsigned what) {
 
 void connection_finish(connection *c) {
     exchange *x = c->x;
-    bool close_after = x->close_after || !x->keeps_alive;
+    bool close_after = x->close_after || !x->keeps_alive || atomic_load(&c->s->mail->is_stopping);
     c->x = NULL;
     exchange_leave(x, false);
     if (c->state == CONNECTION_DEAD)
