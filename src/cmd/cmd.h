@@ -32,6 +32,8 @@ int cmd_show(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_create(int argc, char **argv);
 int cmd_cp(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
 int cmd_agent_run(int argc, char **argv);
 int cmd_agent_test(int argc, char **argv);
 int cmd_agent_new(int argc, char **argv);
@@ -86,12 +88,14 @@ int cmd_debug_guards(int argc, char **argv);
 void cmd_print_verb(const char *verb);
 
 /* ---- options (options.c) ---- */
-typedef enum { CMD_FLAG, CMD_STRING, CMD_U32, CMD_U64, CMD_F32, CMD_REPEAT } cmd_kind;
+typedef enum { CMD_FLAG, CMD_STRING, CMD_U32, CMD_U64, CMD_F32, CMD_REPEAT, CMD_SWITCH } cmd_kind;
 typedef struct cmd_option {
     const char *name; /* "--temp" */
     char letter;      /* 'n' for -n, or 0 */
     cmd_kind kind;
-    void *target;    /* bool, const char *, uint32_t, uint64_t, float; CMD_REPEAT: cmd_values */
+    /* bool, const char *, uint32_t, uint64_t, float; CMD_REPEAT: cmd_values; CMD_SWITCH: const char *, which becomes
+     * "on" or "off" (a value is optional: on, off, true, false; any other word behind it is none of its own) */
+    void *target;
     const char *arg; /* name of the value in help; NULL for a flag */
     const char *help;
 } cmd_option;
@@ -189,9 +193,9 @@ void cmd_packed_release(cmd_packed *p);
 #define NO_CACHE_OPTION(target)                                                                                        \
     { "--no-cache", 0, CMD_FLAG, target, NULL, "neither use nor write the packed copy of the weights" }
 /* MODEL opened for chat or agents, under the name that evidence gives it. cache: with its packed file. A draft_path may
- * be a name in the store as well. */
-MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_local_options *o, llm **out,
-                                       muga_error *err);
+ * be a name in the store as well. A stored model comes with its template and adapter, where o names no others. */
+MUGA_MUST_USE muga_status cmd_open_llm(const char *model, const char *name, bool cache, const llm_local_options *o,
+                                       llm **out, muga_error *err);
 /* Says on stderr which chat form stands in for the template that a model's file doesn't have. NULL: nothing to say. */
 void cmd_say_fallback(const char *form);
 /* The source of the file's chat template; of the form that stands in for it where it has none, which is said. Borrowed.

@@ -46,11 +46,23 @@ static bool parse_f32(const char *text, float *out) {
     return true;
 }
 
+/* NULL: the word is none for a CMD_SWITCH. */
+static const char *read_switch(const char *word) {
+    return !strcmp(word, "on") || !strcmp(word, "true")     ? "on"
+           : !strcmp(word, "off") || !strcmp(word, "false") ? "off"
+                                                            : NULL;
+}
+
 static int store_value(const char *verb, const cmd_option *o, const char *text) {
     uint64_t u;
     switch (o->kind) {
     case CMD_FLAG: *(bool *)o->target = true; return -1;
     case CMD_STRING: *(const char **)o->target = text; return -1;
+    case CMD_SWITCH:
+        if (!read_switch(text))
+            return usage_error(verb, "%s is on or off, not '%s'", o->name, text);
+        *(const char **)o->target = read_switch(text);
+        return -1;
     case CMD_U32:
         if (!parse_u64(text, UINT32_MAX, &u))
             return usage_error(verb, "%s needs a whole number from 0 to 4294967295, not '%s'", o->name, text);
@@ -121,7 +133,9 @@ int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int
         }
         if (!o)
             return usage_error(verb, "unknown option '%s'%s", a, "");
-        if (o->kind != CMD_FLAG && !value) {
+        if (o->kind == CMD_SWITCH && !value) {
+            value = i + 1 < argc && read_switch(argv[i + 1]) ? argv[++i] : "on";
+        } else if (o->kind != CMD_FLAG && !value) {
             if (i + 1 >= argc)
                 return usage_error(verb, "%s needs a value: %s", o->name, o->arg);
             value = argv[++i];

@@ -103,15 +103,26 @@ void cmd_packed_release(cmd_packed *p) {
     free(p->source);
 }
 
-muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_local_options *o, llm **out,
+muga_status cmd_open_llm(const char *model, const char *name, bool cache, const llm_local_options *asked, llm **out,
                          muga_error *err) {
+    llm_local_options with = *asked, *o = &with;
     hub h = {.files = &os_system()->files};
+    hub_model stored = {0};
     char *path = NULL, *draft = NULL;
     cmd_packed packed = {0}, draft_packed = {0};
     bool in_store = !hub_is_path(model);
     muga_status st = in_store ? cmd_hub(&h, err) : MUGA_OK;
     if (!st)
         st = hub_resolve(&h, model, &path, err);
+    if (!st && in_store)
+        st = hub_load(&h, model, &stored, err);
+    if (!st && !o->template_source)
+        o->template_source = stored.template;
+    if (!st && !o->adapter && stored.n_adapters) { /* compared with the weights when the model was made */
+        o->adapter = stored.adapters[0].path;
+        o->adapter_scale = stored.adapters[0].scale;
+        o->any_base |= stored.adapters[0].any_base;
+    }
     if (!st && o->drafts == LLM_DRAFTS_MODEL) {
         st = cmd_resolve(o->draft_path, &draft, err);
         o->draft_path = draft;
@@ -130,6 +141,7 @@ muga_status cmd_open_llm(const char *model, const char *name, bool cache, llm_lo
     }
     cmd_packed_release(&packed);
     cmd_packed_release(&draft_packed);
+    hub_model_release(&stored);
     free(path);
     free(draft);
     hub_close(&h);

@@ -40,12 +40,12 @@ static muga_status read_key_file(const char *path, str *out, muga_error *err) {
     return st;
 }
 
-static muga_status read_key(const cmd_remote *r, str *out, muga_error *err) {
-    if (r->key_file)
-        return read_key_file(r->key_file, out, err);
-    const char *v = getenv(r->key_env);
+muga_status cmd_read_key(const char *file, const char *variable, str *out, muga_error *err) {
+    if (file)
+        return read_key_file(file, out, err);
+    const char *v = getenv(variable);
     if (!v || !*v)
-        return error_set(err, MUGA_E_NOT_FOUND, "the environment's variable %.100s holds no key", r->key_env);
+        return error_set(err, MUGA_E_NOT_FOUND, "the environment's variable %.100s holds no key", variable);
     str_append_s(out, v);
     return str_status(out, err, "the key");
 }
@@ -70,7 +70,7 @@ muga_status cmd_remote_open(cmd_remote *r, const char *model, llm **out, muga_er
     const os_system_table *os = os_system();
     http_options h = {.clock = &os->clock, .ca_file = r->ca_file, .proxy = r->proxy};
     str key = STR_INIT;
-    muga_status st = r->key_file || r->key_env ? read_key(r, &key, err) : MUGA_OK;
+    muga_status st = r->key_file || r->key_env ? cmd_read_key(r->key_file, r->key_env, &key, err) : MUGA_OK;
     if (!st)
         st = http_open(&h, &r->http, err);
     llm_remote_options o = {.url = r->url,

@@ -28,5 +28,8 @@ int cmd_remote_check(const cmd_remote *r);
  * llm_free before cmd_remote_release. */
 MUGA_MUST_USE muga_status cmd_remote_open(cmd_remote *r, const char *model, llm **out, muga_error *err);
 void cmd_remote_release(cmd_remote *r);
+/* A key from the first line of a file, or where that is NULL from a variable of the environment; appended. Whoever has
+ * it wipes it. */
+MUGA_MUST_USE muga_status cmd_read_key(const char *file, const char *variable, str *out, muga_error *err);
 
 #endif

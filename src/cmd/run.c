@@ -1,6 +1,9 @@
 /* muga run: one answer, or a chat with its history. */
 #include "cmd/remote.h"
+#include "cmd/server.h"
+#include "cmd/stored.h"
 #include "cmd/tools.h"
+#include "net/url.h"
 
 #include <unistd.h>
 
@@ -12,7 +15,10 @@ typedef struct chat {
     llm_sampling sampling;
     uint32_t max_tokens;
     const char *system;
+    cmd_stored stored; /* what the store has set for the model */
+    json_t *schema;    /* of every answer; NULL = free text */
     cmd_tools tools;
+    bool hide_thinking;
     bool visible_only; /* the answer goes to a terminal */
     bool restored;     /* the conversation began in a file */
     bool is_remote;    /* a server's model */
@@ -37,7 +43,8 @@ static bool on_text(void *ctx, const char *p, size_t n) {
 static bool on_event(void *ctx, const llm_event *e) {
     if (e->kind == LLM_EVENT_CONTENT)
         return on_text(ctx, e->p, e->n);
-    if (e->kind == LLM_EVENT_REASONING) {
+    const chat *c = ctx;
+    if (e->kind == LLM_EVENT_REASONING && !c->hide_thinking) {
         str shown = STR_INIT;
         cmd_write_text(e->p, e->n, &shown);
         fwrite(str_get(&shown), 1, shown.len, stderr);
@@ -58,7 +65,7 @@ static bool has_system(const chat *c) {
     return role && strcmp(role, "system") == 0;
 }
 
-/* Nothing but the system message, where there is one. */
+/* Nothing but the system message, where there is one, and what the stored model's conversations begin with. */
 static muga_status chat_reset(chat *c, muga_error *err) {
     json_t *system = has_system(c) ? json_incref(json_array_get(c->messages, 0))
                      : c->system   ? json_pack("{s:s, s:s}", "role", "system", "content", c->system)
@@ -68,7 +75,8 @@ static muga_status chat_reset(chat *c, muga_error *err) {
     c->messages = json_array();
     if (!c->messages)
         json_decref(system);
-    else if (!wanted || !json_array_append_new(c->messages, system))
+    else if ((!wanted || !json_array_append_new(c->messages, system)) &&
+             (!c->stored.m.messages || !json_array_extend(c->messages, c->stored.m.messages)))
         return MUGA_OK;
     return error_nomem(err, "chat");
 }
@@ -86,8 +94,8 @@ static muga_status chat_add_calls(chat *c, const llm_reply *r, muga_error *err) 
 }
 
 /* What the answer had besides text that was shown as it came. */
-static muga_status end_answer(const llm_reply *r, muga_error *err) {
-    if (r->reasoning.len > 0)
+static muga_status end_answer(const chat *c, const llm_reply *r, muga_error *err) {
+    if (r->reasoning.len > 0 && !c->hide_thinking)
         fprintf(stderr, "\n");
     if (r->text.len > 0 || r->n_calls == 0)
         putchar('\n');
@@ -102,11 +110,15 @@ static muga_status chat_turn(chat *c, const char *p, size_t n, llm_reply *reply,
     llm_request q = {.messages = c->messages,
                      .sampling = c->sampling,
                      .max_tokens = c->max_tokens,
+                     .schema = c->schema,
+                     .stop = c->stored.stop,
+                     .n_stop = c->schema ? 0 : c->stored.n_stop, /* a stop would cut a value short */
                      .on_text = on_text,
                      .on_text_ctx = c,
                      .on_prompt = on_prompt,
                      .now_ms = os_system()->clock.now_ms(os_system()->clock.self)};
     cmd_tools_apply(&c->tools, &q);
+    q.split = q.split || c->hide_thinking;
     if (q.split) {
         q.on_event = on_event;
         q.on_event_ctx = c;
@@ -151,7 +163,7 @@ static int answer_once(chat *c, const char *p, size_t n, bool verbose) {
     muga_error err = {0};
     llm_reply reply = {0};
     muga_status st = chat_turn(c, p, n, &reply, &err);
-    if (!st && (st = end_answer(&reply, &err)))
+    if (!st && (st = end_answer(c, &reply, &err)))
         llm_reply_release(&reply);
     if (st)
         return cmd_fail(&err);
@@ -186,7 +198,7 @@ static ssize_t read_line(char **line, size_t *cap) {
 }
 
 static bool has_history(const chat *c) {
-    return json_array_size(c->messages) > (has_system(c) ? 1u : 0u);
+    return json_array_size(c->messages) > (has_system(c) ? 1u : 0u) + json_array_size(c->stored.m.messages);
 }
 
 static int chat_loop(chat *c, bool verbose) {
@@ -214,7 +226,7 @@ static int chat_loop(chat *c, bool verbose) {
         muga_status st = chat_turn(c, line, (size_t)n, &reply, &err);
         if (st)
             printf("\n");
-        else if ((st = end_answer(&reply, &err)))
+        else if ((st = end_answer(c, &reply, &err)))
             llm_reply_release(&reply);
         if (st == MUGA_E_LIMIT && has_history(c)) {
             cmd_error(st,
@@ -255,13 +267,13 @@ static int answer_prompt(chat *c, const cmd_positional *p, bool verbose) {
     return code;
 }
 
-/* The conversation in the file, where there is one; else a new one. */
-static muga_status begin_chat(chat *c, const char *session, muga_error *err) {
+/* The conversation in the file, where there is one; else a new one. system: as asked for on the command line. */
+static muga_status begin_chat(chat *c, const char *session, const char *system, muga_error *err) {
     json_t *messages = NULL;
     muga_status st = session ? llm_local_restore(c->model, session, &messages, err) : MUGA_E_NOT_FOUND;
     if (st == MUGA_E_NOT_FOUND)
         return chat_reset(c, err);
-    if (!st && c->system) {
+    if (!st && system) {
         json_decref(messages);
         return error_set(err, MUGA_E_USAGE, "%s has a conversation already; --system begins a new one", session);
     }
@@ -283,108 +295,226 @@ static int keep_chat(const chat *c, const char *session, int code) {
     return st ? cmd_fail(&err) : code;
 }
 
-int cmd_run(int argc, char **argv) {
-    chat c = {.sampling = LLM_SAMPLING_GREEDY};
-    llm_local_options o = {.isa = -1};
-    cmd_progress progress = {.what = "loading"};
-    uint32_t threads = 0;
-    bool verbose = false, no_cache = false;
-    const char *session = NULL;
-    const char *kv = NULL, *draft = "ngram";
-    kernel_kv_type kv_type = KERNEL_KV_F16;
-    cmd_remote remote = CMD_REMOTE_DEFAULT;
-    cmd_values overrides = {.n = 0};
-    const char *adapter_text = NULL;
-    char *adapter = NULL;
-    c.sampling.temperature = 0.7f;
-    c.sampling.top_p = 0.95f;
+/* ---- the verb ---- */
+
+typedef struct run {
+    chat c;
+    llm_local_options o;
+    uint32_t threads;
+    bool verbose, no_cache;
+    const char *session, *kv, *draft, *format, *keep_alive, *adapter_text;
+    char *adapter;
+    cmd_remote remote;
+    cmd_values overrides;
+    cmd_positional p;
+    cmd_progress progress;
+} run;
+
+static void run_init(run *r) {
+    *r = (run){.c = {.sampling = LLM_SAMPLING_GREEDY},
+               .o = {.isa = -1},
+               .draft = "ngram",
+               .remote = CMD_REMOTE_DEFAULT,
+               .p = {.min = 1, .max = 64},
+               .progress = {.what = "loading"}};
+    r->c.sampling.temperature = 0.7f;
+    r->c.sampling.top_p = 0.95f;
+    r->c.visible_only = cmd_is_terminal(STDOUT_FILENO);
+}
+
+static int run_parse(run *r, int argc, char **argv) {
+    chat *c = &r->c;
     const cmd_option options[] = {
-        {"--system", 0, CMD_STRING, &c.system, "TEXT", "the system message"},
-        {"--session", 0, CMD_STRING, &session, "FILE", "go on with the conversation in FILE, and keep it there"},
-        {"--temp", 0, CMD_F32, &c.sampling.temperature, "T", "temperature; 0 is greedy (default 0.7)"},
-        {"--top-k", 0, CMD_U32, &c.sampling.top_k, "K", "keep the K likeliest tokens; 0 is off (default)"},
-        {"--top-p", 0, CMD_F32, &c.sampling.top_p, "P", "keep the likeliest tokens up to probability P (default 0.95)"},
-        {"--min-p", 0, CMD_F32, &c.sampling.min_p, "P", "drop tokens below P times the likeliest (default 0)"},
-        {"--repeat-penalty", 0, CMD_F32, &c.sampling.repeat_penalty, "R",
+        {"--system", 0, CMD_STRING, &c->system, "TEXT", "the system message"},
+        {"--session", 0, CMD_STRING, &r->session, "FILE", "go on with the conversation in FILE, and keep it there"},
+        {"--temp", 0, CMD_F32, &c->sampling.temperature, "T", "temperature; 0 is greedy (default 0.7)"},
+        {"--top-k", 0, CMD_U32, &c->sampling.top_k, "K", "keep the K likeliest tokens; 0 is off (default)"},
+        {"--top-p", 0, CMD_F32, &c->sampling.top_p, "P",
+         "keep the likeliest tokens up to probability P (default 0.95)"},
+        {"--min-p", 0, CMD_F32, &c->sampling.min_p, "P", "drop tokens below P times the likeliest (default 0)"},
+        {"--repeat-penalty", 0, CMD_F32, &c->sampling.repeat_penalty, "R",
          "divide logits of recent tokens by R (default 1)"},
-        {"--seed", 0, CMD_U64, &c.sampling.seed, "N", "the same seed gives the same answer (default 0)"},
-        {"--ctx", 0, CMD_U32, &o.n_ctx, "N", "context in tokens (default: the model's, at most 8192)"},
-        {"--max-tokens", 'n', CMD_U32, &c.max_tokens, "N",
+        {"--seed", 0, CMD_U64, &c->sampling.seed, "N", "the same seed gives the same answer (default 0)"},
+        {"--ctx", 0, CMD_U32, &r->o.n_ctx, "N", "context in tokens (default: the model's, at most 8192)"},
+        {"--max-tokens", 'n', CMD_U32, &c->max_tokens, "N",
          "longest answer in tokens (default: what the context leaves)"},
-        {"--threads", 't', CMD_U32, &threads, "N", "threads (default: cores this process may use)"},
-        {"--draft", 0, CMD_STRING, &draft, "SOURCE",
+        {"--format", 0, CMD_STRING, &r->format, "json|FILE",
+         "every answer is JSON, or valid by the JSON Schema in FILE"},
+        {"--threads", 't', CMD_U32, &r->threads, "N", "threads (default: cores this process may use)"},
+        {"--draft", 0, CMD_STRING, &r->draft, "SOURCE",
          "guess tokens ahead: ngram (default), off, or a smaller model of the same vocabulary; changes no answer"},
-        REMOTE_OPTIONS(&remote),
-        TOOL_OPTIONS(&c.tools),
-        KV_OPTION(&kv),
-        OVERRIDE_OPTION(&overrides),
-        ADAPTER_OPTION(&adapter_text),
-        ANY_BASE_OPTION(&o.any_base),
-        NO_CACHE_OPTION(&no_cache),
-        {"--verbose", 0, CMD_FLAG, &verbose, NULL, "where the weights came from, and speeds after each answer"}};
-    cmd_positional p = {.min = 1, .max = 64};
+        REMOTE_OPTIONS(&r->remote),
+        {"--keepalive", 0, CMD_STRING, &r->keep_alive, "TIME",
+         "how long the server keeps the model afterwards: 10m, -1"},
+        TOOL_OPTIONS(&c->tools),
+        {"--hidethinking", 0, CMD_FLAG, &c->hide_thinking, NULL, "don't show the reasoning"},
+        KV_OPTION(&r->kv),
+        OVERRIDE_OPTION(&r->overrides),
+        ADAPTER_OPTION(&r->adapter_text),
+        ANY_BASE_OPTION(&r->o.any_base),
+        NO_CACHE_OPTION(&r->no_cache),
+        {"--verbose", 0, CMD_FLAG, &r->verbose, NULL, "where the weights came from, and speeds after each answer"}};
+    return cmd_parse("run", options, ARRAY_LEN(options), argc, argv, &r->p);
+}
+
+/* What the store has set for the model comes before what the command line says, so that is read a second time. */
+static int run_take_stored(run *r, int argc, char **argv) {
+    cmd_stored stored;
     muga_error err = {0};
-    c.visible_only = cmd_is_terminal(STDOUT_FILENO);
-    int code = cmd_parse("run", options, ARRAY_LEN(options), argc, argv, &p);
-    if (code >= 0)
-        return code;
-    if (c.sampling.temperature < 0 || c.sampling.top_p <= 0 || c.sampling.top_p > 1 || c.sampling.min_p < 0 ||
-        c.sampling.min_p > 1 || c.sampling.repeat_penalty <= 0)
+    if (r->remote.url)
+        return -1;
+    muga_status st = cmd_stored_open(r->p.v[0], &stored, &err);
+    if (!st && stored.m.name) {
+        run_init(r);
+        st = cmd_stored_apply(&stored, &r->c.sampling, &r->o.n_ctx, &r->c.max_tokens, &err);
+        if (!st)
+            (void)run_parse(r, argc, argv);
+        r->c.stored = stored;
+    } else {
+        cmd_stored_release(&stored);
+    }
+    return st ? cmd_fail(&err) : -1;
+}
+
+/* What goes together. -1 to go on, or the exit code. */
+static int run_check(run *r) {
+    const llm_sampling *s = &r->c.sampling;
+    kernel_kv_type kv_type = KERNEL_KV_F16;
+    if (s->temperature < 0 || s->top_p <= 0 || s->top_p > 1 || s->min_p < 0 || s->min_p > 1 || s->repeat_penalty <= 0)
         return cmd_error(
             MUGA_E_USAGE,
             "out of range: --temp is 0 or more, --top-p in (0, 1], --min-p in [0, 1], --repeat-penalty above 0");
-    if (threads > 1024)
+    if (r->threads > 1024)
         return cmd_error(MUGA_E_USAGE, "--threads is at most 1024");
-    code = cmd_parse_kv(kv, &kv_type);
+    int code = cmd_parse_kv(r->kv, &kv_type);
     if (code < 0)
-        code = cmd_remote_check(&remote);
+        code = cmd_remote_check(&r->remote);
     if (code >= 0)
         return code;
-    c.is_remote = remote.url != NULL;
-    if (c.is_remote && (session || adapter_text || overrides.n || kv))
+    r->c.is_remote = r->remote.url != NULL;
+    if (r->c.is_remote && (r->session || r->adapter_text || r->overrides.n || r->kv))
         return cmd_error(MUGA_E_USAGE, "--session, --adapter, --override and --kv are for local models");
-    if (session && c.tools.file)
+    if (!r->c.is_remote && r->keep_alive)
+        return cmd_error(MUGA_E_USAGE,
+                         "--keepalive is for a server's model (--remote); here it is loaded for this run");
+    if (r->session && r->c.tools.file)
         return cmd_error(MUGA_E_USAGE, "--session keeps texts alone, so it doesn't go with --tools");
-    o.kv = (int)kv_type;
-    o.drafts = !strcmp(draft, "ngram") ? LLM_DRAFTS_NGRAM : !strcmp(draft, "off") ? LLM_DRAFTS_OFF : LLM_DRAFTS_MODEL;
-    o.draft_path = draft;
-    o.n_threads = (int)threads;
-    o.overrides = overrides.v;
-    o.n_overrides = overrides.n;
-    if (cmd_is_terminal(STDERR_FILENO)) {
-        o.on_progress = cmd_progress_show;
-        o.on_progress_ctx = &progress;
+    if (r->format && r->c.tools.file)
+        return cmd_error(MUGA_E_USAGE, "--format and --tools both say what an answer looks like; give one");
+    r->o.kv = (int)kv_type;
+    return -1;
+}
+
+static muga_status read_format(run *r, muga_error *err) {
+    str text = STR_INIT;
+    if (!r->format)
+        return MUGA_OK;
+    if (!strcmp(r->format, "json")) {
+        r->c.schema = json_pack("{s:s}", "type", "object");
+        return r->c.schema ? MUGA_OK : error_nomem(err, "--format");
     }
-    code = cmd_parse_adapter(adapter_text, &adapter, &o.adapter_scale);
+    muga_status st = cmd_read_input(r->format, RUN_MAX_INPUT, &text, err);
+    if (!st)
+        st = json_parse(str_get(&text), text.len, r->format, &r->c.schema, err);
+    str_release(&text);
+    return st;
+}
+
+static muga_status run_open(run *r, muga_error *err) {
+    llm_local_options *o = &r->o;
+    muga_status st = read_format(r, err);
+    if (st)
+        return st;
+    if (r->c.is_remote)
+        return cmd_remote_open(&r->remote, r->p.v[0], &r->c.model, err);
+    o->drafts = !strcmp(r->draft, "ngram") ? LLM_DRAFTS_NGRAM
+                : !strcmp(r->draft, "off") ? LLM_DRAFTS_OFF
+                                           : LLM_DRAFTS_MODEL;
+    o->draft_path = r->draft;
+    o->n_threads = (int)r->threads;
+    o->overrides = r->overrides.v;
+    o->n_overrides = r->overrides.n;
+    o->adapter = r->adapter;
+    if (cmd_is_terminal(STDERR_FILENO)) {
+        o->on_progress = cmd_progress_show;
+        o->on_progress_ctx = &r->progress;
+    }
+    st = cmd_open_llm(r->p.v[0], r->p.v[0], !r->no_cache, o, &r->c.model, err);
+    cmd_progress_finish(&r->progress);
+    return st;
+}
+
+/* The server is told when it has answered, as Ollama's clients do it. */
+static int tell_keep_alive(const run *r) {
+    url u;
+    muga_error err = {0};
+    int status = 0;
+    json_t *answer = NULL;
+    str root = STR_INIT;
+    muga_status st = url_parse(r->remote.url, &u, &err);
+    if (!st)
+        str_printf(&root, "%.*s", (int)(strlen(r->remote.url) - u.path.n), r->remote.url);
+    cmd_server s = {str_get(&root), r->remote.key_file, r->remote.key_env};
+    json_t *body = json_pack("{s:s, s:s, s:b}", "model", r->p.v[0], "keep_alive", r->keep_alive, "stream", 0);
+    if (!st)
+        st = body ? cmd_server_ask(&s, "POST", "/api/generate", body, &status, &answer, &err)
+                  : error_set(&err, MUGA_E_USAGE, "--keepalive is a time such as 10m");
+    if (!st && status / 100 != 2)
+        st = cmd_server_refused(status, answer, &err);
+    if (st)
+        error_prefix(&err, st, "--keepalive");
+    json_decref(body);
+    json_decref(answer);
+    str_release(&root);
+    return st ? cmd_fail(&err) : 0;
+}
+
+static int run_go(run *r) {
+    chat *c = &r->c;
+    bool interactive = r->p.n == 1 && cmd_is_terminal(STDIN_FILENO);
+    cmd_say_fallback(c->model->template_fallback);
+    if (r->verbose && c->model->packed && *c->model->packed)
+        fprintf(stderr, "[weights: %s]\n", c->model->packed);
+    cmd_catch_interrupt();
+    int code = interactive ? chat_loop(c, r->verbose) : answer_prompt(c, &r->p, r->verbose);
+    if (r->session && (code == 0 || code == 130))
+        code = keep_chat(c, r->session, code);
+    if (r->keep_alive && code == 0)
+        code = tell_keep_alive(r);
+    return code;
+}
+
+int cmd_run(int argc, char **argv) {
+    run r;
+    muga_error err = {0};
+    run_init(&r);
+    int code = run_parse(&r, argc, argv);
     if (code >= 0)
         return code;
-    code = cmd_tools_read(&c.tools);
-    if (code >= 0) {
-        free(adapter);
-        return code;
+    const char *system = r.c.system;
+    code = run_check(&r); /* what is wrong on the command line is said before a model is looked for */
+    if (code < 0)
+        code = run_take_stored(&r, argc, argv);
+    if (!r.c.system)
+        r.c.system = r.c.stored.m.system;
+    if (code < 0)
+        code = run_check(&r);
+    if (code < 0)
+        code = cmd_parse_adapter(r.adapter_text, &r.adapter, &r.o.adapter_scale);
+    if (code < 0)
+        code = cmd_tools_read(&r.c.tools);
+    if (code < 0) {
+        muga_status st = run_open(&r, &err);
+        if (!st)
+            st = begin_chat(&r.c, r.session, system, &err);
+        code = st ? cmd_fail(&err) : run_go(&r);
     }
-    o.adapter = adapter;
-    bool interactive = p.n == 1 && cmd_is_terminal(STDIN_FILENO);
-    muga_status st = c.is_remote ? cmd_remote_open(&remote, p.v[0], &c.model, &err)
-                                 : cmd_open_llm(p.v[0], p.v[0], !no_cache, &o, &c.model, &err);
-    cmd_progress_finish(&progress);
-    if (!st)
-        st = begin_chat(&c, session, &err);
-    if (st) {
-        code = cmd_fail(&err);
-    } else {
-        cmd_say_fallback(c.model->template_fallback);
-        if (verbose && c.model->packed && *c.model->packed)
-            fprintf(stderr, "[weights: %s]\n", c.model->packed);
-        cmd_catch_interrupt();
-        code = interactive ? chat_loop(&c, verbose) : answer_prompt(&c, &p, verbose);
-        if (session && (code == 0 || code == 130))
-            code = keep_chat(&c, session, code);
-    }
-    cmd_tools_release(&c.tools);
-    json_decref(c.messages);
-    llm_free(c.model);
-    cmd_remote_release(&remote);
-    free(adapter);
+    cmd_tools_release(&r.c.tools);
+    json_decref(r.c.messages);
+    json_decref(r.c.schema);
+    llm_free(r.c.model);
+    cmd_remote_release(&r.remote);
+    cmd_stored_release(&r.c.stored);
+    free(r.adapter);
     return code;
 }

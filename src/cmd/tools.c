@@ -10,8 +10,6 @@ static bool is(const char *text, const char *word) {
 int cmd_tools_read(cmd_tools *t) {
     str text = STR_INIT;
     muga_error err = {0};
-    if (t->think && !is(t->think, "on") && !is(t->think, "off"))
-        return cmd_error(MUGA_E_USAGE, "--think is on or off, not \"%s\"", t->think);
     if (!t->file && (t->choice || t->format || t->one_call))
         return cmd_error(MUGA_E_USAGE, "--tool-choice, --tool-format and --one-call need --tools");
     if (!t->file)

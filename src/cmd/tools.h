@@ -19,7 +19,8 @@ typedef struct cmd_tools {
         {"--tool-format", 0,        CMD_STRING,                                                                        \
          &(t)->format,    "FAMILY", "how this model writes calls (default: as its template shows)"},                   \
         {"--one-call", 0, CMD_FLAG, &(t)->one_call, NULL, "no more than one call in an answer"},                       \
-        {"--think", 0, CMD_STRING, &(t)->think, "on|off", "tell the model to reason before it answers, or not to"}, {  \
+        {"--think", 0, CMD_SWITCH, &(t)->think, "[on|off]", "tell the model to reason before it answers, or not to"},  \
+    {                                                                                                                  \
         "--reasoning-tokens", 0, CMD_U32, &(t)->reasoning_tokens, "N", "most tokens of reasoning (default: no limit)"  \
     }
 

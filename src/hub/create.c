@@ -277,13 +277,8 @@ static muga_status take_weights(maker *k, muga_error *err) {
 
 /* ---- parts ---- */
 
-static muga_status add_part(maker *k, hub_part_kind kind, const char *digest, uint64_t bytes, const float *scale,
-                            muga_error *err) {
+static muga_status add_part(maker *k, hub_part_kind kind, const char *digest, uint64_t bytes, muga_error *err) {
     json_t *p = json_pack("{s:s, s:s, s:I}", "kind", hub_part_name(kind), "blob", digest, "bytes", (json_int_t)bytes);
-    if (p && scale && json_object_set_new(p, "scale", json_real((double)*scale))) {
-        json_decref(p);
-        p = NULL;
-    }
     return json_array_append_new(k->parts, p) ? error_nomem(err, "manifest") : MUGA_OK;
 }
 
@@ -295,7 +290,7 @@ static muga_status put_text(maker *k, hub_part_kind kind, const char *text, size
     muga_status st = hub_put_bytes(k->h, text, n, digest, &there, err);
     if (!st)
         st = remember(k, digest, there, err);
-    return st ? st : add_part(k, kind, digest, n, NULL, err);
+    return st ? st : add_part(k, kind, digest, n, err);
 }
 
 static muga_status put_json(maker *k, hub_part_kind kind, const json_t *v, muga_error *err) {
@@ -392,13 +387,14 @@ typedef struct found_adapter {
     char digest[HUB_DIGEST_BYTES];
     uint64_t bytes;
     float scale;
+    bool any_base;
 } found_adapter;
 
 /* It must be one for these weights: every pair fits, and it names no other file as its base. */
 static muga_status check_adapter(const maker *k, const char *base_path, const found_adapter *a, muga_error *err) {
     gguf_file *base = NULL, *adapter = NULL;
     merge *m = NULL;
-    merge_options o = {.scale = a->scale, .sha256 = k->o->any_base ? NULL : k->blob + 7};
+    merge_options o = {.scale = a->scale, .sha256 = a->any_base ? NULL : k->blob + 7};
     muga_status st = gguf_open(base_path, &base, err);
     if (!st)
         st = gguf_open(a->path, &adapter, err);
@@ -442,10 +438,17 @@ static muga_status find_adapter(maker *k, const modelfile_adapter *from, found_a
     return st;
 }
 
+static muga_status qualify_adapter(maker *k, const found_adapter *a, muga_error *err) {
+    json_t *p = json_array_get(k->parts, json_array_size(k->parts) - 1);
+    bool bad = json_object_set_new(p, "scale", json_real((double)a->scale)) ||
+               (a->any_base && json_object_set_new(p, "any_base", json_true()));
+    return bad ? error_nomem(err, "manifest") : MUGA_OK;
+}
+
 static muga_status put_adapter(maker *k, const char *base_path, muga_error *err) {
     const hub_model *b = &k->base;
-    found_adapter a = {0};
-    bool there = true;
+    found_adapter a = {.any_base = k->o->any_base};
+    bool there = true, inherits = b->n_adapters && !k->kind; /* other weights are another base */
     char inherited_from[HUB_DIGEST_BYTES];
     modelfile_adapter inherited = {.from = inherited_from};
     const modelfile_adapter *from = k->recipe->n_adapters ? k->recipe->adapters : NULL;
@@ -460,6 +463,7 @@ static muga_status put_adapter(maker *k, const char *base_path, muga_error *err)
         from = &inherited;
     if (!from)
         return MUGA_OK;
+    a.any_base |= inherits && b->adapters[0].any_base;
     muga_status st = find_adapter(k, from, &a, err);
     if (!st)
         st = check_adapter(k, base_path, &a, err);
@@ -468,7 +472,9 @@ static muga_status put_adapter(maker *k, const char *base_path, muga_error *err)
     if (!st)
         st = remember(k, a.digest, there, err);
     if (!st)
-        st = add_part(k, HUB_PART_ADAPTER, a.digest, a.bytes, &a.scale, err);
+        st = add_part(k, HUB_PART_ADAPTER, a.digest, a.bytes, err);
+    if (!st)
+        st = qualify_adapter(k, &a, err);
     free(a.path);
     return st ? error_prefix(err, st, "ADAPTER") : st;
 }

@@ -58,6 +58,7 @@ typedef struct hub_adapter {
     char *path;
     char sha256[SHA256_HEX];
     float scale;
+    bool any_base; /* its file names another base, and whoever made the model knew */
 } hub_adapter;
 
 /* A stored model, whole: what its manifest says, with the texts. All of it is owned, and as it was when it was read. */

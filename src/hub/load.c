@@ -94,7 +94,8 @@ static muga_status add_adapter(const hub *h, hub_model *m, const json_t *part, m
     m->adapters = more;
     hub_adapter *a = &more[m->n_adapters];
     const char *digest = json_get_string(part, "blob");
-    *a = (hub_adapter){.scale = (float)json_get_number(part, "scale", 1)};
+    *a = (hub_adapter){.scale = (float)json_get_number(part, "scale", 1),
+                       .any_base = json_get_bool(part, "any_base", false)};
     memcpy(a->sha256, digest + 7, SHA256_HEX);
     muga_status st = find_blob(h, digest, "adapter", &a->path, err);
     if (!st)

@@ -43,7 +43,7 @@ grep -q "token limit" "$work/said" || broken "too few tokens: $(cat "$work/said"
 ask "nobody's tool" 4 --tool-choice nobody
 grep -q '"nobody"' "$work/said" || broken "nobody's tool: $(cat "$work/said")"
 ask "nobody's form" 2 --tool-format klingon
-ask "thoughts" 2 --think perhaps
+ask "thoughts" 2 --think=perhaps
 "$muga" run "$tiny" x --tool-choice auto >/dev/null 2>&1 </dev/null
 [ $? -eq 2 ] || broken "a choice without tools"
 echo '[{"name": "a b"}]' >"$tools"

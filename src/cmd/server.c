@@ -1,0 +1,111 @@
+/* Asking a running server. */
+#include "cmd/server.h"
+
+#include "cmd/remote.h"
+#include "net/url.h"
+
+#define ANSWER_MAX_BYTES ((size_t)16 << 20)
+
+static const char *host_of(const cmd_server *s) {
+    const char *env = getenv("MUGA_HOST");
+    return s->host ? s->host : env && *env ? env : SERVER_DEFAULT_HOST;
+}
+
+/* "http://host:port" of what was given; the port is 8484 where neither it nor a scheme says another. */
+static muga_status base_url(const char *host, str *out, muga_error *err) {
+    url u;
+    if (!strncmp(host, "unix:", 5))
+        return error_set(err, MUGA_E_USAGE, "%.100s is a Unix socket; name an address that the server listens on, too",
+                         host);
+    const char *colon = strrchr(host, ':'), *bracket = strrchr(host, ']');
+    if (strstr(host, "://"))
+        str_append_s(out, host);
+    else
+        str_printf(out, "http://%s%s", host, colon && (!bracket || colon > bracket) ? "" : ":8484");
+    muga_status st = str_status(out, err, "the server's address");
+    return st ? st : url_parse(str_get(out), &u, err);
+}
+
+static bool on_body(void *ctx, const http_reply *r, const char *p, size_t n) {
+    (void)r;
+    str_append(ctx, p, n);
+    return true;
+}
+
+static bool on_wait(void *ctx) {
+    (void)ctx;
+    return !cmd_interrupted();
+}
+
+static muga_status exchange(const char *where, const char *method, const char *key, const str *body, http_reply *reply,
+                            str *answer, muga_error *err) {
+    static const char *const headers[] = {"Content-Type: application/json"};
+    http_options h = {.clock = &os_system()->clock};
+    http_client c = {0};
+    http_request q = {.url = where,
+                      .method = method,
+                      .headers = headers,
+                      .n_headers = 1,
+                      .bearer = key,
+                      .body = body ? str_get(body) : NULL,
+                      .n_body = body ? body->len : 0,
+                      .connect_ms = 5000,
+                      .idle_ms = 60000,
+                      .total_ms = 60000,
+                      .max_header_bytes = 64 << 10,
+                      .max_body_bytes = ANSWER_MAX_BYTES,
+                      .on_body = on_body,
+                      .on_wait = on_wait,
+                      .ctx = answer};
+    muga_status st = http_open(&h, &c, err);
+    if (!st)
+        st = c.exchange(c.self, &q, reply, err);
+    if (st && reply->end == HTTP_CONNECT)
+        st = error_set(err, MUGA_E_ENV,
+                       "no server answers at %.120s; start one with `muga serve`, or name another with --host", where);
+    http_close(&c);
+    return st ? st : str_status(answer, err, "the server's answer");
+}
+
+muga_status cmd_server_ask(const cmd_server *s, const char *method, const char *path, const json_t *body, int *status,
+                           json_t **out, muga_error *err) {
+    str where = STR_INIT, key = STR_INIT, text = STR_INIT, answer = STR_INIT;
+    http_reply reply = {.status = 0};
+    muga_error ignored;
+    *out = NULL;
+    muga_status st = base_url(host_of(s), &where, err);
+    while (where.len && str_get(&where)[where.len - 1] == '/')
+        str_truncate(&where, where.len - 1);
+    str_append_s(&where, path);
+    if (!st && s->key_file && s->key_env)
+        st = error_set(err, MUGA_E_USAGE, "--key-file and --key-env contradict each other");
+    if (!st && (s->key_file || s->key_env))
+        st = cmd_read_key(s->key_file, s->key_env, &key, err);
+    if (body)
+        json_write(body, &text);
+    if (!st)
+        st = exchange(str_get(&where), method, key.len ? str_get(&key) : NULL, body ? &text : NULL, &reply, &answer,
+                      err);
+    if (!st && json_parse(str_get(&answer), answer.len, "the server's answer", out, &ignored))
+        *out = NULL;
+    *status = reply.status;
+    if (key.data)
+        explicit_bzero(key.data, key.cap);
+    str_release(&where);
+    str_release(&key);
+    str_release(&text);
+    str_release(&answer);
+    return st;
+}
+
+muga_status cmd_server_refused(int status, const json_t *body, muga_error *err) {
+    const json_t *error = json_object_get(body, "error");
+    const char *said = json_is_string(error) ? json_string_value(error) : json_get_string(error, "message");
+    muga_status st = status == 404                    ? MUGA_E_NOT_FOUND
+                     : status == 401 || status == 403 ? MUGA_E_POLICY
+                     : status >= 500                  ? MUGA_E_ENV
+                                                      : MUGA_E_INPUT;
+    if (!said)
+        return error_set(err, st, "the server answers with status %d and no reason that muga knows", status);
+    return error_set(err, st, "the server says: %.200s", said);
+}
