@@ -55,6 +55,11 @@ static bool pick_stop(chat *ch, const json_t *said, const json_t *stored) {
 }
 
 static bool pick_sampling(chat *ch, const chat_sampling *said, const chat_defaults *d) {
+    if (said->n_ctx > (int64_t)ch->lent.m->n_ctx)
+        return call_fail(ch->c, 400, "num_ctx", "out_of_range",
+                         "%lld tokens of context are more than the %u that %.64s is served with; ask for less, or "
+                         "raise num_ctx in its Modelfile or the server's configuration",
+                         (long long)said->n_ctx, ch->lent.m->n_ctx, ch->lent.name);
     const json_t *stored = ch->lent.stored->parameters;
     llm_sampling *s = &ch->q.sampling;
     int64_t last_n = pick_int(said->repeat_last_n, stored, "repeat_last_n", d->repeat_last_n);

@@ -18,10 +18,11 @@
 #include <stdio.h>
 
 #define WAITING 512u
-#define LOOK_MS 50         /* a taker looks so often whether its client is still there */
-#define SWEEP_MS 60000     /* at the latest, and */
-#define SWEEP_LEAST_MS 100 /* not sooner than this */
-#define KV_SHARE 4         /* of all the memory: most that keys and values of one model may have */
+#define LOOK_MS 50          /* a taker looks so often whether its client is still there */
+#define SWEEP_MS 60000      /* at the latest, and */
+#define SWEEP_LEAST_MS 100  /* not sooner than this */
+#define KV_SHARE 4          /* of all the memory: most that keys and values of one model may have */
+#define MOST_CONTEXT 32768u /* tokens, of a model of which nothing is said */
 #define SPARE_BYTES ((uint64_t)24 << 20)
 
 typedef enum { LOADING, READY, FAILED } entry_state;
@@ -239,9 +240,17 @@ static muga_status make_room(pool *p, const pool_entry *e, uint64_t need, const 
 
 /* ---- loading ---- */
 
+/* Keys and values take memory as they come, so a long context costs nothing until it is used. */
+static uint32_t context_of(const pool_entry *e) {
+    int64_t stored = json_get_int(e->stored.parameters, "num_ctx", 0);
+    return e->set.n_ctx ? e->set.n_ctx
+           : stored > 0 ? (uint32_t)stored
+                        : MIN(e->stored.details.n_ctx_train, MOST_CONTEXT);
+}
+
 static bool same_weights(const pool_entry *a, const pool_entry *b) {
     return !strcmp(a->stored.path, b->stored.path) && same_text(a->stored.template, b->stored.template) &&
-           a->set.n_ctx == b->set.n_ctx && a->set.n_threads == b->set.n_threads && a->set.kv == b->set.kv &&
+           context_of(a) == context_of(b) && a->set.n_threads == b->set.n_threads && a->set.kv == b->set.kv &&
            a->set.exact == b->set.exact && a->set.drafts == b->set.drafts;
 }
 
@@ -250,11 +259,6 @@ static pool_entry *find_same(const pool *p, const pool_entry *of) {
         if (e != of && e->weights && e->state != FAILED && same_weights(e, of))
             return e;
     return NULL;
-}
-
-static uint32_t context_of(const pool_entry *e) {
-    int64_t stored = json_get_int(e->stored.parameters, "num_ctx", 0);
-    return e->set.n_ctx ? e->set.n_ctx : (uint32_t)stored;
 }
 
 /* The path of the adapter that it has, or NULL. */

@@ -23,7 +23,7 @@ typedef struct hub_model hub_model;
 #define POOL_FOREVER INT64_MAX
 
 typedef struct pool_settings { /* of one model, or all */
-    uint32_t n_ctx;            /* 0: the model's own, at most 8192 */
+    uint32_t n_ctx;            /* 0: what its Modelfile says, else the model's own, at most 32768 */
     int n_threads;
     int kv; /* kernel_kv_type */
     bool exact;
