@@ -181,7 +181,7 @@ muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error
         one_choice *o = &all[i];
         *o = (one_choice){.m = ch->lent.m, .q = ch->q, .reply = &choices[i].reply};
         o->q.sampling.choice = i;
-        o->q.on_event_ctx = o->q.on_text_ctx = o->q.on_token_ctx = choices[i].ctx;
+        o->q.on_event_ctx = o->q.on_text_ctx = o->q.on_token_ctx = o->q.on_prompt_ctx = choices[i].ctx;
         if (i > 0)
             o->started = pthread_create(&o->thread, &attr, complete_one, o) == 0;
     }

@@ -3,8 +3,10 @@
 #include "serve/internal.h"
 
 typedef serve_routes (*routes_of)(void);
-static const routes_of families[] = {extras_routes,        tokens_routes, ollama_generate_routes, ollama_embed_routes,
-                                     ollama_models_routes, agents_routes, approvals_routes};
+static const routes_of families[] = {
+    extras_routes,           tokens_routes,        openai_chat_routes, openai_completions_routes,
+    openai_responses_routes, openai_models_routes, anthropic_routes,   ollama_generate_routes,
+    ollama_embed_routes,     ollama_models_routes, agents_routes,      approvals_routes};
 
 size_t routes_count(void) {
     size_t n = 0;
