@@ -47,6 +47,10 @@ typedef struct agent_env {
     const agent_embedder *embedder; /* NULL: a search tool that names a model is refused */
     const char *approvers; /* folder of the operator's approvers.yaml: who holds which role; NULL: nobody holds one */
     bool rehearses;        /* an evaluation: who decides holds every role, and nobody is notified */
+    const char *tenant;    /* whose prompts they are (llm_request.tenant); NULL: nobody's in particular */
+    /* May whoever asks have this tool called? Besides the policy, and asked for each call; NULL: all. */
+    bool (*may_use)(void *self, const char *agent, const char *tool);
+    void *may_use_self;
 } agent_env;
 agent_env agent_env_system(void); /* os_system() and getrandom; no launcher, no embedder */
 

@@ -174,8 +174,12 @@ muga_status expert_ask(const expert *e, llm *model, const char *text, size_t n, 
     llm_score_reply reply = {0};
     muga_status st = expert_prompt(e, text, n, &messages, err);
     if (st == MUGA_OK) {
-        const llm_score_request q = {
-            .messages = messages, .labels = words, .n_labels = e->n, .with_end = true, .want_evidence = true};
+        const llm_score_request q = {.messages = messages,
+                                     .labels = words,
+                                     .n_labels = e->n,
+                                     .with_end = true,
+                                     .want_evidence = true,
+                                     .tenant = intent_tenant(e->x)};
         st = llm_score(model, &q, &reply, err);
     }
     if (st == MUGA_OK) {

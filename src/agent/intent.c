@@ -58,6 +58,7 @@ static const char schema_text[] =
 
 struct intent {
     const manifest *m;
+    const char *tenant; /* borrowed */
     intent_label labels[RETRIEVE_MAX_LABELS];
     size_t n_labels;
     normaliser *normaliser;
@@ -294,6 +295,10 @@ static muga_status build_index(const intent *x, size_t without, size_t n_parts, 
     return st;
 }
 
+const char *intent_tenant(const intent *x) {
+    return x->tenant;
+}
+
 muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err) {
     *out = NULL;
     if (m->plan || (m->rules && !m->intent)) {
@@ -312,6 +317,7 @@ muga_status intent_new(const agent_env *env, const manifest *m, intent **out, mu
         return error_nomem(err, "intent");
     }
     x->m = m;
+    x->tenant = env->tenant;
     x->split = json_object_get(m->intent, "split");
     x->instruction = json_get_string(m->intent, "instruction");
     x->neighbours = (size_t)json_get_int(m->intent, "neighbours", 6);
@@ -464,8 +470,12 @@ static muga_status ask_model(const intent *x, llm *model, const char *text, size
     if (!messages) {
         return error_nomem(err, "a prompt");
     }
-    const llm_score_request q = {
-        .messages = messages, .labels = names, .n_labels = x->n_labels, .with_end = true, .want_evidence = true};
+    const llm_score_request q = {.messages = messages,
+                                 .labels = names,
+                                 .n_labels = x->n_labels,
+                                 .with_end = true,
+                                 .want_evidence = true,
+                                 .tenant = x->tenant};
     llm_score_reply reply = {0};
     muga_status st = llm_score(model, &q, &reply, err);
     double mean = 0;

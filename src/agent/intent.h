@@ -31,6 +31,7 @@ typedef struct learned learned;
 /* Reads and checks manifest intent: and its examples. MUGA_E_INPUT names agent.yaml or the file and line. An agent that
  * decides in another way (loop_kinds.h) has none: *out is NULL, and has no labels, no examples, no expert, no ears. */
 MUGA_MUST_USE muga_status intent_new(const agent_env *env, const manifest *m, intent **out, muga_error *err);
+const char *intent_tenant(const intent *x); /* env's */
 void intent_free(intent *x);
 size_t intent_n_labels(const intent *x);
 const intent_label *intent_get_label(const intent *x, size_t i);

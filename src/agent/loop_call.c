@@ -158,7 +158,8 @@ static muga_status decode(agent_loop *l, const request *r, const constrain_sourc
                            .n_sources = n_sources,
                            .sampling = LLM_SAMPLING_GREEDY,
                            .max_tokens = ARGUMENT_TOKENS,
-                           .want_evidence = true};
+                           .want_evidence = true,
+                           .tenant = l->p.env->tenant};
     llm_reply reply = {0};
     muga_status st = llm_complete(l->p.model, &q, &reply, err);
     if (st == MUGA_OK) {

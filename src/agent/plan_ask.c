@@ -79,7 +79,8 @@ static muga_status ask_model(plan_turn *t, const question *q, llm_reply *reply, 
                                .n_sources = ARRAY_LEN(sources.list),
                                .sampling = LLM_SAMPLING_GREEDY,
                                .max_tokens = (uint32_t)t->rules->answer_tokens + reasoning,
-                               .want_evidence = true};
+                               .want_evidence = true,
+                               .tenant = l->p.env->tenant};
         st = llm_complete(l->p.model, &r, reply, err);
     }
     if (st == MUGA_OK) {

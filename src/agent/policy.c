@@ -2,6 +2,7 @@
  * session, the state and the time, and no word of the model.
  *
  *   session ended                            deny
+ *   a tool that whoever asks may not use     deny (env->may_use: the server's keys)
  *   more calls in a turn than limits.steps   deny
  *   approval: never                          allow
  *   approval: always                         ask
@@ -163,6 +164,11 @@ policy_verdict policy_decide(const manifest *m, const manifest_tool *t, const po
     reason[0] = '\0';
     if (c->session_ended) {
         weigh(&o, POLICY_DENY, "the session has ended");
+        return o.verdict;
+    }
+    const agent_env *env = c->owner ? &c->owner->env : NULL;
+    if (env && env->may_use && !env->may_use(env->may_use_self, m->name, t->name)) {
+        weigh(&o, POLICY_DENY, "whoever asks has no right to %s", t->name);
         return o.verdict;
     }
     if (c->n_calls >= m->max_steps) {

@@ -375,6 +375,6 @@ MUGA_MUST_USE muga_status llm_local_restore(llm *m, const char *path, json_t **m
  * Constrained requests still pass the constraint: a scripted text that violates the schema is MUGA_E_INPUT ("fully
  * hijacked model" tests need the executor to be the last word, so "raw": true skips even that). */
 MUGA_MUST_USE muga_status llm_scripted_new(const json_t *script, llm **out, muga_error *err);
-/* What the scripted model was asked so far: array of {"messages", "schema", "prefix", "labels"}; borrowed. */
+/* What the scripted model was asked so far: array of {"messages", "schema", "prefix", "labels", "tenant"}; borrowed. */
 const json_t *llm_scripted_requests(const llm *m);
 #endif

@@ -95,11 +95,11 @@ static muga_status complete(llm *m, const llm_request *q, llm_reply *out, muga_e
     size_t i_entry = s->at;
     if (q->on_token || q->want_ids)
         return error_set(err, MUGA_E_USAGE, "a scripted model has no tokens");
-    muga_status st =
-        record(s,
-               json_pack("{s:O?, s:O?, s:O?, s:s?, s:I}", "messages", q->messages, "tools", q->tools, "schema",
-                         q->schema, "prefix", q->prefix, "attempt", (json_int_t)q->sampling.attempt),
-               err);
+    muga_status st = record(s,
+                            json_pack("{s:O?, s:O?, s:O?, s:s?, s:I, s:s*}", "messages", q->messages, "tools", q->tools,
+                                      "schema", q->schema, "prefix", q->prefix, "attempt",
+                                      (json_int_t)q->sampling.attempt, "tenant", q->tenant),
+                            err);
     if (!st && q->prompt_text.p)
         st = record_prompt(s, q->prompt_text, err);
     if (!st)
@@ -135,10 +135,11 @@ static muga_status score(llm *m, const llm_score_request *q, llm_score_reply *ou
     scripted *s = (scripted *)m;
     const json_t *entry;
     size_t i_entry = s->at;
-    muga_status st = record(s,
-                            json_pack("{s:O, s:O?, s:s?, s:o}", "messages", q->messages, "tools", q->tools, "prefix",
-                                      q->prefix, "labels", strings(q->labels, q->n_labels)),
-                            err);
+    muga_status st =
+        record(s,
+               json_pack("{s:O, s:O?, s:s?, s:o, s:s*}", "messages", q->messages, "tools", q->tools, "prefix",
+                         q->prefix, "labels", strings(q->labels, q->n_labels), "tenant", q->tenant),
+               err);
     if (!st)
         st = next_entry(s, &entry, err);
     if (st)

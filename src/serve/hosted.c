@@ -36,6 +36,10 @@ static muga_status prepare_data(hosted *h, muga_error *err) {
     return h->data_dir ? dataset_prepare(&h->env, h->dir, h->data_dir, err) : error_nomem(err, "a path");
 }
 
+static bool may_use(void *self, const char *agent, const char *tool) {
+    return key_may_tool(((const call *)self)->key, agent, tool);
+}
+
 bool hosted_open(call *c, const char *name, hosted *out) {
     const serve_agents *a = c->serve->options->agents;
     muga_error err = {0};
@@ -45,6 +49,9 @@ bool hosted_open(call *c, const char *name, hosted *out) {
     if (c->key && !key_may_agent(c->key, name))
         return call_fail(c, 403, "agent", "not_allowed", "this key may not run the agent %.60s", name);
     out->env = *a->env;
+    out->env.tenant = c->tenant;
+    out->env.may_use = c->key ? may_use : NULL;
+    out->env.may_use_self = c;
     muga_status st = prepare_data(out, &err);
     if (!st)
         st = manifest_load(&out->env, out->dir, out->data_dir, &out->m, &err);
