@@ -1,5 +1,6 @@
-/* One tenant's prompts asked for by the others: 10,000 times nothing is there, counted by what is reported as cached and
- * by the rows that are computed. If this failed, a client could learn what another one asked, by time or by the bill. */
+/* One tenant's prompts asked for by the others: 10,000 times nothing is there, counted by what is reported as cached
+ * and by the rows that are computed. If this failed, a client could learn what another one asked, by time or by the
+ * bill. */
 #include "support/support.h"
 
 #include "base/mem.h"
@@ -10,8 +11,8 @@
 
 enum { N_CANARIES = 500, N_PROBERS = 20 };
 
-/* Names that a slip could take for each other, new ones for each canary: [0] is whose it is. (A tenant that asked before
- * finds the beginning that its own prompts have in common.) */
+/* Names that a slip could take for each other, new ones for each canary: [0] is whose it is. (A tenant that asked
+ * before finds the beginning that its own prompts have in common.) */
 static const char *const tenants[1 + N_PROBERS] = {
     "shop-%d",     "Shop-%d",        "shop-%d ",       " shop-%d", "shop-%d.0",   "shop-x%d",     "shop_%d",
     "own:shop-%d", "shop-%d\n",      "SHOP-%d",        "s-%d",     "own:key_%d.", "own:key_%d",   "%d",
