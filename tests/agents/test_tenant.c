@@ -1,5 +1,5 @@
-/* For whom an agent runs. If this failed, one tenant of the server could find in the prompt cache what an agent read for
- * another, or a key could have an agent use a tool that it may not. */
+/* For whom an agent runs. If this failed, one tenant of the server could find in the prompt cache what an agent read
+ * for another, or a key could have an agent use a tool that it may not. */
 #include "agents/loop_fixture.h"
 #include "agents/plan_fixture.h"
 
