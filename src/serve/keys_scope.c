@@ -3,6 +3,8 @@
  * Idea: an entry that isn't understood is an error and never a name, so that a slip of the pen can't widen a right. */
 #include "serve/keys_internal.h"
 
+#include <stdio.h>
+
 static const struct {
     const char *word;
     bool has_pattern;
@@ -117,11 +119,16 @@ bool scopes_have(const key_scopes *s, scope_kind kind) {
     return false;
 }
 
+/* A name without a tag is the latest; a pattern without one is for all tags. */
 bool scopes_fit_model(const key_scopes *s, const char *name) {
     size_t n_name = strcspn(name, ":");
-    for (size_t i = 0; i < s->n; i++) {
+    char whole[512];
+    int n_whole = snprintf(whole, sizeof whole, "%s%s", name, name[n_name] ? "" : ":latest");
+    for (size_t i = 0; n_whole > 0 && (size_t)n_whole < sizeof whole && i < s->n; i++) {
         const char *p = s->list[i].pattern;
-        if (s->list[i].kind == SCOPE_MODELS && fits(p, name, strchr(p, ':') ? strlen(name) : n_name)) {
+        bool fit = s->list[i].kind == SCOPE_MODELS &&
+                   (strchr(p, ':') ? fits(p, whole, (size_t)n_whole) : fits(p, name, n_name));
+        if (fit) {
             return true;
         }
     }

@@ -2,6 +2,7 @@
  *
  * Nothing is sent before the first piece of the answer is there, so that what is wrong with a request is a status, not
  * a line in a stream. */
+#include "serve/keys.h"
 #include "serve/ollama.h"
 
 typedef struct wanted {
@@ -278,6 +279,10 @@ static void load_only(call *c, const wanted *w, int64_t keep_alive_ms, bool is_c
     pool_lent lent;
     hub_model stored = {0};
     bool unload = keep_alive_ms == 0;
+    if (!key_may_model(c->key, w->model)) {
+        (void)call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", w->model);
+        return;
+    }
     muga_status st = unload ? hub_load(c->serve->options->hub, w->model, &stored, &err)
                             : pool_take(c->serve->pool, w->model, NULL, call_gone(c), &lent, &err);
     hub_model_release(&stored);

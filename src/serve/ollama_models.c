@@ -1,6 +1,7 @@
 /* The models of the store, as /api/ has them: tags, ps, show, create, copy, delete, blobs. Names and digests come from
  * outside and are the store's alone: nothing here opens a path that a request names. */
 #include "hub/modelfile.h"
+#include "serve/keys.h"
 #include "serve/ollama.h"
 
 #include <stdio.h>
@@ -39,7 +40,8 @@ static void list_tags(call *c) {
     json_t *list = json_array();
     bool whole = list != NULL;
     for (size_t i = 0; i < n; i++) {
-        whole = whole && json_array_append_new(list, tag_json(&all[i])) == 0;
+        if (key_may_model(c->key, all[i].name))
+            whole = whole && json_array_append_new(list, tag_json(&all[i])) == 0;
         hub_model_release(&all[i]);
     }
     free(all);
@@ -73,7 +75,8 @@ static void list_loaded(call *c) {
     muga_error err = {0};
     muga_status st = pool_list(c->serve->pool, &loaded, &err);
     bool whole = list != NULL;
-    json_array_foreach(loaded, i, m) if (whole && !json_get_bool(m, "loading", false))
+    json_array_foreach(loaded, i, m) if (whole && !json_get_bool(m, "loading", false) &&
+                                         key_may_model(c->key, json_get_string(m, "name")))
         whole = json_array_append_new(list, loaded_json(m)) == 0;
     if (st)
         (void)call_fail_with(c, st, &err, NULL);

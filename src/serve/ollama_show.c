@@ -2,6 +2,7 @@
 #include "gguf/gguf.h"
 #include "hub/modelfile.h"
 #include "model/template_fallback.h"
+#include "serve/keys.h"
 #include "serve/ollama.h"
 
 #define LONG_ARRAY 64u /* entries of a metadata array that are shown without verbose */
@@ -167,6 +168,10 @@ void ollama_show(call *c) {
     const char *model = w.model && *w.model ? w.model : w.name;
     if (!model || !*model) {
         (void)call_fail(c, 400, "model", "missing_required_parameter", "model is missing");
+        return;
+    }
+    if (!key_may_model(c->key, model)) {
+        (void)call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", model);
         return;
     }
     muga_status st = hub_load(c->serve->options->hub, model, &m, &err);
