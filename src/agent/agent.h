@@ -98,7 +98,7 @@ typedef struct manifest {
     char *dir;      /* the agent's folder, as given (give an absolute one: approvals outlive the process) */
     char *data_dir; /* where sql databases are looked for; the folder itself unless overridden */
     json_t *json;   /* the whole manifest, as written */
-    json_t *lines;  /* JSON pointer -> line in agent.yaml, for who reads more of it */
+    json_t *places; /* where things stand in agent.yaml (yaml_parse_places), for who reads more of it */
     uint8_t digest[SHA256_BYTES];        /* of json and the tools' digests */
     uint8_t policy_digest[SHA256_BYTES]; /* of all that policy depends on: session, guards, scope, tools, escalation,
                                             limits, policy, approvals */
@@ -135,9 +135,9 @@ typedef struct manifest {
     json_t *data_policy; /* what of it says how turns are kept (interactions.h), with defaults; NULL: never kept */
 } manifest;
 
-/* Load DIR/agent.yaml. Errors: "agent.yaml:LINE: key tools[1].effect: what is wrong; did you mean ...". A schema that
- * can't be enforced, SQL that doesn't prepare, binds an unknown name, or writes under `effect: read`, a database that
- * isn't there: refused here, with the line. `data_dir` NULL: databases lie in the folder. */
+/* Load DIR/agent.yaml. Errors: "agent.yaml:LINE:COLUMN: key tools[1].effect: what is wrong; did you mean ...". A schema
+ * that can't be enforced, SQL that doesn't prepare, binds an unknown name, or writes under `effect: read`, a database
+ * that isn't there: refused here, with the place. `data_dir` NULL: databases lie in the folder. */
 MUGA_MUST_USE muga_status manifest_load(const agent_env *env, const char *dir, const char *data_dir, manifest **out,
                                         muga_error *err);
 void manifest_free(manifest *m);
@@ -150,9 +150,12 @@ MUGA_MUST_USE muga_status manifest_schema_write(str *out, muga_error *err);
  * 1 MiB, deeper than 32. */
 MUGA_MUST_USE muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, json_t **lines,
                                      muga_error *err);
-/* The same, and JSON pointer -> column, in characters from 1 on. */
-MUGA_MUST_USE muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t **out, json_t **lines,
-                                            json_t **columns, muga_error *err);
+/* The same; `places` receives an object of JSON pointer -> line and column, which the other two take apart: from 1 on,
+ * 1 for what has no place. */
+MUGA_MUST_USE muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t **out, json_t **places,
+                                            muga_error *err);
+int64_t yaml_line(const json_t *places, const char *pointer);
+int64_t yaml_column(const json_t *places, const char *pointer); /* in characters; none past 65535 is told apart */
 
 /* ---- session -------------------------------------------------------------------------------------------------- */
 

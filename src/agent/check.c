@@ -40,17 +40,29 @@ void check_write_key(const char *pointer, char *out, size_t size) {
     out[n] = '\0';
 }
 
+void check_write_place(const check_place *at, const char *pointer, char *out, size_t size) {
+    char known[256];
+    int n = snprintf(known, sizeof known, "%s", pointer);
+    while (n > 0 && !json_object_get(at->places, known)) {
+        char *last = strrchr(known, '/');
+        n = last ? (int)(last - known) : 0;
+        known[n] = '\0';
+    }
+    snprintf(out, size, "%.120s:%lld:%lld", at->file, (long long)yaml_line(at->places, known),
+             (long long)yaml_column(at->places, known));
+}
+
 muga_status check_fail(const check_place *at, muga_status status, const char *pointer, muga_error *err,
                        const char *format, ...) {
-    char text[256], key[120];
+    char text[256], key[120], place[160];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     check_write_key(pointer, key, sizeof key);
-    long long line = json_get_int(at->lines, pointer, 1);
-    return key[0] ? error_set(err, status, "%s:%lld: key %s: %s", at->file, line, key, text)
-                  : error_set(err, status, "%s:%lld: %s", at->file, line, text);
+    check_write_place(at, pointer, place, sizeof place);
+    return key[0] ? error_set(err, status, "%s: key %s: %s", place, key, text)
+                  : error_set(err, status, "%s: %s", place, text);
 }
 
 /* ---- did you mean ---- */
@@ -284,7 +296,7 @@ static muga_status explain_object(const check_place *at, const json_t *schema, c
     json_t *required;
     json_array_foreach(json_object_get(schema, "required"), i, required) {
         if (!json_object_get(v, json_string_value(required))) {
-            return check_fail(at, MUGA_E_INPUT, str_get(pointer), err, "key '%s' is missing",
+            return check_fail(at, MUGA_E_INPUT, str_get(pointer), err, "key '%s' is missing; add it",
                               json_string_value(required));
         }
     }

@@ -81,7 +81,7 @@ static muga_status check_config(const manifest *m, muga_error *err) {
     muga_status st = whole ? json_parse(schema_text, sizeof schema_text - 1, "intent", &schema, err)
                            : error_nomem(err, "intent");
     if (st == MUGA_OK) {
-        const check_place at = {"agent.yaml", m->lines};
+        const check_place at = {"agent.yaml", m->places};
         st = check_schema(&at, schema, whole, err);
     }
     json_decref(schema);
@@ -91,7 +91,7 @@ static muga_status check_config(const manifest *m, muga_error *err) {
 
 /* "agent.yaml:LINE: key intent.labels.NAME.KEY: text"; key NULL: the label itself. */
 static muga_status label_fail(const intent *x, const char *name, const char *key, const char *text, muga_error *err) {
-    const check_place at = {"agent.yaml", x->m->lines};
+    const check_place at = {"agent.yaml", x->m->places};
     str pointer = STR_INIT;
     str_append_s(&pointer, "/intent/labels");
     check_push_token(&pointer, name);
@@ -250,8 +250,10 @@ static muga_status read_examples(intent *x, const agent_env *env, muga_error *er
     if (st == MUGA_OK) {
         st = os_read_file(env->files, str_get(&path), EXAMPLES_MAX_BYTES, &file, err);
         if (st != MUGA_OK && st != MUGA_E_NOMEM) {
-            st = error_prefix(err, st, "agent.yaml:%lld: key intent.examples",
-                              (long long)json_get_int(x->m->lines, "/intent/examples", 1));
+            const check_place at = {"agent.yaml", x->m->places};
+            char place[160];
+            check_write_place(&at, "/intent/examples", place, sizeof place);
+            st = error_prefix(err, st, "%s: key intent.examples", place);
         }
     }
     size_t i_line = 1;
@@ -306,7 +308,7 @@ muga_status intent_new(const agent_env *env, const manifest *m, intent **out, mu
     }
     if (!m->intent) {
         return error_set(err, MUGA_E_INPUT,
-                         "agent.yaml:1: key 'intent' is missing; it says how messages become decisions");
+                         "agent.yaml:1:1: key 'intent' is missing; it says how messages become decisions");
     }
     muga_status st = check_config(m, err);
     if (st != MUGA_OK) {

@@ -26,10 +26,12 @@ bool id_read(const char *typed, char out[AGENT_ID_SIZE]);
 /* Where things stand in a file. Pointers are JSON pointers. */
 typedef struct check_place {
     const char *file;
-    const json_t *lines;
+    const json_t *places; /* yaml_parse_places's */
 } check_place;
+/* "file:LINE:COLUMN"; what has no place of its own is where it belongs. */
+void check_write_place(const check_place *at, const char *pointer, char *out, size_t size);
 void check_write_key(const char *pointer, char *out, size_t size); /* "/tools/1/effect" -> "tools[1].effect" */
-/* "file:LINE: key a.b[1]: " + text; returns status. */
+/* "file:LINE:COLUMN: key a.b[1]: " + text; returns status. */
 muga_status check_fail(const check_place *at, muga_status status, const char *pointer, muga_error *err,
                        const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* `value` against `schema`; the message names the deepest place that does not fit. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 static muga_status check_path(const manifest *m, const char *path, const char *pointer, muga_error *err) {
-    const check_place at = {"agent.yaml", m->lines};
+    const check_place at = {"agent.yaml", m->places};
     return path[0] == '/' || strstr(path, "..")
                ? check_fail(&at, MUGA_E_INPUT, pointer, err, "the tasks must lie in the agent's folder")
                : MUGA_OK;
@@ -26,10 +26,9 @@ muga_status learning_read_gate(const manifest *m, learning_gate *out, muga_error
     const json_t *gate = json_object_get(m->learning, "gate");
     const gate_levels levels = GATE_LEVELS_DEFAULT;
     if (!gate) {
-        return error_set(err, MUGA_E_INPUT,
-                         "agent.yaml:%lld: key 'learning.gate' is missing; it names the tasks that a candidate is"
-                         " measured on",
-                         (long long)json_get_int(m->lines, m->learning ? "/learning" : "", 1));
+        const check_place at = {"agent.yaml", m->places};
+        return check_fail(&at, MUGA_E_INPUT, "/learning", err,
+                          "key 'gate' is missing; it names the tasks that a candidate is measured on");
     }
     *out = (learning_gate){
         .held_out = json_get_string(gate, "held_out"),

@@ -33,7 +33,7 @@ static size_t count_lines(const str *text) {
 /* The first, so that a line number in an error is the file's. */
 static muga_status add_beside(const agent_env *env, const manifest *m, learning_data *out, muga_error *err) {
     const char *name = json_get_string(json_object_get(m->learning, "adapter"), "beside");
-    const check_place at = {"agent.yaml", m->lines};
+    const check_place at = {"agent.yaml", m->places};
     str path = STR_INIT;
     if (!name) {
         return MUGA_OK;

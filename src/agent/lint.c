@@ -76,10 +76,10 @@ void lint_say(lint *l, const char *rule, const char *pointer, const char *format
     va_end(args);
     snprintf(at, sizeof at, "%s", pointer);
     check_write_key(at, key, sizeof key);
-    while (at[0] && !json_object_get(l->lines, at)) { /* what is missing is said where it belongs */
+    while (at[0] && !json_object_get(l->places, at)) { /* what is missing is said where it belongs */
         *strrchr(at, '/') = '\0';
     }
-    lint_say_at(l, rule, FILE_NAME, json_get_int(l->lines, at, 1), json_get_int(l->columns, at, 1), key, text);
+    lint_say_at(l, rule, FILE_NAME, yaml_line(l->places, at), yaml_column(l->places, at), key, text);
 }
 
 bool lint_mentions(const json_t *v, const char *part) {
@@ -103,37 +103,16 @@ bool lint_mentions(const json_t *v, const char *part) {
 
 /* ---- what the loader says ---- */
 
-/* "tools[1].effect" -> "/tools/1/effect"; a key with a dot in its name is not found, and then has its line alone. */
-static void write_pointer(const char *key, char *out, size_t size) {
-    size_t n = 0;
-    if (*key && n + 1 < size) {
-        out[n++] = '/';
-    }
-    for (; *key && n + 1 < size; key++) {
-        if (*key == '.' || *key == '[') {
-            out[n++] = '/';
-        } else if (*key != ']') {
-            out[n++] = *key;
-        }
-    }
-    out[n] = '\0';
-}
-
-/* "agent.yaml:7: key tools[0].effect: what is wrong" as a finding with its column; also "agent.yaml:7: column 3: ..."
- * and "agent.yaml:7: ...". What names no line is said of the file. */
+/* "agent.yaml:7:3: key tools[0].effect: what is wrong", also without a key. What names no place is said of the file. */
 static void say_loader(lint *l, const char *message) {
-    char key[120] = "", pointer[160];
+    char key[120] = "";
     long long line = 1, column = 1;
     int used = 0, more = 0;
     const char *text = message;
-    if (sscanf(message, FILE_NAME ":%lld: %n", &line, &used) == 1 && used > 0) {
+    if (sscanf(message, FILE_NAME ":%lld:%lld: %n", &line, &column, &used) == 2 && used > 0) {
         text += used;
-        if (sscanf(text, "column %lld: %n", &column, &more) == 1 && more > 0) {
+        if (sscanf(text, "key %119[^ :]: %n", key, &more) == 1 && more > 0) {
             text += more;
-        } else if (sscanf(text, "key %119[^ :]: %n", key, &more) == 1 && more > 0) {
-            text += more;
-            write_pointer(key, pointer, sizeof pointer);
-            column = json_get_int(l->columns, pointer, 1);
         }
     }
     lint_say_at(l, "manifest", FILE_NAME, line, column, key, text);
@@ -197,7 +176,7 @@ static void read_allow(const char *p, size_t n, int64_t line, allow *out) {
 }
 
 static muga_status find_allows(const lint *l, const char *text, size_t n, allows *out, muga_error *err) {
-    int64_t first_key = json_get_int(l->lines, "", 1), line = 1;
+    int64_t first_key = yaml_line(l->places, ""), line = 1;
     size_t cap = 1;
     for (const char *p = text; (p = memmem(p, n - (size_t)(p - text), MARK, strlen(MARK))); p++) {
         cap++;
@@ -327,7 +306,7 @@ static muga_status check_all(lint *l, const char *text, size_t n, const char *da
 
 muga_status lint_run(const agent_env *env, const char *dir, const char *data_dir, lint_report *out, muga_error *err) {
     str path = STR_INIT, text = STR_INIT;
-    json_t *json = NULL, *lines = NULL, *columns = NULL;
+    json_t *json = NULL, *places = NULL;
     muga_error fault = {.status = MUGA_OK};
     *out = (lint_report){.findings = json_array()};
     lint l = {.env = env, .dir = dir, .findings = out->findings};
@@ -335,10 +314,9 @@ muga_status lint_run(const agent_env *env, const char *dir, const char *data_dir
     muga_status st = out->findings ? str_status(&path, err, "a path") : error_nomem(err, "findings");
     st = st == MUGA_OK ? os_read_file(env->files, str_get(&path), MAX_BYTES, &text, err) : st;
     if (st == MUGA_OK) {
-        muga_status parsed = yaml_parse_places(str_get(&text), text.len, FILE_NAME, &json, &lines, &columns, &fault);
+        muga_status parsed = yaml_parse_places(str_get(&text), text.len, FILE_NAME, &json, &places, &fault);
         l.json = json;
-        l.lines = lines;
-        l.columns = columns;
+        l.places = places;
         st = parsed == MUGA_OK ? check_all(&l, str_get(&text), text.len, data_dir, err)
                                : take_fault(&l, parsed, &fault, err);
     }
@@ -351,8 +329,7 @@ muga_status lint_run(const agent_env *env, const char *dir, const char *data_dir
         lint_report_release(out);
     }
     json_decref(json);
-    json_decref(lines);
-    json_decref(columns);
+    json_decref(places);
     str_release(&text);
     str_release(&path);
     return st;

@@ -9,7 +9,7 @@ typedef struct lint {
     const agent_env *env;
     const char *dir;
     const json_t *json; /* agent.yaml, whatever is wrong with it: any member may have any type */
-    const json_t *lines, *columns;
+    const json_t *places;
     const manifest *m; /* NULL: it doesn't load */
     json_t *findings;
     bool failed; /* out of memory */

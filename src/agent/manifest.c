@@ -231,7 +231,7 @@ static muga_status read_tool(loader *l, size_t i, manifest_tool *t) {
     char pointer[32];
     snprintf(pointer, sizeof pointer, "/tools/%zu", i);
     t->json = json_array_get(json_object_get(l->m->json, "tools"), i);
-    t->line = (int)json_get_int(l->at.lines, pointer, 1);
+    t->line = (int)yaml_line(l->at.places, pointer);
     t->name = json_get_string(t->json, "name");
     t->description = json_get_string(t->json, "description");
     t->parameters = json_object_get(t->json, "parameters");
@@ -505,8 +505,8 @@ muga_status manifest_load(const agent_env *env, const char *dir, const char *dat
         st = os_read_file(env->files, str_get(&path), MANIFEST_MAX_BYTES, &text, l.err);
     }
     if (st == MUGA_OK) {
-        st = yaml_parse(str_get(&text), text.len, MANIFEST_FILE, &m->json, &m->lines, l.err);
-        l.at.lines = m->lines;
+        st = yaml_parse_places(str_get(&text), text.len, MANIFEST_FILE, &m->json, &m->places, l.err);
+        l.at.places = m->places;
     }
     if (st == MUGA_OK) {
         st = build(&l);
@@ -552,7 +552,7 @@ void manifest_free(manifest *m) {
     json_decref(m->data_policy);
     json_decref(m->shared);
     rules_free(m->rules);
-    json_decref(m->lines);
+    json_decref(m->places);
     json_decref(m->json);
     free(m->adapter);
     free(m->dir);

@@ -178,12 +178,12 @@ muga_status guard_set_new(const json_t *guards, const check_place *at, guard_set
 }
 
 muga_status guard_set_read(const char *p, size_t n, const char *file, guard_set **out, muga_error *err) {
-    json_t *all = NULL, *lines = NULL, *schema = NULL;
+    json_t *all = NULL, *places = NULL, *schema = NULL;
     str text = STR_INIT;
-    muga_status st = yaml_parse(p, n, file, &all, &lines, err);
+    muga_status st = yaml_parse_places(p, n, file, &all, &places, err);
     st = st == MUGA_OK ? manifest_schema_write(&text, err) : st;
     st = st == MUGA_OK ? json_parse(str_get(&text), text.len, "agent.schema.json", &schema, err) : st;
-    const check_place at = {file, lines};
+    const check_place at = {file, places};
     json_t *properties = json_object_get(schema, "properties"), *guards = json_object_get(all, "guards");
     if (st == MUGA_OK && !json_is_object(guards)) {
         st = check_fail(&at, MUGA_E_INPUT, "", err, "key 'guards' is missing");
@@ -199,7 +199,7 @@ muga_status guard_set_read(const char *p, size_t n, const char *file, guard_set 
     }
     str_release(&text);
     json_decref(schema);
-    json_decref(lines);
+    json_decref(places);
     json_decref(all);
     return st;
 }

@@ -24,7 +24,7 @@ struct normaliser {
 
 /* "agent.yaml:LINE: key tools[0].parameters.properties.NAME.normalise: ..." */
 static muga_status rule_fail(const manifest *m, size_t i_tool, const char *name, muga_error *err, const char *text) {
-    const check_place at = {"agent.yaml", m->lines};
+    const check_place at = {"agent.yaml", m->places};
     str pointer = STR_INIT;
     str_printf(&pointer, "/tools/%zu/parameters/properties", i_tool);
     check_push_token(&pointer, name);

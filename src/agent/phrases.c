@@ -36,7 +36,7 @@ static const char schema_text[] =
     "    \"no_apostrophes\": " CHANCE ", \"typos\": " CHANCE "}}}}";
 
 struct phrases {
-    json_t *json, *lines;
+    json_t *json, *places;
     char *file;
     const json_t *rules, *messages, *paraphrase, *noise;
 };
@@ -145,7 +145,7 @@ typedef struct walk {
 } walk;
 
 static muga_status fault(const walk *w, const char *what, span name) {
-    const check_place at = {w->g->file, w->g->lines};
+    const check_place at = {w->g->file, w->g->places};
     return check_fail(&at, MUGA_E_INPUT, w->pointer, w->err, "%s%.*s", what, (int)MIN(name.n, (size_t)60),
                       name.p ? name.p : "");
 }
@@ -239,7 +239,7 @@ static muga_status walk_all(walk *w) {
 }
 
 static muga_status check(phrases *g, muga_error *err) {
-    const check_place at = {g->file, g->lines};
+    const check_place at = {g->file, g->places};
     json_t *schema = NULL;
     muga_status st = json_parse(schema_text, sizeof schema_text - 1, "phrases", &schema, err);
     if (!st)
@@ -264,7 +264,7 @@ muga_status phrases_read(const char *text, size_t n, const char *file, phrases *
         free(g);
         return error_nomem(err, "a grammar");
     }
-    muga_status st = yaml_parse(text, n, file, &g->json, &g->lines, err);
+    muga_status st = yaml_parse_places(text, n, file, &g->json, &g->places, err);
     if (!st)
         st = check(g, err);
     if (st)
@@ -278,7 +278,7 @@ void phrases_free(phrases *g) {
     if (!g)
         return;
     json_decref(g->json);
-    json_decref(g->lines);
+    json_decref(g->places);
     free(g->file);
     free(g);
 }
@@ -296,7 +296,7 @@ size_t phrases_choose(const phrases *g, rng *r) {
 }
 
 muga_status phrases_fail(const phrases *g, size_t i, const char *key, const char *text, muga_error *err) {
-    const check_place at = {g->file, g->lines};
+    const check_place at = {g->file, g->places};
     char pointer[64];
     snprintf(pointer, sizeof pointer, "/messages/%zu/%.30s", i, key);
     return check_fail(&at, MUGA_E_INPUT, pointer, err, "%s", text);

@@ -232,12 +232,12 @@ static const json_t *newest(const json_t *models) {
 }
 
 muga_status report_read_prices(const char *text, size_t n, const char *what, json_t **out, muga_error *err) {
-    json_t *schema = NULL, *v = NULL, *lines = NULL;
+    json_t *schema = NULL, *v = NULL, *places = NULL;
     *out = NULL;
     muga_status st = json_parse(prices_schema, sizeof prices_schema - 1, "the schema of prices", &schema, err);
-    st = st == MUGA_OK ? yaml_parse(text, n, what, &v, &lines, err) : st;
+    st = st == MUGA_OK ? yaml_parse_places(text, n, what, &v, &places, err) : st;
     if (st == MUGA_OK) {
-        const check_place at = {.file = what, .lines = lines};
+        const check_place at = {.file = what, .places = places};
         st = check_schema(&at, schema, v, err);
     }
     if (st == MUGA_OK) {
@@ -248,7 +248,7 @@ muga_status report_read_prices(const char *text, size_t n, const char *what, jso
         st = ok ? MUGA_OK : error_nomem(err, "a price list");
     }
     json_decref(schema);
-    json_decref(lines);
+    json_decref(places);
     if (st == MUGA_OK) {
         *out = v;
     } else {

@@ -36,7 +36,7 @@ MUGA_MUST_USE muga_status report_compare(const json_t *a, const char *name_a, co
 
 /* A price list in YAML or JSON: {"currency", "as_of", "models": [{"model", "input", "cached", "output", "as_of",
  * "source"}]}, prices a million tokens; `cached` and the list's own `as_of` (then the newest row's) may be left out.
- * `list` is added, which is `what`. MUGA_E_INPUT names `what` and the line. New reference. */
+ * `list` is added, which is `what`. MUGA_E_INPUT names `what`, line and column. New reference. */
 MUGA_MUST_USE muga_status report_read_prices(const char *text, size_t n, const char *what, json_t **out,
                                              muga_error *err);
 /* How an agent's kept turns were rated (interactions.h): {"up", "down"}; *out NULL: none was. A count alone, of nobody

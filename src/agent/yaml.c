@@ -1,6 +1,6 @@
-/* YAML 1.2, core schema, as JSON. Owns: the mapping of scalars, and the lines. Refuses by file and line: aliases,
- * anchors, tags, directives, merge keys, duplicate keys, keys that are not strings or hold NUL, several documents, more
- * than YAML_MAX_BYTES, nesting past YAML_MAX_DEPTH, numbers JSON can't hold.
+/* YAML 1.2, core schema, as JSON. Owns: the mapping of scalars, and the places. Refuses by file, line and column:
+ * aliases, anchors, tags, directives, merge keys, duplicate keys, keys that are not strings or hold NUL, several
+ * documents, more than YAML_MAX_BYTES, nesting past YAML_MAX_DEPTH, numbers JSON can't hold.
  *
  * Idea: libyaml's events drive an explicit stack, so depth costs no recursion; a value's JSON pointer is kept as one
  * string that grows and shrinks with the stack, and is the key under which the line is noted. */
@@ -16,6 +16,7 @@
 #define YAML_MAX_BYTES ((size_t)1 << 20)
 #define YAML_MAX_DEPTH 32
 #define YAML_MAX_NODES 100000
+#define PLACE_COLUMNS ((size_t)1 << 16) /* a place is line * this + column */
 
 typedef struct yaml_level {
     json_t *node;    /* owned by the level until it is attached to its parent */
@@ -27,7 +28,8 @@ typedef struct yaml_level {
 typedef struct yaml_reader {
     yaml_parser_t parser;
     const char *file;
-    json_t *root, *lines, *columns;
+    json_t *root, *places;
+    bool with_columns; /* in `places` */
     yaml_level stack[YAML_MAX_DEPTH];
     int depth;
     size_t n_nodes;
@@ -35,8 +37,8 @@ typedef struct yaml_reader {
     muga_error *err;
 } yaml_reader;
 
-static muga_status refuse(yaml_reader *r, size_t line, const char *what) {
-    return error_set(r->err, MUGA_E_INPUT, "%s:%zu: %s", r->file, line + 1, what);
+static muga_status refuse(yaml_reader *r, yaml_mark_t at, const char *what) {
+    return error_set(r->err, MUGA_E_INPUT, "%s:%zu:%zu: %s", r->file, at.line + 1, at.column + 1, what);
 }
 
 /* ---- scalars (YAML 1.2.2, 10.3.2) ---- */
@@ -85,18 +87,18 @@ static bool looks_special(const char *p) {
     return is_one_of(s, ".inf", ".Inf", ".INF") || is_one_of(s, ".nan", ".NaN", ".NAN");
 }
 
-static muga_status read_integer(yaml_reader *r, const char *p, size_t line, json_t **out) {
+static muga_status read_integer(yaml_reader *r, const char *p, yaml_mark_t at, json_t **out) {
     bool octal = p[0] == '0' && p[1] == 'o', hex = p[0] == '0' && p[1] == 'x';
     errno = 0;
     long long v = octal || hex ? strtoll(p + 2, NULL, octal ? 8 : 16) : strtoll(p, NULL, 10);
     if (errno == ERANGE) {
-        return refuse(r, line, "a whole number past 64 bits; quote it if it is text");
+        return refuse(r, at, "a whole number past 64 bits; quote it if it is text");
     }
     *out = json_integer(v);
     return *out ? MUGA_OK : error_nomem(r->err, r->file);
 }
 
-static muga_status read_float(yaml_reader *r, const char *p, size_t line, json_t **out) {
+static muga_status read_float(yaml_reader *r, const char *p, yaml_mark_t at, json_t **out) {
     /* json_parse reads the number independently of the locale; YAML's forms are brought to JSON's first */
     str text = STR_INIT;
     str_append_s(&text, *p == '-' ? "-" : "");
@@ -115,7 +117,7 @@ static muga_status read_float(yaml_reader *r, const char *p, size_t line, json_t
     if (st == MUGA_OK) {
         st = json_parse(str_get(&text), text.len, r->file, out, NULL);
         if (st == MUGA_E_INPUT) {
-            st = refuse(r, line, "a number past what 64-bit floating point can hold; quote it if it is text");
+            st = refuse(r, at, "a number past what 64-bit floating point can hold; quote it if it is text");
         }
     }
     str_release(&text);
@@ -124,7 +126,8 @@ static muga_status read_float(yaml_reader *r, const char *p, size_t line, json_t
 
 static muga_status read_scalar(yaml_reader *r, const yaml_event_t *e, json_t **out) {
     const char *p = (const char *)e->data.scalar.value;
-    size_t n = e->data.scalar.length, line = e->start_mark.line;
+    size_t n = e->data.scalar.length;
+    yaml_mark_t at = e->start_mark;
     span s = span_of(p, n);
     bool plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && strlen(p) == n;
     if (plain && (n == 0 || span_equal_string(s, "~") || is_one_of(s, "null", "Null", "NULL"))) {
@@ -134,11 +137,11 @@ static muga_status read_scalar(yaml_reader *r, const yaml_event_t *e, json_t **o
     } else if (plain && is_one_of(s, "false", "False", "FALSE")) {
         *out = json_false();
     } else if (plain && looks_integer(p)) {
-        return read_integer(r, p, line, out);
+        return read_integer(r, p, at, out);
     } else if (plain && looks_float(p)) {
-        return read_float(r, p, line, out);
+        return read_float(r, p, at, out);
     } else if (plain && looks_special(p)) {
-        return refuse(r, line, "infinity and not-a-number can't be said in JSON; quote it if it is text");
+        return refuse(r, at, "infinity and not-a-number can't be said in JSON; quote it if it is text");
     } else {
         *out = json_stringn(p, n);
     }
@@ -165,11 +168,13 @@ static muga_status note_place(yaml_reader *r, const yaml_event_t *e) {
         return st;
     }
     const char *pointer = str_get(&r->path);
-    json_t *line = json_integer((json_int_t)e->start_mark.line + 1),
-           *column = json_integer((json_int_t)e->start_mark.column + 1);
-    bool ok = json_object_setn_new_nocheck(r->lines, pointer, r->path.len, line) == 0;
-    ok = json_object_setn_new_nocheck(r->columns, pointer, r->path.len, column) == 0 && ok;
-    return ok ? MUGA_OK : error_nomem(r->err, r->file);
+    json_int_t place = (json_int_t)e->start_mark.line + 1;
+    if (r->with_columns) {
+        place = place * PLACE_COLUMNS + (json_int_t)MIN(e->start_mark.column + 1, PLACE_COLUMNS - 1);
+    }
+    return json_object_setn_new_nocheck(r->places, pointer, r->path.len, json_integer(place)) == 0
+               ? MUGA_OK
+               : error_nomem(r->err, r->file);
 }
 
 /* Put `node` (taken) where the document stands. The pointer names it already. */
@@ -192,9 +197,9 @@ static muga_status attach(yaml_reader *r, json_t *node) {
 }
 
 static muga_status take_key(yaml_reader *r, yaml_level *up, const yaml_event_t *e) {
-    size_t line = e->start_mark.line;
+    yaml_mark_t at = e->start_mark;
     if (e->type != YAML_SCALAR_EVENT) {
-        return refuse(r, line, "a key must be text");
+        return refuse(r, at, "a key must be text");
     }
     json_t *key = NULL;
     muga_status st = read_scalar(r, e, &key);
@@ -203,14 +208,14 @@ static muga_status take_key(yaml_reader *r, yaml_level *up, const yaml_event_t *
     }
     const char *text = json_string_value(key);
     if (!text) {
-        st = refuse(r, line, "a key must be text; quote it");
+        st = refuse(r, at, "a key must be text; quote it");
     } else if (strlen(text) != json_string_length(key)) {
-        st = refuse(r, line, "NUL in a key; remove it");
+        st = refuse(r, at, "NUL in a key; remove it");
     } else if (strcmp(text, "<<") == 0) {
-        st = refuse(r, line, "merge keys (<<) are not taken; write the keys out");
+        st = refuse(r, at, "merge keys (<<) are not taken; write the keys out");
     } else if (json_object_getn(up->node, text, json_string_length(key))) {
-        st = error_set(r->err, MUGA_E_INPUT, "%s:%zu: key '%.60s' stands here twice; remove one", r->file, line + 1,
-                       text);
+        st = error_set(r->err, MUGA_E_INPUT, "%s:%zu:%zu: key '%.60s' stands here twice; remove one", r->file,
+                       at.line + 1, at.column + 1, text);
     }
     if (st != MUGA_OK) {
         json_decref(key);
@@ -236,9 +241,9 @@ static muga_status place_value(yaml_reader *r, const yaml_event_t *e) {
     return note_place(r, e);
 }
 
-static muga_status open_collection(yaml_reader *r, bool is_object, size_t line) {
+static muga_status open_collection(yaml_reader *r, bool is_object, yaml_mark_t at) {
     if (r->depth == YAML_MAX_DEPTH) {
-        return refuse(r, line, "nested deeper than 32 levels; flatten it");
+        return refuse(r, at, "nested deeper than 32 levels; flatten it");
     }
     json_t *node = is_object ? json_object() : json_array();
     if (!node) {
@@ -255,9 +260,9 @@ static muga_status close_collection(yaml_reader *r) {
 }
 
 static muga_status take_value(yaml_reader *r, const yaml_event_t *e) {
-    size_t line = e->start_mark.line;
+    yaml_mark_t at = e->start_mark;
     if (++r->n_nodes > YAML_MAX_NODES) {
-        return refuse(r, line, "more than 100000 values; make it smaller");
+        return refuse(r, at, "more than 100000 values; make it smaller");
     }
     yaml_level *up = r->depth > 0 ? &r->stack[r->depth - 1] : NULL;
     if (up && up->is_object && !up->key) {
@@ -268,7 +273,7 @@ static muga_status take_value(yaml_reader *r, const yaml_event_t *e) {
         return st;
     }
     if (e->type != YAML_SCALAR_EVENT) {
-        return open_collection(r, e->type == YAML_MAPPING_START_EVENT, line);
+        return open_collection(r, e->type == YAML_MAPPING_START_EVENT, at);
     }
     json_t *v = NULL;
     st = read_scalar(r, e, &v);
@@ -289,9 +294,9 @@ static muga_status check_properties(yaml_reader *r, const yaml_event_t *e) {
         tag = e->data.mapping_start.tag;
     }
     if (anchor) {
-        return refuse(r, e->start_mark.line, "anchors (&name) are not taken; write the value out where it is used");
+        return refuse(r, e->start_mark, "anchors (&name) are not taken; write the value out where it is used");
     }
-    return tag ? refuse(r, e->start_mark.line, "tags (!name) are not taken; remove it") : MUGA_OK;
+    return tag ? refuse(r, e->start_mark, "tags (!name) are not taken; remove it") : MUGA_OK;
 }
 
 static muga_status take_event(yaml_reader *r, const yaml_event_t *e, bool *more) {
@@ -305,14 +310,14 @@ static muga_status take_event(yaml_reader *r, const yaml_event_t *e, bool *more)
     case YAML_MAPPING_START_EVENT: return take_value(r, e);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT: return close_collection(r);
-    case YAML_ALIAS_EVENT: return refuse(r, e->start_mark.line, "aliases (*name) are not taken; write the value out");
+    case YAML_ALIAS_EVENT: return refuse(r, e->start_mark, "aliases (*name) are not taken; write the value out");
     case YAML_DOCUMENT_START_EVENT:
         if (r->root) {
-            return refuse(r, e->start_mark.line, "a second document begins here; one file holds one document");
+            return refuse(r, e->start_mark, "a second document begins here; one file holds one document");
         }
         if (e->data.document_start.version_directive ||
             e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end) {
-            return refuse(r, e->start_mark.line, "directives (%YAML, %TAG) are not taken; remove them");
+            return refuse(r, e->start_mark, "directives (%YAML, %TAG) are not taken; remove them");
         }
         return MUGA_OK;
     case YAML_STREAM_END_EVENT: *more = false; return MUGA_OK;
@@ -324,27 +329,20 @@ static muga_status parser_fault(yaml_reader *r) {
     if (r->parser.error == YAML_MEMORY_ERROR) {
         return error_nomem(r->err, r->file);
     }
-    size_t line = r->parser.problem_mark.line;
+    yaml_mark_t at = r->parser.problem_mark;
     if (r->parser.error == YAML_READER_ERROR) { /* no mark, only an offset */
         return error_set(r->err, MUGA_E_INPUT, "%s: byte %zu: %s; save it as UTF-8 text", r->file,
                          r->parser.problem_offset, r->parser.problem ? r->parser.problem : "unreadable");
     }
-    return error_set(r->err, MUGA_E_INPUT, "%s:%zu: column %zu: %s", r->file, line + 1,
-                     r->parser.problem_mark.column + 1, r->parser.problem ? r->parser.problem : "not YAML");
+    return error_set(r->err, MUGA_E_INPUT, "%s:%zu:%zu: %s", r->file, at.line + 1, at.column + 1,
+                     r->parser.problem ? r->parser.problem : "not YAML");
 }
 
-muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, json_t **lines, muga_error *err) {
-    return yaml_parse_places(p, n, file, out, lines, NULL, err);
-}
-
-muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t **out, json_t **lines, json_t **columns,
-                              muga_error *err) {
+static muga_status parse(const char *p, size_t n, const char *file, bool with_columns, json_t **out, json_t **places,
+                         muga_error *err) {
     *out = NULL;
-    if (lines) {
-        *lines = NULL;
-    }
-    if (columns) {
-        *columns = NULL;
+    if (places) {
+        *places = NULL;
     }
     if (n > YAML_MAX_BYTES) {
         return error_set(err, MUGA_E_INPUT, "%s: %zu bytes; it may hold at most %zu", file, n, YAML_MAX_BYTES);
@@ -356,11 +354,11 @@ muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t 
     }
     r->file = file;
     r->err = err;
-    r->lines = json_object();
-    r->columns = json_object();
+    r->with_columns = with_columns;
+    r->places = json_object();
     yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&r->parser, (const unsigned char *)p, n);
-    muga_status st = r->lines && r->columns ? MUGA_OK : error_nomem(err, file);
+    muga_status st = r->places ? MUGA_OK : error_nomem(err, file);
     for (bool more = true; st == MUGA_OK && more;) {
         yaml_event_t e;
         if (!yaml_parser_parse(&r->parser, &e)) {
@@ -375,11 +373,8 @@ muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t 
     }
     if (st == MUGA_OK) {
         *out = json_incref(r->root);
-        if (lines) {
-            *lines = json_incref(r->lines);
-        }
-        if (columns) {
-            *columns = json_incref(r->columns);
+        if (places) {
+            *places = json_incref(r->places);
         }
     }
     for (int i = 0; i < r->depth; i++) {
@@ -387,10 +382,26 @@ muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t 
         json_decref(r->stack[i].key);
     }
     json_decref(r->root);
-    json_decref(r->lines);
-    json_decref(r->columns);
+    json_decref(r->places);
     str_release(&r->path);
     yaml_parser_delete(&r->parser);
     free(r);
     return st;
+}
+
+muga_status yaml_parse(const char *p, size_t n, const char *file, json_t **out, json_t **lines, muga_error *err) {
+    return parse(p, n, file, false, out, lines, err);
+}
+
+muga_status yaml_parse_places(const char *p, size_t n, const char *file, json_t **out, json_t **places,
+                              muga_error *err) {
+    return parse(p, n, file, true, out, places, err);
+}
+
+int64_t yaml_line(const json_t *places, const char *pointer) {
+    return MAX(json_get_int(places, pointer, 0) / PLACE_COLUMNS, 1);
+}
+
+int64_t yaml_column(const json_t *places, const char *pointer) {
+    return MAX(json_get_int(places, pointer, 0) % PLACE_COLUMNS, 1);
 }

@@ -90,7 +90,7 @@ static muga_status prepare(learning *g, const char *name, muga_error *err) {
     g->tasks = json_array();
     muga_status st = g->tasks ? agent_open_intent(&g->o, name, err) : error_nomem(err, "tasks");
     if (!st && !g->o.m->learning)
-        st = error_set(err, MUGA_E_INPUT, "agent.yaml:1: key 'learning' is missing; see docs/learning.md");
+        st = error_set(err, MUGA_E_INPUT, "agent.yaml:1:1: key 'learning' is missing; see docs/learning.md");
     if (!st)
         st = read_gate(g, err);
     if (!st)

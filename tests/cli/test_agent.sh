@@ -129,7 +129,7 @@ grep -q "by the prices of 2026-02-03 ($MUGA_HOME/prices/cloud.yaml)" "$work/out"
     cat "$work/out"
 }
 sed -i 's/cached/cache/' "$MUGA_HOME/prices/cloud.yaml"
-check "a bad list" 4 "cloud.yaml:3: key models\[0\].cache: unknown key; did you mean 'cached'" \
+check "a bad list" 4 "cloud.yaml:3:28: key models\[0\].cache: unknown key; did you mean 'cached'" \
     test "$agent" --tasks "$work/tasks"
 rm -r "$MUGA_HOME/prices"
 
@@ -208,9 +208,10 @@ check "a wrong kind" 2 "f16, f32 or q8" run "$agent" $order --kv q4
 # shellcheck disable=SC2086
 check "another model goes without it" 0 "Order A31507" run "$agent" $order --model "$agent/tiny.gguf"
 sed -i 's/tiny-adapter.gguf, scale/none.gguf, scale/' "$agent/agent.yaml"
-check "an adapter that isn't there" 4 "agent.yaml:[0-9]*: key adapter.file: the adapter is not there" test "$agent"
+check "an adapter that isn't there" 4 "agent.yaml:[0-9]*:[0-9]*: key adapter.file: the adapter is not there" \
+    test "$agent"
 sed -i 's|none.gguf, scale|../tiny-adapter.gguf, scale|' "$agent/agent.yaml"
-check "an adapter from elsewhere" 4 "agent.yaml:[0-9]*: key adapter.file: .*agent's folder" test "$agent"
+check "an adapter from elsewhere" 4 "agent.yaml:[0-9]*:[0-9]*: key adapter.file: .*agent's folder" test "$agent"
 
 [ "$bad" -eq 0 ] || { echo "$bad failed"; exit 1; }
 echo "ok"

@@ -249,7 +249,7 @@ manifest() {
     cp -r "$work/a" "$work/b"
     sed -i "$3" "$work/b/agent.yaml"
     ! cmp -s "$work/a/agent.yaml" "$work/b/agent.yaml" || broken "manifest: $3 changes nothing"
-    fails "manifest: $3" 4 "agent.yaml:$1: .*$2" \
+    fails "manifest: $3" 4 "agent.yaml:$1:[0-9]*: .*$2" \
         env "MUGA_HOME=$work/home-b" "$muga" agent run "$work/b" --model "$tiny" -s customer=1 -m hello
     [ ! -e "$work/home-b/muga.db" ] || broken "manifest: $3: nothing is recorded"
 }
@@ -320,7 +320,7 @@ done
 chmod -x "$work/a/tool"
 agent "a tool without the right to run" 0 'failed .*Permission denied' "give me a quote"
 mv "$work/a/tool" "$work/a/elsewhere"
-fails "a tool that is gone" 3 'agent.yaml:15: .*tool' "$work/ask" -m "give me a quote"
+fails "a tool that is gone" 3 'agent.yaml:15:[0-9]*: .*tool' "$work/ask" -m "give me a quote"
 mv "$work/a/elsewhere" "$work/a/tool"
 tool 'echo 42'
 

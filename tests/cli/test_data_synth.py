@@ -108,7 +108,7 @@ def offline(folder):
 def grammars(folder):
     path = folder + "/g.yaml"
     for text, code, says in (
-            ("version: 1\nmessages:\n  - {labels: [nothing], text: a}\n", 4, "g.yaml:3: key messages[0].labels"),
+            ("version: 1\nmessages:\n  - {labels: [nothing], text: a}\n", 4, "g.yaml:3:6: key messages[0].labels"),
             ("version: 1\nmessages:\n  - {labels: [thanks], text: <x>}\n", 4, "there is no rule x"),
             ("version: 1\nmessages:\n  - {labels: [thanks], text: bless you}\n", 4, "gave nothing new"),
             ("messages: {", 4, "g.yaml:")):

@@ -33,7 +33,7 @@ def main():
     # rules that mean nothing are refused by name and line
     bad = os.path.join(os.environ["MUGA_HOME"], "bad.yaml")
     os.makedirs(os.path.dirname(bad), exist_ok=True)
-    for text, want in (("guards:\n  input:\n    refuse: [hiden]\n", "bad.yaml:3: "), ("a: 1\n", "guards"),
+    for text, want in (("guards:\n  input:\n    refuse: [hiden]\n", "bad.yaml:3:14: "), ("a: 1\n", "guards"),
                        ("guards: {input: {max_chars: x}}\n", "max_chars")):
         with open(bad, "w", encoding="utf-8") as f:
             f.write(text)

@@ -120,9 +120,9 @@ def gate(more=""):
 
 def no_promotion():
     check("nothing learned yet", 0, "the manifest's own", "versions", agent)
-    check("no gate", 4, "key 'learning.gate' is missing", "promote", agent, ADAPTER)
+    check("no gate", 4, "key 'gate' is missing", "promote", agent, ADAPTER)
     manifest(gate(", regression: [../x.jsonl]"))
-    check("tasks from elsewhere", 4, "yaml:21: key learning.gate.regression[0]: the tasks must lie", "promote", agent)
+    check("tasks from elsewhere", 4, "yaml:21:62: key learning.gate.regression[0]: the tasks must", "promote", agent)
     manifest(gate(", regression: [eval/none.jsonl]"))
     check("tasks that aren't there", 3, "none.jsonl", "promote", agent)
     manifest(gate())

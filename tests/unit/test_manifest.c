@@ -43,24 +43,24 @@ static void scalars_follow_the_core_schema(void **state) {
 
 static void what_json_cannot_say_is_refused(void **state) {
     (void)state;
-    assert_yaml_refused("a: .inf", "t.yaml:1: infinity");
-    assert_yaml_refused("a: 1\nb: .NaN", "t.yaml:2: ");
+    assert_yaml_refused("a: .inf", "t.yaml:1:4: infinity");
+    assert_yaml_refused("a: 1\nb: .NaN", "t.yaml:2:4: ");
     assert_yaml_refused("a: 9223372036854775808", "past 64 bits");
     assert_yaml_refused("a: 1e999", "64-bit floating");
 }
 
 static void yaml_with_hidden_meaning_is_refused(void **state) {
     (void)state;
-    assert_yaml_refused("a: &x 1\nb: *x", "t.yaml:1: anchors");
+    assert_yaml_refused("a: &x 1\nb: *x", "t.yaml:1:4: anchors");
     assert_yaml_refused("a: 1\nb: *x", "t.yaml:2:");
-    assert_yaml_refused("a: !!str 1", "t.yaml:1: tags");
-    assert_yaml_refused("a: 1\nb: !local [1]", "t.yaml:2: tags");
+    assert_yaml_refused("a: !!str 1", "t.yaml:1:4: tags");
+    assert_yaml_refused("a: 1\nb: !local [1]", "t.yaml:2:4: tags");
     assert_yaml_refused("a: {<<: {b: 1}}", "merge keys");
-    assert_yaml_refused("a: 1\nb: 2\na: 3\n", "t.yaml:3: key 'a' stands here twice");
+    assert_yaml_refused("a: 1\nb: 2\na: 3\n", "t.yaml:3:1: key 'a' stands here twice");
     assert_yaml_refused("? [a]\n: 1\n", "a key must be text");
-    assert_yaml_refused("1: x", "t.yaml:1: a key must be text; quote it");
-    assert_yaml_refused("a: 1\n\"b\\0c\": 2", "t.yaml:2: NUL in a key");
-    assert_yaml_refused("a: 1\n---\nb: 2\n", "t.yaml:2: a second document");
+    assert_yaml_refused("1: x", "t.yaml:1:1: a key must be text; quote it");
+    assert_yaml_refused("a: 1\n\"b\\0c\": 2", "t.yaml:2:1: NUL in a key");
+    assert_yaml_refused("a: 1\n---\nb: 2\n", "t.yaml:2:1: a second document");
     assert_yaml_refused("%YAML 1.1\n---\na: yes\n", "directives");
     assert_yaml_refused("", "empty");
     assert_yaml_refused("# only a comment\n", "empty");
@@ -91,7 +91,7 @@ static void yaml_is_bounded(void **state) {
     str_release(&many);
 }
 
-static void every_value_has_its_line(void **state) {
+static void every_value_has_its_place(void **state) {
     (void)state;
     static const char yaml[] = "a: 1\nb:\n  - x\n  - {c/d: 2,\n     e~f: 3}\ng: |\n  text\n";
     static const struct {
@@ -100,17 +100,22 @@ static void every_value_has_its_line(void **state) {
     } expected[] = {{"", 1, 1},     {"/a", 1, 1},        {"/b", 2, 1},        {"/b/0", 3, 5},
                     {"/b/1", 4, 5}, {"/b/1/c~1d", 4, 6}, {"/b/1/e~0f", 5, 6}, {"/g", 6, 1}};
     muga_error err;
-    json_t *v, *lines, *columns;
-    assert_ok(yaml_parse_places(yaml, strlen(yaml), "t.yaml", &v, &lines, &columns, &err), &err);
+    json_t *v, *lines, *places;
+    assert_ok(yaml_parse(yaml, strlen(yaml), "t.yaml", &v, &lines, &err), &err);
+    json_decref(v);
+    assert_ok(yaml_parse_places(yaml, strlen(yaml), "t.yaml", &v, &places, &err), &err);
     assert_int_equal(json_object_size(lines), ARRAY_LEN(expected));
-    assert_int_equal(json_object_size(columns), ARRAY_LEN(expected));
+    assert_int_equal(json_object_size(places), ARRAY_LEN(expected));
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
         assert_int_equal(json_get_int(lines, expected[i].pointer, 0), expected[i].line);
-        assert_int_equal(json_get_int(columns, expected[i].pointer, 0), expected[i].column);
+        assert_int_equal(yaml_line(places, expected[i].pointer), expected[i].line);
+        assert_int_equal(yaml_column(places, expected[i].pointer), expected[i].column);
     }
+    assert_int_equal(yaml_line(places, "/nowhere"), 1);
+    assert_int_equal(yaml_column(NULL, ""), 1);
     json_decref(v);
     json_decref(lines);
-    json_decref(columns);
+    json_decref(places);
 }
 
 /* ---- manifests ---- */
@@ -186,19 +191,19 @@ static void faults_of_rules_are_named(void **state) {
     agent_fixture f;
     fixture_prepare(&f, "rules", NULL);
     static const char *const rules[][2] = {
-        {"{name: a}", "agent.yaml:9: key rules[0]: a rule needs one of tool, answer"},
+        {"{name: a}", "agent.yaml:9:5: key rules[0]: a rule needs one of tool, answer"},
         {"{name: a, answer: x, ask: y}", "one consequence, and this one has ask and answer"},
         {"{name: a, tool: u}", "no tool is called u"},
         {"{name: a, tool: t, arguments: {y: 1}}", "t has no parameter y"},
         {"{name: a, answer: x, held: y}", "held belongs to a rule with a tool"},
         {"{name: a, when: 'percept.n >', answer: x}", "expected an expression"},
-        {"{name: a, when: 'range(3)', answer: '{% if %}'}", "agent.yaml:9: key rules[0]: template line 1"},
-        {"{name: a, match: '(', answer: x}", "agent.yaml:9: key rules[0]: byte 1: missing closing"},
+        {"{name: a, when: 'range(3)', answer: '{% if %}'}", "agent.yaml:9:5: key rules[0]: template line 1"},
+        {"{name: a, match: '(', answer: x}", "agent.yaml:9:5: key rules[0]: byte 1: missing closing"},
         {"{name: a, in: percept.n, answer: x}", "in says where match looks"},
         {"{name: a, intent: order, answer: x}", "no label of intent: is called order"},
         {"{name: a, on: percept, match: x, in: percept.s, nothing: false}", "rules[0].nothing"},
         {"{name: a, whem: x, answer: x}", "did you mean 'when'?"},
-        {"{name: a, nothing: true}\n  - {name: a, nothing: true}", "agent.yaml:10: key rules[1]: another rule has"}};
+        {"{name: a, nothing: true}\n  - {name: a, nothing: true}", "agent.yaml:10:5: key rules[1]: another rule has"}};
     for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
         str text = STR_INIT;
         str_printf(&text, "rules:\n  - %s", rules[i][0]);
@@ -206,7 +211,7 @@ static void faults_of_rules_are_named(void **state) {
         str_release(&text);
     }
     static const char *const observations[][2] = {
-        {"{set: {x: 1}}", "agent.yaml:9: key observe[0]: state: has no x"},
+        {"{set: {x: 1}}", "agent.yaml:9:5: key observe[0]: state: has no x"},
         {"{set: {calls: 1}}", "state: has no calls"},
         {"{tool: u, set: {s: 1}}", "no tool is called u"},
         {"{tool: t, on: percept, set: {s: 1}}", "remove on or tool"},
@@ -224,11 +229,11 @@ static void faults_of_rules_are_named(void **state) {
     assert_refused(&f,
                    "version: 1\nagent: a\nkind: model\nstate: {calls: {type: integer, default: 0}}\nobserve: [{set:"
                    " {calls: 1}}]\nrules: [{name: a, nothing: true}]\n",
-                   MUGA_E_INPUT, "agent.yaml:4: key state.calls: the loop itself keeps calls");
+                   MUGA_E_INPUT, "agent.yaml:4:9: key state.calls: the loop itself keeps calls");
     assert_refused(&f,
                    "version: 1\nagent: a\nkind: model\nstate: {s: {type: integer, default: 0, scope: all}}\nobserve:"
                    " [{set: {s: 1}}]\nrules: [{name: a, nothing: true}]\n",
-                   MUGA_E_INPUT, "agent.yaml:4: key state.s: scope is session, or agent");
+                   MUGA_E_INPUT, "agent.yaml:4:9: key state.s: scope is session, or agent");
     refuse(&f, "rules: [{name: a, nothing: true}]\n", "key rules: belongs to kind: reflex");
     refuse(&f, "state: {s: {type: integer, default: 0, scope: agent}}\n", "scope belongs to kind: model");
     fixture_close(&f);
@@ -258,32 +263,33 @@ static void faults_are_named_with_line_and_key(void **state) {
     (void)state;
     agent_fixture f;
     fixture_prepare(&f, "faults", NULL);
-    refuse(&f, "tolls: []\n", "agent.yaml:7: key tolls: unknown key; did you mean 'tools'?");
-    refuse(&f, "zebra: 1\n", "agent.yaml:7: key zebra: unknown key; remove it");
-    refuse(&f, "limits: {steps: many}\n", "agent.yaml:7: key limits.steps: text; must be a whole number");
-    refuse(&f, "limits: {steps: 0}\n", "agent.yaml:7: key limits.steps: 0 is out of range; must be 1 to");
+    refuse(&f, "tolls: []\n", "agent.yaml:7:1: key tolls: unknown key; did you mean 'tools'?");
+    refuse(&f, "zebra: 1\n", "agent.yaml:7:1: key zebra: unknown key; remove it");
+    refuse(&f, "limits: {steps: many}\n", "agent.yaml:7:10: key limits.steps: text; must be a whole number");
+    refuse(&f, "limits: {steps: 0}\n", "agent.yaml:7:10: key limits.steps: 0 is out of range; must be 1 to");
     refuse(&f, "description: ''\nguards: {input: {max_chars: 0}}\n",
-           "agent.yaml:8: key guards.input.max_chars: 0 is out of range; must be 1 to 1000000");
-    refuse(&f, "scope: {domain: ''}\n", "agent.yaml:7: key scope.domain: 0 characters; must be 1 to 2000");
+           "agent.yaml:8:18: key guards.input.max_chars: 0 is out of range; must be 1 to 1000000");
+    refuse(&f, "scope: {domain: ''}\n", "agent.yaml:7:9: key scope.domain: 0 characters; must be 1 to 2000");
     refuse(&f, "limits:\n  steps: 8\n  token: 5\n",
-           "agent.yaml:9: key limits.token: unknown key; did you mean 'tokens'?");
-    refuse(&f, "tools:\n  - description: d\n", "agent.yaml:8: key tools[0]: key 'name' is missing");
+           "agent.yaml:9:3: key limits.token: unknown key; did you mean 'tokens'?");
+    refuse(&f, "tools:\n  - description: d\n", "agent.yaml:8:5: key tools[0]: key 'name' is missing");
     refuse(&f, "escalation: {to: human, when: [limits, low_margn]}\n",
-           "agent.yaml:7: key escalation.when[1]: 'low_margn' is none of");
+           "agent.yaml:7:40: key escalation.when[1]: 'low_margn' is none of");
     refuse(&f, "escalation: {to: human, when: [low_margn]}\n", "did you mean 'low_margin'?");
     refuse(&f, "scope: {domain: x, otherwise: 3}\n", "key scope.otherwise");
-    refuse(&f, "model: x\n", "agent.yaml:7: key 'model' stands here twice");
+    refuse(&f, "model: x\n", "agent.yaml:7:1: key 'model' stands here twice");
     assert_refused(&f, "version: 2\nagent: a\nkind: goal\n", MUGA_E_INPUT,
-                   "agent.yaml:1: key version: does not fit: must be 1");
+                   "agent.yaml:1:1: key version: does not fit: must be 1");
     assert_refused(&f, "version: 1\nagent: A B\nkind: goal\n", MUGA_E_INPUT,
-                   "agent.yaml:2: key agent: does not fit: the agent's name");
-    assert_refused(&f, "version: 1\nagent: a\nkind: gaol\n", MUGA_E_INPUT, "agent.yaml:3: key kind: 'gaol' is none of");
+                   "agent.yaml:2:1: key agent: does not fit: the agent's name");
+    assert_refused(&f, "version: 1\nagent: a\nkind: gaol\n", MUGA_E_INPUT,
+                   "agent.yaml:3:1: key kind: 'gaol' is none of");
     assert_refused(&f, "version: 1\nagent: a\nkind: reflex\n", MUGA_E_INPUT, "key 'rules' is missing");
     assert_refused(&f, "version: 1\nagent: a\nkind: model\n", MUGA_E_INPUT, "key 'observe' is missing");
     assert_refused(&f, "version: 1\nagent: a\nkind: goal\n", MUGA_E_INPUT, "key 'model' is missing");
-    assert_refused(&f, "- 1\n", MUGA_E_INPUT, "agent.yaml:1: a list; must be a mapping");
+    assert_refused(&f, "- 1\n", MUGA_E_INPUT, "agent.yaml:1:1: a list; must be a mapping");
     assert_refused(&f, "version: 1\nagent: a\nkind: goal\nmodel: m\ngoal: {statement: s, done: '1 +'}\n", MUGA_E_INPUT,
-                   "agent.yaml:5: key goal.done");
+                   "agent.yaml:5:22: key goal.done");
     fixture_close(&f);
 }
 
@@ -315,7 +321,7 @@ static void a_misspelt_rule_of_a_schema_is_refused(void **state) {
     refuse_tool(&f,
                 "parameters: {type: object, properties: {}, require: [x], additionalProperties: false}\n"
                 "    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
-                "agent.yaml:10: key tools[0].parameters.require: unknown key; did you mean 'required'?");
+                "agent.yaml:10:48: key tools[0].parameters.require: unknown key; did you mean 'required'?");
     refuse(&f, "state: {a: {type: integer, defualt: 1}}\n",
            "key state.a.defualt: unknown key; did you mean 'default'?");
     refuse(&f, "state: {a: {type: string, normalise: {match: a, value: b}}}\n", "key state.a.normalise: is read on");
@@ -338,7 +344,7 @@ static void tools_that_could_not_run_are_refused(void **state) {
     fixture_prepare(&f, "tools", NULL);
     refuse_tool(&f, NO_PARAMETERS "effect: read", "key tools[0]: needs sql, ");
     refuse_tool(&f, "parameters: {type: string}\n    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
-                "agent.yaml:10: key tools[0].parameters: must be a schema of type: object");
+                "agent.yaml:10:5: key tools[0].parameters: must be a schema of type: object");
     refuse_tool(&f, "parameters: {type: object}\n    effect: read\n    sql: {database: shop.db, query: SELECT 1 AS a}",
                 "additionalProperties: false");
     refuse_tool(
@@ -365,7 +371,7 @@ static void tools_that_could_not_run_are_refused(void **state) {
     refuse_tool(&f,
                 NO_PARAMETERS
                 "effect: write\n    approval: {when: 'x = 1'}\n    sql: {database: shop.db, exec: DELETE FROM notes}",
-                "agent.yaml:12: key tools[0].approval.when");
+                "agent.yaml:12:16: key tools[0].approval.when");
     refuse_tool(&f,
                 NO_PARAMETERS
                 "effect: write\n    approval: sometimes\n    sql: {database: shop.db, exec: DELETE FROM notes}",
@@ -381,7 +387,7 @@ static void tools_that_could_not_run_are_refused(void **state) {
         " sql: {database: shop.db, query: SELECT 1 AS a}}\n"
         "  - {name: t, description: d, parameters: {type: object, additionalProperties: false}, effect: read,"
         " sql: {database: shop.db, query: SELECT 1 AS a}}\n",
-        "agent.yaml:9: key tools[1]: another tool has this name");
+        "agent.yaml:9:5: key tools[1]: another tool has this name");
     fixture_close(&f);
 }
 
@@ -439,7 +445,7 @@ static void sql_that_could_harm_is_refused(void **state) {
         refuse_tool(&f, tool, cases[i].part);
     }
     refuse_tool(&f, ONE_PARAMETER "effect: read\n    sql:\n      database: shop.db\n      query: SELEC 1",
-                "agent.yaml:14: key tools[0].sql.query: ");
+                "agent.yaml:14:7: key tools[0].sql.query: ");
     fixture_close(&f);
 }
 
@@ -458,8 +464,8 @@ static void state_and_session_are_checked(void **state) {
     (void)state;
     agent_fixture f;
     fixture_prepare(&f, "state", NULL);
-    refuse(&f, "state: {a: {type: string}}\n", "agent.yaml:7: key state.a: a state needs a default");
-    refuse(&f, "state: {a: {type: string, default: 1}}\n", "agent.yaml:7: key state.a: ");
+    refuse(&f, "state: {a: {type: string}}\n", "agent.yaml:7:9: key state.a: a state needs a default");
+    refuse(&f, "state: {a: {type: string, default: 1}}\n", "agent.yaml:7:9: key state.a: ");
     refuse(&f, "state: {A: {type: string, default: x}}\n", "names are small letters");
     refuse(&f, "state: {a: {type: string, default: x, from: tools}}\n", "from belongs to a tool's parameters");
     fixture_close(&f);
@@ -534,7 +540,7 @@ int main(void) {
         cmocka_unit_test(what_json_cannot_say_is_refused),
         cmocka_unit_test(yaml_with_hidden_meaning_is_refused),
         cmocka_unit_test(yaml_is_bounded),
-        cmocka_unit_test(every_value_has_its_line),
+        cmocka_unit_test(every_value_has_its_place),
         cmocka_unit_test(a_manifest_is_read_whole),
         cmocka_unit_test(faults_of_rules_are_named),
         cmocka_unit_test(a_write_without_a_word_on_approval_asks),

@@ -154,7 +154,7 @@ static void a_fault_in_prices_has_its_line(void **state) {
                                "  - model: b\n    input: cheap\n    output: 1\n    as_of: 2026-02-01\n    source: y\n";
     muga_error err;
     json_t *v = NULL;
-    assert_status(report_read_prices(text, sizeof text - 1, "p.yaml", &v, &err), MUGA_E_INPUT, &err, "p.yaml:5: ");
+    assert_status(report_read_prices(text, sizeof text - 1, "p.yaml", &v, &err), MUGA_E_INPUT, &err, "p.yaml:5:5: ");
     assert_non_null(strstr(err.message, "models[1].input: text; must be a number"));
 }
 

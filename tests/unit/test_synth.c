@@ -350,7 +350,7 @@ static void faults_of_a_grammar_are_named_with_their_line(void **state) {
     } cases[] = {
         {"version: 1\nmessages: []\n", "g.yaml:2"},
         {"version: 1\nmessages:\n  - {labels: [a], text: '<who>'}\n",
-         "g.yaml:3: key messages[0].text: there is no rule who"},
+         "g.yaml:3:19: key messages[0].text: there is no rule who"},
         {"version: 1\nrules:\n  a: '<b>'\n  b: 'x <a>'\nmessages: [{labels: [a], text: y}]\n", "leads back to itself"},
         {"version: 1\nmessages:\n  - {labels: [a], text: '(a|b'}\n", "a '(' without ')'"},
         {"version: 1\nmessages:\n  - {labels: [a], text: 'a)'}\n", "a ')' without '('"},

@@ -220,7 +220,7 @@ static void a_definition_that_says_nothing_is_refused(void **state) {
     tool_expect_refusal(&f, "x: {type: string}", "    effect: read\n    clock: {}\n",
                         "tools[0].parameters: a clock takes");
     tool_expect_refusal(&f, "", "    effect: read\n    clock: {zone: Mars/Olympus}\n",
-                        "agent.yaml:14: key tools[0].clock.zone: 'Mars/Olympus' is no place");
+                        "agent.yaml:14:13: key tools[0].clock.zone: 'Mars/Olympus' is no place");
     tool_expect_refusal(&f, "", "    effect: read\n    clock: {zone: '+2'}\n", "write an offset (+02:00)");
     tool_expect_refusal(&f, "", "    effect: read\n    clock: {zones: UTC}\n", "did you mean 'zone'?");
     fixture_close(&f);

@@ -33,7 +33,7 @@ static void what_could_ask_nothing_is_refused(void **state) {
     static const struct {
         const char *tool, *part;
     } wrong[] = {
-        {NO_PARAMETERS "    ask_person: {}\n    effect: read\n", "agent.yaml:11: key tools[0].ask_person"},
+        {NO_PARAMETERS "    ask_person: {}\n    effect: read\n", "agent.yaml:11:5: key tools[0].ask_person"},
         {ONE("question", "integer") "    ask_person: {}\n    effect: read\n", "question, of type: string"},
         {ONE("words", "string") "    ask_person: {question: Which?}\n    effect: read\n", "tools[0].parameters"},
         {ONE("question", "string") "    ask_person: {}\n    effect: write\n", "say effect: read"},
