@@ -89,17 +89,20 @@ bool call_fail_with(call *c, muga_status st, const muga_error *err, const char *
 
 /* ---- answers ---- */
 
-/* The headers that every answer has; [3]. */
-static size_t common_headers(const call *c, server_header out[3]) {
+#define COMMON_HEADERS 3
+/* The headers that every answer has. */
+static size_t common_headers(const call *c, server_header out[COMMON_HEADERS]) {
     size_t n = 0;
     out[n++] = (server_header){"x-request-id", c->id};
     if (c->ignored.len)
         out[n++] = (server_header){"x-muga-ignored", str_get(&c->ignored)};
+    if (c->session)
+        out[n++] = (server_header){"x-muga-session", c->session};
     return n;
 }
 
 bool call_reply_text(call *c, int status, const char *content_type, const char *p, size_t n) {
-    server_header more[4];
+    server_header more[COMMON_HEADERS + 1];
     exchange_headers h = {content_type, more, common_headers(c, more)};
     if ((status == 429 || status == 503) && c->retry_after_s) {
         snprintf(c->retry_after, sizeof c->retry_after, "%u", c->retry_after_s);
@@ -134,7 +137,7 @@ bool call_reply(call *c, int status, json_t *json) {
 }
 
 static bool begin(call *c, const char *content_type, int kind) {
-    server_header more[4];
+    server_header more[COMMON_HEADERS + 1];
     exchange_headers h = {content_type, more, common_headers(c, more)};
     more[h.n_more++] = (server_header){"cache-control", "no-cache"};
     c->status = 200;

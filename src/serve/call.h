@@ -63,6 +63,7 @@ struct call {
     enum { CALL_WHOLE, CALL_EVENTS, CALL_LINES } streams; /* an answer was begun so and not ended */
     /* for the log and metrics; filled in by routes */
     const char *model, *finish;
+    const char *session; /* of an agent: the header x-muga-session */
     uint32_t n_prompt, n_cached, n_generated;
     uint64_t queue_us, load_us;
     char message[256];      /* of the error that went out; "" */

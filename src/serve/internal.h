@@ -28,6 +28,7 @@ serve_routes extras_routes(void);          /* health, metrics */
 struct jobs;
 struct keys;
 struct live;
+struct talks;
 struct serve {
     const serve_options *options;
     server *server;
@@ -35,6 +36,7 @@ struct serve {
     struct jobs *jobs;
     struct keys *keys;
     struct live *live;
+    struct talks *talks;
     atomic_bool ready, draining, ticking;
 };
 /* Into the log: something went wrong that no answer tells of. */

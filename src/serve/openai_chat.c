@@ -1,5 +1,6 @@
 /* POST /v1/chat/completions (docs/openai.md). Owns the body's table and the order of things: everything that is wrong
  * with a request is said before the model computes, so that a stream begins only once the prompt does. */
+#include "serve/agents.h"
 #include "serve/openai.h"
 
 typedef struct wanted {
@@ -188,6 +189,10 @@ static void answer(chatting *t, const llm_request *read) {
 }
 
 static void run(call *c) {
+    if (agents_is_model(c->body)) {
+        agents_chat(c);
+        return;
+    }
     chatting *t = arena_alloc(&c->mem, sizeof *t);
     llm_request read = {0};
     if (!t) {

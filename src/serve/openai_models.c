@@ -1,6 +1,7 @@
 /* GET /v1/models, /v1/models/{id}, and POST /v1/embeddings (docs/openai.md). Models are those of the store that the key
  * may ask, under their names without ":latest"; Anthropic's clients, who send their version, get the list in their
  * form. */
+#include "serve/agents.h"
 #include "serve/keys.h"
 #include "serve/openai.h"
 
@@ -70,6 +71,7 @@ static void run_list(call *c) {
             ok = json_array_append_new(data, model_json(c, name, json_get_int(m, "modified_ms", 0))) == 0;
     }
     json_decref(manifests);
+    ok = ok && agents_list_models(c, model_json, data);
     if (!ok) {
         json_decref(data);
         data = NULL;
@@ -91,7 +93,9 @@ static void run_one(call *c) {
             call_reply(c, 200, model_json(c, c->arg[0], json_get_int(m, "modified_ms", 0)));
     }
     json_decref(manifests);
-    if (!found)
+    if (!found && agents_has_model(c, c->arg[0]))
+        call_reply(c, 200, model_json(c, c->arg[0], 0));
+    else if (!found)
         call_fail(c, 404, "model", "model_not_found", "there is no model \"%.100s\"; GET /v1/models lists them",
                   c->arg[0]);
 }

@@ -7,6 +7,7 @@
 #include "serve/keys.h"
 #include "serve/live.h"
 #include "serve/routes.h"
+#include "serve/talks.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -193,6 +194,8 @@ muga_status serve_open(const serve_options *o, serve **out, muga_error *err) {
     if (!st)
         st = live_new(s, &s->live, err);
     if (!st)
+        st = talks_new(&s->talks, err);
+    if (!st)
         st = server_new(&so, &s->server, err);
     if (st)
         serve_close(s);
@@ -271,6 +274,7 @@ void serve_close(serve *s) {
         jobs_wait(s->jobs);
     server_free(s->server);
     live_free(s->live);
+    talks_free(s->talks);
     pool_free(s->pool);
     keys_close(s->keys);
     jobs_free(s->jobs);

@@ -149,6 +149,38 @@ def story(n):
             "options": {"num_predict": n, "temperature": 0.8, "seed": 5}}
 
 
+def agent_as_model(s):
+    """A client that knows no sessions sends all that was said, and goes on in the same one."""
+    ids = {m["id"] for m in s.get("/v1/models")[2]["data"]}
+    check("listed", "agent:customer-service" in ids, ids)
+    check("one", s.get("/v1/models/agent:customer-service")[2].get("id") == "agent:customer-service")
+    check("none", s.get("/v1/models/agent:nobody")[0] == 404)
+    said = [{"role": "user", "content": "Where is my order A10002?"}]
+    ask = {"model": "agent:customer-service", "metadata": {"customer": "7"}}
+    status, head, first = s.post("/v1/chat/completions", {**ask, "messages": said, "temperature": 0.5})
+    if status != 200:
+        check("agent", False, status, first)
+        return
+    session = head["x-muga-session"]
+    text = first["choices"][0]["message"]["content"]
+    check("answer", text and first["muga"]["session"] == session and head.get("x-muga-ignored") == "temperature", first)
+    said += [{"role": "assistant", "content": text}, {"role": "user", "content": "And A10001?"}]
+    events = s.events("/v1/chat/completions", {**ask, "messages": said, "stream": True})
+    check("streamed", events[-1][1] == "[DONE]" and "".join(
+        e[1]["choices"][0]["delta"].get("content") or "" for e in events[:-1] if e[1]["choices"]), events)
+    history = s.get(f"/v1/sessions/{session}")[2]["history"]
+    check("one session", sum(h["role"] == "user" for h in history) == 2, history)
+    other = s.post("/v1/chat/completions", {**ask, "messages": said[:1]})[1]["x-muga-session"]
+    check("another begins anew", other != session)
+    by_name = s.post("/v1/chat/completions", {**ask, "messages": said[-1:]}, headers={"x-muga-session": session})[1]
+    check("by name", by_name.get("x-muga-session") == session, by_name)
+    for field, value in (("tools", [{"type": "function", "function": {"name": "f"}}]), ("n", 2), ("logprobs", True),
+                         ("response_format", {"type": "json_object"})):
+        status, _, body = s.post("/v1/chat/completions", {**ask, "messages": said[:1], field: value})
+        check(field, status == 400 and body["error"]["param"] == field, status, body)
+    check("no agent", s.post("/v1/chat/completions", {"model": "agent:nobody", "messages": said[:1]})[0] == 404)
+
+
 def left_streams(s):
     """A stream that nobody reads any more gives its model back soon, also one whose prompt is read or that waits."""
     for prompt in ("Write a long story.", "word " * 6000):
@@ -253,8 +285,9 @@ for part in (doors, elsewhere, sockets):
     part()
 real = subprocess.run(["scripts/setup", "--print-model"], capture_output=True, text=True, check=False).stdout.strip()
 if os.path.isfile(real):
-    with Server(models=(("story", real),)) as server:
+    with Server(models=(("story", real), ("smollm2-135m-instruct", real))) as server:
         left_streams(server)
+        agent_as_model(server)
     ends(real)
 else:
     print("skipped: the model isn't there, so long streams weren't left")
