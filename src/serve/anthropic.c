@@ -142,10 +142,41 @@ static void answer(asking *t, const llm_request *read) {
     llm_reply_release(&t->choice.reply);
 }
 
+/* Tokens of the prompt as text. Names of control tokens in what was said count as these here. */
+static muga_status count_rendered(llm *m, const llm_request *q, size_t *n, muga_error *err) {
+    str text = STR_INIT;
+    int32_t *ids = NULL;
+    muga_status st = llm_render(m, q, &text, err);
+    if (!st)
+        st = llm_tokenize(m, span_of(str_get(&text), text.len), false, true, &ids, n, err);
+    free(ids);
+    str_release(&text);
+    return st;
+}
+
+/* What the messages take, and what is added where the tools are told. */
+static muga_status count_all(llm *m, const llm_request *with, uint32_t *n, muga_error *err) {
+    size_t n_with = 0, n_without = 0;
+    llm_request without = *with;
+    without.tools = NULL;
+    without.tool_choice = LLM_TOOLS_SHOWN;
+    muga_status st = llm_count(m, with->messages, NULL, n, err);
+    if (st || !with->tools)
+        return st;
+    st = count_rendered(m, with, &n_with, err);
+    if (!st)
+        st = count_rendered(m, &without, &n_without, err);
+    if (!st && n_with > n_without)
+        *n += (uint32_t)(n_with - n_without);
+    return st;
+}
+
 static void count(asking *t, const llm_request *read) {
     muga_error err = {0};
     uint32_t n = 0;
-    muga_status st = llm_count(t->ch.lent.m, t->ch.q.messages, read->tools, &n, &err);
+    openai_apply(read, &t->ch.q);
+    t->ch.q.split = true;
+    muga_status st = count_all(t->ch.lent.m, &t->ch.q, &n, &err);
     if (st)
         openai_fail(t->c, st, &err, &t->ch.q);
     else

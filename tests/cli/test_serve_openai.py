@@ -404,6 +404,10 @@ def test_anthropic(s):
     check(r.status == 200, "its result", r)
     n = s.post("/v1/messages/count_tokens", {"model": "tiny", "messages": ASK, "system": "Be brief."})
     check(n.status == 200 and n.json["input_tokens"] > 2, "tokens are counted", n)
+    for more in ({}, {"system": "Be brief."}, {"tools": [tool]}, {"tools": [tool], "system": "Be brief."}):
+        n = s.post("/v1/messages/count_tokens", dict({"model": "tiny", "messages": ASK}, **more))
+        u = ask(**more).json["usage"]
+        check(n.json["input_tokens"] == u["input_tokens"] + u["cache_read_input_tokens"], "as they are sent", (n, u))
     r = ask(output_config={"format": {"type": "json_schema", "schema": SCHEMA}}, max_tokens=64)
     check(set(json.loads(r.json["content"][0]["text"])) == {"ok"}, "a schema", r)
     r = ask(messages=ASK + [{"role": "assistant", "content": "Hel"}])
