@@ -144,7 +144,8 @@ static void an_answer_that_nobody_reads_is_given_up(void **state) {
     client_say(other, GET("/a") "\r\n");
     client_until(other, &s, "GET /a [0] ");
     str_release(&s);
-    assert_int_equal(server_get_counts(f.s).unsent_bytes, 0);
+    while (server_get_counts(f.s).unsent_bytes > 0) /* counted just after it was sent */
+        sched_yield();
     close(fd);
     close(other);
     fixture_stop(&f);
