@@ -13,11 +13,15 @@
 #define LIBRARY "libevent_core-2.1.so.7"
 
 #define FUNCTIONS(X)                                                                                                   \
-    X(base_new)                                                                                                        \
+    X(config_new)                                                                                                      \
+    X(config_free)                                                                                                     \
+    X(config_set_flag)                                                                                                 \
+    X(config_require_features)                                                                                         \
+    X(set_log_callback)                                                                                                \
+    X(base_new_with_config)                                                                                            \
     X(base_free)                                                                                                       \
     X(base_loop)                                                                                                       \
     X(base_loopbreak)                                                                                                  \
-    X(base_get_features)                                                                                               \
     X(new)                                                                                                             \
     X(free)                                                                                                            \
     X(add)                                                                                                             \
@@ -52,6 +56,11 @@ static muga_status load(loop *l, muga_error *err) {
     return lacks ? error_set(err, MUGA_E_ENV, "this " LIBRARY " has no %s; install libevent 2.1", lacks) : MUGA_OK;
 }
 
+/* What goes wrong is told by return values; the library would print it besides. */
+static void stay_silent(int severity, const char *message) {
+    (void)severity, (void)message;
+}
+
 muga_status server_loop_new(loop **out, muga_error *err) {
     loop *l = mem_alloc_array(1, sizeof *l);
     *out = NULL;
@@ -60,12 +69,15 @@ muga_status server_loop_new(loop **out, muga_error *err) {
     muga_status st = load(l, err);
     if (st)
         goto out;
-    l->base = l->base_new();
-    if (!l->base) {
+    l->set_log_callback(stay_silent);
+    struct event_config *c = l->config_new();
+    if (c && l->config_require_features(c, EV_FEATURE_ET) == 0 &&
+        l->config_set_flag(c, EVENT_BASE_FLAG_IGNORE_ENV) == 0)
+        l->base = l->base_new_with_config(c);
+    if (c)
+        l->config_free(c);
+    if (!l->base)
         st = error_nomem(err, "the server's loop");
-    } else if (!(l->base_get_features(l->base) & EV_FEATURE_ET)) {
-        st = error_set(err, MUGA_E_ENV, "libevent doesn't use epoll here; unset EVENT_NOEPOLL");
-    }
 out:
     if (st)
         server_loop_free(l);

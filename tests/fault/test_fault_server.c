@@ -49,6 +49,7 @@ static muga_status serve(size_t *n_answered, muga_error *err) {
     for (size_t i = 0; i < ARRAY_LEN(asks); i++) {
         fd[i] = client_open(&f);
         client_say(fd[i], asks[i]);
+        shutdown(fd[i], SHUT_WR); /* or the server would wait for it after its last word */
     }
     stop_when_done(f.s);
     st = server_run(f.s, err);
