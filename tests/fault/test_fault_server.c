@@ -6,11 +6,11 @@
 
 #define CLOSE "Host: localhost\r\nOrigin: http://localhost\r\nConnection: close\r\n\r\n"
 
-static const char *const asks[] = {
-    "GET /a HTTP/1.1\r\n" CLOSE,
-    "POST /b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET /c HTTP/1.1\r\n" CLOSE,
-    "POST /d HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n" CLOSE "hello", "GET / HTTP/9.9\r\n" CLOSE,
-    "GET /stream HTTP/1.1\r\n" CLOSE};
+static const char *const asks[] = {"GET /a HTTP/1.1\r\n" CLOSE,
+                                   "POST /b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                   "5\r\nhello\r\n0\r\n\r\nGET /c HTTP/1.1\r\n" CLOSE,
+                                   "POST /d HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n" CLOSE "hello",
+                                   "GET / HTTP/9.9\r\n" CLOSE, "GET /stream HTTP/1.1\r\n" CLOSE};
 
 static void on_request(void *ctx, exchange *x, const server_request *q) {
     (void)ctx;
