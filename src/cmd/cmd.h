@@ -40,6 +40,7 @@ int cmd_agent_new(int argc, char **argv);
 int cmd_agent_lint(int argc, char **argv);
 int cmd_agent_fit(int argc, char **argv);
 int cmd_agent_list(int argc, char **argv);
+int cmd_agent_state(int argc, char **argv);
 int cmd_agent_learn(int argc, char **argv);
 int cmd_agent_versions(int argc, char **argv);
 int cmd_agent_promote(int argc, char **argv);

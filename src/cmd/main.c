@@ -51,6 +51,10 @@ static const char approve_yes_details[] =
     "The yes is bound to the call's exact arguments, tool and policy, and is good once. The call runs at once.";
 static const char audit_verify_details[] = "Exit code 1 names the first broken record.";
 
+static const char agent_state_details[] =
+    "These are the members of state: with scope: agent. --reset is on the audit chain with who did it; a session that\n"
+    "is open has the defaults from its next turn on (docs/rules.md).";
+
 static const cmd_verb agent_verbs[] = {
     {"run", "NAME [--session NAME=VALUE] [--message TEXT]", "serve a customer, live", agent_run_details, cmd_agent_run},
     {"test", "NAME [--tasks FILE] [--runs N] [--against OTHER]", "measure it on tasks with checked end states",
@@ -61,6 +65,7 @@ static const cmd_verb agent_verbs[] = {
     {"fit", "NAME DATA [--risk R] [--json]", "weigh its adapter against its examples", agent_fit_details,
      cmd_agent_fit},
     {"list", "[--json]", "agents in the store, in ./agents and in the box", NULL, cmd_agent_list},
+    {"state", "NAME [--reset] [--json]", "what all its sessions share", agent_state_details, cmd_agent_state},
     {"learn", "NAME", "train an adapter on what its turns have shown", agent_learn_details, cmd_agent_learn},
     {"versions", "NAME [--json]", "the adapters it has learned", NULL, cmd_agent_versions},
     {"promote", "NAME [CANDIDATE] [--json]", "use a candidate adapter, if the gate lets it through",
