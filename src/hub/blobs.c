@@ -46,7 +46,7 @@ muga_status hub_put_open(const hub *h, const char *digest, uint64_t max_bytes, h
     sha256_init(&out->sum);
     str_printf(&dir, "%s/blobs", h->home);
     str_printf(&first, "%s/.adding", str_get(&dir));
-    muga_status st = str_status(&first, err, "store path");
+    muga_status st = str_status(dir.failed ? &dir : &first, err, "store path");
     if (!st)
         st = h->files->mkdirs(h->files->self, str_get(&dir), err);
     if (!st)

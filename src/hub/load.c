@@ -136,7 +136,7 @@ static muga_status take_digest(const json_t *manifest, hub_model *m, muga_error 
     json_array_foreach(json_object_get(manifest, "parts"), i, p) {
         json_t *scale = json_object_get(p, "scale");
         json_t *one = json_pack("[s, s, O?]", json_get_string(p, "kind"), json_get_string(p, "blob"), scale);
-        if (!st && json_array_append_new(all, one))
+        if (json_array_append_new(all, one) && !st)
             st = error_nomem(err, "model");
     }
     json_t *whole = st ? NULL : json_pack("[s, O]", json_get_string(manifest, "blob"), all);
@@ -160,9 +160,10 @@ static muga_status find_details(const json_t *manifest, hub_model *m, muga_error
     return st;
 }
 
-static char *copy_member(const json_t *manifest, const char *key) {
+/* false: out of memory. */
+static bool copy_member(const json_t *manifest, const char *key, char **out) {
     const char *text = json_get_string(manifest, key);
-    return text ? mem_copy_string(text) : NULL;
+    return !text || (*out = mem_copy_string(text));
 }
 
 static muga_status fill(const hub *h, const json_t *manifest, hub_model *m, muga_error *err) {
@@ -172,11 +173,10 @@ static muga_status fill(const hub *h, const json_t *manifest, hub_model *m, muga
     m->parameters = json_object();
     m->license = json_array();
     m->messages = json_array();
-    m->parent = copy_member(manifest, "parent");
-    m->requires = copy_member(manifest, "requires");
     m->bytes = (uint64_t)MAX(json_get_int(manifest, "bytes", 0), 0);
     memcpy(m->sha256, digest + 7, SHA256_HEX);
-    if (!m->parameters || !m->license || !m->messages)
+    if (!m->parameters || !m->license || !m->messages || !copy_member(manifest, "parent", &m->parent) ||
+        !copy_member(manifest, "requires", &m->requires))
         return error_nomem(err, "model");
     muga_status st = find_blob(h, digest, "blob", &m->path, err);
     json_array_foreach(json_object_get(manifest, "parts"), i, part) {

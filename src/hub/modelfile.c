@@ -176,7 +176,7 @@ static muga_status take_adapter(reader *r) {
 static bool append_to(json_t **array, json_t *v) {
     if (!*array)
         *array = json_array();
-    return *array && !json_array_append_new(*array, v);
+    return !json_array_append_new(*array, v); /* takes v, also where it fails */
 }
 
 /* stop is a list; another name is there once. E_INPUT: it is there already, or one too many. */
@@ -215,10 +215,13 @@ static muga_status take_parameter(reader *r) {
     for (char *p = name; *p; p++)
         *p = (char)tolower((unsigned char)*p);
     muga_status st = take_value(r, name, &text);
-    if (!st && (st = hub_parameter_parse(name, text, &value, &why)))
-        st = bad(r, line, "%s", why.message);
-    else if (!st && (st = add_parameter(r->m, name, value, &why)))
-        st = bad(r, line, "%s", why.message);
+    if (!st) {
+        st = hub_parameter_parse(name, text, &value, &why);
+        if (!st)
+            st = add_parameter(r->m, name, value, &why);
+        if (st)
+            st = st == MUGA_E_NOMEM ? error_nomem(r->err, name) : bad(r, line, "%s", why.message);
+    }
     free(text);
     return st;
 }

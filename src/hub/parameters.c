@@ -3,6 +3,7 @@
 #include "hub/internal.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "hub/modelfile.h"
 
 #include <errno.h>
@@ -166,39 +167,45 @@ muga_status hub_parameter_check(const char *name, const json_t *value, muga_erro
     return st || fits(p, value) ? st : out_of_range(p, err);
 }
 
-/* NULL: it is none. */
-static json_t *read_whole(const char *text) {
+static bool read_whole(const char *text, long long *out) {
     char *end;
     errno = 0;
-    long long v = strtoll(text, &end, 10);
-    return errno || end == text || *end ? NULL : json_integer(v);
+    *out = strtoll(text, &end, 10);
+    return text[strspn(text, "+-0123456789")] == 0 && !errno && end != text && !*end;
 }
 
-static json_t *read_number(const char *text) {
+static bool read_number(const char *text, double *out) {
     char *end;
     errno = 0;
-    double v = strtod(text, &end);
+    *out = strtod(text, &end);
     bool plain = text[strspn(text, "+-.0123456789eE")] == 0; /* no hex, no infinity, no white space */
-    return !plain || errno || end == text || *end ? NULL : json_real(v);
-}
-
-static json_t *read_switch(const char *text) {
-    return !strcasecmp(text, "true") ? json_true() : !strcasecmp(text, "false") ? json_false() : NULL;
+    return plain && !errno && end != text && !*end;
 }
 
 muga_status hub_parameter_parse(const char *name, const char *text, json_t **out, muga_error *err) {
     const parameter *p = NULL;
+    long long whole = 0;
+    double number = 0;
+    bool is_true = !strcasecmp(text, "true"), good = false;
     *out = NULL;
     muga_status st = find(name, &p, err);
     if (st)
         return st;
     switch (p->kind) {
-    case WHOLE: *out = text[strspn(text, "+-0123456789")] ? NULL : read_whole(text); break;
-    case NUMBER: *out = read_number(text); break;
-    case SWITCH: *out = read_switch(text); break;
-    case TEXTS: *out = json_string(text); break;
+    case WHOLE: good = read_whole(text, &whole); break;
+    case NUMBER: good = read_number(text, &number); break;
+    case SWITCH: good = is_true || !strcasecmp(text, "false"); break;
+    case TEXTS: good = utf8_valid(text, strlen(text)); break;
     }
-    if (*out && fits(p, *out))
+    if (!good)
+        return out_of_range(p, err);
+    *out = p->kind == WHOLE    ? json_integer(whole)
+           : p->kind == NUMBER ? json_real(number)
+           : p->kind == SWITCH ? json_boolean(is_true)
+                               : json_string(text);
+    if (!*out)
+        return error_nomem(err, "a parameter");
+    if (fits(p, *out))
         return MUGA_OK;
     json_decref(*out);
     *out = NULL;
