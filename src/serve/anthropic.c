@@ -76,6 +76,37 @@ static bool read_rest(asking *t, llm_request *q) {
            anthropic_read_messages(c, w->system, w->messages, &t->messages, &t->last) && check(t, q);
 }
 
+/* ---- counting ---- */
+
+/* Tokens of the prompt as text. Names of control tokens in what was said count as these here. */
+static muga_status count_rendered(llm *m, const llm_request *q, size_t *n, muga_error *err) {
+    str text = STR_INIT;
+    int32_t *ids = NULL;
+    muga_status st = llm_render(m, q, &text, err);
+    if (!st)
+        st = llm_tokenize(m, span_of(str_get(&text), text.len), false, true, &ids, n, err);
+    free(ids);
+    str_release(&text);
+    return st;
+}
+
+/* What the messages take, and what is added where the tools are told. */
+static muga_status count_all(llm *m, const llm_request *with, uint32_t *n, muga_error *err) {
+    size_t n_with = 0, n_without = 0;
+    llm_request without = *with;
+    without.tools = NULL;
+    without.tool_choice = LLM_TOOLS_SHOWN;
+    muga_status st = llm_count(m, with->messages, NULL, n, err);
+    if (st || !with->tools)
+        return st;
+    st = count_rendered(m, with, &n_with, err);
+    if (!st)
+        st = count_rendered(m, &without, &n_without, err);
+    if (!st && n_with > n_without)
+        *n += (uint32_t)(n_with - n_without);
+    return st;
+}
+
 /* ---- the answer ---- */
 
 static bool begin_stream(asking *t) {
@@ -134,41 +165,15 @@ static void answer(asking *t, const llm_request *read) {
     q->on_event = on_event;
     q->on_prompt = on_prompt;
     t->choice.ctx = t;
+    bool forced = q->schema || q->tool_choice == LLM_TOOLS_REQUIRED || q->tool_choice == LLM_TOOLS_NAMED;
+    if (t->w.stream && forced && count_all(t->ch.lent.m, q, &t->n_prompt, &err))
+        t->n_prompt = 0; /* what is forced goes out before the prompt is looked at; what is wrong is said below */
     muga_status st = chat_complete(&t->ch, &t->choice, 1, &err);
     if (st)
         openai_fail(c, st, &err, q);
     else if (!atomic_load(call_gone(c)) && !openai_was_cut(c, &t->choice, 1))
         end(t);
     llm_reply_release(&t->choice.reply);
-}
-
-/* Tokens of the prompt as text. Names of control tokens in what was said count as these here. */
-static muga_status count_rendered(llm *m, const llm_request *q, size_t *n, muga_error *err) {
-    str text = STR_INIT;
-    int32_t *ids = NULL;
-    muga_status st = llm_render(m, q, &text, err);
-    if (!st)
-        st = llm_tokenize(m, span_of(str_get(&text), text.len), false, true, &ids, n, err);
-    free(ids);
-    str_release(&text);
-    return st;
-}
-
-/* What the messages take, and what is added where the tools are told. */
-static muga_status count_all(llm *m, const llm_request *with, uint32_t *n, muga_error *err) {
-    size_t n_with = 0, n_without = 0;
-    llm_request without = *with;
-    without.tools = NULL;
-    without.tool_choice = LLM_TOOLS_SHOWN;
-    muga_status st = llm_count(m, with->messages, NULL, n, err);
-    if (st || !with->tools)
-        return st;
-    st = count_rendered(m, with, &n_with, err);
-    if (!st)
-        st = count_rendered(m, &without, &n_without, err);
-    if (!st && n_with > n_without)
-        *n += (uint32_t)(n_with - n_without);
-    return st;
 }
 
 static void count(asking *t, const llm_request *read) {

@@ -55,8 +55,9 @@ bool call_fail(call *c, int status, const char *param, const char *code, const c
     va_end(args);
     json_t *error = call_error_json(c->route ? c->route->family : CALL_OPENAI, status, param, code, c->message);
     if (c->streams == CALL_EVENTS) {
+        bool named = c->error_event || c->route->family == CALL_ANTHROPIC;
         c->status = status;
-        (void)call_event(c, c->route->family == CALL_ANTHROPIC ? "error" : NULL, error);
+        (void)call_event(c, named ? "error" : NULL, c->error_event ? c->error_event(c->error_ctx, error) : error);
         (void)call_events_end(c);
     } else if (c->streams == CALL_LINES) {
         c->status = status;

@@ -61,6 +61,10 @@ struct call {
     uint64_t begin_us;                                    /* when its headers were there (monotonic) */
     int status;                                           /* that went out; 0: nothing yet */
     enum { CALL_WHOLE, CALL_EVENTS, CALL_LINES } streams; /* an answer was begun so and not ended */
+    /* Makes what a stream of events says of an error, by the name "error", from the error object, which it steals.
+     * NULL: that object itself is said. */
+    json_t *(*error_event)(void *ctx, json_t *error);
+    void *error_ctx;
     /* for the log and metrics; filled in by routes */
     const char *model, *finish;
     const char *session; /* of an agent: the header x-muga-session */

@@ -50,6 +50,21 @@ bool openai_items_tell(openai_items *t, const char *type, json_t *response) {
     return tell(t, type, json_pack("{s:o}", "response", response));
 }
 
+json_t *openai_items_error(openai_items *t, json_t *error) {
+    static const char *const members[] = {"code", "message", "param"};
+    const json_t *said = json_object_get(error, "error");
+    bool ok = error && json_object_set_new(error, "type", json_string("error")) == 0 &&
+              json_object_set_new(error, "sequence_number", json_integer((json_int_t)t->sequence++)) == 0;
+    for (size_t i = 0; ok && i < ARRAY_LEN(members); i++) {
+        json_t *v = json_object_get(said, members[i]);
+        ok = json_object_set_new(error, members[i], v ? json_incref(v) : json_null()) == 0;
+    }
+    if (ok)
+        return error;
+    json_decref(error);
+    return NULL;
+}
+
 /* ---- the open item as JSON ---- */
 
 static json_t *logprobs_of(const openai_items *t, json_t *list) {

@@ -37,6 +37,9 @@ void openai_items_release(openai_items *t);
 /* An event of the response itself: {"type", "response", "sequence_number"}; response is stolen. */
 bool openai_items_tell(openai_items *t, const char *type, json_t *response);
 bool openai_items_event(openai_items *t, const llm_event *e);
+/* The last event where it fails: the members of the specification beside {"error": {...}}, which is stolen, and is what
+ * OpenAI's clients look for. New; NULL: memory. */
+json_t *openai_items_error(openai_items *t, json_t *error);
 void openai_items_token(openai_items *t, const llm_token *token);
 /* Closes what is open, as complete or not, and makes an empty message where there is nothing. */
 bool openai_items_end(openai_items *t, bool complete);

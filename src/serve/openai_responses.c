@@ -181,6 +181,10 @@ static bool begin_stream(responding *t) {
            openai_items_tell(&t->items, "response.in_progress", response_json(t, NULL));
 }
 
+static json_t *error_event(void *ctx, json_t *error) {
+    return openai_items_error(&((responding *)ctx)->items, error);
+}
+
 static bool on_prompt(void *ctx, uint32_t n_done, uint32_t n_prompt) {
     (void)n_done;
     (void)n_prompt;
@@ -227,6 +231,8 @@ static void answer(responding *t, const llm_request *read) {
         call_fail(c, 503, NULL, NULL, "not enough memory for the answer");
         return;
     }
+    c->error_event = error_event;
+    c->error_ctx = t;
     q->on_event = on_event;
     q->on_prompt = on_prompt;
     if (t->items.with_logprobs) {

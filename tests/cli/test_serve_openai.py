@@ -437,6 +437,34 @@ def test_anthropic(s):
 # ---- what is wrong ----
 
 
+def test_errors_in_a_stream(s):
+    never = {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "minItems": 3, "maxItems": 3}
+    named = {"type": "json_schema", "json_schema": {"name": "x", "schema": never}}
+    r = chat(s, response_format=named, max_tokens=60)
+    check(r.status == 400 and r.json["error"]["param"] == "response_format", "what no answer fits is no answer", r)
+    r = chat(s, response_format=named, max_tokens=60, stream=True)
+    last = json.loads(r.events[-1])
+    check(r.status == 200 and last["error"]["message"] and "[DONE]" not in r.events, "an error ends the stream", r)
+    check(r.text_of_stream() == "", "and nothing goes out that wasn't valid", r)
+    body = {
+        "model": "tiny",
+        "input": "a",
+        "stream": True,
+        "text": {"format": {**named["json_schema"], "type": named["type"]}},
+    }
+    r = s.post("/v1/responses", body)
+    last = json.loads(r.events[-1])
+    check(
+        r.names[-1] == last["type"] == "error" and last["sequence_number"] == len(r.events) - 1, "responses, too", r
+    )
+    tool = {"name": "f", "input_schema": {"type": "object", "properties": {"a": never}, "required": ["a"]}}
+    body = {"model": "tiny", "messages": ASK, "max_tokens": 60, "tools": [tool], "tool_choice": {"type": "any"}}
+    r = s.post("/v1/messages", {**body, "stream": True})
+    check(r.names[-1] == "error" and "message_stop" not in r.names, "Anthropic's, too", r)
+    start = json.loads(s.post("/v1/messages", {**body, "stream": True}).events[0])
+    check(start["message"]["usage"]["input_tokens"] > 5, "a stream begins with its prompt's tokens", start)
+
+
 def tables(path):
     """[(name, kind, min, max)] of each field table in a source."""
     text = open(os.path.join(ROOT, "src", "serve", path)).read()

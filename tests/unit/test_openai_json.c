@@ -285,6 +285,20 @@ static void what_was_cut_is_incomplete_and_nothing_is_an_empty_message(void **st
     openai_items_release(&t);
 }
 
+static void an_error_is_the_last_event_of_a_response(void **state) {
+    (void)state;
+    openai_items t;
+    assert_true(openai_items_init(&t, "77", (openai_sink){take, NULL}, false));
+    assert_true(openai_items_tell(&t, "response.created", json_object()));
+    json_t *v = openai_items_error(&t, json_pack("{s:{s:s, s:s, s:n, s:s}}", "error", "message", "no", "type",
+                                                 "server_error", "param", "code", "c"));
+    assert_true(looks_like(v, "{\"error\":{\"message\":\"no\",\"type\":\"server_error\",\"param\":null,\"code\":\"c\"},"
+                              "\"type\":\"error\",\"sequence_number\":1,\"code\":\"c\",\"message\":\"no\",\"param\":"
+                              "null}"));
+    json_decref(v);
+    openai_items_release(&t);
+}
+
 static void who_has_gone_gets_no_more(void **state) {
     (void)state;
     for (size_t n = 0; n < 12; n++) {
@@ -315,6 +329,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(items_are_told_in_order, begin, end),
         cmocka_unit_test_setup_teardown(items_are_the_same_where_nobody_listens, begin, end),
         cmocka_unit_test_setup_teardown(what_was_cut_is_incomplete_and_nothing_is_an_empty_message, begin, end),
+        cmocka_unit_test_setup_teardown(an_error_is_the_last_event_of_a_response, begin, end),
         cmocka_unit_test_setup_teardown(who_has_gone_gets_no_more, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
