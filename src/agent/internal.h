@@ -3,6 +3,7 @@
 #define MUGA_AGENT_INTERNAL_H
 
 #include "agent/agent.h"
+#include "agent/check.h"
 #include "agent/labels.h"
 #include "agent/policy.h"
 #include "agent/tool.h"
@@ -13,36 +14,11 @@
 #define AGENT_MAX_DEPTH 64 /* of arguments, results, session values: a record that wraps them can be read again */
 #define AGENT_MAX_MESSAGE_BYTES ((size_t)1 << 20) /* of one message */
 
-/* jansson has no const form of iteration and reference counting; neither changes the value. */
-json_t *json_borrow(const json_t *v);
-
 /* ---- ids (ids.c): Crockford's base 32, small letters ---- */
 muga_status id_new(const agent_env *env, const char *prefix, char out[AGENT_ID_SIZE], muga_error *err);
 void id_of_binding(const uint8_t binding[SHA256_BYTES], char out[AGENT_ID_SIZE]); /* "h4kd-9t2m": the first 40 bits */
 /* What a person typed -> the id's form: case, a missing dash, o for 0, i and l for 1 don't matter. False: not an id. */
 bool id_read(const char *typed, char out[AGENT_ID_SIZE]);
-
-/* ---- schema check with lines (check.c) ---- */
-/* Where things stand in a file. Pointers are JSON pointers. */
-typedef struct check_place {
-    const char *file;
-    const json_t *places; /* yaml_parse_places's */
-} check_place;
-/* "file:LINE:COLUMN"; what has no place of its own is where it belongs. */
-void check_write_place(const check_place *at, const char *pointer, char *out, size_t size);
-void check_write_key(const char *pointer, char *out, size_t size); /* "/tools/1/effect" -> "tools[1].effect" */
-/* "file:LINE:COLUMN: key a.b[1]: " + text; returns status. */
-muga_status check_fail(const check_place *at, muga_status status, const char *pointer, muga_error *err,
-                       const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* `value` against `schema`; the message names the deepest place that does not fit. */
-muga_status check_schema(const check_place *at, const json_t *schema, const json_t *value, muga_error *err);
-
-void check_push_token(str *pointer, const char *token); /* "/token", escaped as RFC 6901 says */
-/* The text of an array that `typed` was probably meant to be, or NULL. */
-const char *check_nearest(const json_t *values, const char *typed);
-/* Refuses a key that JSON Schema does not know, in a schema and all that it holds: there a misspelt `from` or
- * `required` would say nothing. `pointer` is where the schema stands. */
-muga_status check_keywords(const check_place *at, const json_t *schema, const char *pointer, muga_error *err);
 
 /* ---- sections of the manifest with a file of their own ---- */
 /* After state_schema and tools; sets m->plan (manifest_plan.c). */

@@ -34,6 +34,7 @@ int cmd_create(int argc, char **argv);
 int cmd_cp(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
+int cmd_config_show(int argc, char **argv);
 int cmd_agent_run(int argc, char **argv);
 int cmd_agent_test(int argc, char **argv);
 int cmd_agent_new(int argc, char **argv);

@@ -190,6 +190,9 @@ static const char create_details[] =
     "A Modelfile says what the model is made of and what is set for it (docs/modelfile.md): FROM (a stored model, a\n"
     "GGUF file, a Hugging Face folder), PARAMETER, SYSTEM, TEMPLATE (Jinja), ADAPTER, LICENSE, MESSAGE. Blobs are\n"
     "shared; a name that is taken is replaced when all the rest is done.";
+static const char config_details[] =
+    "A flag goes before a variable, that before the file, that before the default. `check FILE` looks at a file\n"
+    "alone; `schema` prints the JSON Schema for editors. The options are those of `muga serve` (docs/serve-config.md).";
 static const char quantize_details[] =
     "TYPE: F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K\n"
     "IQ4_NL IQ4_XS F32.\n"
@@ -245,6 +248,8 @@ static const cmd_verb verbs[] = {
     {"ps", "", "models that a running server has in memory", NULL, cmd_ps},
     {"stop", "MODEL", "have a running server unload a model", NULL, cmd_stop},
     {"rm", "MODEL...", "remove models from the store", NULL, cmd_rm},
+    {"config", "[check FILE | schema] [--json]", "what the server is told, and where each value comes from",
+     config_details, cmd_config_show},
     {"agent", "new|run|test|lint|fit|list|learn|versions|promote|rollback", "run an agent, measure, check and teach it",
      NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},

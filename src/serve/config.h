@@ -51,7 +51,7 @@ typedef struct config {
     const char *anonymous; /* what may be done without a key while there are none (keys.h: scopes); NULL: all */
 
     log_level log_level;
-    log_format log_format;
+    enum { CONFIG_LOG_AUTO, CONFIG_LOG_JSON, CONFIG_LOG_TEXT } log_format; /* AUTO: text on a terminal */
     bool log_contents;
     bool metrics, metrics_open; /* served at all; without a key that has the right */
 
