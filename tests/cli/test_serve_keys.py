@@ -4,6 +4,8 @@ key is let in, a key does what it may not, one tenant finds what another asked, 
 import http.client
 import json
 import os
+import select
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +14,7 @@ sys.path.insert(0, os.path.join(os.getcwd(), "tests/support"))
 from program import expect, muga
 from server import MODEL, Server
 
+REAL = subprocess.run(["scripts/setup", "--print-model"], capture_output=True, text=True, check=False).stdout.strip()
 failures = []
 
 
@@ -148,6 +151,46 @@ def limits(s, small, narrow):
     check("one at a time, and none lost", got == [200] * 12, got)
 
 
+def queue():
+    """A key at its limit: its others wait, then there are too many; who leaves makes room; nobody else waits."""
+    def ask(key, n, **more):
+        c = s.connect(60)
+        c.request("POST", "/v1/chat/completions", json.dumps({**chat("Write a story.", n, "story"), **more}),
+                  {"Content-Type": "application/json", "Authorization": "Bearer " + key})
+        return c
+
+    def answer(c):
+        r = c.getresponse()
+        r.read()
+        c.close()
+        return r.status, r.getheader("retry-after")
+
+    with Server(models=(("story", REAL),)) as s:
+        narrow, other = make_key(s, "narrow", "--limit", "concurrency=1"), make_key(s, "other")
+        check("keys count", until(lambda: s.get("/v1/models")[0] == 401 and
+                                  s.get("/v1/models", **bearer(other))[0] == 200))
+        long = ask(narrow, 4000, stream=True, logit_bias={"0": -100, "2": -100})  # without its ends
+        stream = long.getresponse()
+        stream.read(10)  # it runs
+        waiting = [ask(narrow, 1) for _ in range(128)]
+        status, after = None, None
+        while status is None:  # until all of them are there, one more waits as well
+            one = ask(narrow, 1)
+            if select.select([one.sock], [], [], 1)[0]:
+                status, after = answer(one)
+            one.close()
+        check("too many", status == 429 and 1 <= int(after) <= 60, status, after)
+        check("another key", answer(ask(other, 1))[0] == 200)
+        for c in waiting[:100]:
+            c.close()
+        time.sleep(0.3)  # what is closed is seen within 100 ms
+        more = [ask(narrow, 1) for _ in range(90)]
+        stream.close()
+        long.close()
+        got = [answer(c)[0] for c in waiting[100:] + more]
+        check("who stayed, and who came for those who left", got == [200] * 118, got)
+
+
 def changes(s):
     key = make_key(s, "short")
     check("a new key", until(lambda: s.get("/v1/models", **bearer(key))[0] == 200))
@@ -181,6 +224,10 @@ with Server() as server:
     for secret in [k for k in made.values() if k] + twins + [day, thin]:
         check("a key in what the server said", secret[13:] not in server.said())
     expect("chain", muga(server.home, "audit", "verify"), 0)
+if os.path.isfile(REAL):
+    queue()
+else:
+    print("skipped: the model isn't there, so no queue was filled")
 for line in failures:
     print(line)
 sys.exit(1 if failures else 0)
