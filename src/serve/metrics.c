@@ -25,7 +25,7 @@ typedef struct label_values {
 
 static void read_label(const char *text, char out[METRICS_LABEL_BYTES + 1]) {
     str whole = STR_INIT;
-    size_t n = strnlen(text ? text : "", METRICS_LABEL_BYTES);
+    size_t n = text ? strnlen(text, METRICS_LABEL_BYTES) : 0;
     if (n == METRICS_LABEL_BYTES)
         n -= utf8_incomplete_tail(text, n);
     str_init(&whole, METRICS_LABEL_BYTES);
