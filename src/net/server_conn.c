@@ -153,13 +153,16 @@ static void flush(connection *c) {
         server_ring(c->s, connection_deadline(c));
         return;
     }
-    str_release(&c->out);
+    if (c->x && c->out.cap <= KEEP_BYTES)
+        str_clear(&c->out);
+    else
+        str_release(&c->out);
     c->out_at = 0;
     if (c->closes)
         linger(c);
 }
 
-/* bytes moves in where nothing waits. */
+/* Where nothing waits, bytes move in, and out comes the buffer that was emptied. */
 void connection_write(connection *c, str *bytes) {
     atomic_fetch_add(&c->s->mail->unsent_bytes, (int64_t)bytes->len);
     if (has_unsent(c)) {
@@ -175,12 +178,12 @@ void connection_write(connection *c, str *bytes) {
             return;
         }
     } else {
-        str_release(&c->out);
+        str emptied = c->out;
         c->out = *bytes;
+        *bytes = emptied;
         c->out_at = 0;
         c->write_ms = c->s->now_ms;
         c->n_taken = 0;
-        str_init(bytes, 0);
     }
     flush(c);
 }
@@ -398,6 +401,8 @@ void connection_finish(connection *c) {
             server_ring(c->s, connection_deadline(c));
         return;
     }
+    if (!has_unsent(c))
+        str_release(&c->out);
     start_state(c, CONNECTION_READING);
     pump(c);
 }

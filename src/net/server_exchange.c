@@ -178,12 +178,16 @@ bool exchange_start(exchange *x, int status, const exchange_headers *h) {
 }
 
 static void append_piece(exchange *x, const void *p, size_t n) {
-    char size[24];
+    char size[2 * sizeof n + 2], *at = size + sizeof size;
     if (!x->is_chunked) {
         str_append(&x->out, p, n);
         return;
     }
-    str_append(&x->out, size, (size_t)snprintf(size, sizeof size, "%zx\r\n", n));
+    *--at = '\n';
+    *--at = '\r';
+    for (size_t left = n; left > 0; left >>= 4)
+        *--at = "0123456789abcdef"[left & 15];
+    str_append(&x->out, at, (size_t)(size + sizeof size - at));
     str_append(&x->out, p, n);
     str_append(&x->out, "\r\n", 2);
 }
@@ -297,6 +301,17 @@ bool exchange_answer_error(exchange *x, int status, const char *why, const serve
     return good;
 }
 
+/* The buffer that was emptied is filled with the next piece: a stream goes on without an allocation. */
+static void give_back(exchange *x, str *emptied) {
+    pthread_mutex_lock(&x->lock);
+    if (!x->out.data) {
+        str_clear(emptied);
+        x->out = *emptied;
+        str_init(emptied, 0);
+    }
+    pthread_mutex_unlock(&x->lock);
+}
+
 void exchange_deliver(exchange *x) {
     pthread_mutex_lock(&x->lock);
     str bytes = x->out;
@@ -313,6 +328,8 @@ void exchange_deliver(exchange *x) {
         connection_drop(c, !x->is_chunked); /* without chunks a plain close looks like the end */
     else if (x->conn && is_ended)
         connection_finish(c);
+    else if (x->conn && bytes.cap <= KEEP_BYTES)
+        give_back(x, &bytes);
     str_release(&bytes);
 }
 

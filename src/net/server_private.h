@@ -41,6 +41,7 @@
 #define READ_BYTES ((size_t)64 << 10)  /* read at once */
 #define TURN_BYTES ((size_t)256 << 10) /* read from one connection before others get their turn */
 #define SOCKET_BYTES (128 << 10)       /* what the kernel keeps of unsent bytes: the rest is ours to count */
+#define KEEP_BYTES ((size_t)4 << 10)   /* a buffer of a stream that is kept for its next piece */
 #define LINGER_MS 3000                 /* after a refusal, until the client has read it */
 #define LINGER_BYTES ((size_t)16 << 20)
 #define REFUSED_MAX 64  /* connections past the limit that are told so at the same time */
