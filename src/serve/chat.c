@@ -155,11 +155,22 @@ typedef struct one_choice {
     muga_error err;
     pthread_t thread;
     bool started;
+    bool (*on_prompt)(void *ctx, uint32_t n_done, uint32_t n_prompt); /* the route's, with its ctx */
+    void *on_prompt_ctx;
+    uint32_t n_read; /* of the prompt, so far */
 } one_choice;
+
+static bool count_read(void *ctx, uint32_t n_done, uint32_t n_prompt) {
+    one_choice *o = ctx;
+    o->n_read = n_done;
+    return !o->on_prompt || o->on_prompt(o->on_prompt_ctx, n_done, n_prompt);
+}
 
 static void *complete_one(void *arg) {
     one_choice *o = arg;
     o->status = llm_complete(o->m, &o->q, o->reply, &o->err);
+    if (o->status == MUGA_E_CANCELLED) /* who leaves while a prompt is read pays for what was read */
+        o->reply->n_prompt = MAX(o->reply->n_prompt, o->n_read);
     return NULL;
 }
 
@@ -181,7 +192,11 @@ muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error
         one_choice *o = &all[i];
         *o = (one_choice){.m = ch->lent.m, .q = ch->q, .reply = &choices[i].reply};
         o->q.sampling.choice = i;
-        o->q.on_event_ctx = o->q.on_text_ctx = o->q.on_token_ctx = o->q.on_prompt_ctx = choices[i].ctx;
+        o->q.on_event_ctx = o->q.on_text_ctx = o->q.on_token_ctx = choices[i].ctx;
+        o->on_prompt = ch->q.on_prompt;
+        o->on_prompt_ctx = choices[i].ctx;
+        o->q.on_prompt = count_read;
+        o->q.on_prompt_ctx = o;
         if (i > 0)
             o->started = pthread_create(&o->thread, &attr, complete_one, o) == 0;
     }
