@@ -147,9 +147,19 @@ static inline void fixture_init(fixture *f) {
     pthread_cond_init(&f->changed, NULL);
 }
 
+/* A build without libevent's headers has no server (that of 64-bit ARM: Debian's libevent-dev is there for one
+ * processor at a time): the calling test is skipped. */
+static inline void fixture_new(fixture *f) {
+    muga_error err = {0};
+    muga_status st = server_new(&f->o, &f->s, &err);
+    if (st == MUGA_E_ENV && strstr(err.message, "this build is without it"))
+        skip();
+    assert_ok(st, &err);
+}
+
 static inline void fixture_start(fixture *f) {
     muga_error err = {0};
-    assert_ok(server_new(&f->o, &f->s, &err), &err);
+    fixture_new(f);
     assert_ok(server_listen(f->s, &(server_address){.where = "127.0.0.1:0"}, &f->port, &err), &err);
     assert_int_equal(pthread_create(&f->thread, NULL, fixture_run, f), 0);
     f->is_running = true;
