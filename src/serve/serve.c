@@ -190,7 +190,9 @@ muga_status serve_open(const serve_options *o, serve **out, muga_error *err) {
     if (!st)
         st = open_pool(s, err);
     if (!st)
-        st = keys_open(&(keys_options){.database = o->database, .clock = &os_system()->clock}, &s->keys, err);
+        st =
+            keys_open(&(keys_options){.database = o->database, .clock = &os_system()->clock, .anonymous = o->anonymous},
+                      &s->keys, err);
     if (!st)
         st = live_new(s, &s->live, err);
     if (!st)
