@@ -5,7 +5,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#define DESCRIPTORS_SPARE 256 /* for files of models, stores and tools */
 
 /* ---- mail ---- */
 
@@ -305,12 +308,28 @@ muga_status server_on_signal(server *s, int signal, void (*fn)(void *ctx), void 
 
 /* ---- life ---- */
 
+/* Connections may not take the last descriptors: what answers them opens files. The soft limit is often 1,024. */
+static void make_room(server *s) {
+    struct rlimit r;
+    rlim_t want = (rlim_t)s->o.limits.n_connections + DESCRIPTORS_SPARE;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= want)
+        return;
+    rlim_t had = r.rlim_cur;
+    r.rlim_cur = MIN(want, r.rlim_max);
+    if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+        r.rlim_cur = had;
+    if (r.rlim_cur < want)
+        s->o.limits.n_connections =
+            (uint32_t)(r.rlim_cur > 2 * DESCRIPTORS_SPARE ? r.rlim_cur - DESCRIPTORS_SPARE : r.rlim_cur / 2);
+}
+
 muga_status server_new(const server_options *o, server **out, muga_error *err) {
     server *s = mem_alloc_array(1, sizeof *s);
     *out = NULL;
     if (!s)
         return error_nomem(err, "the server");
     s->o = *o;
+    make_room(s);
     s->tick_ms = UINT64_MAX;
     s->is_accepting = true;
     s->n_peer_buckets = 256;

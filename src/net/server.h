@@ -83,7 +83,8 @@ typedef struct server_options {
     size_t n_origins;
 } server_options;
 
-/* MUGA_E_NOMEM, MUGA_E_ENV. */
+/* Raises the process's soft limit of open descriptors to what n_connections need and 256 besides; where it goes no
+ * further, fewer connections are let in. MUGA_E_NOMEM, MUGA_E_ENV. */
 MUGA_MUST_USE muga_status server_new(const server_options *o, server **out, muga_error *err);
 /* "host:port" (port 0: any), "[::1]:port", or "unix:/path" (made with mode 0600; one that a dead server left is
  * replaced, a living one's is MUGA_E_ENV). certificate and key: PEM files, both or neither; TLS 1.2 and later. *port:

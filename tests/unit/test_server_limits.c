@@ -1,10 +1,14 @@
 /* If this fails, a client that left holds on to what computes for it, one that is slow, endless or many keeps the
  * others waiting or fills memory, or the server doesn't end when it is told to. Waits in here end when the thing
- * happens; the short limits of time only make it happen soon. */
+ * happens; the short limits of time only make it happen soon.
+ * ctest: threads */
 #include "support/server_fixture.h"
 
 #include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n"
 #define POST(path) "POST " path " HTTP/1.1\r\nHost: localhost\r\n"
@@ -286,6 +290,50 @@ static void running_out_of_descriptors_is_waited_out(void **state) {
     fixture_stop(&f);
 }
 
+/* Models and journals need descriptors, too: connections are limited before they take the last. The server is a process
+ * of its own, since a hard limit can't be taken back. */
+static void serve_with_few_descriptors(int say_port) {
+    fixture f;
+    setrlimit(RLIMIT_NOFILE, &(struct rlimit){60, 80});
+    fixture_init(&f);
+    fixture_start(&f);
+    struct rlimit now;
+    getrlimit(RLIMIT_NOFILE, &now);
+    uint16_t port = now.rlim_cur == 80 ? f.port : 0; /* raised as far as it goes */
+    if (write(say_port, &port, sizeof port) != sizeof port)
+        _exit(1);
+    fixture_join(&f);
+}
+
+static void descriptors_are_left_for_the_rest(void **state) {
+    (void)state;
+    enum { N = 40 };
+    fixture f = {.port = 0};
+    int fd[N], ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0)
+        serve_with_few_descriptors(ends[1]);
+    assert_true(child > 0);
+    assert_int_equal(read(ends[0], &f.port, sizeof f.port), sizeof f.port);
+    assert_true(f.port > 0);
+    str s = STR_INIT;
+    for (int i = 0; i < N; i++) {
+        str_clear(&s);
+        fd[i] = client_open(&f);
+        client_say(fd[i], GET("/a") "\r\n");
+        client_until(fd[i], &s, "GET /a");
+    }
+    assert_answer(&f, "", "503", "too many connections");
+    for (int i = 0; i < N; i++)
+        close(fd[i]);
+    str_release(&s);
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* Each drips a byte of its headers a round, and after each round a healthy client has its answer. */
 static void clients_that_drip_leave_others_alone(void **state) {
     (void)state;
@@ -414,7 +462,8 @@ static void stopping_cuts_what_does_not_end(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_client_that_leaves_is_seen_before_its_answer_begins),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(descriptors_are_left_for_the_rest),
+                                       cmocka_unit_test(a_client_that_leaves_is_seen_before_its_answer_begins),
                                        cmocka_unit_test(a_client_that_leaves_is_seen_behind_its_next_requests),
                                        cmocka_unit_test(what_was_ended_is_sent_to_a_client_that_closed_its_half),
                                        cmocka_unit_test(an_exchange_outlives_its_server),
