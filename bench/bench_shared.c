@@ -125,7 +125,7 @@ int main(int argc, char **argv) {
     o.n_threads = (int)s.threads;
     o.ids_only = true;
     check(engine_open(argv[1], &o, &s.e, &err), &err);
-    sched_options so = {.max_running = MAX_CLIENTS, .max_waiting = MAX_CLIENTS};
+    sched_options so = {.max_running = MAX_CLIENTS, .max_waiting = MAX_CLIENTS, .clock = &os_system()->clock};
     sched *queue = NULL;
     check(sched_new(s.e, &so, &queue, &err), &err);
     for (uint32_t i = 0; i < s.clients; i++)

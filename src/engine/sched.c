@@ -12,13 +12,15 @@
  *   2. Only running requests hold pages, but for sessions that callers gave.
  *   3. A request is pre-empted for one of higher rank, or because it is the lowest that wants a page. So the highest
  *      always goes on, and each step makes progress or ends a request.
- *   4. Within a step two sequences don't compute the same block: the later one waits and takes it from the cache in
- *      the next step (is_claimed). Prompts are cut where pages end, so that a step leaves whole blocks.
+ *   4. Two sequences don't compute the same block at the same time: the later one waits and takes it from the cache
+ *      once it is whole (is_claimed). Prompts are cut where pages end, or within one that the next steps go on with, so
+ *      that whole blocks are left.
  *   5. No callback is called with `lock` held.
  *   6. A fork is collected while the request it forks is in `v`, or settled when that one leaves it (sweep). */
 #include "engine/sched.h"
 #include "engine/generation.h"
 #include "engine/internal.h"
+#include "engine/pace.h"
 
 /* An answer that lacks more than this (a forced stretch, one computed again) is read like a prompt. */
 #define DECODE_ROWS 16u
@@ -39,7 +41,10 @@ typedef struct request {
     engine_session *session;
     generation *g;
     engine_item item; /* what it lacks, then the piece */
-    uint32_t n_tok;   /* of the sequence, as last planned */
+    uint32_t n_lacks; /* rows, as last planned */
+    /* Where the block that it computes or goes on with follows in the prefix cache; NULL: nowhere. Not looked into. */
+    const prefix_entry *block;
+    uint32_t n_tok; /* of the sequence, as last planned */
     uint32_t n_adopted, n_preempted;
     muga_status status;
     muga_error error;
@@ -62,6 +67,7 @@ struct sched {
     pthread_t thread;
     /* of the step; the pump's own */
     engine_item *items; /* [max_running] */
+    pace pace;
 };
 
 /* ---- life ---- */
@@ -449,6 +455,9 @@ static bool plan(sched *s, request *q) {
         return false;
     }
     q->n_tok = engine_session_count(q->session) + q->item.n;
+    q->n_lacks = q->item.n;
+    if (engine_session_count(q->session) % PREFIX_BLOCK == 0)
+        q->block = session_cursor(q->session);
     return true;
 }
 
@@ -492,27 +501,31 @@ static void add(sched *s, request *q, uint32_t n) {
     }
 }
 
-/* Whether another sequence of this step computes the block that comes next in this one. */
+/* Whether another sequence of this step computes, or goes on with, the block that comes next in this one. */
 static bool is_claimed(const sched *s, const request *q) {
     const prefix_entry *at = session_cursor(q->session);
     if (!at || q->item.n < PREFIX_BLOCK)
         return false;
     for (uint32_t i = 0; i < s->n; i++) {
         const request *o = s->v[i];
-        if (o != q && o->in_step && o->item.n >= PREFIX_BLOCK && session_cursor(o->session) == at &&
-            memcmp(o->item.ids, q->item.ids, PREFIX_BLOCK * sizeof *q->item.ids) == 0)
+        if (o == q || !o->in_step || o->block != at)
+            continue;
+        uint32_t within = engine_session_count(o->session) % PREFIX_BLOCK;
+        if (within + o->n_lacks >= PREFIX_BLOCK &&
+            memcmp(o->item.ids - within, q->item.ids, PREFIX_BLOCK * sizeof *q->item.ids) == 0)
             return true;
     }
     return false;
 }
 
-/* A piece of at most `budget` that ends where a page ends, or all. */
-static uint32_t piece_of(const request *q, uint32_t budget) {
+/* A piece of at most `budget` that ends where a page ends, or all. Of a budget below a page, where `is_first` in the
+ * step, a part of one. */
+static uint32_t piece_of(const request *q, uint32_t budget, bool is_first) {
     uint32_t held = engine_session_count(q->session);
     if (q->item.n <= budget)
         return q->item.n;
     uint32_t to = (held + budget) / PREFIX_BLOCK * PREFIX_BLOCK;
-    return to > held ? to - held : 0;
+    return to > held ? to - held : is_first ? budget : 0;
 }
 
 static uint32_t add_answers(sched *s) {
@@ -545,26 +558,40 @@ static void add_prompts(sched *s, uint32_t budget) {
         request *q = s->v[i];
         if (!q->running || q->in_step || !adopt(s, q) || is_claimed(s, q))
             continue;
-        uint32_t n = piece_of(q, budget - n_rows);
+        uint32_t n = piece_of(q, budget - n_rows, n_rows == 0);
         if (n > 0)
             add(s, q, n);
         n_rows += q->in_step ? q->item.n : 0;
     }
 }
 
-static uint32_t list_items(sched *s) {
-    uint32_t n = 0, n_rows[2] = {0, 0};
+/* Its prompt is read. */
+static bool answers(const request *q) {
+    return engine_session_count(q->session) >= q->r.generate.n_prompt;
+}
+
+/* What a step computes. */
+typedef struct step_rows {
+    uint32_t n_items, n_answers;
+    uint32_t n_beside;               /* rows of those that don't answer yet */
+    uint32_t of_prompts, of_answers; /* as they are counted: the last few of a prompt are as an answer's */
+} step_rows;
+
+static step_rows list_items(sched *s) {
+    step_rows n = {0};
     for (uint32_t i = 0; i < s->n; i++) {
         const request *q = s->v[i];
         if (!q->in_step)
             continue;
-        s->items[n++] = q->item;
-        n_rows[q->is_answer] += q->item.n;
+        s->items[n.n_items++] = q->item;
+        n.n_answers += answers(q);
+        n.n_beside += answers(q) ? 0 : q->item.n;
+        *(q->is_answer ? &n.of_answers : &n.of_prompts) += q->item.n;
     }
     pthread_mutex_lock(&s->lock);
     s->counts.n_steps++;
-    s->counts.n_prefill_rows += n_rows[false];
-    s->counts.n_decode_rows += n_rows[true];
+    s->counts.n_prefill_rows += n.of_prompts;
+    s->counts.n_decode_rows += n.of_answers;
     pthread_mutex_unlock(&s->lock);
     return n;
 }
@@ -619,20 +646,38 @@ static void take(sched *s) {
     }
 }
 
+/* Rows of prompts in this step, beside n_rows of answers. */
+static uint32_t budget_beside(const sched *s, uint32_t n_rows) {
+    uint32_t n_answers = 0, n_prompts = 0, most = s->o.prefill_rows > n_rows ? s->o.prefill_rows - n_rows : 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->v[i]->running)
+            *(answers(s->v[i]) ? &n_answers : &n_prompts) += 1;
+    most = MAX(most, PREFIX_BLOCK);
+    return s->o.clock && n_answers > 0 ? pace_rows(&s->pace, n_answers, n_prompts, most) : most;
+}
+
+static void compute(sched *s) {
+    muga_error err;
+    const os_clock *clock = s->o.clock;
+    uint64_t begin = clock ? clock->monotonic_us(clock->self) : 0;
+    step_rows n = list_items(s);
+    if (n.n_items == 0)
+        return;
+    if (engine_step(s->e, s->items, n.n_items, &err))
+        run_each(s);
+    else if (clock && n.n_answers > 0)
+        pace_note(&s->pace, n.n_answers, n.n_beside, clock->monotonic_us(clock->self) - begin);
+    take(s);
+}
+
 bool sched_step(sched *s) {
     pthread_mutex_lock(&s->pump);
     collect(s);
     sweep(s);
     admit(s);
-    uint32_t n_decode = add_answers(s), chunk = s->o.prefill_rows;
-    add_prompts(s, MAX(PREFIX_BLOCK, chunk > n_decode ? chunk - n_decode : 0));
-    uint32_t n_items = list_items(s);
-    if (n_items > 0) {
-        muga_error err;
-        if (engine_step(s->e, s->items, n_items, &err))
-            run_each(s);
-        take(s);
-    }
+    uint32_t n_rows = add_answers(s);
+    add_prompts(s, budget_beside(s, n_rows));
+    compute(s);
     sweep(s);
     pthread_mutex_lock(&s->lock);
     bool more = s->n > 0 || s->incoming;

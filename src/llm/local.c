@@ -460,7 +460,8 @@ static muga_status open_shared(const char *path, const llm_local_options *o, uin
     if (!st)
         st = engine_open(path, &eo, &s->engine, err);
     if (!st)
-        st = sched_new(s->engine, &(sched_options){.max_waiting = MAX_WAITING}, &s->sched, err);
+        st = sched_new(s->engine, &(sched_options){.max_waiting = MAX_WAITING, .clock = &os_system()->clock}, &s->sched,
+                       err);
     if (st)
         return st;
     uint32_t n_ctx_train = engine_params(s->engine)->n_ctx_train, wanted = *n_ctx;

@@ -132,6 +132,22 @@ static void whole_prompt(ask *a) {
     a->n_prompt = a->n_all;
 }
 
+/* A clock by which a step takes so long by its rows, and now and then much longer. */
+typedef struct fake_clock {
+    sched *s;
+    uint64_t late_us, n_reads;
+    bool uneven;
+} fake_clock;
+
+enum { STEP_US = 1000, PROMPT_ROW_US = 70, ANSWER_ROW_US = 20 };
+
+static uint64_t fake_us(void *self) {
+    fake_clock *f = self;
+    sched_counts n = sched_get_counts(f->s);
+    f->late_us += f->uneven && ++f->n_reads % 23 == 0 ? 20000 : 0;
+    return n.n_steps * STEP_US + n.n_prefill_rows * PROMPT_ROW_US + n.n_decode_rows * ANSWER_ROW_US + f->late_us;
+}
+
 /* The same request by itself, into a copy of it. */
 static ask alone(engine *e, const ask *a) {
     ask copy = *a;
@@ -272,8 +288,11 @@ static void requests_in_any_company_answer_as_alone(void **state) {
         sched *s = NULL;
         muga_error err = {0};
         rng r = {seed};
-        sched_options o = {.max_running = shapes[k].max_running};
+        fake_clock fake = {.uneven = true};
+        const os_clock clock = {.monotonic_us = fake_us, .self = &fake};
+        sched_options o = {.max_running = shapes[k].max_running, .clock = seed % 3 ? &clock : NULL};
         assert_ok(sched_new(e, &o, &s, &err), &err);
+        fake.s = s;
         for (uint32_t n = 0; n < N_ASKS;) {
             for (uint32_t more = rng_below(&r, 4) ? 0 : rng_below(&r, 12); more > 0 && n < N_ASKS; more--, n++) {
                 make_ask(&asks[n], &r, 200);
@@ -313,28 +332,43 @@ static void requests_in_any_company_answer_as_alone(void **state) {
 
 /* ---- what is shared ---- */
 
-static void read_in_common(bool windowed) {
-    enum { N = 32, SYSTEM = 256, OWN = 20 };
+/* timed: beside an answer, so in pieces smaller than a page. */
+static void read_in_common(bool windowed, bool timed) {
+    enum { N = 32, SYSTEM = 256, OWN = 20, FIRST = 30 };
     engine *e = open_either(windowed, (engine_options){0});
     sched *s = NULL;
     muga_error err = {0};
     ask *asks = mem_alloc_array(N, sizeof *asks);
-    assert_ok(sched_new(e, NULL, &s, &err), &err);
+    ask first = {.sampling = SAMPLER_GREEDY, .tenant = "u", .n_prompt = FIRST, .max_tokens = 300};
+    fake_clock fake = {0};
+    const os_clock clock = {.monotonic_us = fake_us, .self = &fake};
+    assert_ok(sched_new(e, &(sched_options){.clock = timed ? &clock : NULL}, &s, &err), &err);
+    fake.s = s;
+    fill(first.prompt, FIRST, 7);
+    if (timed)
+        assert_ok(submit(s, e, &first, &err), &err);
+    for (int i = 0; timed && i < 3; i++)
+        (void)sched_step(s);
     for (uint32_t i = 0; i < N; i++) {
         asks[i] = (ask){.sampling = SAMPLER_GREEDY, .tenant = "t", .n_prompt = SYSTEM + OWN, .max_tokens = 5};
         fill(asks[i].prompt, SYSTEM, 1);
         fill(asks[i].prompt + SYSTEM, OWN, 100 + i);
+        asks[i].prompt[SYSTEM] = 10 + (int32_t)i; /* none begins like another's */
         assert_ok(submit(s, e, &asks[i], &err), &err);
     }
     while (sched_step(s)) {}
     sched_counts c = sched_get_counts(s);
-    assert_int_equal(c.n_prefill_rows, SYSTEM + N * OWN);
+    if (!timed) /* else the last rows of a piece count as an answer's */
+        assert_int_equal(c.n_prefill_rows, SYSTEM + N * OWN);
     assert_int_equal(c.n_adopted, (N - 1) * SYSTEM);
     for (uint32_t i = 0; i < N; i++) {
         assert_as_alone(e, &asks[i]);
         assert_int_equal(asks[i].n_adopted, i ? SYSTEM : 0);
         release(&asks[i]);
     }
+    if (timed)
+        assert_as_alone(e, &first);
+    release(&first);
     assert_nothing_left(e, s);
     sched_free(s);
     engine_free(e);
@@ -343,8 +377,10 @@ static void read_in_common(bool windowed) {
 
 static void a_prompt_in_common_is_read_once(void **state) {
     (void)state;
-    read_in_common(false);
-    read_in_common(true);
+    read_in_common(false, true);
+    read_in_common(true, true);
+    read_in_common(false, false);
+    read_in_common(true, false);
 }
 
 static void tenants_read_their_own(void **state) {
@@ -400,6 +436,52 @@ static void an_answer_goes_on_while_long_prompts_are_read(void **state) {
     release(&a);
     for (uint32_t i = 0; i < 4; i++)
         release(&b[i]);
+    sched_free(s);
+    engine_free(e);
+}
+
+/* By the clock above: no step beside the answer takes three times as long as one without, but for the first few, and
+ * prompts take at most twice as long as alone. */
+static void a_step_beside_an_answer_is_not_much_longer(void **state) {
+    (void)state;
+    engine *e = open_with((engine_options){.isa = -1, .n_threads = 1, .n_batch = 128});
+    sched *s = NULL;
+    muga_error err = {0};
+    fake_clock fake = {0};
+    const os_clock clock = {.monotonic_us = fake_us, .self = &fake};
+    ask a = {.sampling = SAMPLER_GREEDY, .n_prompt = 10, .max_tokens = 500}, b[4];
+    assert_ok(sched_new(e, &(sched_options){.clock = &clock}, &s, &err), &err);
+    fake.s = s;
+    fill(a.prompt, 10, 1);
+    assert_ok(submit(s, e, &a, &err), &err);
+    for (int i = 0; i < 4; i++)
+        (void)sched_step(s);
+    for (uint32_t i = 0; i < ARRAY_LEN(b); i++) {
+        b[i] = (ask){.sampling = SAMPLER_GREEDY, .n_prompt = MAX_PROMPT, .max_tokens = 1};
+        fill(b[i].prompt, MAX_PROMPT, 2 + i);
+    }
+    assert_ok(submit(s, e, &b[0], &err), &err); /* one at a time: where many wait, steps are longer */
+    const uint64_t alone_us = STEP_US + ANSWER_ROW_US;
+    uint64_t begin = fake_us(&fake);
+    uint32_t n_steps = 0, n_sent = 1;
+    for (; b[3].n_done == 0 && a.n_done == 0; n_steps++) {
+        uint64_t before = fake_us(&fake);
+        uint32_t n_rows = a.n_rows;
+        (void)sched_step(s);
+        assert_int_equal(a.n_rows, n_rows + 1);
+        if (n_sent < ARRAY_LEN(b) && b[n_sent - 1].n_done)
+            assert_ok(submit(s, e, &b[n_sent++], &err), &err);
+        assert_true(n_steps < 5 || fake_us(&fake) - before <= 3 * alone_us);
+    }
+    uint64_t own_us = (uint64_t)ARRAY_LEN(b) * MAX_PROMPT * (PROMPT_ROW_US + STEP_US / 128);
+    assert_true(b[3].n_done == 1 && fake_us(&fake) - begin <= 2 * own_us);
+    while (sched_step(s)) {}
+    assert_as_alone(e, &a);
+    release(&a);
+    for (uint32_t i = 0; i < ARRAY_LEN(b); i++) {
+        assert_as_alone(e, &b[i]);
+        release(&b[i]);
+    }
     sched_free(s);
     engine_free(e);
 }
@@ -892,6 +974,7 @@ int main(void) {
         cmocka_unit_test(a_prompt_in_common_is_read_once),
         cmocka_unit_test(tenants_read_their_own),
         cmocka_unit_test(an_answer_goes_on_while_long_prompts_are_read),
+        cmocka_unit_test(a_step_beside_an_answer_is_not_much_longer),
         cmocka_unit_test(higher_priorities_go_first_and_nobody_starves),
         cmocka_unit_test(cancelled_requests_give_their_pages_back),
         cmocka_unit_test(what_is_wrong_with_one_is_said_to_it_alone),
