@@ -33,6 +33,8 @@ int cmd_rm(int argc, char **argv);
 int cmd_create(int argc, char **argv);
 int cmd_cp(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
+int cmd_push(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_config_show(int argc, char **argv);
 int cmd_agent_run(int argc, char **argv);

@@ -245,6 +245,8 @@ static const cmd_verb verbs[] = {
     {"list", "", "models in the store", NULL, cmd_list},
     {"show", "MODEL", "what a model or an adapter is", NULL, cmd_show},
     {"cp", "FROM TO", "another name for a model of the store", NULL, cmd_cp},
+    {"pull", "MODEL", "not yet: says where models come from", NULL, cmd_pull},
+    {"push", "MODEL", "not yet", NULL, cmd_push},
     {"ps", "", "models that a running server has in memory", NULL, cmd_ps},
     {"stop", "MODEL", "have a running server unload a model", NULL, cmd_stop},
     {"rm", "MODEL...", "remove models from the store", NULL, cmd_rm},

@@ -3,8 +3,9 @@
  * Invariants
  * 1. A blob is complete or absent, whoever else is adding (blobs.c).
  * 2. A manifest is written after its blobs, and removed before them: a name never points at a missing blob of our
- *    making, whenever the power fails. (Adding and removing the same content at the same moment is the one way to part
- *    them; `muga doctor` says so, and adding again mends it.)
+ *    making, whenever the power fails. Whether a blob is needed is asked, and a manifest that needs it written, with
+ *    hub.changing held, so that threads of one process can't part them. (Two processes at the same moment can;
+ *    `muga doctor` says so, and adding again mends it.)
  * 3. Names and digests are checked before they become part of a path; nothing outside blobs/ and manifests/ is touched.
  */
 #include "hub/internal.h"
@@ -14,13 +15,34 @@
 #include <stdio.h>
 
 muga_status hub_open(const os_files *files, const char *home, hub *out, muga_error *err) {
-    *out = (hub){files, mem_copy_string(home)};
-    return out->home ? MUGA_OK : error_nomem(err, "store path");
+    *out = (hub){files, mem_copy_string(home), mem_alloc_array(1, sizeof(pthread_mutex_t))};
+    if (out->home && out->changing) {
+        pthread_mutex_init(out->changing, NULL);
+        return MUGA_OK;
+    }
+    free(out->home);
+    free(out->changing);
+    *out = (hub){NULL, NULL, NULL};
+    return error_nomem(err, "store path");
 }
 
 void hub_close(hub *h) {
+    if (h->changing)
+        pthread_mutex_destroy(h->changing);
+    free(h->changing);
     free(h->home);
+    h->changing = NULL;
     h->home = NULL;
+}
+
+static void hold(const hub *h) {
+    if (h->changing)
+        pthread_mutex_lock(h->changing);
+}
+
+static void let_go(const hub *h) {
+    if (h->changing)
+        pthread_mutex_unlock(h->changing);
 }
 
 muga_status hub_resolve(const hub *h, const char *model, char **path, muga_error *err) {
@@ -179,15 +201,90 @@ muga_status hub_list(const hub *h, json_t **out, muga_error *err) {
 
 /* ---- adding and copying ---- */
 
+typedef struct search {
+    const hub *h;
+    const json_t *list; /* of manifests */
+    const char *digest;
+    muga_error *err;
+} search;
+
+static muga_status find_digest(void *ctx, const char *digest) {
+    const search *s = ctx;
+    return strcmp(s->digest, digest) ? MUGA_OK : MUGA_E_CANCELLED;
+}
+
+static bool is_in_use(search *s, const char *digest) {
+    size_t i;
+    json_t *m;
+    s->digest = digest;
+    json_array_foreach(s->list, i, m) {
+        if (hub_manifest_digests(m, find_digest, s) == MUGA_E_CANCELLED)
+            return true;
+    }
+    return false;
+}
+
+static muga_status drop_blob(void *ctx, const char *digest) {
+    search *s = ctx;
+    const os_files *f = s->h->files;
+    os_stat info;
+    str blob = STR_INIT;
+    if (is_in_use(s, digest))
+        return MUGA_OK;
+    muga_status st = hub_blob_path(s->h, digest, &blob, s->err);
+    if (!st)
+        st = f->stat(f->self, str_get(&blob), &info, s->err);
+    if (!st && info.type == OS_TYPE_FILE)
+        st = f->remove(f->self, str_get(&blob), s->err);
+    if (!st)
+        st = hub_packed_remove(s->h, digest + 7, s->err);
+    str_release(&blob);
+    return st;
+}
+
+/* hub_drop_unused, with the lock held. */
+static muga_status drop_unused(const hub *h, const json_t *m, muga_error *err) {
+    json_t *list = NULL;
+    if (!m)
+        return MUGA_OK;
+    muga_status st = hub_list(h, &list, err);
+    search s = {h, list, NULL, err};
+    if (!st)
+        st = hub_manifest_digests(m, drop_blob, &s);
+    json_decref(list);
+    return st;
+}
+
+muga_status hub_drop_unused(const hub *h, const json_t *m, muga_error *err) {
+    hold(h);
+    muga_status st = drop_unused(h, m, err);
+    let_go(h);
+    return st;
+}
+
+static muga_status must_be_there(void *ctx, const char *digest) {
+    const search *s = ctx;
+    bool has;
+    muga_status st = hub_blob_has(s->h, digest, &has, NULL, s->err);
+    return st || has
+               ? st
+               : error_set(s->err, MUGA_E_NOT_FOUND, "its blob %.24s... was removed meanwhile; do it again", digest);
+}
+
 /* That blobs of what was before are still there is no failure: hub_sweep finds them. */
 muga_status hub_manifest_replace(const hub *h, const hub_name *n, json_t *m, muga_error *err) {
     json_t *before = NULL;
     os_stat info;
     muga_error ignored;
+    search s = {h, NULL, NULL, err};
+    hold(h);
     (void)hub_manifest_read(h, n, &before, &info, &ignored);
-    muga_status st = hub_manifest_write(h, n, m, err);
+    muga_status st = hub_manifest_digests(m, must_be_there, &s);
     if (!st)
-        (void)hub_drop_unused(h, before, &ignored);
+        st = hub_manifest_write(h, n, m, err);
+    if (!st)
+        (void)drop_unused(h, before, &ignored);
+    let_go(h);
     json_decref(before);
     return st;
 }
@@ -203,6 +300,9 @@ muga_status hub_add(const hub *h, const char *model, const char *path, const cha
     muga_status st = hub_name_parse(model, &n, err);
     if (!st)
         st = gguf_open(path, &g, err);
+    if (!st && gguf_map_count(g) > 1)
+        st = error_set(err, MUGA_E_INPUT,
+                       "%.100s is a model in parts; `muga quantize` with the type it has makes one file of it", path);
     if (!st)
         hub_details_of(g, &details);
     gguf_close(g);
@@ -265,59 +365,6 @@ muga_status hub_alias(const hub *h, const char *name, const char *target, muga_e
 
 /* ---- removing ---- */
 
-typedef struct search {
-    const hub *h;
-    const json_t *list; /* of manifests */
-    const char *digest;
-    muga_error *err;
-} search;
-
-static muga_status find_digest(void *ctx, const char *digest) {
-    const search *s = ctx;
-    return strcmp(s->digest, digest) ? MUGA_OK : MUGA_E_CANCELLED;
-}
-
-static bool is_in_use(search *s, const char *digest) {
-    size_t i;
-    json_t *m;
-    s->digest = digest;
-    json_array_foreach(s->list, i, m) {
-        if (hub_manifest_digests(m, find_digest, s) == MUGA_E_CANCELLED)
-            return true;
-    }
-    return false;
-}
-
-static muga_status drop_blob(void *ctx, const char *digest) {
-    search *s = ctx;
-    const os_files *f = s->h->files;
-    os_stat info;
-    str blob = STR_INIT;
-    if (is_in_use(s, digest))
-        return MUGA_OK;
-    muga_status st = hub_blob_path(s->h, digest, &blob, s->err);
-    if (!st)
-        st = f->stat(f->self, str_get(&blob), &info, s->err);
-    if (!st && info.type == OS_TYPE_FILE)
-        st = f->remove(f->self, str_get(&blob), s->err);
-    if (!st)
-        st = hub_packed_remove(s->h, digest + 7, s->err);
-    str_release(&blob);
-    return st;
-}
-
-muga_status hub_drop_unused(const hub *h, const json_t *m, muga_error *err) {
-    json_t *list = NULL;
-    if (!m)
-        return MUGA_OK;
-    muga_status st = hub_list(h, &list, err);
-    search s = {h, list, NULL, err};
-    if (!st)
-        st = hub_manifest_digests(m, drop_blob, &s);
-    json_decref(list);
-    return st;
-}
-
 muga_status hub_remove(const hub *h, const char *model, muga_error *err) {
     hub_name n;
     json_t *m = NULL;
@@ -325,12 +372,15 @@ muga_status hub_remove(const hub *h, const char *model, muga_error *err) {
     if (hub_is_path(model))
         return error_set(err, MUGA_E_USAGE, "'%.120s' is a path; rm takes a name of the store", model);
     muga_status st = hub_name_parse(model, &n, err);
-    if (!st)
-        st = hub_manifest_read(h, &n, &m, &info, err);
+    if (st)
+        return st;
+    hold(h);
+    st = hub_manifest_read(h, &n, &m, &info, err);
     if (!st || st == MUGA_E_INPUT) /* damaged: it names no blob, but can go */
         st = hub_manifest_remove(h, &n, err);
     if (!st)
-        st = hub_drop_unused(h, m, err);
+        st = drop_unused(h, m, err);
+    let_go(h);
     json_decref(m);
     return st;
 }
@@ -391,6 +441,7 @@ muga_status hub_sweep(const hub *h, int64_t older_than_ms, uint32_t *n_removed, 
     *bytes = 0;
     str_printf(&dir, "%s/blobs", h->home);
     muga_status st = str_status(&dir, err, "store path");
+    hold(h);
     if (!st)
         st = hub_list(h, &list, err);
     if (!st)
@@ -399,6 +450,7 @@ muga_status hub_sweep(const hub *h, int64_t older_than_ms, uint32_t *n_removed, 
         {h, list, NULL, err}, (clock->now_ms(clock->self) - older_than_ms) * 1000000, str_get(&dir), n_removed, bytes};
     if (!st && info.type == OS_TYPE_DIR && !has_damaged(list))
         st = h->files->list(h->files->self, str_get(&dir), sweep_one, &w, err);
+    let_go(h);
     json_decref(list);
     str_release(&dir);
     return st;

@@ -7,9 +7,8 @@
  *                                    {"version": 2, "name", "tag", "alias": "name:tag"}
  * A MODEL that holds '/' or ends in ".gguf" is a path; else a name [a-z0-9._-]+(:tag)?, tag "latest" by default.
  *
- * Threads: a hub holds nothing but its place, so any number of threads may use one. Every call looks at the disk, so
- * what another process made or removed shows at once. Who removes a model while another makes one of the same blobs
- * can part name and blob (hub.c); a server does one of the two at a time. */
+ * Threads: any number may use one hub. Every call looks at the disk, so what another process made or removed shows at
+ * once. */
 #ifndef MUGA_HUB_H
 #define MUGA_HUB_H
 
@@ -17,9 +16,12 @@
 #include "base/json.h"
 #include "os/os.h"
 
+#include <pthread.h>
+
 typedef struct hub {
     const os_files *files;
     char *home;
+    pthread_mutex_t *changing; /* held while a name is written or blobs are removed; NULL = nobody else uses this hub */
 } hub;
 MUGA_MUST_USE muga_status hub_open(const os_files *files, const char *home, hub *out, muga_error *err);
 void hub_close(hub *h);

@@ -28,7 +28,7 @@ static muga_status find_blob(const hub *h, const char *digest, const char *what,
     if (!st)
         st = h->files->stat(h->files->self, str_get(&path), &info, err);
     if (!st && info.type != OS_TYPE_FILE)
-        st = error_set(err, MUGA_E_NOT_FOUND, "its %.20s is gone (%.120s); make the model again", what, str_get(&path));
+        st = error_set(err, MUGA_E_NOT_FOUND, "its %.20s is gone (blob %.24s...); make the model again", what, digest);
     *out = st ? NULL : str_take(&path);
     str_release(&path);
     return st || *out ? st : error_nomem(err, "path");

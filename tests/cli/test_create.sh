@@ -107,6 +107,9 @@ if [ -f "${MUGA_TEST_MODEL:-}" ]; then # what the model sees: its answer is anot
     "$muga" rm real real2 tools >/dev/null
 fi
 
+says 6 "pull comes with the registry" "$muga" pull shop
+says 6 "push comes with the registry" "$muga" push shop
+
 # ---- cp, rm ----
 says 0 "other is a copy of shop" "$muga" cp shop other
 [ "$(digest shop)" = "$(digest other)" ] || fail "a copy is another model"

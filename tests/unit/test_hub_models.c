@@ -342,6 +342,47 @@ static void test_a_blob_has_no_name_until_it_is_whole(void **state) {
     hub_close(&h);
 }
 
+/* Threads of a server make and remove models of the same blobs: whoever is told that a model was made finds it whole
+ * until it is removed. */
+static void *make_and_remove(void *ctx) {
+    const hub *h = ctx;
+    char name[32];
+    static _Atomic int next;
+    snprintf(name, sizeof name, "m%d", next++);
+    for (int i = 0; i < 15; i++) {
+        muga_error err = {0};
+        hub_model m;
+        modelfile recipe = {0};
+        hub_create_options o = {.quantize = NULL};
+        char text[4400];
+        snprintf(text, sizeof text, "FROM %s\nSYSTEM shared\n", source_path("tests/data/tiny.gguf"));
+        assert_int_equal(modelfile_parse(text, strlen(text), "Modelfile", &recipe, &err), MUGA_OK);
+        muga_status st = hub_create(h, name, &recipe, &o, &err);
+        modelfile_release(&recipe);
+        if (st) { /* the others took a blob that this one counted on, and it was said */
+            assert_int_equal(st, MUGA_E_NOT_FOUND);
+            continue;
+        }
+        assert_int_equal(hub_load(h, name, &m, &err), MUGA_OK);
+        assert_string_equal(m.system, "shared");
+        hub_model_release(&m);
+        assert_int_equal(hub_remove(h, name, &err), MUGA_OK);
+    }
+    return NULL;
+}
+
+static void test_threads_make_and_remove_models_of_the_same_blobs(void **state) {
+    (void)state;
+    hub h = open_hub("threads");
+    pthread_t threads[4];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, make_and_remove, &h), 0);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(n_blobs(&h), 0);
+    hub_close(&h);
+}
+
 static void test_blobs_that_nobody_has_are_swept(void **state) {
     (void)state;
     hub h = open_hub("sweep");
@@ -551,6 +592,7 @@ int main(void) {
         cmocka_unit_test(test_manifests_of_other_versions),
         cmocka_unit_test(test_hostile_digests),
         cmocka_unit_test(test_a_blob_has_no_name_until_it_is_whole),
+        cmocka_unit_test(test_threads_make_and_remove_models_of_the_same_blobs),
         cmocka_unit_test(test_blobs_that_nobody_has_are_swept),
         cmocka_unit_test(test_without_paths_every_path_is_answered_alike),
         cmocka_unit_test(test_an_adapter_is_one_for_these_weights),
