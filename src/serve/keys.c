@@ -59,7 +59,8 @@ struct keys {
     uint64_t flushed_us;        /* disk; monotonic */
     table *current;             /* lock */
     account *accounts[BUCKETS]; /* lock; by the id's hash; lists only grow */
-    keys_counts counts;         /* lock */
+    atomic_bool required;
+    keys_counts counts; /* lock */
 };
 
 /* ---- tables ---- */
@@ -309,7 +310,7 @@ static const secret *find_secret(const table *t, const char *text) {
 
 static keys_verdict judge(struct keys *k, table *t, const char *bearer, const struct key **out) {
     int64_t now_ms = k->clock->now_ms(k->clock->self);
-    if (t->n_keys == 0) {
+    if (t->n_keys == 0 && !atomic_load(&k->required)) {
         *out = &t->anonymous;
         return KEYS_GOOD;
     }
@@ -373,6 +374,10 @@ bool keys_any(struct keys *k) {
     bool any = t->n_keys > 0;
     table_release(t);
     return any;
+}
+
+void keys_require(struct keys *k) {
+    atomic_store(&k->required, true);
 }
 
 muga_status keys_may_listen(const char *where, bool is_local, bool any_keys, muga_error *err) {

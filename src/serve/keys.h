@@ -15,7 +15,9 @@
  *
  * Where the store has never had a key, whoever asks is the anonymous one, which may do all that keys_options leaves it:
  * for loopback, where clients send dummies. From the first key on, even once that is revoked, nothing goes without a
- * valid one. Threads: all of keys_* and key_* from any thread; keys_tick and keys_reload may wait for the disk. */
+ * valid one. (Where only loopback is listened on, forgetting all keys brings the anonymous one back.)
+ *
+ * Threads: all of keys_* and key_* from any thread; keys_tick and keys_reload may wait for the disk. */
 #ifndef MUGA_SERVE_KEYS_H
 #define MUGA_SERVE_KEYS_H
 
@@ -131,6 +133,9 @@ MUGA_MUST_USE muga_status keys_reload(struct keys *k,
                                       muga_error *err); /* both at once, whatever the time: SIGHUP, the end */
 
 bool keys_any(struct keys *k); /* was a key ever made and not forgotten? */
+/* From now on nothing goes without a key, not even when the last one is forgotten: others reach an address that is
+ * listened on. */
+void keys_require(struct keys *k);
 /* MUGA_E_USAGE: nothing but loopback goes without keys. `where` names the address. */
 MUGA_MUST_USE muga_status keys_may_listen(const char *where, bool is_local, bool any_keys, muga_error *err);
 

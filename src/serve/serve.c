@@ -217,6 +217,8 @@ static muga_status listen_all(serve *s, muga_error *err) {
         st = server_is_local(o->listen[i].where, &is_local, err);
         if (!st)
             st = keys_may_listen(o->listen[i].where, is_local, keys_any(s->keys), err);
+        if (!st && !is_local)
+            keys_require(s->keys);
         if (!st)
             st = server_listen(s->server, &o->listen[i], &ports[i], err);
     }

@@ -29,9 +29,9 @@ typedef struct serve_options {
     const server_address *listen; /* [n_listen], at least one */
     size_t n_listen;
     uint32_t n_jobs;       /* requests that are answered at the same time; 0: 512 */
-    const char *anonymous; /* what goes without keys while there are none: scopes (keys.h); NULL: all */
     uint32_t n_running;    /* of them, those that generate; 0: 512 */
     uint32_t n_waiting;    /* for their turn to generate; 0: 512 */
+    const char *anonymous; /* what goes without keys while there are none: scopes (keys.h); NULL: all */
     uint32_t drain_ms;     /* 0: 30000 */
     uint64_t memory_bytes; /* of all models; 0: three quarters of what this process may use */
     int64_t keep_alive_ms; /* of models that nobody says otherwise of; -1: 5 minutes */

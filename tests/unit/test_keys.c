@@ -236,6 +236,8 @@ static void revoked_expired_rotated_and_forgotten(void **state) {
     tick(&w, k);
     assert_int_equal(check(k, "sk-dummy"), KEYS_GOOD);
     assert_int_equal(fixture_count(w.path, "SELECT count(*) FROM api_key_secrets"), 0);
+    keys_require(k); /* others reach the server: forgetting the last key must not open it */
+    assert_true(check(k, "sk-dummy") == KEYS_UNKNOWN && check(k, NULL) == KEYS_MISSING && check(k, a) == KEYS_UNKNOWN);
     keys_close(k);
     store_close(w.s);
 }
