@@ -68,6 +68,7 @@ int cmd_session_export(int argc, char **argv);
 int cmd_session_delete(int argc, char **argv);
 int cmd_key_create(int argc, char **argv);
 int cmd_key_list(int argc, char **argv);
+int cmd_key_usage(int argc, char **argv);
 int cmd_key_revoke(int argc, char **argv);
 int cmd_key_rotate(int argc, char **argv);
 int cmd_bench(int argc, char **argv);

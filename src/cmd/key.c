@@ -225,6 +225,43 @@ int cmd_key_list(int argc, char **argv) {
     return st ? cmd_fail(&err) : cmd_finish_output(0);
 }
 
+/* ---- usage ---- */
+
+static void print_usage(const json_t *list) {
+    size_t i;
+    const json_t *e;
+    json_array_foreach(list, i, e)
+        printf("%s  %-24s %8lld requests %12lld prompt tokens %12lld answer tokens\n", json_get_string(e, "day"),
+               json_get_string(e, "name"), (long long)json_get_int(e, "requests", 0),
+               (long long)json_get_int(e, "prompt_tokens", 0), (long long)json_get_int(e, "answer_tokens", 0));
+    if (json_array_size(list) == 0)
+        printf("nothing was used\n");
+}
+
+int cmd_key_usage(int argc, char **argv) {
+    uint32_t n_days = 30;
+    bool as_json = false;
+    const cmd_option options[] = {{"--days", 0, CMD_U32, &n_days, "N", "of the last N days, in UTC (default 30)"},
+                                  {"--json", 0, CMD_FLAG, &as_json, NULL, "an array"}};
+    cmd_positional p = {.max = 1};
+    muga_error err = {0};
+    store *s = NULL;
+    json_t *list = NULL;
+    int code = cmd_parse("key usage", options, ARRAY_LEN(options), argc, argv, &p);
+    if (code >= 0)
+        return code;
+    muga_status st = cmd_open_store(true, &s, &err);
+    if (!st)
+        st = keys_usage(s, p.n ? p.v[0] : NULL, n_days, now(), &list, &err);
+    store_close(s);
+    if (!st && as_json)
+        cmd_print_json(list);
+    else if (!st)
+        print_usage(list);
+    json_decref(list);
+    return st ? cmd_fail(&err) : cmd_finish_output(0);
+}
+
 /* ---- revoke, rotate ---- */
 
 int cmd_key_revoke(int argc, char **argv) {

@@ -161,6 +161,7 @@ static const cmd_verb key_verbs[] = {
     {"create", "--name NAME [--scope SCOPES] [--limit LIMITS] [--expires WHEN]", "make one; it is shown once",
      key_create_details, cmd_key_create},
     {"list", "[--json]", "keys, their rights, limits and what they used today", NULL, cmd_key_list},
+    {"usage", "[NAME|ID] [--days N] [--json]", "what keys used, by the day", NULL, cmd_key_usage},
     {"revoke", "NAME|ID [--forget]", "refuse it from now on", key_revoke_details, cmd_key_revoke},
     {"rotate", "NAME|ID [--grace TIME]", "replace its secret", key_rotate_details, cmd_key_rotate}};
 
@@ -260,7 +261,7 @@ static const cmd_verb verbs[] = {
      run_group},
     {"session", "list|show|resume|export|delete", "conversations: what was said, going on, forgetting", NULL,
      run_group},
-    {"key", "create|list|revoke|rotate", "who may ask the server, and how much", NULL, run_group},
+    {"key", "create|list|usage|revoke|rotate", "who may ask the server, and how much", NULL, run_group},
     {"quantize", "IN OUT TYPE", "a model in a smaller type", quantize_details, cmd_quantize},
     {"train", "BASE DATA -o ADAPTER", "a LoRA adapter from examples", train_details, cmd_train},
     {"merge", "BASE ADAPTER -o OUT", "a LoRA adapter folded into its model", merge_details, cmd_merge},

@@ -92,6 +92,11 @@ MUGA_MUST_USE muga_status keys_create(store *s, const key_operator *o, const key
  * "created_ms", "expires_ms", "revoked_ms", "state": "valid" | "expired" | "revoked", "used_today": {"requests",
  * "prompt_tokens", "answer_tokens"}}, oldest first; what isn't limited or hasn't happened is null. New. */
 MUGA_MUST_USE muga_status keys_list(store *s, int64_t now_ms, json_t **out, muga_error *err);
+/* What was used, newest first: array of {"day": "2026-11-26", "key", "name", "requests", "prompt_tokens",
+ * "answer_tokens"}, of the last n_days days (UTC), today among them. who: a name or an id, of revoked ones too
+ * (MUGA_E_NOT_FOUND); NULL: all keys. New. */
+MUGA_MUST_USE muga_status keys_usage(store *s, const char *who, uint32_t n_days, int64_t now_ms, json_t **out,
+                                     muga_error *err);
 /* who: a name or an id, of a key that isn't revoked (MUGA_E_NOT_FOUND). forget: it and what it used leave the store,
  * also where it was revoked before. */
 MUGA_MUST_USE muga_status keys_revoke(store *s, const key_operator *o, const char *who, bool forget, muga_error *err);

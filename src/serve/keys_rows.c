@@ -8,6 +8,7 @@
 #include "serve/keys_internal.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #define MS_MAX INT64_C(253402300799999) /* the year 9999 */
 
@@ -244,6 +245,48 @@ muga_status keys_list(store *s, int64_t now_ms, json_t **out, muga_error *err) {
     } else {
         json_decref(list);
         *out = NULL;
+    }
+    return st;
+}
+
+static json_t *describe_day(store_row *r) {
+    char day[16];
+    time_t t = (time_t)(store_int(r, 0) * (KEY_DAY_MS / 1000));
+    struct tm tm;
+    if (!gmtime_r(&t, &tm) || strftime(day, sizeof day, "%Y-%m-%d", &tm) == 0) {
+        day[0] = '\0';
+    }
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "day", day, "key", store_string(r, 1), "name",
+                     store_string(r, 2), "requests", (json_int_t)store_int(r, 3), "prompt_tokens",
+                     (json_int_t)store_int(r, 4), "answer_tokens", (json_int_t)store_int(r, 5));
+}
+
+muga_status keys_usage(store *s, const char *who, uint32_t n_days, int64_t now_ms, json_t **out, muga_error *err) {
+    static const char sql[] =
+        "SELECT u.day, k.id, k.name, u.requests, u.prompt_tokens, u.answer_tokens FROM api_key_usage u JOIN api_keys k"
+        " ON k.id = u.key WHERE u.day > ?1 AND (?2 IS NULL OR k.id = ?2) ORDER BY u.day DESC, k.name, k.id";
+    char id[KEY_ID_SIZE];
+    store_row *r = NULL;
+    bool has = false;
+    *out = NULL;
+    muga_status st = who ? find(s, who, true, id, err) : MUGA_OK;
+    json_t *list = st == MUGA_OK ? json_array() : NULL;
+    if (st == MUGA_OK) {
+        st = list ? store_query(s, &r, err, sql, "is", now_ms / KEY_DAY_MS - (int64_t)n_days, who ? id : NULL)
+                  : error_nomem(err, "what keys used");
+    }
+    for (;;) {
+        st = st == MUGA_OK ? store_step(r, &has, err) : st;
+        if (st != MUGA_OK || !has) {
+            break;
+        }
+        st = json_array_append_new(list, describe_day(r)) == 0 ? MUGA_OK : error_nomem(err, "what keys used");
+    }
+    store_done(r);
+    if (st == MUGA_OK) {
+        *out = list;
+    } else {
+        json_decref(list);
     }
     return st;
 }

@@ -100,7 +100,12 @@ refused 2 'grace takes' rotate front --grace 1
 refused 2 "unknown subcommand 'show'" show
 "$muga" key list --json | grep -q '"x"' && broken "a refused key was made"
 
-for verb in create list revoke rotate; do
+"$muga" key usage | grep -qx 'nothing was used' || broken "usage where there is none"
+[ "$("$muga" key usage front --json)" = '[]' ] || broken "usage as JSON"
+refused 3 "no key is called 'nobody'" usage nobody
+refused 2 'whole number' usage --days -1
+
+for verb in create list usage revoke rotate; do
     "$muga" help key "$verb" | grep -q "usage: muga key $verb" || broken "help key $verb"
 done
 "$muga" key create --name full >/dev/full 2>"$work/err"

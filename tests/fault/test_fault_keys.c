@@ -50,6 +50,14 @@ static muga_status list(size_t n, muga_error *err) {
     return st;
 }
 
+static muga_status usage(size_t n, muga_error *err) {
+    json_t *all;
+    (void)n;
+    muga_status st = keys_usage(s, "front", 2, NOW_MS, &all, err);
+    json_decref(all);
+    return st;
+}
+
 static muga_status rotate(size_t n, muga_error *err) {
     char id[KEY_ID_SIZE], text[KEY_TEXT_SIZE];
     (void)n;
@@ -194,6 +202,7 @@ static void every_allocation_may_fail(void **state) {
     keys_close(k);
     assert_int_equal(fault_live(), live);
     assert_int_equal(fixture_count(path, "SELECT sum(prompt_tokens + answer_tokens) FROM api_key_usage"), charged);
+    fail_each("usage", usage, true, 20);
     fail_each("admit", admit, false, 70);
 }
 

@@ -511,6 +511,21 @@ static void what_is_used_is_counted_by_the_day_and_kept(void **state) {
     assert_int_equal(fixture_count(w.path, "SELECT sum(prompt_tokens + answer_tokens) FROM api_key_usage WHERE day ="
                                            " 20000"),
                      141 + 14);
+    json_t *list, *expected = fixture_json("[{'day': '2024-10-05', 'name': 'a', 'requests': 1, 'prompt_tokens': 2,"
+                                           " 'answer_tokens': 0}, {'day': '2024-10-04', 'name': 'a', 'requests': 6,"
+                                           " 'prompt_tokens': 120, 'answer_tokens': 21}]");
+    assert_ok(keys_usage(w.s, "a", 2, w.now_ms, &list, &err), &err);
+    assert_int_equal(json_array_size(list), 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(json_object_del(json_array_get(list, i), "key"), 0);
+    }
+    assert_true(json_equal(list, expected));
+    json_decref(list);
+    json_decref(expected);
+    assert_ok(keys_usage(w.s, NULL, 1, w.now_ms, &list, &err), &err);
+    assert_int_equal(json_array_size(list), 1);
+    json_decref(list);
+    assert_status(keys_usage(w.s, "nobody", 1, w.now_ms, &list, &err), MUGA_E_NOT_FOUND, &err, "nobody");
     assert_ok(keys_revoke(w.s, &w.by, "a", true, &err), &err);
     assert_int_equal(fixture_count(w.path, "SELECT count(*) FROM api_key_usage"), 1);
     keys_close(k);
