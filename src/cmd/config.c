@@ -145,7 +145,7 @@ static int print_schema(void) {
 
 static int print_config(cmd_config *c, bool check, bool as_json) {
     muga_error err;
-    config *conf = NULL;
+    serve_config *conf = NULL;
     json_t *list = NULL;
     muga_status st = cmd_config_gather(c, &err);
     if (!st && check) /* the file alone */

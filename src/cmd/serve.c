@@ -2,25 +2,21 @@
 #include "serve/serve.h"
 #include "agent/agent.h"
 #include "cmd/cmd.h"
+#include "cmd/config.h"
+#include "os/service.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
+#include <unistd.h>
 
-#define DEFAULT_ADDRESS "127.0.0.1:8484"
-#define MAX_ADDRESSES 16u
-
-typedef struct wanted {
-    cmd_values listen;
-    const char *certificate, *key, *kv, *memory, *keep_alive;
-    uint32_t n_ctx, n_threads;
-    bool no_cache;
-} wanted;
-
-typedef struct announced {
+typedef struct served {
     const server_address *listen;
-} announced;
+    cmd_config *given;
+} served;
 
 static void on_ready(void *ctx, const uint16_t *ports, size_t n) {
-    const announced *a = ctx;
+    const served *a = ctx;
     for (size_t i = 0; i < n; i++) {
         const server_address *l = &a->listen[i];
         const char *colon = strrchr(l->where, ':');
@@ -58,89 +54,179 @@ static muga_status embed(void *self, const char *model, span text, float *vector
     return st;
 }
 
-static muga_status find_agent(void *ctx, const char *name, char **dir, muga_error *err) {
+/* ---- the keeper: systemd, or whoever set NOTIFY_SOCKET ---- */
+
+static void notify(void *ctx, const char *state) {
+    const char *socket = getenv("NOTIFY_SOCKET");
+    muga_error err;
     (void)ctx;
-    return cmd_agent_dir(name, dir, err);
+    if (socket && *socket && os_notify(socket, state, &err))
+        cmd_say(err.message); /* the server goes on */
 }
 
-static muga_status each_agent(void *ctx, muga_status (*visit)(void *visit_ctx, const char *name, const char *dir),
-                              void *visit_ctx, muga_error *err) {
+static muga_status reload(void *ctx, const serve_config *now, serve_config **out, json_t **changes, muga_error *err) {
+    return config_reload(now, &((served *)ctx)->given->sources, out, changes, err);
+}
+
+/* ---- the log: lines on stderr ---- */
+
+static bool write_log(void *ctx, const char *p, size_t n) {
     (void)ctx;
-    return cmd_agent_visit(visit, visit_ctx, err);
+    while (n > 0) {
+        ssize_t done = write(STDERR_FILENO, p, n);
+        if (done < 0 && errno != EINTR && errno != EAGAIN)
+            return false;
+        if (done < 0 && errno == EAGAIN)
+            (void)poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, 1000);
+        p += done > 0 ? done : 0;
+        n -= done > 0 ? (size_t)done : 0;
+    }
+    return true;
+}
+
+static muga_status open_log(const serve_config *c, serve_log **out, muga_error *err) {
+    bool text = c->log_format == CONFIG_LOG_TEXT ||
+                (c->log_format == CONFIG_LOG_AUTO && cmd_is_terminal(STDERR_FILENO));
+    const log_options o = {.level = c->log_level,
+                           .format = text ? LOG_TEXT : LOG_JSON,
+                           .contents = c->log_contents,
+                           .clock = &os_system()->clock,
+                           .write = write_log};
+    return log_new(&o, out, err);
 }
 
 /* ---- the server ---- */
 
-static size_t addresses(const wanted *w, server_address out[MAX_ADDRESSES]) {
-    size_t n = 0;
-    for (; n < w->listen.n && n < MAX_ADDRESSES; n++)
-        out[n] = (server_address){w->listen.v[n], w->certificate, w->key};
-    if (n == 0)
-        out[n++] = (server_address){DEFAULT_ADDRESS, w->certificate, w->key};
-    return n;
+/* Under the agents' folders of the configuration first. */
+static muga_status find_agent(void *ctx, const char *name, char **dir, muga_error *err) {
+    const config_texts *folders = ctx;
+    str path = STR_INIT;
+    os_stat info;
+    bool plain = *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    for (size_t i = 0; plain && i < folders->n; i++) {
+        str_clear(&path);
+        str_printf(&path, "%s/%s/agent.yaml", folders->v[i], name);
+        if (path.failed || os_system()->files.stat(os_system()->files.self, str_get(&path), &info, err) ||
+            info.type != OS_TYPE_FILE)
+            continue;
+        str_truncate(&path, path.len - strlen("/agent.yaml"));
+        *dir = str_take(&path);
+        return *dir ? MUGA_OK : error_nomem(err, "a path");
+    }
+    str_release(&path);
+    return cmd_agent_dir(name, dir, err);
 }
 
-static int run(const wanted *w, const hub *h, kernel_kv_type kv) {
-    server_address listen[MAX_ADDRESSES];
-    announced a = {listen};
-    muga_error err = {0};
+typedef struct visit_folder {
+    const char *folder;
+    muga_status (*visit)(void *ctx, const char *name, const char *dir);
+    void *ctx;
+} visit_folder;
+
+static muga_status visit_one(void *ctx, const char *name) {
+    const visit_folder *v = ctx;
+    os_stat info;
+    str path = STR_INIT;
+    str_printf(&path, "%s/%s/agent.yaml", v->folder, name);
+    muga_status st = str_status(&path, NULL, "a path");
+    if (!st)
+        st = os_system()->files.stat(os_system()->files.self, str_get(&path), &info, NULL);
+    if (!st && info.type == OS_TYPE_FILE) {
+        str_truncate(&path, path.len - strlen("/agent.yaml"));
+        st = v->visit(v->ctx, name, str_get(&path));
+    }
+    str_release(&path);
+    return st;
+}
+
+static muga_status each_agent(void *ctx, muga_status (*visit)(void *visit_ctx, const char *name, const char *dir),
+                              void *visit_ctx, muga_error *err) {
+    const config_texts *folders = ctx;
+    muga_status st = MUGA_OK;
+    for (size_t i = 0; i < folders->n && !st; i++) {
+        visit_folder v = {folders->v[i], visit, visit_ctx};
+        st = os_system()->files.list(os_system()->files.self, v.folder, visit_one, &v, err);
+    }
+    return st ? st : cmd_agent_visit(visit, visit_ctx, err);
+}
+
+static muga_status serve_all(const serve_options *o, muga_error *err) {
     serve *s = NULL;
+    muga_status st = serve_open(o, &s, err);
+    if (!st)
+        st = serve_run(s, err);
+    serve_close(s);
+    return st;
+}
+
+static muga_status run(cmd_config *given, const serve_config *c, const hub *h, muga_error *err) {
+    server_address *listen = mem_alloc_array(c->listen.n, sizeof *listen);
+    served ctx = {listen, given};
     str database = STR_INIT;
+    serve_log *log = NULL;
     agent_env env = cmd_agent_env();
     shared_embedder embedder = {.face = {open_embedder, embed, &embedder}, .one = env.embedder};
     pthread_mutex_init(&embedder.lock, NULL);
     env.embedder = &embedder.face;
-    const serve_agents agents = {&env, find_agent, each_agent, NULL};
+    config_texts folders = c->agents;
+    const serve_agents agents = {&env, find_agent, each_agent, &folders};
     str_printf(&database, "%s/muga.db", h->home);
+    for (size_t i = 0; listen && i < c->listen.n; i++)
+        listen[i] = (server_address){c->listen.v[i], c->certificate, c->private_key};
+    muga_status st = listen ? str_status(&database, err, "a path") : error_nomem(err, "the addresses");
+    if (!st)
+        st = open_log(c, &log, err);
     serve_options o = {.hub = h,
                        .agents = &agents,
                        .home = h->home,
                        .database = str_get(&database),
                        .version = MUGA_VERSION,
                        .listen = listen,
-                       .n_listen = addresses(w, listen),
-                       .keep_alive_ms = -1,
-                       .n_ctx = w->n_ctx,
-                       .n_threads = (int)w->n_threads,
-                       .kv = kv,
-                       .packed = !w->no_cache,
+                       .n_listen = c->listen.n,
+                       .n_jobs = c->n_running + 64, /* short requests beside those that generate */
+                       .n_running = c->n_running,
+                       .n_waiting = c->n_waiting,
+                       .drain_ms = c->drain_ms,
+                       .memory_bytes = c->memory_bytes,
+                       .keep_alive_ms = c->all.keep_alive_ms,
+                       .n_ctx = c->all.n_ctx,
+                       .n_threads = c->all.n_threads,
+                       .kv = c->all.kv,
+                       .packed = c->packed,
+                       .anonymous = c->anonymous,
+                       .config = c,
+                       .log = log,
+                       .reload = reload,
+                       .notify = notify,
                        .on_ready = on_ready,
-                       .ctx = &a};
-    muga_status st = str_status(&database, &err, "a path");
+                       .ctx = &ctx};
     if (!st)
-        st = serve_open(&o, &s, &err);
-    if (!st)
-        st = serve_run(s, &err);
-    serve_close(s);
+        st = serve_all(&o, err);
+    log_free(log);
     pthread_mutex_destroy(&embedder.lock);
     str_release(&database);
-    return st ? cmd_fail(&err) : cmd_finish_output(0);
+    free(listen);
+    return st;
 }
 
 int cmd_serve(int argc, char **argv) {
-    wanted w = {0};
+    cmd_config given = {0};
+    cmd_option options[CONFIG_MAX_OPTIONS];
+    serve_config *c = NULL;
     hub h;
     muga_error err = {0};
-    kernel_kv_type kv = KERNEL_KV_F16;
-    const cmd_option options[] = {
-        {"--listen", 0, CMD_REPEAT, &w.listen, "ADDRESS", "host:port or unix:/path (default " DEFAULT_ADDRESS ")"},
-        {"--tls-cert", 0, CMD_STRING, &w.certificate, "FILE", "certificate chain (PEM) for https"},
-        {"--tls-key", 0, CMD_STRING, &w.key, "FILE", "its key"},
-        {"--ctx", 0, CMD_U32, &w.n_ctx, "N", "tokens of context (default: the model's own, at most 8192)"},
-        {"--threads", 0, CMD_U32, &w.n_threads, "N", "threads that compute (default: the cores)"},
-        KV_OPTION(&w.kv),
-        NO_CACHE_OPTION(&w.no_cache),
-    };
     cmd_positional p = {.max = 0};
-    int code = cmd_parse("serve", options, ARRAY_LEN(options), argc, argv, &p);
-    if (code < 0)
-        code = cmd_parse_kv(w.kv, &kv);
+    int code = cmd_parse("serve", options, cmd_config_options(&given, options), argc, argv, &p);
     if (code >= 0)
         return code;
-    muga_status st = cmd_hub(&h, &err);
-    if (st)
-        return cmd_fail(&err);
-    code = run(&w, &h, kv);
-    hub_close(&h);
-    return code;
+    muga_status st = cmd_config_gather(&given, &err);
+    if (!st)
+        st = config_load(&given.sources, &c, &err);
+    if (!st && !(st = cmd_hub(&h, &err))) {
+        st = run(&given, c, &h, &err);
+        hub_close(&h);
+    }
+    config_free(c);
+    cmd_config_release(&given);
+    return st ? cmd_fail(&err) : cmd_finish_output(0);
 }

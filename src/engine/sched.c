@@ -592,6 +592,10 @@ static step_rows list_items(sched *s) {
     s->counts.n_steps++;
     s->counts.n_prefill_rows += n.of_prompts;
     s->counts.n_decode_rows += n.of_answers;
+    size_t size = 0;
+    while (size + 1 < ARRAY_LEN(s->counts.step_rows) && n.of_prompts + n.of_answers > 1u << size)
+        size++;
+    s->counts.step_rows[size]++;
     pthread_mutex_unlock(&s->lock);
     return n;
 }

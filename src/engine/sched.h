@@ -67,6 +67,7 @@ typedef struct sched_request {
 typedef struct sched_counts {
     uint32_t n_waiting, n_running;
     uint64_t n_steps, n_done, n_failed, n_cancelled, n_preempted;
+    uint64_t step_rows[13];                 /* steps by their rows: 1, 2, up to 4, up to 8 .. 2048, more */
     uint64_t n_decode_rows, n_prefill_rows; /* computed */
     uint64_t n_prompt;                      /* tokens of the prompts that were begun */
     uint64_t n_adopted;                     /* rows of prompts that needn't be computed */

@@ -239,9 +239,10 @@ void llm_embed_reply_release(llm_embed_reply *r);
 typedef struct llm_counts {
     uint32_t n_running, n_waiting; /* requests; running ones hold memory */
     uint64_t n_steps, n_done, n_failed, n_cancelled;
-    uint64_t n_preempted;                  /* times one lost its memory to another */
-    uint64_t n_prompt;                     /* tokens of prompts that were begun; of them */
-    uint64_t n_adopted;                    /* were there already, from earlier ones; what is computed: */
+    uint64_t step_rows[13]; /* steps by the rows computed in them: 1, 2, up to 4, up to 8 .. 2048, more */
+    uint64_t n_preempted;   /* times one lost its memory to another */
+    uint64_t n_prompt;      /* tokens of prompts that were begun; of them */
+    uint64_t n_adopted;     /* were there already, from earlier ones; what is computed: */
     uint64_t n_prompt_rows, n_answer_rows; /* rows, those computed again after a loss and guesses included */
     uint64_t kv_bytes, kv_idle_bytes; /* keys and values there are; of them those that nobody uses but later prompts */
     uint64_t kv_max_bytes;            /* llm_local_options.kv_bytes */

@@ -53,6 +53,7 @@ void local_counts(llm *m, llm_counts *out) {
                         .kv_taken = kv.n_adopted,
                         .kv_evicted = kv.n_evicted,
                         .weight_bytes = model_weight_bytes(engine_model(l->engine))};
+    memcpy(out->step_rows, n.step_rows, sizeof out->step_rows);
 }
 
 /* ---- the file ---- */

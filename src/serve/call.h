@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "net/server.h"
+#include "serve/metrics.h"
 
 typedef enum { CALL_OPENAI, CALL_ANTHROPIC, CALL_OLLAMA, CALL_MUGA } call_family; /* MUGA: errors as OpenAI's */
 
@@ -69,7 +70,9 @@ struct call {
     const char *model, *finish;
     const char *session; /* of an agent: the header x-muga-session */
     uint32_t n_prompt, n_cached, n_generated;
-    uint64_t queue_us, load_us;
+    uint64_t queue_us, load_us, prefill_us, decode_us;
+    metrics_request metrics;
+    char peer[64];          /* who asks: the connection may be gone before the call */
     char message[256];      /* of the error that went out; "" */
     uint32_t retry_after_s; /* said with a 429 and a 503, where it is set */
     char retry_after[12];

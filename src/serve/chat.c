@@ -2,6 +2,7 @@
  * family's defaults; its choices are computed side by side. */
 #include "serve/internal.h"
 #include "serve/keys.h"
+#include "serve/settings.h"
 
 #include <pthread.h>
 
@@ -101,19 +102,33 @@ static json_t *with_stored(const hub_model *m, const json_t *messages) {
     return NULL;
 }
 
+static uint64_t now_us(void) {
+    const os_clock *clock = &os_system()->clock;
+    return clock->monotonic_us(clock->self);
+}
+
 bool chat_take(call *c, const char *model, pool_lent *out) {
     muga_error err = {0};
+    pool_variant v;
+    model = settings_model(c->serve, model, &v);
     if (!model || !*model)
         return call_fail(c, 400, "model", "missing_required_parameter", "model is missing");
     if (!key_may_model(c->key, model))
         return call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", model);
-    muga_status st = pool_take(c->serve->pool, model, NULL, call_cancelled(c), out, &err);
+    muga_status st = pool_take(c->serve->pool, model, v.adapter ? &v : NULL, call_cancelled(c), out, &err);
     if (st == MUGA_E_NOT_FOUND)
         return call_fail(c, 404, "model", "model_not_found", "%s", err.message);
     if (st)
         return call_fail_with(c, st, &err, "model");
     c->model = arena_copy_string(&c->mem, out->name);
     c->load_us = out->load_us;
+    if (out->load_us) {
+        metrics_observe(c->serve->metrics, METRIC_MODEL_LOAD_TIME, METRIC_LABELS(out->name), out->load_us);
+        metrics_add(c->serve->metrics, METRIC_MODEL_LOADS, METRIC_LABELS(out->name, "ok"), 1);
+    }
+    metrics_begin(c->serve->metrics, &c->metrics, c->begin_us);
+    metrics_model(&c->metrics, out->name, c->tenant);
+    metrics_run(&c->metrics, now_us());
     return true;
 }
 
@@ -157,13 +172,45 @@ typedef struct one_choice {
     bool started;
     bool (*on_prompt)(void *ctx, uint32_t n_done, uint32_t n_prompt); /* the route's, with its ctx */
     void *on_prompt_ctx;
-    uint32_t n_read; /* of the prompt, so far */
+    uint32_t n_read;      /* of the prompt, so far */
+    metrics_request seen; /* when its tokens came */
+    bool (*on_event)(void *ctx, const llm_event *e);
+    bool (*on_text)(void *ctx, const char *p, size_t n);
+    void *ctx;
 } one_choice;
 
 static bool count_read(void *ctx, uint32_t n_done, uint32_t n_prompt) {
     one_choice *o = ctx;
     o->n_read = n_done;
     return !o->on_prompt || o->on_prompt(o->on_prompt_ctx, n_done, n_prompt);
+}
+
+/* Between the model and the route: when the pieces come. */
+static bool see_event(void *ctx, const llm_event *e) {
+    one_choice *o = ctx;
+    metrics_token(&o->seen, now_us());
+    return o->on_event(o->ctx, e);
+}
+
+static bool see_text(void *ctx, const char *p, size_t n) {
+    one_choice *o = ctx;
+    if (n)
+        metrics_token(&o->seen, now_us());
+    return !o->on_text || o->on_text(o->ctx, p, n);
+}
+
+static void see(one_choice *o, const call *c) {
+    o->seen = c->metrics;
+    o->on_event = o->q.on_event;
+    o->on_text = o->q.on_text;
+    o->ctx = o->q.on_text_ctx;
+    if (o->q.on_event) {
+        o->q.on_event = see_event;
+        o->q.on_event_ctx = o;
+    } else {
+        o->q.on_text = see_text;
+        o->q.on_text_ctx = o;
+    }
 }
 
 static void *complete_one(void *arg) {
@@ -197,6 +244,7 @@ muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error
         o->on_prompt_ctx = choices[i].ctx;
         o->q.on_prompt = count_read;
         o->q.on_prompt_ctx = o;
+        see(o, ch->c);
         if (i > 0)
             o->started = pthread_create(&o->thread, &attr, complete_one, o) == 0;
     }
@@ -214,6 +262,9 @@ muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error
                 *err = all[i].err;
         }
     }
+    ch->c->metrics.token_us = all[0].seen.token_us;
+    ch->c->prefill_us = choices[0].reply.prompt_us;
+    ch->c->decode_us = choices[0].reply.generate_us;
     count(ch->c, choices, n);
     return st;
 }

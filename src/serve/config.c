@@ -18,7 +18,8 @@
 
 /* ---- values ---- */
 
-static muga_status put(config *c, size_t i, json_t *v, config_source source, const char *origin, muga_error *err) {
+static muga_status put(serve_config *c, size_t i, json_t *v, config_source source, const char *origin,
+                       muga_error *err) {
     char *copy = mem_copy_string(origin);
     if (!copy) {
         json_decref(v);
@@ -31,7 +32,7 @@ static muga_status put(config *c, size_t i, json_t *v, config_source source, con
     return MUGA_OK;
 }
 
-static muga_status put_defaults(config *c, muga_error *err) {
+static muga_status put_defaults(serve_config *c, muga_error *err) {
     size_t n;
     const config_setting *rows = config_settings(&n);
     muga_status st = MUGA_OK;
@@ -104,7 +105,7 @@ static muga_status read_models(const check_place *at, const json_t *in, json_t *
     return st;
 }
 
-static muga_status put_file_value(config *c, const check_place *at, size_t i, const json_t *in, muga_error *err) {
+static muga_status put_file_value(serve_config *c, const check_place *at, size_t i, const json_t *in, muga_error *err) {
     size_t n;
     const config_setting *s = &config_settings(&n)[i];
     char pointer[64], origin[128];
@@ -131,7 +132,7 @@ static muga_status check_file(const check_place *at, const json_t *root, muga_er
     return st;
 }
 
-static muga_status put_file(config *c, const config_sources *s, muga_error *err) {
+static muga_status put_file(serve_config *c, const config_sources *s, muga_error *err) {
     str text = STR_INIT;
     json_t *root = NULL, *places = NULL;
     char name[96];
@@ -198,7 +199,8 @@ static muga_status join(config_value *before, config_source source, const config
     return failed ? MUGA_E_NOMEM : MUGA_OK;
 }
 
-static muga_status put_given(config *c, const config_given *list, size_t n, config_source source, muga_error *err) {
+static muga_status put_given(serve_config *c, const config_given *list, size_t n, config_source source,
+                             muga_error *err) {
     muga_status status = source == CONFIG_FLAG ? MUGA_E_USAGE : MUGA_E_INPUT;
     for (size_t k = 0; k < n; k++) {
         size_t i, n_rows;
@@ -226,19 +228,19 @@ static muga_status put_given(config *c, const config_given *list, size_t n, conf
 
 /* ---- the struct ---- */
 
-static const json_t *value(const config *c, size_t i) {
+static const json_t *value(const serve_config *c, size_t i) {
     return c->parts->v[i].v;
 }
 
-static const char *text(const config *c, size_t i) {
+static const char *text(const serve_config *c, size_t i) {
     return json_string_value(value(c, i));
 }
 
-static uint64_t number(const config *c, size_t i) {
+static uint64_t number(const serve_config *c, size_t i) {
     return (uint64_t)json_integer_value(value(c, i));
 }
 
-static uint32_t short_number(const config *c, size_t i) { /* the table's ranges fit, in ms too */
+static uint32_t short_number(const serve_config *c, size_t i) { /* the table's ranges fit, in ms too */
     return (uint32_t)json_integer_value(value(c, i));
 }
 
@@ -258,12 +260,12 @@ static int choice(const config_setting *s, const char *word) {
     return k;
 }
 
-static int chosen(const config *c, size_t i) {
+static int chosen(const serve_config *c, size_t i) {
     size_t n;
     return choice(&config_settings(&n)[i], text(c, i));
 }
 
-static bool fill_texts(config *c, size_t i, config_texts *out) {
+static bool fill_texts(serve_config *c, size_t i, config_texts *out) {
     size_t k, n = json_array_size(value(c, i));
     json_t *one;
     *out = (config_texts){arena_alloc(&c->parts->mem, (n + 1) * sizeof *out->v), 0};
@@ -275,7 +277,7 @@ static bool fill_texts(config *c, size_t i, config_texts *out) {
 
 /* "localhost" -> "localhost:8484", "[::1]", "::1" likewise; http:// before it and a slash behind are what
  * variables for clients have. */
-static const char *full_address(config *c, const char *where) {
+static const char *full_address(serve_config *c, const char *where) {
     if (!strncmp(where, "unix:", 5))
         return where;
     if (!strncmp(where, "http://", 7))
@@ -289,7 +291,7 @@ static const char *full_address(config *c, const char *where) {
                         has_port ? "" : ":" DEFAULT_PORT);
 }
 
-static bool fill_listen(config *c) {
+static bool fill_listen(serve_config *c) {
     if (!fill_texts(c, SET_LISTEN, &c->listen))
         return false;
     for (size_t i = 0; i < c->listen.n; i++)
@@ -298,7 +300,7 @@ static bool fill_listen(config *c) {
     return true;
 }
 
-static bool fill_aliases(config *c) {
+static bool fill_aliases(serve_config *c) {
     const json_t *map = value(c, SET_ALIASES);
     const char *name;
     json_t *model;
@@ -311,7 +313,7 @@ static bool fill_aliases(config *c) {
 }
 
 /* "FILE" or "FILE:SCALE". */
-static bool fill_adapter(config *c, config_model *m, const char *said) {
+static bool fill_adapter(serve_config *c, config_model *m, const char *said) {
     const char *colon = strrchr(said, ':');
     char *end = NULL;
     m->adapter_scale = colon && colon[1] ? strtof(colon + 1, &end) : 1;
@@ -322,14 +324,14 @@ static bool fill_adapter(config *c, config_model *m, const char *said) {
     return m->adapter != NULL;
 }
 
-static bool is_pinned(const config *c, const char *name) {
+static bool is_pinned(const serve_config *c, const char *name) {
     for (size_t i = 0; i < c->pinned.n; i++)
         if (!strcmp(c->pinned.v[i], name))
             return true;
     return false;
 }
 
-static bool fill_model(config *c, const char *name, const json_t *said, config_model *m) {
+static bool fill_model(serve_config *c, const char *name, const json_t *said, config_model *m) {
     size_t n;
     const config_setting *rows = config_model_settings(&n);
     const char *kv = json_get_string(said, "kv"), *drafts = json_get_string(said, "drafts"),
@@ -351,7 +353,7 @@ static bool fill_model(config *c, const char *name, const json_t *said, config_m
 }
 
 /* Those of models.options, and the pinned ones besides. */
-static bool fill_models(config *c) {
+static bool fill_models(serve_config *c) {
     const json_t *map = value(c, SET_OPTIONS);
     const char *name;
     json_t *said;
@@ -366,7 +368,7 @@ static bool fill_models(config *c) {
     return ok;
 }
 
-static void fill_limits(config *c) {
+static void fill_limits(serve_config *c) {
     c->limits = (server_limits){.header_line_bytes = number(c, SET_HEADER_BYTES),
                                 .n_headers = number(c, SET_HEADERS),
                                 .target_bytes = number(c, SET_TARGET_BYTES),
@@ -383,7 +385,7 @@ static void fill_limits(config *c) {
     c->drain_ms = short_number(c, SET_DRAIN);
 }
 
-static muga_status fill(config *c, muga_error *err) {
+static muga_status fill(serve_config *c, muga_error *err) {
     fill_limits(c);
     c->certificate = text(c, SET_CERTIFICATE);
     c->private_key = text(c, SET_PRIVATE_KEY);
@@ -417,8 +419,8 @@ static muga_status fill(config *c, muga_error *err) {
 
 /* ---- face ---- */
 
-static muga_status gather(const config_sources *s, config **out, muga_error *err) {
-    config *c = calloc(1, sizeof *c);
+static muga_status gather(const config_sources *s, serve_config **out, muga_error *err) {
+    serve_config *c = calloc(1, sizeof *c);
     *out = c;
     if (!c || !(c->parts = calloc(1, sizeof *c->parts)))
         return error_nomem(err, "configuration");
@@ -433,7 +435,7 @@ static muga_status gather(const config_sources *s, config **out, muga_error *err
     return st;
 }
 
-static muga_status finish(muga_status st, config **out, muga_error *err) {
+static muga_status finish(muga_status st, serve_config **out, muga_error *err) {
     if (!st)
         st = fill(*out, err);
     if (st) {
@@ -443,11 +445,11 @@ static muga_status finish(muga_status st, config **out, muga_error *err) {
     return st;
 }
 
-muga_status config_load(const config_sources *s, config **out, muga_error *err) {
+muga_status config_load(const config_sources *s, serve_config **out, muga_error *err) {
     return finish(gather(s, out, err), out, err);
 }
 
-void config_free(config *c) {
+void config_free(serve_config *c) {
     if (!c)
         return;
     for (size_t i = 0; c->parts && i < CONFIG_N; i++) {
@@ -470,7 +472,7 @@ static json_t *pack_setting(const config_setting *s, const config_value *v) {
                      source_name(v->source), "origin", v->origin ? v->origin : "", "restart", (int)s->restart);
 }
 
-muga_status config_list(const config *c, json_t **out, muga_error *err) {
+muga_status config_list(const serve_config *c, json_t **out, muga_error *err) {
     size_t n;
     const config_setting *rows = config_settings(&n);
     json_t *list = json_array();
@@ -485,7 +487,7 @@ muga_status config_list(const config *c, json_t **out, muga_error *err) {
 }
 
 /* Where a changed setting needs a restart, the value in force is put back. */
-static muga_status compare(const config *now, config *next, json_t *changes, muga_error *err) {
+static muga_status compare(const serve_config *now, serve_config *next, json_t *changes, muga_error *err) {
     size_t n;
     const config_setting *rows = config_settings(&n);
     for (size_t i = 0; i < n; i++) {
@@ -510,7 +512,8 @@ static muga_status compare(const config *now, config *next, json_t *changes, mug
     return MUGA_OK;
 }
 
-muga_status config_reload(const config *now, const config_sources *s, config **out, json_t **changes, muga_error *err) {
+muga_status config_reload(const serve_config *now, const config_sources *s, serve_config **out, json_t **changes,
+                          muga_error *err) {
     muga_status st = gather(s, out, err);
     *changes = json_array();
     if (!st)
@@ -523,7 +526,7 @@ muga_status config_reload(const config *now, const config_sources *s, config **o
     return st;
 }
 
-const char *config_model_name(const config *c, const char *name) {
+const char *config_model_name(const serve_config *c, const char *name) {
     if (!name || !*name)
         return c->model;
     size_t n = strlen(name), tag = n > 7 && !strcmp(name + n - 7, ":latest") ? n - 7 : n;

@@ -29,7 +29,7 @@ typedef struct config_model { /* what models.options says of one model, and mode
     float adapter_scale;
 } config_model;
 
-typedef struct config {
+typedef struct serve_config {
     config_texts listen;                   /* "host:port", "unix:/path": as server_listen wants them */
     const char *certificate, *private_key; /* PEM files; NULL: no TLS */
     config_texts hosts, origins;           /* of server_options: whom a browser may bring here */
@@ -56,7 +56,7 @@ typedef struct config {
     bool metrics, metrics_open; /* served at all; without a key that has the right */
 
     struct config_parts *parts; /* private: each setting's value and origin */
-} config;
+} serve_config;
 
 /* ---- settings ---- */
 typedef enum {
@@ -97,20 +97,20 @@ typedef struct config_sources {
     size_t n_environment, n_flags;
 } config_sources;
 /* MUGA_E_INPUT: "muga.yaml:12: key limits.body_bytes: ...", or of a variable its name; MUGA_E_USAGE of a flag. */
-MUGA_MUST_USE muga_status config_load(const config_sources *s, config **out, muga_error *err);
-void config_free(config *c);
+MUGA_MUST_USE muga_status config_load(const config_sources *s, serve_config **out, muga_error *err);
+void config_free(serve_config *c);
 /* Reads all sources anew. *out is what is in force from now on: of settings that need a restart it has what `now` has.
  * *changes: array of {"key", "from", "to", "origin", "restart"}, new, empty where nothing changed; a setting that waits
  * for a restart is in it each time. Where the sources are wrong `now` stays in force. */
-MUGA_MUST_USE muga_status config_reload(const config *now, const config_sources *s, config **out, json_t **changes,
-                                        muga_error *err);
+MUGA_MUST_USE muga_status config_reload(const serve_config *now, const config_sources *s, serve_config **out,
+                                        json_t **changes, muga_error *err);
 /* Array of {"key", "value", "source": "default" | "file" | "environment" | "flag", "origin": "muga.yaml:12", ...,
  * "restart"}, new. */
-MUGA_MUST_USE muga_status config_list(const config *c, json_t **out, muga_error *err);
+MUGA_MUST_USE muga_status config_list(const serve_config *c, json_t **out, muga_error *err);
 /* docs/schema/serve.schema.json; appends. */
 MUGA_MUST_USE muga_status config_schema_write(str *out, muga_error *err);
 
 /* The model that `name` stands for: what an alias says, else `name`. Borrowed. NULL: the default model, or NULL. */
-const char *config_model_name(const config *c, const char *name);
+const char *config_model_name(const serve_config *c, const char *name);
 
 #endif

@@ -66,7 +66,7 @@ typedef struct config_value {
 
 struct config_parts {
     config_value v[CONFIG_N];
-    arena mem; /* of the lists of a config */
+    arena mem; /* of the lists of a serve_config */
 };
 
 /* ---- config_value.c ---- why: what a value that doesn't fit should be, for people. */

@@ -1,5 +1,5 @@
 /* What belongs to no family: whether the server lives. */
-#include "serve/internal.h"
+#include "serve/seen.h"
 
 static void say_running(call *c) {
     static const char text[] = "muga is running";
@@ -14,6 +14,8 @@ static void say_ready(call *c) {
     serve *s = c->serve;
     if (atomic_load(&s->draining))
         (void)call_reply(c, 503, json_pack("{s:s}", "status", "stopping"));
+    else if (!atomic_load(&s->ready))
+        (void)call_reply(c, 503, json_pack("{s:s}", "status", "starting"));
     else
         (void)call_reply(c, 200, json_pack("{s:s}", "status", "ok"));
 }
@@ -24,6 +26,7 @@ static const call_route routes[] = {
     {.method = "GET", .path = "/v1/health", .at_once = true, .run = say_ready},
     {.method = "GET", .path = "/health/ready", .at_once = true, .run = say_ready},
     {.method = "GET", .path = "/health/live", .at_once = true, .run = say_alive},
+    {.method = "GET", .path = "/metrics", .right = CALL_METRICS, .run = seen_metrics},
 };
 
 serve_routes extras_routes(void) {

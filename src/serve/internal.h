@@ -4,6 +4,7 @@
 
 #include "serve/call.h"
 #include "serve/chat.h"
+#include "serve/metrics.h"
 #include "serve/pool.h"
 #include "serve/serve.h"
 
@@ -29,6 +30,7 @@ struct jobs;
 struct keys;
 struct live;
 struct talks;
+struct settings;
 struct serve {
     const serve_options *options;
     server *server;
@@ -37,9 +39,14 @@ struct serve {
     struct keys *keys;
     struct live *live;
     struct talks *talks;
+    struct settings *settings;
+    metrics *metrics;
+    int64_t begin_ms; /* wall clock */
     atomic_bool ready, draining, ticking;
 };
 /* Into the log: something went wrong that no answer tells of. */
 void serve_note(serve *s, const char *event, const muga_error *what);
+/* To who watches over the process, where the options know one. */
+void serve_notify(serve *s, const char *state);
 
 #endif

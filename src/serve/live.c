@@ -15,6 +15,7 @@
 #include "serve/internal.h"
 #include "serve/jobs.h"
 #include "serve/keys.h"
+#include "serve/seen.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -73,6 +74,7 @@ static live_call *call_new(struct live *l, exchange *x, const server_request *q,
     c->tenant = key ? key_tenant(key) : "";
     c->begin_us = now_us();
     make_id(c);
+    snprintf(c->peer, sizeof c->peer, "%s", q->peer);
     for (size_t i = 0; i < CALL_ARGS; i++)
         if (m->arg[i].p && !(c->arg[i] = arena_copy_bytes(&c->mem, m->arg[i].p, m->arg[i].n))) {
             arena_release(&c->mem);
@@ -91,6 +93,7 @@ static live_call *call_new(struct live *l, exchange *x, const server_request *q,
 static void call_free(live_call *v) {
     struct live *l = v->owner;
     call *c = &v->c;
+    seen_call(c);
     exchange_release(c->x); /* from here on live_gone doesn't come */
     pthread_mutex_lock(&l->lock);
     if (v->before)

@@ -177,6 +177,17 @@ void metrics_observe(metrics *m, metric id, const char *const *values, uint64_t 
         observe_in(m, id, get(m, id, values), value);
 }
 
+void metrics_set_steps(metrics *m, const char *const *values, const uint64_t in_bucket[METRICS_N_STEP_SIZES],
+                       uint64_t sum) {
+    series *s = m ? get(m, METRIC_ITERATION_TOKENS, values) : NULL;
+    if (!s)
+        return;
+    for (size_t i = 0; i < METRICS_N_STEP_SIZES; i++)
+        atomic_store_explicit(&s->in_bucket[i], in_bucket[i], memory_order_relaxed);
+    atomic_store_explicit(&s->value, sum, memory_order_relaxed);
+    atomic_store_explicit(&s->shown, true, memory_order_relaxed);
+}
+
 void metrics_clear(metrics *m, metric id) {
     if (!m)
         return;
@@ -209,8 +220,6 @@ static struct metrics_model *make_model(metrics *m, const label_values *name) {
         return NULL;
     }
     const metric_row *rows = metrics_table();
-    made->running = find_or_make(&m->families[METRIC_RUNNING], &rows[METRIC_RUNNING], name);
-    made->waiting = find_or_make(&m->families[METRIC_WAITING], &rows[METRIC_WAITING], name);
     for (size_t i = 0; i < ARRAY_LEN(of_request); i++)
         made->of[of_request[i]] = find_or_make(&m->families[of_request[i]], &rows[of_request[i]], name);
     made->next = m->models;
@@ -246,16 +255,12 @@ void metrics_model(metrics_request *r, const char *model, const char *tenant) {
         return;
     r->model = find_model(r->m, model);
     read_label(tenant, r->tenant);
-    if (r->model)
-        add_to(r->model->waiting, METRIC_GAUGE, 1);
 }
 
 void metrics_run(metrics_request *r, uint64_t now_us) {
     if (!r->model || r->run_us)
         return;
     r->run_us = MAX(now_us, 1);
-    add_to(r->model->waiting, METRIC_GAUGE, -1);
-    add_to(r->model->running, METRIC_GAUGE, 1);
 }
 
 static uint64_t since(uint64_t then, uint64_t now) {
@@ -301,7 +306,6 @@ void metrics_end(metrics_request *r, uint64_t now_us, const metrics_ended *e) {
         return;
     }
     series *const *of = r->model->of;
-    add_to(r->run_us ? r->model->running : r->model->waiting, METRIC_GAUGE, -1);
     add_to(of[METRIC_PROMPT_TOKENS], METRIC_COUNTER, e->n_prompt);
     add_to(of[METRIC_GENERATION_TOKENS], METRIC_COUNTER, e->n_generated);
     add_to(of[METRIC_PREFIX_QUERIES], METRIC_COUNTER, e->n_prompt);

@@ -108,13 +108,17 @@ void metrics_add(metrics *m, metric id, const char *const *values, uint64_t n); 
 void metrics_set(metrics *m, metric id, const char *const *values, double v);         /* a gauge */
 void metrics_set_total(metrics *m, metric id, const char *const *values, uint64_t n); /* a counter kept elsewhere */
 void metrics_observe(metrics *m, metric id, const char *const *values, uint64_t value); /* a histogram */
+/* llm_counts.step_rows, and the rows of all steps. */
+#define METRICS_N_STEP_SIZES 13u
+void metrics_set_steps(metrics *m, const char *const *values, const uint64_t in_bucket[METRICS_N_STEP_SIZES],
+                       uint64_t sum);
 /* All series of a gauge go, before those that are there now are set (models in memory). */
 void metrics_clear(metrics *m, metric id);
 #define METRIC_LABELS(...) ((const char *const[]){__VA_ARGS__})
 
 /* ---- a request to a model ---- one thread at a time; times are monotonic microseconds.
  *
- *     metrics_begin(m, &r, now)                it waits from now on: for its turn, or for its model
+ *     metrics_begin(m, &r, arrived)
  *     metrics_model(&r, model, tenant)         once both are known, and the store has that model
  *     metrics_run(&r, now)                     it is given to the model
  *     metrics_token(&r, now)                   each piece of text, reasoning or arguments that comes out

@@ -25,7 +25,7 @@ typedef struct family {
 
 struct metrics_model { /* the series of one model's requests, looked up once */
     char *name;
-    series *running, *waiting, *of[N_METRICS];
+    series *of[N_METRICS];
     struct metrics_model *next;
 };
 

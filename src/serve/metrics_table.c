@@ -13,7 +13,7 @@ static const double load[] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100};
 static const double http[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
 static const double tokens[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
                                 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
-static const double rows[] = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+static const double rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048};
 
 #define B(a) a, sizeof(a) / sizeof((a)[0])
 #define COUNTER METRIC_COUNTER

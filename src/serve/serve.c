@@ -7,6 +7,8 @@
 #include "serve/keys.h"
 #include "serve/live.h"
 #include "serve/routes.h"
+#include "serve/seen.h"
+#include "serve/settings.h"
 #include "serve/talks.h"
 
 #include <signal.h>
@@ -19,9 +21,12 @@
 #define LAST_WORDS_MS 3000u /* of the drain's time: streams that go on are ended with their last event */
 
 void serve_note(serve *s, const char *event, const muga_error *what) {
-    (void)s; /* there is no log yet */
-    (void)event;
-    (void)what;
+    log_error(s->options->log, LOG_ERROR, event, what->status, what);
+}
+
+void serve_notify(serve *s, const char *state) {
+    if (s->options->notify)
+        s->options->notify(s->options->ctx, state);
 }
 
 static void tick_soon(void *ctx);
@@ -70,12 +75,16 @@ static bool may(const struct key *k, call_right right) {
 static bool find_key(serve *s, exchange *x, const server_request *q, const call_route *route, const struct key **out) {
     *out = NULL;
     keys_verdict verdict = keys_check(s->keys, sent_key(q), out);
+    if (route->right == CALL_METRICS && seen_is_open(s))
+        return true;
     if (verdict != KEYS_GOOD && route->right != CALL_OPEN) {
         refuse_with(x, q, 401, "www-authenticate", "Bearer", "invalid_api_key", keys_verdict_text(verdict));
+        seen_refused(s, q, route->path, 401, keys_verdict_text(verdict));
         return false;
     }
     if (*out && !may(*out, route->right)) {
         refuse_with(x, q, 403, NULL, NULL, "not_allowed", "this key may not do that; it takes another scope");
+        seen_refused(s, q, route->path, 403, "the key's scopes");
         key_release(*out);
         *out = NULL;
         return false;
@@ -112,6 +121,7 @@ static void on_headers(void *ctx, exchange *x, const server_request *q) {
         snprintf(why, sizeof why, "there is no %.100s here", q->path);
     refuse_with(x, q, m.allow ? 405 : 404, m.allow ? "allow" : NULL, m.allow,
                 m.allow ? "method_not_allowed" : "unknown_url", why);
+    seen_refused(ctx, q, "none", m.allow ? 405 : 404, NULL);
 }
 
 static void on_request(void *ctx, exchange *x, const server_request *q) {
@@ -172,6 +182,8 @@ static muga_status open_pool(serve *s, muga_error *err) {
                        .all = {.n_ctx = o->n_ctx,
                                .n_threads = o->n_threads,
                                .kv = o->kv,
+                               .exact = o->config && o->config->all.exact,
+                               .drafts = o->config ? o->config->all.drafts : LLM_DRAFTS_NGRAM,
                                .keep_alive_ms = o->keep_alive_ms < 0 ? KEEP_ALIVE_MS : o->keep_alive_ms},
                        .packed = o->packed};
     return pool_new(&po, &s->pool, err);
@@ -182,13 +194,25 @@ muga_status serve_open(const serve_options *o, serve **out, muga_error *err) {
     if (!s)
         return error_nomem(err, "the server");
     s->options = o;
+    s->begin_ms = os_system()->clock.now_ms(os_system()->clock.self);
+    const serve_config *c = o->config;
     server_options so = {
-        .limits = SERVER_LIMITS_DEFAULT,
+        .limits = c ? c->limits : SERVER_LIMITS_DEFAULT,
         .handler = {
             .on_headers = on_headers, .on_request = on_request, .on_gone = on_gone, .refuse = refuse, .ctx = s}};
-    muga_status st = jobs_new(o->n_jobs ? o->n_jobs : JOBS, &s->jobs, err);
+    if (c) {
+        so.hosts = c->hosts.v, so.n_hosts = c->hosts.n;
+        so.origins = c->origins.v, so.n_origins = c->origins.n;
+    }
+    muga_status st = settings_open(s, err);
+    if (!st)
+        st = metrics_new(&s->metrics, err);
+    if (!st)
+        st = jobs_new(o->n_jobs ? o->n_jobs : JOBS, &s->jobs, err);
     if (!st)
         st = open_pool(s, err);
+    if (!st)
+        st = settings_apply_models(s, err);
     if (!st)
         st =
             keys_open(&(keys_options){.database = o->database, .clock = &os_system()->clock, .anonymous = o->anonymous},
@@ -240,6 +264,8 @@ static void stop(void *ctx) {
         live_cancel(s->live); /* asked twice: at once */
         return;
     }
+    serve_notify(s, "STOPPING=1");
+    log_write(s->options->log, LOG_INFO, "stopping", NULL, NULL, 0);
     live_drain(s->live);
     if (!server_post_later(s->server, ms - MIN(ms / 2, LAST_WORDS_MS), say_last_words, s))
         live_cancel(s->live);
@@ -248,14 +274,21 @@ static void stop(void *ctx) {
 
 muga_status serve_run(serve *s, muga_error *err) {
     static const int signals[] = {SIGINT, SIGTERM};
+    const serve_options *o = s->options;
     muga_status st = MUGA_OK;
     for (size_t i = 0; i < ARRAY_LEN(signals) && !st; i++)
         st = server_on_signal(s->server, signals[i], stop, s, err);
     if (!st)
+        st = server_on_signal(s->server, SIGHUP, settings_reload, s, err);
+    if (!st)
         st = listen_all(s, err);
+    if (!st && o->config && o->config->pinned.n)
+        st = jobs_run(s->jobs, settings_warm, s, err);
+    else if (!st)
+        settings_warm(s); /* nothing to load */
     if (st)
         return st;
-    atomic_store(&s->ready, true);
+    log_write(s->options->log, LOG_INFO, "serving", NULL, NULL, 0);
     atomic_store(&s->ticking, true);
     tick_soon(s);
     st = server_run(s->server, err);
@@ -282,5 +315,7 @@ void serve_close(serve *s) {
     pool_free(s->pool);
     keys_close(s->keys);
     jobs_free(s->jobs);
+    settings_free(s);
+    metrics_free(s->metrics);
     free(s);
 }

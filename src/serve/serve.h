@@ -7,6 +7,7 @@
 #include "agent/agent.h"
 #include "hub/hub.h"
 #include "net/server.h"
+#include "serve/config.h"
 
 typedef struct serve serve;
 
@@ -39,6 +40,13 @@ typedef struct serve_options {
     int n_threads;
     int kv;
     bool packed;
+    const serve_config
+        *config;    /* limits, lists of who may come in, options of models, what is served; NULL: defaults */
+    serve_log *log; /* NULL: nothing is logged */
+    /* On SIGHUP, by a job: config_reload's arguments. NULL: the signal does nothing. */
+    muga_status (*reload)(void *ctx, const serve_config *now, serve_config **out, json_t **changes, muga_error *err);
+    /* "READY=1", "RELOADING=1", "STOPPING=1": sd_notify(3). From any thread. May be NULL. */
+    void (*notify)(void *ctx, const char *state);
     /* Once, in the server's thread, when it listens: the ports that were taken, in order. May be NULL. */
     void (*on_ready)(void *ctx, const uint16_t *ports, size_t n);
     void *ctx;

@@ -241,7 +241,7 @@ def elsewhere():
         for where in ("0.0.0.0:0", "[::]:0"):
             code, _, err = muga(home, "serve", "--listen", where)
             check(f"without keys on {where}", code == 2 and "key" in err, code, err)
-        for where in ("nonsense", "127.0.0.1:99999", "unix:", "127.0.0.1"):
+        for where in ("nonsense:x", "127.0.0.1:99999", "unix:", "127.0.0.1:"):
             code, _, err = muga(home, "serve", "--listen", where)
             check(f"listen {where}", code in (2, 6) and err.count("\n") == 1, code, err)
         code, _, err = muga(home, "serve", "--listen", "127.0.0.1:0", "--tls-cert", "/nonexistent", "--tls-key",

@@ -20,20 +20,20 @@ static config_sources sources(const char *file) {
     return (config_sources){.files = &os_system()->files, .file = file, .must_exist = true};
 }
 
-static config *load(const config_sources *s) {
-    config *c;
+static serve_config *load(const config_sources *s) {
+    serve_config *c;
     muga_error err;
     assert_ok(config_load(s, &c, &err), &err);
     return c;
 }
 
-static config *load_text(const char *yaml) {
+static serve_config *load_text(const char *yaml) {
     config_sources s = sources(write_file(yaml));
     return load(&s);
 }
 
 static void assert_refused(const char *yaml, const char *part) {
-    config *c;
+    serve_config *c;
     muga_error err;
     config_sources s = sources(write_file(yaml));
     assert_status(config_load(&s, &c, &err), MUGA_E_INPUT, &err, part);
@@ -41,7 +41,7 @@ static void assert_refused(const char *yaml, const char *part) {
 }
 
 /* The row of a setting in config_list, as JSON text; until the next call. */
-static const char *row(const config *c, const char *key) {
+static const char *row(const serve_config *c, const char *key) {
     static str text;
     muga_error err;
     json_t *list, *one;
@@ -59,7 +59,7 @@ static const char *row(const config *c, const char *key) {
 static void without_any_source_the_defaults_hold(void **state) {
     (void)state;
     config_sources s = {.files = &os_system()->files};
-    config *c = load(&s);
+    serve_config *c = load(&s);
     server_limits d = SERVER_LIMITS_DEFAULT;
     assert_memory_equal(&c->limits, &d, sizeof d);
     assert_int_equal(c->listen.n, 1);
@@ -86,7 +86,7 @@ static void a_later_source_wins_and_is_named(void **state) {
     config_sources s = sources(write_file("models: {keep_alive: 10, threads: 3}\nlimits:\n  body_bytes: 1 MiB\n"));
     s.environment = env;
     s.n_environment = 2;
-    config *c = load(&s);
+    serve_config *c = load(&s);
     assert_int_equal(c->all.keep_alive_ms, 5400000);
     assert_int_equal(c->all.n_threads, 3);
     assert_int_equal(c->limits.body_bytes, 1 << 20);
@@ -137,7 +137,7 @@ static void what_is_wrong_is_named_with_its_place(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         assert_refused(cases[i].yaml, cases[i].part);
     muga_error err;
-    config *c;
+    serve_config *c;
     config_given g = {"limits.bodi_bytes", "1", "--set"};
     config_sources s = {.files = &os_system()->files, .flags = &g, .n_flags = 1};
     assert_status(config_load(&s, &c, &err), MUGA_E_USAGE, &err, "did you mean 'limits.body_bytes'?");
@@ -162,7 +162,7 @@ static void times_and_sizes_read_as_people_write_them(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(times); i++) {
         config_given g = {"models.keep_alive", times[i].text, "x"};
         config_sources s = {.files = &os_system()->files, .flags = &g, .n_flags = 1};
-        config *c = load(&s);
+        serve_config *c = load(&s);
         if (c->all.keep_alive_ms != times[i].ms)
             fail_msg("%s is %lld ms", times[i].text, (long long)c->all.keep_alive_ms);
         config_free(c);
@@ -170,12 +170,13 @@ static void times_and_sizes_read_as_people_write_them(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         config_given g = {"models.keep_alive", wrong[i].text, "x"};
         config_sources s = {.files = &os_system()->files, .flags = &g, .n_flags = 1};
-        config *c;
+        serve_config *c;
         muga_error err;
         if (config_load(&s, &c, &err) != MUGA_E_USAGE)
             fail_msg("keep_alive '%s' was taken", wrong[i].text);
     }
-    config *c = load_text("models: {memory: 6GiB, keep_alive: -1}\nlimits: {output_bytes: 65536, idle_time: 2.5}\n");
+    serve_config *c =
+        load_text("models: {memory: 6GiB, keep_alive: -1}\nlimits: {output_bytes: 65536, idle_time: 2.5}\n");
     assert_true(c->memory_bytes == (uint64_t)6 << 30);
     assert_true(c->all.keep_alive_ms == POOL_FOREVER);
     assert_int_equal(c->limits.output_bytes, 65536);
@@ -185,8 +186,8 @@ static void times_and_sizes_read_as_people_write_them(void **state) {
 
 static void models_have_options_of_their_own(void **state) {
     (void)state;
-    config *c = load_text("models:\n  context: 2048\n  pinned: [small, other]\n  options:\n"
-                          "    small: {kv: q8, keep_alive: 0, adapter: /a/b.gguf:0.5}\n    big: {context: 64}\n");
+    serve_config *c = load_text("models:\n  context: 2048\n  pinned: [small, other]\n  options:\n"
+                                "    small: {kv: q8, keep_alive: 0, adapter: /a/b.gguf:0.5}\n    big: {context: 64}\n");
     assert_int_equal(c->n_models, 3);
     assert_string_equal(c->models[0].name, "small");
     assert_int_equal(c->models[0].settings.kv, 2);
@@ -203,7 +204,7 @@ static void models_have_options_of_their_own(void **state) {
 static void a_reload_changes_what_can_be_changed(void **state) {
     (void)state;
     config_sources s = sources(write_file("hosts: [a]\nlimits: {running: 4}\nlog: {level: info}\n"));
-    config *now = load(&s), *next, *again;
+    serve_config *now = load(&s), *next, *again;
     json_t *changes;
     muga_error err;
     write_file("hosts: [a, b]\nlimits: {running: 8}\nlog: {level: info}\n");
