@@ -365,8 +365,10 @@ static muga_status decode_and_check(llm *m, plan *p, llm_reply *out, muga_error 
         constrained_begin_again(out, &before);
         muga_status st = decode(m, p, &asked, true, out, err);
         constrained_add_up(out, &before, i + 1);
-        if (!st)
+        if (!st) {
             str_append(&text, str_get(&out->text), out->text.len);
+            st = str_status(&text, err, "the answer");
+        }
         if (!st)
             st = take_reading(p, out, err);
         bool cancelled = !st && out->finish == LLM_FINISH_CANCELLED;

@@ -294,8 +294,9 @@ static bool tell(const rewrite *r, const toolcall_tools *tools, bool one_call, j
         ok = copy && set_text(copy, "content", &text) && json_array_set(messages, 0, copy) == 0;
         json_decref(copy);
     } else {
-        json_t *message = json_pack("{s:s, s:s#}", "role", "system", "content", str_get(&text), (int)text.len);
-        ok = !text.failed && message && json_array_insert_new(messages, 0, message) == 0;
+        json_t *message =
+            text.failed ? NULL : json_pack("{s:s, s:s#}", "role", "system", "content", str_get(&text), (int)text.len);
+        ok = message && json_array_insert_new(messages, 0, message) == 0;
     }
     str_release(&text);
     return ok;

@@ -114,11 +114,10 @@ static json_t *value_of(const gguf_file *f, uint64_t i, const char *key, gguf_ty
         u <= INT64_MAX)
         return json_integer((json_int_t)u);
     gguf_key_write(f, i, &text); /* "true", "-3", "1e-05" */
-    json_t *v = strcmp(str_get(&text), "true") == 0    ? json_true()
+    json_t *v = text.failed                            ? NULL
+                : strcmp(str_get(&text), "true") == 0  ? json_true()
                 : strcmp(str_get(&text), "false") == 0 ? json_false()
                                                        : number_of(strtod(str_get(&text), NULL));
-    if (text.failed)
-        v = NULL;
     str_release(&text);
     return v;
 }
