@@ -1,7 +1,6 @@
 """The server as its clients meet it: errors by family, models that come and go, agents and their sessions, streams that
 are left, and its end. If it fails, a program that was written for another server hangs, believes something that isn't
 so, or loses an answer."""
-# ctest: unthreaded (the threads are of the clients)
 import json
 import os
 import signal
