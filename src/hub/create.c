@@ -200,7 +200,8 @@ static muga_status take_file(maker *k, const char *path, muga_error *err) {
     muga_error ignored;
     size_t n_path = strlen(path);
     muga_status st = gguf_open(path, &g, err);
-    if (st && k->o->no_paths && !strncmp(err->message, path, n_path)) /* where the store lies is nobody's business */
+    if (st && err && k->o->no_paths &&
+        !strncmp(err->message, path, n_path)) /* where the store lies is nobody's business */
         memmove(err->message, err->message + n_path, strlen(err->message + n_path) + 1);
     if (!st && gguf_map_count(g) > 1)
         st =
