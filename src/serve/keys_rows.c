@@ -8,7 +8,6 @@
 #include "serve/keys_internal.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #define MS_MAX INT64_C(253402300799999) /* the year 9999 */
 
@@ -250,21 +249,16 @@ muga_status keys_list(store *s, int64_t now_ms, json_t **out, muga_error *err) {
 }
 
 static json_t *describe_day(store_row *r) {
-    char day[16];
-    time_t t = (time_t)(store_int(r, 0) * (KEY_DAY_MS / 1000));
-    struct tm tm;
-    if (!gmtime_r(&t, &tm) || strftime(day, sizeof day, "%Y-%m-%d", &tm) == 0) {
-        day[0] = '\0';
-    }
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "day", day, "key", store_string(r, 1), "name",
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "day", store_string(r, 0), "key", store_string(r, 1), "name",
                      store_string(r, 2), "requests", (json_int_t)store_int(r, 3), "prompt_tokens",
                      (json_int_t)store_int(r, 4), "answer_tokens", (json_int_t)store_int(r, 5));
 }
 
 muga_status keys_usage(store *s, const char *who, uint32_t n_days, int64_t now_ms, json_t **out, muga_error *err) {
     static const char sql[] =
-        "SELECT u.day, k.id, k.name, u.requests, u.prompt_tokens, u.answer_tokens FROM api_key_usage u JOIN api_keys k"
-        " ON k.id = u.key WHERE u.day > ?1 AND (?2 IS NULL OR k.id = ?2) ORDER BY u.day DESC, k.name, k.id";
+        "SELECT date(u.day * 86400, 'unixepoch'), k.id, k.name, u.requests, u.prompt_tokens, u.answer_tokens"
+        " FROM api_key_usage u JOIN api_keys k ON k.id = u.key WHERE u.day > ?1 AND (?2 IS NULL OR k.id = ?2)"
+        " ORDER BY u.day DESC, k.name, k.id";
     char id[KEY_ID_SIZE];
     store_row *r = NULL;
     bool has = false;
