@@ -1,6 +1,6 @@
 """Keys as the server's clients meet them: what each may, how much, whose prompts are found again. If it fails, a forged
 key is let in, a key does what it may not, one tenant finds what another asked, or a client waits for ever."""
-# ctest: unthreaded (the threads are of the clients)
+# ctest: slow unthreaded (the threads are of the clients; 20,000 requests)
 import http.client
 import json
 import os
@@ -154,7 +154,7 @@ def limits(s, small, narrow):
 def queue():
     """A key at its limit: its others wait, then there are too many; who leaves makes room; nobody else waits."""
     def ask(key, n, **more):
-        c = s.connect(60)
+        c = s.connect(300)
         c.request("POST", "/v1/chat/completions", json.dumps({**chat("Write a story.", n, "story"), **more}),
                   {"Content-Type": "application/json", "Authorization": "Bearer " + key})
         return c
