@@ -418,12 +418,15 @@ static void name_peer(connection *c, const struct sockaddr *a, size_t n_a) {
 
 /* A client without a word is noticed by the kernel; small pieces aren't held back. */
 static void set_options(const connection *c) {
-    int on = 1, size = SOCKET_BYTES, write_ms = (int)MIN(c->s->o.limits.write_ms, (uint32_t)INT32_MAX);
+    int on = 1, size = SOCKET_BYTES, quiet_s = PROBE_S,
+        write_ms = (int)MIN(c->s->o.limits.write_ms, (uint32_t)INT32_MAX);
     setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     if (c->is_unix)
         return;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &quiet_s, sizeof quiet_s);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &quiet_s, sizeof quiet_s);
     setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &write_ms, sizeof write_ms);
 }
 

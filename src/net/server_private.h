@@ -44,6 +44,7 @@
 #define KEEP_BYTES ((size_t)4 << 10)   /* a buffer of a stream that is kept for its next piece */
 #define LINGER_MS 3000                 /* after a refusal, until the client has read it */
 #define LINGER_BYTES ((size_t)16 << 20)
+#define PROBE_S 20      /* without a word from a client's kernel until it is asked whether it is there, and again */
 #define REFUSED_MAX 64  /* connections past the limit that are told so at the same time */
 #define SLOW_BYTES 4096 /* taking fewer than these isn't progress, unless it is all there is */
 
