@@ -204,6 +204,45 @@ def queue():
         check("who leaves pays for what was read", paid, used())
 
 
+def turns():
+    """One turn at a time: a quiet key goes before a busy one's rest, weights give shares, priorities go first."""
+    with Server("--set", "limits.running=1", models=(("story", REAL),)) as s:
+        keys = {name: make_key(s, name, *options) for name, options in (
+            ("busy", ()), ("quiet", ()), ("light", ()), ("heavy", ("--weight", "3")), ("first", ("--priority", "high")),
+            ("holds", ("--priority", "high")))}
+        check("keys count", until(lambda: s.get("/v1/models")[0] == 401 and
+                                  s.get("/v1/models", **bearer(keys["holds"]))[0] == 200))
+
+        def ask(name, n, **more):
+            c = s.connect(300)
+            c.request("POST", "/v1/chat/completions", json.dumps({**chat("Write a story.", n, "story"), **more}),
+                      {"Content-Type": "application/json", "Authorization": "Bearer " + keys[name]})
+            return c
+
+        def order(*names):
+            """In which order they are answered, all of them waiting when the first turn comes."""
+            holder = ask("holds", 4000, stream=True, logit_bias={"0": -100, "2": -100})
+            stream = holder.getresponse()
+            stream.read(10)
+            open_ones = {ask(name, 4).sock: name for name in names}
+            time.sleep(1)
+            stream.close()
+            holder.close()
+            done = []
+            while open_ones:
+                for sock in select.select(list(open_ones), [], [], 60)[0] or sys.exit(f"nobody's turn after {done}"):
+                    done.append(open_ones.pop(sock))
+                    sock.close()
+            return done
+
+        got = order(*["busy"] * 20, "quiet")
+        check("a quiet key", "quiet" in got[:4], got)
+        got = order(*["light"] * 12, *["heavy"] * 12)
+        check("weights", 7 <= got[:12].count("heavy") <= 11, got)
+        got = order(*["busy"] * 10, *["first"] * 3)
+        check("priorities", {"first"} == set(got[1:4]) or {"first"} == set(got[:3]), got)
+
+
 def changes(s):
     key = make_key(s, "short")
     check("a new key", until(lambda: s.get("/v1/models", **bearer(key))[0] == 200))
@@ -239,6 +278,7 @@ with Server() as server:
     expect("chain", muga(server.home, "audit", "verify"), 0)
 if os.path.isfile(REAL):
     queue()
+    turns()
 else:
     print("skipped: the model isn't there, so no queue was filled")
 for line in failures:
