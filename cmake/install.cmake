@@ -1,5 +1,5 @@
 # make install: program, header, both libraries, pkg-config, CMake package, the agents, experts and prices in
-# the box.
+# the box, and what runs it as a service.
 include(CMakePackageConfigHelpers)
 
 if(TARGET muga)
@@ -13,6 +13,16 @@ foreach(folder agents experts prices)
         install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_DATADIR}/muga USE_SOURCE_PERMISSIONS)
     endif()
 endforeach()
+
+# What runs it as a service (docs/service.md): the unit with the program's place, dashboard, alerts, manifests.
+file(READ ${PROJECT_SOURCE_DIR}/deploy/muga.service MUGA_UNIT)
+string(REPLACE "/usr/bin/muga" "${CMAKE_INSTALL_FULL_BINDIR}/muga" MUGA_UNIT "${MUGA_UNIT}")
+file(WRITE ${PROJECT_BINARY_DIR}/muga.service "${MUGA_UNIT}")
+install(FILES ${PROJECT_BINARY_DIR}/muga.service deploy/muga-command-tools.conf deploy/grafana.json
+    deploy/alerts.yaml deploy/Containerfile DESTINATION ${CMAKE_INSTALL_DATADIR}/muga/deploy)
+install(DIRECTORY deploy/kubernetes DESTINATION ${CMAKE_INSTALL_DATADIR}/muga/deploy)
+install(FILES docs/schema/agent.schema.json docs/schema/serve.schema.json
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/muga/schema)
 
 set(MUGA_PC_SECCOMP)
 set(MUGA_CMAKE_SECCOMP)

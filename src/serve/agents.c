@@ -129,6 +129,8 @@ static void run_turn(call *c, hosted *h, const wanted *w) {
         (void)error_set(&err, MUGA_E_INPUT, "input is missing, and session %s waits for nothing",
                         session_id(h->session));
     json_t *turn = st ? NULL : turn_json(h, &r);
+    if (!st)
+        hosted_count(h, &r);
     hosted_leave(h);
     if (st) {
         (void)call_fail_with(c, st == MUGA_E_NOT_FOUND ? MUGA_E_INPUT : st, &err, NULL);

@@ -171,6 +171,8 @@ static bool take_turn(talking *t, span said) {
         return false;
     c->session = arena_copy_string(&c->mem, session_id(t->h.session));
     muga_status st = loop_turn(t->h.loop, said.p, said.n, &t->r, &err);
+    if (!st)
+        hosted_count(&t->h, &t->r);
     hosted_leave(&t->h);
     return c->session ? st == MUGA_OK || call_fail_with(c, st, &err, NULL)
                       : call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");

@@ -115,6 +115,8 @@ static void decide(call *c, store *s, const json_t *e, bool yes) {
         st = error_set(&err, MUGA_E_POLICY, "this key may not decide this call; it takes the scope approve:ROLE");
     if (!st)
         st = approval_decide(env, s, m, json_get_string(e, "approval"), yes, who, &err);
+    if (!st)
+        metrics_add(c->serve->metrics, METRIC_APPROVALS_DECIDED, METRIC_LABELS(yes ? "approved" : "denied"), 1);
     if (!st && yes)
         st = run_approved(c, s, m, e, &r, &err);
     if (!st && interactions_record(env, s, NULL, json_get_string(e, "session"), &kept, &why))

@@ -409,11 +409,12 @@ static muga_status fill(serve_config *c, muga_error *err) {
         return error_nomem(err, "configuration");
     if (!c->listen.n)
         return error_set(err, MUGA_E_INPUT, "listen: at least one address; leave it out for 127.0.0.1:" DEFAULT_PORT);
-    if (!c->certificate != !c->private_key)
-        return error_set(err, MUGA_E_INPUT, "%s (%s) needs tls.%s beside it",
-                         c->certificate ? "tls.certificate" : "tls.key",
-                         c->parts->v[c->certificate ? SET_CERTIFICATE : SET_PRIVATE_KEY].origin,
-                         c->certificate ? "key" : "certificate");
+    if (!c->certificate != !c->private_key) {
+        const config_value *given = &c->parts->v[c->certificate ? SET_CERTIFICATE : SET_PRIVATE_KEY];
+        return error_set(err, given->source == CONFIG_FLAG ? MUGA_E_USAGE : MUGA_E_INPUT,
+                         "%s (%s) needs tls.%s beside it", c->certificate ? "tls.certificate" : "tls.key",
+                         given->origin, c->certificate ? "key" : "certificate");
+    }
     return MUGA_OK;
 }
 

@@ -154,9 +154,37 @@ bool hosted_go_on(hosted *h, const char *session) {
     return st == MUGA_OK || call_fail_with(h->c, st, &err, "session");
 }
 
+/* For metrics: steps, calls, what guards found. Then the route's own watch. */
+static void count_event(void *ctx, const char *kind, const json_t *data) {
+    hosted *h = ctx;
+    metrics *m = h->c->serve->metrics;
+    const char *agent = h->m->name, *tool = json_get_string(data, "tool");
+    if (!strcmp(kind, "call") && tool)
+        snprintf(h->tool, sizeof h->tool, "%s", tool);
+    if (!strcmp(kind, "decision"))
+        metrics_add(m, METRIC_AGENT_STEPS, METRIC_LABELS(agent), 1);
+    else if (!strcmp(kind, "result"))
+        metrics_add(m, METRIC_AGENT_CALLS, METRIC_LABELS(agent, h->tool, json_get_string(data, "outcome")), 1);
+    else if (!strcmp(kind, "held"))
+        metrics_add(m, METRIC_AGENT_CALLS, METRIC_LABELS(agent, tool, "held"), 1);
+    else if (!strcmp(kind, "guard"))
+        metrics_add(m, METRIC_AGENT_GUARDS,
+                    METRIC_LABELS(agent, json_get_string(data, "guard"), json_get_string(data, "action")), 1);
+    if (h->watch.event)
+        h->watch.event(h->watch.ctx, kind, data);
+}
+
+void hosted_count(hosted *h, const turn_result *r) {
+    metrics *m = h->c->serve->metrics;
+    metrics_add(m, METRIC_AGENT_TURNS, METRIC_LABELS(h->m->name, turn_outcome_name(r->outcome)), 1);
+    metrics_observe(m, METRIC_AGENT_SECONDS, METRIC_LABELS(h->m->name), r->us);
+}
+
 bool hosted_watch(hosted *h, const loop_watch *watch) {
     muga_error err = {0};
-    const loop_parts parts = {&h->env, h->m, h->intent, h->lent.m, h->session, *watch, NULL};
+    h->watch = *watch;
+    const loop_watch counted = {count_event, h};
+    const loop_parts parts = {&h->env, h->m, h->intent, h->lent.m, h->session, counted, NULL};
     muga_status st = loop_new(&parts, &h->loop, &err);
     return st == MUGA_OK || call_fail_with(h->c, st, &err, NULL);
 }

@@ -19,6 +19,8 @@ typedef struct hosted {
     store *store;
     agent_session *session;
     agent_loop *loop;
+    loop_watch watch; /* the route's, behind what counts */
+    char tool[64];    /* of the call that runs */
 } hosted;
 
 /* The agent with its store; release it with hosted_close, after a failure, too. false: the error has gone out. */
@@ -30,9 +32,10 @@ bool hosted_open_model(hosted *h, const char *session);
  * else it isn't there. Then the loop over it. */
 bool hosted_begin(hosted *h, const json_t *values, bool dry);
 bool hosted_go_on(hosted *h, const char *session);
-/* Watched from its first turn on. */
+/* Watched from its first turn on; what it does is counted, too. */
 bool hosted_watch(hosted *h, const loop_watch *watch);
 /* The session is left before the answer goes out, so that the next request can go on with it. */
+void hosted_count(hosted *h, const turn_result *r); /* a turn that has ended */
 void hosted_leave(hosted *h);
 void hosted_close(hosted *h);
 

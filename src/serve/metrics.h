@@ -59,11 +59,7 @@ typedef enum {
     METRIC_AGENT_GUARDS,  /* agent, guard, verdict */
     METRIC_APPROVALS_WAITING,
     METRIC_APPROVALS_OLDEST,
-    METRIC_APPROVALS_DECIDED, /* decision: yes, no, expired */
-    /* larger models elsewhere */
-    METRIC_REMOTE_REQUESTS, /* model_name, outcome */
-    METRIC_REMOTE_BYTES,    /* model_name, direction: out, in */
-    METRIC_REMOTE_COST,     /* model_name, currency */
+    METRIC_APPROVALS_DECIDED, /* decision: approved, denied */
     /* HTTP */
     METRIC_HTTP_REQUESTS, /* route, method, status */
     METRIC_HTTP_SECONDS,  /* route */

@@ -1,5 +1,5 @@
 /* The table of metrics: the one place that says what there is. docs/metrics.md has its rows, and the dashboard and the
- * alerts in deploy/ may name nothing else (tests/deploy/test_names.py, by `muga debug metrics`). */
+ * alerts in deploy/ may name nothing else (tests/deploy/test_files.py). */
 #include "serve/metrics.h"
 
 /* The bounds of vLLM's histograms, and smaller ones before them where small models are faster than those. */
@@ -122,7 +122,7 @@ static const metric_row table[N_METRICS] = {
                             COUNTER,
                             {"agent", "tool", "state"},
                             ONES,
-                            "Calls of tools by the journal's state after the turn."},
+                            "Calls of tools by what became of them: held, finished, failed, refused ..."},
     [METRIC_AGENT_GUARDS] = {"agent_guard_verdicts_total",
                              COUNTER,
                              {"agent", "guard", "verdict"},
@@ -135,16 +135,7 @@ static const metric_row table[N_METRICS] = {
                                  ONES,
                                  "How long the oldest of them has waited; 0 where none waits."},
     [METRIC_APPROVALS_DECIDED] =
-        {"approvals_decided_total", COUNTER, {"decision"}, ONES, "Held calls decided: approved, denied, expired."},
-    [METRIC_REMOTE_REQUESTS] =
-        {"remote_requests_total", COUNTER, {MODEL, "outcome"}, ONES, "Requests to larger models on other machines."},
-    [METRIC_REMOTE_BYTES] =
-        {"remote_bytes_total", COUNTER, {MODEL, "direction"}, ONES, "Bytes that went out to them, and came in."},
-    [METRIC_REMOTE_COST] = {"remote_cost_micros_total",
-                            COUNTER,
-                            {MODEL, "currency"},
-                            ONES,
-                            "What they cost, where the price is known, in millionths of the currency."},
+        {"approvals_decided_total", COUNTER, {"decision"}, ONES, "Held calls decided over HTTP: approved, denied."},
 
     [METRIC_HTTP_REQUESTS] = {"http_requests_total",
                               COUNTER,

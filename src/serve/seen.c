@@ -105,6 +105,36 @@ static void sample_model(void *ctx, const char *name, llm *m) {
     metrics_set_steps(to, METRIC_LABELS(name), n.step_rows, n.n_prompt_rows + n.n_answer_rows);
 }
 
+typedef struct adapted {
+    str running, waiting; /* names of models with an adapter, with commas between */
+    uint32_t n;
+} adapted;
+
+static void sample_adapter(void *ctx, const char *name, llm *m) {
+    adapted *a = ctx;
+    llm_counts n = llm_get_counts(m);
+    if (!m->has_adapter)
+        return;
+    a->n++;
+    if (n.n_running)
+        str_printf(&a->running, "%s%s", a->running.len ? "," : "", name);
+    if (n.n_waiting)
+        str_printf(&a->waiting, "%s%s", a->waiting.len ? "," : "", name);
+}
+
+static void sample_adapters(serve *s) {
+    adapted a = {.running = STR_INIT, .waiting = STR_INIT};
+    const os_clock *clock = &os_system()->clock;
+    char n[12];
+    metrics_clear(s->metrics, METRIC_LORA_INFO);
+    pool_visit(s->pool, sample_adapter, &a);
+    snprintf(n, sizeof n, "%u", a.n);
+    metrics_set(s->metrics, METRIC_LORA_INFO, METRIC_LABELS(str_get(&a.running), str_get(&a.waiting), n),
+                (double)(clock->now_ms(clock->self) / 1000));
+    str_release(&a.running);
+    str_release(&a.waiting);
+}
+
 static void sample_models(serve *s) {
     static const metric gone[] = {METRIC_RUNNING, METRIC_WAITING, METRIC_KV_USAGE, METRIC_MODEL_BYTES,
                                   METRIC_CACHE_INFO};
@@ -175,6 +205,7 @@ void seen_sample(serve *s) {
     set(s, METRIC_RESIDENT_BYTES, (double)os_resident_memory_bytes());
     metrics_set(s->metrics, METRIC_BUILD_INFO, METRIC_LABELS(s->options->version), 1);
     sample_models(s);
+    sample_adapters(s);
     sample_store(s);
 }
 

@@ -1,4 +1,4 @@
-"""A strict reader of Prometheus' text format 0.0.4 and of OpenMetrics 1.0.0: all that isn't exactly that is an error."""
+"""A strict reader of Prometheus' text format 0.0.4 and of OpenMetrics 1.0.0: what isn't exactly that is an error."""
 
 import math
 import re

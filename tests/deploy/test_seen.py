@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a keeper sees of the server, and what the server does on its word: metrics, log, health, signals, sd_notify. If this failed, Prometheus could not read the metrics, the log would hold keys or what people write, a change of the
+"""What a keeper sees of the server, and what the server does on its word: metrics, log, health, signals, sd_notify.
+If this failed, Prometheus could not read the metrics, the log would hold keys or what people write, a change of the
 configuration would need a restart, or a stop would cut answers short."""
 
 import http.client

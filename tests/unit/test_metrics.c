@@ -3,6 +3,7 @@
 #include "support/support.h"
 
 #include "base/mem.h"
+#include "os/os.h"
 #include "serve/metrics.h"
 
 #include <pthread.h>
@@ -210,6 +211,28 @@ static void steps_of_an_engine_are_a_histogram(void **state) {
     metrics_free(m);
 }
 
+/* Every row in the page for people, which the files of deploy/ are held against. */
+static void the_page_names_every_metric(void **state) {
+    (void)state;
+    static const char *const types[] = {"counter", "gauge", "histogram"};
+    str page = STR_INIT, line = STR_INIT;
+    muga_error err;
+    assert_ok(os_read_file(&os_system()->files, source_path("docs/metrics.md"), 1 << 20, &page, &err), &err);
+    for (size_t i = 0; i < N_METRICS; i++) {
+        const metric_row *r = &metrics_table()[i];
+        str_clear(&line);
+        str_printf(&line, "| `muga:%s` | %s | ", r->name, types[r->type]);
+        for (size_t k = 0; k < METRICS_MAX_LABELS && r->labels[k]; k++)
+            str_printf(&line, "%s%s", k ? ", " : "", r->labels[k]);
+        str_printf(&line, " | %s |\n", r->help);
+        if (!strstr(str_get(&page), str_get(&line)))
+            fail_msg("docs/metrics.md has no row: %s", str_get(&line));
+    }
+    assert_int_equal(count_of(str_get(&page), "\n| `muga:"), N_METRICS);
+    str_release(&page);
+    str_release(&line);
+}
+
 static void *count_much(void *ctx) {
     metrics *m = ctx;
     for (int i = 0; i < 2000; i++) {
@@ -250,7 +273,7 @@ int main(void) {
         cmocka_unit_test(what_failed_is_no_success),          cmocka_unit_test(names_from_outside_are_bounded),
         cmocka_unit_test(labels_are_escaped_and_cut),         cmocka_unit_test(gauges_that_are_cleared_are_not_shown),
         cmocka_unit_test(the_format_is_chosen_by_accept),     cmocka_unit_test(steps_of_an_engine_are_a_histogram),
-        cmocka_unit_test(nothing_is_lost_among_threads),
+        cmocka_unit_test(the_page_names_every_metric),        cmocka_unit_test(nothing_is_lost_among_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
