@@ -11,17 +11,29 @@ static const char *host_of(const cmd_server *s) {
     return s->host ? s->host : env && *env ? env : SERVER_DEFAULT_HOST;
 }
 
+/* $MUGA_HOST is also what a server listens on: several, with commas between. The first that isn't a Unix socket. */
+static span first_address(const char *host) {
+    const char *at = host;
+    while (!strncmp(at, "unix:", 5) && strchr(at, ','))
+        at = strchr(at, ',') + 1;
+    return span_of(at, strcspn(at, ","));
+}
+
 /* "http://host:port" of what was given; the port is 8484 where neither it nor a scheme says another. */
 static muga_status base_url(const char *host, str *out, muga_error *err) {
     url u;
-    if (!strncmp(host, "unix:", 5))
+    span a = first_address(host);
+    if (a.n >= 5 && !memcmp(a.p, "unix:", 5))
         return error_set(err, MUGA_E_USAGE, "%.100s is a Unix socket; name an address that the server listens on, too",
                          host);
-    const char *colon = strrchr(host, ':'), *bracket = strrchr(host, ']');
-    if (strstr(host, "://"))
-        str_append_s(out, host);
+    const char *colon = memchr(a.p, ':', a.n), *bracket = memrchr(a.p, ']', a.n);
+    bool many = colon && memchr(colon + 1, ':', a.n - (size_t)(colon + 1 - a.p)), bare = many && a.p[0] != '[';
+    bool has_port = bracket ? bracket + 1 < a.p + a.n : colon && !bare;
+    if (memmem(a.p, a.n, "://", 3))
+        str_append(out, a.p, a.n);
     else
-        str_printf(out, "http://%s%s", host, colon && (!bracket || colon > bracket) ? "" : ":8484");
+        str_printf(out, "http://%s%.*s%s%s", bare ? "[" : "", (int)MIN(a.n, (size_t)URL_MAX_BYTES), a.p,
+                   bare ? "]" : "", has_port ? "" : ":8484");
     muga_status st = str_status(out, err, "the server's address");
     return st ? st : url_parse(str_get(out), &u, err);
 }

@@ -86,6 +86,8 @@ run(6, "status 500", arguments=["ps", "--host", f"http://{HOST}/broken"])
 run(6, "no server answers at http://127.0.0.1:1/api/ps; start one with `muga serve`",
     arguments=["ps", "--host", "127.0.0.1:1"])
 run(6, "no server answers", arguments=["stop", "shop"], env={"MUGA_HOST": "127.0.0.1:1"})
+run(0, "shop:latest", arguments=["ps"], env={"MUGA_HOST": f"unix:/x,{HOST},127.0.0.1:1"})
+run(6, "http://[::1]:1/api/ps", arguments=["ps", "--host", "[::1]:1"])
 run(2, "Unix socket", arguments=["ps", "--host", "unix:/x"])
 run(2, "", arguments=["ps", "--host", "ftp://x"])
 
