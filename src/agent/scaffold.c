@@ -7,11 +7,12 @@
 
 #include <string.h>
 
+#define MOST_TOOLS 5 /* lint says so of more */
 #define GROUNDED(what, value)                                                                                          \
     ", from: conversation, normalise: {match: \"(?i)(?<![a-z0-9])" what "(?![a-z0-9])\", value: \"" value "\"}"
 
 const char *scaffold_tools(void) {
-    return "sql, clock, files";
+    return "sql, clock, files, search, memory, http, command";
 }
 
 static const scaffold_part *find_part(const char *name, size_t n) {
@@ -109,7 +110,17 @@ static muga_status read_tools(const char *list, chosen *out, muga_error *err) {
         p += n;
         p += *p == ',';
     }
-    return out->n > 0 ? MUGA_OK : error_set(err, MUGA_E_USAGE, "no tool is named; there are %s", scaffold_tools());
+    size_t n = 0;
+    for (size_t i = 0; i < out->n; i++) {
+        n += out->v[i]->n_tools;
+    }
+    if (n > MOST_TOOLS) {
+        return error_set(err, MUGA_E_USAGE,
+                         "these are %zu tools in all (sql and memory are two each), and more than %d"
+                         " are too many for one agent; name fewer",
+                         n, MOST_TOOLS);
+    }
+    return n > 0 ? MUGA_OK : error_set(err, MUGA_E_USAGE, "no tool is named; there are %s", scaffold_tools());
 }
 
 static bool is_name(const char *name) {
@@ -117,6 +128,10 @@ static bool is_name(const char *name) {
     return n > 0 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n && name[0] != '-' &&
            name[n - 1] != '-';
 }
+
+/* What a person may write for the query of a search: what they ask about, or what stands between quotes. */
+static const char topic[] = "pattern: '^\"[^\"]{2,80}\"$', from: conversation, normalise: {match: '(?i)\\bsays? about"
+                            " ([a-z][a-z -]{0,58}[a-z])', value: '\"$1\"'}";
 
 /* A path goes into the YAML between double quotes. */
 static muga_status check_spec(const scaffold_spec *s, muga_error *err) {
@@ -140,10 +155,12 @@ static muga_status check_spec(const scaffold_spec *s, muga_error *err) {
 
 static json_t *make_values(const scaffold_spec *s, const chosen *c, bool goal) {
     static const char low[] = "  - name: low\n    when: @LOW@\n    escalate: \"{{ percept.id }} runs low.\"\n";
-    json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "NAME", s->name, "DIR", s->dir, "MODEL", s->model, "ITEM",
-                          goal ? GROUNDED("k([0-9]{4})", "K$1") : "", "DOCUMENT",
-                          goal ? GROUNDED("d([0-9]{3})", "D$1") : "", "LOW",
-                          strcmp(s->kind, "model") == 0 ? "state.seen[percept.id] < 5" : "percept.amount < 5");
+    json_t *v = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "NAME", s->name, "DIR", s->dir, "MODEL", s->model, "ITEM",
+        goal ? GROUNDED("k([0-9]{4})", "K$1") : "", "DOCUMENT", goal ? GROUNDED("d([0-9]{3})", "D$1") : "", "ORDER",
+        goal ? GROUNDED("a([0-9]{5})", "A$1") : "", "PART", goal ? GROUNDED("p([0-9]{4})", "P$1") : "", "SAID",
+        goal ? ", from: conversation" : "", "TOPIC", goal ? topic : "maxLength: 60", "LOW",
+        strcmp(s->kind, "model") == 0 ? "state.seen[percept.id] < 5" : "percept.amount < 5");
     bool ok = v && put_texts(v, "TOOLS", c, YAML, "") && put_texts(v, "LABELS", c, LABELS, "") &&
               put_texts(v, "PERCEPTS", c, PERCEPT_RULES, low) && put_texts(v, "RULES", c, RULES, "") &&
               put_texts(v, "EXAMPLES", c, EXAMPLES, "") && put_texts(v, "TASKS", c, goal ? GOAL_TASKS : RULE_TASKS, "");
@@ -180,7 +197,9 @@ muga_status scaffold_make(const scaffold_spec *s, json_t **files, muga_error *er
         st = add_file(out, "examples.jsonl", scaffold_goal_examples, v, err);
     }
     for (size_t i = 0; st == MUGA_OK && i < c.n; i++) {
-        st = c.v[i]->file ? add_file(out, c.v[i]->file, c.v[i]->text, v, err) : MUGA_OK;
+        for (size_t k = 0; st == MUGA_OK && k < ARRAY_LEN(c.v[i]->files) && c.v[i]->files[k].path; k++) {
+            st = add_file(out, c.v[i]->files[k].path, c.v[i]->files[k].text, v, err);
+        }
     }
     json_decref(v);
     if (st == MUGA_OK) {

@@ -13,9 +13,9 @@ typedef struct scaffold_spec {
     const char *model; /* of kind goal */
 } scaffold_spec;
 
-/* Object of path in the folder -> text; new reference. MUGA_E_USAGE: a name, kind or tool that there isn't, and which
- * there are. */
+/* Object of path in the folder -> text; new reference. A text that begins with #! is a program: make it executable.
+ * MUGA_E_USAGE: a name, kind or tool that there isn't, and which there are. */
 MUGA_MUST_USE muga_status scaffold_make(const scaffold_spec *spec, json_t **files, muga_error *err);
-/* The tools that there are templates for, "sql, clock, files". */
+/* The tools that there are templates for, "sql, clock, ...". */
 const char *scaffold_tools(void);
 #endif

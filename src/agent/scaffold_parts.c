@@ -1,5 +1,6 @@
 /* The texts of new agents (scaffold_parts.h). What they are about is only an example: items of a user, documents, the
- * time. tests/unit/test_scaffold.c makes every combination, lints it and plays its evaluation. */
+ * time, a handbook, a size to remember, orders on a server, prices that a program knows. tests/unit/test_scaffold.c
+ * makes every kind with each of them, lints it and plays its evaluation. */
 #include "agent/scaffold_parts.h"
 
 #define HEAD                                                                                                           \
@@ -140,6 +141,52 @@ const char scaffold_model_tasks[] =
 #define EXAMPLE(text, label) "{\"text\": \"" text "\", \"labels\": [\"" label "\"]}\n"
 #define LOW_PERCEPT "{\"percept\": {\"id\": \"K1002\", \"amount\": 2}}"
 
+#define FOUND                                                                                                          \
+    "{% for m in result.matches %}{{ m.text }} ({{ m.source }}){% else %}The handbook says nothing about that."        \
+    "{% endfor %}"
+#define ASKED(topic) "\"What does the handbook say about " topic "?\""
+#define SIZE "{% for f in result.facts %}Your size is {{ f.fact }}.{% else %}No size of yours is kept.{% endfor %}"
+#define SIZE_CALL "\"calls\": [{\"tool\": \"keep_size\", \"arguments\": {\"size\": \"medium\"}}]"
+#define SIZE_TASKS                                                                                                     \
+    TASK("keep a size", "\"My size is medium\", \"What is my size?\"",                                                 \
+         "\"approver\": \"expected\", \"expect\": {\"outcome\": \"answer\", " SIZE_CALL                                \
+         ", \"answer_has\": [\"Your size is medium\"]}")                                                               \
+    TASK("keep a size, denied", "\"My size is medium\", \"What is my size?\"",                                         \
+         "\"approver\": \"deny\", \"expect\": {\"outcome\": \"answer\", \"answer_has\": [\"No size\"]}")
+#define STATE "Order {{ arguments.id }}: {{ result.body.state }}."
+/* Once there is a server that knows the order, the outcome is answer. */
+#define ORDER_TASK                                                                                                     \
+    TASK("order, nobody there", "\"Where is my order A10293?\"",                                                       \
+         "\"expect\": {\"outcome\": \"escalate\", " CALL("order_state", "A10293") "}")
+#define PRICE                                                                                                          \
+    "{% if result.price is none %}There is no part {{ arguments.id }}.{% else %}{{ arguments.id }} costs {{"           \
+    " result.price }}.{% endif %}"
+#define PRICE_TASKS                                                                                                    \
+    TASK("price", "\"What does P1001 cost?\"",                                                                         \
+         "\"expect\": {\"outcome\": \"answer\", " CALL("price_of", "P1001") ", \"answer_has\": [\"240\"]}")            \
+    TASK("no such part", "\"What does P9999 cost?\"",                                                                  \
+         "\"expect\": {\"outcome\": \"answer\", \"answer_has\": [\"no part P9999\"]}")
+
+static const char items[] =
+    "CREATE TABLE items(id TEXT PRIMARY KEY NOT NULL, owner INTEGER NOT NULL, name TEXT NOT NULL, amount INTEGER"
+    " NOT NULL) STRICT;\n"
+    "INSERT INTO items VALUES ('K1001', 1, 'lamp', 7), ('K1002', 1, 'kettle', 2), ('K1003', 1, 'blanket', 12),\n"
+    "    ('K2001', 2, 'clock', 3);\n"
+    "CREATE TABLE reservations(id INTEGER PRIMARY KEY, item TEXT NOT NULL, owner INTEGER NOT NULL) STRICT;\n";
+static const char office[] = "# Opening hours\n"
+                             "\n"
+                             "The office is open from nine to five, and closed on Sunday.\n"
+                             "\n"
+                             "# Post\n"
+                             "\n"
+                             "Letters are fetched at noon.\n";
+static const char program[] =
+    "#!/bin/sh\n"
+    "# A line of JSON comes in: call, tool, arguments, session. What is printed is the result.\n"
+    "id=$(sed -n 's/.*\"id\":\"\\(P[0-9]*\\)\".*/\\1/p')\n"
+    "price=$(sed -n \"s/^$id,//p\" tools/prices.csv)\n"
+    "printf '{\"id\": \"%s\", \"price\": %s}\\n' \"$id\" \"${price:-null}\"\n";
+
 const scaffold_part scaffold_parts[] = {
     {.tool = "sql",
      .yaml = "  - name: find_item\n"
@@ -211,14 +258,10 @@ const scaffold_part scaffold_parts[] = {
                   "\"approver\": \"expected\", \"expect\": {" CALL("reserve_item",
                                                                    "K1002") ", " RESERVED("[\"K1002\", 1]") "}")
                  TASK("low, denied", LOW_PERCEPT, "\"approver\": \"deny\", \"expect\": {" RESERVED("") "}"),
-     .file = "items.sql",
-     .text =
-         "CREATE TABLE items(id TEXT PRIMARY KEY NOT NULL, owner INTEGER NOT NULL, name TEXT NOT NULL, amount INTEGER"
-         " NOT NULL) STRICT;\n"
-         "INSERT INTO items VALUES ('K1001', 1, 'lamp', 7), ('K1002', 1, 'kettle', 2), ('K1003', 1, 'blanket', 12),\n"
-         "    ('K2001', 2, 'clock', 3);\n"
-         "CREATE TABLE reservations(id INTEGER PRIMARY KEY, item TEXT NOT NULL, owner INTEGER NOT NULL) STRICT;\n"},
+     .n_tools = 2,
+     .files = {{"items.sql", items}}},
     {.tool = "clock",
+     .n_tools = 1,
      .yaml = "  - name: now\n"
              "    description: The date and time.\n"
              "    parameters: {type: object, properties: {}, additionalProperties: false}\n"
@@ -268,6 +311,131 @@ const scaffold_part scaffold_parts[] = {
      .rule_tasks = TASK("document", "\"Read me document D101\"",
                         "\"expect\": {\"outcome\": \"answer\", " CALL("read_document", "D101") ", \"answer_has\":"
                                                                                                " [\"Welcome\"]}"),
-     .file = "documents/D101",
-     .text = "Welcome. Put the documents of this agent into this folder, one file each.\n"}};
+     .n_tools = 1,
+     .files = {{"documents/D101", "Welcome. Put the documents of this agent into this folder, one file each.\n"}}},
+    {.tool = "search",
+     .n_tools = 1,
+     .yaml = "  - name: look_up\n"
+             "    description: Find what the handbook says.\n"
+             "    parameters: {type: object, properties: {query: {type: string, description: \"what to look for\","
+             " @TOPIC@}}, required: [query], additionalProperties: false}\n"
+             "    search: {folder: handbook, results: 1}\n"
+             "    effect: read\n",
+     .labels = "    handbook:\n"
+               "      about: what the handbook says about something\n"
+               "      tool: look_up\n"
+               "      ask: \"What shall I look for? Put it between quotes, please.\"\n"
+               "      answer: \"" FOUND "\"\n",
+     .rules = "  - name: handbook\n"
+              "    match: \"(?i)\\\\bsays? about (?<query>[a-z][a-z -]{0,58}[a-z])\"\n"
+              "    tool: look_up\n"
+              "    arguments: {query: match.query}\n"
+              "    answer: \"" FOUND "\"\n",
+     .examples = EXAMPLE("what does the handbook say about holidays", "handbook") EXAMPLE(
+         "look into the handbook for me", "handbook") EXAMPLE("find \\\"parking\\\" in our handbook", "handbook")
+         EXAMPLE("do our rules say anything, see \\\"travel\\\"", "handbook")
+             EXAMPLE("I need to know what the handbook says about the kitchen", "handbook"),
+     .goal_tasks =
+         TASK("handbook", ASKED("opening hours"),
+              "\"expect\": {\"outcome\": \"answer\", \"calls\": [{\"tool\": \"look_up\", \"arguments\": {\"query\":"
+              " \"\\\"opening hours\\\"\"}}], \"answer_has\": [\"nine to five\", \"office.md:1-3\"]}")
+             TASK("not in the handbook", ASKED("elephants"),
+                  "\"expect\": {\"outcome\": \"answer\", \"answer_has\": [\"nothing\"]}"),
+     .rule_tasks =
+         TASK("handbook", ASKED("opening hours"),
+              "\"expect\": {\"outcome\": \"answer\", \"calls\": [{\"tool\": \"look_up\", \"arguments\": {\"query\":"
+              " \"opening hours\"}}], \"answer_has\": [\"nine to five\", \"office.md:1-3\"]}")
+             TASK("not in the handbook", ASKED("elephants"),
+                  "\"expect\": {\"outcome\": \"answer\", \"answer_has\": [\"nothing\"]}"),
+     .files = {{"handbook/office.md", office}}},
+    {.tool = "memory",
+     .n_tools = 2,
+     .yaml = "  - name: keep_size\n"
+             "    description: Keep the user's size for later.\n"
+             "    parameters: {type: object, properties: {size: {type: string, description: \"the user's size\","
+             " enum: [small, medium, large]@SAID@}}, required: [size], additionalProperties: false}\n"
+             "    memory: {op: remember, subject: [user], about: size, fact: \":size\", days: 365}\n"
+             "    effect: write\n"
+             "    approval: always             # a person agrees to every call: `muga approve`\n"
+             "  - name: kept_size\n"
+             "    description: Which size the user has.\n"
+             "    parameters: {type: object, properties: {}, additionalProperties: false}\n"
+             "    memory: {op: recall, subject: [user], about: size}\n"
+             "    effect: read\n",
+     .labels = "    keep_size:\n"
+               "      about: says a size, which is to be kept\n"
+               "      tool: keep_size\n"
+               "      ask: \"Which size: small, medium or large?\"\n"
+               "      answer: \"Your size, {{ arguments.size }}, is kept.\"\n"
+               "      held: Someone has to agree to that. You will hear from us.\n"
+               "      denied: That was not agreed to.\n"
+               "    kept_size:\n"
+               "      about: asks which size is kept\n"
+               "      tool: kept_size\n"
+               "      answer: \"" SIZE "\"\n",
+     .rules = "  - name: kept_size\n"
+              "    match: \"(?i)\\\\bwhat is my size\\\\b\"\n"
+              "    tool: kept_size\n"
+              "    answer: \"" SIZE "\"\n"
+              "  - name: keep_size\n"
+              "    match: \"(?i:\\\\bmy size is) (?<size>small|medium|large)\\\\b\"\n"
+              "    tool: keep_size\n"
+              "    arguments: {size: match.size}\n"
+              "    answer: \"Your size, {{ arguments.size }}, is kept.\"\n"
+              "    held: Someone has to agree to that. You will hear from us.\n"
+              "    denied: That was not agreed to.\n",
+     .examples = EXAMPLE("my size is large", "keep_size") EXAMPLE("please keep my size, it is small", "keep_size")
+         EXAMPLE("remember that I wear medium", "keep_size") EXAMPLE("note my size for later", "keep_size")
+             EXAMPLE("what is my size", "kept_size") EXAMPLE("which size do you have of me", "kept_size")
+                 EXAMPLE("do you know my size", "kept_size") EXAMPLE("tell me the size that I gave you", "kept_size"),
+     .goal_tasks = SIZE_TASKS,
+     .rule_tasks = SIZE_TASKS},
+    {.tool = "http",
+     .n_tools = 1,
+     .yaml =
+         "  - name: order_state\n"
+         "    description: Ask the shop's server for one order.\n"
+         "    parameters: {type: object, properties: {id: {type: string, description: \"the order, such as A10293\","
+         " pattern: \"^A[0-9]{5}$\"@ORDER@}}, required: [id], additionalProperties: false}\n"
+         "    http:                        # nobody has this address: name your server, here and in allow\n"
+         "      url: \"https://192.0.2.1/orders/:id?user=:session_user\"\n"
+         "      allow: [192.0.2.1]\n"
+         "    effect: read\n",
+     .labels = "    order:\n"
+               "      about: where an order is\n"
+               "      tool: order_state\n"
+               "      ask: Which order? Its id looks like A10293.\n"
+               "      answer: \"" STATE "\"\n",
+     .rules = "  - name: order\n"
+              "    match: \"\\\\b(?<id>A[0-9]{5})\\\\b\"\n"
+              "    tool: order_state\n"
+              "    arguments: {id: match.id}\n"
+              "    answer: \"" STATE "\"\n",
+     .examples = EXAMPLE("where is my order A10293", "order") EXAMPLE("has A20441 been sent", "order")
+         EXAMPLE("when does order A10293 arrive", "order") EXAMPLE("I am waiting for my parcel", "order"),
+     .goal_tasks = ORDER_TASK,
+     .rule_tasks = ORDER_TASK},
+    {.tool = "command",
+     .n_tools = 1,
+     .yaml = "  - name: price_of\n"
+             "    description: What a part costs, by its id.\n"
+             "    parameters: {type: object, properties: {id: {type: string, description: \"the part, such as P1001\","
+             " pattern: \"^P[0-9]{4}$\"@PART@}}, required: [id], additionalProperties: false}\n"
+             "    command: [./tools/price]     # in a sandbox: it sees its own folder and no network\n"
+             "    effect: read\n",
+     .labels = "    price:\n"
+               "      about: what a part costs\n"
+               "      tool: price_of\n"
+               "      ask: Which part? Its id looks like P1001.\n"
+               "      answer: \"" PRICE "\"\n",
+     .rules = "  - name: price\n"
+              "    match: \"\\\\b(?<id>P[0-9]{4})\\\\b\"\n"
+              "    tool: price_of\n"
+              "    arguments: {id: match.id}\n"
+              "    answer: \"" PRICE "\"\n",
+     .examples = EXAMPLE("what does P1001 cost", "price") EXAMPLE("how much is part P1002", "price")
+         EXAMPLE("the price of P1003, please", "price") EXAMPLE("is that part expensive", "price"),
+     .goal_tasks = PRICE_TASKS,
+     .rule_tasks = PRICE_TASKS,
+     .files = {{"tools/price", program}, {"tools/prices.csv", "P1001,240\nP1002,15\n"}}}};
 const size_t scaffold_n_parts = sizeof scaffold_parts / sizeof *scaffold_parts;

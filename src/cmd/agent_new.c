@@ -58,6 +58,8 @@ static muga_status write_files(const char *dir, json_t *all, muga_error *err) {
             st = files->mkdirs(files->self, str_get(&parent), err);
         if (!st)
             st = os_write_file_atomic(files, str_get(&path), json_string_value(text), json_string_length(text), err);
+        if (!st && !strncmp(json_string_value(text), "#!", 2) && chmod(str_get(&path), 0755))
+            st = error_set(err, MUGA_E_ENV, "%.160s can't be made a program: %s", str_get(&path), strerror(errno));
         str_release(&parent);
         str_release(&path);
     }
@@ -68,7 +70,8 @@ int cmd_agent_new(int argc, char **argv) {
     const char *kind = "goal", *tools = NULL, *dir = NULL, *model = DEFAULT_MODEL;
     const cmd_option options[] = {
         {"--kind", 0, CMD_STRING, &kind, "KIND", "reflex (rules), model (rules over a state), or goal (default)"},
-        {"--tools", 0, CMD_STRING, &tools, "A,B", "tools it begins with: sql (default), clock, files"},
+        {"--tools", 0, CMD_STRING, &tools, "A,B",
+         "tools it begins with: sql (default), clock, files, search, memory, http, command"},
         {"--dir", 0, CMD_STRING, &dir, "DIR", "the new folder (default: agents/NAME in the store, found by name)"},
         {"--model", 0, CMD_STRING, &model, "MODEL", "of kind goal (default: " DEFAULT_MODEL ")"}};
     cmd_positional p = {.min = 1, .max = 1};

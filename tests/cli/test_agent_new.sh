@@ -41,8 +41,22 @@ check "elsewhere" 0 "made .*deep/meter$" new meter --kind reflex --tools files -
 check "its files" 0 "Welcome" run "$work/deep/meter" --session user=1 -m "read D101"
 check "rules over a state" 0 "made" new keeper --kind model --dir "$work/keeper"
 check "and their evaluation" 0 "^completion  *100.0 %" test "$work/keeper"
+check "a tool that is a program, and others" 0 "made" new parts --kind reflex --tools command,search,memory \
+    --dir "$work/parts"
+[ -x "$work/parts/tools/price" ] || {
+    bad=$((bad + 1))
+    echo "not ok: the program can't be run"
+}
+if "$muga" agent run "$work/parts" --session user=1 -m "hello" 2>&1 | grep "sandbox: "; then
+    echo "skipped: this machine has no sandbox"
+else
+    check "its evaluation, in the sandbox" 0 "^completion  *100.0 %" test "$work/parts"
+    check "its program's answer" 0 "P1002 costs 15" run "$work/parts" --session user=1 -m "What is P1002?"
+    check "what it finds" 0 "noon.*office.md:5-7" run "$work/parts" --session user=1 -m "what does it say about post"
+fi
 check "no such kind" 2 "reflex, model and goal" new a --kind goals
-check "no such tool" 2 "there are sql, clock, files" new a --tools mail
+check "no such tool" 2 "there are sql, clock, files, search, memory, http, command" new a --tools mail
+check "too many" 2 "name fewer" new a --tools sql,memory,clock,files
 check "no such name" 2 "is no name of an agent" new ../a
 check "no room" 6 "can't be made" new a --dir /proc/nosuch
 [ ! -e "$work/home/agents/a" ] || {
