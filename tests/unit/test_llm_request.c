@@ -228,7 +228,7 @@ static void five_hundred_at_once_get_what_each_gets_alone(void **state) {
         want[k] = complete(alone, &q);
     }
     for (uint32_t i = 0; i < N_CALLERS; i++) {
-        c[i] = (caller){.m = m, .messages = messages[i % N_KINDS], .kind = i % N_KINDS};
+        c[i] = (caller){.m = m, .messages = json_deep_copy(messages[i % N_KINDS]), .kind = i % N_KINDS};
         assert_int_equal(pthread_create(&c[i].thread, NULL, call, &c[i]), 0);
     }
     for (uint32_t i = 0; i < N_CALLERS; i++) {
@@ -238,6 +238,7 @@ static void five_hundred_at_once_get_what_each_gets_alone(void **state) {
         assert_memory_equal(c[i].reply.ids, w->ids, w->n_ids * sizeof *w->ids);
         assert_string_equal(str_get(&c[i].reply.text), str_get(&w->text));
         llm_reply_release(&c[i].reply);
+        json_decref(c[i].messages);
     }
     for (uint32_t k = 0; k < N_KINDS; k++) {
         json_decref(messages[k]);

@@ -394,9 +394,16 @@ static void stop_strings_hold_whatever_the_server_does(void **state) {
 static void what_it_can_not_do_is_refused_by_name(void **state) {
     (void)state;
     const http_turn turns[] = {{200, NULL, SSE_ANSWER("x"), 0, 0}};
-    const llm_request cases[] = {
-        {.regex = "a+"}, {.gbnf = "root ::= \"a\""}, {.prefix = "It"}, {.reasoning_tokens = 5}};
-    static const char *const says[] = {"a regex or a grammar", "a regex or a grammar", "beginning", "reasoning"};
+    const llm_bias bias = {1, 2.0f};
+    const llm_request cases[] = {{.regex = "a+"},
+                                 {.gbnf = "root ::= \"a\""},
+                                 {.prefix = "It"},
+                                 {.reasoning_tokens = 5},
+                                 {.logit_bias = &bias, .n_logit_bias = 1},
+                                 {.want_ids = true},
+                                 {.prompt_ids = (const int32_t[]){1}, .n_prompt_ids = 1}};
+    static const char *const says[] = {
+        "a regex or a grammar", "a regex or a grammar", "beginning", "reasoning", "biases", "its tokens", "raw prompt"};
     run r;
     OPEN(&r, turns);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
