@@ -16,6 +16,7 @@
 #include "serve/jobs.h"
 #include "serve/keys.h"
 #include "serve/seen.h"
+#include "serve/settings.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -112,6 +113,15 @@ static void call_free(live_call *v) {
 
 /* ---- running ---- */
 
+/* Where a request that generates names no model: the configuration's. */
+static bool name_model(call *c) {
+    const char *model = c->route->generates ? settings_default_model(c->serve) : NULL;
+    const json_t *said = json_object_get(c->body, "model");
+    if (!model || (said && !json_is_null(said)) || !json_object_set_new(c->body, "model", json_string(model)))
+        return true;
+    return call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+}
+
 /* The body as an object. false: the 400 has gone out. */
 static bool read_body(call *c) {
     muga_error err = {0};
@@ -128,7 +138,7 @@ static bool read_body(call *c) {
         return call_fail(c, 400, NULL, "invalid_json", "%s", err.message);
     if (!json_is_object(c->body))
         return call_fail(c, 400, NULL, "invalid_json", "the body must be a JSON object");
-    return true;
+    return name_model(c);
 }
 
 static void run_call(void *ctx) {

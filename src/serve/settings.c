@@ -37,6 +37,11 @@ const serve_config *settings_now(serve *s) {
 
 /* ---- models ---- */
 
+const char *settings_default_model(serve *s) {
+    const serve_config *c = settings_now(s);
+    return c ? c->model : NULL;
+}
+
 muga_status settings_apply_models(serve *s, muga_error *err) {
     const serve_config *c = settings_now(s);
     muga_status st = MUGA_OK;

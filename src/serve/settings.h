@@ -17,6 +17,7 @@ void settings_warm(void *serve);
 void settings_reload(void *serve);
 /* The model that is meant by `name` (an alias, or ""), borrowed; NULL: none. *out: its adapter, where there is one. */
 const char *settings_model(serve *s, const char *name, pool_variant *out);
+const char *settings_default_model(serve *s); /* NULL: there is none */
 /* Do two names mean the same model of the store ("tiny", "tiny:latest")? */
 bool settings_is_same(const char *a, const char *b);
 

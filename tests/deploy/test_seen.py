@@ -119,10 +119,12 @@ def reload():
         with Server(home=home) as s:
             check(s.ask("POST", CHAT, body("a", model="gpt"))[0] == 200, "an alias")
             check(s.ask("POST", CHAT, body("a", model="other"))[0] == 404, "no alias yet")
+            check(s.ask("POST", CHAT, body("a", model=None))[0] == 400, "no default yet")
             check(s.ask("GET", "/health", headers={"Host": "muga.example"})[0] == 403, "a host that isn't allowed")
-            write("models: {aliases: {other: tiny}}\nlimits: {running: 6}\nhosts: [muga.example]\n")
+            write("models: {default: tiny, aliases: {other: tiny}}\nlimits: {running: 6}\nhosts: [muga.example]\n")
             reloaded("config_read", 1)
             check(s.ask("POST", CHAT, body("a", model="other"))[0] == 200, "an alias since the reload")
+            check(s.ask("POST", CHAT, body("a", model=None))[0] == 200, "a default since the reload")
             check(s.ask("POST", CHAT, body("a", model="gpt"))[0] == 404, "and one no more")
             check(s.ask("GET", "/health", headers={"Host": "muga.example"})[0] == 200, "a host since the reload")
             check('"event":"config_needs_restart","text":"limits.running"' in s.said(), "what waits", s.said())
