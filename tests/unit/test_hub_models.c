@@ -344,6 +344,8 @@ static void test_a_blob_has_no_name_until_it_is_whole(void **state) {
 
 /* Threads of a server make and remove models of the same blobs: whoever is told that a model was made finds it whole
  * until it is removed. */
+static const char *shared_recipe;
+
 static void *make_and_remove(void *ctx) {
     const hub *h = ctx;
     char name[32];
@@ -354,9 +356,8 @@ static void *make_and_remove(void *ctx) {
         hub_model m;
         modelfile recipe = {0};
         hub_create_options o = {.quantize = NULL};
-        char text[4400];
-        snprintf(text, sizeof text, "FROM %s\nSYSTEM shared\n", source_path("tests/data/tiny.gguf"));
-        assert_int_equal(modelfile_parse(text, strlen(text), "Modelfile", &recipe, &err), MUGA_OK);
+        muga_status read = modelfile_parse(shared_recipe, strlen(shared_recipe), "Modelfile", &recipe, &err);
+        assert_int_equal(read, MUGA_OK);
         muga_status st = hub_create(h, name, &recipe, &o, &err);
         modelfile_release(&recipe);
         if (st) { /* the others took a blob that this one counted on, and it was said */
@@ -374,6 +375,7 @@ static void *make_and_remove(void *ctx) {
 static void test_threads_make_and_remove_models_of_the_same_blobs(void **state) {
     (void)state;
     hub h = open_hub("threads");
+    shared_recipe = from_tiny("SYSTEM shared\n");
     pthread_t threads[4];
     for (size_t i = 0; i < ARRAY_LEN(threads); i++)
         assert_int_equal(pthread_create(&threads[i], NULL, make_and_remove, &h), 0);
