@@ -78,13 +78,13 @@ static bool find_key(serve *s, exchange *x, const server_request *q, const call_
     if (route->right == CALL_METRICS && seen_is_open(s))
         return true;
     if (verdict != KEYS_GOOD && route->right != CALL_OPEN) {
-        refuse_with(x, q, 401, "www-authenticate", "Bearer", "invalid_api_key", keys_verdict_text(verdict));
         seen_refused(s, q, route->path, 401, keys_verdict_text(verdict));
+        refuse_with(x, q, 401, "www-authenticate", "Bearer", "invalid_api_key", keys_verdict_text(verdict));
         return false;
     }
     if (*out && !may(*out, route->right)) {
-        refuse_with(x, q, 403, NULL, NULL, "not_allowed", "this key may not do that; it takes another scope");
         seen_refused(s, q, route->path, 403, "the key's scopes");
+        refuse_with(x, q, 403, NULL, NULL, "not_allowed", "this key may not do that; it takes another scope");
         key_release(*out);
         *out = NULL;
         return false;
@@ -119,9 +119,9 @@ static void on_headers(void *ctx, exchange *x, const server_request *q) {
         snprintf(why, sizeof why, "%.100s takes %s, not %.20s", q->path, m.allow, q->method);
     else
         snprintf(why, sizeof why, "there is no %.100s here", q->path);
+    seen_refused(ctx, q, "none", m.allow ? 405 : 404, NULL);
     refuse_with(x, q, m.allow ? 405 : 404, m.allow ? "allow" : NULL, m.allow,
                 m.allow ? "method_not_allowed" : "unknown_url", why);
-    seen_refused(ctx, q, "none", m.allow ? 405 : 404, NULL);
 }
 
 static void on_request(void *ctx, exchange *x, const server_request *q) {
