@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #define HITS_MAX 32
-#define MASK " \x01 " /* as intent.c has it */
+#define MASK " \x01 " /* as INTENT_MASK (intent_internal.h) */
 
 typedef struct kept {
     char *id;
