@@ -107,13 +107,15 @@ static muga_status look_at_prompt(llm *m, plan *p, muga_error *err) {
     return st;
 }
 
-static void make_seed(plan *p) {
+static muga_status make_seed(plan *p, muga_error *err) {
     const llm_sampling *s = &p->q->sampling;
     uint64_t key[3] = {s->seed, (uint64_t)s->choice << 32 | s->attempt, (uint64_t)p->q->now_ms};
     str text = STR_INIT;
     json_write(p->q->messages, &text);
+    muga_status st = str_status(&text, err, "the messages");
     p->seed = hash64(str_get(&text), text.len, hash64(key, sizeof key, 0));
     str_release(&text);
+    return st;
 }
 
 /* ---- the grammar ---- */
@@ -213,7 +215,7 @@ static muga_status plan_init(llm *m, const llm_request *q, plan *p, muga_error *
     if (!st)
         st = make_grammar(p, err);
     if (!st)
-        make_seed(p);
+        st = make_seed(p, err);
     return st;
 }
 

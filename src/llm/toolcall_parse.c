@@ -135,7 +135,7 @@ static void close_outlet(toolcall_parser *p, outlet *o, bool trim) {
         n--;
     if (n > 0)
         give(p, o, n);
-    str_clear(&o->held);
+    str_truncate(&o->held, 0); /* a failure stays one */
 }
 
 /* ---- matching ---- */

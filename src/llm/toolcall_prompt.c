@@ -171,9 +171,10 @@ static json_t *convert_call(const rewrite *r, const json_t *call) {
         const char *p = arguments ? json_string_value(arguments) : "";
         size_t n = arguments ? json_string_length(arguments) : 0;
         muga_status st = n ? json_parse(p, n, "arguments", &v, &ignored) : MUGA_E_INPUT;
-        if (st && n == 0)
+        bool stays = st && st != MUGA_E_NOMEM && n > 0; /* text that is no JSON */
+        if (n == 0)
             v = json_object();
-        ok = !v || json_object_set_new(f, "arguments", v) == 0; /* text that is no JSON stays text */
+        ok = stays || json_object_set_new(f, "arguments", v) == 0;
     }
     if (!ok)
         json_decref(out);

@@ -64,15 +64,15 @@ static bool begin(anthropic_blocks *t, block_kind kind) {
     return tell_block(t, "content_block_start", json_pack("{s:o}", "content_block", block));
 }
 
-/* The arguments of a call that is whole; of one that was cut, nothing. */
+/* The arguments of a call that is whole; of one that was cut, nothing. NULL: memory. */
 static json_t *input_of(const anthropic_blocks *t) {
     json_t *v = NULL;
     muga_error ignored;
-    if (json_parse(str_get(&t->text), t->text.len, "arguments", &v, &ignored) || !json_is_object(v)) {
-        json_decref(v);
-        return json_object();
-    }
-    return v;
+    muga_status st = json_parse(str_get(&t->text), t->text.len, "arguments", &v, &ignored);
+    if (!st && json_is_object(v))
+        return v;
+    json_decref(v);
+    return st == MUGA_E_NOMEM ? NULL : json_object();
 }
 
 static bool close_block(anthropic_blocks *t) {
@@ -83,7 +83,7 @@ static bool close_block(anthropic_blocks *t) {
         ok = tell_delta(t, "signature_delta", "signature", "", 0);
     json_t *block = block_json(t, str_get(&t->text), t->text.len, t->open == BLOCK_TOOL ? input_of(t) : NULL);
     ok = ok && tell_block(t, "content_block_stop", json_object());
-    if (t->text.failed || json_array_append_new(t->content, block))
+    if (json_array_append_new(t->content, block) || t->text.failed)
         t->failed = true;
     t->open = BLOCK_NONE;
     return ok && !t->failed;

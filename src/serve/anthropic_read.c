@@ -132,7 +132,7 @@ static bool end_turn(turn *t, const char *where) {
     }
     json_t *m = json_pack("{s:s}", "role", t->is_assistant ? "assistant" : "user");
     bool ok = m && set_text(m, "content", &t->text);
-    if (ok && t->thinking.len > 0)
+    if (ok && (t->thinking.len > 0 || t->thinking.failed))
         ok = set_text(m, "reasoning_content", &t->thinking);
     if (ok && t->calls)
         ok = json_object_set(m, "tool_calls", t->calls) == 0;
@@ -285,6 +285,8 @@ bool anthropic_read_tools(call *c, const json_t *tools, const json_t *given, llm
     if (ok && given)
         ok = call_read(c, given, "tool_choice.", choice_fields, ARRAY_LEN(choice_fields), &x);
     json_t *older = ok ? choice_of(c, &x) : NULL;
+    if (ok && !older && c->status == 0)
+        nomem(c, "tool_choice");
     ok = older && chat_read_tools(c, *out, older, !x.one, q);
     if (ok && q->tool_name) { /* it stands in what is let go */
         q->tool_name = arena_copy_string(&c->mem, q->tool_name);

@@ -97,30 +97,37 @@ static const field function_fields[] = {
     {"arguments", FIELD_JSON, FIELD_AT(called, arguments), 0, 0, NULL, false},
 };
 
-/* Arguments as text that holds an object; some clients send nothing for none. New. */
+/* An object as text, or text that holds one; some clients send nothing for none. New; NULL: err says why. */
 static json_t *read_arguments(const json_t *v, muga_error *err) {
-    json_t *parsed = NULL;
-    if (json_is_object(v)) {
+    json_t *parsed = NULL, *out = NULL;
+    bool is_text = json_is_string(v) && json_string_length(v) > 0;
+    if (is_text) {
+        if (json_parse(json_string_value(v), json_string_length(v), "arguments", &parsed, err))
+            return NULL;
+        out = json_is_object(parsed) ? json_incref((json_t *)(uintptr_t)v) : NULL;
+        json_decref(parsed);
+    } else if (json_is_object(v)) {
         str text = STR_INIT;
         json_write(v, &text);
-        json_t *out = text.failed ? NULL : json_stringn(str_get(&text), text.len);
+        out = text.failed ? NULL : json_stringn(str_get(&text), text.len);
         str_release(&text);
-        return out;
+    } else if (!v || json_is_null(v) || json_is_string(v)) {
+        out = json_string("{}");
+    } else {
+        is_text = true; /* nor anything else that could be meant */
     }
-    if (!v || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0))
-        return json_string("{}");
-    if (!json_is_string(v) || json_parse(json_string_value(v), json_string_length(v), "arguments", &parsed, err))
-        return NULL;
-    bool is_object = json_is_object(parsed);
-    json_decref(parsed);
-    return is_object ? json_incref((json_t *)(uintptr_t)v) : NULL;
+    if (!out)
+        error_set(err, is_text ? MUGA_E_INPUT : MUGA_E_NOMEM, "it is something else");
+    return out;
 }
 
 bool chat_read_arguments(call *c, const json_t *v, const char *where, json_t **out) {
     muga_error err = {0};
     *out = read_arguments(v, &err);
-    return *out || call_fail(c, 400, where, "invalid_value", "%s must be the JSON text of an object%s%.80s", where,
-                             err.message[0] ? ": " : "", err.message);
+    if (!*out && err.status == MUGA_E_NOMEM)
+        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+    return *out || call_fail(c, 400, where, "invalid_value", "%s must be the JSON text of an object: %.80s", where,
+                             err.message);
 }
 
 static bool read_call(call *c, const json_t *v, const char *where, json_t *out) {

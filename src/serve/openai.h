@@ -71,7 +71,7 @@ bool openai_read_effort(call *c, const char *effort, const char *param, llm_requ
 /* What bodies say goes beside what chat_open filled in: tools, constraint, thinking, biases. */
 void openai_apply(const llm_request *read, llm_request *q);
 
-/* An id of the call: prefix + the digits of its own; in its arena. */
+/* An id of the call: prefix + the digits of its own; in its arena. NULL: memory, and then no JSON is made of it. */
 const char *openai_id(call *c, const char *prefix);
 openai_head openai_head_of(call *c, const char *prefix, const char *model, int64_t now_ms);
 /* Of all choices: the prompt once, and what all generated. m: what counts the tokens of reasoning. */

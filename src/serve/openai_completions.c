@@ -117,11 +117,12 @@ static bool check(completing *t) {
 
 /* ---- answers ---- */
 
-static json_t *object_of(const completing *t, json_t *choices, json_t *usage) {
+/* has_usage: usage is to be in it; it is stolen. NULL: memory, also where one of the two is NULL for want of it. */
+static json_t *object_of(const completing *t, json_t *choices, bool has_usage, json_t *usage) {
     json_t *out = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", t->head.id, "object", "text_completion", "created",
                             (json_int_t)t->head.created, "model", t->head.model, "system_fingerprint",
                             t->head.fingerprint, "choices", choices);
-    if (usage && (!out || json_object_set_new(out, "usage", usage))) {
+    if (has_usage && json_object_set_new(out, "usage", usage)) { /* which lets go of it where there is no object */
         json_decref(out);
         return NULL;
     }
@@ -137,7 +138,8 @@ static json_t *take_logprobs(stream_choice *s) {
 static bool send(stream_choice *s, const char *p, size_t n, const char *finish) {
     completing *t = s->of;
     json_t *choice = openai_completion_choice(s->index, p, n, take_logprobs(s), finish);
-    return call_event(t->c, NULL, object_of(t, json_pack("[o]", choice), t->w.a.with_usage ? json_null() : NULL));
+    return call_event(
+        t->c, NULL, object_of(t, json_pack("[o]", choice), t->w.a.with_usage, t->w.a.with_usage ? json_null() : NULL));
 }
 
 static bool begin_stream(completing *t) {
@@ -228,13 +230,12 @@ static bool answer(completing *t, size_t i_prompt) {
 
 static void end(completing *t) {
     call *c = t->c;
-    json_t *usage = !t->w.a.stream || t->w.a.with_usage ? openai_usage_json(&t->usage) : NULL;
     if (!t->w.a.stream) {
-        call_reply(c, 200, object_of(t, t->list, usage));
+        call_reply(c, 200, object_of(t, t->list, true, openai_usage_json(&t->usage)));
         t->list = NULL;
         return;
     }
-    bool ok = !t->w.a.with_usage || call_event(c, NULL, object_of(t, json_array(), usage));
+    bool ok = !t->w.a.with_usage || call_event(c, NULL, object_of(t, json_array(), true, openai_usage_json(&t->usage)));
     if (ok && call_event_text(c, "[DONE]"))
         call_events_end(c);
 }

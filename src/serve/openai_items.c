@@ -9,7 +9,7 @@
 bool openai_items_init(openai_items *t, const char *id, openai_sink sink, bool with_logprobs) {
     *t = (openai_items){.sink = sink, .id = id, .with_logprobs = with_logprobs, .output = json_array()};
     str_init(&t->text, JSON_MAX_BYTES);
-    return t->output != NULL;
+    return t->output && id;
 }
 
 void openai_items_release(openai_items *t) {

@@ -201,14 +201,13 @@ void openai_apply(const llm_request *read, llm_request *q) {
 
 const char *openai_id(call *c, const char *prefix) {
     const char *bare = strrchr(c->id, '_');
-    const char *id = arena_printf(&c->mem, "%s%s", prefix, bare ? bare + 1 : c->id);
-    return id ? id : prefix;
+    return arena_printf(&c->mem, "%s%s", prefix, bare ? bare + 1 : c->id);
 }
 
 openai_head openai_head_of(call *c, const char *prefix, const char *model, int64_t now_ms) {
     const char *version = c->serve && c->serve->options ? c->serve->options->version : NULL;
     const char *fingerprint = arena_printf(&c->mem, "muga-%s", version ? version : "0");
-    return (openai_head){openai_id(c, prefix), model, fingerprint ? fingerprint : "muga", now_ms / 1000};
+    return (openai_head){openai_id(c, prefix), model, fingerprint, now_ms / 1000};
 }
 
 uint32_t openai_reasoning_tokens(llm *m, const llm_reply *r) {

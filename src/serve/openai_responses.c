@@ -102,11 +102,12 @@ static json_t *tools_shown(const json_t *tools) {
     json_t *out = json_array();
     for (size_t i = 0; out && i < json_array_size(tools); i++) {
         json_t *tool = json_clone_shallow(json_array_get(tools, i));
-        if (tool && !json_object_get(tool, "strict"))
-            json_object_set_new(tool, "strict", json_true());
-        if (tool && !json_object_get(tool, "parameters"))
-            json_object_set_new(tool, "parameters", json_null());
-        if (json_array_append_new(out, tool)) {
+        bool ok = tool != NULL;
+        if (ok && !json_object_get(tool, "strict"))
+            ok = json_object_set_new(tool, "strict", json_true()) == 0;
+        if (ok && !json_object_get(tool, "parameters"))
+            ok = json_object_set_new(tool, "parameters", json_null()) == 0;
+        if (json_array_append_new(out, tool) || !ok) {
             json_decref(out);
             return NULL;
         }
@@ -161,7 +162,7 @@ static json_t *response_json(const responding *t, const llm_reply *r) {
                             cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "output",
                             t->items.output);
     json_t *rest = asked(t);
-    bool ok = out && rest && json_object_update_missing(out, rest) == 0;
+    bool ok = out && rest && json_object_update(out, rest) == 0;
     if (ok && r)
         ok = json_object_set_new(out, "usage", usage_json(t->ch.lent.m, r)) == 0;
     json_decref(rest);

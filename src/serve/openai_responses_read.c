@@ -268,6 +268,8 @@ bool responses_read_tools(call *c, const json_t *tools, const json_t *choice, bo
         ok = tool && (json_array_append_new(*out, tool) == 0 || nomem(c, "tools"));
     }
     json_t *older = ok ? older_choice(c, choice, *out) : NULL;
+    if (ok && !older && c->status == 0)
+        nomem(c, "tool_choice");
     ok = older && chat_read_tools(c, *out, older, parallel, q);
     if (ok && q->tool_name) { /* it stands in what is let go */
         q->tool_name = arena_copy_string(&c->mem, q->tool_name);
