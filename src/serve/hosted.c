@@ -161,7 +161,7 @@ static void count_event(void *ctx, const char *kind, const json_t *data) {
     const char *agent = h->m->name, *tool = json_get_string(data, "tool");
     if (!strcmp(kind, "call") && tool)
         snprintf(h->tool, sizeof h->tool, "%s", tool);
-    if (!strcmp(kind, "decision"))
+    if (!strcmp(kind, "decision") || !strcmp(kind, "rule"))
         metrics_add(m, METRIC_AGENT_STEPS, METRIC_LABELS(agent), 1);
     else if (!strcmp(kind, "result"))
         metrics_add(m, METRIC_AGENT_CALLS, METRIC_LABELS(agent, h->tool, json_get_string(data, "outcome")), 1);

@@ -116,7 +116,8 @@ static const metric_row table[N_METRICS] = {
 
     [METRIC_AGENT_TURNS] =
         {"agent_turns_total", COUNTER, {"agent", "outcome"}, ONES, "Turns of an agent by how they ended."},
-    [METRIC_AGENT_STEPS] = {"agent_steps_total", COUNTER, {"agent"}, ONES, "Steps that an agent's turns took."},
+    [METRIC_AGENT_STEPS] =
+        {"agent_steps_total", COUNTER, {"agent"}, ONES, "Decisions that an agent's turns took, and rules that held."},
     [METRIC_AGENT_SECONDS] = {"agent_turn_seconds", HISTOGRAM, {"agent"}, SECONDS(request), "A turn of an agent."},
     [METRIC_AGENT_CALLS] = {"agent_tool_calls_total",
                             COUNTER,

@@ -74,6 +74,17 @@ def see_metrics():
         check(open_form["muga:prompt_tokens"][0] == "counter", "OpenMetrics names families without _total", open_form)
 
 
+def see_agents():
+    with Server() as s:
+        percept = {"percept": {"room": "study", "temperature": 15, "heating": 0}}
+        check(s.ask("POST", "/v1/agents/thermostat/run", percept)[0] == 200, "a turn")
+        f = metrics(s)
+        check(value(f, "muga:agent_turns_total", agent="thermostat", outcome="answer") == 1, "turns", f)
+        check(value(f, "muga:agent_tool_calls_total", tool="set_heating", state="finished") == 1, "calls", f)
+        check(value(f, "muga:agent_steps_total", agent="thermostat") >= 1, "steps", f)
+        check(value(f, "muga:approvals_waiting") == 0 and value(f, "muga:approvals_oldest_seconds") == 0, "none waits", f)
+
+
 def see_rights_and_log():
     with tempfile.TemporaryDirectory() as home:
         def make(name, scopes):
@@ -181,6 +192,6 @@ def stop():
         check(s.process.wait(30) == 0 and time.monotonic() - begin < 30, "it ended in order", s.said())
 
 
-for part in (see_metrics, see_rights_and_log, reload, notified, stop):
+for part in (see_metrics, see_agents, see_rights_and_log, reload, notified, stop):
     part()
 sys.exit(f"{len(failures)} failed" if failures else 0)
