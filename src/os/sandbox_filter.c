@@ -41,6 +41,7 @@ int os_sandbox_listen(void) {
 #include "base/mem.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -49,7 +50,14 @@ int os_sandbox_listen(void) {
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* Of headers older than the kernels that know them. */
+#define WAIT_KILLABLE (1UL << 5)           /* SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19 */
+#define SET_FLAGS SECCOMP_IOW(4, uint64_t) /* SECCOMP_IOCTL_NOTIF_SET_FLAGS, Linux 6.6 */
+#define SYNC_WAKE_UP 1UL                   /* SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP */
+#define MAX_CODE 64
 
 /* clang-format off */
 static const char *const allowed[] = {
@@ -100,7 +108,7 @@ static const char *const allowed[] = {
  * what devices and file systems offer are left out. */
 static const unsigned long ioctls[] = {
     FIONREAD, FIONBIO, FIOCLEX, FIONCLEX, TCGETS, TIOCGWINSZ, TIOCGPGRP,
-    SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND, SECCOMP_IOCTL_NOTIF_ID_VALID,
+    SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND, SET_FLAGS, SECCOMP_IOCTL_NOTIF_ID_VALID,
 };
 
 static const unsigned long prctls[] = {
@@ -189,17 +197,55 @@ int os_sandbox_filter_open(void) {
     return fault == 0 ? fd : -1;
 }
 
+/* The filter as the kernel takes it; false: errno. A pipe holds it, since the other filter allows no memfd. */
+static bool export_filter(scmp_filter_ctx c, struct sock_filter code[MAX_CODE], unsigned short *n) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return false;
+    }
+    int fault = seccomp_export_bpf(c, ends[1]);
+    ssize_t got = fault == 0 ? read(ends[0], code, MAX_CODE * sizeof *code) : -1;
+    errno = fault ? -fault : errno;
+    close(ends[0]);
+    close(ends[1]);
+    *n = (unsigned short)(got > 0 ? (size_t)got / sizeof *code : 0);
+    return got > 0;
+}
+
+/* A signal that comes while a process waits for the launcher's yes would end its fork with EINTR, which no program
+ * reckons with: a shell whose first child of a pipe has ended says "Cannot fork". From Linux 5.19 on only a fatal one
+ * does so once the launcher has read the question; from 6.6 on it reads it at once. */
+static int listen_with(const struct sock_filter *code, unsigned short n) {
+    struct sock_fprog program = {n, (struct sock_filter *)(uintptr_t)code};
+    unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags | WAIT_KILLABLE, &program);
+    if (fd < 0 && errno == EINVAL) {
+        fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    }
+    if (fd >= 0) {
+        ioctl((int)fd, SET_FLAGS, SYNC_WAKE_UP); /* an older kernel wakes the launcher a little later */
+    }
+    return (int)fd;
+}
+
 int os_sandbox_listen(void) {
     scmp_filter_ctx c = seccomp_init(SCMP_ACT_ALLOW);
     static const char *const starts[] = {"clone", "fork", "vfork"};
+    struct sock_filter code[MAX_CODE];
+    unsigned short n = 0;
     int fault = c ? 0 : -ENOMEM;
     for (size_t i = 0; i < ARRAY_LEN(starts) && fault == 0; i++) {
         int number = seccomp_syscall_resolve_name(starts[i]);
         fault = number < 0 ? 0 : seccomp_rule_add_array(c, SCMP_ACT_NOTIFY, number, 0, NULL);
     }
-    fault = fault ? fault : seccomp_load(c);
-    int fd = fault ? -1 : fcntl(seccomp_notify_fd(c), F_DUPFD_CLOEXEC, OS_SANDBOX_END_FD); /* its own is the c's */
+    fault = fault || export_filter(c, code, &n) ? fault : -errno;
+    int listener = fault ? -1 : listen_with(code, n);
+    fault = fault == 0 && listener < 0 ? -errno : fault;
+    int fd = fault ? -1 : fcntl(listener, F_DUPFD_CLOEXEC, OS_SANDBOX_END_FD);
     fault = fault == 0 && fd < 0 ? -errno : fault;
+    if (listener >= 0) {
+        close(listener);
+    }
     if (c) {
         seccomp_release(c);
     }

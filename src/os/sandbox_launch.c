@@ -167,8 +167,8 @@ static void answer_start(int listener, unsigned long long *left) {
     }
     struct seccomp_notif_resp yes = {.id = asked.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
     struct seccomp_notif_resp no = {.id = asked.id, .error = -EAGAIN};
-    ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, *left > 0 ? &yes : &no);
-    *left -= *left > 0;
+    bool heard = ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, *left > 0 ? &yes : &no) == 0; /* else a signal came first */
+    *left -= heard && *left > 0;
 }
 
 /* Reap what ended; true and its status when the program did. */
