@@ -50,6 +50,7 @@ static bool pick_stop(chat *ch, const json_t *said, const json_t *stored) {
                              "stop must be a text or an array of texts, none empty");
         list[i] = json_string_value(s);
     }
+    ch->stop_is_stored = !said;
     ch->q.stop = list;
     ch->q.n_stop = n;
     return true;
@@ -231,6 +232,8 @@ static void count(call *c, const chat_choice *choices, uint32_t n) {
 }
 
 muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error *err) {
+    if (ch->stop_is_stored && (ch->q.schema || ch->q.regex || ch->q.gbnf))
+        ch->q.n_stop = 0;
     one_choice all[CHAT_MAX_CHOICES];
     pthread_attr_t attr;
     pthread_attr_init(&attr);

@@ -31,6 +31,7 @@ typedef struct chat {
     llm_request q;    /* tenant, cancelled, priority, now_ms, sampling, stop, max_tokens are filled in by chat_open */
     json_t *messages; /* new: the request's with the model's system and messages before them; q.messages */
     int64_t keep_alive_ms; /* set it where the request says something; -1 */
+    bool stop_is_stored;   /* q.stop is the Modelfile's: it gives way to a constraint, which ends by itself */
     uint64_t seed;         /* that is used */
 } chat;
 /* Takes the model, and makes q of what is said, of the Modelfile, and of the defaults. messages: array, or NULL where

@@ -248,10 +248,15 @@ static uint32_t context_of(const pool_entry *e) {
                         : MIN(e->stored.details.n_ctx_train, MOST_CONTEXT);
 }
 
+/* Whoever made the model knew that its adapter was trained on another file. */
+static bool any_base_of(const pool_entry *e) {
+    return e->stored.n_adapters && e->stored.adapters[0].any_base && !e->variant.adapter;
+}
+
 static bool same_weights(const pool_entry *a, const pool_entry *b) {
     return !strcmp(a->stored.path, b->stored.path) && same_text(a->stored.template, b->stored.template) &&
            context_of(a) == context_of(b) && a->set.n_threads == b->set.n_threads && a->set.kv == b->set.kv &&
-           a->set.exact == b->set.exact && a->set.drafts == b->set.drafts;
+           a->set.exact == b->set.exact && a->set.drafts == b->set.drafts && any_base_of(a) == any_base_of(b);
 }
 
 static pool_entry *find_same(const pool *p, const pool_entry *of) {
@@ -269,7 +274,7 @@ static const char *adapter_of(const pool_entry *e, float *scale) {
 }
 
 /* From the file, without the lock. */
-static muga_status open_model(const pool *p, pool_entry *e, muga_error *err) {
+static muga_status open_model(const pool *p, const pool_entry *e, llm **out, muga_error *err) {
     float scale;
     const char *adapter = adapter_of(e, &scale);
     char *packed = NULL;
@@ -284,11 +289,12 @@ static muga_status open_model(const pool *p, pool_entry *e, muga_error *err) {
                            .template_source = e->stored.template,
                            .adapter = adapter,
                            .adapter_scale = scale,
+                           .any_base = any_base_of(e),
                            .sha256 = e->stored.sha256,
                            .packed = packed,
                            .packed_source = packed ? e->stored.path : NULL,
                            .drafts = e->set.drafts};
-    muga_status st = llm_local_open(e->stored.path, e->name, &o, &e->m, err);
+    muga_status st = llm_local_open(e->stored.path, e->name, &o, out, err);
     free(packed);
     return st;
 }
@@ -300,9 +306,11 @@ static muga_status adapt_model(pool *p, pool_entry *e, pool_entry *same, muga_er
     e->weights = same->weights;
     e->weights->n_entries++;
     same->n_refs++;
+    llm *m = NULL;
     pthread_mutex_unlock(&p->lock);
-    muga_status st = llm_local_adapt(same->m, adapter, scale, &e->m, err);
+    muga_status st = llm_local_adapt(same->m, adapter, scale, &m, err);
     pthread_mutex_lock(&p->lock);
+    e->m = m;
     same->n_refs--;
     free_if_unused(p, same);
     return st;
@@ -331,9 +339,11 @@ static muga_status load_entry(pool *p, pool_entry *e, const atomic_bool *gone, m
         return error_nomem(err, "a model's entry");
     *g = (group){1, need};
     e->weights = g;
+    llm *m = NULL;
     pthread_mutex_unlock(&p->lock);
-    st = open_model(p, e, err);
+    st = open_model(p, e, &m, err);
     pthread_mutex_lock(&p->lock);
+    e->m = m;
     return st;
 }
 
