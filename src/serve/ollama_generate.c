@@ -4,6 +4,7 @@
  * a line in a stream. */
 #include "serve/keys.h"
 #include "serve/ollama.h"
+#include "serve/settings.h"
 
 typedef struct wanted {
     const char *model, *prompt, *system;
@@ -279,12 +280,14 @@ static void load_only(call *c, const wanted *w, int64_t keep_alive_ms, bool is_c
     pool_lent lent;
     hub_model stored = {0};
     bool unload = keep_alive_ms == 0;
-    if (!key_may_model(c->key, w->model)) {
+    pool_variant v;
+    const char *model = settings_model(c->serve, w->model, &v); /* what an alias means */
+    if (!model || !key_may_model(c->key, model)) {
         (void)call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", w->model);
         return;
     }
-    muga_status st = unload ? hub_load(c->serve->options->hub, w->model, &stored, &err)
-                            : pool_take(c->serve->pool, w->model, NULL, call_gone(c), &lent, &err);
+    muga_status st = unload ? hub_load(c->serve->options->hub, model, &stored, &err)
+                            : pool_take(c->serve->pool, model, v.adapter ? &v : NULL, call_gone(c), &lent, &err);
     hub_model_release(&stored);
     if (st == MUGA_E_NOT_FOUND || st == MUGA_E_USAGE) {
         (void)call_fail(c, 404, "model", "model_not_found", "model '%.100s' not found", w->model);
@@ -295,7 +298,7 @@ static void load_only(call *c, const wanted *w, int64_t keep_alive_ms, bool is_c
         return;
     }
     if (unload)
-        st = pool_unload(c->serve->pool, w->model, &err); /* not loaded: as wanted */
+        st = pool_unload(c->serve->pool, model, &err); /* not loaded: as wanted */
     else
         pool_give(c->serve->pool, &lent, keep_alive_ms);
     json_t *line = part_line(&l, "", NULL, 0, NULL);
