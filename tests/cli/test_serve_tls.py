@@ -1,6 +1,6 @@
-"""HTTPS of `muga serve`: a request, many on one connection, a stream, large bodies; what is no TLS, or old TLS, or never
-goes on, harms nobody; and certificates that can't be used are named. If it fails, keys and prompts go over the network in
-the open, or one odd client keeps the others out."""
+"""HTTPS of `muga serve`: a request, many on one connection, a stream, large bodies; what is no TLS, or old TLS, or
+never goes on, harms nobody; and certificates that can't be used are named. If it fails, keys and prompts go over the
+network in the open, or one odd client keeps the others out."""
 import http.client
 import json
 import os

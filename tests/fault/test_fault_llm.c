@@ -1,6 +1,7 @@
-/* Every allocation failed in turn in what a server asks of a local model: raw prompts with biases and log-probabilities,
- * split answers that are checked again, vectors, tokens, descriptions, templates. If this failed, one request short of
- * memory would crash the server, leak, be told something else than that memory is out, or answer otherwise. */
+/* Every allocation failed in turn in what a server asks of a local model: raw prompts with biases and
+ * log-probabilities, split answers that are checked again, vectors, tokens, descriptions, templates. If this failed,
+ * one request short of memory would crash the server, leak, be told something else than that memory is out, or answer
+ * otherwise. */
 #include "support/support.h"
 
 #include "support/faultmalloc.h"

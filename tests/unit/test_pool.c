@@ -1,5 +1,5 @@
-/* Would break: a model is unloaded under a request that has it, two loads of one take its memory twice, the limit of all
- * models isn't kept, a request waits for ever, or one that was replaced in the store is served on. */
+/* Would break: a model is unloaded under a request that has it, two loads of one take its memory twice, the limit of
+ * all models isn't kept, a request waits for ever, or one that was replaced in the store is served on. */
 #include "base/mem.h"
 #include "hub/hub.h"
 #include "serve/pool.h"
