@@ -9,7 +9,8 @@
  * computed in common steps, which one of the callers does for all of them. So the callbacks of a request (on_text,
  * on_event, on_prompt) may come from the thread of another caller. They come one after another, never two at the same
  * time of whatever requests of one model, those of one request in the order of its text. While one runs, no answer of
- * the model goes on; it may not call the model. A scripted or remote model is one thread's. */
+ * the model goes on; it may not call the model. The JSON of a request is used by one call at a time: jansson reads its
+ * counts of references without a lock. A scripted or remote model is one thread's. */
 #ifndef MUGA_LLM_H
 #define MUGA_LLM_H
 
