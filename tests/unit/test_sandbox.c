@@ -513,8 +513,7 @@ static void a_program_reads_writes_and_ends_as_it_does_outside(void **state) {
     release(&r);
 }
 
-/* A shell's children end while it starts further ones, and their signals meet its forks, which wait for the
- * launcher. */
+/* A shell's children end while it starts further ones, and their signals meet its forks, which wait for leave. */
 static void forks_are_not_interrupted_by_signals(void **state) {
     (void)state;
     struct utsname u;
