@@ -97,6 +97,20 @@ static muga_status open_log(const serve_config *c, serve_log **out, muga_error *
 
 /* ---- the server ---- */
 
+/* One that isn't there is a slip of the operator's, said before anybody is served without its agents. */
+static muga_status check_folders(const config_texts *folders, muga_error *err) {
+    const os_files *f = &os_system()->files;
+    os_stat info;
+    for (size_t i = 0; i < folders->n; i++) {
+        muga_status st = f->stat(f->self, folders->v[i], &info, err);
+        if (!st && info.type != OS_TYPE_DIR)
+            st = error_set(err, MUGA_E_NOT_FOUND, "'%s' is no folder; name one that has agents in it", folders->v[i]);
+        if (st)
+            return error_prefix(err, st, "agents.folders (--agents)");
+    }
+    return MUGA_OK;
+}
+
 /* Under the agents' folders of the configuration first. */
 static muga_status find_agent(void *ctx, const char *name, char **dir, muga_error *err) {
     const config_texts *folders = ctx;
@@ -146,6 +160,7 @@ static muga_status each_agent(void *ctx, muga_status (*visit)(void *visit_ctx, c
     for (size_t i = 0; i < folders->n && !st; i++) {
         visit_folder v = {folders->v[i], visit, visit_ctx};
         st = os_system()->files.list(os_system()->files.self, v.folder, visit_one, &v, err);
+        st = st == MUGA_E_NOT_FOUND ? MUGA_OK : st; /* removed since the start: its agents are gone with it */
     }
     return st ? st : cmd_agent_visit(visit, visit_ctx, err);
 }
@@ -225,8 +240,12 @@ int cmd_serve(int argc, char **argv) {
     muga_status st = cmd_config_gather(&given, &err);
     if (!st)
         st = config_load(&given.sources, &c, &err);
+    if (!st)
+        st = check_folders(&c->agents, &err);
     if (!st && !(st = cmd_hub(&h, &err))) {
-        st = run(&given, c, &h, &err);
+        st = os_system()->files.mkdirs(os_system()->files.self, h.home, &err); /* the first command there may be this */
+        if (!st)
+            st = run(&given, c, &h, &err);
         hub_close(&h);
     }
     config_free(c);

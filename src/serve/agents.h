@@ -7,9 +7,7 @@
 bool agents_is_model(const json_t *body);             /* does it ask "agent:NAME"? */
 bool agents_has_model(const call *c, const char *id); /* is there such an agent, that the key may run? */
 void agents_chat(call *c);                            /* its answer: a chat completion */
-/* Appends what `entry` makes of each agent that the key may run. false: out of memory, or the agents can't be listed.
- */
-bool agents_list_models(const call *c, json_t *(*entry)(const call *c, const char *id, int64_t modified_ms),
-                        json_t *list);
+/* Appends what `entry` makes of each agent that the key may run. false: they can't be listed, and c is answered. */
+bool agents_list_models(call *c, json_t *(*entry)(const call *c, const char *id, int64_t modified_ms), json_t *list);
 
 #endif

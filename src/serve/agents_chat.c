@@ -199,6 +199,7 @@ typedef struct listing {
     const call *c;
     json_t *(*entry)(const call *c, const char *id, int64_t modified_ms);
     json_t *list;
+    muga_error *err;
 } listing;
 
 static muga_status list_one(void *ctx, const char *name, const char *dir) {
@@ -208,15 +209,15 @@ static muga_status list_one(void *ctx, const char *name, const char *dir) {
     int n = snprintf(id, sizeof id, PREFIX "%s", name);
     if (n < 0 || n >= (int)sizeof id || (l->c->key && !key_may_agent(l->c->key, name)))
         return MUGA_OK;
-    return json_array_append_new(l->list, l->entry(l->c, id, 0)) == 0 ? MUGA_OK : MUGA_E_NOMEM;
+    return json_array_append_new(l->list, l->entry(l->c, id, 0)) == 0 ? MUGA_OK : error_nomem(l->err, "the models");
 }
 
-bool agents_list_models(const call *c, json_t *(*entry)(const call *c, const char *id, int64_t modified_ms),
-                        json_t *list) {
+bool agents_list_models(call *c, json_t *(*entry)(const call *c, const char *id, int64_t modified_ms), json_t *list) {
     const serve_agents *a = c->serve->options->agents;
-    muga_error ignored;
-    listing l = {c, entry, list};
-    return !a || a->each(a->ctx, list_one, &l, &ignored) == MUGA_OK;
+    muga_error err = {0};
+    listing l = {c, entry, list, &err};
+    muga_status st = a ? a->each(a->ctx, list_one, &l, &err) : MUGA_OK;
+    return !st || call_fail_with(c, st, &err, NULL);
 }
 
 bool agents_has_model(const call *c, const char *id) {

@@ -71,7 +71,10 @@ static void run_list(call *c) {
             ok = json_array_append_new(data, model_json(c, name, json_get_int(m, "modified_ms", 0))) == 0;
     }
     json_decref(manifests);
-    ok = ok && agents_list_models(c, model_json, data);
+    if (ok && !agents_list_models(c, model_json, data)) {
+        json_decref(data);
+        return;
+    }
     if (!ok) {
         json_decref(data);
         data = NULL;

@@ -30,6 +30,11 @@ def errors(s):
                        ("/v1/messages/none", lambda e: e["type"] == "error" and e["error"]["type"])):
         status, head, body = s.post(path, {})
         check(path, status == 404 and form(body), status, body)
+    for path, meant in (("/v1/v1/messages", "/v1/messages"), ("/chat/completions", "/v1/chat/completions"),
+                        ("/v1//chat/completions/", "/v1/chat/completions"), ("/v1/api/chat", "/api/chat")):
+        status, _, body = s.post(path, {})
+        check(path, status == 404 and f"did you mean {meant}?" in json.dumps(body), status, body)
+    check("none is near", "mean" not in json.dumps(s.post("/v1/" + "v1/" * 500, {})[2]))
     status, head, body = s.get("/api/chat")
     check("method", status == 405 and head.get("allow") == "POST", status, head)
     for name, raw in (("no JSON", b"{"), ("not an object", b"[1]"), ("nothing", b""), ("deep", b"[" * 100000),
@@ -245,6 +250,21 @@ def elsewhere():
         code, _, err = muga(home, "serve", "--listen", "127.0.0.1:0", "--tls-cert", "/nonexistent", "--tls-key",
                             "/nonexistent")
         check("certificate", code in (2, 3, 4, 6) and "/nonexistent" in err, code, err)
+        code, _, err = muga(home, "serve", "--listen", "127.0.0.1:0", "--agents", os.path.join(home, "gone"))
+        check("no agents' folder", code == 3 and "gone" in err and err.count("\n") == 1, code, err)
+        with Server("--agents", home, home=os.path.join(home, "not", "yet", "there"), models=()) as s:
+            check("first of all commands", s.get("/v1/models")[0] == 200)
+
+
+def folder_goes():
+    """Where a folder of agents is removed, its agents are gone and nothing else."""
+    import tempfile
+    folder = tempfile.mkdtemp()
+    with Server("--agents", folder) as s:
+        os.rmdir(folder)
+        status, _, body = s.get("/v1/models")
+        check("models without the folder", status == 200 and MODEL in {m["id"] for m in body["data"]}, status, body)
+        check("agents without the folder", s.get("/v1/agents")[0] == 200)
 
 
 def sockets():
@@ -279,7 +299,7 @@ def side_by_side(s):
 with Server() as server:
     for part in (errors, models, blobs, tokens, agents, side_by_side):
         part(server)
-for part in (doors, elsewhere, sockets):
+for part in (doors, elsewhere, folder_goes, sockets):
     part()
 real = os.environ.get("MUGA_TEST_MODEL", "")
 if os.path.isfile(real):

@@ -43,7 +43,7 @@ class Server:
             add_model(self.home, name, path)
 
     def __enter__(self):
-        self.log = open(os.path.join(self.home, "serve.log"), "w+", encoding="utf-8")
+        self.log = tempfile.NamedTemporaryFile("w+", suffix=".log", encoding="utf-8")
         listen = () if any(o.startswith("--listen") for o in self.options) else ("--listen", "127.0.0.1:0")
         self.process = subprocess.Popen([MUGA, "serve", *listen, *self.options], env=self.env, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
