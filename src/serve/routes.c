@@ -62,6 +62,27 @@ routes_match routes_find(const char *method, const char *path) {
     return m;
 }
 
+bool routes_meant(const char *method, const char *path, char out[ROUTES_MEANT_BYTES]) {
+    char plain[ROUTES_MEANT_BYTES];
+    size_t n = 0;
+    if (strlen(path) >= sizeof plain)
+        return false;
+    for (; *path; path++) /* without a slash that follows another or ends it */
+        if (*path != '/' || (path[1] && path[1] != '/'))
+            plain[n++] = *path;
+    plain[n] = '\0';
+    const char *rest = plain;
+    while (!strncmp(rest, "/v1/v1/", 7))
+        rest += 3;
+    for (int with = 0; with < 3; with++) { /* as it is, below /v1, and Ollama's below /v1 */
+        const char *from = with == 2 && !strncmp(rest, "/v1/api/", 8) ? rest + 3 : rest;
+        int written = snprintf(out, ROUTES_MEANT_BYTES, "%s%s", with == 1 ? "/v1" : "", from);
+        if (written > 0 && written < ROUTES_MEANT_BYTES && routes_find(method, out).route)
+            return true;
+    }
+    return false;
+}
+
 call_family routes_family(const char *path) {
     return !strncmp(path, "/api/", 5) || !strcmp(path, "/") ? CALL_OLLAMA
            : !strncmp(path, "/v1/messages", 12)             ? CALL_ANTHROPIC

@@ -106,7 +106,7 @@ static void begin_body(serve *s, exchange *x, const server_request *q, const rou
 }
 
 static void on_headers(void *ctx, exchange *x, const server_request *q) {
-    char why[160];
+    char why[320], meant[ROUTES_MEANT_BYTES];
     const struct key *key;
     routes_match m = routes_find(q->method, q->path);
     if (m.route) {
@@ -117,6 +117,9 @@ static void on_headers(void *ctx, exchange *x, const server_request *q) {
     }
     if (m.allow)
         snprintf(why, sizeof why, "%.100s takes %s, not %.20s", q->path, m.allow, q->method);
+    else if (routes_meant(q->method, q->path, meant))
+        snprintf(why, sizeof why, "there is no %.100s here; did you mean %s? See the base URL of the client", q->path,
+                 meant);
     else
         snprintf(why, sizeof why, "there is no %.100s here", q->path);
     seen_refused(ctx, q, "none", m.allow ? 405 : 404, NULL);
