@@ -650,14 +650,16 @@ static void take(sched *s) {
     }
 }
 
-/* Rows of prompts in this step, beside n_rows of answers. */
+/* Rows of prompts in this step, beside n_rows of answers. Where no answer goes on in it (all that there are lack more
+ * than a few rows: they lost their pages, or a constraint forces a long text) nobody waits for it, and it must not be
+ * empty. */
 static uint32_t budget_beside(const sched *s, uint32_t n_rows) {
     uint32_t n_answers = 0, n_prompts = 0, most = s->o.prefill_rows > n_rows ? s->o.prefill_rows - n_rows : 0;
     for (uint32_t i = 0; i < s->n; i++)
         if (s->v[i]->running)
             *(answers(s->v[i]) ? &n_answers : &n_prompts) += 1;
     most = MAX(most, PREFIX_BLOCK);
-    return s->o.clock && n_answers > 0 ? pace_rows(&s->pace, n_answers, n_prompts, most) : most;
+    return s->o.clock && n_answers > 0 && n_rows > 0 ? pace_rows(&s->pace, n_answers, n_prompts, most) : most;
 }
 
 static void compute(sched *s) {
