@@ -178,6 +178,7 @@ typedef struct one_choice {
     bool (*on_event)(void *ctx, const llm_event *e);
     bool (*on_text)(void *ctx, const char *p, size_t n);
     void *ctx;
+    json_t *own[3]; /* what it reads of the request's JSON: counts of references are one thread's */
 } one_choice;
 
 static bool count_read(void *ctx, uint32_t n_done, uint32_t n_prompt) {
@@ -231,39 +232,57 @@ static void count(call *c, const chat_choice *choices, uint32_t n) {
     c->finish = chat_finish_name(choices[0].reply.finish);
 }
 
+/* Copies of the JSON that a request points to. false: out of memory. */
+static bool own_json(one_choice *o) {
+    const json_t **of[] = {&o->q.messages, &o->q.tools, &o->q.schema};
+    for (size_t i = 0; i < ARRAY_LEN(of); i++)
+        if (*of[i] && !(*of[i] = o->own[i] = json_clone(*of[i])))
+            return false;
+    return true;
+}
+
+static bool prepare(chat *ch, chat_choice *choice, uint32_t i, one_choice *o) {
+    *o = (one_choice){.m = ch->lent.m, .q = ch->q, .reply = &choice->reply};
+    o->q.sampling.choice = i;
+    o->q.on_event_ctx = o->q.on_text_ctx = o->q.on_token_ctx = choice->ctx;
+    o->on_prompt = ch->q.on_prompt;
+    o->on_prompt_ctx = choice->ctx;
+    o->q.on_prompt = count_read;
+    o->q.on_prompt_ctx = o;
+    see(o, ch->c);
+    if (i == 0 || own_json(o))
+        return true;
+    o->status = error_nomem(&o->err, "a choice");
+    return false;
+}
+
 muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error *err) {
     if (ch->stop_is_stored && (ch->q.schema || ch->q.regex || ch->q.gbnf))
         ch->q.n_stop = 0;
     one_choice all[CHAT_MAX_CHOICES];
+    bool ready[CHAT_MAX_CHOICES];
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, CHOICE_STACK);
-    for (uint32_t i = 0; i < n; i++) {
-        one_choice *o = &all[i];
-        *o = (one_choice){.m = ch->lent.m, .q = ch->q, .reply = &choices[i].reply};
-        o->q.sampling.choice = i;
-        o->q.on_event_ctx = o->q.on_text_ctx = o->q.on_token_ctx = choices[i].ctx;
-        o->on_prompt = ch->q.on_prompt;
-        o->on_prompt_ctx = choices[i].ctx;
-        o->q.on_prompt = count_read;
-        o->q.on_prompt_ctx = o;
-        see(o, ch->c);
-        if (i > 0)
-            o->started = pthread_create(&o->thread, &attr, complete_one, o) == 0;
-    }
+    for (uint32_t i = 0; i < n; i++)
+        ready[i] = prepare(ch, &choices[i], i, &all[i]);
+    for (uint32_t i = 1; i < n; i++)
+        all[i].started = ready[i] && pthread_create(&all[i].thread, &attr, complete_one, &all[i]) == 0;
     pthread_attr_destroy(&attr);
     (void)complete_one(&all[0]);
     muga_status st = MUGA_OK;
     for (uint32_t i = 0; i < n; i++) {
         if (all[i].started)
             pthread_join(all[i].thread, NULL);
-        else if (i > 0)
+        else if (i > 0 && ready[i])
             (void)complete_one(&all[i]); /* no thread for it: one after the other */
         if (all[i].status && !st) {
             st = all[i].status;
             if (err)
                 *err = all[i].err;
         }
+        for (size_t k = 0; k < ARRAY_LEN(all[i].own); k++)
+            json_decref(all[i].own[k]);
     }
     ch->c->metrics.token_us = all[0].seen.token_us;
     ch->c->prefill_us = choices[0].reply.prompt_us;
