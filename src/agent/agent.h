@@ -117,6 +117,8 @@ typedef struct manifest {
     struct guard_set *guards;             /* guards:, compiled (guard.h) */
     const char *scope_domain;             /* NULL without */
     scope_otherwise scope_otherwise;
+    const char *scope_say; /* NULL without */
+    double scope_margin;   /* nats below which the model isn't sure (loop_scope.c) */
     const manifest_tool *tools;
     size_t n_tools;
     const char *escalation_to;                               /* NULL without */

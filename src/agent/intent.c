@@ -9,6 +9,7 @@
 
 #define EXAMPLES_MAX_BYTES ((size_t)8 << 20)
 #define EXAMPLE_MAX_CHARS 2000
+#define OUTSIDE "out_of_scope" /* the label of what scope: leaves out */
 
 static const char schema_text[] =
     "{\"type\": \"object\", \"properties\": {\"intent\": {\"type\": \"object\", \"additionalProperties\": false,"
@@ -133,6 +134,12 @@ static muga_status read_label(intent *x, const char *name, const json_t *spec, i
                           err);
     }
     l->words = words;
+    l->outside = x->m->scope_domain && strcmp(name, OUTSIDE) == 0 && l->act != ACT_TOOL;
+    if (l->outside && json_get_string(json_object_get(x->m->json, "scope"), "otherwise")) {
+        static const intent_act acts_of[] = {
+            [OTHERWISE_ASK] = ACT_ASK, [OTHERWISE_ESCALATE] = ACT_ESCALATE, [OTHERWISE_REFUSE] = ACT_REFUSE};
+        l->act = acts_of[x->m->scope_otherwise];
+    }
     muga_error why;
     st = template_compile(words, strlen(words), &l->answer, &why);
     if (st == MUGA_E_NOMEM) {

@@ -19,6 +19,7 @@ typedef struct intent_label {
     const char *name, *about;
     double bias; /* nats by which the model favours this word in any case */
     intent_act act;
+    bool outside;                    /* out_of_scope: what scope: is about (loop_scope.c) */
     const manifest_tool *tool;       /* ACT_TOOL */
     const char *words;               /* ACT_TOOL: the answer's template; else what is said */
     template *answer;                /* words, compiled */

@@ -21,6 +21,8 @@ static const lint_rule rules[] = {
     {"bad-evaluation", LINT_ERROR, NULL},
     {"too-many-tools", LINT_WARNING, "leave 3 to 5; a small model chooses badly among more"},
     {"no-escalation", LINT_WARNING, "add escalation: {to: human, when: [no_progress, limits, tool_failed]}"},
+    {"scope-without-effect", LINT_WARNING,
+     "add a label out_of_scope to intent:, or a model where rules decide; or take scope: out"},
     {"no-evaluation", LINT_WARNING, "write tasks into eval/*.jsonl (docs/evaluation.md)"},
     {"goal-without-check", LINT_WARNING, "add done: an expression over state, results and session"},
     {"unbounded-grounded", LINT_WARNING, "give it a pattern from ^ to $ without open ends, an enum, or a maxLength"},

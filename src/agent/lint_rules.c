@@ -3,6 +3,7 @@
 #include "agent/lint_internal.h"
 
 #include "agent/eval.h"
+#include "agent/loop.h"
 
 #include <stdio.h>
 
@@ -20,6 +21,25 @@ static const json_t *member(const json_t *v, const char *a, const char *b) {
 }
 
 /* ---- sections ---- */
+
+/* Who looks whether a message is outside (loop_scope.c): a label, or the model where it plans or rules decide. */
+static void check_scope(lint *l) {
+    const json_t *by_labels = json_object_get(l->json, "intent");
+    const json_t *label = member(by_labels, "labels", "out_of_scope");
+    bool plans = json_object_get(l->json, "plan") != NULL;
+    if (!json_object_get(l->json, "scope") || plans) {
+        return;
+    }
+    if (by_labels && !label) {
+        lint_say(l, "scope-without-effect", "/scope", "no label says that a message is outside of it");
+    } else if (by_labels && json_object_get(label, "tool")) {
+        lint_say(l, "scope-without-effect", "/scope", "the label out_of_scope calls a tool, whatever scope: says");
+    } else if (!by_labels && !json_object_get(l->json, "model")) {
+        lint_say(l, "scope-without-effect", "/scope", "nothing here can tell whether a message is outside of it");
+    } else if (!by_labels && l->m && !loop_scope_is_scored(l->m)) {
+        lint_say(l, "scope-without-effect", "/scope", "the agent takes no messages that could be outside of it");
+    }
+}
 
 static void check_sections(lint *l) {
     bool talks = kind_is(l, "goal") || kind_is(l, "model");
@@ -198,6 +218,7 @@ static void check_secrets(lint *l, const json_t *v, const char *last_key, str *p
 void lint_check_agent(lint *l) {
     str pointer = STR_INIT;
     check_sections(l);
+    check_scope(l);
     check_values(l);
     check_secrets(l, l->json, "", &pointer);
     l->failed = l->failed || pointer.failed;

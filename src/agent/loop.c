@@ -350,7 +350,8 @@ static muga_status next(turn *t, loop_state *to, muga_error *err) {
                                          [ACT_ASK] = TURN_ASK,
                                          [ACT_ESCALATE] = TURN_ESCALATE,
                                          [ACT_REFUSE] = TURN_REFUSE};
-    muga_status st = add_rendered(l, kinds[label->act], label, NULL, NULL, err);
+    muga_status st = loop_scope_label(l, label, err);
+    st = st == MUGA_OK ? add_rendered(l, kinds[label->act], label, NULL, NULL, err) : st;
     json_array_remove(queue, 0);
     return st;
 }

@@ -42,6 +42,8 @@ typedef struct turn_result {
 void turn_result_release(turn_result *r);
 
 typedef struct agent_loop agent_loop;
+/* Does the model look whether messages are within scope:? Then an agent by rules has a use for its model, too. */
+bool loop_scope_is_scored(const manifest *m);
 MUGA_MUST_USE muga_status loop_new(const loop_parts *parts, agent_loop **out, muga_error *err);
 /* From now on each turn ends with the event "trace" (trace.h): where its time went. */
 MUGA_MUST_USE muga_status loop_trace(agent_loop *l, muga_error *err);

@@ -6,6 +6,7 @@
  *   answer    pass, mask: said; refuse, escalate: the manifest's words instead */
 #include "agent/guard.h"
 #include "agent/loop_internal.h"
+#include "agent/nested.h"
 #include "agent/trace.h"
 
 #define FOUND_MAX 20 /* findings told in one record */
@@ -54,9 +55,9 @@ static turn_outcome outcome_of(guard_action a) {
     return a == GUARD_ASK ? TURN_ASK : a == GUARD_ESCALATE ? TURN_ESCALATE : TURN_REFUSE;
 }
 
-static muga_status record_escalation(const agent_loop *l, const guard_verdict *v, muga_error *err) {
+static muga_status record_escalation(const agent_loop *l, const char *guard, muga_error *err) {
     str why = STR_INIT;
-    str_printf(&why, "guard: %s", v->guard);
+    str_printf(&why, "guard: %s", guard);
     json_t *record = why.failed ? NULL
                                 : json_pack("{s:s, s:s?}", "why", str_get(&why), "to", l->p.manifest->escalation_to);
     muga_status st = record ? audit_append(l->p.session, "escalation", record, NULL, err)
@@ -66,28 +67,36 @@ static muga_status record_escalation(const agent_loop *l, const guard_verdict *v
     return st;
 }
 
-/* Tell the person, and end the turn. */
+/* The person is told out->text, and the turn ends. */
+static muga_status end_turn(agent_loop *l, const char *guard, turn_result *out, muga_error *err) {
+    const char *name = turn_outcome_name(out->outcome);
+    muga_status st = out->outcome == TURN_ESCALATE ? record_escalation(l, guard, err) : MUGA_OK;
+    st = st == MUGA_OK ? session_add_answer(l->p.session, name, str_get(&out->text), err) : st;
+    if (st == MUGA_OK && out->outcome != TURN_ASK) {
+        st = loop_set_state(l, "resolution", name, err);
+    }
+    loop_watch_event(l, "answer", json_pack("{s:s, s:s}", "kind", name, "text", str_get(&out->text)));
+    return st == MUGA_OK && out->outcome == TURN_ESCALATE ? session_end(l->p.session, name, err) : st;
+}
+
 static muga_status stop(agent_loop *l, const guard_verdict *v, turn_result *out, muga_error *err) {
     static const char *const words[] = {[GUARD_ASK] = "I can't read this message: it %s. Please write it without that.",
                                         [GUARD_ESCALATE] = "A person will look at this message: it %s.",
                                         [GUARD_REFUSE] = "I can't read this message: it %s."};
     out->outcome = outcome_of(v->action);
-    const char *name = turn_outcome_name(out->outcome);
     if (v->say) {
         str_append_s(&out->text, v->say);
     } else {
         str_printf(&out->text, words[v->action], v->what);
     }
     muga_status st = str_status(&out->text, err, "an answer");
-    if (st == MUGA_OK && v->action == GUARD_ESCALATE) {
-        st = record_escalation(l, v, err);
-    }
-    st = st == MUGA_OK ? session_add_answer(l->p.session, name, str_get(&out->text), err) : st;
-    if (st == MUGA_OK && v->action != GUARD_ASK) {
-        st = loop_set_state(l, "resolution", name, err);
-    }
-    loop_watch_event(l, "answer", json_pack("{s:s, s:s}", "kind", name, "text", str_get(&out->text)));
-    return st == MUGA_OK && v->action == GUARD_ESCALATE ? session_end(l->p.session, name, err) : st;
+    return st == MUGA_OK ? end_turn(l, v->guard, out, err) : st;
+}
+
+/* The other agent's scope counts once a person is handed over. */
+static muga_status keep_to_scope(agent_loop *l, const str *text, turn_result *out, bool *stopped, muga_error *err) {
+    muga_status st = loop_scope_message(l, str_get(text), text->len, &out->text, &out->outcome, stopped, err);
+    return st == MUGA_OK && *stopped ? end_turn(l, "scope", out, err) : st;
 }
 
 muga_status loop_guard_message(agent_loop *l, const char *text, size_t n, str *kept, turn_result *out, bool *stopped,
@@ -111,7 +120,7 @@ muga_status loop_guard_message(agent_loop *l, const char *text, size_t n, str *k
         st = str_status(kept, err, "a message");
     }
     guard_verdict_release(&v);
-    return st;
+    return st == MUGA_OK && !*stopped && !loop_handed(l) ? keep_to_scope(l, kept, out, stopped, err) : st;
 }
 
 muga_status loop_guard_answer(agent_loop *l, turn_outcome *kind, str *text, muga_error *err) {
@@ -134,7 +143,7 @@ muga_status loop_guard_answer(agent_loop *l, turn_outcome *kind, str *text, muga
                                                         : "I must not say this.");
         *kind = outcome_of(v.action);
         if (st == MUGA_OK && v.action == GUARD_ESCALATE) {
-            st = record_escalation(l, &v, err);
+            st = record_escalation(l, v.guard, err);
         }
     }
     guard_verdict_release(&v);

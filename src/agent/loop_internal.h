@@ -22,6 +22,8 @@ struct agent_loop {
     int64_t n_tokens;             /* of this turn */
     size_t i_history;             /* of the rule loop: how much of the history was looked at, */
     int64_t n_calls;              /* and the calls in that */
+    bool scope_known;             /* scope_bias is (loop_scope.c) */
+    double scope_bias;
     uint64_t began_us;
 };
 
@@ -52,6 +54,12 @@ turn_outcome loop_outcome_of(const manifest_tool *t);
  * *stopped: a guard ended the turn, `out` says how. */
 muga_status loop_guard_message(agent_loop *l, const char *text, size_t n, str *kept, turn_result *out, bool *stopped,
                                muga_error *err);
+/* Is it about what the agent is for (loop_scope.c)? As loop_guard_message, which calls it; *stopped: `out` has the words
+ * and *kind how the turn ends. */
+muga_status loop_scope_message(agent_loop *l, const char *text, size_t n, str *out, turn_outcome *kind, bool *stopped,
+                               muga_error *err);
+/* The record of a message that was taken for out_of_scope; nothing for other labels. */
+muga_status loop_scope_label(const agent_loop *l, const intent_label *label, muga_error *err);
 /* Every way to decide calls it on what it will say: masks in `text`, or puts other words there and changes *kind to
  * refuse or escalate (audited; the caller ends the session, as after any escalation). */
 muga_status loop_guard_answer(agent_loop *l, turn_outcome *kind, str *text, muga_error *err);

@@ -13,6 +13,7 @@
 #define MANIFEST_MAX_BYTES ((size_t)1 << 20)
 #define TIMEOUT_MS_DEFAULT 10000
 #define RESULT_BYTES_DEFAULT 16384
+#define SCOPE_MARGIN_DEFAULT 4.0 /* nats: docs/guards.md has what was stopped with it */
 #define STEPS_DEFAULT 8
 #define TOKENS_DEFAULT 4096
 #define SECONDS_DEFAULT 120
@@ -381,6 +382,8 @@ static muga_status read_sections(loader *l) {
     m->scope_otherwise = !otherwise || strcmp(otherwise, "escalate") == 0 ? OTHERWISE_ESCALATE
                          : strcmp(otherwise, "refuse") == 0               ? OTHERWISE_REFUSE
                                                                           : OTHERWISE_ASK;
+    m->scope_say = json_get_string(scope, "say");
+    m->scope_margin = json_get_number(scope, "margin", SCOPE_MARGIN_DEFAULT);
     m->escalation_to = json_get_string(escalation, "to");
     m->escalation_when = escalation_bits(json_object_get(escalation, "when"));
     m->max_steps = json_get_int(limits, "steps", STEPS_DEFAULT);

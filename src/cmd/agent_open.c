@@ -49,7 +49,7 @@ void agent_choice_release(agent_choice *c) {
 
 muga_status agent_open_model(agent_opened *o, agent_choice *c, muga_error *err) {
     const char *name = c->name ? c->name : o->m->model;
-    if (o->m->kind != MANIFEST_GOAL && (!o->intent || !name))
+    if (o->m->kind != MANIFEST_GOAL && (!o->intent || !name) && !loop_scope_is_scored(o->m))
         return MUGA_OK; /* rules and examples decide */
     cmd_progress progress = {.what = "loading"};
     muga_status st = MUGA_OK;

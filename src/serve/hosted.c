@@ -106,7 +106,7 @@ static muga_status take_model(hosted *h, muga_error *err) {
 bool hosted_open_model(hosted *h, const char *session) {
     muga_error err = {0};
     const manifest *m = h->m;
-    if (m->kind != MANIFEST_GOAL && (!h->intent || !m->model))
+    if (m->kind != MANIFEST_GOAL && (!h->intent || !m->model) && !loop_scope_is_scored(m))
         return true; /* rules decide */
     muga_status st = find_version(h, session, &err);
     if (!st)

@@ -96,6 +96,8 @@ static const struct {
      3},
     {"version: 1\nagent: a\nkind: goal\ntools:\n  - name: t\n    command: [./t]\n    unsandboxed: true\n",
      "unsandboxed-command", "tools[0].unsandboxed", 7, 5},
+    {GOOD "scope: {domain: orders}\n", "scope-without-effect", "scope", 19, 1},
+    {"version: 1\nagent: a\nkind: reflex\nscope: {domain: heating}\n", "scope-without-effect", "scope", 4, 1},
     {GOOD, "no-evaluation", "agent", 2, 1}};
 
 static void every_rule_finds_its_fault_and_its_place(void **state) {
