@@ -11,8 +11,8 @@ typedef struct routes_match {
     const char *allow; /* where only the method isn't the path's: a method that is; NULL: there is no such path */
 } routes_match;
 routes_match routes_find(const char *method, const char *path);
-/* Of a path that there isn't: the one that was meant, where a client's base URL has /v1 once too often or not at all, or
- * a slash too many. false: none. */
+/* Of a path that there isn't: the one that was meant, where a client's base URL has /v1 once too often or not at all,
+ * or a slash too many. false: none. */
 #define ROUTES_MEANT_BYTES 128
 bool routes_meant(const char *method, const char *path, char out[ROUTES_MEANT_BYTES]);
 /* Whose errors a path gets, also one that there isn't. */
