@@ -32,7 +32,8 @@ exchange *exchange_new(connection *c) {
     x->conn = c;
     x->mail = c->s->mail;
     x->max_output = l->output_bytes;
-    x->in.head.peer = c->address;
+    memcpy(x->peer, c->address, sizeof x->peer); /* the connection may end before the exchange */
+    x->in.head.peer = x->peer;
     atomic_init(&x->refs, 1);
     mail_hold(x->mail);
     return x;

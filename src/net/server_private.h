@@ -88,6 +88,7 @@ struct exchange {
     /* the server's thread alone */
     connection *conn; /* NULL once it is over there */
     request in;
+    char peer[ADDRESS_TEXT_SIZE];
     str body;
     int stage;
     bool is_told;       /* on_request was called */
