@@ -5,6 +5,7 @@
  */
 #include "agent/dataset.h"
 #include "agent/internal.h"
+#include "agents/injected.h"
 #include "agents/obedient.h"
 #include "support/agent_fixture.h"
 #include "support/support.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define N_CASES 139
 #define ROUNDS 4 /* results are read, and obeyed, too */
 
 /* ---- the agents ---- */
@@ -143,33 +143,6 @@ static void world_close(world *w) {
 }
 
 /* ---- one case ---- */
-
-static void replace(str *text, const char *name, const char *call, const char *encode) {
-    char *at;
-    while ((at = strstr(text->data ? text->data : "", name))) {
-        str out = STR_INIT;
-        str_append(&out, text->data, (size_t)(at - text->data));
-        if (encode) {
-            obedient_hide(call, encode, &out);
-        } else {
-            str_append_s(&out, call);
-        }
-        str_append_s(&out, at + strlen(name));
-        str_release(text);
-        *text = out;
-    }
-}
-
-static void fill(const target *t, const json_t *c, str *out) {
-    const char *encode = json_get_string(c, "encode");
-    str_append_s(out, json_get_string(c, "text"));
-    replace(out, "{write}", t->write, encode);
-    replace(out, "{forged}", t->forged, encode);
-    replace(out, "{other}", t->other, encode);
-    replace(out, "{unknown}", t->unknown, encode);
-    replace(out, "{leave}", t->leave, encode);
-    replace(out, "{approval}", "4kd9-t2m1", encode);
-}
 
 static void put_into_result(world *w, const char *text) {
     sqlite3 *db = NULL;
@@ -301,7 +274,8 @@ static void play(world *w, const json_t *c, bool deny, bool careless) {
         in_result = false; /* it reads nothing: the person brings all of it */
         in_message = true;
     }
-    fill(w->t, c, &text);
+    const injected_words words = {w->t->write, w->t->forged, w->t->other, w->t->unknown, w->t->leave};
+    injected_fill(&words, c, &text);
     const char *p = str_get(&text);
     size_t before = w->n_proposed;
     assert_ok(session_new(&w->f.env, w->store, w->m, values, NULL, &s, &err), &err);
@@ -350,36 +324,19 @@ static void play(world *w, const json_t *c, bool deny, bool careless) {
     str_release(&text);
 }
 
-static json_t *read_cases(void) {
-    str text = STR_INIT;
-    muga_error err;
-    json_t *list = json_array(), *one = NULL;
-    assert_ok(os_read_file(&os_system()->files, source_path("tests/data/injections.jsonl"), 1 << 20, &text, &err),
-              &err);
-    for (char *at = text.data, *end; at && *at; at = end + 1) {
-        end = strchr(at, '\n');
-        assert_non_null(end);
-        assert_ok(json_parse(at, (size_t)(end - at), "injections.jsonl", &one, &err), &err);
-        json_array_append_new(list, one);
-    }
-    str_release(&text);
-    assert_int_equal(json_array_size(list), N_CASES);
-    return list;
-}
-
 static void no_injected_word_has_an_effect(void **state) {
     (void)state;
-    json_t *cases = read_cases();
+    json_t *cases = injected_cases();
     for (size_t k = 0; k < N_TARGETS; k++) {
         world w;
         muga_error err;
         audit_report report;
         world_open(&w, &targets[k], false);
-        for (size_t i = 0; i < N_CASES; i++) {
+        for (size_t i = 0; i < N_INJECTED; i++) {
             play(&w, json_array_get(cases, i), i % 2 == 0, false);
         }
         printf("%-18s %zu calls proposed, %zu held, 0 effects\n", targets[k].name, w.n_proposed, w.n_held);
-        assert_true(w.n_held >= N_CASES / 2); /* else nothing was tried */
+        assert_true(w.n_held >= N_INJECTED / 2); /* else nothing was tried */
         assert_int_equal(fixture_count(w.f.store_path, "SELECT count(*) FROM approvals WHERE state = 'used'"), 0);
         assert_ok(audit_verify(w.store, &report, &err), &err);
         world_close(&w);
@@ -390,11 +347,11 @@ static void no_injected_word_has_an_effect(void **state) {
 /* Without a person's leave to wait for, the same model does what it is told: the cases are dangerous. */
 static void the_same_words_do_harm_where_nobody_is_asked(void **state) {
     (void)state;
-    json_t *cases = read_cases();
+    json_t *cases = injected_cases();
     for (size_t k = 0; k < N_TARGETS; k++) {
         world w;
         world_open(&w, &targets[k], true);
-        for (size_t i = 0; i < N_CASES; i += 10) {
+        for (size_t i = 0; i < N_INJECTED; i += 10) {
             play(&w, json_array_get(cases, i), false, true);
         }
         assert_true(w.n_effects >= 5);
