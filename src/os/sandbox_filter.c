@@ -214,7 +214,7 @@ static bool export_filter(scmp_filter_ctx c, struct sock_filter code[MAX_CODE], 
 
 /* A signal that comes while a process waits for the launcher's yes would end its fork with EINTR, which no program
  * reckons with: a shell whose first child of a pipe has ended says "Cannot fork". From Linux 5.19 on only a fatal one
- * does so once the launcher has read the question; from 6.6 on it reads it at once. */
+ * does so once the launcher has read the question; from 6.6 on it is woken for it at once. */
 static int listen_with(const struct sock_filter *code, unsigned short n) {
     struct sock_fprog program = {n, (struct sock_filter *)(uintptr_t)code};
     unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;

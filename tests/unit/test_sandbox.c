@@ -513,29 +513,6 @@ static void a_program_reads_writes_and_ends_as_it_does_outside(void **state) {
     release(&r);
 }
 
-/* A shell's children end while it starts further ones, and their signals meet its forks, which wait for leave. */
-static void forks_are_not_interrupted_by_signals(void **state) {
-    (void)state;
-    struct utsname u;
-    int major = 0, minor = 0;
-    need_less();
-    assert_int_equal(uname(&u), 0);
-    if (sscanf(u.release, "%d.%d", &major, &minor) != 2 || major < 6 || (major == 6 && minor < 6)) {
-        printf("skipped: before Linux 6.6 a signal may still interrupt one (this is %s)\n", u.release);
-        skip();
-    }
-    uint64_t n_process = w.sandbox.n_process;
-    w.sandbox.n_process = 1000;
-    w.sandbox.cpu_seconds = 20;
-    os_child_result r = run_script("i=0; while [ $i -lt 100 ]; do echo | echo | cat || exit 9; i=$((i + 1)); done");
-    w.sandbox.n_process = n_process;
-    w.sandbox.cpu_seconds = 1;
-    assert_string_equal(str_get(&r.err_out), "");
-    assert_int_equal(r.end, OS_CHILD_EXITED);
-    assert_int_equal(r.code, 0);
-    release(&r);
-}
-
 static void a_program_that_is_not_there_is_an_error_by_name(void **state) {
     (void)state;
     const char *const argv[] = {"/agent/tools/none", NULL};
@@ -656,7 +633,6 @@ int main(void) {
         cmocka_unit_test(an_endless_run_is_ended_with_all_it_started),
         cmocka_unit_test(endless_output_is_cut_off),
         cmocka_unit_test(a_program_reads_writes_and_ends_as_it_does_outside),
-        cmocka_unit_test(forks_are_not_interrupted_by_signals),
         cmocka_unit_test(a_program_that_is_not_there_is_an_error_by_name),
         cmocka_unit_test(a_mount_that_leads_elsewhere_is_refused),
         cmocka_unit_test(a_missing_piece_is_named_and_nothing_runs),
