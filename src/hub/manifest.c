@@ -20,7 +20,7 @@ bool hub_is_digest(const char *d) {
 }
 
 bool hub_name_is_part(const char *p, size_t n) {
-    if (n == 0 || n >= 128 || p[0] == '.')
+    if (n == 0 || n >= 128 || p[0] == '.' || p[0] == '-') /* hidden; an option of a command */
         return false;
     for (size_t i = 0; i < n; i++)
         if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= '0' && p[i] <= '9') || p[i] == '.' || p[i] == '_' ||
@@ -35,7 +35,8 @@ muga_status hub_name_parse(const char *model, hub_name *out, muga_error *err) {
     if (!hub_name_is_part(model, n) || !hub_name_is_part(tag, strlen(tag)) || hub_is_digest(model))
         return error_set(
             err, MUGA_E_USAGE,
-            "'%.80s' is no model name; use [a-z0-9._-]+ with an optional :tag, or a path with '/' or ending in .gguf",
+            "'%.80s' is no model name; use [a-z0-9_][a-z0-9._-]* with an optional :tag, or a path with '/' or "
+            "ending in .gguf",
             model);
     memcpy(out->name, model, n);
     out->name[n] = 0;

@@ -61,13 +61,15 @@ static void test_hostile_names_and_digests(void **state) {
     hub h = open_hub("b");
     muga_error err;
     char *path;
-    static const char *const names[] = {"",       ".",        "..",  "..:..", "a:",    ":a",     "a:b:c",
-                                        "A",      "a b",      "a\n", "a%2fb", "a\\b",  "a:../x", ".a",
-                                        "a:.hid", "\xc3\xa9", "a*",  "~",     "$HOME", "-:/"};
+    static const char *const names[] = {"",    ".",   "..",    "..:..", "a:",     ":a",  "a:b:c",  "A",
+                                        "a b", "a\n", "a%2fb", "a\\b",  "a:../x", ".a",  "a:.hid", "\xc3\xa9",
+                                        "a*",  "~",   "$HOME", "-:/",   "-rf",    "a:-f"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         muga_status st = hub_resolve(&h, names[i], &path, &err);
         assert_true(st == MUGA_E_USAGE || st == MUGA_E_NOT_FOUND || st == MUGA_E_INPUT);
         assert_null(path);
+        char full[HUB_NAME_BYTES];
+        assert_status(hub_full_name(names[i], full, &err), MUGA_E_USAGE, &err, "model name");
     }
     static const char *const digests[] = {"sha256:../../../../etc/passwd",
                                           "sha256:",
