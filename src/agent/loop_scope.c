@@ -13,6 +13,7 @@
 #include "agent/rules.h"
 #include "agent/trace.h"
 
+/* The question is put as `muga classify` puts it, with which it was measured. */
 #define INSTRUCTION "Say in a few words what the message is about."
 #define ELSEWHERE "something else"
 
@@ -76,8 +77,12 @@ static muga_status was_asked(const agent_loop *l, bool *asked, muga_error *err) 
 static muga_status score(agent_loop *l, const char *text, size_t n, bool want_evidence, double *favour,
                          json_t **evidence, muga_error *err) {
     const char *labels[] = {l->p.manifest->scope_domain, ELSEWHERE};
-    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s%}]", "role", "system", "content", INSTRUCTION, "role", "user",
-                                 "content", text, n);
+    str prompt = STR_INIT;
+    str_append_s(&prompt, INSTRUCTION "\n\nText: ");
+    str_append(&prompt, text, n);
+    json_t *messages =
+        prompt.failed ? NULL : json_pack("[{s:s, s:s%}]", "role", "user", "content", str_get(&prompt), prompt.len);
+    str_release(&prompt);
     llm_score_reply reply = {0};
     muga_status st = MUGA_E_NOMEM;
     if (messages) {
