@@ -3,6 +3,7 @@
 #include "hub/modelfile.h"
 #include "serve/keys.h"
 #include "serve/ollama.h"
+#include "serve/settings.h"
 
 #include <stdio.h>
 
@@ -25,11 +26,21 @@ static void say_version(call *c) {
     (void)call_reply(c, 200, json_pack("{s:s, s:s}", "version", OLLAMA_VERSION, "muga", c->serve->options->version));
 }
 
-static json_t *tag_json(const hub_model *m) {
+static json_t *tag_json(const char *name, const hub_model *m) {
     char time[32];
     ollama_time(m->modified_ms, time);
-    return json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "name", m->name, "model", m->name, "modified_at", time, "size",
+    return json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "name", name, "model", name, "modified_at", time, "size",
                      (json_int_t)m->bytes, "digest", m->digest, "details", ollama_details(&m->details));
+}
+
+/* Names of the configuration for this model. */
+static bool add_aliases(const call *c, const hub_model *m, json_t *list) {
+    const serve_config *now = settings_now(c->serve);
+    bool whole = true;
+    for (size_t i = 0; now && i < now->n_aliases && whole; i++)
+        if (settings_is_same(now->aliases[i].model, m->name))
+            whole = json_array_append_new(list, tag_json(now->aliases[i].name, m)) == 0;
+    return whole;
 }
 
 static void list_tags(call *c) {
@@ -41,7 +52,8 @@ static void list_tags(call *c) {
     bool whole = list != NULL;
     for (size_t i = 0; i < n; i++) {
         if (key_may_model(c->key, all[i].name))
-            whole = whole && json_array_append_new(list, tag_json(&all[i])) == 0;
+            whole = whole && json_array_append_new(list, tag_json(all[i].name, &all[i])) == 0 &&
+                    add_aliases(c, &all[i], list);
         hub_model_release(&all[i]);
     }
     free(all);

@@ -4,6 +4,7 @@
 #include "model/template_fallback.h"
 #include "serve/keys.h"
 #include "serve/ollama.h"
+#include "serve/settings.h"
 
 #define LONG_ARRAY 64u /* entries of a metadata array that are shown without verbose */
 
@@ -170,6 +171,8 @@ void ollama_show(call *c) {
         (void)call_fail(c, 400, "model", "missing_required_parameter", "model is missing");
         return;
     }
+    pool_variant variant;
+    model = settings_model(c->serve, model, &variant);
     if (!key_may_model(c->key, model)) {
         (void)call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", model);
         return;

@@ -4,6 +4,7 @@
 #include "serve/agents.h"
 #include "serve/keys.h"
 #include "serve/openai.h"
+#include "serve/settings.h"
 
 #include <math.h>
 #include <string.h>
@@ -57,6 +58,23 @@ static json_t *list_json(const call *c, json_t *data) {
                      n ? json_get_string(json_array_get(data, n - 1), "id") : NULL);
 }
 
+/* Names of the configuration for models that the store has and the key may ask. */
+static bool add_aliases(const call *c, const json_t *manifests, json_t *data) {
+    const serve_config *now = settings_now(c->serve);
+    char name[HUB_NAME_BYTES];
+    bool ok = true;
+    for (size_t a = 0; now && a < now->n_aliases && ok; a++)
+        for (size_t i = 0; ok && i < json_array_size(manifests); i++) {
+            const json_t *m = json_array_get(manifests, i);
+            if (!name_of(c, m, name) || !settings_is_same(name, now->aliases[a].model))
+                continue;
+            ok = json_array_append_new(data, model_json(c, now->aliases[a].name, json_get_int(m, "modified_ms", 0))) ==
+                 0;
+            break;
+        }
+    return ok;
+}
+
 static void run_list(call *c) {
     json_t *manifests = NULL, *data = json_array();
     char name[HUB_NAME_BYTES];
@@ -70,6 +88,7 @@ static void run_list(call *c) {
         if (name_of(c, m, name))
             ok = json_array_append_new(data, model_json(c, name, json_get_int(m, "modified_ms", 0))) == 0;
     }
+    ok = ok && add_aliases(c, manifests, data);
     json_decref(manifests);
     if (ok && !agents_list_models(c, model_json, data)) {
         json_decref(data);
@@ -86,9 +105,10 @@ static void run_one(call *c) {
     json_t *manifests = NULL;
     char full[HUB_NAME_BYTES] = "", name[HUB_NAME_BYTES], known[HUB_NAME_BYTES];
     muga_error ignored;
+    pool_variant variant;
     if (!list_manifests(c, &manifests))
         return;
-    bool is_name = !hub_full_name(c->arg[0], full, &ignored), found = false;
+    bool is_name = !hub_full_name(settings_model(c->serve, c->arg[0], &variant), full, &ignored), found = false;
     for (size_t i = 0; is_name && !found && i < json_array_size(manifests); i++) {
         const json_t *m = json_array_get(manifests, i);
         found = name_of(c, m, name) && !hub_full_name(name, known, &ignored) && strcmp(known, full) == 0;
