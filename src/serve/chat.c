@@ -123,10 +123,6 @@ bool chat_take(call *c, const char *model, pool_lent *out) {
         return call_fail_with(c, st, &err, "model");
     c->model = arena_copy_string(&c->mem, out->name);
     c->load_us = out->load_us;
-    if (out->load_us) {
-        metrics_observe(c->serve->metrics, METRIC_MODEL_LOAD_TIME, METRIC_LABELS(out->name), out->load_us);
-        metrics_add(c->serve->metrics, METRIC_MODEL_LOADS, METRIC_LABELS(out->name, "ok"), 1);
-    }
     metrics_begin(c->serve->metrics, &c->metrics, c->begin_us);
     metrics_model(&c->metrics, out->name, c->tenant);
     metrics_run(&c->metrics, now_us());

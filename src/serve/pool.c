@@ -389,12 +389,15 @@ static muga_status load_new(pool *p, const char *name, const pool_variant *varia
     if (st && err)
         e->failure = *err;
     e->failure.status = st;
+    uint64_t load_us = p->o.clock->monotonic_us(p->o.clock->self) - begin;
+    if (p->o.on_load && st != MUGA_E_NOT_FOUND && st != MUGA_E_CANCELLED)
+        p->o.on_load(p->o.ctx, name, load_us, st);
     pthread_cond_broadcast(&p->changed);
     if (st) {
         e->doomed = true; /* the next taker tries anew */
         free_if_unused(p, e);
     } else {
-        lend(e, p->o.clock->monotonic_us(p->o.clock->self) - begin, out);
+        lend(e, load_us, out);
     }
     return st;
 }

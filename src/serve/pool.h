@@ -39,6 +39,9 @@ typedef struct pool_options {
     pool_settings all;     /* unless pool_set says something else of a model */
     uint32_t n_waiting;    /* takers that wait for a load or room; past it MUGA_E_ENV. 0: 512 */
     bool packed;           /* packed files are used and made */
+    /* A model was loaded, or couldn't be; under the pool's lock, so short. May be NULL. */
+    void (*on_load)(void *ctx, const char *name, uint64_t us, muga_status st);
+    void *ctx;
 } pool_options;
 
 typedef struct pool_lent {

@@ -177,6 +177,13 @@ static void tick_soon(void *ctx) {
 
 /* ---- life ---- */
 
+static void on_load(void *ctx, const char *name, uint64_t us, muga_status st) {
+    serve *s = ctx;
+    metrics_add(s->metrics, METRIC_MODEL_LOADS, METRIC_LABELS(name, st ? "failed" : "ok"), 1);
+    if (!st)
+        metrics_observe(s->metrics, METRIC_MODEL_LOAD_TIME, METRIC_LABELS(name), us);
+}
+
 static muga_status open_pool(serve *s, muga_error *err) {
     const serve_options *o = s->options;
     pool_options po = {.hub = o->hub,
@@ -188,7 +195,9 @@ static muga_status open_pool(serve *s, muga_error *err) {
                                .exact = o->config && o->config->all.exact,
                                .drafts = o->config ? o->config->all.drafts : LLM_DRAFTS_NGRAM,
                                .keep_alive_ms = o->keep_alive_ms < 0 ? KEEP_ALIVE_MS : o->keep_alive_ms},
-                       .packed = o->packed};
+                       .packed = o->packed,
+                       .on_load = on_load,
+                       .ctx = s};
     return pool_new(&po, &s->pool, err);
 }
 
