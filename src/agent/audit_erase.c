@@ -99,7 +99,8 @@ static muga_status end_session(const agent_env *env, store *s, const char *sessi
     if (st == MUGA_OK && !*was) {
         st = store_exec(s, &n_there, err, "UPDATE sessions SET outcome = outcome WHERE id = ?", "s", session);
         if (st == MUGA_OK && n_there == 0) {
-            st = error_set(err, MUGA_E_NOT_FOUND, "session %s: not there", session);
+            st = error_set(err, MUGA_E_NOT_FOUND, "session %s: not there; `muga session list` shows those there are",
+                           session);
         }
     }
     return st;

@@ -91,6 +91,7 @@ int cmd_debug_guards(int argc, char **argv);
 
 /* "usage: muga VERB ...", summary and details, on stdout. verb: "run", "agent test". */
 void cmd_print_verb(const char *verb);
+const char *cmd_usage_of(const char *verb); /* what follows it: "MODEL [PROMPT]"; "" where there is no such verb */
 
 /* ---- options (options.c) ---- */
 typedef enum { CMD_FLAG, CMD_STRING, CMD_U32, CMD_U64, CMD_F32, CMD_REPEAT, CMD_SWITCH } cmd_kind;

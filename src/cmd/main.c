@@ -294,16 +294,33 @@ static void print_usage(const char *group, const cmd_verb *v) {
         printf("\n%s\n", v->details);
 }
 
-void cmd_print_verb(const char *verb) {
+/* "run", "agent test"; *group: "", "agent". NULL: there is none. */
+static const cmd_verb *find_whole(const char *verb, const char **group) {
+    *group = "";
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (!strcmp(verbs[i].name, verb))
-            print_usage("", &verbs[i]);
+            return &verbs[i];
     for (size_t g = 0; g < ARRAY_LEN(groups); g++) {
         size_t n = strlen(groups[g].name);
+        *group = groups[g].name;
         for (size_t i = 0; !strncmp(verb, groups[g].name, n) && verb[n] == ' ' && i < groups[g].n; i++)
             if (!strcmp(groups[g].verbs[i].name, verb + n + 1))
-                print_usage(groups[g].name, &groups[g].verbs[i]);
+                return &groups[g].verbs[i];
     }
+    return NULL;
+}
+
+void cmd_print_verb(const char *verb) {
+    const char *group;
+    const cmd_verb *v = find_whole(verb, &group);
+    if (v)
+        print_usage(group, v);
+}
+
+const char *cmd_usage_of(const char *verb) {
+    const char *group;
+    const cmd_verb *v = find_whole(verb, &group);
+    return v ? v->usage : "";
 }
 
 static const cmd_verb *find_verb(const char *name) {

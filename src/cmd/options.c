@@ -19,7 +19,7 @@ static const cmd_option *find_short(const cmd_option *o, size_t n, char letter) 
 }
 
 static int usage_error(const char *verb, const char *format, const char *a, const char *b) {
-    char what[160];
+    char what[320];
     snprintf(what, sizeof what, format, a, b);
     return cmd_error(MUGA_E_USAGE, "%s: %s; see `muga help %s`", verb, what, verb);
 }
@@ -145,7 +145,9 @@ int cmd_parse(const char *verb, const cmd_option *options, size_t n_options, int
             return code;
     }
     if (p->n < p->min)
-        return usage_error(verb, "%s%s", p->n ? "an argument is missing" : "arguments are missing", "");
+        return usage_error(verb,
+                           p->n ? "an argument is missing in 'muga %s %s'" : "arguments are missing in 'muga %s %s'",
+                           verb, cmd_usage_of(verb));
     return -1;
 }
 

@@ -61,7 +61,7 @@ def hand_out(home, session, folder):
 
 
 def forget(home, agent, session):
-    expect("delete what isn't there", muga(home, "session", "delete", "s-nosuch"), 3, "s-nosuch")
+    expect("delete what isn't there", muga(home, "session", "delete", "s-nosuch"), 3, "`muga session list` shows")
     expect("delete nothing", muga(home, "session", "delete"), 2, "--subject")
     expect("delete one", muga(home, "session", "delete", session), 0, "deleted: 1")
     expect("list erased", muga(home, "session", "list", "--state", "erased"), 0, session)
