@@ -369,7 +369,8 @@ muga_status session_place_get(store *s, const char *session, session_place *out,
     muga_status st = store_query(s, &r, err, "SELECT agent, dir, data_dir FROM sessions WHERE id = ?", "s", session);
     st = st == MUGA_OK ? store_step(r, &has, err) : st;
     if (st == MUGA_OK && !has) {
-        st = error_set(err, MUGA_E_NOT_FOUND, "session %.24s: not there", session);
+        st = error_set(err, MUGA_E_NOT_FOUND, "session %.24s: not there; `muga session list` shows those there are",
+                       session);
     } else if (st == MUGA_OK) {
         *out = (session_place){mem_copy_string(store_string(r, 0)), mem_copy_string(store_string(r, 1)),
                                mem_copy_string(store_string(r, 2))};

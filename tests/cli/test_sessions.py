@@ -61,6 +61,7 @@ def hand_out(home, session, folder):
 
 
 def forget(home, agent, session):
+    expect("resume what isn't there", muga(home, "session", "resume", "s-nosuch"), 3, "`muga session list` shows")
     expect("delete what isn't there", muga(home, "session", "delete", "s-nosuch"), 3, "`muga session list` shows")
     expect("delete nothing", muga(home, "session", "delete"), 2, "--subject")
     expect("delete one", muga(home, "session", "delete", session), 0, "deleted: 1")
