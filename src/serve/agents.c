@@ -200,6 +200,9 @@ static void show_session(call *c) {
     muga_error err = {0};
     if (open_own(c, c->arg[0], &s)) {
         muga_status st = sessions_read(s, c->arg[0], &v, &err);
+        json_t *about = json_object_get(v, "session");
+        json_object_del(about, "dir"); /* where things lie on this machine is no client's affair */
+        json_object_del(about, "data_dir");
         if (st)
             (void)call_fail_with(c, st, &err, "session");
         else

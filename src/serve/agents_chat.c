@@ -38,7 +38,11 @@ static const field fields[] = {
 
 bool agents_is_model(const json_t *body) {
     const char *model = json_get_string(body, "model");
-    return model && !strncmp(model, PREFIX, strlen(PREFIX));
+    return model && agents_is_name(model);
+}
+
+bool agents_is_name(const char *model) {
+    return !strncmp(model, PREFIX, strlen(PREFIX));
 }
 
 /* ---- session values ---- */

@@ -1,5 +1,6 @@
 /* A request for text, once its body is read: what it doesn't say is looked up in the model's Modelfile, then among the
  * family's defaults; its choices are computed side by side. */
+#include "serve/agents.h"
 #include "serve/internal.h"
 #include "serve/keys.h"
 #include "serve/settings.h"
@@ -117,6 +118,9 @@ bool chat_take(call *c, const char *model, pool_lent *out) {
     if (!key_may_model(c->key, model))
         return call_fail(c, 403, "model", "not_allowed", "this key may not ask the model %.100s", model);
     muga_status st = pool_take(c->serve->pool, model, v.adapter ? &v : NULL, call_cancelled(c), out, &err);
+    if (st == MUGA_E_NOT_FOUND && agents_is_name(model)) /* it stands in /v1/models, so clients ask it anywhere */
+        return call_fail(c, 404, "model", "model_not_found",
+                         "agents answer at /v1/chat/completions and /v1/agents/NAME/run, not here: %.100s", model);
     if (st == MUGA_E_NOT_FOUND)
         return call_fail(c, 404, "model", "model_not_found", "%s", err.message);
     if (st)

@@ -138,6 +138,9 @@ bool hosted_begin(hosted *h, const json_t *values, bool dry) {
                          : error_nomem(&err, "a session");
     json_decref(info);
     json_decref(none);
+    if (st == MUGA_E_INPUT)
+        return call_fail(h->c, 400, "session_values", "invalid_value",
+                         "%s; session values come as session_values, or as metadata of a chat", err.message);
     return st == MUGA_OK || call_fail_with(h->c, st, &err, "session_values");
 }
 

@@ -136,7 +136,15 @@ def agents(s):
     check("wrong percept", wrong["outcome"] == "refuse" and "temperature" in wrong["text"], wrong)
     events = s.events("/v1/agents/thermostat/run", {"percept": percept, "session": session, "stream": True})
     check("events", events[0][0] == "session" and events[-1][0] == "turn", [e[0] for e in events])
-    check("session", s.get(f"/v1/sessions/{session}")[2]["session"]["session"] == session)
+    kept = s.get(f"/v1/sessions/{session}")[2]
+    check("session", kept["session"]["session"] == session, kept)
+    check("no paths", not {"dir", "data_dir"} & set(kept["session"]) and s.home not in json.dumps(kept), kept)
+    messages = {"messages": [{"role": "user", "content": "x"}]}
+    for path, said in (("/v1/responses", {"input": "x"}), ("/v1/messages", {"max_tokens": 4, **messages}),
+                       ("/v1/completions", {"prompt": "x"}), ("/v1/embeddings", {"input": "x"}),
+                       ("/api/chat", messages)):
+        status, _, body = s.post(path, {"model": "agent:thermostat", **said})
+        check(f"agent at {path}", status == 404 and "/v1/chat/completions" in json.dumps(body), status, body)
     check("sessions", session in json.dumps(s.get("/v1/agents/thermostat/sessions")[2]))
     check("audit", s.get("/v1/audit/verify")[2]["whole"] is True)
     check("records", len(s.get(f"/v1/audit?session={session}")[2]["data"]) > 0)
@@ -182,6 +190,9 @@ def agent_as_model(s):
         status, _, body = s.post("/v1/chat/completions", {**ask, "messages": said[:1], field: value})
         check(field, status == 400 and body["error"]["param"] == field, status, body)
     check("no agent", s.post("/v1/chat/completions", {"model": "agent:nobody", "messages": said[:1]})[0] == 404)
+    status, _, body = s.post("/v1/chat/completions", {"model": ask["model"], "messages": said[:1]})
+    check("no values", status == 400 and "metadata" in body["error"]["message"] and "customer" in
+          body["error"]["message"], status, body)
 
 
 def left_streams(s):
