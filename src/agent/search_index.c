@@ -24,6 +24,8 @@ struct search_index {
     char *path;
     uint32_t n_dim; /* of a vector; 0 without a model */
     char model_id[SHA256_HEX];
+    muga_status fault; /* of a question whose answer can't tell one: the first; settle() reports it */
+    muga_error why;
 };
 
 static const char schema[] =
@@ -47,6 +49,24 @@ static muga_status failed(const search_index *x, muga_error *err) {
     bool damaged = code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
     return error_set(err, damaged ? MUGA_E_INPUT : MUGA_E_ENV, "search index %.100s: %.80s; %s", x->path,
                      sqlite3_errmsg(x->db), damaged ? "delete it, and it is made again" : "check disk and rights");
+}
+
+/* Did the statement give a row? A fault is kept for settle(): no row must not be read as an answer then. */
+static bool has_row(search_index *x, sqlite3_stmt *s) {
+    int rc = s ? sqlite3_step(s) : SQLITE_ERROR;
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE && x->fault == MUGA_OK) {
+        x->fault = failed(x, &x->why);
+    }
+    return rc == SQLITE_ROW;
+}
+
+/* `st`, or the fault that was kept. */
+static muga_status settle(search_index *x, muga_status st, muga_error *err) {
+    if (st == MUGA_OK && x->fault != MUGA_OK) {
+        st = error_set(err, x->fault, "%s", x->why.message);
+    }
+    x->fault = MUGA_OK;
+    return st;
 }
 
 static muga_status exec(search_index *x, const char *sql, muga_error *err) {
@@ -86,7 +106,7 @@ static muga_status finish(search_index *x, sqlite3_stmt *s, muga_error *err) {
 
 static int64_t first_int(search_index *x, const char *sql, int64_t otherwise) {
     sqlite3_stmt *s = prepare(x, sql, "");
-    int64_t v = s && sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : otherwise;
+    int64_t v = has_row(x, s) ? sqlite3_column_int64(s, 0) : otherwise;
     sqlite3_finalize(s);
     return v;
 }
@@ -96,7 +116,7 @@ static int64_t first_int(search_index *x, const char *sql, int64_t otherwise) {
 static bool meta_is(search_index *x, const char *key, const char *value) {
     sqlite3_stmt *s =
         prepare(x, "SELECT value = ?2 FROM meta WHERE key = ?1", "tt", span_of_string(key), span_of_string(value));
-    bool is = s && sqlite3_step(s) == SQLITE_ROW && sqlite3_column_int(s, 0) == 1;
+    bool is = has_row(x, s) && sqlite3_column_int(s, 0) == 1;
     sqlite3_finalize(s);
     return is;
 }
@@ -110,8 +130,8 @@ static muga_status set_meta(search_index *x, const char *key, const char *value,
 /* Tables of this form, empty unless they are of this folder; vectors of this model alone. Inside a transaction. */
 static muga_status make_tables(search_index *x, muga_error *err) {
     int64_t id = first_int(x, "PRAGMA application_id", -1), form = first_int(x, "PRAGMA user_version", -1);
-    if (id == -1 || form == -1) {
-        return failed(x, err);
+    if (x->fault != MUGA_OK) {
+        return settle(x, MUGA_OK, err);
     }
     if (first_int(x, "SELECT count(*) FROM sqlite_schema", 0) > 0 &&
         (id != atoll(APPLICATION_ID) || form != atoll(FORM))) {
@@ -140,6 +160,7 @@ static bool is_current(search_index *x) {
 }
 
 static muga_status end_transaction(search_index *x, muga_status st, muga_error *err) {
+    st = settle(x, st, err);
     if (st == MUGA_OK) {
         return exec(x, "COMMIT", err);
     }
@@ -217,7 +238,7 @@ static bool is_known(search_index *x, const char *path, const os_stat *info) {
     sqlite3_stmt *s = prepare(x,
                               "SELECT 1 FROM files WHERE path = ?1 AND size = ?2 AND mtime_ns = ?3 AND ctime_ns = ?4",
                               "tiii", span_of_string(path), (int64_t)info->size, info->mtime_ns, info->ctime_ns);
-    bool known = s && sqlite3_step(s) == SQLITE_ROW;
+    bool known = has_row(x, s);
     sqlite3_finalize(s);
     return known;
 }
@@ -321,7 +342,7 @@ static muga_status add_chunks(search_index *x, int64_t file, const str *text, mu
 static bool same_digest(search_index *x, const char *path, const uint8_t digest[SHA256_BYTES]) {
     sqlite3_stmt *s =
         prepare(x, "SELECT digest = ?2 FROM files WHERE path = ?1", "tb", span_of_string(path), digest, SHA256_BYTES);
-    bool same = s && sqlite3_step(s) == SQLITE_ROW && sqlite3_column_int(s, 0) == 1;
+    bool same = has_row(x, s) && sqlite3_column_int(s, 0) == 1;
     sqlite3_finalize(s);
     return same;
 }
@@ -334,7 +355,10 @@ static muga_status read_again(search_index *x, const json_t *seen, muga_error *e
     str full = STR_INIT, text = STR_INIT;
     uint8_t digest[SHA256_BYTES];
     str_printf(&full, "%s/%s", x->source.folder, path);
-    muga_status st = os_read_file(x->source.files, str_get(&full), SEARCH_MAX_FILE_BYTES, &text, err);
+    muga_status st = str_status(&full, err, "a path");
+    if (st == MUGA_OK) {
+        st = os_read_file(x->source.files, str_get(&full), SEARCH_MAX_FILE_BYTES, &text, err);
+    }
     if (st == MUGA_E_NOT_FOUND || st == MUGA_E_LIMIT) {
         st = forget(x, path, err);
     } else if (st == MUGA_OK) {
@@ -425,7 +449,7 @@ static muga_status embed_new(search_index *x, search_report *out, muga_error *er
         sqlite3_stmt *s = prepare(x, "SELECT id, heading, text FROM chunks WHERE vector IS NULL LIMIT 1", "");
         int64_t id = -1;
         str_clear(&text);
-        if (s && sqlite3_step(s) == SQLITE_ROW) {
+        if (has_row(x, s)) {
             id = sqlite3_column_int64(s, 0);
             str_printf(&text, "%s\n%s", (const char *)sqlite3_column_text(s, 1),
                        (const char *)sqlite3_column_text(s, 2));
@@ -473,7 +497,7 @@ muga_status search_index_update(search_index *x, search_report *out, muga_error 
     json_decref(w.found);
     json_decref(w.changed);
     json_decref(gone);
-    return st;
+    return settle(x, st, err);
 }
 
 /* ---- searching ---- */
