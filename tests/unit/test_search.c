@@ -2,12 +2,14 @@
  * what it says, find what is no longer there, miss what was just written, follow a link out of its folder, or let what
  * a person types be read as an operator. */
 #include "support/agent_fixture.h"
+#include "support/make_arch.h"
 #include "support/support.h"
 #include "support/tool_fixture.h"
 
 #include "agent/search_index.h"
 #include "agent/tool.h"
 #include "base/mem.h"
+#include "engine/engine.h"
 #include "os/sandbox.h"
 
 #include <stdio.h>
@@ -343,16 +345,16 @@ typedef struct meanings {
     const char *id;
 } meanings;
 
-static muga_status open_meanings(void *self, const char *model, uint32_t *n_dim, char id[SHA256_HEX], muga_error *err) {
+static muga_status open_meanings(void *self, const char *name, uint32_t *n_dim, char id[SHA256_HEX], muga_error *err) {
     (void)err;
-    assert_string_equal(model, "meanings");
+    assert_string_equal(name, "meanings");
     *n_dim = 2;
     snprintf(id, SHA256_HEX, "%s", ((meanings *)self)->id);
     return MUGA_OK;
 }
 
-static muga_status embed_meaning(void *self, const char *model, span text, float *vector, muga_error *err) {
-    (void)model;
+static muga_status embed_meaning(void *self, const char *name, span text, float *vector, muga_error *err) {
+    (void)name;
     char copy[2048];
     ((meanings *)self)->n_text++;
     if (text.n > 400) {
@@ -397,6 +399,54 @@ static void words_and_meaning_are_fused(void **state) {
     fixture_close(&f);
 }
 
+/* A real encoder of random weights, whose tokens are bytes. */
+static muga_status open_encoder(void *self, const char *name, uint32_t *n_dim, char id[SHA256_HEX], muga_error *err) {
+    (void)name;
+    (void)err;
+    *n_dim = engine_embed_dims(self);
+    snprintf(id, SHA256_HEX, "encoder");
+    return MUGA_OK;
+}
+
+static muga_status embed_bytes(void *self, const char *name, span text, float *vector, muga_error *err) {
+    token_list ids = TOKEN_LIST_INIT;
+    (void)name;
+    for (size_t i = 0; i < MIN(text.n, (size_t)40); i++) {
+        assert_true(token_list_push(&ids, (unsigned char)text.p[i] % MAKE_ARCH_VOCAB));
+    }
+    muga_status st = engine_embed_ids(self, &ids, 1, vector, err);
+    token_list_release(&ids);
+    return st;
+}
+
+static void a_real_model_finds_the_passage_that_is_asked_for(void **state) {
+    (void)state;
+    static const make_change nothing[] = {{0}};
+    agent_fixture f;
+    engine *e = NULL;
+    muga_error err;
+    str bytes = STR_INIT;
+    const char *path = scratch_path("encoder.gguf");
+    engine_options o = ENGINE_OPTIONS_DEFAULT;
+    o.ids_only = true;
+    assert_true(make_arch("bert", nothing, &bytes));
+    assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
+    assert_ok(engine_open(path, &o, &e, &err), &err);
+    agent_embedder encoder = {open_encoder, embed_bytes, e};
+    prepare_docs(&f, "encoder");
+    fixture_write(&f, "docs/one.txt", "::::////....");
+    fixture_write(&f, "docs/two.txt", "----++++====");
+    f.env.embedder = &encoder;
+    load(&f, ", model: encoder, results: 1");
+    expect_sources(&f, "\n::::////....", "one.txt:1-1"); /* no word in it: by its vector alone, which is the same */
+    expect_sources(&f, "\n----++++====", "two.txt:1-1");
+    fixture_reopen(&f);
+    expect_sources(&f, "\n::::////.... ", "one.txt:1-1");
+    fixture_close(&f);
+    engine_free(e);
+    str_release(&bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passages_follow_headings_and_say_their_lines),
@@ -410,6 +460,7 @@ int main(void) {
         cmocka_unit_test(a_file_that_is_no_index_is_left_alone),
         cmocka_unit_test(definitions_that_could_not_search_are_refused),
         cmocka_unit_test(words_and_meaning_are_fused),
+        cmocka_unit_test(a_real_model_finds_the_passage_that_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
