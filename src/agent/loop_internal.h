@@ -54,8 +54,8 @@ turn_outcome loop_outcome_of(const manifest_tool *t);
  * *stopped: a guard ended the turn, `out` says how. */
 muga_status loop_guard_message(agent_loop *l, const char *text, size_t n, str *kept, turn_result *out, bool *stopped,
                                muga_error *err);
-/* Is it about what the agent is for (loop_scope.c)? As loop_guard_message, which calls it; *stopped: `out` has the words
- * and *kind how the turn ends. */
+/* Is it about what the agent is for (loop_scope.c)? As loop_guard_message, which calls it; *stopped: `out` has the
+ * words and *kind how the turn ends. */
 muga_status loop_scope_message(agent_loop *l, const char *text, size_t n, str *out, turn_outcome *kind, bool *stopped,
                                muga_error *err);
 /* The record of a message that was taken for out_of_scope; nothing for other labels. */
