@@ -301,6 +301,7 @@ muga_status serve_run(serve *s, muga_error *err) {
     if (st)
         return st;
     log_write(s->options->log, LOG_INFO, "serving", NULL, NULL, 0);
+    settings_check_models(s);
     atomic_store(&s->ticking, true);
     tick_soon(s);
     st = server_run(s->server, err);

@@ -71,6 +71,29 @@ const char *settings_model(serve *s, const char *name, pool_variant *out) {
     return model;
 }
 
+static void check_model(serve *s, const char *key, const char *model) {
+    muga_error err = {0};
+    os_stat ignored;
+    muga_status st = hub_stamp(s->options->hub, model, &ignored, &err);
+    if (!st)
+        return;
+    st = error_prefix(&err, st, "%s", key);
+    log_error(s->options->log, LOG_WARNING, "model_missing", st, &err);
+}
+
+void settings_check_models(serve *s) {
+    const serve_config *c = settings_now(s);
+    json_t *all = NULL;
+    if (c && c->model)
+        check_model(s, "models.default", config_model_name(c, c->model));
+    for (size_t i = 0; c && i < c->n_aliases; i++)
+        check_model(s, "models.aliases", c->aliases[i].model);
+    if (!hub_list(s->options->hub, &all, NULL) && json_array_size(all) == 0)
+        log_write(s->options->log, LOG_WARNING, "no_models",
+                  "the store has no model yet; `muga create NAME --from FILE` makes one of a GGUF file", NULL, 0);
+    json_decref(all);
+}
+
 void settings_warm(void *ctx) {
     serve *s = ctx;
     const serve_config *c = settings_now(s);
@@ -132,6 +155,7 @@ static muga_status read_anew(serve *s, muga_error *err) {
     log_set(o->log, c->log_level, c->log_format == CONFIG_LOG_TEXT ? LOG_TEXT : LOG_JSON, c->log_contents);
     log_changes(s, changes);
     json_decref(changes);
+    settings_check_models(s);
     return server_post(s->server, allow, s) ? MUGA_OK : error_nomem(err, "the configuration");
 }
 

@@ -11,6 +11,9 @@ void settings_free(serve *s);
 const serve_config *settings_now(serve *s);
 /* After the pool is there: what models.options says. */
 MUGA_MUST_USE muga_status settings_apply_models(serve *s, muga_error *err);
+/* Warns in the log of models that the configuration names and the store doesn't have, and of a store without any; they
+ * may come later (`muga create`), so it's no fault. */
+void settings_check_models(serve *s);
 /* A job that loads the pinned models; s->ready becomes true at its end. */
 void settings_warm(void *serve);
 /* In the server's thread, on SIGHUP. */

@@ -267,6 +267,20 @@ def elsewhere():
             check("first of all commands", s.get("/v1/models")[0] == 200)
 
 
+def missing_models():
+    """What the configuration names and the store lacks is said at the start, not only to the first client."""
+    with Server("--alias", "gpt=nosuch", "--model", "gone", models=()) as s:
+        wanted = ("models.default: no model 'gone:latest'", "models.aliases: no model 'nosuch:latest'", "no_models")
+        deadline = time.monotonic() + 20
+        while not all(w in s.said() for w in wanted) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        check("missing models", all(w in s.said() for w in wanted), s.said())
+    with Server("--alias", "gpt=" + MODEL, "--model", "gpt") as s:
+        s.get("/health")
+        s.stop()
+        check("nothing is missing", "missing" not in s.said() and "no_models" not in s.said(), s.said())
+
+
 def folder_goes():
     """Where a folder of agents is removed, its agents are gone and nothing else."""
     import tempfile
@@ -310,7 +324,7 @@ def side_by_side(s):
 with Server() as server:
     for part in (errors, models, blobs, tokens, agents, side_by_side):
         part(server)
-for part in (doors, elsewhere, folder_goes, sockets):
+for part in (doors, elsewhere, missing_models, folder_goes, sockets):
     part()
 real = os.environ.get("MUGA_TEST_MODEL", "")
 if os.path.isfile(real):
