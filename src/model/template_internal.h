@@ -308,6 +308,10 @@ static inline bool interp_charge_scan(interp *in, size_t n) {
 static inline bool interp_charge_mapping(interp *in, size_t n) {
     return interp_charge(in, 1 + n / TEMPLATE_STEP_MAPPED);
 }
+/* n bytes looked through for a needle: memmem on a long one that nearly fits everywhere is as slow as a scan. */
+static inline bool interp_charge_search(interp *in, size_t n, size_t n_needle) {
+    return n_needle > 32 ? interp_charge_scan(in, n) : interp_charge_bytes(in, n);
+}
 void *interp_alloc(interp *in, size_t bytes);
 /* A text that is being made: bounded like everything a render makes. */
 void interp_str_init(const interp *in, str *s);

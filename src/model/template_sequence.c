@@ -102,7 +102,8 @@ bool tv_contains(interp *in, tv container, tv item) {
             interp_fail(in, MUGA_E_INPUT, "'in <string>' requires string as left operand, not %s", tv_kind_name(item));
             return false;
         }
-        interp_charge_bytes(in, container.n_str);
+        if (!interp_charge_search(in, container.n_str, item.n_str))
+            return false;
         return item.n_str == 0 || memmem(container.u.s, container.n_str, item.u.s, item.n_str) != NULL;
     }
     if (!tv_is_iterable(container)) {

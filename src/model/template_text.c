@@ -32,13 +32,13 @@ static bool in_set(tv set, uint32_t cp) {
 
 static bool strips(interp *in, tv set, uint32_t cp) {
     if (set.kind != TV_STRING)
-        return template_is_space(cp);
+        return template_is_space(cp) && !interp_failed(in);
     return interp_charge(in, 1 + set.n_str / 8) && in_set(set, cp);
 }
 
 tv template_text_strip(interp *in, tv v, tv set, bool left, bool right) {
     const char *p = v.u.s;
-    size_t n = v.n_str, k;
+    size_t n = v.n_str, n_gone = 0, k;
     uint32_t cp;
     if (set.kind != TV_STRING && set.kind != TV_NONE && set.kind != TV_MISSING)
         return interp_fail(in, MUGA_E_INPUT, "strip arg must be None or str, not %s", tv_kind_name(set));
@@ -47,9 +47,12 @@ tv template_text_strip(interp *in, tv v, tv set, bool left, bool right) {
     while (left && n && (k = template_first_char(p, n, &cp), strips(in, set, cp))) {
         p += k;
         n -= k;
+        interp_charge(in, ++n_gone % TEMPLATE_STEP_MAPPED == 0);
     }
-    while (right && n && (k = template_last_char(p, n, &cp), strips(in, set, cp)))
+    while (right && n && (k = template_last_char(p, n, &cp), strips(in, set, cp))) {
         n -= k;
+        interp_charge(in, ++n_gone % TEMPLATE_STEP_MAPPED == 0);
+    }
     return like(v, p, n);
 }
 
@@ -325,7 +328,7 @@ static tv count(interp *in, tv v, const tv *a) {
         p += a[0].n_str;
         n++;
     }
-    interp_charge_bytes(in, window.n_str);
+    interp_charge_search(in, window.n_str, a[0].n_str);
     return tv_int(n);
 }
 
@@ -342,7 +345,7 @@ tv template_text_replace(interp *in, tv v, tv from, tv to, int64_t max) {
     str s;
     size_t i = 0;
     interp_str_init(in, &s);
-    interp_charge_bytes(in, v.n_str);
+    interp_charge_search(in, v.n_str, from.n_str);
     while (i <= v.n_str && max != 0 && interp_charge(in, 1)) {
         const char *hit = from.n_str ? find_first(v.u.s + i, v.n_str - i, from) : v.u.s + i;
         if (!hit)
