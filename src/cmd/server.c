@@ -119,5 +119,6 @@ muga_status cmd_server_refused(int status, const json_t *body, muga_error *err) 
                                                       : MUGA_E_INPUT;
     if (!said)
         return error_set(err, st, "the server answers with status %d and no reason that muga knows", status);
-    return error_set(err, st, "the server says: %.200s", said);
+    return error_set(err, st, "the server says: %.200s%s", said,
+                     status == 401 ? " (here: --key-file FILE or --key-env NAME)" : "");
 }

@@ -80,7 +80,7 @@ if len(table.splitlines()) != 4:
 run(0, "shop:latest", arguments=["ps"], env={"MUGA_HOST": HOST, "OLLAMA_HOST": "127.0.0.1:1"})
 if json.loads(run(0, arguments=["ps", "--json", "--host", "http://" + HOST + "/"])) != PS:
     sys.exit("ps --json is not the server's answer")
-run(5, "the server says: a key is needed", arguments=["ps", "--host", f"http://{HOST}/locked"])
+run(5, "the server says: a key is needed", "--key-file", arguments=["ps", "--host", f"http://{HOST}/locked"])
 run(4, "no muga server", arguments=["ps", "--host", f"http://{HOST}/other"])
 run(6, "status 500", arguments=["ps", "--host", f"http://{HOST}/broken"])
 run(6, "no server answers at http://127.0.0.1:1/api/ps; start one with `muga serve`",
