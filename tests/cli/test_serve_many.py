@@ -1,5 +1,6 @@
 """500 streams at once, each the same, byte for byte, as when it is asked alone; half of their clients then leave in the
 middle, and nobody else's answer changes for it. If it fails, an answer depends on who else asks."""
+# ctest: threads (of the server)
 import json
 import os
 import sys
