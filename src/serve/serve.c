@@ -122,7 +122,7 @@ static void on_headers(void *ctx, exchange *x, const server_request *q) {
                  meant);
     else
         snprintf(why, sizeof why, "there is no %.100s here", q->path);
-    seen_refused(ctx, q, "none", m.allow ? 405 : 404, NULL);
+    seen_refused(ctx, q, "none", m.allow ? 405 : 404, why);
     refuse_with(x, q, m.allow ? 405 : 404, m.allow ? "allow" : NULL, m.allow,
                 m.allow ? "method_not_allowed" : "unknown_url", why);
 }

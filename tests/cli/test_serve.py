@@ -24,6 +24,14 @@ def generate(n, prompt="A story", **more):
     return {"model": MODEL, "prompt": prompt, "raw": True, "options": {"num_predict": n, "temperature": 0, **more}}
 
 
+def until_said(s, *parts):
+    """Does the log have these parts, now or soon?"""
+    deadline = time.monotonic() + 20
+    while not all(p in s.said() for p in parts) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return all(p in s.said() for p in parts)
+
+
 def errors(s):
     for path, form in (("/v1/none", lambda e: e["error"]["message"] and e["error"]["code"] == "unknown_url"),
                        ("/api/none", lambda e: isinstance(e["error"], str)),
@@ -34,6 +42,7 @@ def errors(s):
                         ("/v1//chat/completions/", "/v1/chat/completions"), ("/v1/api/chat", "/api/chat")):
         status, _, body = s.post(path, {})
         check(path, status == 404 and f"did you mean {meant}?" in json.dumps(body), status, body)
+    check("said in the log", until_said(s, "there is no /chat/completions here"), s.said())
     check("none is near", "mean" not in json.dumps(s.post("/v1/" + "v1/" * 500, {})[2]))
     status, head, body = s.get("/api/chat")
     check("method", status == 405 and head.get("allow") == "POST", status, head)
@@ -270,11 +279,8 @@ def elsewhere():
 def missing_models():
     """What the configuration names and the store lacks is said at the start, not only to the first client."""
     with Server("--alias", "gpt=nosuch", "--model", "gone", models=()) as s:
-        wanted = ("models.default: no model 'gone:latest'", "models.aliases: no model 'nosuch:latest'", "no_models")
-        deadline = time.monotonic() + 20
-        while not all(w in s.said() for w in wanted) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        check("missing models", all(w in s.said() for w in wanted), s.said())
+        check("missing models", until_said(s, "models.default: no model 'gone:latest'",
+                                           "models.aliases: no model 'nosuch:latest'", "no_models"), s.said())
     with Server("--alias", "gpt=" + MODEL, "--model", "gpt") as s:
         s.get("/health")
         s.stop()
