@@ -272,7 +272,7 @@ static void write_quoted(interp *in, tv v, bool query, str *out) {
             str_append_c(out, c);
         else if (c == ' ' && query)
             str_append_c(out, '+');
-        else
+        else if (interp_charge(in, 4))
             str_printf(out, "%%%02X", (uint8_t)c);
     }
 }

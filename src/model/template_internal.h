@@ -11,6 +11,7 @@
 #include "model/template.h"
 
 #define TEMPLATE_MAX_SOURCE ((size_t)1 << 20) /* bytes */
+#define TEMPLATE_STEPS_FLOAT 64               /* that the shortest digits of a number cost */
 #define TEMPLATE_STEP_BYTES 64                /* of text copied or compared that cost a step */
 #define TEMPLATE_STEP_SCANNED 16              /* of text gone through character by character */
 #define TEMPLATE_STEP_MAPPED 2                /* of text whose characters are looked up in Unicode's tables */

@@ -31,8 +31,10 @@ static void write_text(interp *in, tv v, bool ascii, str *out) {
         uint32_t cp;
         const char *f = c ? strchr(from, c) : NULL;
         size_t k = c < 0x80 ? 1 : utf8_decode(v.u.s + i, v.n_str - i, &cp);
+        if (!interp_charge(in, f ? 1 : 8))
+            return;
         if (f)
-            str_printf(out, "\\%c", to[f - from]);
+            str_append(out, (const char[]){'\\', to[f - from]}, 2);
         else
             write_escaped(c < 0x80 ? c : k ? cp : 0xfffd, out);
         i += k ? k : 1;
@@ -125,7 +127,7 @@ void template_write_json(interp *in, tv v, const json_style *s, int level, str *
     case TV_NONE: str_append_s(out, "null"); break;
     case TV_BOOL: str_append_s(out, v.u.b ? "true" : "false"); break;
     case TV_INT: tv_write(in, v, out); break;
-    case TV_FLOAT: write_float(v.u.d, out); break;
+    case TV_FLOAT: interp_charge(in, TEMPLATE_STEPS_FLOAT), write_float(v.u.d, out); break;
     case TV_STRING: write_text(in, v, s->ascii, out); break;
     case TV_LIST:
     case TV_TUPLE: write_list(in, v.u.list, s, level, out); break;

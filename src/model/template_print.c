@@ -3,7 +3,9 @@
 #include "base/utf8.h"
 #include "model/template_internal.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <utf8proc.h>
 
 /* repr(float): shortest digits that read back, ".0" on integers, an exponent from 1e16 on and below 1e-4. */
@@ -17,13 +19,19 @@ void tv_write_float(double d, str *out) {
         return;
     }
     char text[40];
-    for (int precision = 1; precision <= 17; precision++) {
+    /* Up to 15 digits come back from any normal number, so what 15 say without their last zeros is the shortest. */
+    for (int precision = fabs(d) < DBL_MIN ? 1 : DBL_DIG; precision <= 17; precision++) {
         (void)snprintf(text, sizeof text, "%.*e", precision - 1, d);
         if (strtod(text, NULL) == d)
             break;
     }
-    char *e = strchr(text, 'e');
+    char *e = strchr(text, 'e'), *end = e;
     int exponent = atoi(e + 1);
+    while (end > text && end[-1] == '0' && memchr(text, '.', (size_t)(end - text)))
+        end--;
+    end -= end > text && end[-1] == '.';
+    memmove(end, e, strlen(e) + 1);
+    e = end;
     if (exponent >= -4 && exponent < 16) {
         int digits = (int)(e - text) - (text[0] == '-') - (strchr(text, '.') ? 1 : 0);
         int decimals = digits - 1 - exponent;
@@ -127,7 +135,7 @@ static void write_object(interp *in, tv v, bool ascii, str *out) {
     case TV_NONE: str_append_s(out, "None"); break;
     case TV_BOOL: str_append_s(out, v.u.b ? "True" : "False"); break;
     case TV_INT: str_printf(out, "%" PRId64, v.u.i); break;
-    case TV_FLOAT: tv_write_float(v.u.d, out); break;
+    case TV_FLOAT: interp_charge(in, TEMPLATE_STEPS_FLOAT), tv_write_float(v.u.d, out); break;
     case TV_LIST:
     case TV_TUPLE: write_list(in, v, ascii, out); break;
     case TV_DICT: write_dict(in, v.u.dict, ascii, out); break;
