@@ -38,11 +38,7 @@ static void list_agents(call *c) {
     muga_error err = {0};
     listing l = {c, json_array()};
     muga_status st = !l.list ? error_nomem(&err, "agents") : a ? a->each(a->ctx, list_one, &l, &err) : MUGA_OK;
-    if (st)
-        (void)call_fail_with(c, st, &err, NULL);
-    else
-        (void)call_reply(c, 200, json_pack("{s:s, s:O}", "object", "list", "data", l.list));
-    json_decref(l.list);
+    (void)call_answer_list(c, st, &err, l.list);
 }
 
 static json_t *tools_json(const manifest *m) {
@@ -174,11 +170,7 @@ static void list_sessions(call *c) {
         return;
     const sessions_filter f = {.agent = c->arg[0], .max = 1000, .tenant = c->tenant};
     muga_status st = sessions_list(s, &f, &list, &err);
-    if (st)
-        (void)call_fail_with(c, st, &err, NULL);
-    else
-        (void)call_reply(c, 200, json_pack("{s:s, s:O}", "object", "list", "data", list));
-    json_decref(list);
+    (void)call_answer_list(c, st, &err, list);
     store_close(s);
 }
 

@@ -109,8 +109,7 @@ static bool open_session(talking *t) {
     if (known)
         return hosted_go_on(&t->h, named ? named : session);
     json_t *values = values_of(t->h.m, &t->w);
-    bool begun = values ? hosted_begin(&t->h, values, false)
-                        : call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+    bool begun = values ? hosted_begin(&t->h, values, false) : call_no_memory(c);
     json_decref(values);
     return begun;
 }
@@ -178,8 +177,7 @@ static bool take_turn(talking *t, span said) {
     if (!st)
         hosted_count(&t->h, &t->r);
     hosted_leave(&t->h);
-    return c->session ? st == MUGA_OK || call_fail_with(c, st, &err, NULL)
-                      : call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+    return c->session ? st == MUGA_OK || call_fail_with(c, st, &err, NULL) : call_no_memory(c);
 }
 
 void agents_chat(call *c) {

@@ -138,7 +138,7 @@ static void end(asking *t) {
         return;
     if (!anthropic_blocks_end(&t->blocks)) {
         if (t->blocks.failed)
-            call_fail(c, 503, NULL, NULL, "not enough memory for the answer");
+            call_no_memory(c);
         return;
     }
     c->finish = chat_finish_name(r->finish);
@@ -159,7 +159,7 @@ static void answer(asking *t, const llm_request *read) {
     t->id = openai_id(c, "msg_");
     openai_sink sink = {t->w.stream ? openai_send_event : NULL, c};
     if (!anthropic_blocks_init(&t->blocks, sink)) {
-        call_fail(c, 503, NULL, NULL, "not enough memory for the answer");
+        call_no_memory(c);
         return;
     }
     q->on_event = on_event;
@@ -192,7 +192,7 @@ static void run(call *c, const field *table, size_t n, void (*then)(asking *t, c
     asking *t = arena_alloc(&c->mem, sizeof *t);
     llm_request read = {0};
     if (!t) {
-        call_fail(c, 503, NULL, NULL, "not enough memory");
+        call_no_memory(c);
         return;
     }
     t->c = c;

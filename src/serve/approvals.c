@@ -64,11 +64,7 @@ static void list_approvals(call *c) {
     if (!hosted_store(c, &s))
         return;
     muga_status st = list_own(c, s, &list, &err);
-    if (st)
-        (void)call_fail_with(c, st, &err, NULL);
-    else
-        (void)call_reply(c, 200, json_pack("{s:s, s:O}", "object", "list", "data", list));
-    json_decref(list);
+    (void)call_answer_list(c, st, &err, list);
     store_close(s);
 }
 
@@ -205,11 +201,7 @@ static void read_audit(call *c) {
     int64_t most = query_int(c, "max", 100);
     const audit_filter f = {query_word(c, "session"), query_int(c, "from", 1), MIN(MAX(most, 1), AUDIT_PAGE)};
     muga_status st = audit_log(s, &f, &list, &err);
-    if (st)
-        (void)call_fail_with(c, st, &err, NULL);
-    else
-        (void)call_reply(c, 200, json_pack("{s:s, s:O}", "object", "list", "data", list));
-    json_decref(list);
+    (void)call_answer_list(c, st, &err, list);
     store_close(s);
 }
 

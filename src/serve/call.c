@@ -137,6 +137,22 @@ bool call_reply(call *c, int status, json_t *json) {
     return sent;
 }
 
+bool call_no_memory(call *c) {
+    return call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+}
+
+bool call_answer(call *c, muga_status st, const muga_error *err, const char *param, json_t *json) {
+    if (st == MUGA_OK)
+        return call_reply(c, 200, json);
+    json_decref(json);
+    return call_fail_with(c, st, err, param);
+}
+
+bool call_answer_list(call *c, muga_status st, const muga_error *err, json_t *list) {
+    bool whole = st == MUGA_OK && list;
+    return call_answer(c, st, err, NULL, whole ? json_pack("{s:s, s:o}", "object", "list", "data", list) : list);
+}
+
 static bool begin(call *c, const char *content_type, int kind) {
     server_header more[COMMON_HEADERS + 1];
     exchange_headers h = {content_type, more, common_headers(c, more)};

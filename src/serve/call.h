@@ -134,6 +134,11 @@ bool call_fail(call *c, int status, const char *param, const char *code, const c
 /* A status of the library: E_INPUT, E_USAGE, E_LIMIT -> 400, E_NOT_FOUND -> 404, E_POLICY -> 403, E_NOMEM and E_ENV ->
  * 503, E_CANCELLED -> nothing where the client has left (499 in the log), else 503, E_NONFINITE and others -> 500. */
 bool call_fail_with(call *c, muga_status st, const muga_error *err, const char *param);
+bool call_no_memory(call *c); /* a 503; false */
+/* What came of something: json (stolen) with 200, or what it failed with. */
+bool call_answer(call *c, muga_status st, const muga_error *err, const char *param, json_t *json);
+/* The same of a list: {"object": "list", "data": list}; the list is stolen. */
+bool call_answer_list(call *c, muga_status st, const muga_error *err, json_t *list);
 /* The error object alone, new: of the family, as `refuse` of the server makes it too. */
 json_t *call_error_json(call_family f, int status, const char *param, const char *code, const char *message);
 

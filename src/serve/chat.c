@@ -43,7 +43,7 @@ static bool pick_stop(chat *ch, const json_t *said, const json_t *stored) {
     size_t n = json_is_array(stop) ? json_array_size(stop) : stop && !json_is_null(stop);
     const char **list = n ? arena_alloc(&ch->c->mem, n * sizeof *list) : NULL;
     if (n && !list)
-        return call_fail(ch->c, 503, NULL, "unavailable", "out of memory; try again later");
+        return call_no_memory(ch->c);
     for (size_t i = 0; i < n; i++) {
         const json_t *s = json_is_array(stop) ? json_array_get(stop, i) : stop;
         if (!json_is_string(s) || json_string_length(s) == 0 || strlen(json_string_value(s)) != json_string_length(s))
@@ -149,7 +149,7 @@ bool chat_open(call *c, const char *model, const json_t *messages, const chat_sa
         return true;
     out->messages = with_stored(out->lent.stored, messages);
     if (!out->messages)
-        return call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+        return call_no_memory(c);
     out->q.messages = out->messages;
     return true;
 }

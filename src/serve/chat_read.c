@@ -59,7 +59,7 @@ bool chat_read_text(call *c, const json_t *content, const char *where, json_t **
     if (ok && !text.failed)
         *out = json_stringn(str_get(&text), text.len);
     str_release(&text);
-    return ok && (*out || call_fail(c, 503, where, NULL, "not enough memory for a message"));
+    return ok && (*out || call_no_memory(c));
 }
 
 /* ---- messages ---- */
@@ -125,7 +125,7 @@ bool chat_read_arguments(call *c, const json_t *v, const char *where, json_t **o
     muga_error err = {0};
     *out = read_arguments(v, &err);
     if (!*out && err.status == MUGA_E_NOMEM)
-        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+        return call_no_memory(c);
     return *out || call_fail(c, 400, where, "invalid_value", "%s must be the JSON text of an object: %.80s", where,
                              err.message);
 }
@@ -149,7 +149,7 @@ static bool read_call(call *c, const json_t *v, const char *where, json_t *out) 
         return false;
     if (json_array_append_new(out, json_pack("{s:s, s:s, s:{s:s, s:o}}", "id", x.id, "type", "function", "function",
                                              "name", x.name, "arguments", arguments)))
-        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+        return call_no_memory(c);
     return true;
 }
 
@@ -157,7 +157,7 @@ static bool read_calls(call *c, const json_t *calls, const char *where, json_t *
     json_t *list = json_array();
     bool ok = list != NULL;
     if (json_object_set_new(to, "tool_calls", list))
-        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+        return call_no_memory(c);
     for (size_t i = 0; ok && i < json_array_size(calls); i++) {
         char at[112];
         snprintf(at, sizeof at, "%s.tool_calls[%zu]", where, i);
@@ -219,7 +219,7 @@ static bool read_message(call *c, const json_t *v, const char *where, json_t *ou
     if (ok && is_assistant && json_is_string(m.reasoning))
         ok = json_object_set(to, "reasoning_content", (json_t *)(uintptr_t)m.reasoning) == 0;
     if (!ok)
-        return call_fail(c, 503, where, NULL, "not enough memory for a message");
+        return call_no_memory(c);
     return json_array_size(m.calls) == 0 || read_calls(c, m.calls, where, to);
 }
 
@@ -228,7 +228,7 @@ bool chat_read_messages(call *c, const json_t *messages, const char *where, json
     if (!json_is_array(messages) || json_array_size(messages) == 0)
         return call_fail(c, 400, where, "invalid_value", "%s must be an array of at least one message", where);
     json_t *list = json_array();
-    bool ok = list || call_fail(c, 503, where, NULL, "not enough memory for the messages");
+    bool ok = list || call_no_memory(c);
     for (size_t i = 0; ok && i < json_array_size(messages); i++) {
         char at[48];
         snprintf(at, sizeof at, "%.20s[%zu]", where, i);
@@ -352,5 +352,5 @@ bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **sc
     }
     *schema = json_pack("{s:s}", "type", "object");
     q->schema = *schema;
-    return *schema || call_fail(c, 503, "response_format", NULL, "not enough memory");
+    return *schema || call_no_memory(c);
 }

@@ -119,7 +119,7 @@ static bool name_model(call *c) {
     const json_t *said = json_object_get(c->body, "model");
     if (!model || (said && !json_is_null(said)) || !json_object_set_new(c->body, "model", json_string(model)))
         return true;
-    return call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+    return call_no_memory(c);
 }
 
 /* The body as an object. false: the 400 has gone out. */

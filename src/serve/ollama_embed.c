@@ -36,7 +36,7 @@ static bool read_texts(call *c, const json_t *input, span **out, size_t *n) {
         return call_fail(c, 400, "input", "too_long", "input has %zu texts, more than %.0f", *n, MAX_TEXTS);
     *out = arena_alloc(&c->mem, MAX(*n, 1) * sizeof **out);
     if (!*out)
-        return call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+        return call_no_memory(c);
     for (size_t i = 0; i < *n; i++) {
         const json_t *v = one ? input : json_array_get(input, i);
         if (!json_is_string(v))

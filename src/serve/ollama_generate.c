@@ -249,7 +249,7 @@ static void answer(call *c, const wanted *w, chat *ch, bool is_chat) {
     }
     ch->q.want_ids = !is_chat && !w->raw;
     if (w->logprobs && !(l.logprobs = json_array())) {
-        (void)call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+        (void)call_no_memory(c);
         return;
     }
     ch->q.on_token = w->logprobs ? on_token : NULL;
@@ -385,7 +385,7 @@ static void run_generate(call *c) {
                                                      "role", "user", "content", w.prompt)
                                          : json_pack("[{s:s, s:s}]", "role", "user", "content", w.prompt);
     if (!w.raw && !messages)
-        (void)call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+        (void)call_no_memory(c);
     else if (open_chat(c, &w, messages, keep_alive_ms, &schema, &ch) && read_context(c, w.context, &ch)) {
         ch.q.prompt_text = w.raw ? span_of_string(w.prompt) : (span){0};
         ch.q.prompt_special = w.raw;

@@ -136,7 +136,7 @@ bool ollama_read_format(call *c, const json_t *v, llm_request *q, json_t **made)
         return call_fail(c, 400, "format", "invalid_value", "format must be \"json\" or a JSON schema");
     *made = json_pack("{s:s}", "type", "object");
     if (!*made)
-        return call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+        return call_no_memory(c);
     q->schema = *made;
     return true;
 }
@@ -229,12 +229,12 @@ bool ollama_read_messages(call *c, const json_t *messages, json_t **out) {
             read = call_fail(c, 400, "messages", "invalid_value",
                              "%srole must be system, user, assistant or tool, not \"%.32s\"", where, m.role);
         if (read && json_array_append_new(list, message_json(&m)) != 0)
-            read = call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+            read = call_no_memory(c);
         if (!read) {
             json_decref(list);
             return false;
         }
     }
     *out = list;
-    return list != NULL || call_fail(c, 503, NULL, "unavailable", "out of memory; try again later");
+    return list != NULL || call_no_memory(c);
 }

@@ -196,7 +196,7 @@ static void run(call *c) {
     chatting *t = arena_alloc(&c->mem, sizeof *t);
     llm_request read = {0};
     if (!t) {
-        call_fail(c, 503, NULL, NULL, "not enough memory");
+        call_no_memory(c);
         return;
     }
     t->c = c;

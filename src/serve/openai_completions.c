@@ -59,7 +59,7 @@ static bool read_ids(call *c, const json_t *v, prompt *out) {
     size_t n = json_array_size(v);
     out->ids = arena_alloc(&c->mem, n * sizeof *out->ids);
     if (!out->ids)
-        return call_fail(c, 503, "prompt", NULL, "not enough memory for the prompt");
+        return call_no_memory(c);
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_array_get(v, i);
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
@@ -183,7 +183,7 @@ static bool add_choice(completing *t, size_t i_prompt, uint32_t i) {
                                               : openai_completion_choice(s->index, str_get(&text), text.len,
                                                                          take_logprobs(s), chat_finish_name(r->finish));
     str_release(&text);
-    return json_array_append_new(t->list, choice) == 0 || call_fail(t->c, 503, NULL, NULL, "not enough memory");
+    return json_array_append_new(t->list, choice) == 0 || call_no_memory(t->c);
 }
 
 static void add_usage(completing *t) {
@@ -268,7 +268,7 @@ static void run(call *c) {
     completing *t = arena_alloc(&c->mem, sizeof *t);
     llm_request read = {0};
     if (!t) {
-        call_fail(c, 503, NULL, NULL, "not enough memory");
+        call_no_memory(c);
         return;
     }
     t->c = c;

@@ -157,7 +157,7 @@ static bool read_entry(call *c, const json_t *v, size_t i, llm_embed_request *q,
     }
     int32_t *list = arena_alloc(&c->mem, n * sizeof *list);
     if (!list)
-        return call_fail(c, 503, "input", NULL, "not enough memory for the input");
+        return call_no_memory(c);
     for (size_t k = 0; k < n; k++) {
         const json_t *id = json_array_get(v, k);
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
@@ -178,7 +178,7 @@ static bool read_input(call *c, const json_t *v, llm_embed_request *q) {
     span *texts = arena_alloc(&c->mem, q->n * sizeof *texts);
     llm_ids *ids = arena_alloc(&c->mem, q->n * sizeof *ids);
     if (!texts || !ids)
-        return call_fail(c, 503, "input", NULL, "not enough memory for the input");
+        return call_no_memory(c);
     bool ok = true;
     for (size_t i = 0; ok && i < q->n; i++)
         ok = read_entry(c, one ? v : json_array_get(v, i), i, q, texts, ids);
@@ -238,7 +238,7 @@ static void reply(call *c, const wanted *w, const llm_embed_reply *r, size_t n) 
                (unsigned long long)n_tokens);
     c->n_prompt = (uint32_t)MIN(n_tokens, (uint64_t)UINT32_MAX);
     if (out.failed)
-        call_fail(c, 503, NULL, NULL, "not enough memory for the answer");
+        call_no_memory(c);
     else
         call_reply_text(c, 200, "application/json", str_get(&out), out.len);
     str_release(&out);

@@ -132,7 +132,7 @@ static bool read_bias(call *c, const openai_asked *a, llm_request *q) {
                          LLM_MAX_BIAS);
     llm_bias *list = arena_alloc(&c->mem, n * sizeof *list);
     if (!list)
-        return call_fail(c, 503, "logit_bias", NULL, "not enough memory");
+        return call_no_memory(c);
     json_object_foreach((json_t *)(uintptr_t)a->logit_bias, key, v) {
         char *end = NULL;
         errno = 0;

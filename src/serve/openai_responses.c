@@ -209,7 +209,7 @@ static void end(responding *t) {
         return;
     if (!openai_items_end(&t->items, !cut)) {
         if (t->items.failed)
-            call_fail(c, 503, NULL, NULL, "not enough memory for the answer");
+            call_no_memory(c);
         return;
     }
     c->finish = chat_finish_name(r->finish);
@@ -229,7 +229,7 @@ static void answer(responding *t, const llm_request *read) {
     t->head = openai_head_of(c, "resp_", t->w.a.model, q->now_ms);
     openai_sink sink = {t->w.a.stream ? openai_send_event : NULL, c};
     if (!openai_items_init(&t->items, openai_id(c, ""), sink, wants_logprobs(&t->w))) {
-        call_fail(c, 503, NULL, NULL, "not enough memory for the answer");
+        call_no_memory(c);
         return;
     }
     c->error_event = error_event;
@@ -253,7 +253,7 @@ static void run(call *c) {
     responding *t = arena_alloc(&c->mem, sizeof *t);
     llm_request read = {0};
     if (!t) {
-        call_fail(c, 503, NULL, NULL, "not enough memory");
+        call_no_memory(c);
         return;
     }
     t->c = c;
