@@ -269,6 +269,8 @@ MUGA_MUST_USE muga_status approval_who(const agent_env *env, store *s, const man
                                        const char *session, json_t **out, muga_error *err);
 /* Whether what a person typed names this approval: case, dashes, o for 0, i and l for 1 don't matter. */
 bool approval_same_id(const char *approval, const char *typed);
+/* That entry of approval_list, borrowed; NULL: nothing waits under what was typed. */
+const json_t *approval_find(const json_t *list, const char *typed);
 /* A person's yes or no. `m`: the manifest as it stands now, against which the binding is checked (a no needs none:
  * NULL). MUGA_E_NOT_FOUND: no such id. MUGA_E_POLICY: expired, already decided or used, or tool, policy or arguments
  * are not what was held, or the approver may not say yes to it (approvers.h; audited, and it goes on waiting).

@@ -287,6 +287,17 @@ bool approval_same_id(const char *approval, const char *typed) {
     return id_read(typed, id) && strcmp(id, approval) == 0;
 }
 
+const json_t *approval_find(const json_t *list, const char *typed) {
+    size_t i;
+    const json_t *e;
+    json_array_foreach(list, i, e) {
+        if (approval_same_id(json_get_string(e, "approval"), typed)) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
 /* ---- what nobody decided in time ---- */
 
 /* Nobody came: the conversation is a person's now. Its last words are said here, since no process drives it. */

@@ -536,3 +536,13 @@ muga_status versions_check_tables(store *s, muga_error *err) {
     json_decref(said.agents);
     return st;
 }
+
+muga_status versions_of_session(store *s, const char *session, int64_t *version, muga_error *err) {
+    json_t *log = NULL;
+    const audit_filter first = {session, 1, 1};
+    muga_status st = audit_log(s, &first, &log, err);
+    const json_t *info = json_object_get(json_object_get(json_array_get(log, 0), "payload"), "info");
+    *version = json_get_int(json_object_get(info, "adapter"), "version", 0);
+    json_decref(log);
+    return st;
+}

@@ -48,6 +48,8 @@ MUGA_MUST_USE muga_status versions_add(const versions *v, const char *path, cons
                                        int64_t *version, muga_error *err);
 /* MUGA_E_NOT_FOUND says which there are. */
 MUGA_MUST_USE muga_status versions_find(const versions *v, int64_t version, adapter_version *out, muga_error *err);
+/* The one that a session began with, 0 for the manifest's own: it goes on with the same. */
+MUGA_MUST_USE muga_status versions_of_session(store *s, const char *session, int64_t *version, muga_error *err);
 /* Is its file what it was, and the model its base? Version 0 always is. */
 MUGA_MUST_USE muga_status versions_check(const versions *v, const adapter_version *x, const char *base,
                                          muga_error *err);

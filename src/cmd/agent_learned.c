@@ -51,14 +51,9 @@ muga_status agent_find_version(const manifest *m, int64_t version, adapter_versi
 
 muga_status agent_session_version(const char *session, int64_t *version, muga_error *err) {
     store *s = NULL;
-    json_t *log = NULL;
-    const audit_filter f = {session, 1, 1};
     muga_status st = cmd_open_store(false, &s, err);
     if (!st)
-        st = audit_log(s, &f, &log, err);
-    const json_t *info = json_object_get(json_object_get(json_array_get(log, 0), "payload"), "info");
-    *version = json_get_int(json_object_get(info, "adapter"), "version", 0);
-    json_decref(log);
+        st = versions_of_session(s, session, version, err);
     store_close(s);
     return st;
 }

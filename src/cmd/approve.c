@@ -149,16 +149,6 @@ int cmd_approve_list(int argc, char **argv) {
 
 /* ---- yes, no ---- */
 
-static const json_t *find_waiting(const json_t *list, const char *typed) {
-    size_t i;
-    const json_t *e;
-    json_array_foreach(list, i, e) {
-        if (approval_same_id(json_get_string(e, "approval"), typed))
-            return e;
-    }
-    return NULL;
-}
-
 static void print_outcome(const json_t *e, const call_result *r, bool as_json) {
     str result = STR_INIT;
     write_json(r->result, &result);
@@ -262,7 +252,7 @@ static int approve_decide(int argc, char **argv, bool yes) {
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)
         st = approval_list(&env, s, &list, &err);
-    code = st ? cmd_fail(&err) : decide(&env, s, find_waiting(list, p.v[0]), p.v[0], yes, as_json, approver);
+    code = st ? cmd_fail(&err) : decide(&env, s, approval_find(list, p.v[0]), p.v[0], yes, as_json, approver);
     json_decref(list);
     store_close(s);
     return code;

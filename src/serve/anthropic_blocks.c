@@ -2,6 +2,7 @@
 #include "serve/anthropic_blocks.h"
 
 #include "base/mem.h"
+#include "serve/chat.h"
 
 bool anthropic_blocks_init(anthropic_blocks *t, openai_sink sink) {
     *t = (anthropic_blocks){.sink = sink, .content = json_array()};
@@ -101,11 +102,7 @@ static bool add(anthropic_blocks *t, block_kind kind, const llm_event *e, const 
 static bool begin_call(anthropic_blocks *t, const llm_event *e) {
     if (!close_block(t))
         return false;
-    free(t->call_id);
-    free(t->call_name);
-    t->call_id = mem_copy_string(e->id);
-    t->call_name = mem_copy_string(e->name);
-    if (!t->call_id || !t->call_name) {
+    if (!chat_keep_call(e, &t->call_id, &t->call_name)) {
         t->failed = true;
         return false;
     }

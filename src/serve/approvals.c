@@ -68,13 +68,6 @@ static void list_approvals(call *c) {
     store_close(s);
 }
 
-static json_t *find_waiting(json_t *list, const char *typed) {
-    size_t i;
-    json_t *e;
-    json_array_foreach(list, i, e) if (approval_same_id(json_get_string(e, "approval"), typed)) return e;
-    return NULL;
-}
-
 /* The approved call runs now; where another process drives its session, that one runs it. */
 static muga_status run_approved(call *c, store *s, const manifest *m, const json_t *e, call_result *r,
                                 muga_error *err) {
@@ -154,7 +147,7 @@ static void decide_approval(call *c) {
     if (!hosted_store(c, &s))
         return;
     muga_status st = approval_list(c->serve->options->agents->env, s, &list, &err);
-    const json_t *e = st ? NULL : find_waiting(list, c->arg[0]);
+    const json_t *e = st ? NULL : approval_find(list, c->arg[0]);
     bool is = false;
     if (!st && e)
         st = sessions_is_of(s, json_get_string(e, "session"), c->tenant, &is, &err);

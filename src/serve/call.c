@@ -1,10 +1,16 @@
 /* Answers and errors of one request, in the form that its family's clients know. */
 #include "serve/call.h"
+#include "os/os.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
 #define IGNORED_MAX 1024 /* bytes of x-muga-ignored */
+
+uint64_t call_now_us(void) {
+    const os_clock *c = &os_system()->clock;
+    return c->monotonic_us(c->self);
+}
 
 const atomic_bool *call_gone(const call *c) {
     return exchange_gone(c->x);

@@ -78,6 +78,7 @@ struct call {
     char retry_after[12];
 };
 
+uint64_t call_now_us(void);                  /* monotonic */
 const atomic_bool *call_gone(const call *c); /* the client has left: nobody reads any more */
 /* What llm_request.cancelled points to: the client has left, or the server ends, and then a stream still gets its last
  * event. */

@@ -104,11 +104,6 @@ static json_t *with_stored(const hub_model *m, const json_t *messages) {
     return NULL;
 }
 
-static uint64_t now_us(void) {
-    const os_clock *clock = &os_system()->clock;
-    return clock->monotonic_us(clock->self);
-}
-
 bool chat_take(call *c, const char *model, pool_lent *out) {
     muga_error err = {0};
     pool_variant v;
@@ -129,7 +124,7 @@ bool chat_take(call *c, const char *model, pool_lent *out) {
     c->load_us = out->load_us;
     metrics_begin(c->serve->metrics, &c->metrics, c->begin_us);
     metrics_model(&c->metrics, out->name, c->tenant);
-    metrics_run(&c->metrics, now_us());
+    metrics_run(&c->metrics, call_now_us());
     return true;
 }
 
@@ -190,14 +185,14 @@ static bool count_read(void *ctx, uint32_t n_done, uint32_t n_prompt) {
 /* Between the model and the route: when the pieces come. */
 static bool see_event(void *ctx, const llm_event *e) {
     one_choice *o = ctx;
-    metrics_token(&o->seen, now_us());
+    metrics_token(&o->seen, call_now_us());
     return o->on_event(o->ctx, e);
 }
 
 static bool see_text(void *ctx, const char *p, size_t n) {
     one_choice *o = ctx;
     if (n)
-        metrics_token(&o->seen, now_us());
+        metrics_token(&o->seen, call_now_us());
     return !o->on_text || o->on_text(o->ctx, p, n);
 }
 

@@ -52,10 +52,14 @@ typedef struct chat_choice {
 #define CHAT_MAX_CHOICES 16u
 MUGA_MUST_USE muga_status chat_complete(chat *ch, chat_choice *choices, uint32_t n, muga_error *err);
 
+/* Keep which call begins, in place of the one before. false: out of memory. */
+bool chat_keep_call(const llm_event *e, char **id, char **name);
 /* "stop", "length", "tool_calls": as OpenAI calls it. */
 const char *chat_finish_name(llm_finish f);
 
 /* ---- what families read alike ---- */
+/* An array of token ids, in the call's arena; NULL: none. */
+bool chat_read_ids(call *c, const json_t *list, const char *where, llm_ids *out);
 /* Messages in OpenAI's form as llm.h has them: roles checked (developer is system), content parts of text joined,
  * images and other parts refused by name, tool_calls with ids and arguments as text, tool results with tool_call_id.
  * New. */

@@ -354,3 +354,31 @@ bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **sc
     q->schema = *schema;
     return *schema || call_no_memory(c);
 }
+
+/* ---- token ids ---- */
+
+bool chat_read_ids(call *c, const json_t *list, const char *where, llm_ids *out) {
+    size_t i, n = json_array_size(list);
+    const json_t *v;
+    int32_t *ids = n <= SIZE_MAX / 8 / sizeof *ids ? arena_alloc(&c->mem, MAX(n, 1) * sizeof *ids) : NULL;
+    if (!ids)
+        return call_fail(c, 400, where, "too_long", "%s has too many entries: %zu", where, n);
+    json_array_foreach(list, i, v) {
+        json_int_t id = json_integer_value(v);
+        if (!json_is_integer(v) || id < 0 || id > INT32_MAX)
+            return call_fail(c, 400, where, "invalid_value", "%s[%zu] must be the id of a token", where, i);
+        ids[i] = (int32_t)id;
+    }
+    *out = (llm_ids){ids, n};
+    return true;
+}
+
+/* ---- calls of an answer ---- */
+
+bool chat_keep_call(const llm_event *e, char **id, char **name) {
+    free(*id);
+    free(*name);
+    *id = mem_copy_string(e->id);
+    *name = mem_copy_string(e->name);
+    return *id && *name;
+}

@@ -62,24 +62,13 @@ bool hosted_open(call *c, const char *name, hosted *out) {
     return st == MUGA_OK || call_fail_with(c, st == MUGA_E_INPUT ? MUGA_E_INTERNAL : st, &err, NULL);
 }
 
-/* The version that a session began with: it goes on with the same. */
-static muga_status version_of(hosted *h, const char *session, int64_t *version, muga_error *err) {
-    json_t *log = NULL;
-    const audit_filter f = {session, 1, 1};
-    muga_status st = audit_log(h->store, &f, &log, err);
-    const json_t *info = json_object_get(json_object_get(json_array_get(log, 0), "payload"), "info");
-    *version = json_get_int(json_object_get(info, "adapter"), "version", 0);
-    json_decref(log);
-    return st;
-}
-
 static muga_status find_version(hosted *h, const char *session, muga_error *err) {
     hub_model stored = {0};
     int64_t version = VERSIONS_IN_USE;
     const versions v = {&h->env, h->store, h->c->serve->options->home, h->m->name};
     if (!h->m->learning)
         return MUGA_OK;
-    muga_status st = session ? version_of(h, session, &version, err) : MUGA_OK;
+    muga_status st = session ? versions_of_session(h->store, session, &version, err) : MUGA_OK;
     if (!st && version != 0)
         st = versions_find(&v, version, &h->version, err);
     if (!st && h->version.version > 0)

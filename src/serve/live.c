@@ -42,11 +42,6 @@ struct live {
     live_call *first;
 };
 
-static uint64_t now_us(void) {
-    const os_clock *c = &os_system()->clock;
-    return c->monotonic_us(c->self);
-}
-
 /* ---- life ---- */
 
 static void make_id(call *c) {
@@ -73,7 +68,7 @@ static live_call *call_new(struct live *l, exchange *x, const server_request *q,
     c->route = m->route;
     c->key = key;
     c->tenant = key ? key_tenant(key) : "";
-    c->begin_us = now_us();
+    c->begin_us = call_now_us();
     make_id(c);
     snprintf(c->peer, sizeof c->peer, "%s", q->peer);
     for (size_t i = 0; i < CALL_ARGS; i++)
@@ -144,7 +139,7 @@ static bool read_body(call *c) {
 static void run_call(void *ctx) {
     live_call *v = ctx;
     call *c = &v->c;
-    c->queue_us = now_us() - c->begin_us;
+    c->queue_us = call_now_us() - c->begin_us;
     if (!atomic_load(call_gone(c)) && read_body(c))
         c->route->run(c);
     if (c->status == 0 && !atomic_load(call_gone(c)))

@@ -83,7 +83,6 @@ static bool embed(call *c, const wanted *w, const span *texts, size_t n, llm_emb
 }
 
 static void run_embed(call *c) {
-    const os_clock *clock = &os_system()->clock;
     wanted w = {.truncate = true};
     span *texts = NULL;
     size_t n = 0;
@@ -96,7 +95,7 @@ static void run_embed(call *c) {
         bool whole = list != NULL;
         for (size_t i = 0; whole && i < n; i++)
             whole = json_array_append_new(list, vector_json(r.vectors + i * r.n_dims, wide, r.n_dims)) == 0;
-        uint64_t total = clock->monotonic_us(clock->self) - c->begin_us;
+        uint64_t total = call_now_us() - c->begin_us;
         (void)call_reply(c, 200,
                          whole
                              ? json_pack("{s:s, s:O, s:I, s:I, s:I}", "model", w.model, "embeddings", list,

@@ -146,12 +146,8 @@ static bool end_call(lines *l) {
 }
 
 static bool begin_call(lines *l, const llm_event *e) {
-    free(l->id);
-    free(l->name);
-    l->id = mem_copy_string(e->id);
-    l->name = mem_copy_string(e->name);
     str_clear(&l->arguments);
-    return l->id && l->name;
+    return chat_keep_call(e, &l->id, &l->name);
 }
 
 static bool on_event(void *ctx, const llm_event *e) {
@@ -192,8 +188,7 @@ static bool set_int(json_t *v, const char *key, uint64_t n) {
 
 /* What the last line, or the only one, says of how it went. `line` is stolen; NULL on failure. */
 static json_t *add_end(const lines *l, const chat *ch, const llm_reply *r, json_t *line) {
-    const os_clock *clock = &os_system()->clock;
-    uint64_t total = clock->monotonic_us(clock->self) - l->c->begin_us;
+    uint64_t total = call_now_us() - l->c->begin_us;
     bool whole =
         line && json_object_set_new(line, "done", json_true()) == 0 &&
         json_object_set_new(line, "done_reason", json_string(r->finish == LLM_FINISH_LENGTH ? "length" : "stop")) ==
@@ -350,21 +345,13 @@ static void run_chat(call *c) {
 
 /* "context" of an earlier answer, as ids. */
 static bool read_context(call *c, const json_t *context, chat *ch) {
-    size_t i, n = json_array_size(context);
-    const json_t *v;
-    if (n == 0)
-        return true;
-    int32_t *ids = n <= SIZE_MAX / 4 / sizeof *ids ? arena_alloc(&c->mem, n * sizeof *ids) : NULL;
-    if (!ids)
-        return call_fail(c, 400, "context", "too_long", "context has too many entries: %zu", n);
-    json_array_foreach(context, i, v) {
-        json_int_t id = json_integer_value(v);
-        if (!json_is_integer(v) || id < 0 || id > INT32_MAX)
-            return call_fail(c, 400, "context", "invalid_value", "context must hold token ids, as an answer gave them");
-        ids[i] = (int32_t)id;
+    llm_ids ids = {0};
+    if (!chat_read_ids(c, context, "context", &ids))
+        return false;
+    if (ids.n > 0) {
+        ch->q.prompt_ids = ids.ids;
+        ch->q.n_prompt_ids = ids.n;
     }
-    ch->q.prompt_ids = ids;
-    ch->q.n_prompt_ids = n;
     return true;
 }
 

@@ -3,6 +3,7 @@
 #include "serve/openai_items.h"
 
 #include "base/mem.h"
+#include "serve/chat.h"
 
 #include <stdio.h>
 
@@ -179,11 +180,7 @@ static bool add_text(openai_items *t, item_kind kind, const llm_event *e) {
 static bool begin_call(openai_items *t, const llm_event *e) {
     if (!close_item(t, "completed"))
         return false;
-    free(t->call_id);
-    free(t->call_name);
-    t->call_id = mem_copy_string(e->id);
-    t->call_name = mem_copy_string(e->name);
-    if (!t->call_id || !t->call_name) {
+    if (!chat_keep_call(e, &t->call_id, &t->call_name)) {
         t->failed = true;
         return false;
     }

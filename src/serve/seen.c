@@ -9,11 +9,6 @@
 
 #include <stdio.h>
 
-static uint64_t now_us(void) {
-    const os_clock *c = &os_system()->clock;
-    return c->monotonic_us(c->self);
-}
-
 /* ---- a request ---- */
 
 static const char *method_of(const server_request *q) {
@@ -36,7 +31,7 @@ void seen_call(call *c) {
     bool gone = atomic_load(call_gone(c)), failed = c->status >= 400 || c->message[0];
     int status = gone && c->status == 0 ? 499 : c->status;
     const char *finish = gone || atomic_load(call_cancelled(c)) ? "abort" : failed ? NULL : c->finish;
-    uint64_t now = now_us();
+    uint64_t now = call_now_us();
     metrics_end(&c->metrics, now,
                 &(metrics_ended){.finish = c->model && !failed && !finish ? "stop" : finish,
                                  .n_prompt = c->n_prompt,

@@ -97,34 +97,16 @@ static void tokenize(call *c) {
 
 /* ---- detokenize ---- */
 
-static bool read_ids(call *c, const json_t *tokens, int32_t **out, size_t *n) {
-    size_t i;
-    const json_t *v;
-    *n = json_array_size(tokens);
-    int32_t *ids = *n <= SIZE_MAX / 8 / sizeof *ids ? arena_alloc(&c->mem, MAX(*n, 1) * sizeof *ids) : NULL;
-    if (!ids)
-        return call_fail(c, 400, "tokens", "too_long", "tokens has too many entries: %zu", *n);
-    json_array_foreach(tokens, i, v) {
-        json_int_t id = json_integer_value(v);
-        if (!json_is_integer(v) || id < 0 || id > INT32_MAX)
-            return call_fail(c, 400, "tokens", "invalid_value", "tokens[%zu] must be the id of a token", i);
-        ids[i] = (int32_t)id;
-    }
-    *out = ids;
-    return true;
-}
-
 static void detokenize(call *c) {
     wanted w = {.model = NULL};
     pool_lent lent;
-    int32_t *ids = NULL;
-    size_t n = 0;
+    llm_ids ids = {0};
     str bytes = STR_INIT, text = STR_INIT;
     muga_error err = {0};
     if (!call_read(c, c->body, "", detokenize_fields, ARRAY_LEN(detokenize_fields), &w) ||
-        !read_ids(c, w.tokens, &ids, &n) || !chat_take(c, w.model, &lent))
+        !chat_read_ids(c, w.tokens, "tokens", &ids) || !chat_take(c, w.model, &lent))
         return;
-    muga_status st = llm_detokenize(lent.m, ids, n, true, &bytes, &err);
+    muga_status st = llm_detokenize(lent.m, ids.ids, ids.n, true, &bytes, &err);
     if (!st)
         json_write_string(&text, str_get(&bytes), bytes.len); /* ill-formed bytes become U+FFFD */
     json_t *v = st ? NULL : json_loadb(str_get(&text), text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
