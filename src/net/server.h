@@ -131,6 +131,9 @@ bool exchange_reply(exchange *x, int status, const exchange_headers *h, const vo
 bool exchange_start(exchange *x, int status, const exchange_headers *h);
 bool exchange_write(exchange *x, const void *p, size_t n);
 bool exchange_end(exchange *x);
+/* What is said from here on goes out with exchange_release: whoever has the whole answer finds the handler done with
+ * it, what it counts and what it gives back. */
+void exchange_keep_back(exchange *x);
 /* Ends an answer that was started without its end: the connection is cut, so that nobody takes it for whole. */
 void exchange_cut(exchange *x);
 /* True from when the client has gone; becomes so within 100 ms of it. Lives as long as the exchange. */

@@ -144,9 +144,10 @@ static void append_head(exchange *x, int status, const exchange_headers *h, uint
 static bool commit(exchange *x) {
     if (x->out.failed)
         x->is_over = true;
-    bool good = !x->is_over;
+    bool good = !x->is_over, waits = x->is_held && good && !x->is_cut;
     pthread_mutex_unlock(&x->lock);
-    mail_push(x->mail, x);
+    if (!waits)
+        mail_push(x->mail, x);
     return good;
 }
 
@@ -223,6 +224,21 @@ bool exchange_end(exchange *x) {
     return commit(x);
 }
 
+void exchange_keep_back(exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    x->is_held = true;
+    pthread_mutex_unlock(&x->lock);
+}
+
+static void let_go(exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    bool was_held = x->is_held;
+    x->is_held = false;
+    pthread_mutex_unlock(&x->lock);
+    if (was_held)
+        mail_push(x->mail, x);
+}
+
 void exchange_cut(exchange *x) {
     pthread_mutex_lock(&x->lock);
     if (is_lost(x)) {
@@ -268,6 +284,7 @@ const char *server_request_header(const server_request *q, const char *name) {
 /* An answer that never ended is cut; then the handler's part of the exchange is over. */
 void exchange_release(exchange *x) {
     exchange_cut(x);
+    let_go(x);
     pthread_mutex_lock(&x->telling);
     x->is_released = true;
     pthread_mutex_unlock(&x->telling);
@@ -315,9 +332,13 @@ static void give_back(exchange *x, str *emptied) {
 
 void exchange_deliver(exchange *x) {
     pthread_mutex_lock(&x->lock);
-    str bytes = x->out;
-    bool is_over = x->is_over, is_cut = x->is_cut, is_ended = x->is_ended;
-    str_init(&x->out, 0);
+    str bytes = STR_INIT;
+    bool is_over = x->is_over, is_cut = x->is_cut, waits = x->is_held && !is_over && !is_cut;
+    bool is_ended = x->is_ended && !waits;
+    if (!waits) {
+        bytes = x->out;
+        str_init(&x->out, 0);
+    }
     atomic_fetch_add_explicit(&x->n_unsent, bytes.len, memory_order_relaxed);
     pthread_mutex_unlock(&x->lock);
     connection *c = x->conn;

@@ -102,7 +102,7 @@ struct exchange {
     /* shared, under lock */
     pthread_mutex_t lock;
     str out;
-    bool is_started, is_chunked, is_ended, is_cut, is_over, keeps_alive;
+    bool is_started, is_chunked, is_ended, is_cut, is_over, is_held, keeps_alive;
     atomic_size_t n_unsent; /* taken from out, not yet taken by the socket */
     /* on_gone and exchange_release exclude each other */
     pthread_mutex_t telling;

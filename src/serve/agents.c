@@ -132,8 +132,10 @@ static void run_turn(call *c, hosted *h, const wanted *w) {
         (void)call_fail_with(c, st == MUGA_E_NOT_FOUND ? MUGA_E_INPUT : st, &err, NULL);
     } else if (!w->stream) {
         (void)call_reply(c, 200, turn);
-    } else if (call_event(c, "turn", turn)) {
-        (void)call_events_end(c);
+    } else {
+        call_ends(c);
+        if (call_event(c, "turn", turn))
+            (void)call_events_end(c);
     }
     turn_result_release(&r);
 }

@@ -159,6 +159,7 @@ static void answer(talking *t) {
     talks_remember(c->serve->talks, digest, c->session);
     c->finish = "stop";
     c->n_generated = t->r.n_tokens;
+    call_ends(c);
     if (t->w.stream)
         (void)stream_answer(t, &head, &r, &u);
     else

@@ -143,6 +143,7 @@ static void end(asking *t) {
     }
     c->finish = chat_finish_name(r->finish);
     json_t *usage = anthropic_usage_json(r->n_prompt, r->n_prompt_cached, r->n_generated);
+    call_ends(c);
     if (!t->w.stream)
         call_reply(c, 200, anthropic_message_json(&t->blocks, t->id, t->w.model, r, usage));
     else if (anthropic_tell_end(&t->blocks.sink, r, usage))

@@ -63,10 +63,12 @@ bool call_fail(call *c, int status, const char *param, const char *code, const c
     if (c->streams == CALL_EVENTS) {
         bool named = c->error_event || c->route->family == CALL_ANTHROPIC;
         c->status = status;
+        call_ends(c);
         (void)call_event(c, named ? "error" : NULL, c->error_event ? c->error_event(c->error_ctx, error) : error);
         (void)call_events_end(c);
     } else if (c->streams == CALL_LINES) {
         c->status = status;
+        call_ends(c);
         (void)call_line(c, error);
         (void)call_lines_end(c);
     } else {
@@ -116,6 +118,7 @@ bool call_reply_text(call *c, int status, const char *content_type, const char *
         more[h.n_more++] = (server_header){"retry-after", c->retry_after};
     }
     c->status = status;
+    call_ends(c);
     return exchange_reply(c->x, status, &h, p, n);
 }
 
@@ -166,6 +169,10 @@ static bool begin(call *c, const char *content_type, int kind) {
     c->status = 200;
     c->streams = kind;
     return exchange_start(c->x, 200, &h);
+}
+
+void call_ends(call *c) {
+    exchange_keep_back(c->x);
 }
 
 static bool end(call *c) {

@@ -113,13 +113,16 @@ typedef struct field {
  * are left as they were. */
 bool call_read(call *c, const json_t *object, const char *where, const field *table, size_t n, void *out);
 
-/* ---- answers ---- all false when the client has gone. json is stolen. */
+/* ---- answers ---- all false when the client has gone. json is stolen.
+ * The end of an answer goes out when the request is done with: counted, its turn and its model given back. So whoever
+ * asks again at once isn't in his own way. */
 bool call_reply(call *c, int status, json_t *json);
 bool call_reply_text(call *c, int status, const char *content_type, const char *p, size_t n);
 /* Server-sent events. name NULL: data alone. */
 bool call_events_begin(call *c);
 bool call_event(call *c, const char *name, json_t *json);
 bool call_event_text(call *c, const char *data); /* "[DONE]" */
+void call_ends(call *c); /* what is said from here on is the end: before a stream's last event or line */
 bool call_events_end(call *c);
 /* JSON, one a line (application/x-ndjson). */
 bool call_lines_begin(call *c);

@@ -256,6 +256,7 @@ static void answer(call *c, const wanted *w, chat *ch, bool is_chat) {
         if (!atomic_load(call_gone(c)))
             (void)call_fail(c, 503, NULL, "unavailable", "the server is stopping");
     } else if (w->stream) {
+        call_ends(c);
         if (send_line(&l, add_end(&l, ch, &choice.reply, part_line(&l, "", NULL, 0, NULL))))
             (void)call_lines_end(c);
     } else {
@@ -303,6 +304,7 @@ static void load_only(call *c, const wanted *w, int64_t keep_alive_ms, bool is_c
         line = NULL;
     }
     if (w->stream && line) {
+        call_ends(c);
         if (send_line(&l, line))
             (void)call_lines_end(c);
     } else {

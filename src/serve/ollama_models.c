@@ -239,6 +239,7 @@ static void create_model(call *c) {
     if (!st)
         st = hub_create(store_of(c), model, &recipe, &o, &err);
     modelfile_release(&recipe);
+    call_ends(c);
     if (st)
         (void)call_fail_with(c, st, &err, NULL);
     else if (!p.stream)

@@ -120,6 +120,7 @@ static bool on_event(void *ctx, const llm_event *e) {
 static void end_stream(chatting *t) {
     bool ok = begin_stream(t);
     openai_usage u = openai_usage_of(t->ch.lent.m, t->choices, t->w.a.n);
+    call_ends(t->c);
     for (uint32_t i = 0; ok && i < t->w.a.n; i++)
         ok = openai_chunk_finish(&t->chunks, i, t->choices[i].reply.finish, take_logprobs(&t->streams[i]));
     if (ok && t->w.a.with_usage)

@@ -235,6 +235,7 @@ static void end(completing *t) {
         t->list = NULL;
         return;
     }
+    call_ends(c);
     bool ok = !t->w.a.with_usage || call_event(c, NULL, object_of(t, json_array(), true, openai_usage_json(&t->usage)));
     if (ok && call_event_text(c, "[DONE]"))
         call_events_end(c);

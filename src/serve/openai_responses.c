@@ -214,6 +214,7 @@ static void end(responding *t) {
     }
     c->finish = chat_finish_name(r->finish);
     json_t *whole = response_json(t, r);
+    call_ends(c);
     if (!t->w.a.stream)
         call_reply(c, 200, whole);
     else if (openai_items_tell(&t->items, cut ? "response.incomplete" : "response.completed", whole))

@@ -53,6 +53,17 @@ def metrics(s, accept=None, headers=None):
     return parse(text.decode(), "openmetrics" in head["content-type"])
 
 
+def see_that_an_answer_has_been_counted():
+    """Who has an answer finds its request counted, a whole one as well as the end of a stream."""
+    ended = b"data: [DONE]"
+    with Server() as s:
+        for n in range(1, 41):
+            status, _, text = s.ask("POST", CHAT, body(f"the {n}th", stream=n % 2 == 0, max_tokens=1))
+            check(status == 200 and (n % 2 or ended in text), "answered", status, text)
+            seen = value(metrics(s), "muga:http_requests_total", route=CHAT, status="200")
+            check(seen == n, "counted by then", n, seen)
+
+
 def see_metrics():
     with Server() as s:
         metrics(s)
@@ -199,6 +210,6 @@ def stop():
         check(s.process.wait(30) == 0 and time.monotonic() - begin < 30, "it ended in order", s.said())
 
 
-for part in (see_metrics, see_agents, see_rights_and_log, reload, notified, stop):
+for part in (see_that_an_answer_has_been_counted, see_metrics, see_agents, see_rights_and_log, reload, notified, stop):
     part()
 sys.exit(f"{len(failures)} failed" if failures else 0)

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_S 20
+#define WAIT_S 60
 #define HELD_MAX 64
 
 typedef struct fixture {
@@ -223,6 +223,11 @@ static inline bool client_more(int fd, str *out) {
     if (n > 0)
         str_append(out, bytes, (size_t)n);
     return n > 0;
+}
+
+static inline bool client_has_more(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, 0) == 1;
 }
 
 /* All until the server closes. Freed by the caller. */

@@ -118,6 +118,44 @@ static void a_stream_is_framed(void **state) {
     fixture_stop(&f);
 }
 
+/* Who has the whole answer finds the handler done with it: what was kept back comes with the release, all of it. */
+static void an_end_that_is_kept_back_comes_with_the_release(void **state) {
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    fixture_start(&f);
+    for (size_t i = 0; i < 3; i++) {
+        str s = STR_INIT;
+        int fd = client_open(&f), other = client_open(&f);
+        client_say(fd, GET("/hold") "\r\n");
+        exchange *x = fixture_held(&f, i);
+        if (i > 0) {
+            assert_true(exchange_start(x, 200, NULL) && exchange_write(x, "some", 4));
+            client_until(fd, &s, "some");
+        }
+        exchange_keep_back(x);
+        if (i == 0)
+            assert_true(fixture_reply(x, 200, "late"));
+        else
+            assert_true(exchange_write(x, "late", 4) && (i == 2 || exchange_end(x)));
+        client_say(other, GET("/later") CLOSE); /* by its answer the loop has been round */
+        free(client_rest(other));
+        assert_false(client_has_more(fd));
+        assert_lacks(str_get(&s), "late");
+        exchange_release(x);
+        client_until(fd, &s, "late");
+        if (i == 1)
+            client_until(fd, &s, "0\r\n\r\n");
+        while (i == 2 && client_more(fd, &s))
+            ;
+        if (i == 2) /* without its end it is cut */
+            assert_lacks(s.data, "0\r\n\r\n");
+        close(fd);
+        str_release(&s);
+    }
+    fixture_stop(&f);
+}
+
 /* Also when the handler forgets the end. */
 static void an_answer_that_is_cut_does_not_look_whole(void **state) {
     (void)state;
@@ -427,6 +465,7 @@ int main(void) {
                                        cmocka_unit_test(a_connection_serves_many_requests),
                                        cmocka_unit_test(a_stream_is_framed),
                                        cmocka_unit_test(an_answer_that_is_cut_does_not_look_whole),
+                                       cmocka_unit_test(an_end_that_is_kept_back_comes_with_the_release),
                                        cmocka_unit_test(threads_write_their_own_streams),
                                        cmocka_unit_test(a_body_is_asked_for_unless_it_is_not_wanted),
                                        cmocka_unit_test(a_body_can_be_taken_in_pieces),
