@@ -593,9 +593,9 @@ static void intent_close(agent_loop *l) {
 }
 
 static muga_status intent_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err) {
-    if (json_object_get(l->work, "held")) {
-        return error_set(err, MUGA_E_POLICY,
-                         "a call of this session waits for approval; decide it first (muga approve list)");
+    const json_t *held = json_object_get(l->work, "held");
+    if (held) {
+        return loop_refuse_held(held, out, err);
     }
     turn t = {.l = l, .text = text, .n = n, .out = out};
     return run(&t, PERCEIVE, err);

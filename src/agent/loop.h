@@ -34,7 +34,7 @@ const char *turn_outcome_name(turn_outcome o);
 typedef struct turn_result {
     turn_outcome outcome;
     str text;                                          /* what the person is told; with TURN_HELD: so far */
-    char call[AGENT_ID_SIZE], approval[AGENT_ID_SIZE]; /* TURN_HELD */
+    char call[AGENT_ID_SIZE], approval[AGENT_ID_SIZE]; /* TURN_HELD, and where that is why a message wasn't taken */
     bool done;                                         /* the goal's check holds */
     uint32_t n_tokens;                                 /* the model read and wrote */
     uint64_t us;
@@ -49,7 +49,8 @@ MUGA_MUST_USE muga_status loop_new(const loop_parts *parts, agent_loop **out, mu
 MUGA_MUST_USE muga_status loop_trace(agent_loop *l, muga_error *err);
 void loop_free(agent_loop *l);
 /* A message of the person. A status other than MUGA_OK: the journal or the model failed; the session stays as it was
- * before the step that failed. */
+ * before the step that failed, and of out only what it used counts. MUGA_E_POLICY with out->approval: the session waits
+ * for that to be decided, and takes nothing before. MUGA_E_POLICY without: it has ended. */
 MUGA_MUST_USE muga_status loop_turn(agent_loop *l, const char *text, size_t n, turn_result *out, muga_error *err);
 /* A percept, of an agent that acts by rules: a JSON object, checked against the manifest's percept:. TURN_ANSWER
  * without text: nothing was to be said. A call that is held does not keep the next percept from coming. */

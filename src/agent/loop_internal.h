@@ -46,6 +46,9 @@ muga_status loop_find_waiting(const agent_loop *l, json_t **out, muga_error *err
 /* Was it refused because nobody decided in time? Then every loop hands over, with approval_expired on the record. */
 muga_status loop_call_expired(const agent_loop *l, const call_result *r, bool *expired, muga_error *err);
 
+/* A message while `held` (of work) waits: MUGA_E_POLICY, which names the approval and where it is decided. */
+muga_status loop_refuse_held(const json_t *held, turn_result *out, muga_error *err);
+
 /* How a turn ends whose last call, of this tool, finished: by asking or handing over, where that is what it does. */
 turn_outcome loop_outcome_of(const manifest_tool *t);
 

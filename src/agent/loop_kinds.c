@@ -5,6 +5,8 @@
 #include "agent/nested.h"
 #include "agent/trace.h"
 
+#include <stdio.h>
+
 const char *turn_outcome_name(turn_outcome o) {
     static const char *const names[] = {"answer", "ask", "refuse", "escalate", "held"};
     return names[o];
@@ -56,6 +58,16 @@ static void keep_turn(const agent_loop *l) {
     }
 }
 
+muga_status loop_refuse_held(const json_t *held, turn_result *out, muga_error *err) {
+    const char *call = json_get_string(held, "call"), *approval = json_get_string(held, "approval");
+    snprintf(out->call, sizeof out->call, "%s", call ? call : "");
+    snprintf(out->approval, sizeof out->approval, "%s", approval ? approval : "");
+    return error_set(err, MUGA_E_POLICY,
+                     "this session waits for approval %.40s, and takes no message before it is decided: muga approve "
+                     "%.40s, or POST yes or no to /v1/approvals/%.40s",
+                     out->approval, out->approval, out->approval);
+}
+
 static void begin(agent_loop *l, turn_result *out) {
     const os_clock *clock = l->p.env->clock;
     *out = (turn_result){.text = STR_INIT};
@@ -70,7 +82,7 @@ static muga_status finish(const agent_loop *l, muga_status st, turn_result *out)
     out->n_tokens = (uint32_t)(l->n_tokens + l->p.session->n_nested_tokens);
     out->us = clock->monotonic_us(clock->self) - l->began_us;
     if (st != MUGA_OK) {
-        turn_result_release(out);
+        str_release(&out->text);
     } else {
         keep_turn(l);
     }

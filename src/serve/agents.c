@@ -87,10 +87,18 @@ static const field run_fields[] = {
     {"dry", FIELD_BOOL, FIELD_AT(wanted, dry), 0, 0, NULL, false},
 };
 
+/* With the first event: what fails before anything has happened has a status of its own. */
+static bool begin_stream(hosted *h) {
+    return h->c->streams == CALL_EVENTS ||
+           (call_events_begin(h->c) && call_event(h->c, "session", json_pack("{s:s}", "session", h->c->session)));
+}
+
 /* An event goes out as it happens. That the client has left ends nothing: the turn is the session's, and its answer is
  * there when it is asked for. */
 static void on_event(void *ctx, const char *kind, const json_t *data) {
-    (void)call_event(ctx, kind, json_incref((json_t *)(uintptr_t)data));
+    hosted *h = ctx;
+    if (begin_stream(h))
+        (void)call_event(h->c, kind, json_incref((json_t *)(uintptr_t)data));
 }
 
 static json_t *turn_json(const hosted *h, const turn_result *r) {
@@ -110,15 +118,21 @@ static muga_status take_turn(hosted *h, const wanted *w, turn_result *r, muga_er
     return loop_resume(h->loop, r, err);
 }
 
+static void end_stream(call *c, json_t *turn) {
+    call_ends(c);
+    if (call_event(c, "turn", turn))
+        (void)call_events_end(c);
+}
+
 static void run_turn(call *c, hosted *h, const wanted *w) {
     muga_error err = {0};
     turn_result r = {.text = STR_INIT};
-    const loop_watch watch = {w->stream ? on_event : NULL, c};
-    if (!hosted_watch(h, &watch))
+    const loop_watch watch = {w->stream ? on_event : NULL, h};
+    c->session = arena_copy_string(&c->mem, session_id(h->session));
+    if (!c->session || !hosted_watch(h, &watch)) {
+        (void)(c->session || call_no_memory(c));
         return;
-    if (w->stream &&
-        (!call_events_begin(c) || !call_event(c, "session", json_pack("{s:s}", "session", session_id(h->session)))))
-        return;
+    }
     muga_status st = take_turn(h, w, &r, &err);
     c->n_generated = r.n_tokens;
     if (st == MUGA_E_NOT_FOUND)
@@ -128,15 +142,14 @@ static void run_turn(call *c, hosted *h, const wanted *w) {
     if (!st)
         hosted_count(h, &r);
     hosted_leave(h);
-    if (st) {
-        (void)call_fail_with(c, st == MUGA_E_NOT_FOUND ? MUGA_E_INPUT : st, &err, NULL);
-    } else if (!w->stream) {
+    if (st)
+        (void)hosted_fail_turn(h, st == MUGA_E_NOT_FOUND ? MUGA_E_INPUT : st, &r, &err);
+    else if (!w->stream)
         (void)call_reply(c, 200, turn);
-    } else {
-        call_ends(c);
-        if (call_event(c, "turn", turn))
-            (void)call_events_end(c);
-    }
+    else if (!begin_stream(h))
+        json_decref(turn);
+    else
+        end_stream(c, turn);
     turn_result_release(&r);
 }
 

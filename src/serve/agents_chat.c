@@ -178,7 +178,7 @@ static bool take_turn(talking *t, span said) {
     if (!st)
         hosted_count(&t->h, &t->r);
     hosted_leave(&t->h);
-    return c->session ? st == MUGA_OK || call_fail_with(c, st, &err, NULL) : call_no_memory(c);
+    return c->session ? st == MUGA_OK || hosted_fail_turn(&t->h, st, &t->r, &err) : call_no_memory(c);
 }
 
 void agents_chat(call *c) {

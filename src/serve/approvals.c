@@ -23,30 +23,39 @@ static muga_status load_manifest(const call *c, const json_t *e, manifest **out,
                          err);
 }
 
-/* The entries of the tenant, each with who may say yes. */
-static muga_status list_own(call *c, store *s, json_t **out, muga_error *err) {
+/* An entry as it is shown: with who may say yes, without where things lie on this machine. */
+static muga_status show(const call *c, store *s, json_t *e, muga_error *err) {
     const agent_env *env = c->serve->options->agents->env;
+    manifest *m = NULL;
+    json_t *who = NULL;
+    muga_status st = MUGA_OK;
+    if (!load_manifest(c, e, &m, NULL))
+        st = approval_who(env, s, m, json_get_string(e, "tool"), json_get_string(e, "session"), &who, err);
+    if (!st && who && json_object_set(e, "approvers", who) != 0)
+        st = error_nomem(err, "approvals");
+    json_object_del(e, "dir");
+    json_object_del(e, "data_dir");
+    json_decref(who);
+    manifest_free(m);
+    return st;
+}
+
+/* The entries of the tenant; only: the one under that id. New. */
+static muga_status list_own(const call *c, store *s, const char *only, json_t **out, muga_error *err) {
     json_t *all = NULL, *own = json_array(), *e;
     size_t i;
-    muga_status st = own ? approval_list(env, s, &all, err) : error_nomem(err, "approvals");
+    muga_status st = own ? approval_list(c->serve->options->agents->env, s, &all, err) : error_nomem(err, "approvals");
+    const json_t *one = st || !only ? NULL : approval_find(all, only);
     json_array_foreach(all, i, e) {
         bool is = false;
-        manifest *m = NULL;
-        json_t *who = NULL;
-        const char *session = json_get_string(e, "session");
-        st = st ? st : sessions_is_of(s, session, c->tenant, &is, err);
+        if (only && e != one)
+            continue;
+        st = st ? st : sessions_is_of(s, json_get_string(e, "session"), c->tenant, &is, err);
         if (st || !is)
             continue;
-        if (!load_manifest(c, e, &m, NULL))
-            st = approval_who(env, s, m, json_get_string(e, "tool"), session, &who, err);
-        if (!st && who && json_object_set(e, "approvers", who) != 0)
-            st = error_nomem(err, "approvals");
-        json_object_del(e, "dir");
-        json_object_del(e, "data_dir");
+        st = show(c, s, e, err);
         if (!st && json_array_append(own, e) != 0)
             st = error_nomem(err, "approvals");
-        json_decref(who);
-        manifest_free(m);
     }
     json_decref(all);
     if (st) {
@@ -63,8 +72,27 @@ static void list_approvals(call *c) {
     muga_error err = {0};
     if (!hosted_store(c, &s))
         return;
-    muga_status st = list_own(c, s, &list, &err);
+    muga_status st = list_own(c, s, NULL, &list, &err);
     (void)call_answer_list(c, st, &err, list);
+    store_close(s);
+}
+
+static bool none_waits(call *c) {
+    return call_fail(c, 404, "approval", "approval_not_found", "no approval %.40s waits", c->arg[0]);
+}
+
+static void show_approval(call *c) {
+    store *s = NULL;
+    json_t *list = NULL;
+    muga_error err = {0};
+    if (!hosted_store(c, &s))
+        return;
+    muga_status st = list_own(c, s, c->arg[0], &list, &err);
+    if (!st && json_array_size(list) == 0)
+        (void)none_waits(c);
+    else
+        (void)call_answer(c, st, &err, NULL, json_incref(json_array_get(list, 0)));
+    json_decref(list);
     store_close(s);
 }
 
@@ -154,7 +182,7 @@ static void decide_approval(call *c) {
     if (st)
         (void)call_fail_with(c, st, &err, NULL);
     else if (!is)
-        (void)call_fail(c, 404, "approval", "approval_not_found", "no approval %.40s waits", c->arg[0]);
+        (void)none_waits(c);
     else
         decide(c, s, e, yes);
     json_decref(list);
@@ -220,6 +248,7 @@ static void verify_audit(call *c) {
 
 static const call_route routes[] = {
     {.method = "GET", .path = "/v1/approvals", .family = CALL_MUGA, .right = CALL_ANY_KEY, .run = list_approvals},
+    {.method = "GET", .path = "/v1/approvals/{id}", .family = CALL_MUGA, .right = CALL_ANY_KEY, .run = show_approval},
     {.method = "POST",
      .path = "/v1/approvals/{id}",
      .family = CALL_MUGA,

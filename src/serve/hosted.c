@@ -172,6 +172,14 @@ void hosted_count(hosted *h, const turn_result *r) {
     metrics_observe(m, METRIC_AGENT_SECONDS, METRIC_LABELS(h->m->name), r->us);
 }
 
+bool hosted_fail_turn(hosted *h, muga_status st, const turn_result *r, const muga_error *err) {
+    if (st == MUGA_E_POLICY && r->approval[0])
+        return call_fail(h->c, 409, "session", "approval_pending", "%s", err->message);
+    if (st == MUGA_E_POLICY && h->ended)
+        return call_fail(h->c, 409, "session", "session_ended", "%s", err->message);
+    return call_fail_with(h->c, st, err, NULL);
+}
+
 bool hosted_watch(hosted *h, const loop_watch *watch) {
     muga_error err = {0};
     h->watch = *watch;
@@ -182,6 +190,7 @@ bool hosted_watch(hosted *h, const loop_watch *watch) {
 }
 
 void hosted_leave(hosted *h) {
+    h->ended = h->session ? session_ended(h->session) : h->ended;
     loop_free(h->loop);
     session_close(h->session);
     h->loop = NULL;

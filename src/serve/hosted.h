@@ -20,6 +20,7 @@ typedef struct hosted {
     agent_session *session;
     agent_loop *loop;
     loop_watch watch; /* the route's, behind what counts */
+    bool ended;       /* the session has; when it is left */
     char tool[64];    /* of the call that runs */
 } hosted;
 
@@ -37,6 +38,9 @@ bool hosted_watch(hosted *h, const loop_watch *watch);
 /* The session is left before the answer goes out, so that the next request can go on with it. */
 void hosted_count(hosted *h, const turn_result *r); /* a turn that has ended */
 void hosted_leave(hosted *h);
+/* What a turn failed with: a session that waits for an approval, or has ended, is a 409 that says what to do. Once
+ * it is left. Always false. */
+bool hosted_fail_turn(hosted *h, muga_status st, const turn_result *r, const muga_error *err);
 void hosted_close(hosted *h);
 
 /* muga.db, for as long as a request takes. false: the error has gone out. */
