@@ -261,11 +261,11 @@ static void bad_percept(void *ctx, size_t line, const muga_error *why) {
 }
 
 /* What waits is taken up first, then come the percepts; one that is held does not stop them. */
-static muga_status perceive(live *v, const char *path, bool resume, turn_outcome *outcome, muga_error *err) {
+static muga_status perceive(live *v, FILE *f, const char *path, bool resume, turn_outcome *outcome, muga_error *err) {
     bool open = true;
     muga_status st = resume && loop_is_unfinished(v->loop) ? live_turn(v, NULL, &open, &v->outcome, err) : MUGA_OK;
     if (!st)
-        st = agent_each_percept(path, take_percept, bad_percept, v, err);
+        st = agent_each_percept(f, path, take_percept, bad_percept, v, err);
     *outcome = !st && loop_is_unfinished(v->loop) ? TURN_HELD : v->outcome;
     return st;
 }
@@ -332,6 +332,7 @@ int cmd_agent_run(int argc, char **argv) {
     cmd_positional p = {.min = 1, .max = 1};
     muga_error err = {0};
     json_t *given = NULL;
+    FILE *stream = NULL;
     turn_outcome outcome = TURN_ANSWER;
     int code = cmd_parse("agent run", options, ARRAY_LEN(options), argc, argv, &p);
     if (code >= 0)
@@ -354,8 +355,8 @@ int cmd_agent_run(int argc, char **argv) {
     muga_status st = cmd_read_values(&values, "--session", &given, &err);
     if (!st)
         st = agent_open(&v.o, p.v[0], &err);
-    if (!st && !percepts)
-        st = check_messages(&messages, resume != NULL, &err);
+    if (!st)
+        st = percepts ? agent_open_percepts(percepts, &stream, &err) : check_messages(&messages, resume != NULL, &err);
     if (!st && resume)
         st = agent_session_version(resume, &choice.version, &err);
     if (!st)
@@ -373,7 +374,7 @@ int cmd_agent_run(int argc, char **argv) {
     if (!st && v.trace)
         st = loop_trace(v.loop, &err);
     if (!st && percepts)
-        st = perceive(&v, percepts, resume != NULL, &outcome, &err);
+        st = perceive(&v, stream, percepts, resume != NULL, &outcome, &err);
     else if (!st)
         st = converse(&v, &messages, resume != NULL, &outcome, &err);
     code = st ? cmd_fail(&err) : finish_run(&v, p.v[0], outcome, &err);
@@ -382,6 +383,7 @@ int cmd_agent_run(int argc, char **argv) {
     store_close(v.store);
     agent_close(&v.o);
     agent_choice_release(&choice);
+    agent_close_percepts(stream);
     json_decref(given);
     return cmd_finish_output(code);
 }

@@ -63,11 +63,13 @@ json_t *agent_version_record(const agent_opened *o);
 
 /* ---- percepts (agent_percepts.c) ---- */
 
-/* Each line of a file, or of standard input ("-"), that is a JSON object; `bad` gets the others, and the next one is
- * read. */
+/* A file of JSON lines, or standard input ("-"), open and readable; for agent_close_percepts, which takes NULL, too. */
+MUGA_MUST_USE muga_status agent_open_percepts(const char *path, FILE **out, muga_error *err);
+void agent_close_percepts(FILE *f);
+/* Each line of f that is a JSON object; `bad` gets the others, and the next one is read. path names f in errors. */
 typedef muga_status (*agent_take_percept)(void *ctx, size_t line, const json_t *percept, muga_error *err);
 typedef void (*agent_bad_percept)(void *ctx, size_t line, const muga_error *why);
-MUGA_MUST_USE muga_status agent_each_percept(const char *path, agent_take_percept take, agent_bad_percept bad,
+MUGA_MUST_USE muga_status agent_each_percept(FILE *f, const char *path, agent_take_percept take, agent_bad_percept bad,
                                              void *ctx, muga_error *err);
 
 /* ---- the event "trace" of a loop (agent_trace.c): a table, or a line of JSON a step and one of the turn ---- */

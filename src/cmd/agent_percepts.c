@@ -30,15 +30,30 @@ static muga_status read_percept(const str *line, bool too_long, json_t **out, mu
     return st;
 }
 
-muga_status agent_each_percept(const char *path, agent_take_percept take, agent_bad_percept bad, void *ctx,
-                               muga_error *err) {
-    bool standard = !strcmp(path, "-"), too_long;
-    FILE *f = standard ? stdin : fopen(path, "rb");
-    str line;
-    muga_status st = MUGA_OK;
-    if (!f)
+muga_status agent_open_percepts(const char *path, FILE **out, muga_error *err) {
+    FILE *f = *out = !strcmp(path, "-") ? stdin : fopen(path, "rb");
+    int first = f && f != stdin ? getc(f) : 0; /* a folder opens, and can't be read */
+    if (!f || (first == EOF && ferror(f))) {
+        agent_close_percepts(f);
+        *out = NULL;
         return error_set(err, MUGA_E_NOT_FOUND, "%.200s can't be read; give --percepts a file of JSON lines, or -",
                          path);
+    }
+    if (f != stdin && first != EOF)
+        ungetc(first, f);
+    return MUGA_OK;
+}
+
+void agent_close_percepts(FILE *f) {
+    if (f && f != stdin)
+        fclose(f);
+}
+
+muga_status agent_each_percept(FILE *f, const char *path, agent_take_percept take, agent_bad_percept bad, void *ctx,
+                               muga_error *err) {
+    bool too_long;
+    str line;
+    muga_status st = MUGA_OK;
     str_init(&line, MAX_LINE + 1);
     for (size_t number = 1; !st && read_line(f, &line, &too_long); number++) {
         json_t *percept = NULL;
@@ -56,8 +71,6 @@ muga_status agent_each_percept(const char *path, agent_take_percept take, agent_
     }
     if (!st && ferror(f))
         st = error_set(err, MUGA_E_ENV, "%.200s could not be read to its end", path);
-    if (!standard)
-        fclose(f);
     str_release(&line);
     return st;
 }

@@ -181,8 +181,10 @@ int cmd_session_resume(int argc, char **argv) {
     store *s = NULL;
     os_stat info = {.type = OS_TYPE_NONE};
     const os_files *files = &os_system()->files;
-    if (argc < 2 || argv[1][0] == '-')
-        return MAX(cmd_parse("session resume", NULL, 0, argc, argv, &p), 0);
+    if (argc < 2 || argv[1][0] == '-') {
+        int code = cmd_parse("session resume", NULL, 0, argc, argv, &p);
+        return code < 0 ? 0 : code;
+    }
     muga_status st = cmd_open_store(true, &s, &err);
     if (!st)
         st = session_place_get(s, argv[1], &place, &err);

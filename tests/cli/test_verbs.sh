@@ -49,6 +49,8 @@ check "infinity" 2 "needs a number" "$muga" run tiny --temp 1e999
 check "out of range" 2 "out of range" "$muga" run "./$tiny" --top-p 7 hello
 check "missing model argument" 2 "missing" "$muga" run
 check "missing argument is named" 2 "missing in 'muga approve yes ID'" "$muga" approve yes
+check "no session to resume" 2 "missing in 'muga session resume ID" "$muga" session resume
+[ "$(wc -l <"$work/err")" -eq 1 ] || broken "no session to resume is said once"
 check "missing second argument is named" 2 "an argument is missing in 'muga cp FROM TO'" "$muga" cp a
 check "unknown model" 3 "no model" "$muga" run nosuch hello
 quiet_stdout "unknown model"
