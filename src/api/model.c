@@ -175,7 +175,7 @@ muga_status muga_chat_ask(muga_chat *c, const char *question, int (*on_text)(voi
         pthread_mutex_unlock(&c->model->lock);
     }
     if (!st && reply.finish == LLM_FINISH_CANCELLED)
-        st = error_set(err, MUGA_E_CANCELLED, "the answer was stopped by on_text");
+        st = error_set(err, MUGA_E_CANCELLED, "the answer was stopped: on_text returned 0");
     if (!st)
         st = add_message(c->messages, "assistant", str_get(&reply.text), err);
     if (!st) {
