@@ -207,7 +207,7 @@ static muga_status answer(local *l, const llm_request *q, const sampler_settings
 
 static void describe(llm_reply *out, const local_answer *a, uint32_t n_prompt) {
     out->n_prompt = n_prompt;
-    out->n_prompt_cached = a->n_adopted;
+    out->n_prompt_cached = MIN(a->n_adopted, n_prompt); /* what was forced behind the prompt may be cached, too */
     out->n_generated = (uint32_t)a->made.ids.n;
     out->n_forced = a->made.n_forced;
     out->n_drafted = a->made.n_drafted;

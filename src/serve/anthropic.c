@@ -20,8 +20,8 @@ typedef struct wanted {
         {"thinking", FIELD_OBJECT, FIELD_AT(wanted, thinking), 0, 0, NULL, false},                                     \
         {"output_config", FIELD_OBJECT, FIELD_AT(wanted, config), 0, 0, NULL, false},                                  \
         {"output_format", FIELD_OBJECT, FIELD_AT(wanted, format), 0, 0, NULL, false},                                  \
-        {"cache_control", FIELD_ACCEPTED, 0, 0, 0, NULL, false}, {"mcp_servers", FIELD_REFUSED, 0, 0, 0, "[]", false}, \
-    {                                                                                                                  \
+        {"cache_control", FIELD_ACCEPTED, 0, 0, 0, "an object", false},                                                \
+        {"mcp_servers", FIELD_REFUSED, 0, 0, 0, "[]", false}, {                                                        \
         "context_management", FIELD_REFUSED, 0, 0, 0, NULL, false                                                      \
     }
 
@@ -33,9 +33,9 @@ static const field fields[] = {
     {"top_k", FIELD_I64, FIELD_AT(wanted, s.top_k), 0, OPENAI_MAX_TOKENS, NULL, false},
     {"stop_sequences", FIELD_ARRAY, FIELD_AT(wanted, stop), 0, OPENAI_MAX_STOPS, NULL, false},
     {"stream", FIELD_BOOL, FIELD_AT(wanted, stream), 0, 0, NULL, false},
-    {"metadata", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"service_tier", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"inference_geo", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"metadata", FIELD_ACCEPTED, 0, 0, 0, "an object", false},
+    {"service_tier", FIELD_ACCEPTED, 0, 0, 0, "auto|standard_only", false},
+    {"inference_geo", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
     {"container", FIELD_REFUSED, 0, 0, 0, NULL, false},
 };
 static const field count_fields[] = {COMMON_FIELDS};

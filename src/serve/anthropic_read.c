@@ -31,11 +31,11 @@ static const field block_fields[] = {
     {"input", FIELD_JSON, FIELD_AT(block, input), 0, 0, NULL, false},
     {"tool_use_id", FIELD_STRING, FIELD_AT(block, tool_use_id), 0, 256, NULL, false},
     {"content", FIELD_JSON, FIELD_AT(block, content), 0, 0, NULL, false},
-    {"is_error", FIELD_ACCEPTED, 0, 0, 0, NULL, false}, /* the content says so, too */
-    {"signature", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"data", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"is_error", FIELD_ACCEPTED, 0, 0, 0, "true or false", false}, /* the content says so, too */
+    {"signature", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"data", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
     {"citations", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"cache_control", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"cache_control", FIELD_ACCEPTED, 0, 0, 0, "an object", false},
     {"caller", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
 };
 
@@ -305,7 +305,7 @@ typedef struct thinking {
 static const field thinking_fields[] = {
     {"type", FIELD_STRING, FIELD_AT(thinking, type), 0, 32, NULL, true},
     {"budget_tokens", FIELD_I64, FIELD_AT(thinking, budget), 1, 2147483647.0, NULL, false},
-    {"display", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"display", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
 };
 
 bool anthropic_read_thinking(call *c, const json_t *given, int64_t max_tokens, llm_request *q) {

@@ -1,7 +1,9 @@
 /* Answers and errors of one request, in the form that its family's clients know. */
 #include "serve/call.h"
+#include "base/utf8.h"
 #include "os/os.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -311,6 +313,65 @@ static bool read_array(call *c, const char *full, const field *f, const json_t *
     return true;
 }
 
+/* OpenAI's metadata: at most 16 pairs, keys of at most 64 characters, values of at most 512. */
+static bool check_texts(call *c, const char *full, const json_t *v) {
+    const char *key;
+    json_t *text;
+    if (!json_is_object(v))
+        return wrong_type(c, full, "an object", v);
+    if (json_object_size(v) > 16)
+        return call_fail(c, 400, full, "too_long", "%s has %zu entries, more than the 16 it may have", full,
+                         json_object_size(v));
+    json_object_foreach((json_t *)(uintptr_t)v, key, text) {
+        if (!json_is_string(text))
+            return call_fail(c, 400, full, "invalid_type", "%s.%.64s must be a string, not %s", full, key,
+                             type_name(text));
+        if (utf8_count(key, strlen(key)) > 64 || utf8_count(json_string_value(text), json_string_length(text)) > 512)
+            return call_fail(c, 400, full, "too_long",
+                             "%s.%.64s is too long; keys have at most 64 characters, values 512", full, key);
+    }
+    return true;
+}
+
+/* Whether s is one of the words between the bars. */
+static bool is_among(const char *words, const char *s, size_t n) {
+    for (const char *p = words; *p;) {
+        size_t k = strcspn(p, "|");
+        if (k == n && memcmp(p, s, n) == 0)
+            return true;
+        p += k + (p[k] == '|');
+    }
+    return false;
+}
+
+static bool check_accepted(call *c, const char *full, const field *f, const json_t *v) {
+    const char *may = f->may;
+    size_t n = json_string_length(v);
+    if (!may)
+        return true;
+    if (strcmp(may, "texts") == 0)
+        return check_texts(c, full, v);
+    bool words = strchr(may, '|') != NULL, right = json_is_string(v);
+    if (strcmp(may, "true or false") == 0)
+        right = json_is_boolean(v);
+    else if (strcmp(may, "an integer") == 0)
+        right = json_is_number(v) && trunc(json_number_value(v)) == json_number_value(v);
+    else if (strcmp(may, "a number") == 0)
+        right = json_is_number(v);
+    else if (strcmp(may, "an array") == 0)
+        right = json_is_array(v);
+    else if (strcmp(may, "an object") == 0)
+        right = json_is_object(v);
+    if (!right)
+        return wrong_type(c, full, words ? "a string" : may, v);
+    if (words && !is_among(may, json_string_value(v), n))
+        return call_fail(c, 400, full, "invalid_value", "%s must be one of %s, not \"%.40s\"", full, may,
+                         json_string_value(v));
+    n = json_is_string(v) && f->max > 0 ? utf8_count(json_string_value(v), n) : 0;
+    return (double)n <= f->max || call_fail(c, 400, full, "too_long",
+                                            "%s has %zu characters, more than the %.0f it may have", full, n, f->max);
+}
+
 static bool read_refused(call *c, const char *full, const field *f, const json_t *v) {
     json_t *may = f->may ? json_loads(f->may, JSON_DECODE_ANY, NULL) : NULL;
     bool is_may = may && json_equal(may, v);
@@ -338,7 +399,7 @@ static bool read_field(call *c, const char *full, const field *f, const json_t *
         *(const json_t **)to = v;
         return true;
     case FIELD_JSON: *(const json_t **)to = v; return true;
-    case FIELD_ACCEPTED: return true;
+    case FIELD_ACCEPTED: return check_accepted(c, full, f, v);
     case FIELD_REFUSED: return read_refused(c, full, f, v);
     }
     return true;

@@ -97,7 +97,7 @@ typedef enum {
     FIELD_ARRAY,    /* const json_t *, an array, of min..max entries where max is above 0 */
     FIELD_OBJECT,   /* const json_t * */
     FIELD_JSON,     /* const json_t *, whatever it is */
-    FIELD_ACCEPTED, /* defined, and nothing depends on it here: of any type, read and left */
+    FIELD_ACCEPTED, /* defined, and nothing depends on it here: of the type that `may` names, read and left */
     FIELD_REFUSED   /* defined, and not supported: a 400, but for the value that `may` writes ("false") and null */
 } field_kind;
 typedef struct field {
@@ -105,7 +105,11 @@ typedef struct field {
     field_kind kind;
     size_t offset; /* into what call_read fills */
     double min, max;
-    const char *may; /* of REFUSED: JSON text of the value that asks for nothing; NULL: none */
+    /* of REFUSED: JSON text of the value that asks for nothing; NULL: none.
+     * of ACCEPTED: "true or false", "an integer", "a number", "a string" (of at most max characters), "an array",
+     * "an object", "texts" (an object of few and short strings), or the strings that it may be, with bars between
+     * ("auto|none"); NULL: of any type */
+    const char *may;
     bool required;
 } field;
 #define FIELD_AT(type, member) offsetof(type, member)

@@ -67,6 +67,8 @@ bool chat_read_messages(call *c, const json_t *messages, const char *where, json
 /* OpenAI's tools and tool_choice ("none", "auto", "required", {"type":"function","function":{"name"}}) into q; schemas
  * are checked when the answer is begun. false: the 400 has gone out. */
 bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bool parallel, llm_request *q);
+/* A tool's name: its characters, and that none of tools[0..i), in OpenAI's form, has it. at: where it stands. */
+bool chat_check_tool_name(call *c, const json_t *tools, size_t i, const char *name, const char *at);
 /* The text of a content that is a string or an array of parts, which are joined by line ends; others are refused by
  * name. New. */
 bool chat_read_text(call *c, const json_t *content, const char *where, json_t **out);

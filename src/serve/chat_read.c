@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 
+#include <ctype.h>
 #include <string.h>
 
 /* ---- texts ---- */
@@ -76,8 +77,8 @@ static const field message_fields[] = {
     {"tool_call_id", FIELD_STRING, FIELD_AT(message, call_id), 0, 256, NULL, false},
     {"reasoning_content", FIELD_JSON, FIELD_AT(message, reasoning), 0, 0, NULL, false},
     {"reasoning", FIELD_JSON, FIELD_AT(message, reasoning), 0, 0, NULL, false},
-    {"refusal", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"annotations", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"refusal", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"annotations", FIELD_ACCEPTED, 0, 0, 0, "an array", false},
     {"audio", FIELD_REFUSED, 0, 0, 0, NULL, false},
     {"function_call", FIELD_REFUSED, 0, 0, 0, NULL, false},
 };
@@ -90,7 +91,7 @@ static const field called_fields[] = {
     {"id", FIELD_STRING, FIELD_AT(called, id), 0, 256, NULL, true},
     {"type", FIELD_STRING, FIELD_AT(called, type), 0, 32, NULL, false},
     {"function", FIELD_OBJECT, FIELD_AT(called, function), 0, 0, NULL, true},
-    {"index", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"index", FIELD_ACCEPTED, 0, 0, 0, "an integer", false},
 };
 static const field function_fields[] = {
     {"name", FIELD_STRING, FIELD_AT(called, name), 0, 128, NULL, true},
@@ -206,6 +207,8 @@ static bool read_message(call *c, const json_t *v, const char *where, json_t *ou
     if (!check_message(c, &m, where, is_tool, is_assistant))
         return false;
     snprintf(at, sizeof at, "%s.content", where);
+    if (json_is_array(m.content) && json_array_size(m.content) == 0 && !is_assistant)
+        return call_fail(c, 400, at, "invalid_value", "%s must have at least one part", at);
     if (!m.content && is_assistant)
         content = json_string("");
     else if (!chat_read_text(c, m.content, at, &content))
@@ -248,28 +251,57 @@ static const char *name_of_tool(const json_t *tool) {
     return json_get_string(json_object_get(tool, "function"), "name");
 }
 
+typedef struct tool_said {
+    const char *type, *name;
+    const json_t *function, *parameters;
+} tool_said;
+static const field tool_fields[] = {
+    {"type", FIELD_STRING, FIELD_AT(tool_said, type), 0, 64, NULL, false},
+    {"function", FIELD_OBJECT, FIELD_AT(tool_said, function), 0, 0, NULL, true},
+};
+static const field function_said_fields[] = {
+    {"name", FIELD_STRING, FIELD_AT(tool_said, name), 0, 128, NULL, true},
+    {"description", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"parameters", FIELD_OBJECT, FIELD_AT(tool_said, parameters), 0, 0, NULL, false},
+    {"strict", FIELD_ACCEPTED, 0, 0, 0, "true or false", false}, /* it always is */
+};
+
+static bool is_tool_name(const char *s) {
+    for (const char *p = s; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("_-./:", *p))
+            return false;
+    return *s != '\0';
+}
+
+bool chat_check_tool_name(call *c, const json_t *tools, size_t i, const char *name, const char *at) {
+    if (!is_tool_name(name))
+        return call_fail(c, 400, at, "invalid_value", "%s must be 1 to 128 letters, digits and \"_-./:\"", at);
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(name_of_tool(json_array_get(tools, k)), name) == 0)
+            return call_fail(c, 400, at, "invalid_value", "%s: there are two tools called \"%.64s\"", at, name);
+    return true;
+}
+
 static bool check_tool(call *c, const json_t *tools, size_t i) {
-    const json_t *tool = json_array_get(tools, i), *f = json_object_get(tool, "function");
-    const char *type = json_get_string(tool, "type"), *name = name_of_tool(tool);
-    const json_t *parameters = json_object_get(f, "parameters"), *description = json_object_get(f, "description");
+    const json_t *tool = json_array_get(tools, i);
+    tool_said t = {0};
     char at[64];
+    snprintf(at, sizeof at, "tools[%zu]", i);
+    if (!json_is_object(tool))
+        return call_fail(c, 400, at, "invalid_type", "%s must be an object", at);
+    const char *type = json_get_string(tool, "type");
     snprintf(at, sizeof at, "tools[%zu].type", i);
     if (!type || strcmp(type, "function") != 0)
         return call_fail(c, 400, at, "unsupported_value", "%s must be \"function\"%s%.40s%s; no other tools are known",
                          at, type ? ", not \"" : "", type ? type : "", type ? "\"" : "");
+    snprintf(at, sizeof at, "tools[%zu].", i);
+    if (!call_read(c, tool, at, tool_fields, ARRAY_LEN(tool_fields), &t))
+        return false;
+    snprintf(at, sizeof at, "tools[%zu].function.", i);
+    if (!call_read(c, t.function, at, function_said_fields, ARRAY_LEN(function_said_fields), &t))
+        return false;
     snprintf(at, sizeof at, "tools[%zu].function.name", i);
-    if (!name || !*name)
-        return call_fail(c, 400, at, "missing_required_parameter", "%s is missing", at);
-    for (size_t k = 0; k < i; k++)
-        if (strcmp(name_of_tool(json_array_get(tools, k)), name) == 0)
-            return call_fail(c, 400, at, "invalid_value", "%s: there are two tools called \"%.64s\"", at, name);
-    snprintf(at, sizeof at, "tools[%zu].function.description", i);
-    if (description && !json_is_string(description) && !json_is_null(description))
-        return call_fail(c, 400, at, "invalid_type", "%s must be a string", at);
-    snprintf(at, sizeof at, "tools[%zu].function.parameters", i);
-    if (parameters && !json_is_object(parameters) && !json_is_null(parameters))
-        return call_fail(c, 400, at, "invalid_type", "%s must be a JSON Schema, an object", at);
-    return true;
+    return chat_check_tool_name(c, tools, i, t.name, at);
 }
 
 static bool choose_named(call *c, const json_t *tools, const json_t *choice, llm_request *q) {
@@ -319,6 +351,16 @@ bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bo
 
 /* ---- the form of the answer ---- */
 
+typedef struct format_said {
+    const json_t *schema;
+} format_said;
+static const field named_fields[] = {
+    {"schema", FIELD_JSON, FIELD_AT(format_said, schema), 0, 0, NULL, false},
+    {"name", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"description", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"strict", FIELD_ACCEPTED, 0, 0, 0, "true or false", false}, /* it always is */
+};
+
 bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **schema) {
     const char *type = json_get_string(format, "type");
     *schema = NULL;
@@ -329,6 +371,7 @@ bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **sc
                          "response_format.type must be \"text\", \"json_object\" or \"json_schema\"");
     if (strcmp(type, "text") == 0)
         return true;
+    format_said f = {0};
     const json_t *named = json_object_get(format, "json_schema"), *given = json_object_get(format, "schema");
     bool any = strcmp(type, "json_object") == 0; /* some servers take a schema there, and their clients send it */
     if (!any && strcmp(type, "json_schema") != 0)
@@ -340,7 +383,9 @@ bool chat_read_format(call *c, const json_t *format, llm_request *q, json_t **sc
         if (!json_is_object(named))
             return call_fail(c, 400, "response_format.json_schema", "missing_required_parameter",
                              "response_format.json_schema must be an object with \"name\" and \"schema\"");
-        given = json_object_get(named, "schema");
+        if (!call_read(c, named, "response_format.json_schema.", named_fields, ARRAY_LEN(named_fields), &f))
+            return false;
+        given = f.schema;
     }
     if (given && !json_is_object(given) && !json_is_boolean(given) && !(any && json_is_null(given)))
         return call_fail(c, 400, at, "invalid_type", "%s must be a JSON Schema, an object", at);

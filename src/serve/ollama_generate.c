@@ -22,8 +22,8 @@ typedef struct wanted {
         {"stream", FIELD_BOOL, FIELD_AT(wanted, stream), 0, 0, NULL, false},                                           \
         {"logprobs", FIELD_BOOL, FIELD_AT(wanted, logprobs), 0, 0, NULL, false},                                       \
         {"top_logprobs", FIELD_U32, FIELD_AT(wanted, top_logprobs), 0, 20, NULL, false},                               \
-        {"truncate", FIELD_ACCEPTED, 0, 0, 0, NULL, false}, {                                                          \
-        "shift", FIELD_ACCEPTED, 0, 0, 0, NULL, false                                                                  \
+        {"truncate", FIELD_ACCEPTED, 0, 0, 0, "true or false", false}, {                                               \
+        "shift", FIELD_ACCEPTED, 0, 0, 0, "true or false", false                                                       \
     }
 
 static const field generate_fields[] = {

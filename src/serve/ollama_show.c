@@ -17,9 +17,9 @@ static const field fields[] = {
     {"model", FIELD_STRING, FIELD_AT(wanted, model), 0, 512, NULL, false},
     {"name", FIELD_STRING, FIELD_AT(wanted, name), 0, 512, NULL, false},
     {"verbose", FIELD_BOOL, FIELD_AT(wanted, verbose), 0, 0, NULL, false},
-    {"system", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"template", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"options", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"system", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"template", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"options", FIELD_ACCEPTED, 0, 0, 0, "an object", false},
 };
 
 static json_t *text_json(const str *s) {

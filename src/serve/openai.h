@@ -53,12 +53,12 @@ typedef struct openai_asked {
         {"chat_template", FIELD_REFUSED, 0, 0, 0, NULL, false},                                                        \
         {"chat_template_kwargs", FIELD_OBJECT, FIELD_AT(T, a.template_kwargs), 0, 0, NULL, false},                     \
         {"think", FIELD_JSON, FIELD_AT(T, a.think), 0, 0, NULL, false},                                                \
-        {"user", FIELD_ACCEPTED, 0, 0, 0, NULL, false}, {"metadata", FIELD_ACCEPTED, 0, 0, 0, NULL, false},            \
-        {"service_tier", FIELD_ACCEPTED, 0, 0, 0, NULL, false},                                                        \
-        {"safety_identifier", FIELD_ACCEPTED, 0, 0, 0, NULL, false},                                                   \
-        {"prompt_cache_key", FIELD_ACCEPTED, 0, 0, 0, NULL, false},                                                    \
-        {"prompt_cache_retention", FIELD_ACCEPTED, 0, 0, 0, NULL, false}, {                                            \
-        "prompt_cache_options", FIELD_ACCEPTED, 0, 0, 0, NULL, false                                                   \
+        {"user", FIELD_ACCEPTED, 0, 0, 0, "a string", false}, {"metadata", FIELD_ACCEPTED, 0, 0, 0, "texts", false},   \
+        {"service_tier", FIELD_ACCEPTED, 0, 0, 0, "auto|default|flex|scale|priority|fast|ultrafast", false},           \
+        {"safety_identifier", FIELD_ACCEPTED, 0, 0, 64, "a string", false},                                            \
+        {"prompt_cache_key", FIELD_ACCEPTED, 0, 0, 0, "a string", false},                                              \
+        {"prompt_cache_retention", FIELD_ACCEPTED, 0, 0, 0, "in_memory|in-memory|24h", false}, {                       \
+        "prompt_cache_options", FIELD_ACCEPTED, 0, 0, 0, "an object", false                                            \
     }
 
 /* What is left to check and to read of it, into q: the constraint (one of them, and none where q has a schema already),

@@ -31,7 +31,7 @@ static const field fields[] = {
     {"web_search_options", FIELD_REFUSED, 0, 0, 0, NULL, false},
     {"moderation", FIELD_REFUSED, 0, 0, 0, NULL, false},
     {"functions", FIELD_REFUSED, 0, 0, 0, NULL, false},
-    {"function_call", FIELD_REFUSED, 0, 0, 0, NULL, false},
+    {"function_call", FIELD_REFUSED, 0, 0, 0, "\"none\"", false},
 };
 
 /* A request that is being answered. */

@@ -135,7 +135,7 @@ static const field fields[] = {
     {"input", FIELD_JSON, FIELD_AT(wanted, input), 0, 0, NULL, true},
     {"encoding_format", FIELD_STRING, FIELD_AT(wanted, format), 0, 16, NULL, false},
     {"dimensions", FIELD_U32, FIELD_AT(wanted, dimensions), 1, 1048576, NULL, false},
-    {"user", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"user", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
 };
 
 /* One entry of the input at i of q. kind: 's' text, 'i' ids; the others must be like the first. */

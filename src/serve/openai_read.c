@@ -155,7 +155,7 @@ typedef struct stream_options {
 } stream_options;
 static const field stream_fields[] = {
     {"include_usage", FIELD_BOOL, FIELD_AT(stream_options, include_usage), 0, 0, NULL, false},
-    {"include_obfuscation", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"include_obfuscation", FIELD_ACCEPTED, 0, 0, 0, "true or false", false},
 };
 
 static bool read_stream(call *c, openai_asked *a) {
@@ -230,18 +230,38 @@ openai_usage openai_usage_of(llm *m, const chat_choice *choices, uint32_t n) {
     return u;
 }
 
+/* Which of these fields the body has; the last, where none. */
+static const char *given_of(const call *c, const char *const names[4]) {
+    size_t i = 0;
+    while (i < 3 && !json_object_get(c->body, names[i]))
+        i++;
+    return names[i];
+}
+
+static const char *prompt_of(const call *c) {
+    static const char *const names[] = {"messages", "input", "prompt", "model"};
+    return given_of(c, names);
+}
+
+/* What of the body an error of the model is about, by what its message begins with. NULL: not known. */
+static const char *blamed(const call *c, const muga_error *err, const llm_request *q) {
+    static const char *const schemas[] = {"json_schema", "guided_json", "response_format", "text.format"};
+    static const struct {
+        const char *prefix, *param;
+    } known[] = {{"tool ", "tools"}, {"tools ", "tools"}, {"logit bias", "logit_bias"}};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strncmp(err->message, known[i].prefix, strlen(known[i].prefix)) == 0)
+            return known[i].param;
+    if (q->schema)
+        return given_of(c, schemas);
+    return q->gbnf ? "grammar" : q->regex ? "guided_regex" : prompt_of(c);
+}
+
 bool openai_fail(call *c, muga_status st, const muga_error *err, const llm_request *q) {
-    bool too_long = st == MUGA_E_LIMIT && strstr(err->message, "context");
-    if (too_long)
-        return call_fail(c, 400, q->messages ? "messages" : "prompt", "context_length_exceeded", "%s", err->message);
-    bool of_tools = q->tools && strncmp(err->message, "tool ", 5) == 0;
-    const char *param = st != MUGA_E_INPUT && st != MUGA_E_LIMIT ? NULL
-                        : of_tools                               ? "tools"
-                        : q->schema                              ? "response_format"
-                        : q->gbnf                                ? "grammar"
-                        : q->regex                               ? "guided_regex"
-                                                                 : NULL;
-    return call_fail_with(c, st, err, param);
+    if (st == MUGA_E_LIMIT && strstr(err->message, "context"))
+        return call_fail(c, 400, prompt_of(c), "context_length_exceeded", "%s", err->message);
+    bool of_body = st == MUGA_E_INPUT || st == MUGA_E_LIMIT || st == MUGA_E_USAGE;
+    return call_fail_with(c, st, err, of_body ? blamed(c, err, q) : NULL);
 }
 
 bool openai_was_cut(call *c, const chat_choice *choices, uint32_t n) {

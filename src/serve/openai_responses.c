@@ -27,8 +27,10 @@ static const field fields[] = {
     {"include", FIELD_ARRAY, FIELD_AT(wanted, include), 0, 64, NULL, false},
     {"max_output_tokens", FIELD_I64, FIELD_AT(wanted, max_output_tokens), 16, OPENAI_MAX_TOKENS, NULL, false},
     {"top_logprobs", FIELD_U32, FIELD_AT(wanted, top_logprobs), 0, 20, NULL, false},
-    {"store", FIELD_ACCEPTED, 0, 0, 0, NULL, false},          /* true is what it is by default; the answer says false */
-    {"max_tool_calls", FIELD_ACCEPTED, 0, 0, 0, NULL, false}, /* of tools that the server runs: there are none */
+    {"store", FIELD_ACCEPTED, 0, 0, 0, "true or false",
+     false}, /* true is what it is by default; the answer says false */
+    {"max_tool_calls", FIELD_ACCEPTED, 0, 0, 0, "an integer",
+     false}, /* of tools that the server runs: there are none */
     {"background", FIELD_REFUSED, 0, 0, 0, "false", false},
     {"truncation", FIELD_REFUSED, 0, 0, 0, "\"disabled\"", false},
     {"previous_response_id", FIELD_REFUSED, 0, 0, 0, NULL, false},
@@ -44,10 +46,10 @@ typedef struct reasoning {
 } reasoning;
 static const field reasoning_fields[] = {
     {"effort", FIELD_STRING, FIELD_AT(reasoning, effort), 0, 32, NULL, false},
-    {"summary", FIELD_ACCEPTED, 0, 0, 0, NULL, false}, /* what was thought is in the item whole */
-    {"generate_summary", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"context", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"mode", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"summary", FIELD_ACCEPTED, 0, 0, 0, "auto|concise|detailed", false}, /* what was thought is in the item whole */
+    {"generate_summary", FIELD_ACCEPTED, 0, 0, 0, "auto|concise|detailed", false},
+    {"context", FIELD_ACCEPTED, 0, 0, 0, "auto|current_turn|all_turns", false},
+    {"mode", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
 };
 
 typedef struct responding {
@@ -62,10 +64,28 @@ typedef struct responding {
 
 /* ---- reading ---- */
 
+#define LOGPROBS "message.output_text.logprobs"
+
+/* What OpenAI's API can include; all but the log-probabilities is of what isn't here, so there is none of it. */
+static bool is_includable(const char *name) {
+    static const char *const names[] = {LOGPROBS,
+                                        "reasoning.encrypted_content",
+                                        "file_search_call.results",
+                                        "web_search_call.results",
+                                        "web_search_call.action.sources",
+                                        "message.input_image.image_url",
+                                        "computer_call_output.output.image_url",
+                                        "code_interpreter_call.outputs"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 static bool wants_logprobs(const wanted *w) {
     for (size_t i = 0; i < json_array_size(w->include); i++) {
         const char *name = json_string_value(json_array_get(w->include, i));
-        if (name && strcmp(name, "message.output_text.logprobs") == 0)
+        if (name && strcmp(name, LOGPROBS) == 0)
             return true;
     }
     return w->top_logprobs > 0;
@@ -76,9 +96,14 @@ static bool check(call *c, wanted *w) {
         return call_fail(c, 400, "n", "unsupported_value", "n: a response is one answer");
     if (w->max_output_tokens > 0)
         w->a.s.max_tokens = w->max_output_tokens;
-    for (size_t i = 0; i < json_array_size(w->include); i++)
-        if (!json_is_string(json_array_get(w->include, i)))
+    for (size_t i = 0; i < json_array_size(w->include); i++) {
+        const char *name = json_string_value(json_array_get(w->include, i));
+        if (!name)
             return call_fail(c, 400, "include", "invalid_type", "include[%zu] must be a string", i);
+        if (!is_includable(name))
+            return call_fail(c, 400, "include", "invalid_value", "include[%zu]: there is no \"%.60s\" to include", i,
+                             name);
+    }
     return true;
 }
 
@@ -142,6 +167,18 @@ static json_t *asked(const responding *t) {
                      shown(json_object_get(t->c->body, "metadata"), json_object()), "background", 0);
 }
 
+/* What nothing depends on here and clients look for again: as it was said. */
+static bool repeat(const call *c, json_t *to) {
+    static const char *const names[] = {"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+                                        "max_tool_calls"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        json_t *v = json_object_get(c->body, names[i]);
+        if (v && !json_is_null(v) && json_object_set(to, names[i], v))
+            return false;
+    }
+    return true;
+}
+
 static json_t *usage_json(llm *m, const llm_reply *r) {
     return json_pack("{s:I, s:{s:I, s:i}, s:I, s:{s:I}, s:I}", "input_tokens", (json_int_t)r->n_prompt,
                      "input_tokens_details", "cached_tokens", (json_int_t)r->n_prompt_cached, "cache_write_tokens", 0,
@@ -162,7 +199,7 @@ static json_t *response_json(const responding *t, const llm_reply *r) {
                             cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "output",
                             t->items.output);
     json_t *rest = asked(t);
-    bool ok = out && rest && json_object_update(out, rest) == 0;
+    bool ok = out && rest && json_object_update(out, rest) == 0 && repeat(t->c, out);
     if (ok && r)
         ok = json_object_set_new(out, "usage", usage_json(t->ch.lent.m, r)) == 0;
     json_decref(rest);

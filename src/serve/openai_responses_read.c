@@ -24,11 +24,11 @@ static const field item_fields[] = {
     {"arguments", FIELD_JSON, FIELD_AT(item, arguments), 0, 0, NULL, false},
     {"output", FIELD_JSON, FIELD_AT(item, output), 0, 0, NULL, false},
     {"summary", FIELD_JSON, FIELD_AT(item, summary), 0, 0, NULL, false},
-    {"id", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"status", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"phase", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"id", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"status", FIELD_ACCEPTED, 0, 0, 0, "in_progress|completed|incomplete", false},
+    {"phase", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
     {"caller", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
-    {"encrypted_content", FIELD_ACCEPTED, 0, 0, 0, NULL, false},
+    {"encrypted_content", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
 };
 
 /* Where the items have been read to. */
@@ -190,16 +190,43 @@ static const char *kind_of(const json_t *v) {
     return type ? type : "";
 }
 
+typedef struct tool_said {
+    const char *type, *name;
+    const json_t *parameters;
+} tool_said;
+static const field tool_fields[] = {
+    {"type", FIELD_STRING, FIELD_AT(tool_said, type), 0, 64, NULL, true},
+    {"name", FIELD_STRING, FIELD_AT(tool_said, name), 0, 128, NULL, true},
+    {"description", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"parameters", FIELD_OBJECT, FIELD_AT(tool_said, parameters), 0, 0, NULL, false},
+    {"strict", FIELD_ACCEPTED, 0, 0, 0, "true or false", false}, /* it always is */
+    {"defer_loading", FIELD_REFUSED, 0, 0, 0, "false", false},
+    {"output_schema", FIELD_ACCEPTED, 0, 0, 0, "an object", false},
+    {"allowed_callers", FIELD_ACCEPTED, 0, 0, 0, "an array", false}, /* there is one: the model */
+};
+
 /* The function in the older form; new. NULL: the error has gone out. */
-static json_t *older_tool(call *c, const json_t *tool, size_t i) {
+static json_t *older_tool(call *c, const json_t *tool, size_t i, const json_t *before) {
     static const char *const members[] = {"name", "description", "parameters", "strict"};
     char at[48];
+    tool_said said = {0};
+    snprintf(at, sizeof at, "tools[%zu]", i);
+    if (!json_is_object(tool)) {
+        call_fail(c, 400, at, "invalid_type", "%s must be an object", at);
+        return NULL;
+    }
     snprintf(at, sizeof at, "tools[%zu].type", i);
     if (strcmp(kind_of(tool), "function") != 0) {
         call_fail(c, 400, at, "unsupported_value", "%s must be \"function\", not \"%.40s\"; no other tools are known",
                   at, kind_of(tool));
         return NULL;
     }
+    snprintf(at, sizeof at, "tools[%zu].", i);
+    if (!call_read(c, tool, at, tool_fields, ARRAY_LEN(tool_fields), &said))
+        return NULL;
+    snprintf(at, sizeof at, "tools[%zu].name", i);
+    if (!chat_check_tool_name(c, before, i, said.name, at))
+        return NULL;
     json_t *f = json_object(), *out;
     bool ok = f != NULL;
     for (size_t k = 0; ok && k < ARRAY_LEN(members); k++) {
@@ -264,7 +291,7 @@ bool responses_read_tools(call *c, const json_t *tools, const json_t *choice, bo
     if (!*out)
         return nomem(c, "tools");
     for (size_t i = 0; ok && i < json_array_size(tools); i++) {
-        json_t *tool = older_tool(c, json_array_get(tools, i), i);
+        json_t *tool = older_tool(c, json_array_get(tools, i), i, *out);
         ok = tool && (json_array_append_new(*out, tool) == 0 || nomem(c, "tools"));
     }
     json_t *older = ok ? older_choice(c, choice, *out) : NULL;
@@ -282,11 +309,19 @@ bool responses_read_tools(call *c, const json_t *tools, const json_t *choice, bo
 /* ---- text ---- */
 
 typedef struct text_wanted {
-    const json_t *format;
+    const json_t *format, *schema;
+    const char *type;
 } text_wanted;
 static const field text_fields[] = {
     {"format", FIELD_OBJECT, FIELD_AT(text_wanted, format), 0, 0, NULL, false},
     {"verbosity", FIELD_REFUSED, 0, 0, 0, "\"medium\"", false},
+};
+static const field format_fields[] = {
+    {"type", FIELD_STRING, FIELD_AT(text_wanted, type), 0, 64, NULL, false},
+    {"schema", FIELD_JSON, FIELD_AT(text_wanted, schema), 0, 0, NULL, false},
+    {"name", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"description", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"strict", FIELD_ACCEPTED, 0, 0, 0, "true or false", false}, /* it always is */
 };
 
 bool responses_read_text(call *c, const json_t *text, llm_request *q, json_t **schema) {
@@ -296,9 +331,13 @@ bool responses_read_text(call *c, const json_t *text, llm_request *q, json_t **s
         return true;
     if (!call_read(c, text, "text.", text_fields, ARRAY_LEN(text_fields), &w))
         return false;
-    const char *type = kind_of(w.format);
-    const json_t *given = json_object_get(w.format, "schema");
-    if (!w.format || strcmp(type, "text") == 0)
+    if (!w.format)
+        return true;
+    if (!call_read(c, w.format, "text.format.", format_fields, ARRAY_LEN(format_fields), &w))
+        return false;
+    const char *type = w.type ? w.type : "";
+    const json_t *given = w.schema;
+    if (strcmp(type, "text") == 0)
         return true;
     if (strcmp(type, "json_object") == 0) {
         *schema = json_pack("{s:s}", "type", "object");
