@@ -279,6 +279,7 @@ typedef struct llm_table {
     muga_status (*detokenize)(llm *m, const int32_t *ids, size_t n, bool special, str *out, muga_error *err);
     muga_status (*describe)(llm *m, json_t **out, muga_error *err);
     void (*get_counts)(llm *m, llm_counts *out); /* NULL: there are none */
+    muga_status (*adapt)(llm *m, const char *adapter, float scale, llm **out, muga_error *err); /* llm_local_adapt */
 } llm_table;
 /* Every implementation begins with this. */
 struct llm {
@@ -362,7 +363,8 @@ MUGA_MUST_USE muga_status llm_local_open(const char *path, const char *name, con
 
 /* Another handle of the same model, whose answers are computed with this adapter (a path; NULL: with none) at this
  * strength. Weights, prefix cache and scheduler are one: requests by any handle run in common steps, and each gets the
- * bits that it gets alone. Handles are freed in any order. E_USAGE: the model isn't a local one. */
+ * bits that it gets alone. Handles are freed in any order. E_USAGE: the model isn't a local one. Of a
+ * metered one (llm/meter.h) the handle's questions are counted by that meter. */
 MUGA_MUST_USE muga_status llm_local_adapt(llm *m, const char *adapter, float scale, llm **out, muga_error *err);
 
 /* Keep the conversation that the local engine computed last in a file, with its messages; and take it up again, so that

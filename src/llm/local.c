@@ -404,6 +404,8 @@ static void local_free(llm *m) {
     free(l);
 }
 
+static muga_status local_adapt(llm *m, const char *adapter, float scale, llm **out, muga_error *err);
+
 static const llm_table local_table = {.complete = complete,
                                       .score = score,
                                       .count = count,
@@ -416,7 +418,8 @@ static const llm_table local_table = {.complete = complete,
                                       .tokenize = local_tokenize,
                                       .detokenize = local_detokenize,
                                       .describe = local_describe,
-                                      .get_counts = local_counts};
+                                      .get_counts = local_counts,
+                                      .adapt = local_adapt};
 
 static muga_status open_drafts(local_shared *s, uint32_t n_ctx, const llm_local_options *o, muga_error *err) {
     static const engine_draft_kind kinds[] = {ENGINE_DRAFTS_NGRAM, ENGINE_DRAFTS_OFF, ENGINE_DRAFTS_MODEL};
@@ -542,8 +545,12 @@ muga_status llm_local_open(const char *path, const char *name, const llm_local_o
 }
 
 muga_status llm_local_adapt(llm *m, const char *adapter, float scale, llm **out, muga_error *err) {
-    if (m->table != &local_table)
-        return error_set(err, MUGA_E_USAGE, "an adapter needs a model that runs here, which %.80s doesn't", m->name);
+    return m->table->adapt
+               ? m->table->adapt(m, adapter, scale, out, err)
+               : error_set(err, MUGA_E_USAGE, "an adapter needs a model that runs here, which %.80s doesn't", m->name);
+}
+
+static muga_status local_adapt(llm *m, const char *adapter, float scale, llm **out, muga_error *err) {
     local *of = (local *)m, *l = new_handle(of->path, of->name);
     if (!l)
         return error_nomem(err, "the model with its adapter");

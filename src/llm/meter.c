@@ -2,28 +2,48 @@
  * a metered model answers, splits and replays as it does bare. */
 #include "llm/meter.h"
 
+#include "base/mem.h"
+
 static llm_meter *meter_of(llm *m) {
     return (llm_meter *)m;
 }
 
+static llm_meter *outermost(llm_meter *m) {
+    while (m->of) {
+        m = m->of;
+    }
+    return m;
+}
+
 static void tell(llm_meter *m, const llm_meter_question *q) {
+    m = outermost(m);
     if (m->on_question) {
         m->on_question(m->on_question_ctx, q);
     }
 }
 
-static void count_reply(llm_meter *m, const llm_reply *r) {
-    tell(m, &(llm_meter_question){true, false, r->n_prompt, r->n_prompt_cached, r->n_generated,
-                                  r->n_generated > 0 && r->n_forced == r->n_generated});
-    m->n_asked++;
-    m->n_prompt += r->n_prompt;
-    m->n_cached += r->n_prompt_cached;
-    m->n_generated += r->n_generated;
+static void count(llm_meter *m, const llm_meter_question *q, uint64_t read_us, uint64_t write_us) {
+    tell(m, q);
+    for (; m; m = m->of) {
+        m->n_asked++;
+        m->n_prompt += q->n_prompt;
+        m->n_cached += q->n_cached;
+        m->n_generated += q->n_generated;
+        m->read_us += read_us;
+        m->write_us += write_us;
+    }
 }
 
-static llm_request with_flag(const llm_meter *m, const llm_request *q) {
+static void count_reply(llm_meter *m, const llm_reply *r) {
+    count(m,
+          &(llm_meter_question){true, false, r->n_prompt, r->n_prompt_cached, r->n_generated,
+                                r->n_generated > 0 && r->n_forced == r->n_generated},
+          r->prompt_us, r->generate_us);
+}
+
+static llm_request with_flag(llm_meter *m, const llm_request *q) {
     llm_request r = *q;
-    r.cancelled = q->cancelled ? q->cancelled : m->cancelled;
+    r.cancelled = q->cancelled ? q->cancelled : outermost(m)->cancelled;
     return r;
 }
 
@@ -47,15 +67,13 @@ static muga_status meter_complete_split(llm *l, const llm_request *q, llm_reply 
 
 static muga_status meter_score(llm *l, const llm_score_request *q, llm_score_reply *out, muga_error *err) {
     llm_meter *m = meter_of(l);
-    if (m->cancelled && atomic_load(m->cancelled)) {
+    const atomic_bool *cancelled = outermost(m)->cancelled;
+    if (cancelled && atomic_load(cancelled)) {
         return error_set(err, MUGA_E_CANCELLED, "the question was cancelled");
     }
     tell(m, &(llm_meter_question){.scores = true});
     muga_status st = m->inner->table->score(m->inner, q, out, err);
-    tell(m, &(llm_meter_question){true, true, out->n_prompt, out->n_prompt_cached, 0, false});
-    m->n_asked++;
-    m->n_prompt += out->n_prompt;
-    m->n_cached += out->n_prompt_cached;
+    count(m, &(llm_meter_question){true, true, out->n_prompt, out->n_prompt_cached, 0, false}, out->total_us, 0);
     return st;
 }
 
@@ -93,6 +111,29 @@ static void meter_free(llm *l) {
     (void)l;
 }
 
+/* ---- a handle with another adapter ---- */
+
+static void adapted_free(llm *l) {
+    llm_meter *m = meter_of(l);
+    llm_free(m->inner);
+    free(m);
+}
+
+static muga_status meter_adapt(llm *l, const char *adapter, float scale, llm **out, muga_error *err) {
+    llm_meter *of = meter_of(l), *m = mem_alloc_array(1, sizeof *m);
+    llm *inner = NULL;
+    muga_status st = m ? of->inner->table->adapt(of->inner, adapter, scale, &inner, err)
+                       : error_nomem(err, "the model with its adapter");
+    if (st) {
+        free(m);
+        return st;
+    }
+    *out = llm_meter_init(m, inner);
+    m->table.free = adapted_free;
+    m->of = of;
+    return MUGA_OK;
+}
+
 llm *llm_meter_init(llm_meter *m, llm *inner) {
     const llm_table *t = inner->table; /* what it can't do, the meter can't, either */
     *m = (llm_meter){.base = *inner, .inner = inner};
@@ -105,11 +146,12 @@ llm *llm_meter_init(llm_meter *m, llm *inner) {
                            .form = t->form ? meter_form : NULL,
                            .render = t->render ? meter_render : NULL,
                            .complete_split = t->complete_split ? meter_complete_split : NULL,
-                           .get_counts = t->get_counts ? meter_get_counts : NULL};
+                           .get_counts = t->get_counts ? meter_get_counts : NULL,
+                           .adapt = t->adapt ? meter_adapt : NULL};
     m->base.table = &m->table;
     return &m->base;
 }
 
 void llm_meter_reset(llm_meter *m) {
-    m->n_asked = m->n_prompt = m->n_cached = m->n_generated = 0;
+    m->n_asked = m->n_prompt = m->n_cached = m->n_generated = m->read_us = m->write_us = 0;
 }

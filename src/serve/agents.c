@@ -102,11 +102,14 @@ static void on_event(void *ctx, const char *kind, const json_t *data) {
 }
 
 static json_t *turn_json(const hosted *h, const turn_result *r) {
-    return json_pack("{s:s, s:s, s:s, s:s%, s:b, s:s?, s:s?, s:s, s:{s:I, s:I}}", "object", "agent.turn", "session",
-                     session_id(h->session), "outcome", turn_outcome_name(r->outcome), "text", str_get(&r->text),
-                     r->text.len, "done", (int)r->done, "call", r->call[0] ? r->call : NULL, "approval",
-                     r->approval[0] ? r->approval : NULL, "agent", h->m->name, "usage", "total_tokens",
-                     (json_int_t)r->n_tokens, "microseconds", (json_int_t)r->us);
+    const call *c = h->c;
+    json_int_t total = (json_int_t)c->n_prompt + c->n_generated;
+    return json_pack("{s:s, s:s, s:s, s:s%, s:b, s:s?, s:s?, s:s, s:{s:I, s:I, s:I, s:I, s:I}}", "object", "agent.turn",
+                     "session", session_id(h->session), "outcome", turn_outcome_name(r->outcome), "text",
+                     str_get(&r->text), r->text.len, "done", (int)r->done, "call", r->call[0] ? r->call : NULL,
+                     "approval", r->approval[0] ? r->approval : NULL, "agent", h->m->name, "usage", "prompt_tokens",
+                     (json_int_t)c->n_prompt, "cached_tokens", (json_int_t)c->n_cached, "completion_tokens",
+                     (json_int_t)c->n_generated, "total_tokens", total, "microseconds", (json_int_t)r->us);
 }
 
 /* What is to be done, in this order: what the session left open, where nothing is said; else what is said. */
@@ -134,7 +137,7 @@ static void run_turn(call *c, hosted *h, const wanted *w) {
         return;
     }
     muga_status st = take_turn(h, w, &r, &err);
-    c->n_generated = r.n_tokens;
+    hosted_use(h);
     if (st == MUGA_E_NOT_FOUND)
         (void)error_set(&err, MUGA_E_INPUT, "input is missing, and session %s waits for nothing",
                         session_id(h->session));

@@ -153,12 +153,11 @@ static void answer(talking *t) {
     llm_reply r;
     const os_clock *clock = &os_system()->clock;
     const openai_head head = openai_head_of(c, "chatcmpl-", t->w.model, clock->now_ms(clock->self));
-    const openai_usage u = {.n_generated = t->r.n_tokens};
+    const openai_usage u = {.n_prompt = c->n_prompt, .n_cached = c->n_cached, .n_generated = c->n_generated};
     describe(t, &r);
     talks_digest(c->tenant, t->name, t->messages, t->n_before + 1, str_get(&r.text), digest);
     talks_remember(c->serve->talks, digest, c->session);
     c->finish = "stop";
-    c->n_generated = t->r.n_tokens;
     call_ends(c);
     if (t->w.stream)
         (void)stream_answer(t, &head, &r, &u);
@@ -175,6 +174,7 @@ static bool take_turn(talking *t, span said) {
         return false;
     c->session = arena_copy_string(&c->mem, session_id(t->h.session));
     muga_status st = loop_turn(t->h.loop, said.p, said.n, &t->r, &err);
+    hosted_use(&t->h);
     if (!st)
         hosted_count(&t->h, &t->r);
     hosted_leave(&t->h);

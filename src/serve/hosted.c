@@ -92,6 +92,26 @@ static muga_status take_model(hosted *h, muga_error *err) {
     return pool_take(h->c->serve->pool, m->model, &v, call_cancelled(h->c), &h->lent, err);
 }
 
+/* As with any other request to the model. */
+static void begin_counting(hosted *h) {
+    call *c = h->c;
+    h->model = llm_meter_init(&h->meter, h->lent.m);
+    c->model = arena_copy_string(&c->mem, h->lent.name);
+    c->load_us = h->lent.load_us;
+    metrics_begin(c->serve->metrics, &c->metrics, c->begin_us);
+    metrics_model(&c->metrics, h->lent.name, c->tenant);
+    metrics_run(&c->metrics, call_now_us());
+}
+
+void hosted_use(hosted *h) {
+    call *c = h->c;
+    c->n_prompt = (uint32_t)MIN(h->meter.n_prompt, (uint64_t)UINT32_MAX);
+    c->n_cached = (uint32_t)MIN(h->meter.n_cached, (uint64_t)UINT32_MAX);
+    c->n_generated = (uint32_t)MIN(h->meter.n_generated, (uint64_t)UINT32_MAX);
+    c->prefill_us = h->meter.read_us;
+    c->decode_us = h->meter.write_us;
+}
+
 bool hosted_open_model(hosted *h, const char *session) {
     muga_error err = {0};
     const manifest *m = h->m;
@@ -107,7 +127,7 @@ bool hosted_open_model(hosted *h, const char *session) {
     if (st == MUGA_E_NOT_FOUND)
         return call_fail(h->c, 503, NULL, "model_not_found", "agent %.60s: %s", m->name, err.message);
     if (!st)
-        h->c->model = arena_copy_string(&h->c->mem, h->lent.name);
+        begin_counting(h);
     return st == MUGA_OK || call_fail_with(h->c, st, &err, NULL);
 }
 
@@ -119,7 +139,7 @@ bool hosted_begin(hosted *h, const json_t *values, bool dry) {
                                                          "sha256", h->version.sha256)
                                              : NULL;
     json_t *info = json_pack("{s:s, s:s?, s:b, s:s, s:s, s:o*}", "program", "muga", "model",
-                             h->lent.m ? h->lent.m->name : NULL, "dry", (int)dry, "requester", who, "tenant",
+                             h->model ? h->model->name : NULL, "dry", (int)dry, "requester", who, "tenant",
                              h->c->tenant, "adapter", adapter);
     json_t *none = values ? NULL : json_object();
     muga_status st = info && (values || none)
@@ -184,7 +204,7 @@ bool hosted_watch(hosted *h, const loop_watch *watch) {
     muga_error err = {0};
     h->watch = *watch;
     const loop_watch counted = {count_event, h};
-    const loop_parts parts = {&h->env, h->m, h->intent, h->lent.m, h->session, counted, NULL};
+    const loop_parts parts = {&h->env, h->m, h->intent, h->model, h->session, counted, NULL};
     muga_status st = loop_new(&parts, &h->loop, &err);
     return st == MUGA_OK || call_fail_with(h->c, st, &err, NULL);
 }

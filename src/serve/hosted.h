@@ -5,6 +5,7 @@
 #include "agent/intent.h"
 #include "agent/loop.h"
 #include "agent/versions.h"
+#include "llm/meter.h"
 #include "serve/internal.h"
 
 typedef struct hosted {
@@ -16,6 +17,8 @@ typedef struct hosted {
     learned *learned;
     adapter_version version; /* what its model has learned; 0: nothing */
     pool_lent lent;          /* nothing where it acts by rules */
+    llm_meter meter;         /* around it: what a turn used */
+    llm *model;              /* the meter; NULL: none */
     store *store;
     agent_session *session;
     agent_loop *loop;
@@ -35,6 +38,8 @@ bool hosted_begin(hosted *h, const json_t *values, bool dry);
 bool hosted_go_on(hosted *h, const char *session);
 /* Watched from its first turn on; what it does is counted, too. */
 bool hosted_watch(hosted *h, const loop_watch *watch);
+/* What the model read and wrote for it so far, into the call's numbers. */
+void hosted_use(hosted *h);
 /* The session is left before the answer goes out, so that the next request can go on with it. */
 void hosted_count(hosted *h, const turn_result *r); /* a turn that has ended */
 void hosted_leave(hosted *h);

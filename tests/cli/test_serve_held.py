@@ -21,12 +21,13 @@ def check(name, holds, *what):
         failures.append(f"{name}: {' '.join(str(w)[:600] for w in what)}")
 
 
-def hosted_agent(folder):
-    """The agent in the box over the tiny model, alone in a folder."""
+def hosted_agent(folder, weight="0"):
+    """The agent in the box over the tiny model, alone in a folder. weight: of what the model says in decisions."""
     path = os.path.join(make_agent(folder), "agent.yaml")
     with open(path, encoding="utf-8") as f:
         text = f.read()
     text = re.sub(r"(?m)^model: .*$", f"model: {MODEL}", re.sub(r"(?m)^adapter: .*\n", "", text))
+    text = re.sub("model_weight: 0", f"model_weight: {weight}", text)
     text = re.sub(r"(?m)^  expert:.*\n(?:    .*\n)+", "", text)
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
@@ -101,6 +102,43 @@ def by_keys(s, before):
     check("waits no more", s.get(path, **boss)[0] == 404)
 
 
+def used(folder):
+    """What a turn used is counted apart: in its answer, for the key, in the metrics."""
+    hosted_agent(folder, "0.01")
+    with Server("--agents", folder) as s:
+        made = expect("key", muga(s.home, "key", "create", "--json", "--name", "ada", "--scope",
+                                  "agents:*,metrics"), 0)
+        ada = {"headers": {"Authorization": "Bearer " + json.loads(made)["key"]}}
+        check("the key counts", until(lambda: s.get("/v1/models")[0] == 401 and s.get("/v1/models", **ada)[0] == 200))
+        said = {"input": "what is your favourite colour", "session_values": {"customer": 7}}
+        turns = [s.post(RUN, said, **ada)[2]["usage"] for _ in range(2)]
+        chat = {"model": "agent:" + AGENT, "metadata": {"customer": "7"},
+                "messages": [{"role": "user", "content": said["input"]}]}
+        usage = s.post("/v1/chat/completions", chat, **ada)[2]["usage"]
+        streamed = s.events("/v1/chat/completions", {**chat, "stream": True,
+                                                     "stream_options": {"include_usage": True}}, **ada)
+        check("streamed", streamed[-2][1]["usage"]["prompt_tokens"] == usage["prompt_tokens"], streamed)
+        first, again = turns
+        check("read, and nothing written", first["prompt_tokens"] > 50 and first["completion_tokens"] == 0, first)
+        check("sums", all(u["total_tokens"] == u["prompt_tokens"] + u["completion_tokens"] for u in (*turns, usage)))
+        check("the same is read again", again["prompt_tokens"] == first["prompt_tokens"] == usage["prompt_tokens"],
+              turns, usage)
+        check("from the cache", 0 < again["cached_tokens"] < again["prompt_tokens"] and
+              usage["prompt_tokens_details"]["cached_tokens"] > 0, again, usage)
+        all_read = 4 * first["prompt_tokens"]
+
+        def charged():
+            of_key = json.loads(expect("list", muga(s.home, "key", "list", "--json"), 0))[0]["used_today"]
+            return of_key["requests"], of_key["prompt_tokens"], of_key["answer_tokens"]
+        check("charged", until(lambda: charged() == (4, all_read, 0)), charged(), all_read)
+        text = s.get("/metrics", **ada)[2].decode()
+        counted = [line for line in text.splitlines() if "_tokens_total{" in line]
+        check("metrics", f'muga:prompt_tokens_total{{model_name="{MODEL}:latest"}} {all_read}' in counted and
+              sum(line.endswith(f'kind="prompt"}} {all_read}') for line in counted) == 1, counted)
+
+
+with tempfile.TemporaryDirectory(prefix="muga-held-") as folder:
+    used(folder)
 with tempfile.TemporaryDirectory(prefix="muga-held-") as folder:
     hosted_agent(folder)
     with Server("--agents", folder) as server:

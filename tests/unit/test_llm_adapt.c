@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "llm/local.h"
+#include "llm/meter.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -141,6 +142,42 @@ static void handles_go_in_any_order(void **state) {
     }
 }
 
+/* What an agent within another asks by its own adapter is part of what the turn used. */
+static void a_meter_counts_what_its_adapted_handles_are_asked(void **state) {
+    (void)state;
+    llm *m = open_alone(0), *other = NULL;
+    llm_meter meter;
+    muga_error err = {0};
+    atomic_bool cancelled = false;
+    llm *metered = llm_meter_init(&meter, m);
+    assert_ok(llm_local_adapt(metered, source_path("tests/data/tiny-adapter.gguf"), 1, &other, &err), &err);
+    assert_true(other->has_adapter && !metered->has_adapter);
+    meter.cancelled = &cancelled;
+    caller own = {.m = metered}, adapted = {.m = other};
+    uint64_t n_prompt = 0, n_generated = 0;
+    caller *const both[] = {&own, &adapted};
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        call(both[i]);
+        for (int k = 0; k < N_ASKS; k++) {
+            n_prompt += both[i]->reply[k].n_prompt + both[i]->scores[k].n_prompt;
+            n_generated += both[i]->reply[k].n_generated;
+        }
+        release(both[i]);
+        assert_int_equal(meter.n_prompt, n_prompt);
+        assert_int_equal(meter.n_generated, n_generated);
+    }
+    assert_true(n_generated > 0 && meter.n_cached < meter.n_prompt);
+    atomic_store(&cancelled, true);
+    json_t *messages = messages_of(1);
+    const llm_request q = {.messages = messages, .sampling = LLM_SAMPLING_GREEDY, .max_tokens = 4};
+    llm_reply r = {.text = STR_INIT};
+    assert_int_equal(llm_complete(other, &q, &r, &err), MUGA_E_CANCELLED);
+    llm_reply_release(&r);
+    json_decref(messages);
+    llm_free(other);
+    llm_free(m);
+}
+
 static void what_is_no_adapter_is_refused(void **state) {
     (void)state;
     llm *m = open_alone(0), *other = NULL, *scripted = NULL;
@@ -164,6 +201,7 @@ int main(void) {
         cmocka_unit_test(handles_answer_side_by_side_as_each_alone),
         cmocka_unit_test(one_base_serves_all_handles),
         cmocka_unit_test(handles_go_in_any_order),
+        cmocka_unit_test(a_meter_counts_what_its_adapted_handles_are_asked),
         cmocka_unit_test(what_is_no_adapter_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
