@@ -65,6 +65,24 @@ muga_status error_prefix(muga_error *err, muga_status status, const char *format
     return status;
 }
 
+void error_call_path(muga_error *err, const char *path, const char *name) {
+    const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path;
+    char *at = err ? strstr(err->message, last) : NULL;
+    if (!at || !*last) {
+        return;
+    }
+    char text[2 * sizeof err->message];
+    const char *end = at + strlen(last);
+    for (size_t n = (size_t)(last - path); n > 0 && at > err->message && at[-1] == path[n - 1]; n--) {
+        at--;
+    }
+    if (at - err->message >= 3 && !memcmp(at - 3, "...", 3)) {
+        at -= 3;
+    }
+    snprintf(text, sizeof text, "%.*s%.200s%s", (int)(at - err->message), err->message, name, end);
+    copy_cut(err->message, sizeof err->message, text);
+}
+
 muga_status error_nomem(muga_error *err, const char *what) {
     return error_set(err, MUGA_E_NOMEM, "out of memory for %s; free memory or choose a smaller model or context", what);
 }

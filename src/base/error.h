@@ -19,6 +19,10 @@ muga_status error_set(muga_error *err, muga_status status, const char *format, .
 muga_status error_prefix(muga_error *err, muga_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Where the message tells of the file at `path`, or of the end of that path behind "...", it says `name` instead: where
+ * a file lies can be nobody's business. err may be NULL. */
+void error_call_path(muga_error *err, const char *path, const char *name);
+
 /* Make text fit into size bytes (at least 8), terminator included, as "...its end": of a path the end tells most. */
 void error_keep_end(char *text, size_t size);
 

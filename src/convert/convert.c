@@ -229,7 +229,7 @@ muga_status convert_folder(const char *dir, const char *path, const convert_opti
                            muga_error *err) {
     conversion c = {.o = o, .report = report, .w = gguf_writer_new()};
     *report = (convert_report){0};
-    muga_status st = c.w ? hf_dir_open(o->files, dir, &c.dir, err) : error_nomem(err, "the head of the file");
+    muga_status st = c.w ? hf_dir_open(o->files, dir, o->named, &c.dir, err) : error_nomem(err, "the head of the file");
     if (!st)
         st = plan(&c, dir, err);
     if (!st) {

@@ -7,12 +7,16 @@
 #ifndef MUGA_CONVERT_CONVERT_H
 #define MUGA_CONVERT_CONVERT_H
 
+#include "base/json.h"
 #include "convert/mixture.h"
 #include "os/os.h"
 
 typedef struct convert_options {
     const char *type; /* "F32", or a kind of mixture.h; NULL = the embedding's type */
     const char *name; /* general.name; NULL = the folder's last name */
+    /* {"config.json": PATH, "2/model.safetensors": PATH}: the files lie elsewhere, under any names, and `dir` is only
+     * what errors call the folder that they would make. NULL = they are in dir; borrowed. */
+    const json_t *named;
     const os_files *files;
     os_pool *pool;                               /* NULL = inline */
     bool (*on_progress)(void *ctx, double done); /* 0..1; false cancels; may be NULL */

@@ -27,12 +27,34 @@ static bool is_plain_name(const char *name) {
     return *name && strlen(name) <= 255 && !strchr(name, '/') && *name != '.';
 }
 
-static muga_status exists(const hf_dir *d, const char *name, bool *out, muga_error *err) {
-    char *path = join(d->path, name);
+/* Where a file of the folder lies; *path NULL: there is none. To be freed. */
+static muga_status locate(const hf_dir *d, const char *name, char **path, muga_error *err) {
     os_stat at = {.type = OS_TYPE_NONE};
-    muga_status st = path ? d->files->stat(d->files->self, path, &at, err) : error_nomem(err, name);
-    free(path);
-    *out = at.type != OS_TYPE_NONE;
+    *path = NULL;
+    char *full = join(d->path, name);
+    if (!full)
+        return error_nomem(err, name);
+    if (!d->named) {
+        muga_status st = d->files->stat(d->files->self, full, &at, err);
+        if (!st && at.type != OS_TYPE_NONE)
+            *path = full;
+        else
+            free(full);
+        return st;
+    }
+    const char *lies = json_get_string(d->named, full + d->n_top + 1);
+    free(full);
+    if (lies && !(*path = mem_copy_string(lies)))
+        return error_nomem(err, name);
+    return MUGA_OK;
+}
+
+/* Of files that are named: where they lie is nobody's business. */
+static muga_status say_name(const hf_dir *d, const char *name, const char *path, muga_status st, muga_error *err) {
+    char full[400];
+    snprintf(full, sizeof full, "%.100s/%.255s", d->path, name);
+    if (st && d->named)
+        error_call_path(err, path, full);
     return st;
 }
 
@@ -40,11 +62,10 @@ static muga_status exists(const hf_dir *d, const char *name, bool *out, muga_err
 static muga_status read_optional(const hf_dir *d, const char *name, size_t max, str *out, bool *there,
                                  muga_error *err) {
     char *path;
-    muga_status st = exists(d, name, there, err);
-    if (st || !*there)
-        return st;
-    path = join(d->path, name);
-    st = path ? os_read_file(d->files, path, max, out, err) : error_nomem(err, name);
+    muga_status st = locate(d, name, &path, err);
+    *there = path != NULL;
+    if (path)
+        st = say_name(d, name, path, os_read_file(d->files, path, max, out, err), err);
     free(path);
     return st;
 }
@@ -64,8 +85,8 @@ static muga_status read_json(const hf_dir *d, const char *name, json_t **out, mu
 
 static muga_status need(const json_t *v, const hf_dir *d, const char *name, muga_error *err) {
     return v ? MUGA_OK
-             : error_set(err, MUGA_E_NOT_FOUND, "%.150s: no %s in it; DIR is the folder of a Hugging Face model",
-                         d->path, name);
+             : error_set(err, MUGA_E_NOT_FOUND, "%.150s: no %s in it; %s", d->path, name,
+                         d->named ? "a Hugging Face model has one" : "DIR is the folder of a Hugging Face model");
 }
 
 /* ---- sentence-transformers: modules.json lists what a text goes through ---- */
@@ -129,14 +150,13 @@ static muga_status read_modules(hf_dir *d, muga_error *err) {
 /* ---- weights ---- */
 
 static muga_status open_shard(hf_dir *d, const char *name, muga_error *err) {
-    bool there;
-    muga_status st = exists(d, name, &there, err);
-    if (!st && !there)
+    char *path;
+    muga_status st = locate(d, name, &path, err);
+    if (!st && !path)
         return error_set(err, MUGA_E_NOT_FOUND, "%.80s: the file \"%.100s\" that %s names is missing; fetch it",
                          d->path, name, INDEX);
-    char *path = st ? NULL : join(d->path, name);
     if (!st)
-        st = path ? safetensors_open(path, &d->shards[d->n_shards], err) : error_nomem(err, name);
+        st = say_name(d, name, path, safetensors_open(path, &d->shards[d->n_shards], err), err);
     d->n_shards += !st;
     free(path);
     return st;
@@ -238,9 +258,10 @@ static muga_status open_indexed(hf_dir *d, const json_t *index, muga_error *err)
 
 static muga_status open_weights(hf_dir *d, muga_error *err) {
     json_t *index = NULL;
-    bool single;
-    muga_status st = exists(d, SINGLE, &single, err);
-    if (!st && single) {
+    char *single;
+    muga_status st = locate(d, SINGLE, &single, err);
+    free(single);
+    if (single) {
         d->shards = mem_alloc_array(1, sizeof *d->shards);
         st = d->shards ? open_shard(d, SINGLE, err) : error_nomem(err, "the model's files");
         return st ? st : gather(d, err);
@@ -306,12 +327,12 @@ static muga_status read_texts(hf_dir *d, muga_error *err) {
     return st;
 }
 
-muga_status hf_dir_open(const os_files *files, const char *path, hf_dir *out, muga_error *err) {
-    os_stat at = {.type = OS_TYPE_NONE};
-    *out = (hf_dir){.files = files, .path = mem_copy_string(path)};
+muga_status hf_dir_open(const os_files *files, const char *path, const json_t *named, hf_dir *out, muga_error *err) {
+    os_stat at = {.type = OS_TYPE_DIR};
+    *out = (hf_dir){.files = files, .named = named, .path = mem_copy_string(path), .n_top = strlen(path)};
     if (!out->path)
         return error_nomem(err, path);
-    muga_status st = files->stat(files->self, path, &at, err);
+    muga_status st = named ? MUGA_OK : files->stat(files->self, path, &at, err);
     if (!st && at.type != OS_TYPE_DIR)
         st = error_set(err, MUGA_E_NOT_FOUND, "no such folder as '%.150s'; DIR is the folder of a Hugging Face model",
                        path);

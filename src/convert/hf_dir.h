@@ -13,7 +13,9 @@ typedef struct hf_weight {
 
 typedef struct hf_dir {
     const os_files *files;
-    char *path; /* of the folder with the weights: that of the transformer where modules.json names one */
+    const json_t *named; /* where each file lies, by its name below `path`; NULL: there; borrowed */
+    char *path;          /* of the folder with the weights: that of the transformer where modules.json names one */
+    size_t n_top;        /* bytes of it that are the folder's that was opened */
     /* Files of the folder; NULL where there is none. */
     json_t *config, *generation, *tokenizer, *tokenizer_config, *special_tokens, *pooling;
     char *chat_template;
@@ -24,9 +26,10 @@ typedef struct hf_dir {
     uint32_t n_weights;
 } hf_dir;
 
-/* E_NOT_FOUND: no such folder, or a file without which there is no model; E_INPUT names file and place. Release after
- * failure, too. */
-MUGA_MUST_USE muga_status hf_dir_open(const os_files *files, const char *path, hf_dir *out, muga_error *err);
+/* named: see convert_options. E_NOT_FOUND: no such folder, or a file without which there is no model; E_INPUT names
+ * file and place. Release after failure, too. */
+MUGA_MUST_USE muga_status hf_dir_open(const os_files *files, const char *path, const json_t *named, hf_dir *out,
+                                      muga_error *err);
 void hf_dir_release(hf_dir *d);
 /* hf_vocab_files.c: vocab.json and merges.txt, and added_tokens.json (NULL: none), as a tokenizer.json; a new reference
  * in *out. E_INPUT where tokenizer_config.json's class doesn't fix the rest. */

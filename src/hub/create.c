@@ -131,10 +131,13 @@ static muga_status adopt(maker *k, const char *path, muga_error *err) {
     return st;
 }
 
-static muga_status convert_from(maker *k, const char *dir, muga_error *err) {
+/* named: of convert_options. */
+static muga_status convert_from(maker *k, const char *dir, const json_t *named, muga_error *err) {
     convert_report report;
     char *path = NULL;
     convert_options o = {.type = k->kind ? k->kind->name : NULL,
+                         .name = named ? k->name.name : NULL,
+                         .named = named,
                          .files = k->h->files,
                          .pool = k->o->pool,
                          .on_progress = on_converted,
@@ -198,11 +201,9 @@ static muga_status take_file(maker *k, const char *path, muga_error *err) {
     gguf_file *g = NULL;
     span type;
     muga_error ignored;
-    size_t n_path = strlen(path);
     muga_status st = gguf_open(path, &g, err);
-    if (st && err && k->o->no_paths &&
-        !strncmp(err->message, path, n_path)) /* where the store lies is nobody's business */
-        memmove(err->message, err->message + n_path, strlen(err->message + n_path) + 1);
+    if (st && k->o->no_paths)
+        error_call_path(err, path, "the file"); /* where the store lies is nobody's business */
     if (!st && gguf_map_count(g) > 1)
         st =
             error_set(err, MUGA_E_INPUT, "a model in parts; `muga quantize` with the type it has makes one file of it");
@@ -227,22 +228,45 @@ static muga_status take_path(maker *k, const char *from, muga_error *err) {
     if (!st && info.type == OS_TYPE_NONE)
         st = error_set(err, MUGA_E_NOT_FOUND, "%.150s: there is no such file", path);
     else if (!st)
-        st = info.type == OS_TYPE_DIR ? convert_from(k, path, err) : take_file(k, path, err);
+        st = info.type == OS_TYPE_DIR ? convert_from(k, path, NULL, err) : take_file(k, path, err);
     free(path);
     return st;
 }
 
-static muga_status take_blob(maker *k, const char *digest, muga_error *err) {
+/* One that is there. bytes may be NULL. */
+static muga_status find_blob(const maker *k, const char *digest, str *path, uint64_t *bytes, muga_error *err) {
     bool has = false;
-    str path = STR_INIT;
-    muga_status st = hub_blob_has(k->h, digest, &has, NULL, err);
+    muga_status st = hub_blob_has(k->h, digest, &has, bytes, err);
     if (!st && !has)
         st = error_set(err, MUGA_E_NOT_FOUND, "the store has no blob %.24s...; put it there first", digest);
-    if (!st)
-        st = hub_blob_path(k->h, digest, &path, err);
+    return st ? st : hub_blob_path(k->h, digest, path, err);
+}
+
+static muga_status take_blob(maker *k, const char *digest, muga_error *err) {
+    str path = STR_INIT;
+    muga_status st = find_blob(k, digest, &path, NULL, err);
     if (!st)
         st = take_file(k, str_get(&path), err);
     str_release(&path);
+    return st;
+}
+
+/* Blobs that are the files of a Hugging Face folder. */
+static muga_status take_files(maker *k, const json_t *files, muga_error *err) {
+    const char *name;
+    json_t *digest, *named = json_object();
+    muga_status st = named ? MUGA_OK : error_nomem(err, "files");
+    json_object_foreach((json_t *)(uintptr_t)files, name, digest) {
+        str path = STR_INIT;
+        if (!st)
+            st = find_blob(k, json_string_value(digest), &path, NULL, err);
+        if (!st && json_object_set_new(named, name, json_string_nocheck(str_get(&path))))
+            st = error_nomem(err, "files");
+        str_release(&path);
+    }
+    if (!st)
+        st = convert_from(k, "files", named, err);
+    json_decref(named);
     return st;
 }
 
@@ -271,6 +295,8 @@ static muga_status take_model(maker *k, const char *from, muga_error *err) {
 
 static muga_status take_weights(maker *k, muga_error *err) {
     const char *from = k->recipe->from;
+    if (k->recipe->files)
+        return take_files(k, k->recipe->files, err);
     if (!from || !*from)
         return error_set(err, MUGA_E_INPUT, "no FROM: it names the model that this one is made of");
     muga_status st = hub_is_digest(from)     ? take_blob(k, from, err)
@@ -414,16 +440,11 @@ static muga_status find_adapter(maker *k, const modelfile_adapter *from, found_a
     const os_files *f = k->h->files;
     os_stat info;
     str path = STR_INIT;
-    bool has = false;
     muga_status st = MUGA_OK;
     out->scale = from->scale;
     if (hub_is_digest(from->from)) {
         memcpy(out->digest, from->from, HUB_DIGEST_BYTES);
-        st = hub_blob_has(k->h, from->from, &has, &out->bytes, err);
-        if (!st && !has)
-            return error_set(err, MUGA_E_NOT_FOUND, "the store has no blob %.24s...; put it there first", from->from);
-        if (!st)
-            st = hub_blob_path(k->h, from->from, &path, err);
+        st = find_blob(k, from->from, &path, &out->bytes, err);
         out->path = st ? NULL : str_take(&path);
         str_release(&path);
         return st || out->path ? st : error_nomem(err, "path");
@@ -479,6 +500,8 @@ static muga_status put_adapter(maker *k, const char *base_path, muga_error *err)
         st = add_part(k, HUB_PART_ADAPTER, a.digest, a.bytes, err);
     if (!st)
         st = qualify_adapter(k, &a, err);
+    if (st && k->o->no_paths)
+        error_call_path(err, a.path ? a.path : "", "the file");
     free(a.path);
     return st ? error_prefix(err, st, "ADAPTER") : st;
 }

@@ -418,6 +418,7 @@ void modelfile_release(modelfile *m) {
     free(m->system);
     free(m->template);
     free(m->requires);
+    json_decref(m->files);
     json_decref(m->parameters);
     json_decref(m->license);
     json_decref(m->messages);

@@ -16,6 +16,7 @@
 #define MODELFILE_MAX_LICENSES 64
 #define MODELFILE_MAX_MESSAGES 1024
 #define MODELFILE_MAX_STOPS 64
+#define MODELFILE_MAX_FILES 1024
 #define MODELFILE_VERSION "0.40" /* the Ollama whose Modelfiles are read: REQUIRES may not name a later one */
 
 typedef struct modelfile_adapter {
@@ -24,7 +25,8 @@ typedef struct modelfile_adapter {
 } modelfile_adapter;
 
 typedef struct modelfile {
-    char *from;                  /* name in the store, "sha256:<hex>" of a blob, or a path; NULL = none */
+    char *from;    /* name in the store, "sha256:<hex>" of a blob, or a path; NULL = none */
+    json_t *files; /* instead of from: digests of blobs by their names in a Hugging Face folder; NULL = none */
     modelfile_adapter *adapters; /* [n_adapters] */
     size_t n_adapters;
     json_t *parameters; /* object; each valid (hub_parameter_check); NULL = none */
@@ -39,9 +41,9 @@ typedef struct modelfile {
 /* MUGA_E_INPUT: "what:LINE: what is wrong"; `what` names the text. *out is to be released after a failure, too. */
 MUGA_MUST_USE muga_status modelfile_parse(const char *text, size_t n, const char *what, modelfile *out,
                                           muga_error *err);
-/* Of a body of POST /api/create: "from" or "files" {"x.gguf": digest}, "adapters" {"name": digest}, "template",
- * "system", "license" (a string or an array), "parameters", "messages". Other members are not looked at. E_INPUT names
- * the member. */
+/* Of a body of POST /api/create: "from" or "files" ({"x.gguf": digest}, or config.json, *.safetensors and so on, each
+ * with its digest), "adapters" {"name": digest}, "template", "system", "license" (a string or an array), "parameters",
+ * "messages". Other members are not looked at. E_INPUT names the member. */
 MUGA_MUST_USE muga_status modelfile_of_json(const json_t *body, modelfile *out, muga_error *err);
 void modelfile_release(modelfile *m);
 

@@ -27,20 +27,57 @@ static muga_status take_text(const json_t *body, const char *key, char **out, mu
     return *out ? MUGA_OK : error_nomem(err, key);
 }
 
+static muga_status check_digest(const json_t *v, const char *key, muga_error *err) {
+    return hub_is_digest(json_string_value(v))
+               ? MUGA_OK
+               : error_set(err, MUGA_E_INPUT, "%s: a digest is sha256: and 64 small hex digits, and this is none", key);
+}
+
 /* {"name": digest} with one member: its digest. */
 static muga_status take_digest(const json_t *v, const char *key, const char *advice, char **out, muga_error *err) {
-    const char *name;
-    json_t *digest;
     if (!json_is_object(v) || json_object_size(v) != 1)
         return error_set(err, MUGA_E_INPUT, "%s is an object of one file, {\"name.gguf\": \"sha256:...\"}; %s", key,
                          advice);
-    json_object_foreach((json_t *)(uintptr_t)v, name, digest) {
-        if (!hub_is_digest(json_string_value(digest)))
-            return error_set(err, MUGA_E_INPUT, "%s: a digest is sha256: and 64 small hex digits, and this is none",
-                             key);
-        *out = mem_copy_string(json_string_value(digest));
-    }
+    const json_t *digest = json_object_iter_value(json_object_iter((json_t *)(uintptr_t)v));
+    muga_status st = check_digest(digest, key, err);
+    if (st)
+        return st;
+    *out = mem_copy_string(json_string_value(digest));
     return *out ? MUGA_OK : error_nomem(err, key);
+}
+
+static bool ends_in(const char *text, const char *end) {
+    size_t n = strlen(text), n_end = strlen(end);
+    return n >= n_end && !strcmp(text + n - n_end, end);
+}
+
+/* Is it a Hugging Face folder, file by file? One file alone is GGUF, whatever it is called. */
+static bool is_folder(const json_t *files) {
+    const char *name;
+    json_t *ignored;
+    json_object_foreach((json_t *)(uintptr_t)files, name, ignored) {
+        if (ends_in(name, ".safetensors"))
+            return true;
+    }
+    return false;
+}
+
+static muga_status take_files(const json_t *files, modelfile *out, muga_error *err) {
+    const char *name;
+    json_t *digest;
+    if (!is_folder(files))
+        return take_digest(files, "files",
+                           "or of a Hugging Face folder's: config.json, tokenizer.json, model.safetensors, ...",
+                           &out->from, err);
+    if (json_object_size(files) > MODELFILE_MAX_FILES)
+        return error_set(err, MUGA_E_INPUT, "files has more than %d files", MODELFILE_MAX_FILES);
+    json_object_foreach((json_t *)(uintptr_t)files, name, digest) {
+        muga_status st = check_digest(digest, "files", err);
+        if (st)
+            return st;
+    }
+    out->files = json_copy((json_t *)(uintptr_t)files);
+    return out->files ? MUGA_OK : error_nomem(err, "files");
 }
 
 static muga_status take_from(const json_t *body, modelfile *out, muga_error *err) {
@@ -51,8 +88,7 @@ static muga_status take_from(const json_t *body, modelfile *out, muga_error *err
     if (files && out->from)
         return error_set(err, MUGA_E_INPUT, "from and files both say what the model is made of; give one");
     if (files)
-        return take_digest(files, "files", "a folder of safetensors is made a model with `muga create`", &out->from,
-                           err);
+        return take_files(files, out, err);
     if (!out->from || !*out->from)
         return error_set(err, MUGA_E_INPUT, "from names the model that this one is made of, or files its file");
     return MUGA_OK;

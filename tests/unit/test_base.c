@@ -47,6 +47,18 @@ static void error_may_quote_itself_and_be_absent(void **state) {
     assert_string_equal(text, "...\xc3\xa9z");
     assert_int_equal(error_set(NULL, MUGA_E_INPUT, "x"), MUGA_E_INPUT);
     assert_int_equal(error_prefix(NULL, MUGA_E_INPUT, "x"), MUGA_E_INPUT);
+
+    error_set(&err, MUGA_E_INPUT, "open '/home/x/a.gguf': it is damaged");
+    error_call_path(&err, "/home/x/a.gguf", "the file");
+    assert_string_equal(err.message, "open 'the file': it is damaged");
+    error_set(&err, MUGA_E_INPUT, "...me/x/a.gguf: it is damaged"); /* what error_prefix leaves of a long one */
+    error_call_path(&err, "/home/x/a.gguf", "the file");
+    assert_string_equal(err.message, "the file: it is damaged");
+    error_call_path(&err, "/home/x/a.gguf", "other"); /* it isn't there any more */
+    assert_string_equal(err.message, "the file: it is damaged");
+    error_call_path(&err, "/home/x/", "other");
+    assert_string_equal(err.message, "the file: it is damaged");
+    error_call_path(NULL, "a", "b");
     assert_int_equal(error_nomem(NULL, "x"), MUGA_E_NOMEM);
 }
 

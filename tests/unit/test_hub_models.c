@@ -544,6 +544,88 @@ static void test_folders_and_types(void **state) {
     hub_close(&h);
 }
 
+/* ---- a folder whose files were put one by one ---- */
+
+typedef struct putting {
+    const hub *h;
+    const char *dir;
+    json_t *files; /* digests by name */
+} putting;
+
+static muga_status put_one(void *ctx, const char *name) {
+    const putting *p = ctx;
+    char path[4400];
+    str bytes = STR_INIT;
+    hub_put put;
+    muga_error err;
+    snprintf(path, sizeof path, "%s/%s", p->dir, name);
+    assert_ok(os_read_file(&os_system()->files, path, (size_t)1 << 24, &bytes, &err), &err);
+    assert_ok(hub_put_open(p->h, NULL, 0, &put, &err), &err);
+    assert_ok(hub_put_write(&put, str_get(&bytes), bytes.len, &err), &err);
+    assert_ok(hub_put_commit(&put, &err), &err);
+    json_object_set_new(p->files, name, json_string(put.digest));
+    hub_put_close(&put);
+    str_release(&bytes);
+    return MUGA_OK;
+}
+
+/* As a request to create has it. */
+static muga_status create_of_files(const hub *h, const char *name, const json_t *files, muga_error *err) {
+    static const hub_create_options none = {.no_paths = true};
+    json_t *body = json_pack("{s:O}", "files", files);
+    modelfile m;
+    muga_status st = modelfile_of_json(body, &m, err);
+    if (!st)
+        st = hub_create(h, name, &m, &none, err);
+    modelfile_release(&m);
+    json_decref(body);
+    return st;
+}
+
+/* Files by their names, without one, and what it is refused with. */
+static void refuse_without(const hub *h, const json_t *files, const char *name, muga_status wanted, const char *part) {
+    json_t *less = json_copy((json_t *)(uintptr_t)files);
+    muga_error err = {0};
+    json_object_del(less, name);
+    assert_status(create_of_files(h, "less", less, &err), wanted, &err, part);
+    assert_null(strstr(err.message, h->home));
+    json_decref(less);
+}
+
+static void test_a_folder_as_blobs(void **state) {
+    (void)state;
+    hub h = open_hub("as_blobs");
+    muga_error err;
+    char f16[4200], dir[4200], text[5000];
+    snprintf(f16, sizeof f16, "%s", scratch_path("as_blobs.gguf"));
+    snprintf(dir, sizeof dir, "%s", scratch_path("parts"));
+    hf_folder_source(f16);
+    hf_folder_write(f16, dir, &(hf_folder_options){.n_shards = 3});
+    snprintf(text, sizeof text, "FROM %s\n", dir);
+    assert_ok(create(&h, "of_dir", text, &err), &err);
+    putting p = {&h, dir, json_object()};
+    assert_ok(h.files->list(h.files->self, dir, put_one, &p, &err), &err);
+    size_t n_before = n_blobs(&h);
+    assert_ok(create_of_files(&h, "parts", p.files, &err), &err);
+    hub_model a = load(&h, "of_dir"), b = load(&h, "parts");
+    assert_string_equal(a.sha256, b.sha256); /* both are called "parts" inside */
+    hub_model_release(&a);
+    hub_model_release(&b);
+    assert_int_equal(n_blobs(&h), n_before);
+
+    refuse_without(&h, p.files, "config.json", MUGA_E_NOT_FOUND, "files: no config.json");
+    refuse_without(&h, p.files, "model.safetensors.index.json", MUGA_E_NOT_FOUND, "files: neither model.safetensors");
+    refuse_without(&h, p.files, "model-00002-of-00003.safetensors", MUGA_E_NOT_FOUND, "is missing");
+    json_object_set_new(p.files, "more.bin", json_string("sha256:" HEX64));
+    refuse_without(&h, p.files, "", MUGA_E_NOT_FOUND, "no blob");
+    json_object_set(p.files, "more.bin", json_object_get(p.files, "config.json"));
+    json_object_set(p.files, "model-00001-of-00003.safetensors", json_object_get(p.files, "config.json"));
+    refuse_without(&h, p.files, "", MUGA_E_INPUT, "files/model-00001-of-00003.safetensors");
+    assert_int_equal(n_blobs(&h), n_before);
+    json_decref(p.files);
+    hub_close(&h);
+}
+
 /* ---- a disk that fills ---- */
 
 static int writes_left;
@@ -599,6 +681,7 @@ int main(void) {
         cmocka_unit_test(test_without_paths_every_path_is_answered_alike),
         cmocka_unit_test(test_an_adapter_is_one_for_these_weights),
         cmocka_unit_test(test_folders_and_types),
+        cmocka_unit_test(test_a_folder_as_blobs),
         cmocka_unit_test(test_a_full_disk_leaves_the_store_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

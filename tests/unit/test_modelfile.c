@@ -269,7 +269,10 @@ static void test_requests_to_create(void **state) {
     of_json("{\"from\":7}", "from is a text");
     of_json("{\"from\":\"a\\u0000b\"}", "from is a text");
     of_json("{\"from\":\"a\",\"files\":{}}", "give one");
-    of_json("{\"files\":{\"config.json\":\"sha256:" HEX "\",\"model.safetensors\":\"sha256:" HEX "\"}}", "of one file");
+    of_json("{\"files\":{\"config.json\":\"sha256:" HEX "\",\"model.safetensors\":\"sha256:" HEX "\"}}", NULL);
+    of_json("{\"files\":{\"a.gguf\":\"sha256:" HEX "\",\"b.gguf\":\"sha256:" HEX "\"}}", "of one file");
+    of_json("{\"files\":{\"../a\":\"sha256:../../etc\",\"a.safetensors\":\"sha256:" HEX "\"}}", "files: a digest is");
+    of_json("{\"files\":{}}", "of one file");
     of_json("{\"files\":{\"a.gguf\":\"sha256:../../etc/passwd\"}}", "files: a digest is");
     of_json("{\"from\":\"a\",\"adapters\":{\"a\":7}}", "adapters: a digest is");
     of_json("{\"from\":\"a\",\"template\":\"{{ .Prompt }}\"}", "TEMPLATE: '{{ .Prompt }}' is Go's");
