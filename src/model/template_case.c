@@ -83,13 +83,17 @@ static utf8proc_category_t category_of(uint32_t cp) {
     return utf8proc_category((utf8proc_int32_t)cp);
 }
 static bool is_upper(uint32_t cp) {
+    if (cp < 0x80)
+        return cp >= 'A' && cp <= 'Z';
     return category_of(cp) == UTF8PROC_CATEGORY_LU || in_ranges(cp, other_upper, ARRAY_LEN(other_upper));
 }
 static bool is_lower(uint32_t cp) {
+    if (cp < 0x80)
+        return cp >= 'a' && cp <= 'z';
     return category_of(cp) == UTF8PROC_CATEGORY_LL || in_ranges(cp, other_lower, ARRAY_LEN(other_lower));
 }
 static bool is_title(uint32_t cp) {
-    return category_of(cp) == UTF8PROC_CATEGORY_LT;
+    return cp >= 0x80 && category_of(cp) == UTF8PROC_CATEGORY_LT;
 }
 static bool is_cased(uint32_t cp) {
     return is_upper(cp) || is_lower(cp) || is_title(cp);
@@ -197,6 +201,12 @@ static void append_cased(interp *in, tv v, size_t at, size_t k, uint32_t cp, let
     }
 }
 
+static void append_ascii(char c, letter_case how, bool in_word, str *out) {
+    bool up = how == CASE_UPPER || ((how == CASE_TITLE || how == CASE_CAPITAL) && !in_word);
+    bool turn = how == CASE_SWAP ? is_cased((uint8_t)c) : up ? is_lower((uint8_t)c) : is_upper((uint8_t)c);
+    str_append_c(out, turn ? (char)(c ^ 0x20) : c);
+}
+
 tv template_text_case(interp *in, tv v, letter_case how) {
     str s;
     bool in_word = false;
@@ -204,9 +214,13 @@ tv template_text_case(interp *in, tv v, letter_case how) {
         return TV_UNDEF;
     interp_str_init(in, &s);
     for (size_t i = 0; i < v.n_str;) {
-        uint32_t cp;
-        size_t k = utf8_decode(v.u.s + i, v.n_str - i, &cp);
-        if (k)
+        uint32_t cp = (uint8_t)v.u.s[i];
+        size_t k = cp < 0x80 ? 1 : utf8_decode(v.u.s + i, v.n_str - i, &cp);
+        if (cp < 0x80)
+            append_ascii((char)cp, how, in_word, &s);
+        else if (!interp_charge(in, 2))
+            break;
+        else if (k)
             append_cased(in, v, i, k, cp, how, in_word, &s);
         else
             str_append(&s, v.u.s + i, 1);
@@ -285,25 +299,32 @@ static bool is_printable(uint32_t cp) {
     return c != UTF8PROC_CATEGORY_CN && (c < UTF8PROC_CATEGORY_ZS || cp == ' ');
 }
 
-static bool has_class(uint32_t cp, const char *name, bool first) {
-    if (!strcmp(name, "isdigit"))
-        return is_digit(cp);
-    if (!strcmp(name, "isdecimal"))
-        return category_of(cp) == UTF8PROC_CATEGORY_ND;
-    if (!strcmp(name, "isnumeric"))
-        return is_numeric(cp);
-    if (!strcmp(name, "isalpha"))
-        return is_alpha(cp);
-    if (!strcmp(name, "isalnum"))
-        return is_alpha(cp) || is_numeric(cp);
-    if (!strcmp(name, "isspace"))
-        return template_is_space(cp);
-    if (!strcmp(name, "isascii"))
-        return cp < 0x80;
-    if (!strcmp(name, "isprintable"))
-        return is_printable(cp);
-    return is_identifier_part(cp) && !(first && !is_alpha(cp) && category_of(cp) != UTF8PROC_CATEGORY_NL && cp != '_');
+static bool is_decimal(uint32_t cp) {
+    return category_of(cp) == UTF8PROC_CATEGORY_ND;
 }
+static bool is_alphanumeric(uint32_t cp) {
+    return is_alpha(cp) || is_numeric(cp);
+}
+static bool is_ascii(uint32_t cp) {
+    return cp < 0x80;
+}
+static bool is_identifier_start(uint32_t cp) {
+    return is_alpha(cp) || category_of(cp) == UTF8PROC_CATEGORY_NL || cp == '_';
+}
+
+/* What every character is, and the first one, too. */
+static const struct text_class {
+    const char *name;
+    bool (*every)(uint32_t), (*first)(uint32_t), empty;
+} classes[] = {{"isdigit", is_digit, is_digit, false},
+               {"isdecimal", is_decimal, is_decimal, false},
+               {"isnumeric", is_numeric, is_numeric, false},
+               {"isalpha", is_alpha, is_alpha, false},
+               {"isalnum", is_alphanumeric, is_alphanumeric, false},
+               {"isspace", template_is_space, template_is_space, false},
+               {"isascii", is_ascii, is_ascii, true},
+               {"isprintable", is_printable, is_printable, true},
+               {"isidentifier", is_identifier_part, is_identifier_start, false}};
 
 bool template_text_is_digits(tv v) {
     return template_text_class(v, "isdigit");
@@ -314,13 +335,15 @@ bool template_text_class(tv v, const char *name) {
         return template_text_is_cased(v, name[2] == 'u');
     if (!strcmp(name, "istitle"))
         return is_titled(v);
-    bool empty_is = !strcmp(name, "isascii") || !strcmp(name, "isprintable");
+    const struct text_class *class = classes;
+    while (strcmp(class->name, name) != 0)
+        class ++;
     if (v.n_str == 0)
-        return empty_is;
+        return class->empty;
     for (size_t i = 0; i < v.n_str;) {
         uint32_t cp;
         size_t k = template_first_char(v.u.s + i, v.n_str - i, &cp);
-        if (!has_class(cp, name, i == 0))
+        if (!class->every(cp) || (i == 0 && !class->first(cp)))
             return false;
         i += k;
     }

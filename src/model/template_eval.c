@@ -79,8 +79,8 @@ static tv *name_slot(const interp *in, const node *n) {
     return &f->slots[n->slot];
 }
 
-static tv eval_name(const interp *in, const node *n) {
-    tv v = *name_slot(in, n);
+static tv eval_name(interp *in, const node *n) {
+    tv v = interp_charge(in, n->up / TEMPLATE_STEP_FRAMES) ? *name_slot(in, n) : TV_UNDEF;
     return v.kind == TV_MISSING ? tv_undefined(n->name) : v;
 }
 
@@ -268,6 +268,7 @@ static bool unpack_args(interp *in, const node *n, call_args *out) {
             interp_fail(in, MUGA_E_INPUT, "keywords must be strings, not %s", tv_kind_name(*key));
             return false;
         }
+        interp_charge(in, key ? out->n_named / TEMPLATE_STEP_NAMES : 0);
         names[i] = key ? tv_text(in, key->u.s, key->n_str).u.s : out->names[i];
         values[i] = key ? named->values[i - out->n_named] : out->named[i];
         for (size_t k = 0; key && k < out->n_named && !interp_failed(in); k++)

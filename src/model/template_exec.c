@@ -236,7 +236,7 @@ static size_t parameter_of(const node *def, const char *name) {
 static bool bind_keywords(interp *in, const node *def, const call_args *args, frame *f) {
     bool catches = def->kwargs_slot >= 0;
     tv kwargs = catches ? tv_dict_new(in, args->n_named) : TV_NULL;
-    for (size_t i = 0; i < args->n_named && !interp_failed(in); i++) {
+    for (size_t i = 0; i < args->n_named && interp_charge(in, def->n_keys / TEMPLATE_STEP_NAMES); i++) {
         const char *name = args->names[i];
         size_t k = parameter_of(def, name);
         if (k != SIZE_MAX && k >= args->n)

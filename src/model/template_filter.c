@@ -17,11 +17,13 @@ static int64_t integer_of(interp *in, tv v, int64_t otherwise) {
 /* ---- numbers ---- */
 
 /* Digits of any script, sign, underscores between digits: what int() and float() read, as ASCII into out. */
-static bool plain_number(tv v, char *out, size_t cap) {
+static bool plain_number(interp *in, tv v, char *out, size_t cap) {
     size_t n = 0;
     uint32_t cp;
     for (size_t i = 0; i < v.n_str;) {
         size_t k = template_first_char(v.u.s + i, v.n_str - i, &cp);
+        if (cp >= 0x80 && !interp_charge(in, 8))
+            return false;
         int digit = cp < 0x80 ? -1 : template_digit_value(cp);
         i += k;
         if (cp == '_') {
@@ -79,7 +81,9 @@ static bool parse_float(const char *p, double *out) {
 
 static bool float_of_text(interp *in, tv v, double *out) {
     char text[400];
-    return plain_number(template_text_strip(in, v, TV_NULL, true, true), text, sizeof text) && parse_float(text, out);
+    tv bare = template_text_strip(in, v, TV_NULL, true, true);
+    return interp_charge(in, TEMPLATE_STEPS_FLOAT / 2 + MIN(bare.n_str, sizeof text) / 2) &&
+           plain_number(in, bare, text, sizeof text) && parse_float(text, out);
 }
 
 /* An int of a float; false where Python raises. */
@@ -105,7 +109,8 @@ static tv filter_int(interp *in, tv v, const tv *a, const call_args *raw) {
     if (v.kind != TV_STRING)
         return otherwise;
     tv bare = template_text_strip(in, v, TV_NULL, true, true);
-    if (plain_number(bare, text, sizeof text) && parse_integer(text, base, &i))
+    if (interp_charge(in, MIN(bare.n_str, sizeof text) / 4) && plain_number(in, bare, text, sizeof text) &&
+        parse_integer(text, base, &i))
         return tv_int(i);
     return float_of_text(in, v, &d) && whole_of(d, &i) ? tv_int(i) : otherwise;
 }
@@ -155,6 +160,8 @@ static tv round_common(interp *in, tv v, int64_t digits) {
         double unit = pow(10, (double)MIN(-digits, 309)), q = v.u.d / unit;
         return tv_float(isfinite(unit) ? nearbyint(q) * unit : copysign(0.0, v.u.d));
     }
+    if (!interp_charge_real(in, v.u.d, digits))
+        return TV_UNDEF;
     (void)snprintf(text, sizeof text, "%.*f", (int)MIN(digits, 330), v.u.d);
     return tv_float(strtod(text, NULL));
 }
@@ -217,13 +224,13 @@ tv template_get_path(interp *in, tv v, tv path, tv otherwise) {
         v = interp_get_item(in, v, path);
         return v.kind == TV_UNDEFINED && otherwise.kind != TV_MISSING ? otherwise : v;
     }
-    for (size_t at = 0; at <= path.n_str && !interp_failed(in);) {
+    for (size_t at = 0; at <= path.n_str && interp_charge(in, 2);) {
         const char *p = path.u.s + at, *dot = memchr(p, '.', path.n_str - at);
         size_t n = dot ? (size_t)(dot - p) : path.n_str - at;
         tv key = tv_borrow(p, n);
         char digits[20];
         int64_t i;
-        if (n && n < sizeof digits && template_text_is_digits(key) && plain_number(key, digits, sizeof digits) &&
+        if (n && n < sizeof digits && template_text_is_digits(key) && plain_number(in, key, digits, sizeof digits) &&
             parse_integer(digits, 10, &i))
             key = tv_int(i);
         v = interp_get_item(in, v, key);
@@ -329,7 +336,7 @@ tv template_filter_by_name(interp *in, tv name, tv input, const call_args *args)
     if (name.kind == TV_STRING && name.n_str < sizeof text)
         memcpy(text, name.u.s, name.n_str);
     int index = template_filter_find(text);
-    if (index >= 0)
+    if (index >= 0 && interp_charge(in, TEMPLATE_STEPS_NAMED))
         return template_filter(in, index, input, args);
     return interp_fail(in, MUGA_E_INPUT, "no filter named '%.60s'", text);
 }

@@ -219,12 +219,13 @@ tv template_escape(interp *in, tv v) {
     if (interp_failed(in) || text.form == FORM_SAFE || !interp_charge_scan(in, text.n_str))
         return text;
     interp_str_init(in, &s);
-    for (size_t i = 0; i < text.n_str; i++) {
-        const char *f = text.u.s[i] ? strchr(from, text.u.s[i]) : NULL;
-        if (f)
-            str_append_s(&s, to[f - from]);
-        else
-            str_append_c(&s, text.u.s[i]);
+    for (size_t i = 0; i < text.n_str && interp_charge(in, 1); i++) {
+        size_t plain = i;
+        while (i < text.n_str && !(text.u.s[i] <= '>' && text.u.s[i] > 0 && strchr(from, text.u.s[i])))
+            i++;
+        str_append(&s, text.u.s + plain, i - plain);
+        if (i < text.n_str)
+            str_append_s(&s, to[strchr(from, text.u.s[i]) - from]);
     }
     tv escaped = tv_from_str(in, &s);
     if (escaped.kind == TV_STRING)

@@ -47,12 +47,13 @@ void template_write_integer(interp *in, int64_t i, const number_style *s, str *o
     } while (u);
     int64_t before = (i < 0 || s->sign == '+' || s->sign == ' ') + (s->alternate && base != 10 ? 2 : 0);
     int64_t width = s->zero ? s->width - before : 0;
-    if (!interp_has_room(in, (uint64_t)MAX(MAX(width, s->precision), 0)))
+    width = MAX(MAX(width, s->precision), 0);
+    if (!interp_has_room(in, (uint64_t)width) || !interp_charge(in, 2 * TEMPLATE_STEPS_PRINTED + (uint64_t)width / 4))
         return;
     append_sign(i < 0, s->sign, out);
     if (s->alternate && base != 10)
         str_printf(out, "0%c", s->type);
-    append_grouped(digits + at, sizeof digits - at, s->grouping, base == 10 ? 3 : 4, MAX(width, s->precision), out);
+    append_grouped(digits + at, sizeof digits - at, s->grouping, base == 10 ? 3 : 4, width, out);
 }
 
 /* repr's digits for no type and no precision; with one, like 'g' but never without a digit behind the point. */
@@ -110,13 +111,15 @@ void template_write_real(interp *in, double d, const number_style *s, str *out) 
         interp_fail(in, MUGA_E_LIMIT, "format: a precision is more than %d", MAX_PRECISION);
         return;
     }
+    if (!interp_charge_real(in, d, MAX(s->precision, 0)))
+        return;
     str_init(&text, 2 * MAX_PRECISION);
     append_magnitude(negative ? -d : d, s, &text);
     const char *p = str_get(&text);
     size_t n = strspn(p, "0123456789");
     int64_t taken = (negative || s->sign == '+' || s->sign == ' ') + (int64_t)(text.len - n);
     int64_t width = s->zero ? s->width - taken : 0;
-    if (interp_has_room(in, (uint64_t)MAX(width, 0))) {
+    if (interp_has_room(in, (uint64_t)MAX(width, 0)) && interp_charge(in, ((uint64_t)MAX(width, 0) + n) / 4)) {
         append_sign(negative, s->sign, out);
         if (n)
             append_grouped(p, n, s->grouping, 3, width, out);
@@ -186,19 +189,12 @@ static bool parse_spec(interp *in, const char *p, size_t n, format_spec *f) {
     return false;
 }
 
-static void append_fill(interp *in, const format_spec *f, int64_t n, str *out) {
-    if (n <= 0 || !interp_has_room(in, (uint64_t)n * f->n_fill))
-        return;
-    for (int64_t i = 0; i < n && !out->failed; i++)
-        str_append(out, f->fill, f->n_fill);
-}
-
 static void append_padded(interp *in, const format_spec *f, const char *p, size_t n, char align, str *out) {
     int64_t pad = f->number.width > 0 && interp_charge_scan(in, n) ? f->number.width - (int64_t)utf8_count(p, n) : 0;
     int64_t before = pad <= 0 || align == '<' ? 0 : align == '^' ? pad / 2 : pad;
-    append_fill(in, f, before, out);
+    tv_append_fill(in, out, f->fill, f->n_fill, before);
     str_append(out, p, n);
-    append_fill(in, f, pad - before, out);
+    tv_append_fill(in, out, f->fill, f->n_fill, pad - before);
 }
 
 static void format_text(interp *in, tv v, const format_spec *f, str *out) {
@@ -287,6 +283,7 @@ static tv field_base(formatter *f, const char *p, size_t n) {
         i = digits && i < INT32_MAX ? i * 10 + (p[k] - '0') : i;
     }
     if (n && !digits) {
+        interp_charge(in, f->args->n_named / TEMPLATE_STEP_NAMES);
         for (size_t k = 0; k < f->args->n_named; k++)
             if (strlen(f->args->names[k]) == n && memcmp(f->args->names[k], p, n) == 0)
                 return f->args->named[k];

@@ -47,7 +47,7 @@ static tv fn_raise(interp *in, const call_args *a) {
     if (!template_bind(in, "raise_exception", "message", 1, a, &message))
         return TV_UNDEF;
     message = tv_to_text(in, message);
-    if (interp_failed(in))
+    if (interp_failed(in) || !interp_charge_mapping(in, message.n_str))
         return TV_UNDEF;
     if (in->raised)
         str_append(in->raised, message.u.s, message.n_str);
@@ -100,6 +100,7 @@ static tv fn_strftime_now(interp *in, const call_args *a) {
         return interp_fail(in, MUGA_E_INPUT, "strftime_now: the time is out of range");
     str out;
     str_init(&out, 4096);
+    interp_charge(in, 16);
     for (size_t i = 0; i < f.n_str && !interp_failed(in); i++) {
         char directive[4] = "%", text[64];
         size_t k = 1;
@@ -115,7 +116,7 @@ static tv fn_strftime_now(interp *in, const call_args *a) {
             continue;
         if (!c || !strchr(allowed, c))
             interp_fail(in, MUGA_E_INPUT, "strftime_now: conversion %%%c is not supported", c ? c : ' ');
-        else
+        else if (interp_charge(in, 16))
             str_append(&out, text, strftime(text, sizeof text, directive, &tm));
     }
     return tv_from_str(in, &out);
@@ -336,7 +337,7 @@ bool template_test_by_name(interp *in, tv name, tv input, const call_args *args)
     if (name.kind == TV_STRING && name.n_str < sizeof text)
         memcpy(text, name.u.s, name.n_str);
     int index = template_test_find(text);
-    if (index >= 0)
+    if (index >= 0 && interp_charge(in, TEMPLATE_STEPS_NAMED))
         return template_test(in, index, input, args);
     interp_fail(in, MUGA_E_INPUT, "no test named '%.60s'", text);
     return false;

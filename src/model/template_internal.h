@@ -8,13 +8,18 @@
 #define MUGA_MODEL_TEMPLATE_INTERNAL_H
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "model/template.h"
 
-#define TEMPLATE_MAX_SOURCE ((size_t)1 << 20) /* bytes */
-#define TEMPLATE_STEPS_FLOAT 64               /* that the shortest digits of a number cost */
-#define TEMPLATE_STEP_BYTES 64                /* of text copied or compared that cost a step */
-#define TEMPLATE_STEP_SCANNED 16              /* of text gone through character by character */
-#define TEMPLATE_STEP_MAPPED 2                /* of text whose characters are looked up in Unicode's tables */
+#define TEMPLATE_MAX_SOURCE ((size_t)256 << 10) /* bytes; models' own have 30 KB at most */
+#define TEMPLATE_STEPS_FLOAT 96                 /* that the shortest digits of a number cost */
+#define TEMPLATE_STEPS_PRINTED 4                /* that an integer, or a character written as an escape costs */
+#define TEMPLATE_STEPS_NAMED 4                  /* that finding a filter or test by its name costs */
+#define TEMPLATE_STEP_FRAMES 8                  /* frames between a name and its value that cost a step */
+#define TEMPLATE_STEP_NAMES 4                   /* names compared one by one that cost a step */
+#define TEMPLATE_STEP_BYTES 32                  /* of memory taken, of text copied or compared that cost a step */
+#define TEMPLATE_STEP_SCANNED 8                 /* of text gone through character by character */
+#define TEMPLATE_STEP_MAPPED 2                  /* of text whose characters are looked up in Unicode's tables */
 
 /* ---- values ---- */
 typedef enum {
@@ -264,7 +269,11 @@ muga_status template_resolve(template *t, muga_error *err);
 bool template_is_space(uint32_t cp);
 /* The last character of p[0, n), n > 0: its length; an ill-formed byte is one. */
 size_t template_last_char(const char *p, size_t n, uint32_t *cp);
-size_t template_first_char(const char *p, size_t n, uint32_t *cp);
+static inline size_t template_first_char(const char *p, size_t n, uint32_t *cp) {
+    *cp = (uint8_t)*p;
+    size_t k = *cp < 0x80 ? 1 : utf8_decode(p, n, cp);
+    return k ? k : 1;
+}
 
 /* ---- interpreter ---- */
 struct frame {
@@ -309,11 +318,13 @@ static inline bool interp_charge_scan(interp *in, size_t n) {
 static inline bool interp_charge_mapping(interp *in, size_t n) {
     return interp_charge(in, 1 + n / TEMPLATE_STEP_MAPPED);
 }
-/* n bytes looked through for a needle: memmem on a long one that nearly fits everywhere is as slow as a scan. */
+/* n bytes looked through for a needle: memmem on one that nearly fits everywhere is as slow as a scan. */
 static inline bool interp_charge_search(interp *in, size_t n, size_t n_needle) {
-    return n_needle > 32 ? interp_charge_scan(in, n) : interp_charge_bytes(in, n);
+    return n_needle > 1 ? interp_charge_scan(in, n) : interp_charge_bytes(in, n);
 }
 void *interp_alloc(interp *in, size_t bytes);
+/* What reading or writing d with so many digits behind the point costs: the more, the longer it is written out. */
+bool interp_charge_real(interp *in, double d, int64_t n_digits);
 /* A text that is being made: bounded like everything a render makes. */
 void interp_str_init(const interp *in, str *s);
 /* n more bytes fit into what a render may hold; else fails by name. For lengths that come from numbers. */
@@ -360,7 +371,9 @@ void tv_write_repr(interp *in, tv v, str *out);
 void tv_write_ascii(interp *in, tv v, str *out); /* repr without anything beyond ASCII */
 void tv_write_float(double d, str *out);
 void tv_append(interp *in, str *out, tv text); /* a string's bytes, charged */
-tv tv_to_text(interp *in, tv v);               /* str(v); a marked string stays marked */
+/* n times `fill`, one character of k bytes: charged, and bounded like all that comes from a number */
+void tv_append_fill(interp *in, str *out, const char *fill, size_t k, int64_t n);
+tv tv_to_text(interp *in, tv v); /* str(v); a marked string stays marked */
 
 size_t tv_text_length(tv v);                /* code points */
 tv tv_text_at(interp *in, tv v, int64_t i); /* by code point; TV_MISSING outside */

@@ -25,14 +25,6 @@ bool template_is_space(uint32_t cp) {
            cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
-size_t template_first_char(const char *p, size_t n, uint32_t *cp) {
-    size_t k = utf8_decode(p, n, cp);
-    if (k)
-        return k;
-    *cp = (uint8_t)*p;
-    return 1;
-}
-
 size_t template_last_char(const char *p, size_t n, uint32_t *cp) {
     size_t k = 1;
     while (k < n && k < 4 && ((uint8_t)p[n - k] & 0xC0) == 0x80)

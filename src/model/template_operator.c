@@ -55,6 +55,7 @@ static tv float_division(int op, double x, double y) {
 }
 
 static tv float_arithmetic(interp *in, int op, double x, double y) {
+    static const int bits = 32; /* of the quotient that fmod's long division makes for a step */
     switch (op) {
     case T_ADD: return tv_float(x + y);
     case T_SUB: return tv_float(x - y);
@@ -62,7 +63,11 @@ static tv float_arithmetic(interp *in, int op, double x, double y) {
     default:
         if (y == 0)
             return interp_fail(in, MUGA_E_INPUT, "division by zero");
-        return op == T_DIV ? tv_float(x / y) : float_division(op, x, y);
+        if (op == T_DIV)
+            return tv_float(x / y);
+        if (isfinite(x) && isfinite(y) && x != 0)
+            interp_charge(in, 1 + (uint64_t)MAX(ilogb(x) - ilogb(y), 0) / bits);
+        return float_division(op, x, y);
     }
 }
 

@@ -93,19 +93,11 @@ static bool take_conversion(percent *f, const char **p, const char *end, convers
 
 /* ---- writing ---- */
 
-static void append_blanks(percent *f, int64_t n) {
-    if (n > 0 && interp_has_room(f->in, (uint64_t)n))
-        for (int64_t i = 0; i < n && !f->out->failed; i++)
-            str_append_c(f->out, ' ');
-}
-
 static void append_padded(percent *f, const conversion *c, const char *p, size_t n) {
     int64_t pad = c->width > 0 && interp_charge_scan(f->in, n) ? c->width - (int64_t)utf8_count(p, n) : 0;
-    if (!c->left)
-        append_blanks(f, pad);
+    tv_append_fill(f->in, f->out, " ", 1, c->left ? 0 : pad);
     str_append(f->out, p, n);
-    if (c->left)
-        append_blanks(f, pad);
+    tv_append_fill(f->in, f->out, " ", 1, c->left ? pad : 0);
 }
 
 static void write_text(percent *f, const conversion *c, tv v) {
@@ -218,14 +210,14 @@ tv template_percent(interp *in, tv format, tv args, bool named) {
                  .out = &s};
     const char *p = format.u.s, *end = p + format.n_str;
     interp_charge_bytes(in, format.n_str);
-    while (p < end && interp_charge(in, 1)) {
+    while (p < end && interp_charge(in, 2)) {
         const char *mark = memchr(p, '%', (size_t)(end - p));
         conversion c;
         str_append(&s, p, (size_t)((mark ? mark : end) - p));
         if (!mark)
             break;
         p = mark + 1;
-        if (take_conversion(&f, &p, end, &c))
+        if (take_conversion(&f, &p, end, &c) && interp_charge(in, (uint64_t)(p - mark) / 4))
             write_conversion(&f, &c);
     }
     if (f.n_args && !f.mapping)

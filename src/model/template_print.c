@@ -8,6 +8,11 @@
 #include <math.h>
 #include <utf8proc.h>
 
+bool interp_charge_real(interp *in, double d, int64_t n_digits) {
+    int binary = d - d == 0 && d != 0 ? ilogb(d) : 0, before = abs(binary) / 3;
+    return interp_charge(in, TEMPLATE_STEPS_FLOAT + (uint64_t)before + (uint64_t)MAX(n_digits, 0) / 2);
+}
+
 /* repr(float): shortest digits that read back, ".0" on integers, an exponent from 1e16 on and below 1e-4. */
 void tv_write_float(double d, str *out) {
     if (d != d) {
@@ -47,15 +52,17 @@ static bool is_printable(uint32_t cp) {
     return c != UTF8PROC_CATEGORY_CN && (c < UTF8PROC_CATEGORY_ZS || cp == ' ');
 }
 
-static void write_character(uint32_t cp, char quote, bool ascii, const char *p, size_t k, str *out) {
+static void write_character(interp *in, uint32_t cp, char quote, bool ascii, const char *p, size_t k, str *out) {
     static const char plain[] = "\n\r\t", letters[] = "nrt";
     const char *f = cp && cp < 0x20 ? strchr(plain, (int)cp) : NULL;
     if (f)
-        str_printf(out, "\\%c", letters[f - plain]);
+        str_append(out, (const char[]){'\\', letters[f - plain]}, 2);
     else if (cp == '\\' || cp == (uint32_t)quote)
-        str_printf(out, "\\%c", (char)cp);
+        str_append(out, (const char[]){'\\', (char)cp}, 2);
     else if (cp < 0x80 ? cp >= 0x20 && cp != 0x7F : !ascii && is_printable(cp))
         str_append(out, p, k);
+    else if (!interp_charge(in, TEMPLATE_STEPS_PRINTED))
+        return;
     else if (cp < 0x100)
         str_printf(out, "\\x%02x", cp);
     else if (cp < 0x10000)
@@ -72,10 +79,10 @@ static void write_text_repr(interp *in, tv v, bool ascii, str *out) {
     if (v.form == FORM_SAFE)
         str_append_s(out, "Markup(");
     str_append_c(out, quote);
-    for (size_t i = 0; i < v.n_str;) {
+    for (size_t i = 0; i < v.n_str && !interp_failed(in);) {
         uint32_t cp;
         size_t k = template_first_char(v.u.s + i, v.n_str - i, &cp);
-        write_character(cp, quote, ascii, v.u.s + i, k, out);
+        write_character(in, cp, quote, ascii, v.u.s + i, k, out);
         i += k;
     }
     str_append_c(out, quote);
@@ -134,7 +141,7 @@ static void write_object(interp *in, tv v, bool ascii, str *out) {
     switch (v.kind) {
     case TV_NONE: str_append_s(out, "None"); break;
     case TV_BOOL: str_append_s(out, v.u.b ? "True" : "False"); break;
-    case TV_INT: str_printf(out, "%" PRId64, v.u.i); break;
+    case TV_INT: interp_charge(in, TEMPLATE_STEPS_PRINTED), str_printf(out, "%" PRId64, v.u.i); break;
     case TV_FLOAT: interp_charge(in, TEMPLATE_STEPS_FLOAT), tv_write_float(v.u.d, out); break;
     case TV_LIST:
     case TV_TUPLE: write_list(in, v, ascii, out); break;
@@ -181,6 +188,17 @@ void tv_write_ascii(interp *in, tv v, str *out) {
 void tv_append(interp *in, str *out, tv text) {
     if (text.kind == TV_STRING && interp_charge(in, text.n_str / TEMPLATE_STEP_BYTES))
         str_append(out, text.u.s, text.n_str);
+}
+
+void tv_append_fill(interp *in, str *out, const char *fill, size_t k, int64_t n) {
+    char block[64];
+    size_t many = sizeof block / k;
+    if (n <= 0 || !interp_has_room(in, (uint64_t)n > UINT32_MAX ? UINT64_MAX : (uint64_t)n * k))
+        return;
+    for (size_t i = 0; i < MIN((size_t)n, many) * k; i++)
+        block[i] = fill[i % k];
+    for (; n > 0 && !out->failed; n -= (int64_t)many)
+        str_append(out, block, MIN((size_t)n, many) * k);
 }
 
 void tv_write(interp *in, tv v, str *out) {

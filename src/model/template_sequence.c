@@ -214,6 +214,7 @@ static tv slice_text(interp *in, tv v, const bounds *b) {
         const tv *c = &items.v[b->from + k * b->by];
         str_append(&s, c->u.s, c->n_str);
     }
+    interp_charge(in, (uint64_t)b->count / 4);
     tv text = tv_from_str(in, &s);
     text.form = v.form;
     return text;

@@ -64,15 +64,11 @@ tv template_text_pad(interp *in, tv v, int64_t width, tv fill, int align) {
     pad = width > n ? width - n : 0;
     if (fill.kind != TV_STRING || fill.n_str > 4 || tv_text_length(fill) != 1)
         return interp_fail(in, MUGA_E_INPUT, "the fill character must be exactly one character long");
-    if (!interp_has_room(in, (uint64_t)pad > UINT32_MAX ? UINT64_MAX : (uint64_t)pad * fill.n_str))
-        return TV_UNDEF;
     int64_t before = align > 0 ? pad : align < 0 ? 0 : pad / 2 + (pad & width & 1);
     interp_str_init(in, &s);
-    for (int64_t i = 0; i < before; i++)
-        str_append(&s, fill.u.s, fill.n_str);
+    tv_append_fill(in, &s, fill.u.s, fill.n_str, before);
     tv_append(in, &s, v);
-    for (int64_t i = before; i < pad; i++)
-        str_append(&s, fill.u.s, fill.n_str);
+    tv_append_fill(in, &s, fill.u.s, fill.n_str, pad - before);
     return text_like(in, v, &s);
 }
 
@@ -91,11 +87,10 @@ static tv expand_tabs(interp *in, tv v, int64_t size) {
     for (size_t i = 0; i < v.n_str && !interp_failed(in); i++) {
         char c = v.u.s[i];
         int64_t n = c == '\t' && size > 0 ? size - column % size : 0;
-        if (c == '\t' && interp_has_room(in, (uint64_t)n)) {
-            for (int64_t k = 0; k < n && !s.failed; k++)
-                str_append_c(&s, ' ');
+        if (c == '\t') {
+            tv_append_fill(in, &s, " ", 1, n);
             column += n;
-        } else if (c != '\t') {
+        } else {
             str_append_c(&s, c);
             column = c == '\n' || c == '\r' ? 0 : column + (((uint8_t)c & 0xC0) != 0x80);
         }

@@ -121,6 +121,64 @@ static void test_errors_name_line_and_cause(void **state) {
 }
 
 /* Each would take minutes, or gigabytes, without the counted budgets: steps, bytes, depth. */
+/* What one step each would let run for a tenth of a second to two seconds: the work inside is counted, too. */
+static void expect_costly_forms_to_be_charged(void) {
+    static const struct {
+        const char *before, *expression;
+        int times;
+    } rows[] = {{"", "1e300|round(10)", 10000},
+                {"", "'%f' % 1e308", 10000},
+                {"", "'{:%}'.format(1.1e300)", 10000},
+                {"", "1e308 % 1e-300", 60000},
+                {"", "'a'.center(2000)", 20000},
+                {"", "'%.4096f' % 5e-324", 2000},
+                {"", "'{:03000,}'.format(1)", 4000},
+                {"", "('9' * 390)|float", 20000},
+                {"", "('\u0663' * 18)|int", 20000},
+                {"", "strftime_now('%c' * 50)", 5000},
+                {"{% set f = '%' ~ '-+ 0#' * 2000 ~ 'd' %}", "f % 1", 1000},
+                {"{% set s = 'a' * 1000000 %}{% set n = 'a' * 16 ~ 'b' ~ 'a' * 15 %}", "n in s", 20},
+                {"{% set s = '<' * 1000 %}", "s|escape", 3000},
+                {"{% set l = range(1000)|list %}", "l|select('odd')|list", 500}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char source[256];
+        (void)snprintf(source, sizeof source, "%s{%% for i in range(%d) %%}{%% set x = %s %%}{%% endfor %%}",
+                       rows[i].before, rows[i].times, rows[i].expression);
+        expect_error(source, MUGA_E_LIMIT, "steps");
+    }
+    expect_error("{{ raise_exception('a' * 30000000) }}", MUGA_E_LIMIT, "steps");
+}
+
+/* `times` times a call with so many named arguments, of a macro or of a format. */
+static void expect_names_to_be_charged(const char *before, const char *parameter, const char *between, const char *call,
+                                       const char *argument, int times) {
+    str source = STR_INIT;
+    str_append_s(&source, before);
+    for (int i = 0; i < 200; i++)
+        str_printf(&source, parameter, i);
+    str_printf(&source, "%s{%% for i in range(%d) %%}{%% set x = %s(", between, times, call);
+    for (int i = 199; i >= 0; i--)
+        str_printf(&source, argument, i, i ? "," : ")");
+    str_append_s(&source, " %}{% endfor %}");
+    expect_error(str_get(&source), MUGA_E_LIMIT, "steps");
+    str_release(&source);
+}
+
+static void test_names_looked_through_are_charged(void **state) {
+    (void)state;
+    expect_names_to_be_charged("{% macro m(", "a%d=1,", "b=1) %}{% endmacro %}", "m", "a%d=1%s", 300);
+    expect_names_to_be_charged("{% set f = '", "{a0}", "' %}", "f.format", "a%d=1%s", 300);
+    str source = STR_INIT; /* a name's value lies many frames away */
+    str_append_s(&source, "{% set a = 1 %}");
+    for (int i = 0; i < 120; i++)
+        str_printf(&source, "{%% macro m%d() %%}", i);
+    str_append_s(&source, "{% for i in range(20000) %}{% set x = a+a+a+a+a+a+a+a %}{% endfor %}");
+    for (int i = 119; i >= 0; i--)
+        str_printf(&source, "{%% endmacro %%}{{ m%d() }}", i);
+    expect_error(str_get(&source), MUGA_E_LIMIT, "steps");
+    str_release(&source);
+}
+
 static void test_hostile_templates_end_by_budget(void **state) {
     (void)state;
     static const char *const templates[] = {
@@ -186,6 +244,7 @@ static void test_hostile_templates_end_by_budget(void **state) {
         "{{ range(99999)|unique|list }}"};
     for (size_t i = 0; i < ARRAY_LEN(templates); i++)
         expect_error(templates[i], MUGA_E_LIMIT, "");
+    expect_costly_forms_to_be_charged();
     expect_error("{% macro r(n) %}{{ r(n + 1) }}{% endmacro %}{{ r(0) }}", MUGA_E_LIMIT, "too deeply (limit 256)");
     expect_error("{{ 'x' * 1000000000 }}", MUGA_E_LIMIT, "values take more than 67108864 bytes");
     expect_error("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", MUGA_E_LIMIT,
@@ -211,22 +270,22 @@ static void expect_refusal(const char *before, const char *part, size_t n, const
 static void test_deep_sources_are_refused(void **state) {
     (void)state;
     static const char deeper[] = "nested deeper than 256";
-    expect_refusal("{{ ", "(", 100000, " }}", deeper);
-    expect_refusal("{{ ", "[", 100000, " }}", deeper);
-    expect_refusal("{{ ", "-", 100000, "1 }}", deeper);
-    expect_refusal("{{ ", "not ", 100000, "1 }}", deeper);
-    expect_refusal("{{ 1", "+1", 100000, " }}", deeper);
-    expect_refusal("{{ a", ".b", 100000, " }}", deeper);
-    expect_refusal("{{ a", "|upper", 100000, " }}", deeper);
-    expect_refusal("{{ 1", " if 1 else 1", 50000, " }}", deeper);
-    expect_refusal("", "{% if 1 %}", 50000, "", deeper);
-    expect_refusal("", "{% for a in b %}", 50000, "", deeper);
-    expect_refusal("", "{% set a %}", 50000, "", deeper);
-    expect_refusal("", "x", 1100000, "", "longer than 1048576");
+    expect_refusal("{{ ", "(", 60000, " }}", deeper);
+    expect_refusal("{{ ", "[", 60000, " }}", deeper);
+    expect_refusal("{{ ", "-", 60000, "1 }}", deeper);
+    expect_refusal("{{ ", "not ", 20000, "1 }}", deeper);
+    expect_refusal("{{ 1", "+1", 60000, " }}", deeper);
+    expect_refusal("{{ a", ".b", 60000, " }}", deeper);
+    expect_refusal("{{ a", "|upper", 20000, " }}", deeper);
+    expect_refusal("{{ 1", " if 1 else 1", 10000, " }}", deeper);
+    expect_refusal("", "{% if 1 %}", 10000, "", deeper);
+    expect_refusal("", "{% for a in b %}", 10000, "", deeper);
+    expect_refusal("", "{% set a %}", 10000, "", deeper);
+    expect_refusal("", "x", 300000, "", "longer than 262144");
     str source = STR_INIT; /* every macro is searched for the names it gets without declaring them */
     for (int i = 0; i < 250; i++)
         str_append_s(&source, "{% macro m() %}");
-    for (int i = 0; i < 60000; i++)
+    for (int i = 0; i < 25000; i++)
         str_printf(&source, "{{a%d}}", i);
     for (int i = 0; i < 250; i++)
         str_append_s(&source, "{% endmacro %}");
@@ -335,6 +394,7 @@ int main(void) {
                                        cmocka_unit_test(test_filters),
                                        cmocka_unit_test(test_errors_name_line_and_cause),
                                        cmocka_unit_test(test_hostile_templates_end_by_budget),
+                                       cmocka_unit_test(test_names_looked_through_are_charged),
                                        cmocka_unit_test(test_deep_sources_are_refused),
                                        cmocka_unit_test(test_broken_sources_never_crash),
                                        cmocka_unit_test(test_manifest_expressions),
