@@ -231,20 +231,30 @@ void server_stop(server *s, uint32_t drain_ms) {
 static void begin_closing(server *s) {
     s->is_closing = true;
     s->cut_ms = s->now_ms + atomic_load(&s->mail->drain_ms);
-    listeners_close(s);
-    for (connection *c = s->connections, *next; c; c = next) {
-        next = c->next;
-        if (connection_is_idle(c))
-            connection_drop(c, false);
-    }
     server_ring(s, s->cut_ms);
 }
 
-static void cut_rest(server *s) {
+static bool is_busy(const server *s) {
+    const connection *c = s->connections;
+    while (c && connection_is_idle(c))
+        c = c->next;
+    return c != NULL;
+}
+
+static void drop_all(server *s, bool reset) {
     for (connection *c = s->connections, *next; c; c = next) {
         next = c->next;
-        connection_drop(c, true);
+        connection_drop(c, reset);
     }
+}
+
+/* The last answer has ended, or the time is over. */
+static void close_if_done(server *s) {
+    bool is_late = s->now_ms >= s->cut_ms;
+    if (!is_late && is_busy(s))
+        return;
+    listeners_close(s);
+    drop_all(s, is_late);
 }
 
 /* ---- the end of a callback ---- */
@@ -265,8 +275,8 @@ void server_settle(server *s) {
     }
     if (atomic_load(&m->is_stopping) && !s->is_closing)
         begin_closing(s);
-    if (s->is_closing && s->now_ms >= s->cut_ms)
-        cut_rest(s);
+    if (s->is_closing)
+        close_if_done(s);
     free_dead(s);
     if (s->is_closing && !s->connections)
         loop_stop(s->loop);
@@ -381,7 +391,7 @@ muga_status server_run(server *s, muga_error *err) {
     server_settle(s);
     bool ran = loop_run(s->loop);
     server_begin(s);
-    cut_rest(s);
+    drop_all(s, true);
     free_dead(s);
     atomic_store_explicit(&s->mail->in_loop, false, memory_order_release);
     restore_sigpipe(&before);
@@ -424,7 +434,7 @@ void server_free(server *s) {
     if (!s)
         return;
     listeners_close(s);
-    cut_rest(s);
+    drop_all(s, true);
     free_dead(s);
     if (s->mail)
         deliver_exchanges(s->mail, nobody);

@@ -97,8 +97,10 @@ MUGA_MUST_USE muga_status server_listen(server *s, const server_address *a, uint
 MUGA_MUST_USE muga_status server_is_local(const char *where, bool *is_local, muga_error *err);
 /* Serves in this thread until server_stop has been called and the last answer has ended, or `drain_ms` after it. */
 MUGA_MUST_USE muga_status server_run(server *s, muga_error *err);
-/* From any thread and from a signal handler (it writes one byte): no new connections, idle ones are closed, answers say
- * "Connection: close", those that are running may end until drain_ms is over and are cut then. */
+/* From any thread and from a signal handler (it writes one byte): answers say "Connection: close", and those that are
+ * running may end until drain_ms is over and are cut then. Until the last one has ended, requests are taken as ever, on
+ * new connections, too: the handler says what becomes of them, and who looks whether the server is ready is told. Then
+ * nothing is listened on any more, and idle connections are closed. */
 void server_stop(server *s, uint32_t drain_ms);
 /* From any thread: fn(ctx) runs in the server's thread soon; and after delay_ms. false: memory. */
 MUGA_MUST_USE bool server_post(server *s, void (*fn)(void *ctx), void *ctx);

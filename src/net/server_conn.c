@@ -79,7 +79,7 @@ void connection_drop(connection *c, bool reset) {
     if (c->peer)
         peer_drop(s, c->peer);
     c->peer = NULL;
-    if (!s->is_accepting && !s->is_closing)
+    if (!s->is_accepting)
         listeners_pause(s, false);
     if (was_asked)
         atomic_fetch_add(&s->mail->n_gone, 1);

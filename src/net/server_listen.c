@@ -82,9 +82,9 @@ static void on_retry(void *ctx, unsigned what) {
     server *s = ctx;
     (void)what;
     server_begin(s);
-    if (!s->is_accepting && !s->is_closing)
+    if (!s->is_accepting)
         listeners_pause(s, false);
-    if (!s->is_accepting && !s->is_closing)
+    if (!s->is_accepting)
         (void)loop_timer_set(s->retry, RETRY_MS);
     server_settle(s);
 }

@@ -171,8 +171,8 @@ struct server {
     uint64_t now_ms, tick_ms; /* tick_ms: when tick rings; UINT64_MAX: not set */
     uint64_t cut_ms;          /* after server_stop: when the rest is cut */
     uint32_t n_past_limit;
-    bool is_accepting, is_closing, is_settling;
-    char *scratch; /* [READ_BYTES] */
+    bool is_accepting, is_closing, is_settling; /* closing: server_stop was called */
+    char *scratch;                              /* [READ_BYTES] */
 };
 
 /* ---- server.c ---- */

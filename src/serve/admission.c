@@ -325,7 +325,7 @@ static admission_answer ask(admission *a, const admission_who *who, admission_jo
     uint32_t spent_s = a->o.spent ? a->o.spent(a->o.ctx, job->ctx) : 0;
     uint64_t room = a->o.room ? a->o.room(a->o.ctx) : UINT64_MAX;
     if (a->draining) {
-        return refuse(a, 503, 10, "the server is stopping");
+        return refuse(a, 503, ADMISSION_STOP_RETRY_S, ADMISSION_STOP_TEXT);
     }
     if (spent_s > 0) {
         return refuse(a, 429, spent_s, "this API key has used up its tokens for today");
@@ -435,7 +435,7 @@ void admission_drain(admission *a) {
             while (q->first) {
                 admission_job *job = q->first;
                 unqueue(a, job);
-                add_turn(&t, job, refuse(a, 503, 10, "the server is stopping"));
+                add_turn(&t, job, refuse(a, 503, ADMISSION_STOP_RETRY_S, ADMISSION_STOP_TEXT));
             }
         }
     }

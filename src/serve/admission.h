@@ -57,6 +57,10 @@ typedef struct admission_job {
     admission_answer answer;
 } admission_job;
 
+/* What is said to who comes while the server stops: how long until another one is there. */
+#define ADMISSION_STOP_RETRY_S 10u
+#define ADMISSION_STOP_TEXT "the server is stopping"
+
 typedef struct admission_options {
     const os_clock *clock;  /* borrowed */
     uint32_t n_running;     /* 0: 512 */

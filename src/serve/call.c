@@ -2,6 +2,7 @@
 #include "serve/call.h"
 #include "base/utf8.h"
 #include "os/os.h"
+#include "serve/admission.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -89,8 +90,10 @@ bool call_fail_with(call *c, muga_status st, const muga_error *err, const char *
     case MUGA_E_NOMEM:
     case MUGA_E_ENV: return call_fail(c, 503, NULL, "unavailable", "%s", err->message);
     case MUGA_E_CANCELLED:
-        if (!atomic_load(call_gone(c)))
-            return call_fail(c, 503, NULL, "unavailable", "the server is stopping");
+        if (!atomic_load(call_gone(c))) {
+            c->retry_after_s = ADMISSION_STOP_RETRY_S;
+            return call_fail(c, 503, NULL, "unavailable", ADMISSION_STOP_TEXT);
+        }
         if (c->status == 0)
             c->status = 499;
         return false;

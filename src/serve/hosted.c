@@ -7,6 +7,7 @@
 #include "agent/sessions.h"
 #include "kernel/kernel.h"
 #include "serve/keys.h"
+#include "serve/live.h"
 
 #include <stdio.h>
 
@@ -96,6 +97,7 @@ static muga_status take_model(hosted *h, muga_error *err) {
 static void begin_counting(hosted *h) {
     call *c = h->c;
     h->model = llm_meter_init(&h->meter, h->lent.m);
+    h->meter.cancelled = live_is_ending(c->serve->live); /* who leaves ends no turn, the server's end does */
     c->model = arena_copy_string(&c->mem, h->lent.name);
     c->load_us = h->lent.load_us;
     metrics_begin(c->serve->metrics, &c->metrics, c->begin_us);

@@ -40,6 +40,7 @@ struct live {
     _Atomic uint64_t room;
     pthread_mutex_t lock; /* guards the list */
     live_call *first;
+    atomic_bool is_ending;
 };
 
 /* ---- life ---- */
@@ -279,10 +280,15 @@ void live_drain(struct live *l) {
 }
 
 void live_cancel(struct live *l) {
+    atomic_store(&l->is_ending, true);
     pthread_mutex_lock(&l->lock);
     for (live_call *v = l->first; v; v = v->after)
         atomic_store(&v->c.cancelled, true);
     pthread_mutex_unlock(&l->lock);
+}
+
+const atomic_bool *live_is_ending(const struct live *l) {
+    return &l->is_ending;
 }
 
 live_counts live_get_counts(struct live *l) {

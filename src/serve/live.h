@@ -20,6 +20,8 @@ void live_tick(struct live *l);
 void live_drain(struct live *l);
 /* All that is being answered is cancelled: a stream ends with its family's last event. */
 void live_cancel(struct live *l);
+/* From live_cancel on true: for what goes on when its client leaves, and ends with the server. Lives as long as l. */
+const atomic_bool *live_is_ending(const struct live *l);
 
 typedef struct live_counts {
     uint32_t n_running, n_waiting;

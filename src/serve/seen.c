@@ -64,6 +64,8 @@ void seen_refused(serve *s, const server_request *q, const char *route, int stat
     count_http(s, q, route, status, 0);
     if (status == 401 || status == 403)
         metrics_add(s->metrics, METRIC_REFUSED, METRIC_LABELS(status == 401 ? "key" : "right"), 1);
+    else if (status == 503)
+        metrics_add(s->metrics, METRIC_REFUSED, METRIC_LABELS("busy"), 1);
     log_request_end(
         s->options->log,
         &(log_request){.method = method_of(q), .route = route, .peer = q->peer, .message = reason, .status = status});

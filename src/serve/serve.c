@@ -2,6 +2,7 @@
  *
  * The server's thread never waits: it looks at headers, hands whole requests to jobs, and runs only routes that are
  * at_once. */
+#include "serve/admission.h"
 #include "serve/internal.h"
 #include "serve/jobs.h"
 #include "serve/keys.h"
@@ -92,6 +93,17 @@ static bool find_key(serve *s, exchange *x, const server_request *q, const call_
     return true;
 }
 
+/* What would generate, take an upload or change the store has no time left. */
+static bool refuses_stopping(serve *s, exchange *x, const server_request *q, const call_route *route) {
+    char retry[12];
+    if (!atomic_load(&s->draining) || (!route->generates && !route->begin && route->right != CALL_ADMIN))
+        return false;
+    snprintf(retry, sizeof retry, "%u", ADMISSION_STOP_RETRY_S);
+    seen_refused(s, q, route->path, 503, ADMISSION_STOP_TEXT);
+    refuse_with(x, q, 503, "retry-after", retry, "overloaded", ADMISSION_STOP_TEXT);
+    return true;
+}
+
 /* A route that takes its body in pieces. */
 static void begin_body(serve *s, exchange *x, const server_request *q, const routes_match *m) {
     char arg[256];
@@ -110,7 +122,7 @@ static void on_headers(void *ctx, exchange *x, const server_request *q) {
     const struct key *key;
     routes_match m = routes_find(q->method, q->path);
     if (m.route) {
-        if (find_key(ctx, x, q, m.route, &key) && m.route->begin)
+        if (find_key(ctx, x, q, m.route, &key) && !refuses_stopping(ctx, x, q, m.route) && m.route->begin)
             begin_body(ctx, x, q, &m);
         key_release(key);
         return;

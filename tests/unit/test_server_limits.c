@@ -428,12 +428,18 @@ static void stopping_lets_answers_end(void **state) {
     fixture f;
     fixture_init(&f);
     fixture_start(&f);
-    int idle = client_open(&f), busy = client_open(&f);
+    int idle = client_open(&f), silent = client_open(&f), busy = client_open(&f);
     client_say(busy, GET("/hold") "\r\n");
     exchange *x = fixture_held(&f, 0);
     server_stop(f.s, 3600000);
-    char *got = client_rest(idle);
-    assert_string_equal(got, "");
+    char *got = client_ask(&f, GET("/new") "\r\n"); /* a probe, say */
+    assert_has(got, "\r\nconnection: close\r\n");
+    assert_has(got, "GET /new");
+    free(got);
+    client_say(idle, GET("/old") "\r\n");
+    got = client_rest(idle);
+    assert_has(got, "\r\nconnection: close\r\n");
+    assert_has(got, "GET /old");
     free(got);
     assert_true(exchange_start(x, 200, NULL));
     assert_true(exchange_write(x, "last", 4));
@@ -443,8 +449,28 @@ static void stopping_lets_answers_end(void **state) {
     assert_has(got, "\r\nconnection: close\r\n");
     assert_has(got, "4\r\nlast\r\n0\r\n\r\n");
     free(got);
+    got = client_rest(silent);
+    assert_string_equal(got, "");
+    free(got);
     fixture_join(&f);
     assert_int_equal(fixture_get(&f, &f.n_gone), 0);
+    fixture_stop(&f);
+}
+
+/* With nobody to wait for it ends at once, whoever has a connection open. */
+static void stopping_an_idle_server_ends_it(void **state) {
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    fixture_start(&f);
+    int asked = client_open(&f);
+    str got = STR_INIT;
+    client_say(asked, GET("/a") "\r\n");
+    client_until(asked, &got, "GET /a");
+    str_release(&got);
+    server_stop(f.s, 3600000);
+    fixture_join(&f);
+    free(client_rest(asked));
     fixture_stop(&f);
 }
 
@@ -482,6 +508,7 @@ int main(void) {
                                        cmocka_unit_test(pieces_written_meanwhile_are_sent_at_once),
                                        cmocka_unit_test(functions_are_run_in_the_loop),
                                        cmocka_unit_test(stopping_lets_answers_end),
+                                       cmocka_unit_test(stopping_an_idle_server_ends_it),
                                        cmocka_unit_test(stopping_cuts_what_does_not_end)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
