@@ -199,11 +199,8 @@ static muga_status take_value(request *r, scope *s, json_t *values, muga_error *
     return MUGA_OK;
 }
 
-/* Where the schema and the texts leave one value, it is taken, and no model is asked. *arguments NULL: they leave more.
- */
-static muga_status take_only(agent_loop *l, const request *r, const constrain_source *sources, size_t n_sources,
-                             json_t **arguments, muga_error *err) {
-    const manifest_tool *t = r->label->tool;
+muga_status loop_take_only(agent_loop *l, const manifest_tool *t, const constrain_source *sources, size_t n_sources,
+                           json_t **arguments, muga_error *err) {
     const os_clock *clock = l->p.env->clock;
     uint64_t began_us = clock->monotonic_us(clock->self);
     json_t *evidence = NULL, *record = NULL;
@@ -247,7 +244,7 @@ muga_status loop_argue(agent_loop *l, request *r, json_t **arguments, argue_outc
     }
     if (st == MUGA_OK && found) {
         const constrain_source sources[2] = {n_grounded > 0 ? s.source : all.list[0], all.list[1]};
-        st = take_only(l, r, sources, 2, arguments, err);
+        st = loop_take_only(l, t, sources, 2, arguments, err);
         st = st == MUGA_OK && !*arguments ? decode(l, r, sources, 2, arguments, err) : st;
     }
     if (!found || st == MUGA_E_NEGATIVE) { /* no value for a required parameter */

@@ -82,6 +82,10 @@ typedef enum { ARGUE_OK, ARGUE_MISSING, ARGUE_OVER } argue_outcome;
 /* Arguments for the request's tool, by the model under the tool's schema with grounded values: from the clause, or else
  * from the newest message that has any. Takes one of several values and leaves the others in r->values. */
 muga_status loop_argue(agent_loop *l, request *r, json_t **arguments, argue_outcome *outcome, muga_error *err);
+/* Where the tool's schema and the texts leave one value for its arguments, it is taken, and no model is asked; audited
+ * as `only_value`, with evidence that replays. *arguments NULL: they leave more. MUGA_E_NEGATIVE: they leave none. */
+muga_status loop_take_only(agent_loop *l, const manifest_tool *t, const constrain_source *sources, size_t n_sources,
+                           json_t **arguments, muga_error *err);
 /* Does `text` give a value for each grounded parameter that the tool requires? False where it requires none. */
 muga_status loop_text_gives(const agent_loop *l, const manifest_tool *t, const char *text, bool *gives,
                             muga_error *err);

@@ -246,6 +246,23 @@ muga_status plan_ask_answer(plan_turn *t, plan_asked *asked, muga_error *err) {
     return st;
 }
 
+/* As the model would be asked, so *asked MISSING where no value is possible. What the model would be told of (a schema
+ * that can't be enforced) it is told of: t->arguments NULL, as where they leave more than one. */
+static muga_status take_only(plan_turn *t, plan_asked *asked, muga_error *err) {
+    session_sources sources = {.owner = NULL};
+    muga_error why = {0};
+    muga_status st = session_get_sources(t->l->p.session, &sources, err);
+    if (st == MUGA_OK) {
+        muga_status found = loop_take_only(t->l, t->tool, sources.list, ARRAY_LEN(sources.list), &t->arguments, &why);
+        *asked = found == MUGA_E_NEGATIVE ? ASKED_MISSING : ASKED_OK;
+        st = found == MUGA_OK || found == MUGA_E_NEGATIVE || is_models_fault(found)
+                 ? MUGA_OK
+                 : error_set(err, found, "%s", why.message);
+    }
+    session_sources_release(&sources);
+    return st;
+}
+
 muga_status plan_ask_arguments(plan_turn *t, plan_asked *asked, muga_error *err) {
     const question q = {.choice = LLM_TOOLS_NAMED, .tool = t->tool->name};
     llm_reply reply = {0};
@@ -257,7 +274,11 @@ muga_status plan_ask_arguments(plan_turn *t, plan_asked *asked, muga_error *err)
         t->arguments = json_object(); /* there is one value it can take */
         return t->arguments ? MUGA_OK : error_nomem(err, "arguments");
     }
-    muga_status st = ask(t, &q, &reply, &first, asked, err);
+    muga_status st = loop_is_over(t->l) ? MUGA_OK : take_only(t, asked, err);
+    if (st != MUGA_OK || *asked != ASKED_OK || t->arguments) {
+        return st;
+    }
+    st = ask(t, &q, &reply, &first, asked, err);
     if (st == MUGA_OK && *asked == ASKED_OK && reply.n_calls == 0) {
         st = bad_answer(t, &reply, "it is no call", asked, err);
     } else if (st == MUGA_OK && *asked == ASKED_OK) {

@@ -9,7 +9,7 @@
 #define OUTSIDE BIAS SCORES(-20, -10)                                        /* by 10 nats */
 #define UNSURE BIAS SCORES(-12, -10)
 #define SCOPE(more) PLANS "scope: {domain: orders of a shop" more "}\n"
-#define DONE PLAN("order_status") ", " CALLS_ID("A10001") ", " ANSWERS("Order A10001 is shipped.")
+#define DONE PLAN("order_status") ", " ANSWERS("Order A10001 is shipped.")
 
 /* Records of the guard with this action. */
 static int64_t n_records(const agent_fixture *f, const char *action) {
