@@ -40,7 +40,7 @@ static void digest_of(const str *bytes, char hex[SHA256_HEX]) {
 /* An adapter, and for this base if it says for which. */
 static muga_status check_adapter(const str *bytes, const char *base, muga_error *err) {
     gguf_file *f = NULL;
-    span type, named;
+    span type;
     muga_status st = gguf_open_memory(str_get(bytes), bytes->len, &f, err);
     if (st != MUGA_OK) {
         return st;
@@ -50,13 +50,9 @@ static muga_status check_adapter(const str *bytes, const char *base, muga_error 
         st = error_set(err, MUGA_E_INPUT, "not an adapter (general.type); give what `muga train` wrote");
     }
     if (st == MUGA_OK) {
-        st = gguf_get_string(f, MODEL_ADAPTER_BASE_KEY, &named, err);
-        if (st == MUGA_E_NOT_FOUND) {
-            st = MUGA_OK;
-        } else if (st == MUGA_OK && !span_equal_string(named, base)) {
-            st = error_set(err, MUGA_E_INPUT, "the adapter is for the base %.64s, the agent's model is %.64s",
-                           named.n == 2 * SHA256_BYTES ? named.p : "(no digest)", base);
-        }
+        muga_error why;
+        st = model_adapter_check_base(f, base, &why);
+        st = st == MUGA_OK ? st : error_set(err, st, "the adapter %s", why.message);
     }
     gguf_close(f);
     return st;
@@ -163,12 +159,12 @@ muga_status versions_check(const versions *v, const adapter_version *x, const ch
     if (x->version == 0) {
         return MUGA_OK;
     }
-    if (strcmp(x->base, base) != 0) {
-        return error_set(err, MUGA_E_INPUT,
-                         "version %lld is for the base %.64s, the agent's model is %.64s; roll back to 0",
-                         (long long)x->version, x->base, base);
+    muga_error why;
+    muga_status st = model_adapter_check_named(span_of_string(x->base), base, &why);
+    if (st != MUGA_OK) {
+        return error_set(err, st, "version %lld %s; roll back to 0", (long long)x->version, why.message);
     }
-    muga_status st = os_read_file(v->env->files, x->path, ADAPTER_MAX_BYTES, &bytes, err);
+    st = os_read_file(v->env->files, x->path, ADAPTER_MAX_BYTES, &bytes, err);
     digest_of(&bytes, hex);
     str_release(&bytes);
     if (st == MUGA_OK && strcmp(hex, x->sha256) != 0) {

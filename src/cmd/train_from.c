@@ -2,17 +2,16 @@
 #include "cmd/train.h"
 
 muga_status train_from_open(const char *path, const char *base_sha256, train_from *out, muga_error *err) {
-    span base;
+    muga_error why;
     *out = (train_from){.f = NULL};
     muga_status st = gguf_open(path, &out->f, err);
     if (st)
         return st;
     gguf_digest(out->f, out->sha256);
-    st = gguf_get_string(out->f, MODEL_ADAPTER_BASE_KEY, &base, err);
-    if (!st && !span_equal_string(base, base_sha256))
-        st = error_set(err, MUGA_E_INPUT, "the adapter is for the base %.64s, BASE is %.64s",
-                       base.n == 64 ? base.p : "(no digest)", base_sha256);
-    if (!st || st == MUGA_E_NOT_FOUND)
+    st = model_adapter_check_base(out->f, base_sha256, &why);
+    if (st)
+        st = error_set(err, st, "the adapter %s; give that one as BASE", why.message);
+    else
         st = train_adapter_start(out->f, &out->shape, err);
     return st ? error_prefix(err, st, "%.80s", path) : MUGA_OK;
 }

@@ -68,17 +68,13 @@ static muga_status check_key(const gguf_file *f, const char *key, span want, con
 }
 
 static muga_status check_base(const gguf_file *adapter, const char *digest, muga_error *err) {
-    span named = {0};
-    muga_status st = digest ? gguf_get_string(adapter, MODEL_ADAPTER_BASE_KEY, &named, err) : MUGA_E_NOT_FOUND;
-    if (st)
-        return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
-    if (span_equal_string(named, digest))
-        return MUGA_OK;
-    return error_set(
-        err, MUGA_E_INPUT,
-        "the adapter was trained on the model with SHA-256 %.*s, this one has %.16s; give that one, or say "
-        "--any-base where this is the same model in another type",
-        (int)MIN(named.n, (size_t)16), named.p, digest);
+    muga_error why;
+    muga_status st = digest ? model_adapter_check_base(adapter, digest, &why) : MUGA_OK;
+    return st ? error_set(err, st,
+                          "the adapter %s; give that one, or say --any-base where this is the same model in another "
+                          "type",
+                          why.message)
+              : MUGA_OK;
 }
 
 static muga_status check_keys(merge *m, const merge_options *o, muga_error *err) {

@@ -28,8 +28,8 @@ static muga_status read_file(engine *e, const char *path, engine_adapter *a, mug
     if (!st) {
         span base = {0};
         gguf_digest(f, a->sha256);
-        if (!gguf_get_string(f, MODEL_ADAPTER_BASE_KEY, &base, NULL) && base.n == SHA256_HEX - 1)
-            memcpy(a->base, base.p, base.n);
+        if (!gguf_get_string(f, MODEL_ADAPTER_BASE_KEY, &base, NULL))
+            memcpy(a->base, base.p, MIN(base.n, sizeof a->base - 1)); /* of no digest, enough to be none */
         st = gguf_check_unchanged(f, path, err);
     } else {
         st = error_prefix(err, st, "%s", path);

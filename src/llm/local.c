@@ -7,6 +7,7 @@
 #include "llm/local.h"
 #include "base/mem.h"
 #include "llm/grammars.h"
+#include "model/model.h"
 #include "os/os.h"
 
 #include <stdio.h>
@@ -498,12 +499,12 @@ static muga_status check_base(local *l, const char *path, muga_error *err) {
     const char *base = engine_adapter_base(l->adapter);
     if (!base[0] || l->any_base)
         return MUGA_OK;
+    muga_error why;
     muga_status st = local_identify(l, err);
-    if (!st && strcmp(base, l->model_sha256))
-        st = error_set(err, MUGA_E_INPUT,
-                       "%.160s was trained on the model with SHA-256 %.16s, this one has %.16s; give that one, or "
-                       "--any-base where this is the same model in another type",
-                       path, base, l->model_sha256);
+    if (!st && model_adapter_check_named(span_of_string(base), l->model_sha256, &why))
+        st = error_set(err, why.status,
+                       "%.160s %s; give that one, or --any-base where this is the same model in another type", path,
+                       why.message);
     return st;
 }
 

@@ -307,6 +307,21 @@ muga_status model_adapter_load(const model *m, const gguf_file *file, os_pool *p
     return MUGA_OK;
 }
 
+muga_status model_adapter_check_named(span base, const char *digest, muga_error *err) {
+    if (base.n == 0 || span_equal_string(base, digest))
+        return MUGA_OK;
+    return error_set(err, MUGA_E_INPUT, "was trained on the model with SHA-256 %.*s, this one has %.16s",
+                     (int)MIN(base.n, (size_t)16), base.p, digest);
+}
+
+muga_status model_adapter_check_base(const gguf_file *file, const char *digest, muga_error *err) {
+    span base = {0};
+    muga_status st = gguf_get_string(file, MODEL_ADAPTER_BASE_KEY, &base, err);
+    if (st)
+        return st == MUGA_E_NOT_FOUND ? MUGA_OK : st;
+    return model_adapter_check_named(base, digest, err);
+}
+
 void model_adapter_free(model_adapter *a) {
     if (!a)
         return;

@@ -83,6 +83,12 @@ typedef struct model_adapter model_adapter;
 /* In an adapter's file: SHA-256 of the model's file that it was trained on, 64 hex digits. Adapters of
  * others don't have it. */
 #define MODEL_ADAPTER_BASE_KEY "muga.base_sha256"
+/* Is an adapter that names this base (of length 0: it names none) for the model whose file has this SHA-256 (64 hex
+ * digits)? MUGA_E_INPUT: "was trained on the model with SHA-256 ..., this one has ..."; the caller says what was, and
+ * what to do about it. */
+MUGA_MUST_USE muga_status model_adapter_check_named(span base, const char *digest, muga_error *err);
+/* The same, of an adapter's file. */
+MUGA_MUST_USE muga_status model_adapter_check_base(const gguf_file *file, const char *digest, muga_error *err);
 
 /* Everything in the file is checked against the model: kind, architecture, each name, each shape, that values are
  * finite and that nothing is left over. MUGA_E_INPUT names the key or tensor. The file may be closed afterwards. */

@@ -178,7 +178,7 @@ def damage():
     expect("the file is mended", open(path, "rb").read() == whole)
     with open(os.path.join(agent, "tiny.gguf"), "ab") as f:
         f.write(b"\0" * 32)
-    check("another base", 4, "version 1 is for the base", *run)
+    check("another base", 4, "version 1 was trained on the model with SHA-256", *run)
     shutil.copy("tests/data/tiny.gguf", agent)
     check("the right one", 0, "What can I do?", *run)
 

@@ -102,7 +102,8 @@ says 0 'rank 4' train "$work/d.gguf" --from "$work/a.gguf" --rank 9 --epochs 1
 best=$(tail -n +2 "$work/a.gguf.csv" | cut -d , -f 3 | grep . | sort -g | head -n 1)
 first=$(sed -n 2p "$work/d.gguf.csv" | cut -d , -f 3)
 [ "$first" = "$best" ] || fail "the held-out loss begins at $first, not at $best"
-says 4 'is for the base .*BASE is' "$muga" train "$work/merged.gguf" "$work/data.jsonl" -o "$work/e.gguf" \
+says 4 'the adapter was trained on the model .*this one has' \
+    "$muga" train "$work/merged.gguf" "$work/data.jsonl" -o "$work/e.gguf" \
     --from "$work/a.gguf"
 says 4 'goes on from pairs' train "$work/e.gguf" --from "$tiny"
 
