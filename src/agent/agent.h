@@ -31,6 +31,8 @@ typedef struct agent_embedder {
     muga_status (*open)(void *self, const char *model, uint32_t *n_dim, char id[SHA256_HEX], muga_error *err);
     muga_status (*embed)(void *self, const char *model, span text, float *vector, muga_error *err); /* of length 1 */
     void *self;
+    /* Is there a model of this name? Cheap, when a manifest is loaded. NULL: it shows at the first call. */
+    muga_status (*find)(void *self, const char *model, muga_error *err);
 } agent_embedder;
 
 /* The seams an agent runs on; borrowed, must outlive what is made with them. */
@@ -170,6 +172,10 @@ typedef struct agent_session agent_session;
  * its reason and on the record. */
 MUGA_MUST_USE muga_status session_new(const agent_env *env, store *s, const manifest *m, const json_t *values,
                                       const json_t *info, agent_session **out, muga_error *err);
+/* What can be told before a model is there: would session_new take these values; is there a session of this id, of this
+ * agent (*dry: a dry run)? As those functions say it; nothing is begun or settled. */
+MUGA_MUST_USE muga_status session_check_values(const manifest *m, const json_t *values, muga_error *err);
+MUGA_MUST_USE muga_status session_check_id(store *s, const manifest *m, const char *id, bool *dry, muga_error *err);
 /* Go on with one, after a restart or a crash. Calls found `started` are settled (executor_recover is part of this):
  * finished where the tool's database proves it, in doubt otherwise. */
 MUGA_MUST_USE muga_status session_open(const agent_env *env, store *s, const manifest *m, const char *id,

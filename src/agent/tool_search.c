@@ -119,6 +119,10 @@ static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
     if (st == MUGA_OK && t->model && !s->env->embedder) {
         st = tool_fault(s, "/search/model", err, "this program makes no vectors; leave model out to search by words");
     }
+    if (st == MUGA_OK && t->model && s->env->embedder->find) {
+        snprintf(s->place, sizeof s->place, "/search/model");
+        st = s->env->embedder->find(s->env->embedder->self, t->model, err);
+    }
     if (st == MUGA_OK) {
         str path = STR_INIT;
         str_printf(&path, "%s/search-%s.index", s->m->data_dir, s->def->name);

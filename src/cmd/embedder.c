@@ -70,7 +70,21 @@ static muga_status embedder_embed(void *self, const char *name, span text, float
     return st ? st : engine_embed(opened.e, &text, 1, vector, err);
 }
 
+static muga_status embedder_find(void *self, const char *name, muga_error *err) {
+    char *path = NULL;
+    os_stat info;
+    const os_files *f = &os_system()->files;
+    (void)self;
+    muga_status st = cmd_resolve(name, &path, err);
+    if (!st)
+        st = f->stat(f->self, path, &info, err);
+    if (!st && info.type != OS_TYPE_FILE)
+        st = error_set(err, MUGA_E_NOT_FOUND, "%.180s: there is no such file", path);
+    free(path);
+    return st;
+}
+
 const struct agent_embedder *cmd_embedder(void) {
-    static const agent_embedder table = {embedder_open, embedder_embed, NULL};
+    static const agent_embedder table = {embedder_open, embedder_embed, NULL, embedder_find};
     return &table;
 }

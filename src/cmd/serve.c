@@ -54,6 +54,11 @@ static muga_status embed(void *self, const char *model, span text, float *vector
     return st;
 }
 
+static muga_status find_embedder(void *self, const char *model, muga_error *err) {
+    shared_embedder *e = self;
+    return e->one->find(e->one->self, model, err); /* of files alone: nothing is shared */
+}
+
 /* ---- the keeper: systemd, or whoever set NOTIFY_SOCKET ---- */
 
 static void notify(void *ctx, const char *state) {
@@ -183,7 +188,7 @@ static muga_status run(cmd_config *given, const serve_config *c, const hub *h, m
     str database = STR_INIT;
     serve_log *log = NULL;
     agent_env env = cmd_agent_env();
-    shared_embedder embedder = {.face = {open_embedder, embed, &embedder}, .one = env.embedder};
+    shared_embedder embedder = {.face = {open_embedder, embed, &embedder, find_embedder}, .one = env.embedder};
     pthread_mutex_init(&embedder.lock, NULL);
     env.embedder = &embedder.face;
     config_texts folders = c->agents;

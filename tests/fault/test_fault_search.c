@@ -73,7 +73,7 @@ static void remove_index(const place *p) {
 static void every_allocation_of_a_search_may_fail(void **state) {
     (void)state;
     static const char *const suffixes[] = {".md"};
-    static const agent_embedder embedder = {open_meanings, embed_meaning, NULL};
+    static const agent_embedder embedder = {open_meanings, embed_meaning, NULL, NULL};
     agent_fixture f;
     muga_error err;
     char folder[1100];

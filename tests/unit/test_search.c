@@ -368,11 +368,34 @@ static muga_status embed_meaning(void *self, const char *name, span text, float 
     return MUGA_OK;
 }
 
+static muga_status find_meanings(void *self, const char *name, muga_error *err) {
+    (void)self;
+    return strcmp(name, "meanings") == 0 ? MUGA_OK
+                                         : error_set(err, MUGA_E_NOT_FOUND, "no model '%s' in the store", name);
+}
+
+static void a_model_that_is_missing_is_told_when_the_manifest_is_loaded(void **state) {
+    (void)state;
+    agent_fixture f;
+    meanings world = {.id = "first"};
+    agent_embedder e = {open_meanings, embed_meaning, &world, find_meanings};
+    prepare_docs(&f, "missing");
+    f.env.embedder = &e;
+    muga_error err;
+    load(&f, ", model: meanings");
+    fixture_let_go(&f);
+    write_manifest(&f, QUERY, "    search: {folder: docs, model: elsewhere}\n    effect: read\n");
+    assert_status(manifest_load(&f.env, f.dir, NULL, &f.m, &err), MUGA_E_NOT_FOUND, &err,
+                  "key tools[0].search.model: no model 'elsewhere' in the store");
+    assert_int_equal(world.n_text, 0);
+    fixture_close(&f);
+}
+
 static void words_and_meaning_are_fused(void **state) {
     (void)state;
     agent_fixture f;
     meanings world = {.id = "first"};
-    agent_embedder e = {open_meanings, embed_meaning, &world};
+    agent_embedder e = {open_meanings, embed_meaning, &world, NULL};
     prepare_docs(&f, "meaning");
     f.env.embedder = &e;
     load(&f, ", model: meanings, results: 2");
@@ -432,7 +455,7 @@ static void a_real_model_finds_the_passage_that_is_asked_for(void **state) {
     assert_true(make_arch("bert", nothing, &bytes));
     assert_ok(os_write_file_atomic(&os_system()->files, path, bytes.data, bytes.len, &err), &err);
     assert_ok(engine_open(path, &o, &e, &err), &err);
-    agent_embedder encoder = {open_encoder, embed_bytes, e};
+    agent_embedder encoder = {open_encoder, embed_bytes, e, NULL};
     prepare_docs(&f, "encoder");
     fixture_write(&f, "docs/one.txt", "::::////....");
     fixture_write(&f, "docs/two.txt", "----++++====");
@@ -459,6 +482,7 @@ int main(void) {
         cmocka_unit_test(results_keep_to_their_size),
         cmocka_unit_test(a_file_that_is_no_index_is_left_alone),
         cmocka_unit_test(definitions_that_could_not_search_are_refused),
+        cmocka_unit_test(a_model_that_is_missing_is_told_when_the_manifest_is_loaded),
         cmocka_unit_test(words_and_meaning_are_fused),
         cmocka_unit_test(a_real_model_finds_the_passage_that_is_asked_for),
     };
