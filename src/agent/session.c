@@ -91,6 +91,13 @@ static muga_status take_values(const manifest *m, const json_t *values, json_t *
     return st;
 }
 
+muga_status session_check_values(const manifest *m, const json_t *values, muga_error *err) {
+    json_t *whole = NULL;
+    muga_status st = take_values(m, values, &whole, err);
+    json_decref(whole);
+    return st;
+}
+
 static muga_status audit_start(agent_session *s, const json_t *own, const json_t *info, muga_error *err) {
     char digest[SHA256_HEX], policy[SHA256_HEX];
     hex_write(s->m->digest, SHA256_BYTES, digest);
@@ -179,32 +186,47 @@ muga_status session_new_as(const agent_env *env, store *store_, const manifest *
 
 /* ---- going on ---- */
 
-static muga_status read_session(agent_session *s, muga_error *err) {
-    store_row *r;
+/* The row of a session of this agent, at its columns session_values, state, ended, dry. *r: store_done, always. */
+static muga_status find_session(store *st_, const manifest *m, const char *id, store_row **r, muga_error *err) {
     bool has = false;
-    muga_status st = store_query(s->store, &r, err,
-                                 "SELECT agent, session_values, state, ended_ms IS NOT NULL, dry FROM sessions WHERE"
+    muga_status st = store_query(st_, r, err,
+                                 "SELECT session_values, state, ended_ms IS NOT NULL, dry, agent FROM sessions WHERE"
                                  " id = ?",
-                                 "s", s->id);
+                                 "s", id);
     if (st == MUGA_OK) {
-        st = store_step(r, &has, err);
+        st = store_step(*r, &has, err);
     }
     if (st == MUGA_OK && !has) {
-        st = error_set(err, MUGA_E_NOT_FOUND, "session %s: not there", s->id);
+        return error_set(err, MUGA_E_NOT_FOUND, "session %.40s: not there; `muga session list` shows those there are",
+                         id);
     }
-    if (st == MUGA_OK && strcmp(store_string(r, 0), s->m->name) != 0) {
-        st = error_set(err, MUGA_E_INPUT, "session %s belongs to agent %.80s, not to %s", s->id, store_string(r, 0),
-                       s->m->name);
+    if (st == MUGA_OK && strcmp(store_string(*r, 4), m->name) != 0) {
+        return error_set(err, MUGA_E_INPUT, "session %.40s belongs to agent %.80s, not to %.80s", id,
+                         store_string(*r, 4), m->name);
+    }
+    return st;
+}
+
+muga_status session_check_id(store *store_, const manifest *m, const char *id, bool *dry, muga_error *err) {
+    store_row *r = NULL;
+    muga_status st = find_session(store_, m, id, &r, err);
+    *dry = st == MUGA_OK && store_int(r, 3);
+    store_done(r);
+    return st;
+}
+
+static muga_status read_session(agent_session *s, muga_error *err) {
+    store_row *r = NULL;
+    muga_status st = find_session(s->store, s->m, s->id, &r, err);
+    if (st == MUGA_OK) {
+        st = store_json(r, 0, &s->values, err);
     }
     if (st == MUGA_OK) {
-        st = store_json(r, 1, &s->values, err);
+        st = store_json(r, 1, &s->state, err);
     }
     if (st == MUGA_OK) {
-        st = store_json(r, 2, &s->state, err);
-    }
-    if (st == MUGA_OK) {
-        s->ended = store_int(r, 3);
-        s->dry = store_int(r, 4);
+        s->ended = store_int(r, 2);
+        s->dry = store_int(r, 3);
     }
     store_done(r);
     return st == MUGA_OK ? session_refresh(s, err) : st;

@@ -270,6 +270,25 @@ static muga_status perceive(live *v, FILE *f, const char *path, bool resume, tur
     return st;
 }
 
+/* The store, and what can be told of the session before the model is loaded, which takes longest. */
+static muga_status check_session(live *v, const json_t *values, const char *resume, muga_error *err) {
+    bool dry = false;
+    muga_status st = cmd_open_store(false, &v->store, err);
+    if (!st && resume)
+        st = session_check_id(v->store, v->o.m, resume, &dry, err);
+    else if (!st)
+        st = session_check_values(v->o.m, values, err);
+    if (!st && resume && v->dry && !dry)
+        st = error_set(err, MUGA_E_USAGE,
+                       "session %.40s isn't a dry run, and can't become one; begin one with --dry, without --resume",
+                       resume);
+    if (st == MUGA_E_INPUT && !resume) {
+        const muga_error what = *err;
+        st = error_set(err, st, "%.200s; give it with --session NAME=VALUE", what.message);
+    }
+    return st;
+}
+
 static muga_status open_session(live *v, const json_t *values, const char *resume, muga_error *err) {
     if (resume)
         return session_open(&v->o.env, v->store, v->o.m, resume, &v->session, err);
@@ -281,10 +300,6 @@ static muga_status open_session(live *v, const json_t *values, const char *resum
     muga_status st = info ? session_new(&v->o.env, v->store, v->o.m, values, info, &v->session, err)
                           : error_nomem(err, "a session");
     json_decref(info);
-    if (st == MUGA_E_INPUT) {
-        const muga_error what = *err;
-        st = error_set(err, st, "%.200s; give it with --session NAME=VALUE", what.message);
-    }
     return st;
 }
 
@@ -349,6 +364,8 @@ int cmd_agent_run(int argc, char **argv) {
         return cmd_error(MUGA_E_USAGE, "--approve ask needs the terminal, which is taken by percepts and --json");
     if (percepts && v.approve == APPROVE_ASK && (!strcmp(percepts, "-") || v.as_json))
         v.approve = APPROVE_NONE;
+    if (resume && values.n)
+        return cmd_error(MUGA_E_USAGE, "--session is for a new session; --resume goes on with the values it has");
     code = agent_parse_choice(&choice);
     if (code >= 0)
         return code;
@@ -356,13 +373,13 @@ int cmd_agent_run(int argc, char **argv) {
     if (!st)
         st = agent_open(&v.o, p.v[0], &err);
     if (!st)
+        st = check_session(&v, given, resume, &err);
+    if (!st)
         st = percepts ? agent_open_percepts(percepts, &stream, &err) : check_messages(&messages, resume != NULL, &err);
     if (!st && resume)
-        st = agent_session_version(resume, &choice.version, &err);
+        st = versions_of_session(v.store, resume, &choice.version, &err);
     if (!st)
         st = agent_open_model(&v.o, &choice, &err);
-    if (!st)
-        st = cmd_open_store(false, &v.store, &err);
     if (!st)
         st = agent_listen(&v.o, v.store, &err);
     if (!st)

@@ -54,8 +54,6 @@ MUGA_MUST_USE muga_status agent_base_digest(const char *model, char hex[SHA256_H
 /* The version as it is in the store, its file and base checked; where the manifest has no learning:, or nothing was
  * learned, version 0. */
 MUGA_MUST_USE muga_status agent_find_version(const manifest *m, int64_t version, adapter_version *out, muga_error *err);
-/* The version that a session began with, so that it goes on with the same. */
-MUGA_MUST_USE muga_status agent_session_version(const char *session, int64_t *version, muga_error *err);
 /* Past successes have a voice from now on, where learning.examples and the operator's consent say so. */
 MUGA_MUST_USE muga_status agent_listen(agent_opened *o, store *s, muga_error *err);
 /* For session_start: {"version", "sha256"}; new reference. NULL: nothing was learned. */

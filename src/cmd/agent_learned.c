@@ -49,15 +49,6 @@ muga_status agent_find_version(const manifest *m, int64_t version, adapter_versi
     return st;
 }
 
-muga_status agent_session_version(const char *session, int64_t *version, muga_error *err) {
-    store *s = NULL;
-    muga_status st = cmd_open_store(false, &s, err);
-    if (!st)
-        st = versions_of_session(s, session, version, err);
-    store_close(s);
-    return st;
-}
-
 muga_status agent_listen(agent_opened *o, store *s, muga_error *err) {
     if (!o->intent)
         return MUGA_OK;

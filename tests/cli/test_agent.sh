@@ -49,6 +49,18 @@ run "someone else's number" 0 "no order A31507 on your account" --session custom
 run "no session" 4 "customer.*--session" -m hi
 check "no agent comes before no message" 3 "no agent named 'nobody-here'" run nobody-here
 run "no message" 4 "no message" --session customer=69
+# What can be told without a model is told before one is looked for, in the order in which a person would mend it.
+bare() {
+    name=$1 code=$2 pattern=$3
+    shift 3
+    check "$name" "$code" "$pattern" run "$agent" --model nosuch "$@"
+}
+bare "no session, and no model" 4 "customer.*--session" -m hi
+bare "a wrong value, and no model" 4 "customer.*--session" --session customer=x -m hi
+bare "no such session, and no model" 3 "session s-nosuch: not there" --resume s-nosuch
+bare "no message, and no model" 4 "no message" --session customer=69
+bare "no model" 3 "no model 'nosuch" --session customer=69 -m hi
+bare "values of a session that is there" 2 "--session is for a new session" --resume s-1 --session customer=69
 run "an empty message" 4 "message is empty" --session customer=69 -m " "
 run "demo approver" 0 "demo's own approver says yes" --session customer=69 -m "I forgot my password" --approve demo
 
@@ -56,6 +68,7 @@ run "held" 5 "agent run .*--resume s-" --session customer=69 -m "I forgot my pas
 session=$(sed -n 's/.*--resume \(s-[a-z0-9]*\).*/\1/p' "$work/out")
 approval=$(sed -n 's/.*approval \([0-9a-z-]*\),.*/\1/p' "$work/out" | head -n 1)
 run "still held" 5 "held" --resume "$session"
+run "a dry run of what was begun in earnest" 2 "isn't a dry run, and can't become one" --resume "$session" --dry
 "$muga" approve no "$approval" >"$work/out" 2>&1 || {
     bad=$((bad + 1))
     echo "not ok: approve no $approval"
