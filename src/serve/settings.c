@@ -163,11 +163,12 @@ static void reload_job(void *ctx) {
     serve *s = ctx;
     muga_error err = {0};
     muga_status st = read_anew(s, &err);
+    /* before the line in the log: who sees that finds it counted */
+    metrics_add(s->metrics, METRIC_CONFIG_RELOADS, METRIC_LABELS(st ? "failed" : "ok"), 1);
     if (st)
         log_error(s->options->log, LOG_ERROR, "config_refused", st, &err);
     else
         log_write(s->options->log, LOG_INFO, "config_read", NULL, NULL, 0);
-    metrics_add(s->metrics, METRIC_CONFIG_RELOADS, METRIC_LABELS(st ? "failed" : "ok"), 1);
     atomic_store(&s->settings->reloading, false);
     serve_notify(s, "READY=1");
 }
