@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.getcwd(), "tests", "support"))
-from program import MUGA, ROOT, TINY, environment, make_agent
+from program import MUGA, ROOT, TINY, environment, make_agent, until
 
 
 def begin(folder, temporary, arguments):
@@ -19,12 +18,9 @@ def begin(folder, temporary, arguments):
     child = subprocess.Popen([MUGA, "agent", "test", *arguments, "--runs", "1000"],
                              env={**environment(folder), "TMPDIR": temporary}, stdout=subprocess.DEVNULL,
                              stderr=subprocess.PIPE)
-    for _ in range(6000):
-        if os.listdir(temporary):
-            return child
-        if child.poll() is not None:
-            break
-        time.sleep(0.01)
+    until(lambda: os.listdir(temporary) or child.poll() is not None)
+    if os.listdir(temporary):
+        return child
     child.kill()
     sys.exit(f"it made no folder; exit {child.poll()}: {child.stderr.read().decode()}")
 

@@ -6,10 +6,9 @@ import os
 import signal
 import sys
 import threading
-import time
 
 sys.path.insert(0, os.path.join(os.getcwd(), "tests/support"))
-from program import muga
+from program import muga, until
 from server import MODEL, Server
 
 failures = []
@@ -26,10 +25,7 @@ def generate(n, prompt="A story", **more):
 
 def until_said(s, *parts):
     """Does the log have these parts, now or soon?"""
-    deadline = time.monotonic() + 20
-    while not all(p in s.said() for p in parts) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return all(p in s.said() for p in parts)
+    return until(lambda: all(p in s.said() for p in parts))
 
 
 def errors(s):
@@ -205,8 +201,12 @@ def agent_as_model(s):
 
 
 def left_streams(s):
-    """A stream that nobody reads any more gives its model back soon, also one whose prompt is read or that waits."""
-    for prompt in ("Write a long story.", "word " * 6000):
+    """A stream that nobody reads any more ends, also one whose prompt is read or that waits: long before its tokens."""
+    def computed():
+        return s.metric("iteration_tokens_total_sum", "story:latest") or 0
+
+    for prompt, most in (("Write a long story.", 6 * 4000), ("word " * 6000, 6 * 6000)):
+        before = computed()
         open_ones = []
         for _ in range(6):
             c = s.connect()
@@ -215,12 +215,12 @@ def left_streams(s):
             if len(prompt) < 100:
                 c.getresponse().read(20)
             open_ones.append(c)
-        time.sleep(0.2)
+        check("they compute", until(lambda: computed() > before + 50))
         for c in open_ones:
             c.close()
-        begin = time.monotonic()
-        s.post("/api/generate", {**story(1), "stream": False})  # takes its turn behind nobody
-        check("left streams", time.monotonic() - begin < 20)
+        check("left streams", until(lambda: s.metric("num_requests_running", "story:latest") == 0 and
+                                    s.metric("num_requests_waiting") == 0))
+        check("not to their end", computed() - before < most, computed() - before)
 
 
 def ends(path):
@@ -231,7 +231,7 @@ def ends(path):
         r = c.getresponse()
         r.readline()
         s.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        check("stopping", until_said(s, '"event":"stopping"'), s.said())
         s.process.send_signal(signal.SIGTERM)  # asked twice: now
         last = json.loads(r.read().decode().splitlines()[-1])
         check("last line", "error" in last or last.get("done"), last)
@@ -246,10 +246,7 @@ def doors():
         check("origin", status == 403, status, body)
         code, out, err = muga(s.home, "key", "create", "--name", "ada", "--scope", "models:*")
         key = [w for w in out.split() if w.startswith("muga_")][0]
-        deadline = time.monotonic() + 20
-        while s.get("/api/tags")[0] == 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        check("no key", s.get("/api/tags")[0] == 401)
+        check("no key", until(lambda: s.get("/api/tags")[0] == 401))
         check("wrong key", s.get("/api/tags", headers={"Authorization": "Bearer muga_wrong"})[0] == 401)
         for head in ({"Authorization": "Bearer " + key}, {"x-api-key": key}):
             check("key", s.get("/api/tags", headers=head)[0] == 200)

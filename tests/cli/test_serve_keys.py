@@ -4,13 +4,11 @@ key is let in, a key does what it may not, one tenant finds what another asked, 
 import http.client
 import json
 import os
-import select
 import sys
 import threading
-import time
 
 sys.path.insert(0, os.path.join(os.getcwd(), "tests/support"))
-from program import expect, muga
+from program import PATIENCE_S, expect, muga, until
 from server import MODEL, Server
 
 REAL = os.environ.get("MUGA_TEST_MODEL", "")
@@ -33,13 +31,6 @@ def make_key(s, name, *options):
 
 def chat(text="Where is my order?", n=4, model=MODEL):
     return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": n, "temperature": 0}
-
-
-def until(holds, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
 
 
 def rights(s, keys):
@@ -82,7 +73,7 @@ def forged(s, good):
     """10,000 keys that nobody made, over one connection a hundred: each is refused."""
     refused = 0
     for i in range(100):
-        c = http.client.HTTPConnection(s.host, s.port, timeout=60)
+        c = http.client.HTTPConnection(s.host, s.port, timeout=PATIENCE_S)
         for k in range(100):
             n = i * 100 + k
             key = (good[:13 + n % 40] + f"{n:x}" + "Z" * 60)[:54] if n % 3 else good[:-1 - n % 6] + "0" * (1 + n % 6)
@@ -103,7 +94,7 @@ def tenants(s, owner, others, twins):
     connections = {}
 
     def cached(key, text):
-        c = connections.setdefault(key, http.client.HTTPConnection(s.host, s.port, timeout=60))
+        c = connections.setdefault(key, http.client.HTTPConnection(s.host, s.port, timeout=PATIENCE_S))
         c.request("POST", "/v1/chat/completions", json.dumps(chat(text, 1)),
                   {"Content-Type": "application/json", "Authorization": "Bearer " + key})
         r = c.getresponse()
@@ -154,7 +145,7 @@ def limits(s, small, narrow):
 def queue():
     """A key at its limit: its others wait, then there are too many; who leaves makes room; nobody else waits."""
     def ask(key, n, **more):
-        c = s.connect(300)
+        c = s.connect()
         c.request("POST", "/v1/chat/completions", json.dumps({**chat("Write a story.", n, "story"), **more}),
                   {"Content-Type": "application/json", "Authorization": "Bearer " + key})
         return c
@@ -167,23 +158,19 @@ def queue():
 
     with Server(models=(("story", REAL),)) as s:
         narrow, other = make_key(s, "narrow", "--limit", "concurrency=1"), make_key(s, "other")
-        check("keys count", until(lambda: s.get("/v1/models")[0] == 401 and
-                                  s.get("/v1/models", **bearer(other))[0] == 200))
+        watch = bearer(make_key(s, "watch", "--scope", "metrics"))
+        check("keys count", until(lambda: s.get("/metrics")[0] == 401 and s.get("/metrics", **watch)[0] == 200))
         long = ask(narrow, 4000, stream=True, logit_bias={"0": -100, "2": -100})  # without its ends
         stream = long.getresponse()
         stream.read(10)  # it runs
         waiting = [ask(narrow, 1) for _ in range(128)]
-        status, after = None, None
-        while status is None:  # until all of them are there, one more waits as well
-            one = ask(narrow, 1)
-            if select.select([one.sock], [], [], 1)[0]:
-                status, after = answer(one)
-            one.close()
+        check("all wait", until(lambda: s.metric("num_requests_waiting", "", **watch) == 128))
+        status, after = answer(ask(narrow, 1))
         check("too many", status == 429 and 1 <= int(after) <= 60, status, after)
         check("another key", answer(ask(other, 1))[0] == 200)
         for c in waiting[:100]:
             c.close()
-        time.sleep(0.3)  # what is closed is seen within 100 ms
+        check("some left", until(lambda: s.metric("num_requests_waiting", "", **watch) == 28))
         more = [ask(narrow, 1) for _ in range(90)]
         stream.close()
         long.close()
@@ -193,15 +180,13 @@ def queue():
         def used():
             return sum(k["used_today"]["prompt_tokens"] for k in json.loads(muga(s.home, "key", "list", "--json")[1])
                        if k["name"] == "other")
-        paid = False
-        for wait in (0.5, 4, 16):  # until a stretch of it has been read
-            if paid:
-                break
-            words = ask(other, 1, messages=[{"role": "user", "content": "word " * 5000}])
-            time.sleep(wait)
-            words.close()
-            paid = until(lambda: used() > 100, 8)
-        check("who leaves pays for what was read", paid, used())
+        check("nobody computes", until(lambda: s.metric("num_requests_running", "story:latest", **watch) == 0))
+        before = s.metric("iteration_tokens_total_sum", "story:latest", **watch)
+        words = ask(other, 1, messages=[{"role": "user", "content": "word " * 5000}])
+        check("half of it is read", until(lambda: s.metric("iteration_tokens_total_sum", "story:latest", **watch) >
+                                         before + 2500))  # of 5,000
+        words.close()
+        check("who leaves pays for what was read", until(lambda: used() > 100), used())
 
 
 def turns():
@@ -209,31 +194,33 @@ def turns():
     with Server("--set", "limits.running=1", models=(("story", REAL),)) as s:
         keys = {name: make_key(s, name, *options) for name, options in (
             ("busy", ()), ("quiet", ()), ("light", ()), ("heavy", ("--weight", "3")), ("first", ("--priority", "high")),
-            ("holds", ("--priority", "high")))}
-        check("keys count", until(lambda: s.get("/v1/models")[0] == 401 and
-                                  s.get("/v1/models", **bearer(keys["holds"]))[0] == 200))
+            ("holds", ("--priority", "high")), ("watch", ("--scope", "metrics")))}
+        watch = bearer(keys["watch"])
+        check("keys count", until(lambda: s.get("/metrics")[0] == 401 and s.get("/metrics", **watch)[0] == 200))
 
-        def ask(name, n, **more):
-            c = s.connect(300)
-            c.request("POST", "/v1/chat/completions", json.dumps({**chat("Write a story.", n, "story"), **more}),
-                      {"Content-Type": "application/json", "Authorization": "Bearer " + keys[name]})
+        def ask(name, path, body):
+            c = s.connect()
+            c.request("POST", path, json.dumps(body), {"Content-Type": "application/json",
+                                                       "Authorization": "Bearer " + keys[name]})
             return c
 
         def order(*names):
-            """In which order they are answered, all of them waiting when the first turn comes."""
-            holder = ask("holds", 4000, stream=True, logit_bias={"0": -100, "2": -100})
+            """In which order the server answered, by its own clock, all of them waiting when the first turn came."""
+            holder = ask("holds", "/v1/chat/completions", {**chat("Write a story.", 4000, "story"), "stream": True,
+                                                           "logit_bias": {"0": -100, "2": -100}})
             stream = holder.getresponse()
             stream.read(10)
-            open_ones = {ask(name, 4).sock: name for name in names}
-            time.sleep(1)
+            body = {"model": "story", "messages": chat("Write a story.")["messages"], "stream": False,
+                    "options": {"num_predict": 4, "temperature": 0}}
+            open_ones = [(name, ask(name, "/api/chat", body)) for name in names]
+            check("all wait", until(lambda: s.metric("num_requests_waiting", "", **watch) == len(names)))
             stream.close()
             holder.close()
             done = []
-            while open_ones:
-                for sock in select.select(list(open_ones), [], [], 60)[0] or sys.exit(f"nobody's turn after {done}"):
-                    done.append(open_ones.pop(sock))
-                    sock.close()
-            return done
+            for name, c in open_ones:
+                done.append((json.loads(c.getresponse().read())["created_at"], name))
+                c.close()
+            return [name for _, name in sorted(done)]
 
         got = order(*["busy"] * 20, "quiet")
         check("a quiet key", "quiet" in got[:4], got)

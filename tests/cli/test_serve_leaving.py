@@ -5,29 +5,20 @@ upload leaves half a file, or somebody's answer is cut off or is another model's
 import hashlib
 import json
 import os
-import re
 import shutil
 import socket
 import struct
 import sys
 import tempfile
 import threading
-import time
 
 sys.path.insert(0, os.path.join(os.getcwd(), "tests/support"))
 from hostile import CANARY, HANG, NUMBERS, Beside, Client, check, failures
-from program import TINY, expect, muga
+from program import TINY, expect, muga, until
 from server import MODEL, Server
 
 ASK = [{"role": "user", "content": "Tell a long story."}]
 PERCEPT = {"room": "study", "temperature": 15, "heating": 0}
-
-
-def until(holds, seconds=HANG):
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
 
 
 def open_files(s):
@@ -49,12 +40,6 @@ def request(path, body, head=""):
 
 def plug(s):
     return socket.create_connection((s.host, s.port), timeout=HANG)
-
-
-def running(s):
-    text = s.get("/metrics")[2].decode()
-    found = re.findall(r"^muga:num_requests_(?:running|waiting)\{[^}]*\} ([0-9.e+]+)$", text, re.M)
-    return sum(float(v) for v in found) if found else -1
 
 
 STORY = {"model": "other", "prompt": "word " * 60, "raw": True, "options": {"num_predict": 5000, "temperature": 0}}
@@ -92,7 +77,8 @@ def leaves(s):
         c.sendall(request("/api/generate", STORY))
     for c in waiting:
         c.close()
-    check("nobody is served any more", until(lambda: running(s) == 0), running(s))
+    check("nobody is served any more", until(lambda: s.metric("num_requests_running", "other:latest") in (0, None)))
+    check("nobody waits any more", until(lambda: s.metric("num_requests_waiting") == 0))
     check("descriptors come back", until(lambda: open_files(s) <= before + 2), before, open_files(s))
 
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.getcwd(), "tests/support"))
-from program import muga
+from program import PATIENCE_S, muga
 from server import MODEL, Server
 
 failures = []
@@ -40,7 +40,7 @@ def trusting(cert):
 
 
 def served(s, cert):
-    c = http.client.HTTPSConnection("127.0.0.1", s.port, context=trusting(cert), timeout=60)
+    c = http.client.HTTPSConnection("127.0.0.1", s.port, context=trusting(cert), timeout=PATIENCE_S)
     for i in range(20):  # on one connection
         c.request("GET", "/v1/models")
         r = c.getresponse()
@@ -62,7 +62,7 @@ def odd_clients(s, cert):
     for i, half in enumerate(silent[10:]):
         half.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[:i + 1])  # the beginning of a handshake
     plain = socket.create_connection(("127.0.0.1", s.port))
-    plain.settimeout(60)
+    plain.settimeout(PATIENCE_S)
     plain.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
     try:
         said = plain.recv(4096)

@@ -10,7 +10,7 @@ import threading
 
 from server import MODEL
 
-HANG = 60  # seconds; a machine that is loaded, or a sanitizer, may need some for what takes milliseconds
+HANG = 120  # seconds; a machine that is loaded, or a sanitizer, may need some for what takes milliseconds
 CANARY = "canary-7f3e9b12"
 failures = []
 stopped = (http.client.HTTPException, OSError)

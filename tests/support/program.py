@@ -5,10 +5,22 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 MUGA = os.environ["MUGA_PROGRAM"]
 ROOT = os.getcwd()
 TINY = os.path.join(ROOT, "tests/data/tiny.gguf")
+PATIENCE_S = 300  # before something counts as hanging: a machine may be loaded, and sanitizers are slow
+
+
+def until(holds, seconds=60):
+    """Whether it holds, now or within that time. What held once isn't asked again: it may pass."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def environment(home):
@@ -18,7 +30,7 @@ def environment(home):
 def muga(home, *arguments, said="", cwd=None):
     """(exit code, standard output, standard error); `said` is its standard input."""
     done = subprocess.run([MUGA, *arguments], env=environment(home), input=said, capture_output=True, text=True,
-                          timeout=120, check=False, cwd=cwd)
+                          timeout=PATIENCE_S, check=False, cwd=cwd)
     return done.returncode, done.stdout, done.stderr
 
 

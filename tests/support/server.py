@@ -4,13 +4,14 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 
-from program import MUGA, TINY, environment
+from program import MUGA, PATIENCE_S, TINY, environment
 
 MODEL = "tiny"
 
@@ -45,11 +46,12 @@ class Server:
     def __enter__(self):
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log", encoding="utf-8")
         listen = () if any(o.startswith("--listen") for o in self.options) else ("--listen", "127.0.0.1:0")
-        self.process = subprocess.Popen([MUGA, "serve", *listen, *self.options], env=self.env, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        patient = ("--set", f"limits.header_time={PATIENCE_S}s")  # the clients in here may be slow
+        self.process = subprocess.Popen([MUGA, "serve", *listen, *patient, *self.options], env=self.env, text=True,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline()
         if "listening on" not in line:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=PATIENCE_S)
             sys.exit(f"muga serve ended with {self.process.returncode}: {line}{self.said()}")
         self.url = line.split()[-1]
         if self.url.startswith("http"):
@@ -76,17 +78,17 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
-            return self.process.wait(timeout=60)
+            return self.process.wait(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            sys.exit("muga serve did not end in 60 s after a signal to stop: " + self.said())
+            sys.exit(f"muga serve did not end in {PATIENCE_S} s after a signal to stop: {self.said()}")
         finally:
             self.process.stdout.close()
 
-    def connect(self, timeout=120):
+    def connect(self, timeout=PATIENCE_S):
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
 
-    def ask(self, method, path, body=None, headers=None, timeout=120):
+    def ask(self, method, path, body=None, headers=None, timeout=PATIENCE_S):
         """(status, headers with small letters, body: JSON where it is, else bytes)"""
         c = self.connect(timeout)
         raw = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
@@ -105,6 +107,13 @@ class Server:
 
     def post(self, path, body, **more):
         return self.ask("POST", path, body, **more)
+
+    def metric(self, name, model=None, **more):
+        """The sum of a metric over its labels, or of those of one model; None where it isn't there."""
+        text = self.get("/metrics", **more)[2].decode()
+        found = re.findall(rf'^muga:{name}(?:{{([^}}]*)}})? ([-0-9.e+]+)$', text, re.M)
+        values = [float(v) for labels, v in found if model is None or f'model_name="{model}"' in labels]
+        return sum(values) if values else None
 
     def lines(self, path, body, **more):
         """NDJSON of an answer, each line read."""
