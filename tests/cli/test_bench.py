@@ -97,7 +97,7 @@ def interrupted():
     child = subprocess.Popen([MUGA, "bench", *LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     said = child.stderr.readline()  # "measuring 50 %": the first of the two is there
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=100)
+    out, err = child.communicate(timeout=300)
     if child.returncode != 130 or "prefill 8 @ 0" not in out or "decode" in out or "interrupted" not in err:
         fail(f"Ctrl-C: exit {child.returncode}, after {said!r}:\n{out}\n{err}")
 

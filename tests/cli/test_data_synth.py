@@ -52,7 +52,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 def muga(*arguments):
     return subprocess.run([MUGA, "data", "synth", "customer-service", *arguments], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=300)
 
 
 def need(r, code, says=""):
@@ -159,7 +159,7 @@ def interrupted(base, folder):
     while len(asked) < 4:
         time.sleep(0.02)
     p.send_signal(signal.SIGINT)
-    said = p.communicate(timeout=60)
+    said = p.communicate(timeout=300)
     assert p.returncode == 130, (p.returncode, said)
     check_lines(out, 3)
 

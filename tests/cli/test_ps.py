@@ -66,7 +66,7 @@ HOST = f"127.0.0.1:{server.server_address[1]}"
 
 def run(code, *parts, arguments, env=None):
     done = subprocess.run([MUGA, *arguments], env={**os.environ, **(env or {})}, capture_output=True, text=True,
-                          timeout=60, check=False)
+                          timeout=300, check=False)
     text = done.stdout + done.stderr
     missing = [p for p in parts if p not in text]
     if done.returncode != code or missing or "\x1b" in text:

@@ -97,10 +97,10 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.head(200, "text/event-stream")
         self.wfile.write(text("It is "))
         self.wfile.flush()
-        time.sleep(30)
+        time.sleep(600)  # longer than anyone waits
 
     def case_silent(self):
-        time.sleep(30)
+        time.sleep(600)  # longer than anyone waits
 
     def case_cut(self):
         self.head(200, "text/event-stream", len(GOOD))
@@ -163,7 +163,7 @@ def serve(tls=None):
 def run(url, *options, env=None, prompt="is it late?"):
     del asked[:]
     return subprocess.run([MUGA, "run", "--remote", url, *options, "big", prompt], stdin=subprocess.DEVNULL,
-                          capture_output=True, timeout=60, env={**os.environ, **(env or {})})
+                          capture_output=True, timeout=300, env={**os.environ, **(env or {})})
 
 
 def expect(name, r, code, says="", out=None):
@@ -260,7 +260,7 @@ def interrupted(base):
     while not asked or not asked[-1][0].startswith("/silent"):
         time.sleep(0.05)
     p.send_signal(signal.SIGINT)
-    out, err = p.communicate(timeout=30)
+    out, err = p.communicate(timeout=300)
     if p.returncode != 130:
         failures.append("interrupted")
         print("interrupted: exit %d %r %r" % (p.returncode, out, err))

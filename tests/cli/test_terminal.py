@@ -19,7 +19,7 @@ import time
 MUGA = os.environ["MUGA_PROGRAM"]
 ROOT = os.getcwd()
 TINY = os.path.join(ROOT, "tests", "data", "tiny.gguf")
-PATIENCE_S = 100
+PATIENCE_S = 300
 
 
 def wrong(name, said):

@@ -22,7 +22,7 @@
 
 #define N_DEATHS_LONG 1000
 #define N_DEATHS_SHORT 40 /* of the run that goes on and on */
-#define WATCHDOG_SECONDS 60
+#define WATCHDOG_SECONDS 300
 #define DAY_MS INT64_C(86400000)
 #define N_DECISIONS 12
 

@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { WATCHDOG_SECONDS = 60, SANITIZED = 1 };
+enum { WATCHDOG_SECONDS = 300, SANITIZED = 1 };
 #else
-enum { WATCHDOG_SECONDS = 2, SANITIZED = 0 };
+enum { WATCHDOG_SECONDS = 60, SANITIZED = 0 };
 #endif
 #define MEMORY_BAR ((uint64_t)10 << 20)
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define WAIT_STEPS 20000 /* of 1 ms: a watchdog, not a bar */
+#define WAIT_STEPS 60000 /* of 1 ms: a watchdog, not a bar */
 
 /* clang-format off */
 #define TOOL(name, more) \

@@ -107,7 +107,7 @@ typedef struct stall {
 static void stall_on_first(void *ctx, int i_chunk) {
     stall *s = ctx;
     if (i_chunk == 0) {
-        for (int i = 0; i < 5000 && atomic_load(&s->n_done) < s->n_chunk - 1; i++) {
+        for (int i = 0; i < 60000 && atomic_load(&s->n_done) < s->n_chunk - 1; i++) {
             os_system()->clock.sleep_ms(NULL, 1);
         }
         atomic_store(&s->gave_up, atomic_load(&s->n_done) < s->n_chunk - 1);

@@ -222,19 +222,33 @@ static void sizes_have_limits(void **state) {
     fixture_stop(&f);
 }
 
+/* What the server says to it; again where we came too late with all of it, which a loaded machine can make of us. */
+static char *ask_in_time(const fixture *f, const char *text) {
+    char *got = client_ask(f, text);
+    for (int i = 0; i < 100 && !*got; i++) {
+        free(got);
+        got = client_ask(f, text);
+    }
+    return got;
+}
+
 static void times_have_limits(void **state) {
     (void)state;
+    static const char *const halves[] = {"GET / HT", GET("/"), POST("/") "Content-Length: 5\r\n\r\nhel"};
     fixture f;
     fixture_init(&f);
     f.o.limits.header_ms = f.o.limits.body_ms = f.o.limits.idle_ms = 100;
     fixture_start(&f);
-    assert_answer(&f, "GET / HT", "408", "too long to come");
-    assert_answer(&f, GET("/"), "408", "too long to come");
-    assert_answer(&f, POST("/") "Content-Length: 5\r\n\r\nhel", "408", "too long to come");
+    for (size_t i = 0; i < ARRAY_LEN(halves); i++) {
+        char *got = ask_in_time(&f, halves[i]);
+        assert_has(got, "HTTP/1.1 408 ");
+        assert_has(got, "too long to come");
+        free(got);
+    }
     char *got = client_ask(&f, "");
     assert_string_equal(got, "");
     free(got);
-    got = client_ask(&f, GET("/a") "\r\n");
+    got = ask_in_time(&f, GET("/a") "\r\n");
     assert_has(got, "GET /a [0] ");
     assert_lacks(got, "connection: close");
     free(got);
@@ -345,6 +359,7 @@ static void clients_that_drip_leave_others_alone(void **state) {
     fixture f;
     int fd[N];
     fixture_init(&f);
+    f.o.limits.header_ms = 3600000;
     fixture_start(&f);
     static const char head[] = GET("/") "X: 0123456789012345678901234567890123456789";
     for (int i = 0; i < N; i++)

@@ -302,7 +302,7 @@ static void a_claim_ends_with_its_process(void **state) {
             write(fds[1], "x", 1) != 1) {
             _exit(1);
         }
-        alarm(60);
+        alarm(300);
         for (;;) {
             pause();
         }

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WATCHDOG_SECONDS = 60 };
+enum { WATCHDOG_SECONDS = 300 };
 
 static tokenizer *open_tiny(void) {
     muga_error err;
