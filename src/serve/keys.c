@@ -8,7 +8,8 @@
  *                              \-> secrets [n]
  *
  * Locks: `lock` guards the pointer to the table, the accounts and the counts, and is held for moments. `disk` guards
- * the store, and is held while it is read and written; it is taken before `lock`, never after. */
+ * the store, and is held while it is read and written; it is taken before `lock`, never after. `watching` guards a
+ * second connection, by which who asks learns within microseconds that keys have changed; nothing is taken after it. */
 #include "serve/keys_internal.h"
 
 #include <pthread.h>
@@ -55,7 +56,9 @@ struct keys {
     key_scopes anonymous;
     pthread_mutex_t disk, lock;
     store *store;               /* disk */
-    int64_t generation;         /* disk; of the table */
+    _Atomic int64_t generation; /* of the table; written under disk */
+    pthread_mutex_t watching;
+    store *watch;               /* watching; is read alone, and waits for nobody */
     uint64_t flushed_us;        /* disk; monotonic */
     table *current;             /* lock */
     account *accounts[BUCKETS]; /* lock; by the id's hash; lists only grow */
@@ -202,7 +205,7 @@ static muga_status load(struct keys *k, muga_error *err) {
         table *before = k->current;
         k->current = b.t;
         pthread_mutex_unlock(&k->lock);
-        k->generation = generation;
+        atomic_store(&k->generation, generation);
         b.t = before;
     }
     table_release(b.t);
@@ -234,6 +237,17 @@ static muga_status read_usage(struct keys *k, muga_error *err) {
     return st;
 }
 
+/* The table anew, where it has changed. Under `disk`. */
+static muga_status refresh(struct keys *k, bool at_once, muga_error *err) {
+    int64_t generation = 0;
+    muga_status st = key_rows_generation(k->store, &generation, err);
+    if (st == MUGA_OK && (at_once || generation != atomic_load(&k->generation))) {
+        st = load(k, err);
+        st = st == MUGA_OK ? read_usage(k, err) : st;
+    }
+    return st;
+}
+
 muga_status keys_open(const keys_options *o, struct keys **out, muga_error *err) {
     store_options options = {.busy_ms = 2000};
     *out = NULL;
@@ -243,11 +257,13 @@ muga_status keys_open(const keys_options *o, struct keys **out, muga_error *err)
     }
     pthread_mutex_init(&k->disk, NULL);
     pthread_mutex_init(&k->lock, NULL);
+    pthread_mutex_init(&k->watching, NULL);
     k->clock = o->clock;
     k->flushed_us = o->clock->monotonic_us(o->clock->self);
     const char *anonymous = o->anonymous ? o->anonymous : SCOPES_ALL;
     muga_status st = *anonymous ? scopes_parse(anonymous, &k->anonymous, err) : MUGA_OK;
     st = st == MUGA_OK ? store_open(o->database, &options, &k->store, err) : st;
+    st = st == MUGA_OK ? store_open(o->database, &(store_options){.busy_ms = 1}, &k->watch, err) : st;
     st = st == MUGA_OK ? load(k, err) : st;
     st = st == MUGA_OK ? read_usage(k, err) : st;
     if (st == MUGA_OK) {
@@ -274,6 +290,8 @@ void keys_close(struct keys *k) {
     }
     scopes_release(&k->anonymous);
     store_close(k->store);
+    store_close(k->watch);
+    pthread_mutex_destroy(&k->watching);
     pthread_mutex_destroy(&k->lock);
     pthread_mutex_destroy(&k->disk);
     free(k);
@@ -338,10 +356,37 @@ static keys_verdict judge(struct keys *k, table *t, const char *bearer, const st
     return KEYS_GOOD;
 }
 
+/* Have keys changed since the table was read? Where the store can't tell now, what was known stays. */
+static bool is_stale(struct keys *k) {
+    int64_t generation = 0;
+    muga_error ignored;
+    pthread_mutex_lock(&k->watching);
+    muga_status st = key_rows_generation(k->watch, &generation, &ignored);
+    pthread_mutex_unlock(&k->watching);
+    return st == MUGA_OK && generation != atomic_load(&k->generation);
+}
+
+static muga_status catch_up(struct keys *k) {
+    muga_error ignored; /* the next keys_tick says it */
+    pthread_mutex_lock(&k->disk);
+    muga_status st = refresh(k, false, &ignored);
+    pthread_mutex_unlock(&k->disk);
+    return st;
+}
+
 keys_verdict keys_check(struct keys *k, const char *bearer, const struct key **out) {
     *out = NULL;
     table *t = hold(k);
     keys_verdict v = judge(k, t, bearer, out);
+    bool is_anonymous = v == KEYS_GOOD && *out == &t->anonymous;
+    bool may_be_new = v == KEYS_UNKNOWN && key_is_wellformed(bearer, strnlen(bearer, KEY_TEXT_SIZE));
+    if ((is_anonymous || may_be_new) && is_stale(k)) {
+        muga_status st = catch_up(k);
+        table_release(t);
+        t = hold(k);
+        *out = NULL;
+        v = st == MUGA_OK ? judge(k, t, bearer, out) : is_anonymous ? KEYS_MISSING : v;
+    }
     pthread_mutex_lock(&k->lock);
     k->counts.n_good += v == KEYS_GOOD;
     k->counts.n_refused += v != KEYS_GOOD;
@@ -571,14 +616,9 @@ static muga_status flush(struct keys *k, muga_error *err) {
 }
 
 static muga_status look(struct keys *k, bool at_once, muga_error *err) {
-    int64_t generation = 0;
     muga_error later;
     pthread_mutex_lock(&k->disk);
-    muga_status st = key_rows_generation(k->store, &generation, err);
-    if (st == MUGA_OK && (at_once || generation != k->generation)) {
-        st = load(k, err);
-        st = st == MUGA_OK ? read_usage(k, err) : st;
-    }
+    muga_status st = refresh(k, at_once, err);
     uint64_t since_us = k->clock->monotonic_us(k->clock->self) - k->flushed_us;
     if (at_once || since_us >= (uint64_t)KEYS_FLUSH_MS * 1000) { /* whatever became of the table */
         muga_status flushed = flush(k, st == MUGA_OK ? err : &later);

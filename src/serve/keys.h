@@ -8,14 +8,17 @@
  *
  *     keys_open -> keys_check ... key_release, keys_tick once a second -> keys_close
  *
- * keys_check looks at a table in memory, never at the disk. Each secret of the table is compared, whichever fits, and
- * exactly one hash is made, so the time tells nothing of what is there. keys_tick reads the table anew when any process
- * has changed it, and writes what was counted; so what is revoked is refused within a second, and a killed server has
- * forgotten at most KEYS_FLUSH_MS of counting.
+ * keys_check looks at a table in memory. Each secret of the table is compared, whichever fits, and exactly one hash is
+ * made, so the time tells nothing of what is there. keys_tick reads the table anew when any process has changed it, and
+ * writes what was counted; so what is revoked is refused within a second, and a killed server has forgotten at most
+ * KEYS_FLUSH_MS of counting.
  *
  * Where the store has never had a key, whoever asks is the anonymous one, which may do all that keys_options leaves it:
  * for loopback, where clients send dummies. From the first key on, even once that is revoked, nothing goes without a
- * valid one. (Where only loopback is listened on, forgetting all keys brings the anonymous one back.)
+ * valid one. So before anybody is taken for the anonymous one, and before a key is said to be unknown, the store is
+ * asked whether keys have changed (a few microseconds): the first key counts from the moment that it is made, and every
+ * key is good at once. Where the changed table can't be read, the anonymous one is refused. (Where only loopback is
+ * listened on, forgetting all keys brings the anonymous one back.)
  *
  * Threads: all of keys_* and key_* from any thread; keys_tick and keys_reload may wait for the disk. */
 #ifndef MUGA_SERVE_KEYS_H

@@ -244,6 +244,8 @@ def changes(s):
 with Server() as server:
     check("anyone, without keys", server.post("/v1/chat/completions", chat(), **bearer("sk-dummy"))[0] == 200)
     plain = make_key(server, "plain")
+    check("from the first key on", server.get("/v1/models")[0] == 401)
+    check("which is good at once", server.get("/v1/models", **bearer(plain))[0] == 200)
     made = {"none": None, "plain": plain, "other": make_key(server, "other", "--scope", "models:other"),
             "agent": make_key(server, "agent", "--scope", "agents:thermo*"),
             "toolless": make_key(server, "toolless", "--scope", "agents:*,tools:"),

@@ -158,14 +158,41 @@ static void without_keys_anyone_is_the_anonymous_one(void **state) {
     assert_ok(keys_may_listen("127.0.0.1:11434", true, false, &err), &err);
     assert_status(keys_may_listen("0.0.0.0:11434", false, false, &err), MUGA_E_USAGE, &err, "0.0.0.0:11434");
     assert_ok(keys_may_listen("0.0.0.0:11434", false, true, &err), &err);
-    make(&w, &(key_spec){.name = "a"}, text); /* while it runs */
-    assert_int_equal(check(k, "sk-dummy"), KEYS_GOOD);
-    tick(&w, k);
+    make(&w, &(key_spec){.name = "a"}, text);             /* while it runs */
+    assert_int_equal(check(k, "sk-dummy"), KEYS_UNKNOWN); /* from that moment on */
     assert_true(keys_any(k));
-    assert_int_equal(check(k, "sk-dummy"), KEYS_UNKNOWN);
     assert_int_equal(check(k, NULL), KEYS_MISSING);
     assert_int_equal(check(k, ""), KEYS_MISSING);
     assert_int_equal(check(k, text), KEYS_GOOD);
+    keys_close(k);
+    store_close(w.s);
+}
+
+/* Nobody waits for a second: who asks by a new key, or comes without one after the first was made. */
+static void a_new_key_counts_at_once(void **state) {
+    (void)state;
+    world w;
+    muga_error err;
+    char first[KEY_TEXT_SIZE], second[KEY_TEXT_SIZE], damaged[KEY_TEXT_SIZE];
+    begin(&w, "at-once.db");
+    struct keys *k = open_keys(&w, NULL);
+    make(&w, &(key_spec){.name = "a"}, first);
+    assert_int_equal(check(k, first), KEYS_GOOD);
+    make(&w, &(key_spec){.name = "b"}, second);
+    uint64_t n_hashed = keys_get_counts(k).n_hashed;
+    assert_int_equal(check(k, second), KEYS_GOOD);
+    assert_int_equal(keys_get_counts(k).n_hashed, n_hashed + 2); /* looked for in the old table, and in the new one */
+    assert_int_equal(check(k, second), KEYS_GOOD);
+    assert_int_equal(keys_get_counts(k).n_hashed, n_hashed + 3);
+    keys_close(k);
+    assert_ok(keys_revoke(w.s, &w.by, "a", true, &err), &err);
+    assert_ok(keys_revoke(w.s, &w.by, "b", true, &err), &err);
+    k = open_keys(&w, NULL);
+    assert_int_equal(check(k, NULL), KEYS_GOOD);
+    make(&w, &(key_spec){.name = "c"}, damaged); /* what can't be read leaves no door open */
+    fixture_sql(w.path, "UPDATE api_keys SET scopes = 'everything'");
+    assert_int_equal(check(k, NULL), KEYS_MISSING);
+    assert_int_equal(check(k, "sk-dummy"), KEYS_MISSING);
     keys_close(k);
     store_close(w.s);
 }
@@ -706,6 +733,7 @@ int main(void) {
         cmocka_unit_test(a_key_is_random_and_checks_itself),
         cmocka_unit_test(the_store_does_not_hold_it),
         cmocka_unit_test(without_keys_anyone_is_the_anonymous_one),
+        cmocka_unit_test(a_new_key_counts_at_once),
         cmocka_unit_test(a_configuration_takes_rights_from_the_anonymous_one),
         cmocka_unit_test(revoked_expired_rotated_and_forgotten),
         cmocka_unit_test(forged_keys_are_refused_at_the_same_work),
