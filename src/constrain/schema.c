@@ -563,6 +563,9 @@ static muga_status build_types(shape *s, uint32_t from, uint32_t to) {
     return st;
 }
 
+/* Every keyword is asked of every schema of a goal, so a product of alternatives costs by its factors. */
+#define STEPS_ELEMENT 128u
+
 static muga_status build_goal(front *f, uint32_t i) {
     goal x = f->goals[i]; /* the list may move; its elements don't */
     uint32_t from = f->g.rules ? f->g.rules[x.rule].start : 0, to = f->g.rules ? f->g.rules[x.rule].end : 0;
@@ -570,6 +573,8 @@ static muga_status build_goal(front *f, uint32_t i) {
     json_t *values = NULL;
     bool split = false;
     muga_status st = shape_expand(f, &x, &s);
+    if (st == MUGA_OK && s.all.n > 1)
+        st = front_spend(f, STEPS_ELEMENT * (uint64_t)s.all.n);
     if (st == MUGA_OK && s.impossible)
         goto out;
     if (st == MUGA_OK)
