@@ -399,6 +399,7 @@ static muga_status fill(serve_config *c, muga_error *err) {
     c->packed = json_is_true(value(c, SET_PACKED));
     c->model = text(c, SET_MODEL);
     c->anonymous = text(c, SET_ANONYMOUS);
+    c->usage_days = short_number(c, SET_USAGE_DAYS);
     c->log_level = (log_level)chosen(c, SET_LOG_LEVEL);
     c->log_format = chosen(c, SET_LOG_FORMAT);
     c->log_contents = json_is_true(value(c, SET_LOG_CONTENTS));

@@ -49,6 +49,7 @@ typedef struct serve_config {
     size_t n_models;
     config_texts agents;   /* folders whose agents are served, besides those of `muga agent list` */
     const char *anonymous; /* what may be done without a key while there are none (keys.h: scopes); NULL: all */
+    uint32_t usage_days;   /* for which what keys used is kept; 0: for ever */
 
     log_level log_level;
     enum { CONFIG_LOG_AUTO, CONFIG_LOG_JSON, CONFIG_LOG_TEXT } log_format; /* AUTO: text on a terminal */

@@ -70,6 +70,8 @@ static const config_setting table[] = {
      "folders of agents, before those of `muga agent list`", true},
     {"keys.anonymous", "MUGA_ANONYMOUS", "--anonymous", CONFIG_TEXT, NULL, 0, 0, NULL,
      "what may be done without a key while there are none: scopes of `muga key create`; all unless set", true},
+    {"keys.usage_days", NULL, NULL, CONFIG_COUNT, "400", 0, 36500, NULL,
+     "days for which the store keeps what a key used, today among them; 0: for ever", false},
 
     {"log.level", "MUGA_LOG_LEVEL", "--log-level", CONFIG_CHOICE, "info", 0, 0, "debug info warning error off",
      "what is logged, and what is worse", false},

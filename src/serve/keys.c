@@ -60,6 +60,7 @@ struct keys {
     pthread_mutex_t watching;
     store *watch;               /* watching; is read alone, and waits for nobody */
     uint64_t flushed_us;        /* disk; monotonic */
+    int64_t forgotten_day;      /* disk; before which nothing is kept */
     table *current;             /* lock */
     account *accounts[BUCKETS]; /* lock; by the id's hash; lists only grow */
     atomic_bool required;
@@ -634,4 +635,16 @@ muga_status keys_tick(struct keys *k, muga_error *err) {
 
 muga_status keys_reload(struct keys *k, muga_error *err) {
     return look(k, true, err);
+}
+
+muga_status keys_forget_usage(struct keys *k, uint32_t n_days, muga_error *err) {
+    int64_t day = k->clock->now_ms(k->clock->self) / KEY_DAY_MS - (int64_t)n_days + 1;
+    muga_status st = MUGA_OK;
+    pthread_mutex_lock(&k->disk);
+    if (n_days > 0 && day != k->forgotten_day) {
+        st = key_usage_forget(k->store, day, err);
+        k->forgotten_day = st == MUGA_OK ? day : k->forgotten_day;
+    }
+    pthread_mutex_unlock(&k->disk);
+    return st;
 }

@@ -140,6 +140,10 @@ MUGA_MUST_USE muga_status keys_tick(struct keys *k, muga_error *err);
 MUGA_MUST_USE muga_status keys_reload(struct keys *k,
                                       muga_error *err); /* both at once, whatever the time: SIGHUP, the end */
 
+/* What was used before the last n_days days (UTC), today among them, leaves the store; 0: nothing does. Once a day, and
+ * when n_days changes: else it does nothing. May wait for the disk. */
+MUGA_MUST_USE muga_status keys_forget_usage(struct keys *k, uint32_t n_days, muga_error *err);
+
 bool keys_any(struct keys *k); /* was a key ever made and not forgotten? */
 /* From now on nothing goes without a key, not even when the last one is forgotten: others reach an address that is
  * listened on. */

@@ -50,6 +50,8 @@ typedef struct key_usage {
 } key_usage;
 /* Adds to what the store has; inside a transaction. A key that is gone has nothing to add to. */
 MUGA_MUST_USE muga_status key_usage_add(store *s, const char *id, const key_usage *u, muga_error *err);
+/* Days before `day` are forgotten, of all keys. */
+MUGA_MUST_USE muga_status key_usage_forget(store *s, int64_t day, muga_error *err);
 /* What the store has of that day; zero where it has nothing. */
 MUGA_MUST_USE muga_status key_usage_read(store *s, const char *id, int64_t day, key_usage *out, muga_error *err);
 

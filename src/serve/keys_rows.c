@@ -369,6 +369,10 @@ muga_status key_usage_add(store *s, const char *id, const key_usage *u, muga_err
                       "siiii", id, u->day, (int64_t)u->n_requests, (int64_t)u->n_prompt, (int64_t)u->n_answer);
 }
 
+muga_status key_usage_forget(store *s, int64_t day, muga_error *err) {
+    return store_exec(s, NULL, err, "DELETE FROM api_key_usage WHERE day < ?", "i", day);
+}
+
 muga_status key_usage_read(store *s, const char *id, int64_t day, key_usage *out, muga_error *err) {
     store_row *r = NULL;
     bool has = false;

@@ -173,7 +173,10 @@ static void tick(void *ctx) {
     serve *s = ctx;
     muga_error err = {0};
     uint32_t next_ms = pool_sweep(s->pool);
+    const serve_config *c = settings_now(s);
     muga_status st = keys_tick(s->keys, &err);
+    if (!st && c)
+        st = keys_forget_usage(s->keys, c->usage_days, &err);
     if (st)
         serve_note(s, "keys", &err);
     live_tick(s->live);

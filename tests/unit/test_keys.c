@@ -559,6 +559,42 @@ static void what_is_used_is_counted_by_the_day_and_kept(void **state) {
     store_close(w.s);
 }
 
+/* A row a key and day would be kept for ever. */
+static void old_use_is_forgotten_once_a_day(void **state) {
+    (void)state;
+    world w;
+    char a[KEY_TEXT_SIZE];
+    muga_error err;
+    static const char n_rows[] = "SELECT count(*) FROM api_key_usage", oldest[] = "SELECT min(day) FROM api_key_usage";
+    begin(&w, "old.db");
+    make(&w, &(key_spec){.name = "a"}, a);
+    struct keys *k = open_keys(&w, NULL);
+    for (int day = 0; day < 10; day++) {
+        charge(k, a, 1, 1);
+        assert_ok(keys_reload(k, &err), &err);
+        w.now_ms += DAY_MS;
+    } /* days 20000 to 20009; today is 20010 */
+    assert_ok(keys_forget_usage(k, 0, &err), &err);
+    assert_int_equal(fixture_count(w.path, n_rows), 10);
+    assert_ok(keys_forget_usage(k, 8, &err), &err);
+    assert_int_equal(fixture_count(w.path, oldest), 20003);
+    fixture_sql(w.path, "INSERT INTO api_key_usage SELECT id, 1, 1, 1, 1 FROM api_keys");
+    assert_ok(keys_forget_usage(k, 8, &err), &err); /* it was done today */
+    assert_int_equal(fixture_count(w.path, oldest), 1);
+    w.now_ms += DAY_MS;
+    assert_ok(keys_forget_usage(k, 8, &err), &err);
+    assert_int_equal(fixture_count(w.path, oldest), 20004);
+    assert_ok(keys_forget_usage(k, 3, &err), &err); /* and at another number */
+    assert_int_equal(fixture_count(w.path, oldest), 20009);
+    charge(k, a, 1, 1);
+    assert_ok(keys_reload(k, &err), &err);
+    assert_ok(keys_forget_usage(k, 1, &err), &err); /* today stays */
+    assert_int_equal(fixture_count(w.path, oldest), 20011);
+    assert_int_equal(fixture_count(w.path, n_rows), 1);
+    keys_close(k);
+    store_close(w.s);
+}
+
 static void a_locked_or_full_store_loses_nothing_that_was_counted(void **state) {
     (void)state;
     world w;
@@ -743,6 +779,7 @@ int main(void) {
         cmocka_unit_test(a_spec_out_of_range_is_refused),
         cmocka_unit_test(tenants_are_apart_unless_named),
         cmocka_unit_test(what_is_used_is_counted_by_the_day_and_kept),
+        cmocka_unit_test(old_use_is_forgotten_once_a_day),
         cmocka_unit_test(a_locked_or_full_store_loses_nothing_that_was_counted),
         cmocka_unit_test(damaged_scopes_let_nobody_in),
         cmocka_unit_test(a_key_that_no_record_tells_of_is_found),
