@@ -67,6 +67,12 @@ bool chat_read_messages(call *c, const json_t *messages, const char *where, json
 /* OpenAI's tools and tool_choice ("none", "auto", "required", {"type":"function","function":{"name"}}) into q; schemas
  * are checked when the answer is begun. false: the 400 has gone out. */
 bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bool parallel, llm_request *q);
+/* OpenAI's {"type": "allowed_tools", "allowed_tools": {"mode": "auto" | "required", "tools": [...]}}, before
+ * chat_read_tools: *tools becomes *made, new, the tools that are named, and *choice the mode. Other choices stay. */
+bool chat_read_allowed(call *c, const json_t **tools, const json_t **choice, json_t **made);
+/* The same of its inner object, whose names stand in "function" where they are nested: all but those leave the tools,
+ * which have OpenAI's form. where: "tool_choice." and so on. */
+bool chat_allow_tools(call *c, const json_t *said, const char *where, bool nested, json_t *tools);
 /* A tool's name: its characters, and that none of tools[0..i), in OpenAI's form, has it. at: where it stands. */
 bool chat_check_tool_name(call *c, const json_t *tools, size_t i, const char *name, const char *at);
 /* The text of a content that is a string or an array of parts, which are joined by line ends; others are refused by

@@ -308,8 +308,8 @@ static bool choose_named(call *c, const json_t *tools, const json_t *choice, llm
     const char *type = json_get_string(choice, "type"), *name = name_of_tool(choice);
     if (!type || strcmp(type, "function") != 0 || !name)
         return call_fail(c, 400, "tool_choice", "unsupported_value",
-                         "tool_choice must be \"none\", \"auto\", \"required\" or {\"type\": \"function\", "
-                         "\"function\": {\"name\": ...}}");
+                         "tool_choice must be \"none\", \"auto\", \"required\", {\"type\": \"function\", "
+                         "\"function\": {\"name\": ...}} or {\"type\": \"allowed_tools\", \"allowed_tools\": ...}");
     for (size_t i = 0; i < json_array_size(tools); i++)
         if (strcmp(name_of_tool(json_array_get(tools, i)), name) == 0) {
             q->tool_choice = LLM_TOOLS_NAMED;
@@ -318,6 +318,73 @@ static bool choose_named(call *c, const json_t *tools, const json_t *choice, llm
             return true;
         }
     return call_fail(c, 400, "tool_choice", "invalid_value", "tool_choice: \"%.80s\" is not among the tools", name);
+}
+
+typedef struct allowed {
+    const char *mode;
+    const json_t *tools;
+} allowed;
+static const field allowed_fields[] = {
+    {"mode", FIELD_STRING, FIELD_AT(allowed, mode), 0, 16, NULL, true},
+    {"tools", FIELD_ARRAY, FIELD_AT(allowed, tools), 1, 1024, NULL, true},
+    {"type", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+};
+
+static const char *allowed_name(const json_t *entry, bool nested) {
+    const char *type = json_get_string(entry, "type");
+    const char *name = nested ? name_of_tool(entry) : json_get_string(entry, "name");
+    return type && !strcmp(type, "function") ? name : NULL;
+}
+
+static bool is_named(const json_t *list, bool nested, const char *name) {
+    bool is = false;
+    for (size_t i = 0; !is && i < json_array_size(list); i++)
+        is = !strcmp(nested ? name_of_tool(json_array_get(list, i)) : json_get_string(json_array_get(list, i), "name"),
+                     name);
+    return is;
+}
+
+bool chat_allow_tools(call *c, const json_t *said, const char *where, bool nested, json_t *tools) {
+    allowed a = {0};
+    char at[80];
+    if (!call_read(c, said, where, allowed_fields, ARRAY_LEN(allowed_fields), &a))
+        return false;
+    snprintf(at, sizeof at, "%.40smode", where);
+    if (strcmp(a.mode, "auto") != 0 && strcmp(a.mode, "required") != 0)
+        return call_fail(c, 400, at, "invalid_value", "%s must be \"auto\" or \"required\", not \"%.16s\"", at, a.mode);
+    for (size_t i = 0; i < json_array_size(a.tools); i++) {
+        const char *name = allowed_name(json_array_get(a.tools, i), nested);
+        snprintf(at, sizeof at, "%.40stools[%zu]", where, i);
+        if (!name)
+            return call_fail(c, 400, at, "invalid_value", "%s must be {\"type\": \"function\", %s}", at,
+                             nested ? "\"function\": {\"name\": ...}" : "\"name\": ...");
+        if (!is_named(tools, true, name))
+            return call_fail(c, 400, at, "invalid_value", "%s: \"%.80s\" is not among the tools", at, name);
+    }
+    for (size_t k = json_array_size(tools); k > 0; k--)
+        if (!is_named(a.tools, nested, name_of_tool(json_array_get(tools, k - 1))))
+            json_array_remove(tools, k - 1);
+    return true;
+}
+
+bool chat_read_allowed(call *c, const json_t **tools, const json_t **choice, json_t **made) {
+    const char *type = json_get_string(*choice, "type");
+    const json_t *said = json_object_get(*choice, "allowed_tools");
+    *made = NULL;
+    if (!type || strcmp(type, "allowed_tools") != 0)
+        return true;
+    if (!json_is_object(said))
+        return call_fail(c, 400, "tool_choice.allowed_tools", "missing_required_parameter",
+                         "tool_choice.allowed_tools must be an object with \"mode\" and \"tools\"");
+    for (size_t i = 0; i < json_array_size(*tools); i++)
+        if (!check_tool(c, *tools, i))
+            return false;
+    *made = *tools ? json_copy((json_t *)(uintptr_t)*tools) : json_array();
+    if (!*made)
+        return call_no_memory(c);
+    *tools = *made;
+    *choice = json_object_get(said, "mode");
+    return chat_allow_tools(c, said, "tool_choice.allowed_tools.", true, *made);
 }
 
 bool chat_read_tools(call *c, const json_t *tools, const json_t *tool_choice, bool parallel, llm_request *q) {

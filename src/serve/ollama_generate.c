@@ -326,7 +326,7 @@ static bool open_chat(call *c, const wanted *w, const json_t *messages, int64_t 
 static void run_chat(call *c) {
     wanted w = {.stream = true};
     chat ch = {0};
-    json_t *messages = NULL, *schema = NULL;
+    json_t *messages = NULL, *schema = NULL, *tools = NULL;
     int64_t keep_alive_ms = -1;
     if (!call_read(c, c->body, "", chat_fields, ARRAY_LEN(chat_fields), &w) ||
         !ollama_read_keep_alive(c, w.keep_alive, &keep_alive_ms))
@@ -336,6 +336,7 @@ static void run_chat(call *c) {
         return;
     }
     if (ollama_read_messages(c, w.messages, &messages) && open_chat(c, &w, messages, keep_alive_ms, &schema, &ch) &&
+        chat_read_allowed(c, &w.tools, &w.tool_choice, &tools) &&
         chat_read_tools(c, w.tools, w.tool_choice, true, &ch.q)) {
         ch.q.split = true;
         answer(c, &w, &ch, true);
@@ -343,6 +344,7 @@ static void run_chat(call *c) {
     chat_close(&ch);
     json_decref(messages);
     json_decref(schema);
+    json_decref(tools);
 }
 
 /* "context" of an earlier answer, as ids. */

@@ -45,7 +45,7 @@ typedef struct stream_choice {
 struct chatting {
     call *c;
     wanted w;
-    json_t *messages, *schema; /* made of the body's */
+    json_t *messages, *schema, *tools; /* made of the body's */
     chat ch;
     openai_chunks chunks;
     chat_choice choices[CHAT_MAX_CHOICES];
@@ -70,6 +70,7 @@ static bool read_body(chatting *t, llm_request *q) {
     call *c = t->c;
     wanted *w = &t->w;
     return call_read(c, c->body, "", fields, ARRAY_LEN(fields), w) && read_limits(c, w) &&
+           chat_read_allowed(c, &w->tools, &w->tool_choice, &t->tools) &&
            chat_read_tools(c, w->tools, w->tool_choice, w->parallel, q) &&
            chat_read_format(c, w->format, q, &t->schema) && openai_read_rest(c, &w->a, q) &&
            openai_read_effort(c, w->effort, "reasoning_effort", q) &&
@@ -207,6 +208,7 @@ static void run(call *c) {
     chat_close(&t->ch);
     json_decref(t->messages);
     json_decref(t->schema);
+    json_decref(t->tools);
 }
 
 serve_routes openai_chat_routes(void) {

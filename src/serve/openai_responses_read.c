@@ -240,33 +240,6 @@ static json_t *older_tool(call *c, const json_t *tool, size_t i, const json_t *b
     return out;
 }
 
-/* Of {"type": "allowed_tools", "mode", "tools"}: those tools are left. */
-static bool keep_allowed(call *c, const json_t *choice, json_t *tools) {
-    const json_t *allowed = json_object_get(choice, "tools");
-    for (size_t i = 0; i < json_array_size(allowed); i++) {
-        const char *name = json_get_string(json_array_get(allowed, i), "name");
-        bool known = false;
-        for (size_t k = 0; name && k < json_array_size(tools); k++) {
-            const char *other = json_get_string(json_object_get(json_array_get(tools, k), "function"), "name");
-            known = known || (other && strcmp(name, other) == 0);
-        }
-        if (!known)
-            return call_fail(c, 400, "tool_choice", "invalid_value", "tool_choice: \"%.80s\" is not among the tools",
-                             name ? name : "");
-    }
-    for (size_t k = json_array_size(tools); k > 0; k--) {
-        const char *name = json_get_string(json_object_get(json_array_get(tools, k - 1), "function"), "name");
-        bool keep = false;
-        for (size_t i = 0; name && i < json_array_size(allowed); i++) {
-            const char *other = json_get_string(json_array_get(allowed, i), "name");
-            keep = keep || strcmp(name, other) == 0;
-        }
-        if (!keep)
-            json_array_remove(tools, k - 1);
-    }
-    return true;
-}
-
 /* The choice in the older form; new. NULL: the error has gone out. */
 static json_t *older_choice(call *c, const json_t *choice, json_t *tools) {
     const char *name = json_get_string(choice, "name"), *mode = json_get_string(choice, "mode");
@@ -275,8 +248,8 @@ static json_t *older_choice(call *c, const json_t *choice, json_t *tools) {
         out = choice ? json_incref((json_t *)(uintptr_t)choice) : json_string("auto");
     else if (strcmp(kind_of(choice), "function") == 0 && name)
         out = json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name);
-    else if (strcmp(kind_of(choice), "allowed_tools") == 0 && mode)
-        return keep_allowed(c, choice, tools) ? json_string(mode) : NULL;
+    else if (strcmp(kind_of(choice), "allowed_tools") == 0)
+        return chat_allow_tools(c, choice, "tool_choice.", false, tools) ? json_string(mode) : NULL;
     else
         call_fail(c, 400, "tool_choice", "unsupported_value",
                   "tool_choice must be \"none\", \"auto\", \"required\", {\"type\": \"function\", \"name\": ...} or "

@@ -126,10 +126,19 @@ def test_stream(s):
     check(not any("usage" in json.loads(e) for e in r.events[:-1]), "no usage unasked", r)
 
 
+def allows(mode, *names):
+    """The choice of some of the tools, as chat completions have it."""
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def test_tools(s):
     for choice_of, names in (
         ("required", {"order", "ping"}),
         ({"type": "function", "function": {"name": "ping"}}, {"ping"}),
+        (allows("required", "ping"), {"ping"}),
+        (allows("required", "order"), {"order"}),
+        (allows("required", "ping", "order"), {"order", "ping"}),
     ):
         c = choice(chat(s, tools=TOOLS, tool_choice=choice_of, max_tokens=120))
         calls = c["message"]["tool_calls"]
@@ -146,6 +155,11 @@ def test_tools(s):
     check(len(c["message"]["tool_calls"]) == 1, "one call", c)
     c = choice(chat(s, tools=TOOLS, tool_choice="none"))
     check("tool_calls" not in c["message"], "none", c)
+    alone, allowed = (chat(s, tools=t, tool_choice=how, max_tokens=40).json for t, how in (
+        (TOOLS[1:], "auto"), (TOOLS, allows("auto", TOOLS[1]["function"]["name"]))))
+    check(alone["usage"]["prompt_tokens"] == allowed["usage"]["prompt_tokens"] and
+          alone["choices"][0]["message"]["content"] == allowed["choices"][0]["message"]["content"],
+          "the others aren't there", (alone, allowed))
     r = chat(
         s,
         messages=ASK
@@ -315,6 +329,16 @@ def test_responses(s):
     r = ask(tools=[tool], tool_choice="required", max_output_tokens=64)
     f = [o for o in r.json["output"] if o["type"] == "function_call"]
     check(f and 1 <= json.loads(f[0]["arguments"])["id"] <= 99, "a call", r)
+    both = [dict(t["function"], type="function") for t in TOOLS]
+    for name in (both[0]["name"], both[1]["name"]):
+        of = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": name}]}
+        r = ask(tools=both, tool_choice=of, max_output_tokens=120)
+        calls = {o["name"] for o in r.json["output"] if o["type"] == "function_call"}
+        check(calls == {name} and r.json["tool_choice"] == of and len(r.json["tools"]) == 2, "an allowed call", r)
+    for of, at in (({"mode": "any"}, "mode"), ({"tools": []}, "tools"), ({"tools": [{"name": "a"}]}, "tools[0]")):
+        of = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": both[0]["name"]}], **of}
+        r = ask(tools=both, tool_choice=of)
+        check(r.status == 400 and r.json["error"]["param"] == "tool_choice." + at, "allowed wrongly", r)
     r = ask(
         tools=[tool],
         input=[
@@ -560,6 +584,11 @@ def test_refusals(s):
         ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+        ({"tools": TOOLS, "tool_choice": allows("none", "ping")}, "tool_choice.allowed_tools.mode"),
+        ({"tools": TOOLS, "tool_choice": allows("auto")}, "tool_choice.allowed_tools.tools"),
+        ({"tools": TOOLS, "tool_choice": allows("auto", "ping", "no")}, "tool_choice.allowed_tools.tools[1]"),
+        ({"tool_choice": allows("auto", "ping")}, "tool_choice.allowed_tools.tools[0]"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         (

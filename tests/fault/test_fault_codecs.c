@@ -143,6 +143,10 @@ static const struct {
 } requests[] = {
     {openai_chat_routes, script, "{\"model\": \"m\", " CHAT_HISTORY ", " CHAT_TOOLS ", \"tool_choice\": \"auto\"}"},
     {openai_chat_routes, script,
+     "{\"model\": \"m\", " CHAT_HISTORY ", " CHAT_TOOLS ", \"tool_choice\": {\"type\": \"allowed_tools\", "
+     "\"allowed_tools\": {\"mode\": \"auto\", \"tools\": "
+     "[{\"type\": \"function\", \"function\": {\"name\": \"order\"}}]}}}"},
+    {openai_chat_routes, script,
      "{\"model\": \"m\", " CHAT_HISTORY ", " CHAT_TOOLS ", \"stream\": true, "
      "\"stream_options\": {\"include_usage\": true}}"},
     {openai_chat_routes, plain,
