@@ -5,6 +5,7 @@
 #define HEAD 64                       /* bytes for a page's head; also the alignment of its data */
 #define KEEP_FREE_BYTES (16ull << 20) /* so much stays with the pool */
 #define SLAB_BYTES (32ull << 20)      /* of a slab, where at least one page fits into it */
+#define SMALL_BYTES 4096u             /* a small one */
 #define HUGE_BYTES ((size_t)2 << 20)  /* a large page of the system */
 
 /* Before a page's data, which is aligned to HEAD bytes. */
@@ -15,6 +16,7 @@ typedef struct page_head {
     uint8_t kind;           /* index into the pool's */
     bool cached;            /* the prefix cache holds it */
     bool written;           /* its bytes may be other than zero */
+    bool touched;           /* the system has found memory for it */
 } page_head;
 _Static_assert(sizeof(page_head) <= HEAD, "a page's head fits before its data");
 
@@ -67,6 +69,7 @@ static page_head *pop_free(page_pool *p, page_kind *k) {
 /* Its memory goes back, its place stays. */
 static void make_spare(page_kind *k, page_head *h) {
     os_memory_forget(data_of(h), k->data_bytes);
+    h->touched = false;
     h->next = k->spare;
     k->spare = h;
 }
@@ -179,7 +182,7 @@ muga_status pages_copy(page_pool *p, void **page, muga_error *err) {
     if (st)
         return st;
     memcpy(data_of(h), *page, k->data_bytes);
-    h->written = true;
+    h->written = h->touched = true;
     hold_first(p, h);
     pages_unref(p, *page);
     p->n.n_copied++;
@@ -245,8 +248,44 @@ bool pages_is_cached(const void *page) {
     return head_of(page)->cached;
 }
 
-void pages_mark_written(void *page) {
-    head_of(page)->written = true;
+/* One write for each small page of the system, or for a large one the first. */
+static void touch(page_head *h, size_t bytes) {
+    volatile uint8_t *data = data_of(h);
+    if (h->touched)
+        return;
+    for (size_t i = 0; i < bytes; i += SMALL_BYTES)
+        data[i] = 0;
+    h->touched = true;
+}
+
+void pages_mark_written(page_pool *p, void *page) {
+    page_head *h = head_of(page);
+    touch(h, kind_of(p, h)->data_bytes);
+    h->written = true;
+}
+
+bool pages_get_ready(page_pool *p, uint32_t n) {
+    bool any = false;
+    for (page_kind *k = p->kinds; k < p->kinds + p->n_kinds; k++) {
+        uint32_t n_free = 0;
+        pthread_mutex_lock(&p->lock);
+        for (const page_head *h = k->free; h && n_free < n; h = h->next)
+            n_free++;
+        bool room = made_bytes(p) + k->page_bytes <= p->n.max_bytes &&
+                    p->n.free_bytes + k->page_bytes <= p->max_free_bytes; /* else its memory would go back again */
+        page_head *h = n_free < n && room ? make_page(p, k) : NULL;
+        if (h)
+            hold_first(p, h);
+        pthread_mutex_unlock(&p->lock);
+        if (!h)
+            continue;
+        touch(h, k->data_bytes);
+        any = true;
+        pthread_mutex_lock(&p->lock);
+        pages_unref(p, data_of(h));
+        pthread_mutex_unlock(&p->lock);
+    }
+    return any;
 }
 
 void pages_set_cached(page_pool *p, void *page, void *entry) {

@@ -64,14 +64,19 @@ MUGA_MUST_USE muga_status pages_take(page_pool *p, uint32_t kind, void **out, mu
 MUGA_MUST_USE muga_status pages_copy(page_pool *p, void **page, muga_error *err);
 void pages_ref(page_pool *p, void *page); /* one more session holds it; NULL is fine */
 void pages_unref(page_pool *p, void *page);
+/* It is going to be: its bytes aren't zero any more. Only its holder does that, without the lock. Memory that is still
+ * to be found for it is found now, by one thread: two that write to a large page at the same time both clear it. */
+void pages_mark_written(page_pool *p, void *page);
 bool pages_is_private(const void *page);
 bool pages_is_idle(const void *page);
 bool pages_is_cached(const void *page);
-void pages_mark_written(void *page);                          /* it is going to be: its bytes aren't zero any more */
 void pages_set_cached(page_pool *p, void *page, void *entry); /* a page that sessions hold */
 void pages_clear_cached(page_pool *p, void *page);
 /* Bytes of pages that could be taken now without anybody losing one in use. */
 uint64_t pages_room(const page_pool *p);
+/* Without the lock: where fewer than n of a kind are free and there's room, another one, its memory found; at most one
+ * of each kind; true where there was one. Finding memory takes milliseconds, which nobody is to wait for in a step. */
+bool pages_get_ready(page_pool *p, uint32_t n);
 bool pages_check(const page_pool *p); /* the invariants that can be seen from here */
 
 #endif

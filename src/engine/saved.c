@@ -288,7 +288,7 @@ static muga_status get_pages(reader *r, engine_session *s, const head *h, uint32
     muga_status st = MUGA_OK;
     for (uint32_t i = h->n_dropped[kind]; !st && i * KERNEL_KV_BLOCK < h->n_tok; i++) {
         void *page = session_page(s, kind, i);
-        pages_mark_written(page);
+        pages_mark_written(&engine_session_engine(s)->pages, page);
         st = get(r, page, h->page_bytes[kind]);
     }
     return st;

@@ -625,7 +625,7 @@ static muga_status build_batch(step *t, muga_error *err) {
         for (uint32_t k = 0; k < kinds_of(s); k++) {
             e->lists[k][t->n_seq] = s->lists[k].v;
             for (uint32_t i = s->n / KERNEL_KV_BLOCK; i < pages_for(s->n + n); i++)
-                pages_mark_written(s->lists[k].v[i]);
+                pages_mark_written(&e->pages, s->lists[k].v[i]);
         }
         e->n_ctx[t->n_seq] = s->n_ctx;
         e->adapters[t->n_seq] = adapter_choice_use(s->adapter);

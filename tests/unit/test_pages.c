@@ -64,7 +64,7 @@ static void take(shadow *s, uint32_t kind, rng *r) {
     s->refs[i] = 1;
     s->fill[i] = 0;
     if (rng_below(r, 2)) {
-        pages_mark_written(page);
+        pages_mark_written(&s->pool, page);
         s->fill[i] = (uint8_t)(1 + rng_below(r, 255));
         memset(page, s->fill[i], bytes_of[kind]);
     }
@@ -180,6 +180,35 @@ static int make_ids(void **state) {
 
 /* A limit of five pages: what fits is the same as without one, what doesn't is refused with the numbers and changes
  * nothing, and room that was given back is there again. */
+/* Pages whose memory is found ahead are free ones like others: taken first, within the limit, their bytes zero. */
+static void memory_that_was_found_ahead_is_taken_first(void **state) {
+    (void)state;
+    enum { MOST = 5, READY = 2 };
+    const size_t bytes = 8192;
+    page_pool p;
+    muga_error err = {0};
+    void *page[MOST];
+    pages_init(&p);
+    pages_set_size(&p, 1, &bytes, MOST * (bytes + 128));
+    for (uint32_t i = 0; i < 2 * READY; i++)
+        assert_true(pages_get_ready(&p, READY) == (i < READY));
+    assert_int_equal(p.n.free, READY);
+    assert_int_equal(p.n.in_use, 0);
+    for (uint32_t i = 0; i < MOST; i++) {
+        pthread_mutex_lock(&p.lock);
+        assert_ok(pages_take(&p, 0, &page[i], &err), &err);
+        pthread_mutex_unlock(&p.lock);
+        assert_int_equal(p.n.free, i < READY ? READY - 1 - i : 0);
+        for (size_t k = 0; k < bytes; k++)
+            assert_int_equal(((uint8_t *)page[i])[k], 0);
+    }
+    assert_false(pages_get_ready(&p, READY)); /* there's no room */
+    assert_true(pages_check(&p));
+    for (uint32_t i = 0; i < MOST; i++)
+        pages_unref(&p, page[i]);
+    pages_release(&p);
+}
+
 static void sessions_keep_to_the_limit(void **state) {
     (void)state;
     engine *e = open_plain();
@@ -340,6 +369,7 @@ static void what_is_cut_back_to_its_edge_begins_again(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_pool_is_what_a_list_of_its_pages_says),
+        cmocka_unit_test(memory_that_was_found_ahead_is_taken_first),
         cmocka_unit_test(sessions_keep_to_the_limit),
         cmocka_unit_test(a_page_that_was_used_before_changes_no_logit),
         cmocka_unit_test(a_window_leaves_its_pages_behind),
