@@ -71,6 +71,14 @@ uint64_t session_bytes(const engine_session *s, uint32_t n);
 uint64_t session_bytes_for(const engine *e, uint32_t n, uint32_t n_rows);
 /* An empty session whose pages were filled from elsewhere holds ids[0, n) from now on; n 0: they are given up. */
 void session_put_tokens(engine_session *s, const int32_t *ids, uint32_t n);
+/* What a step does with a session: whether it takes n more tokens; the list of pages of a kind, those that the next n
+ * are written to being marked; the tokens, once they are computed without logits; and where they weren't. */
+MUGA_MUST_USE muga_status session_check_rows(const engine_session *s, const int32_t *ids, uint32_t n, muga_error *err);
+void *const *session_write_pages(engine_session *s, uint32_t kind, uint32_t n);
+void session_append(engine_session *s, const int32_t *ids, uint32_t n);
+void session_spoil(engine_session *s);
+/* Its adapter, as a batch takes it. */
+model_adapter_use session_adapter_use(const engine_session *s);
 /* Its invariants, as far as they can be seen (session.c); for tests. */
 bool session_check(const engine_session *s);
 /* engine_session_new for any model, encoders too. */

@@ -1,23 +1,27 @@
-/* Private to engine/: how many rows of prompts a step takes beside running answers, by how long steps took. What is
+/* Private to engine/: how long prompts are read between two steps of running answers, by how long both took. What is
  * computed doesn't depend on it, only when. */
 #ifndef MUGA_ENGINE_PACE_H
 #define MUGA_ENGINE_PACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* All zero: nothing is known yet. */
 typedef struct pace {
-    double base_us;       /* of a step with answers alone, */
-    uint32_t n_answers;   /* so many */
-    double rows, rows_us; /* rows of prompts in the last steps, and what they added; older ones count less */
-    double most;          /* about the most rows that one of them had */
-    uint32_t n_mixed;     /* steps with both since the last one without prompts */
+    double base_us;     /* of a step with answers alone, */
+    uint32_t n_answers; /* so many */
+    double row_us;      /* of a row of a prompt in one layer */
 } pace;
 
-/* Rows of n_prompts prompts beside n_answers answers, 1..most; 0: this step is to do without, so that it is known how
- * long one takes. */
-uint32_t pace_rows(const pace *p, uint32_t n_answers, uint32_t n_prompts, uint32_t most);
-/* A step with answers took so long. */
-void pace_note(pace *p, uint32_t n_answers, uint32_t n_prompt_rows, uint64_t us);
+/* Microseconds for n_prompts prompts after a step with n_answers answers; 0: nothing is known of such steps. */
+uint64_t pace_us(const pace *p, uint32_t n_answers, uint32_t n_prompts);
+/* Rows of a piece that suit this time, a part of a page of so many. */
+uint32_t pace_rows(const pace *p, uint64_t us, uint32_t page);
+/* Whether another layer of so many rows fits into the time, of which some is spent. */
+bool pace_has_time(const pace *p, uint32_t n_rows, uint64_t spent_us, uint64_t us);
+
+/* A step with answers alone took so long, and a layer of a piece. */
+void pace_note_step(pace *p, uint32_t n_answers, uint64_t us);
+void pace_note_layer(pace *p, uint32_t n_rows, uint64_t us);
 
 #endif

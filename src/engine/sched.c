@@ -16,14 +16,20 @@
  *      once it is whole (is_claimed). Prompts are cut where pages end, or within one that the next steps go on with, so
  *      that whole blocks are left.
  *   5. No callback is called with `lock` held.
- *   6. A fork is collected while the request it forks is in `v`, or settled when that one leaves it (sweep). */
+ *   6. With a clock and running answers, prompts are read after the step, in pieces (piece.h), until the time for it is
+ *      over; a piece may take several steps. Meanwhile its request computes nothing else and nobody forks it, and where
+ *      it ends or loses its pages the piece is dropped (drop_piece). Where no answer runs it is first finished.
+ *   7. A fork is collected while the request it forks is in `v`, or settled when that one leaves it (sweep). */
 #include "engine/sched.h"
 #include "engine/generation.h"
 #include "engine/internal.h"
 #include "engine/pace.h"
+#include "engine/piece.h"
 
 /* An answer that lacks more than this (a forced stretch, one computed again) is read like a prompt. */
 #define DECODE_ROWS 16u
+/* Pages whose memory is found before they are wanted, while a prompt is read beside answers. */
+#define READY_PAGES 4u
 
 typedef struct request {
     sched_request r;
@@ -33,6 +39,7 @@ typedef struct request {
     bool cancelled; /* guarded by the lock */
     bool running, over;
     bool is_answer; /* it lacks few rows, so it doesn't wait for others */
+    bool by_pieces; /* its prompt was read in pieces, so that even a few rows are */
     bool in_step;   /* item holds the piece that the step computes */
     bool is_whole;  /* and that is all it lacks */
     uint64_t of;    /* the request it forks; 0 = none */
@@ -68,6 +75,9 @@ struct sched {
     /* of the step; the pump's own */
     engine_item *items; /* [max_running] */
     pace pace;
+    piece *piece;        /* NULL: there was no need yet */
+    request *being_read; /* whose prompt it is part of; NULL: none */
+    uint64_t begin_us;   /* when the step began */
 };
 
 /* ---- life ---- */
@@ -209,6 +219,16 @@ static void set_running(sched *s, request *q, bool running) {
     pthread_mutex_unlock(&s->lock);
 }
 
+static void drop_piece(sched *s, const request *q) {
+    if (s->being_read != q)
+        return;
+    piece_drop(s->piece);
+    s->being_read = NULL;
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_part_rows = 0;
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* err: of the status; the request is told in sweep. */
 static void end(sched *s, request *q, muga_status st, const muga_error *err) {
     pthread_mutex_lock(&s->lock);
@@ -220,12 +240,14 @@ static void end(sched *s, request *q, muga_status st, const muga_error *err) {
     q->status = st;
     if (st && err)
         q->error = *err;
+    drop_piece(s, q);
     if (!q->r.generate.session)
         engine_session_free(q->session);
     q->session = NULL;
 }
 
 static void preempt(sched *s, request *q) {
+    drop_piece(s, q);
     session_put_tokens(q->session, NULL, 0); /* pages reserved for its first tokens go as well */
     q->in_step = false;
     q->n_preempted++;
@@ -375,8 +397,8 @@ static bool fits(sched *s, const request *q) {
 /* The lowest in rank below `than` that runs (and holds pages, where that is asked for); NULL = none. */
 static request *lowest(const sched *s, const request *than, bool with_pages) {
     for (uint32_t i = s->n; i > 0 && s->v[i - 1] != than; i--)
-        if (s->v[i - 1]->running &&
-            (!with_pages || s->v[i - 1]->in_step || engine_session_count(s->v[i - 1]->session) > 0))
+        if (s->v[i - 1]->running && (!with_pages || s->v[i - 1]->in_step || s->v[i - 1] == s->being_read ||
+                                     engine_session_count(s->v[i - 1]->session) > 0))
             return s->v[i - 1];
     return NULL;
 }
@@ -425,7 +447,7 @@ static void admit(sched *s) {
     for (uint32_t i = 0; i < s->n; i++) {
         request *q = s->v[i];
         const request *of = forked(s, q);
-        bool is_early = of && engine_session_count(of->session) < of->r.generate.n_prompt;
+        bool is_early = of && (of == s->being_read || engine_session_count(of->session) < of->r.generate.n_prompt);
         if (q->running || q->over || is_early)
             continue;
         while (!fits(s, q)) {
@@ -532,11 +554,13 @@ static uint32_t add_answers(sched *s) {
     uint32_t n_rows = 0;
     for (uint32_t i = 0; i < s->n; i++) {
         request *q = s->v[i];
-        if (!q->running || !plan(s, q))
+        q->is_answer = false;
+        if (!q->running || q == s->being_read || !plan(s, q))
             continue;
-        q->is_answer = q->item.n <= DECODE_ROWS;
+        q->is_answer = q->item.n <= (q->by_pieces ? 1 : DECODE_ROWS);
         if (!q->is_answer)
             continue;
+        q->by_pieces = false;
         add(s, q, q->item.n);
         n_rows += q->in_step ? q->item.n : 0;
     }
@@ -592,12 +616,19 @@ static step_rows list_items(sched *s) {
     s->counts.n_steps++;
     s->counts.n_prefill_rows += n.of_prompts;
     s->counts.n_decode_rows += n.of_answers;
-    size_t size = 0;
-    while (size + 1 < ARRAY_LEN(s->counts.step_rows) && n.of_prompts + n.of_answers > 1u << size)
-        size++;
-    s->counts.step_rows[size]++;
     pthread_mutex_unlock(&s->lock);
     return n;
+}
+
+/* A step is over, before which so many rows had been computed. */
+static void count_rows(sched *s, uint64_t before) {
+    sched_counts *n = &s->counts;
+    size_t size = 0;
+    pthread_mutex_lock(&s->lock);
+    while (size + 1 < ARRAY_LEN(n->step_rows) && n->n_prefill_rows + n->n_decode_rows - before > 1u << size)
+        size++;
+    n->step_rows[size]++;
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* What it lacks by now, at most `most` rows; *st of computing that alone. False: it ended, or waits for pages: what was
@@ -650,40 +681,148 @@ static void take(sched *s) {
     }
 }
 
-/* Rows of prompts in this step, beside n_rows of answers. Where no answer goes on in it (all that there are lack more
- * than a few rows: they lost their pages, or a constraint forces a long text) nobody waits for it, and it must not be
- * empty. */
-static uint32_t budget_beside(const sched *s, uint32_t n_rows) {
-    uint32_t n_answers = 0, n_prompts = 0, most = s->o.prefill_rows > n_rows ? s->o.prefill_rows - n_rows : 0;
+/* ---- prompts beside answers ---- */
+
+/* Time for prompts after the step. */
+typedef struct reading {
+    sched *s;
+    uint64_t begin_us, last_us; /* now, as it was before and after the last layer */
+    uint64_t for_us;            /* all there is; UINT64_MAX: nobody waits */
+    bool is_over;
+} reading;
+
+static uint64_t now_us(const sched *s) {
+    return s->o.clock ? s->o.clock->monotonic_us(s->o.clock->self) : 0;
+}
+
+/* A layer of the piece was computed: whether there's time for another one. */
+static bool has_time(void *ctx) {
+    reading *t = ctx;
+    sched *s = t->s;
+    uint32_t n_rows = piece_rows(s->piece);
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_part_rows += n_rows;
+    pthread_mutex_unlock(&s->lock);
+    uint64_t now = now_us(s);
+    pace_note_layer(&s->pace, n_rows, now - t->last_us);
+    t->last_us = now;
+    t->is_over = !pace_has_time(&s->pace, n_rows, now - t->begin_us, t->for_us);
+    return !t->is_over;
+}
+
+/* The piece goes on; true when its rows are the session's. */
+static bool go_on(sched *s, reading *t) {
+    request *q = s->being_read;
+    if (!piece_go_on(s->piece, has_time, t))
+        return false;
+    s->being_read = NULL;
+    pthread_mutex_lock(&s->lock);
+    s->counts.n_prefill_rows += piece_rows(s->piece);
+    s->counts.n_part_rows = 0;
+    pthread_mutex_unlock(&s->lock);
+    (void)plan(s, q);
+    return true;
+}
+
+/* Rows of the next piece: about so many, none of those to the page's end being left over, and never the last that the
+ * request lacks, which is computed for its logits. */
+static uint32_t rows_of(const request *q, uint32_t about) {
+    uint32_t to_page = PREFIX_BLOCK - engine_session_count(q->session) % PREFIX_BLOCK, n = MIN(q->item.n - 1, to_page);
+    uint32_t n_pieces = MAX((n + about / 2) / about, 1u);
+    return (n + n_pieces - 1) / n_pieces;
+}
+
+/* A piece of the first prompt that waits; false where none does. */
+static bool begin_piece(sched *s, uint64_t for_us) {
+    muga_error err;
+    for (uint32_t i = 0; i < s->n; i++) {
+        request *q = s->v[i];
+        if (!q->running || q->is_answer || !adopt(s, q) || q->item.n == 1)
+            continue;
+        uint32_t n = rows_of(q, pace_rows(&s->pace, for_us, PIECE_ROWS));
+        if (!goes_on(s, q) || !get_pages(s, q, n))
+            continue;
+        muga_status st = s->piece ? MUGA_OK : piece_new(s->e, &s->piece, &err);
+        if (!st)
+            st = piece_begin(s->piece, q->session, q->item.ids, n, &err);
+        if (st) {
+            end(s, q, st, &err);
+            continue;
+        }
+        q->by_pieces = true;
+        s->being_read = q;
+        return true;
+    }
+    return false;
+}
+
+/* Prompts, for so long. Of it goes what finding memory for pages takes, one at a time before it is wanted. */
+static void read_pieces(sched *s, uint64_t for_us) {
+    uint64_t begin = now_us(s);
+    bool spent = s->being_read && pages_get_ready(&s->e->pages, READY_PAGES);
+    uint64_t now = now_us(s);
+    reading t = {.s = s, .begin_us = begin, .for_us = for_us};
+    t.is_over = spent && !pace_has_time(&s->pace, piece_rows(s->piece), now - begin, for_us);
+    while (!t.is_over && (s->being_read || begin_piece(s, for_us))) {
+        t.last_us = now_us(s);
+        (void)go_on(s, &t);
+    }
+}
+
+/* Nobody waits: a piece that was begun is finished, so that its request can be part of the step. */
+static void finish_piece(sched *s) {
+    uint64_t now = now_us(s);
+    reading t = {.s = s, .begin_us = now, .last_us = now, .for_us = UINT64_MAX};
+    if (s->being_read)
+        (void)go_on(s, &t);
+}
+
+/* Answers, and prompts besides. */
+typedef struct crowd {
+    uint32_t n_answers, n_prompts;
+} crowd;
+
+static crowd count_crowd(const sched *s) {
+    crowd n = {0};
     for (uint32_t i = 0; i < s->n; i++)
         if (s->v[i]->running)
-            *(answers(s->v[i]) ? &n_answers : &n_prompts) += 1;
-    most = MAX(most, PREFIX_BLOCK);
-    return s->o.clock && n_answers > 0 && n_rows > 0 ? pace_rows(&s->pace, n_answers, n_prompts, most) : most;
+            *(answers(s->v[i]) ? &n.n_answers : &n.n_prompts) += 1;
+    return n;
 }
 
 static void compute(sched *s) {
     muga_error err;
-    const os_clock *clock = s->o.clock;
-    uint64_t begin = clock ? clock->monotonic_us(clock->self) : 0;
     step_rows n = list_items(s);
     if (n.n_items == 0)
         return;
     if (engine_step(s->e, s->items, n.n_items, &err))
         run_each(s);
-    else if (clock && n.n_answers > 0)
-        pace_note(&s->pace, n.n_answers, n.n_beside, clock->monotonic_us(clock->self) - begin);
     take(s);
+    if (s->o.clock && n.n_answers > 0 && (n.n_beside == 0 || !pace_us(&s->pace, n.n_answers, 0)))
+        pace_note_step(&s->pace, n.n_answers, now_us(s) - s->begin_us);
 }
 
+/* With a clock, prompts are read after the step where an answer goes on in it. Where none does (all that there are lack
+ * more than a few rows: they lost their pages, or a constraint forces a long text) nobody waits for it, and it must not
+ * be empty. */
 bool sched_step(sched *s) {
     pthread_mutex_lock(&s->pump);
+    s->begin_us = now_us(s);
+    uint64_t n_before = s->counts.n_prefill_rows + s->counts.n_decode_rows;
     collect(s);
     sweep(s);
     admit(s);
     uint32_t n_rows = add_answers(s);
-    add_prompts(s, budget_beside(s, n_rows));
+    crowd n = count_crowd(s);
+    bool is_beside = s->o.clock && n.n_answers > 0 && n_rows > 0;
+    if (!is_beside) {
+        finish_piece(s);
+        add_prompts(s, MAX(s->o.prefill_rows > n_rows ? s->o.prefill_rows - n_rows : 0, PREFIX_BLOCK));
+    }
     compute(s);
+    if (is_beside)
+        read_pieces(s, pace_us(&s->pace, n.n_answers, n.n_prompts));
+    count_rows(s, n_before);
     sweep(s);
     pthread_mutex_lock(&s->lock);
     bool more = s->n > 0 || s->incoming;
@@ -741,6 +880,7 @@ void sched_free(sched *s) {
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->pump);
+    piece_free(s->piece);
     free(s->items);
     free(s->v);
     free(s);

@@ -3,9 +3,9 @@
  *     sched_submit ...                    from any thread
  *     while (sched_step(s)) {}            one thread at a time; or sched_start, which does it in a thread of its own
  *
- * A step computes the next rows of every running answer and a bounded piece of the prompts that are being read in, so
- * the time between two tokens of an answer has a limit whatever arrives. Requests of one tenant that begin alike read
- * what they have in common once, also when they come at the same time.
+ * A step computes the next rows of every running answer and, with them or after them, a bounded piece of the prompts
+ * that are being read in, so the time between two tokens of an answer has a limit whatever arrives. Requests of one
+ * tenant that begin alike read what they have in common once, also when they come at the same time.
  *
  * Order: by rank = priority * SCHED_AGE - the number of the step at which it came; so a request waits for those of a
  * priority one higher that come up to SCHED_AGE steps after it, and for none that come later: nobody starves. A
@@ -28,10 +28,10 @@ typedef struct sched sched;
 typedef struct sched_options {
     uint32_t max_running;  /* requests that hold pages at the same time; 0 = 64 */
     uint32_t max_waiting;  /* 0 = 1024 */
-    uint32_t prefill_rows; /* rows of prompts in a step beside which nothing runs; 0 = the engine's n_batch. Rows of
-                              running answers count, but a block of 64 goes on in any case */
-    /* Measures steps, so that those with running answers read only as much of a prompt as lets them take about two and
-     * a half times as long as without (pace.h). NULL: as above. Borrowed. It changes no answer. */
+    uint32_t prefill_rows; /* rows of prompts in a step with those of answers; 0 = the engine's n_batch. Rows of running
+                              answers count, but a block of 64 goes on in any case */
+    /* Measures steps, so that prompts are read between those of running answers only for as long as lets them take
+     * about two and a half times as long as without (pace.h). NULL: as above. Borrowed. It changes no answer. */
     const os_clock *clock;
 } sched_options;
 
@@ -69,6 +69,7 @@ typedef struct sched_counts {
     uint64_t n_steps, n_done, n_failed, n_cancelled, n_preempted;
     uint64_t step_rows[13];                 /* steps by their rows: 1, 2, up to 4, up to 8 .. 2048, more */
     uint64_t n_decode_rows, n_prefill_rows; /* computed */
+    uint64_t n_part_rows;                   /* times layers, of a piece that isn't whole yet, so not counted there */
     uint64_t n_prompt;                      /* tokens of the prompts that were begun */
     uint64_t n_adopted;                     /* rows of prompts that needn't be computed */
 } sched_counts;

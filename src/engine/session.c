@@ -401,6 +401,9 @@ uint32_t engine_session_count(const engine_session *s) {
 const int32_t *engine_session_ids(const engine_session *s) {
     return s->ids;
 }
+model_adapter_use session_adapter_use(const engine_session *s) {
+    return adapter_choice_use(s->adapter);
+}
 const float *engine_session_logits(const engine_session *s) {
     return s->has_logits ? s->logits : NULL;
 }
@@ -534,20 +537,39 @@ uint64_t session_bytes_for(const engine *e, uint32_t n, uint32_t n_rows) {
 
 /* ---- the step ---- */
 
-static muga_status check_item(const engine *e, const engine_item *it, muga_error *err) {
-    const engine_session *s = it->session;
-    uint32_t n_vocab = engine_params(e)->n_vocab;
-    if (it->n == 0)
+muga_status session_check_rows(const engine_session *s, const int32_t *ids, uint32_t n, muga_error *err) {
+    uint32_t n_vocab = engine_params(s->e)->n_vocab;
+    if (n == 0)
         return error_set(err, MUGA_E_USAGE, "no tokens to compute");
-    if (it->n > s->n_ctx - s->n)
+    if (n > s->n_ctx - s->n)
         return error_set(err, MUGA_E_LIMIT,
                          "%llu tokens don't fit into a context of %u; give fewer, or a larger context",
-                         (unsigned long long)s->n + it->n, s->n_ctx);
-    for (uint32_t i = 0; i < it->n; i++)
-        if (it->ids[i] < 0 || (uint32_t)it->ids[i] >= n_vocab)
-            return error_set(err, MUGA_E_INPUT, "token id %d at position %u is not in the vocabulary of %u", it->ids[i],
+                         (unsigned long long)s->n + n, s->n_ctx);
+    for (uint32_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= n_vocab)
+            return error_set(err, MUGA_E_INPUT, "token id %d at position %u is not in the vocabulary of %u", ids[i],
                              s->n + i, n_vocab);
     return MUGA_OK;
+}
+
+void *const *session_write_pages(engine_session *s, uint32_t kind, uint32_t n) {
+    void **v = s->lists[kind].v;
+    for (uint32_t i = s->n / KERNEL_KV_BLOCK; i < pages_for(s->n + n); i++)
+        pages_mark_written(&s->e->pages, v[i]);
+    return v;
+}
+
+void session_append(engine_session *s, const int32_t *ids, uint32_t n) {
+    memcpy(s->ids + s->n, ids, n * sizeof *ids);
+    s->n += n;
+    s->has_logits = false;
+    publish(s);
+    drop_unseen(s);
+}
+
+void session_spoil(engine_session *s) {
+    s->dirty = true;
+    s->has_logits = false;
 }
 
 typedef struct step {
@@ -622,13 +644,10 @@ static muga_status build_batch(step *t, muga_error *err) {
         muga_status st = t->at_next > 0 ? session_reserve(s, s->n + n, s->n + n, err) : MUGA_OK;
         if (st)
             return st;
-        for (uint32_t k = 0; k < kinds_of(s); k++) {
-            e->lists[k][t->n_seq] = s->lists[k].v;
-            for (uint32_t i = s->n / KERNEL_KV_BLOCK; i < pages_for(s->n + n); i++)
-                pages_mark_written(&e->pages, s->lists[k].v[i]);
-        }
+        for (uint32_t k = 0; k < kinds_of(s); k++)
+            e->lists[k][t->n_seq] = session_write_pages(s, k, n);
         e->n_ctx[t->n_seq] = s->n_ctx;
-        e->adapters[t->n_seq] = adapter_choice_use(s->adapter);
+        e->adapters[t->n_seq] = session_adapter_use(s);
         e->i_item[t->n_seq] = t->i_next;
         for (uint32_t i = 0; i < n; i++, t->n_tok++) {
             e->ids[t->n_tok] = it->ids[t->at_next + i];
@@ -667,7 +686,7 @@ static muga_status run_step(step t, muga_error *err) {
     uint32_t n_items = t.n_items;
     muga_status st = MUGA_OK;
     for (uint32_t i = 0; i < n_items && !st; i++)
-        st = check_item(e, &items[i], err);
+        st = session_check_rows(items[i].session, items[i].ids, items[i].n, err);
     if (st)
         return st;
     turns_take(&e->step_turns);
@@ -695,10 +714,8 @@ static muga_status run_step(step t, muga_error *err) {
             commit_batch(&t);
             continue;
         }
-        for (uint32_t i = 0; i < t.n_seq; i++) {
-            items[e->i_item[i]].session->dirty = true;
-            items[e->i_item[i]].session->has_logits = false;
-        }
+        for (uint32_t i = 0; i < t.n_seq; i++)
+            session_spoil(items[e->i_item[i]].session);
         st = error_set(err, MUGA_E_NONFINITE,
                        "the model computed infinity or not-a-number at position %llu; its weights are damaged",
                        (unsigned long long)t.bad_pos);

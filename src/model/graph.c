@@ -47,7 +47,8 @@ muga_status model_run_new(const model *m, const model_run_options *o, model_run 
     r->gate = rows_new(n, r->s_ff, &ok);
     r->cos = rows_new(n * MAX(m->n_ropes, 1u), r->s_rot, &ok); /* at most 4096 x 2 rows */
     r->sin = rows_new(n * MAX(m->n_ropes, 1u), r->s_rot, &ok);
-    r->logits = rows_new(MIN(n, MODEL_LOGIT_ROWS), stride_of(p->n_vocab), &ok);
+    if (!o->no_logits)
+        r->logits = rows_new(MIN(n, MODEL_LOGIT_ROWS), stride_of(p->n_vocab), &ok);
     r->act = act_new(n, p->n_embd, &ok);
     r->act_att = act_new(n, (uint64_t)p->n_head * p->head_dim, &ok);
     r->act_ff = act_new(n, p->n_ff, &ok);
@@ -181,7 +182,7 @@ static void begin_row(const rows_job *j, uint32_t i) {
     }
 }
 
-static void begin(model_run *r, const model_batch *b) {
+void model_forward_begin(model_run *r, const model_batch *b) {
     r->batch = b;
     r->adding = false;
     r->n = b->n_tok;
@@ -454,10 +455,14 @@ static void project(model_run *r) {
     }
 }
 
+void model_forward_layer(const model *m, model_run *r, uint32_t i_layer) {
+    m->arch->layer(r, &m->layers[i_layer]);
+}
+
 void model_forward(const model *m, model_run *r, const model_batch *b) {
-    begin(r, b);
+    model_forward_begin(r, b);
     for (uint32_t i = 0; i < m->p.n_layer; i++)
-        m->arch->layer(r, &m->layers[i]);
+        model_forward_layer(m, r, i);
     if (r->n == 0)
         return;
     if (m->output_norm.w)

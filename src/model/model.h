@@ -108,6 +108,7 @@ typedef struct model_run_options {
     kernel_kv_type kv;
     uint32_t max_tok; /* tokens of a batch */
     uint32_t max_seq; /* sequences of a batch */
+    bool no_logits;   /* no row is ever wanted: room for none */
     /* Sees the input of every matrix product, before it is computed, from the calling thread: `tensor` is the matrix's
      * name in the file, x [n_tok][cols] f32, rows x_stride floats apart, borrowed for the call. NULL = nobody. */
     void (*on_input)(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols);
@@ -146,5 +147,9 @@ typedef struct model_batch {
 } model_batch;
 /* Never fails and never allocates; results may be non-finite (the caller checks). */
 void model_forward(const model *m, model_run *r, const model_batch *b);
+/* The same in parts, of a batch that wants no row: what all layers begin with, then each layer in order, 0 .. n_layer -
+ * 1. In between other runs may compute; b and what it points to stay as they are until the last. */
+void model_forward_begin(model_run *r, const model_batch *b);
+void model_forward_layer(const model *m, model_run *r, uint32_t i_layer);
 
 #endif

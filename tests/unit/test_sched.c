@@ -135,17 +135,22 @@ static void whole_prompt(ask *a) {
 /* A clock by which a step takes so long by its rows, and now and then much longer. */
 typedef struct fake_clock {
     sched *s;
+    uint32_t n_layer;
+    uint64_t row_us; /* of a prompt; 0 = PROMPT_ROW_US */
     uint64_t late_us, n_reads;
     bool uneven;
 } fake_clock;
 
-enum { STEP_US = 1000, PROMPT_ROW_US = 70, ANSWER_ROW_US = 20 };
+/* SLOW: a piece of a prompt takes as many steps as it has layers. */
+enum { STEP_US = 1000, PROMPT_ROW_US = 70, SLOW_ROW_US = 2000, ANSWER_ROW_US = 20 };
 
 static uint64_t fake_us(void *self) {
     fake_clock *f = self;
     sched_counts n = sched_get_counts(f->s);
     f->late_us += f->uneven && ++f->n_reads % 23 == 0 ? 20000 : 0;
-    return n.n_steps * STEP_US + n.n_prefill_rows * PROMPT_ROW_US + n.n_decode_rows * ANSWER_ROW_US + f->late_us;
+    uint64_t row_us = f->row_us ? f->row_us : PROMPT_ROW_US;
+    return n.n_steps * STEP_US + n.n_prefill_rows * row_us + n.n_part_rows * row_us / f->n_layer +
+           n.n_decode_rows * ANSWER_ROW_US + f->late_us;
 }
 
 /* The same request by itself, into a copy of it. */
@@ -288,11 +293,12 @@ static void requests_in_any_company_answer_as_alone(void **state) {
         sched *s = NULL;
         muga_error err = {0};
         rng r = {seed};
-        fake_clock fake = {.uneven = true};
+        fake_clock fake = {.uneven = true, .row_us = seed % 3 == 2 ? SLOW_ROW_US : 0};
         const os_clock clock = {.monotonic_us = fake_us, .self = &fake};
         sched_options o = {.max_running = shapes[k].max_running, .clock = seed % 3 ? &clock : NULL};
         assert_ok(sched_new(e, &o, &s, &err), &err);
         fake.s = s;
+        fake.n_layer = engine_params(e)->n_layer;
         for (uint32_t n = 0; n < N_ASKS;) {
             for (uint32_t more = rng_below(&r, 4) ? 0 : rng_below(&r, 12); more > 0 && n < N_ASKS; more--, n++) {
                 make_ask(&asks[n], &r, 200);
@@ -344,6 +350,7 @@ static void read_in_common(bool windowed, bool timed) {
     const os_clock clock = {.monotonic_us = fake_us, .self = &fake};
     assert_ok(sched_new(e, &(sched_options){.clock = timed ? &clock : NULL}, &s, &err), &err);
     fake.s = s;
+    fake.n_layer = engine_params(e)->n_layer;
     fill(first.prompt, FIRST, 7);
     if (timed)
         assert_ok(submit(s, e, &first, &err), &err);
@@ -452,6 +459,7 @@ static void a_step_beside_an_answer_is_not_much_longer(void **state) {
     ask a = {.sampling = SAMPLER_GREEDY, .n_prompt = 10, .max_tokens = 500}, b[4];
     assert_ok(sched_new(e, &(sched_options){.clock = &clock}, &s, &err), &err);
     fake.s = s;
+    fake.n_layer = engine_params(e)->n_layer;
     fill(a.prompt, 10, 1);
     assert_ok(submit(s, e, &a, &err), &err);
     for (int i = 0; i < 4; i++)
@@ -867,6 +875,73 @@ static void a_callers_session_is_gone_on_from_and_stays_his(void **state) {
     engine_free(e);
 }
 
+/* Beside an answer a prompt is read in pieces, a layer in each step. In the middle of one the request is cancelled, in
+ * a session of its caller's and in one of its own, and another is forked. */
+static void a_piece_goes_with_its_request(void **state) {
+    (void)state;
+    engine *e = open_plain();
+    sched *s = NULL;
+    muga_error err = {0};
+    fake_clock fake = {.row_us = SLOW_ROW_US, .n_layer = engine_params(e)->n_layer};
+    const os_clock clock = {.monotonic_us = fake_us, .self = &fake};
+    assert_ok(sched_new(e, &(sched_options){.clock = &clock}, &s, &err), &err);
+    fake.s = s;
+    ask first = {.sampling = SAMPLER_GREEDY, .n_prompt = 10, .max_tokens = 500}, a[3], fork;
+    fill(first.prompt, 10, 1);
+    assert_ok(submit(s, e, &first, &err), &err);
+    for (int i = 0; i < 3; i++)
+        (void)sched_step(s);
+    engine_session *mine = session_of(e, N_CTX);
+    for (uint32_t i = 0; i < 3; i++) {
+        a[i] = (ask){.sampling = SAMPLER_GREEDY, .tenant = i ? "t" : NULL, .n_prompt = 150, .max_tokens = 4};
+        fill(a[i].prompt, 150, 2 + i);
+        if (i == 0) {
+            feed(mine, a[0].prompt, 70);
+            sched_request r = {.generate = args_of(e, &a[0]), .on_done = on_done, .on_done_ctx = &a[0]};
+            r.generate.session = mine;
+            assert_ok(sched_submit(s, &r, &a[0].id, &err), &err);
+        } else {
+            assert_ok(submit(s, e, &a[i], &err), &err);
+        }
+        while (sched_get_counts(s).n_part_rows == 0)
+            (void)sched_step(s);
+        if (i == 2)
+            break;
+        assert_true(sched_cancel(s, a[i].id));
+        (void)sched_step(s);
+        assert_int_equal(a[i].n_done, 1);
+        assert_int_equal(a[i].finish, ENGINE_CANCELLED);
+        assert_int_equal(sched_get_counts(s).n_part_rows, 0);
+        release(&a[i]);
+    }
+    assert_int_equal(engine_session_count(mine), 70);
+    assert_true(session_check(mine));
+    fork = (ask){.sampling = SAMPLER_GREEDY, .of = &a[2], .max_tokens = 6};
+    assert_ok(submit(s, e, &fork, &err), &err);
+    while (sched_step(s)) {}
+    whole_prompt(&fork);
+    assert_as_alone(e, &fork);
+    assert_as_alone(e, &a[2]);
+    assert_as_alone(e, &first);
+    /* what the piece left in the caller's pages is nowhere seen */
+    ask again = {.sampling = SAMPLER_GREEDY, .n_prompt = 90, .max_tokens = 60};
+    memcpy(again.prompt, a[0].prompt, 70 * sizeof *again.prompt);
+    fill(again.prompt + 70, 20, 9);
+    sched_request r = {.generate = args_of(e, &again), .on_done = on_done, .on_done_ctx = &again};
+    r.generate.session = mine;
+    assert_ok(sched_submit(s, &r, NULL, &err), &err);
+    while (sched_step(s)) {}
+    assert_as_alone(e, &again);
+    release(&first);
+    release(&a[2]);
+    release(&fork);
+    release(&again);
+    engine_session_free(mine);
+    assert_nothing_left(e, s);
+    sched_free(s);
+    engine_free(e);
+}
+
 /* ---- drafts ---- */
 
 static void count_rows(void *ctx, const char *tensor, const float *x, size_t x_stride, uint32_t n_tok, uint32_t cols) {
@@ -983,6 +1058,7 @@ int main(void) {
         cmocka_unit_test(an_answer_branches_while_it_is_written),
         cmocka_unit_test(what_cannot_be_forked_is_refused),
         cmocka_unit_test(a_callers_session_is_gone_on_from_and_stays_his),
+        cmocka_unit_test(a_piece_goes_with_its_request),
         cmocka_unit_test(a_draft_model_guesses_once_for_a_step),
         cmocka_unit_test(clients_ask_from_their_threads),
     };
