@@ -62,7 +62,7 @@ static muga_status check_text(const engine *e, const token_list *text, uint32_t 
 /* Rows of the next step: an encoder's texts can't be cut, so it has a batch. */
 static uint32_t step_rows(const pool *p) {
     bool yields = !engine_params(p->e)->encoder && turns_busy(&p->e->step_turns);
-    return yields ? MIN(p->e->o.n_batch, PREFIX_BLOCK) : p->e->o.n_batch;
+    return yields ? MIN(p->e->o.n_batch, ENGINE_ROWS_BESIDE) : p->e->o.n_batch;
 }
 
 static muga_status run(pool *p, engine_item *items, uint32_t n, muga_error *err) {

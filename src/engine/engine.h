@@ -120,7 +120,8 @@ MUGA_MUST_USE muga_status engine_session_share(engine_session *s, const char *te
  * computed. How many were taken; 0 for a session that doesn't share or that stands inside a page. */
 uint32_t engine_session_adopt(engine_session *s, const int32_t *ids, uint32_t n);
 
-/* Append ids and compute them, in steps of n_batch tokens; afterwards logits of the last position are there.
+/* Append ids and compute them, in steps of n_batch tokens, or of fewer, between those of others (a scheduler's, other
+ * threads') where there are any; afterwards logits of the last position are there.
  * MUGA_E_LIMIT past n_ctx (both numbers), E_INPUT for an id out of range: the session is unchanged. MUGA_E_NONFINITE
  * names the position, MUGA_E_LIMIT says that kv_bytes left no room for a page: the session then stands before the step
  * that failed. */

@@ -85,6 +85,10 @@ bool session_check(const engine_session *s);
 MUGA_MUST_USE muga_status engine_session_make(engine *e, uint32_t n_ctx, engine_session **out, muga_error *err);
 /* engine_session_truncate for the last few tokens: pages stay, their slots are cleared. */
 void session_take_back(engine_session *s, uint32_t n);
+/* Rows of a step for which others wait: about as long as a step of a few running answers. */
+#define ENGINE_ROWS_BESIDE 16u
+/* engine_step for what isn't the scheduler's: it lets others in after every few rows, as long as there are any. */
+MUGA_MUST_USE muga_status engine_step_beside(engine *e, engine_item *items, uint32_t n_items, muga_error *err);
 /* engine_step without logits: hidden [n_embd], the row after the last norm, of each wanted token. The items' own
  * callbacks are not called. */
 typedef void (*engine_on_row)(void *ctx, uint32_t i_item, uint32_t pos, const float *hidden);

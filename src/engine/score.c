@@ -49,7 +49,7 @@ static muga_status score_group(const engine_score_args *a, uint32_t from, uint32
         n_items += st == MUGA_OK;
     }
     if (!st && n_items > 0)
-        st = engine_step(e, items, n_items, err);
+        st = engine_step_beside(e, items, n_items, err);
     for (uint32_t i = 0; i < n_items; i++)
         engine_session_free(forks[i]);
     return st;

@@ -580,6 +580,8 @@ typedef struct step {
     uint32_t n_tok, n_seq;    /* of the batch */
     bool finite;
     uint64_t bad_pos;        /* position of the first row that isn't finite */
+    uint32_t n_most;         /* rows of the next batch */
+    bool yields;             /* after each batch, to whoever waits: it isn't the scheduler's */
     engine_on_row on_hidden; /* rows instead of logits; NULL = logits */
     void *on_hidden_ctx;
 } step;
@@ -635,10 +637,10 @@ static uint32_t wanted_tail(const engine_item *it) {
 static muga_status build_batch(step *t, muga_error *err) {
     engine *e = t->e;
     t->n_tok = t->n_seq = 0;
-    while (t->i_next < t->n_items && t->n_tok < e->o.n_batch) {
+    while (t->i_next < t->n_items && t->n_tok < t->n_most) {
         const engine_item *it = &t->items[t->i_next];
         engine_session *s = it->session;
-        uint32_t n = MIN(it->n - t->at_next, e->o.n_batch - t->n_tok), n_tail = wanted_tail(it);
+        uint32_t n = MIN(it->n - t->at_next, t->n_most - t->n_tok), n_tail = wanted_tail(it);
         if (n < it->n && engine_params(e)->encoder)
             break;
         muga_status st = t->at_next > 0 ? session_reserve(s, s->n + n, s->n + n, err) : MUGA_OK;
@@ -680,6 +682,12 @@ static void commit_batch(step *t) {
     }
 }
 
+/* Who comes between the steps of others takes a few rows at a time; an encoder's sequence is never cut. */
+static void take_turn(step *t) {
+    bool beside = turns_take(&t->e->step_turns) && t->yields && !engine_params(t->e)->encoder;
+    t->n_most = beside ? MIN(t->e->o.n_batch, ENGINE_ROWS_BESIDE) : t->e->o.n_batch;
+}
+
 static muga_status run_step(step t, muga_error *err) {
     engine *e = t.e;
     engine_item *items = t.items;
@@ -689,7 +697,7 @@ static muga_status run_step(step t, muga_error *err) {
         st = session_check_rows(items[i].session, items[i].ids, items[i].n, err);
     if (st)
         return st;
-    turns_take(&e->step_turns);
+    take_turn(&t);
     for (uint32_t i = 0; i < n_items && !st; i++)
         st = engine_session_reserve(items[i].session, items[i].session->n + items[i].n, err);
     while (!st && t.i_next < n_items) {
@@ -712,6 +720,10 @@ static muga_status run_step(step t, muga_error *err) {
         model_forward(e->model, e->run, &b);
         if (t.finite) {
             commit_batch(&t);
+            if (t.yields && t.i_next < n_items) {
+                turns_give(&e->step_turns);
+                take_turn(&t);
+            }
             continue;
         }
         for (uint32_t i = 0; i < t.n_seq; i++)
@@ -728,6 +740,10 @@ muga_status engine_step(engine *e, engine_item *items, uint32_t n_items, muga_er
     return run_step((step){.e = e, .items = items, .n_items = n_items, .finite = true}, err);
 }
 
+muga_status engine_step_beside(engine *e, engine_item *items, uint32_t n_items, muga_error *err) {
+    return run_step((step){.e = e, .items = items, .n_items = n_items, .finite = true, .yields = true}, err);
+}
+
 muga_status engine_step_rows(engine *e, engine_item *items, uint32_t n_items, engine_on_row each, void *ctx,
                              muga_error *err) {
     step t = {.e = e, .items = items, .n_items = n_items, .finite = true, .on_hidden = each, .on_hidden_ctx = ctx};
@@ -736,5 +752,5 @@ muga_status engine_step_rows(engine *e, engine_item *items, uint32_t n_items, en
 
 muga_status engine_session_feed(engine_session *s, const int32_t *ids, uint32_t n, muga_error *err) {
     engine_item it = {.session = s, .ids = ids, .n = n, .want = ENGINE_LOGITS_LAST};
-    return engine_step(s->e, &it, 1, err);
+    return engine_step_beside(s->e, &it, 1, err);
 }

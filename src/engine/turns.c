@@ -12,12 +12,14 @@ void turns_destroy(turns *t) {
     pthread_mutex_destroy(&t->lock);
 }
 
-void turns_take(turns *t) {
+bool turns_take(turns *t) {
     pthread_mutex_lock(&t->lock);
     uint64_t mine = t->n_asked++;
+    bool waited = t->n_over != mine;
     while (t->n_over != mine)
         pthread_cond_wait(&t->next, &t->lock);
     pthread_mutex_unlock(&t->lock);
+    return waited;
 }
 
 void turns_give(turns *t) {

@@ -16,7 +16,7 @@ typedef struct turns {
 
 void turns_init(turns *t);
 void turns_destroy(turns *t);
-void turns_take(turns *t);
+bool turns_take(turns *t); /* whether somebody had it, or waited, when it was asked for */
 void turns_give(turns *t);
 bool turns_busy(turns *t); /* somebody has it or waits for it */
 
