@@ -121,7 +121,8 @@ void server_free(server *s);
 /* ---- an answer ----
  * Either exchange_reply, or exchange_start, exchange_write ..., exchange_end. All from any thread, of one exchange by
  * one thread at a time. After the client has gone they do nothing and say false. HEAD: the body is left out. Date,
- * Connection, framing, CORS and X-Content-Type-Options are the server's. */
+ * Connection, framing, CORS and X-Content-Type-Options are the server's, and Retry-After of a 429 or 503 where `more`
+ * has none. */
 typedef struct exchange_headers {
     const char *content_type;  /* NULL: none */
     const server_header *more; /* [n_more]; copied */

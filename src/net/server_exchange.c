@@ -4,6 +4,9 @@
 #include "net/server_private.h"
 
 #include <stdio.h>
+#include <strings.h>
+
+#define RETRY_AFTER_S "5"
 
 /* ---- life ---- */
 
@@ -109,6 +112,15 @@ static bool is_head(const exchange *x) {
     return x->in.head.method && strcmp(x->in.head.method, "HEAD") == 0;
 }
 
+/* Who is told to come again is told when, also where the handler has nothing better to say. */
+static void append_retry_after(str *out, int status, const exchange_headers *h) {
+    bool said = status != 429 && status != 503;
+    for (size_t i = 0; h && i < h->n_more; i++)
+        said = said || !strcasecmp(h->more[i].name, "retry-after");
+    if (!said)
+        str_append_s(out, "retry-after: " RETRY_AFTER_S "\r\n");
+}
+
 /* n_body: UINT64_MAX where it isn't known. Called under the lock. */
 static void append_head(exchange *x, int status, const exchange_headers *h, uint64_t n_body) {
     char date[40];
@@ -125,6 +137,7 @@ static void append_head(exchange *x, int status, const exchange_headers *h, uint
     for (size_t i = 0; h && i < h->n_more; i++)
         if (request_is_token(h->more[i].name))
             append_header(out, h->more[i].name, h->more[i].value);
+    append_retry_after(out, status, h);
     if (n_body != UINT64_MAX && !has_no_body(status))
         str_printf(out, "content-length: %llu\r\n", (unsigned long long)n_body);
     else if (x->is_chunked)

@@ -1,7 +1,7 @@
 /* A queue and threads that take from it.
  *
- * Invariant: while something waits, every thread that there is is busy or has been woken, and no further one could be
- * started. */
+ * Invariants: while something waits, every thread that may take it is busy or has been woken, and no further one could
+ * be started; at most n_max run what jobs_run was given, however many there are for jobs_run_first. */
 #include "serve/jobs.h"
 #include "base/mem.h"
 
@@ -13,6 +13,7 @@
 typedef struct job {
     void (*run)(void *ctx);
     void *ctx;
+    bool own; /* of jobs_run_first */
     struct job *next;
 } job;
 
@@ -21,7 +22,7 @@ struct jobs {
     pthread_cond_t work, quiet;
     job *first, **last;
     uint32_t n_threads, n_idle, n_max;
-    uint32_t n_running;
+    uint32_t n_running, n_own; /* of those, the server's own */
     bool closing;
 };
 
@@ -42,10 +43,16 @@ muga_status jobs_new(uint32_t n_threads, jobs **out, muga_error *err) {
     return MUGA_OK;
 }
 
+static bool has_work(const jobs *j) {
+    return j->first && (j->first->own || j->n_running - j->n_own < j->n_max);
+}
+
 static job *take(jobs *j) {
     job *t = j->first;
-    if (t && !(j->first = t->next))
+    if (!(j->first = t->next))
         j->last = &j->first;
+    j->n_running++;
+    j->n_own += t->own;
     return t;
 }
 
@@ -56,22 +63,22 @@ static bool wait_for_work(jobs *j) {
     until.tv_sec += LINGER_S;
     j->n_idle++;
     int timed_out = 0;
-    while (!j->first && !j->closing && !timed_out)
+    while (!has_work(j) && !j->closing && !timed_out)
         timed_out = pthread_cond_timedwait(&j->work, &j->lock, &until);
     j->n_idle--;
-    return j->first != NULL;
+    return has_work(j);
 }
 
 static void *thread(void *arg) {
     jobs *j = arg;
     pthread_mutex_lock(&j->lock);
-    while (j->first || wait_for_work(j)) {
+    while (has_work(j) || wait_for_work(j)) {
         job *t = take(j);
-        j->n_running++;
         pthread_mutex_unlock(&j->lock);
         t->run(t->ctx);
-        free(t);
         pthread_mutex_lock(&j->lock);
+        j->n_own -= t->own;
+        free(t);
         if (--j->n_running == 0 && !j->first)
             pthread_cond_broadcast(&j->quiet);
     }
@@ -94,26 +101,45 @@ static bool start_thread(jobs *j) {
     return started;
 }
 
-muga_status jobs_run(jobs *j, void (*run)(void *ctx), void *ctx, muga_error *err) {
+static void put(jobs *j, job *t) {
+    if (t->own) {
+        t->next = j->first;
+        j->first = t;
+        if (!t->next)
+            j->last = &t->next;
+    } else {
+        *j->last = t;
+        j->last = &t->next;
+    }
+    pthread_cond_signal(&j->work);
+}
+
+static muga_status add(jobs *j, void (*run)(void *ctx), void *ctx, bool own, muga_error *err) {
     job *t = mem_alloc_array(1, sizeof *t);
     if (!t)
         return error_nomem(err, "a request's job");
-    *t = (job){run, ctx, NULL};
+    *t = (job){run, ctx, own, NULL};
     pthread_mutex_lock(&j->lock);
     size_t n_waiting = 1;
     for (const job *w = j->first; w && n_waiting <= j->n_idle; w = w->next)
         n_waiting++;
-    bool served = n_waiting <= j->n_idle || (j->n_threads < j->n_max && start_thread(j)) || j->n_threads > 0;
-    if (served) {
-        *j->last = t;
-        j->last = &t->next;
-        pthread_cond_signal(&j->work);
-    }
+    bool may_start = own || j->n_threads < j->n_max;
+    bool served = n_waiting <= j->n_idle || (may_start && start_thread(j)) || j->n_threads > 0;
+    if (served)
+        put(j, t);
     pthread_mutex_unlock(&j->lock);
     if (served)
         return MUGA_OK;
     free(t);
     return error_set(err, MUGA_E_ENV, "no thread could be started; raise the limit of threads or lower the load");
+}
+
+muga_status jobs_run(jobs *j, void (*run)(void *ctx), void *ctx, muga_error *err) {
+    return add(j, run, ctx, false, err);
+}
+
+muga_status jobs_run_first(jobs *j, void (*run)(void *ctx), void *ctx, muga_error *err) {
+    return add(j, run, ctx, true, err);
 }
 
 void jobs_wait(jobs *j) {

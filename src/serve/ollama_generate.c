@@ -283,7 +283,7 @@ static void load_only(call *c, const wanted *w, int64_t keep_alive_ms, bool is_c
         return;
     }
     muga_status st = unload ? hub_load(c->serve->options->hub, model, &stored, &err)
-                            : pool_take(c->serve->pool, model, v.adapter ? &v : NULL, call_gone(c), &lent, &err);
+                            : pool_take(c->serve->pool, model, v.adapter ? &v : NULL, call_cancelled(c), &lent, &err);
     hub_model_release(&stored);
     if (st == MUGA_E_NOT_FOUND || st == MUGA_E_USAGE) {
         (void)call_fail(c, 404, "model", "model_not_found", "model '%.100s' not found", w->model);

@@ -10,7 +10,12 @@
  *  1. At most one entry of a name is not doomed.
  *  2. An entry is freed only while nobody has it: n_lent, n_refs are 0, and its thread is the one that detached it.
  *  3. `changed` is signalled whenever an entry's state or n_lent changes, or one goes.
- *  4. A group lives while an entry has it; its weights are counted once. */
+ *  4. A group lives while an entry has it; its weights are counted once.
+ *  5. At most one group is leaving; nobody is lent an entry of it, and it is freed when those who have it are done.
+ *
+ * Who waits for room (make_room), in turn: while what is there is used all the time, a model that isn't would never be
+ * loaded. So after PATIENCE_MS the one that has waited longest goes first: the others wait for it, and what was used
+ * longest ago leaves. */
 #include "serve/pool.h"
 #include "base/mem.h"
 
@@ -19,6 +24,7 @@
 
 #define WAITING 512u
 #define LOOK_MS 50          /* a taker looks so often whether its client is still there */
+#define PATIENCE_MS 1000    /* a taker waits so long beside those who use a model all the time, then it goes first */
 #define SWEEP_MS 60000      /* at the latest, and */
 #define SWEEP_LEAST_MS 100  /* not sooner than this */
 #define KV_SHARE 4          /* of all the memory: most that keys and values of one model may have */
@@ -30,6 +36,7 @@ typedef enum { LOADING, READY, FAILED } entry_state;
 typedef struct group {
     uint32_t n_entries;
     uint64_t bytes; /* what it is thought to take before it is loaded */
+    bool leaving;   /* its room is wanted: all its entries are doomed */
 } group;
 
 typedef struct pool_entry {
@@ -46,6 +53,8 @@ typedef struct pool_entry {
     uint32_t n_refs; /* takers that wait for it, and the one that loads it */
     bool doomed;
     uint64_t used_ms; /* monotonic, when it was given back last */
+    uint64_t turn;    /* while it waits for room: its place among those who do; else 0 */
+    uint64_t asked_ms;
     struct pool_entry *next;
 } pool_entry;
 
@@ -62,6 +71,8 @@ struct pool {
     pool_entry *entries;
     named_settings *settings;
     uint32_t n_waiting;
+    uint64_t n_turns;
+    uint64_t going_bytes; /* of entries that are being freed, and no longer in the list */
     bool closing;
 };
 
@@ -132,6 +143,10 @@ static pool_entry *find(const pool *p, const char *name, const pool_variant *var
     return NULL;
 }
 
+static bool is_used(const pool_entry *e) {
+    return e->n_lent || e->n_refs;
+}
+
 static void detach(pool *p, pool_entry *e) {
     pool_entry **at = &p->entries;
     while (*at != e)
@@ -140,13 +155,22 @@ static void detach(pool *p, pool_entry *e) {
     pthread_cond_broadcast(&p->changed);
 }
 
+/* What its model says it takes, or what it is thought to. */
+static uint64_t bytes_of(const pool_entry *e) {
+    return e->m ? llm_memory_bytes(e->m) : e->weights->bytes;
+}
+
 /* Of a detached one; the lock is let go while the model is freed. */
 static void entry_free(pool *p, pool_entry *e) {
     group *g = e->weights;
+    bool last = g && --g->n_entries == 0;
+    uint64_t bytes = last ? bytes_of(e) : 0;
+    p->going_bytes += bytes;
     pthread_mutex_unlock(&p->lock);
     llm_free(e->m);
     pthread_mutex_lock(&p->lock);
-    if (g && --g->n_entries == 0)
+    p->going_bytes -= bytes;
+    if (last)
         free(g);
     pthread_cond_broadcast(&p->changed); /* there is room now */
     hub_model_release(&e->stored);
@@ -156,7 +180,7 @@ static void entry_free(pool *p, pool_entry *e) {
 }
 
 static void free_if_unused(pool *p, pool_entry *e) {
-    if (e->n_lent || e->n_refs || !(e->doomed || e->state == FAILED))
+    if (is_used(e) || !(e->doomed || e->state == FAILED))
         return;
     detach(p, e);
     entry_free(p, e);
@@ -189,23 +213,24 @@ static bool wait_for_change(pool *p, const atomic_bool *gone, muga_status *st, m
 
 /* ---- memory ---- */
 
-/* Each group once: what its model says it takes, or what it is thought to. */
+/* Each group once. */
 static uint64_t bytes_in_use(const pool *p) {
-    uint64_t sum = 0;
+    uint64_t sum = p->going_bytes;
     for (const pool_entry *e = p->entries; e; e = e->next) {
         bool counted = !e->weights;
         for (const pool_entry *before = p->entries; before != e && !counted; before = before->next)
             counted = before->weights == e->weights;
         if (!counted)
-            sum += e->m ? llm_memory_bytes(e->m) : e->weights->bytes;
+            sum += bytes_of(e);
     }
     return sum;
 }
 
-static pool_entry *least_used(const pool *p) {
+/* Of those that can be unloaded now, or of those that are used. */
+static pool_entry *least_used(const pool *p, bool used) {
     pool_entry *least = NULL;
     for (pool_entry *e = p->entries; e; e = e->next)
-        if (e->state == READY && !e->n_lent && !e->n_refs && !e->set.pinned && (!least || e->used_ms < least->used_ms))
+        if (e->state == READY && is_used(e) == used && !e->set.pinned && (!least || e->used_ms < least->used_ms))
             least = e;
     return least;
 }
@@ -213,29 +238,60 @@ static pool_entry *least_used(const pool *p) {
 /* Somebody else has memory and may give it back. (One that waits for room itself has none.) */
 static bool any_will_go(const pool *p, const pool_entry *but) {
     for (const pool_entry *e = p->entries; e; e = e->next)
-        if (e != but && e->weights && (e->state == LOADING || e->n_lent || e->n_refs) && !e->set.pinned)
+        if (e != but && e->weights && (e->state == LOADING || is_used(e)) && !e->set.pinned)
+            return true;
+    return p->going_bytes > 0;
+}
+
+static bool has_waited(const pool *p, const pool_entry *e) {
+    return e->turn && now_ms(p) >= e->asked_ms + PATIENCE_MS;
+}
+
+static bool is_behind(const pool *p, const pool_entry *e) {
+    for (const pool_entry *other = p->entries; other; other = other->next)
+        if (other->turn && other->turn < e->turn && has_waited(p, other))
             return true;
     return false;
 }
 
-static muga_status make_room(pool *p, const pool_entry *e, uint64_t need, const atomic_bool *gone, muga_error *err) {
+/* The group that was used longest ago is lent no more, unless one leaves already, it is only now being loaded, or it
+ * has to stay. */
+static void let_one_leave(pool *p) {
+    const pool_entry *least = least_used(p, true);
+    for (const pool_entry *e = p->entries; e; e = e->next)
+        if (!least || (e->weights && e->weights->leaving) ||
+            (e->weights == least->weights && (e->state == LOADING || e->set.pinned)))
+            return;
+    least->weights->leaving = true;
+    for (pool_entry *e = p->entries; e; e = e->next)
+        e->doomed = e->doomed || e->weights == least->weights;
+    pthread_cond_broadcast(&p->changed);
+}
+
+/* A step towards room for e: *there, or something has changed meanwhile. */
+static muga_status make_room(pool *p, const pool_entry *e, uint64_t need, const atomic_bool *gone, bool *there,
+                             muga_error *err) {
     muga_status st = MUGA_OK;
-    while (bytes_in_use(p) + need > p->o.memory_bytes) {
-        pool_entry *least = least_used(p);
-        if (least) {
-            detach(p, least);
-            entry_free(p, least);
-        } else if (!any_will_go(p, e)) {
-            return error_set(err, MUGA_E_LIMIT,
-                             "%.64s needs about %llu MB, and the limit of all models is %llu MB, of which pinned ones "
-                             "have %llu; raise the limit",
-                             e->name, (unsigned long long)(need >> 20), (unsigned long long)(p->o.memory_bytes >> 20),
-                             (unsigned long long)(bytes_in_use(p) >> 20));
-        } else if (!wait_for_change(p, gone, &st, err)) {
-            return st;
-        }
+    bool behind = is_behind(p, e);
+    pool_entry *least = least_used(p, false);
+    *there = !behind && bytes_in_use(p) + need <= p->o.memory_bytes;
+    if (*there)
+        return MUGA_OK;
+    if (!behind && least) {
+        detach(p, least);
+        entry_free(p, least);
+        return MUGA_OK;
     }
-    return MUGA_OK;
+    if (!behind && !any_will_go(p, e))
+        return error_set(err, MUGA_E_LIMIT,
+                         "%.64s needs about %llu MB, and the limit of all models is %llu MB, of which pinned ones "
+                         "have %llu; raise the limit",
+                         e->name, (unsigned long long)(need >> 20), (unsigned long long)(p->o.memory_bytes >> 20),
+                         (unsigned long long)(bytes_in_use(p) >> 20));
+    if (!behind && has_waited(p, e))
+        let_one_leave(p);
+    (void)wait_for_change(p, gone, &st, err);
+    return st;
 }
 
 /* ---- loading ---- */
@@ -261,7 +317,7 @@ static bool same_weights(const pool_entry *a, const pool_entry *b) {
 
 static pool_entry *find_same(const pool *p, const pool_entry *of) {
     for (pool_entry *e = p->entries; e; e = e->next)
-        if (e != of && e->weights && e->state != FAILED && same_weights(e, of))
+        if (e != of && e->weights && !e->weights->leaving && e->state != FAILED && same_weights(e, of))
             return e;
     return NULL;
 }
@@ -325,20 +381,25 @@ static muga_status load_entry(pool *p, pool_entry *e, const atomic_bool *gone, m
     pthread_mutex_lock(&p->lock);
     if (st)
         return st;
-    pool_entry *same;
-    while ((same = find_same(p, e)) && same->state == LOADING)
-        if (!wait_for_change(p, gone, &st, err))
-            return st;
-    if (same)
-        return adapt_model(p, e, same, err);
     uint64_t need = e->stored.bytes / 10 * 11 + SPARE_BYTES;
-    if ((st = make_room(p, e, need, gone, err)))
-        return st;
+    e->turn = ++p->n_turns;
+    e->asked_ms = now_ms(p);
+    for (bool there = false; !there;) {
+        pool_entry *same; /* looked for each time: another may have loaded it while this one waited */
+        while ((same = find_same(p, e)) && same->state == LOADING)
+            if (!wait_for_change(p, gone, &st, err))
+                return st;
+        if (same)
+            return adapt_model(p, e, same, err);
+        if ((st = make_room(p, e, need, gone, &there, err)))
+            return st;
+    }
     group *g = mem_alloc_array(1, sizeof *g);
     if (!g)
         return error_nomem(err, "a model's entry");
-    *g = (group){1, need};
+    *g = (group){.n_entries = 1, .bytes = need};
     e->weights = g;
+    e->turn = 0;
     llm *m = NULL;
     pthread_mutex_unlock(&p->lock);
     st = open_model(p, e, &m, err);
@@ -384,6 +445,7 @@ static muga_status load_new(pool *p, const char *name, const pool_variant *varia
     e->n_refs++;
     muga_status st = load_entry(p, e, gone, err);
     e->n_refs--;
+    e->turn = 0;
     e->state = st ? FAILED : READY;
     e->used_ms = now_ms(p);
     if (st && err)
@@ -480,10 +542,26 @@ void pool_give(pool *p, pool_lent *lent, int64_t keep_alive_ms) {
 /* ms until its keep-alive is over; 0: it is. */
 static uint64_t time_left(const pool_entry *e, uint64_t now) {
     uint64_t end;
-    if (e->set.pinned || e->n_lent || e->n_refs || e->state != READY || e->set.keep_alive_ms == POOL_FOREVER ||
+    if (e->set.pinned || is_used(e) || e->state != READY || e->set.keep_alive_ms == POOL_FOREVER ||
         !u64_add(e->used_ms, (uint64_t)e->set.keep_alive_ms, &end))
         return UINT64_MAX;
     return end > now ? end - now : 0;
+}
+
+static bool has_others(const pool *p, const pool_entry *than) {
+    for (const pool_entry *e = p->entries; e; e = e->next)
+        if (e->weights && e->weights != than->weights)
+            return true;
+    return false;
+}
+
+/* Keys and values have grown past what was there when the models were loaded. The last one stays: it alone fits. */
+static void keep_limit(pool *p) {
+    pool_entry *least;
+    while (bytes_in_use(p) > p->o.memory_bytes && (least = least_used(p, false)) && has_others(p, least)) {
+        detach(p, least);
+        entry_free(p, least);
+    }
 }
 
 uint32_t pool_sweep(pool *p) {
@@ -500,6 +578,7 @@ uint32_t pool_sweep(pool *p) {
             e = e->next;
         }
     }
+    keep_limit(p);
     pthread_mutex_unlock(&p->lock);
     return (uint32_t)MAX(next, SWEEP_LEAST_MS);
 }
@@ -515,7 +594,7 @@ muga_status pool_unload(pool *p, const char *name, muga_error *err) {
         bool is = !e->doomed && e->state == READY && !strcmp(e->name, full);
         found = found || is;
         e->doomed = e->doomed || is;
-        bool goes = is && !e->n_lent && !e->n_refs;
+        bool goes = is && !is_used(e);
         if (goes)
             free_if_unused(p, e);
         e = goes ? p->entries : e->next; /* the list may be another one now */

@@ -186,7 +186,7 @@ static void tick(void *ctx) {
 static void tick_soon(void *ctx) {
     serve *s = ctx;
     muga_error ignored;
-    if (jobs_run(s->jobs, tick, s, &ignored))
+    if (jobs_run_first(s->jobs, tick, s, &ignored))
         tick_after(s, TICK_MS);
 }
 

@@ -179,7 +179,7 @@ void settings_reload(void *ctx) {
     if (!s->options->reload || !settings_now(s) || atomic_exchange(&s->settings->reloading, true))
         return;
     serve_notify(s, "RELOADING=1");
-    if (jobs_run(s->jobs, reload_job, s, &err)) {
+    if (jobs_run_first(s->jobs, reload_job, s, &err)) {
         serve_note(s, "config_refused", &err);
         atomic_store(&s->settings->reloading, false);
     }

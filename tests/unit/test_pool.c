@@ -6,6 +6,7 @@
 #include "support/support.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,6 +190,134 @@ static void test_waits_for_room_or_leaves(void **state) {
     close_stage(&s);
 }
 
+/* Until it is being loaded, or waits for room to be. */
+static void wait_until_asked(pool *p, const char *name) {
+    bool is = false;
+    while (!is) {
+        json_t *list;
+        muga_error err;
+        size_t i;
+        const json_t *e;
+        assert_ok(pool_list(p, &list, &err), &err);
+        json_array_foreach(list, i, e)
+            is = is || (json_get_bool(e, "loading", false) && !strcmp(json_get_string(e, "name"), name));
+        json_decref(list);
+        sched_yield();
+    }
+}
+
+/* One that is used all the time doesn't keep another out: after a while who comes anew waits behind who waited. */
+static void test_room_comes_in_turn(void **state) {
+    (void)state;
+    stage s = open_stage("turn", ONE_AT_A_TIME);
+    pool_lent x = take(s.p, "a");
+    waiter other = {.p = s.p, .name = "b"}, again = {.p = s.p, .name = "a"};
+    pthread_create(&other.thread, NULL, wait_for_model, &other);
+    wait_until_asked(s.p, "b:latest");
+    pool_lent y = take(s.p, "a"); /* at first it is shared */
+    assert_ptr_equal(y.m, x.m);
+    while (n_loaded(s.p, "a:latest") > 0) {
+        clock_us += 10 * 1000000ull;
+        sched_yield();
+    }
+    pthread_create(&again.thread, NULL, wait_for_model, &again);
+    wait_until_asked(s.p, "a:latest");
+    pool_give(s.p, &x, -1);
+    assert_false(atomic_load(&other.done));
+    pool_give(s.p, &y, -1);
+    pthread_join(other.thread, NULL);
+    assert_int_equal(other.status, MUGA_OK);
+    assert_false(atomic_load(&again.done));
+    pool_give(s.p, &other.lent, -1);
+    pthread_join(again.thread, NULL);
+    assert_int_equal(again.status, MUGA_OK);
+    pool_give(s.p, &again.lent, -1);
+    close_stage(&s);
+}
+
+/* Two names of one file that wait for room are one load: what the first has is the second's, too. */
+static void test_names_of_one_file_wait_for_one_room(void **state) {
+    (void)state;
+    stage s = open_stage("names", ONE_AT_A_TIME);
+    muga_error err;
+    pool_lent x = take(s.p, "a");
+    waiter w[2] = {{.p = s.p, .name = "b"}, {.p = s.p, .name = "b2"}};
+    assert_ok(hub_copy(&s.h, "b", "b2", &err), &err);
+    for (int i = 0; i < 2; i++) {
+        pthread_create(&w[i].thread, NULL, wait_for_model, &w[i]);
+        wait_until_asked(s.p, i ? "b2:latest" : "b:latest");
+    }
+    pool_give(s.p, &x, -1);
+    for (int i = 0; i < 2; i++) { /* both are lent at a time */
+        pthread_join(w[i].thread, NULL);
+        assert_int_equal(w[i].status, MUGA_OK);
+    }
+    assert_string_equal(w[0].lent.stored->path, w[1].lent.stored->path);
+    for (int i = 0; i < 2; i++)
+        pool_give(s.p, &w[i].lent, -1);
+    close_stage(&s);
+}
+
+/* A few long prompts with nothing in common: their keys and values are kept. */
+static void ask_long(pool *p, const char *name) {
+    pool_lent x = take(p, name);
+    for (int i = 0; i < 6; i++) {
+        str text = STR_INIT;
+        muga_error err;
+        llm_reply reply;
+        for (int k = 0; k < 480; k++)
+            str_printf(&text, "%d ", i + k);
+        json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", str_get(&text));
+        const llm_request r = {.messages = messages, .sampling = LLM_SAMPLING_GREEDY, .max_tokens = 1};
+        assert_ok(llm_complete(x.m, &r, &reply, &err), &err);
+        llm_reply_release(&reply);
+        json_decref(messages);
+        str_release(&text);
+    }
+    pool_give(p, &x, -1);
+}
+
+static uint64_t bytes_loaded(pool *p) {
+    json_t *list;
+    muga_error err;
+    size_t i;
+    const json_t *e;
+    uint64_t sum = 0;
+    assert_ok(pool_list(p, &list, &err), &err);
+    json_array_foreach(list, i, e) sum += (uint64_t)json_get_int(e, "bytes", 0);
+    json_decref(list);
+    return sum;
+}
+
+/* What models keep of prompts counts, too: past the limit those that were used longest ago go, but never all. */
+static void test_what_is_kept_of_prompts_counts(void **state) {
+    (void)state;
+    enum { N = 24 };
+    const uint64_t limit = 28 * MB; /* all fit before anything was asked */
+    stage s = open_stage("kept", limit);
+    char names[N][8];
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "m%d", i);
+        add(&s.h, names[i], 1000 + (size_t)i * 32);
+        pool_lent x = take(s.p, names[i]);
+        pool_give(s.p, &x, -1);
+    }
+    (void)pool_sweep(s.p);
+    assert_int_equal(n_loaded(s.p, NULL), N);
+    for (int i = 0; i < N; i++) {
+        clock_us += 1000000;
+        ask_long(s.p, names[i]);
+    }
+    assert_true(bytes_loaded(s.p) > limit);
+    (void)pool_sweep(s.p);
+    size_t left = n_loaded(s.p, NULL);
+    assert_true(bytes_loaded(s.p) <= limit);
+    assert_in_range(left, N / 2, N - 1);
+    assert_int_equal(n_loaded(s.p, "m0:latest"), 0);
+    assert_int_equal(n_loaded(s.p, "m23:latest"), 1);
+    close_stage(&s);
+}
+
 static void test_what_the_store_has_now_is_served(void **state) {
     (void)state;
     stage s = open_stage("changed", 1024 * MB);
@@ -273,6 +402,9 @@ int main(void) {
         cmocka_unit_test(test_makes_room_of_what_was_used_longest_ago),
         cmocka_unit_test(test_too_large_and_pinned),
         cmocka_unit_test(test_waits_for_room_or_leaves),
+        cmocka_unit_test(test_room_comes_in_turn),
+        cmocka_unit_test(test_names_of_one_file_wait_for_one_room),
+        cmocka_unit_test(test_what_is_kept_of_prompts_counts),
         cmocka_unit_test(test_what_the_store_has_now_is_served),
         cmocka_unit_test(test_names_that_are_none),
         cmocka_unit_test(test_many_come_and_go),

@@ -273,6 +273,7 @@ static void connections_past_the_limit_are_told(void **state) {
             client_say(fd[k], GET("/a") "\r\n");
             client_until(fd[k], &s, "GET /a");
         }
+        assert_answer(&f, "", "503", "retry-after: 5\r\n");
         assert_answer(&f, "", "503", "too many connections");
         close(fd[0]);
         while (server_get_counts(f.s).n_connections == 4)
