@@ -11,21 +11,35 @@ static const char *host_of(const cmd_server *s) {
     return s->host ? s->host : env && *env ? env : SERVER_DEFAULT_HOST;
 }
 
-/* $MUGA_HOST is also what a server listens on: several, with commas between. The first that isn't a Unix socket. */
-static span first_address(const char *host) {
-    const char *at = host;
-    while (!strncmp(at, "unix:", 5) && strchr(at, ','))
-        at = strchr(at, ',') + 1;
-    return span_of(at, strcspn(at, ","));
+static bool is_unix(span a) {
+    return a.n >= 5 && !memcmp(a.p, "unix:", 5);
 }
 
-/* "http://host:port" of what was given; the port is 8484 where neither it nor a scheme says another. */
-static muga_status base_url(const char *host, str *out, muga_error *err) {
+/* $MUGA_HOST is also what a server listens on: several, with commas between. The first that isn't a Unix socket, which
+ * its owner alone may use; the first of all where there is none. */
+static span first_address(const char *host) {
+    for (const char *at = host;; at += strcspn(at, ",") + 1) {
+        span a = span_of(at, strcspn(at, ","));
+        if (!is_unix(a))
+            return a;
+        if (!at[a.n])
+            return span_of(host, strcspn(host, ","));
+    }
+}
+
+/* "http://host:port" of what was given; the port is 8484 where neither it nor a scheme says another. Of a Unix socket
+ * its path goes to `path`, which else stays empty. */
+static muga_status base_url(const char *host, str *out, str *path, muga_error *err) {
     url u;
     span a = first_address(host);
-    if (a.n >= 5 && !memcmp(a.p, "unix:", 5))
-        return error_set(err, MUGA_E_USAGE, "%.100s is a Unix socket; name an address that the server listens on, too",
-                         host);
+    if (is_unix(a)) {
+        str_append(path, a.p + 5, a.n - 5);
+        str_append_s(out, "http://localhost");
+        if (a.n < 7 || a.p[5] != '/')
+            return error_set(err, MUGA_E_USAGE, "%.100s is no Unix socket: unix: and a full path", host);
+        return out->failed ? str_status(out, err, "the server's address")
+                           : str_status(path, err, "the server's address");
+    }
     const char *colon = memchr(a.p, ':', a.n), *bracket = memrchr(a.p, ']', a.n);
     bool many = colon && memchr(colon + 1, ':', a.n - (size_t)(colon + 1 - a.p)), bare = many && a.p[0] != '[';
     bool has_port = bracket ? bracket + 1 < a.p + a.n : colon && !bare;
@@ -49,12 +63,17 @@ static bool on_wait(void *ctx) {
     return !cmd_interrupted();
 }
 
-static muga_status exchange(const char *where, const char *method, const char *key, const str *body, http_reply *reply,
+typedef struct place {
+    str url, path; /* path: of a Unix socket, else empty */
+} place;
+
+static muga_status exchange(const place *to, const char *method, const char *key, const str *body, http_reply *reply,
                             str *answer, muga_error *err) {
     static const char *const headers[] = {"Content-Type: application/json"};
     http_options h = {.clock = &os_system()->clock};
     http_client c = {0};
-    http_request q = {.url = where,
+    http_request q = {.url = str_get(&to->url),
+                      .unix_path = to->path.len ? str_get(&to->path) : NULL,
                       .method = method,
                       .headers = headers,
                       .n_headers = 1,
@@ -74,21 +93,23 @@ static muga_status exchange(const char *where, const char *method, const char *k
         st = c.exchange(c.self, &q, reply, err);
     if (st && reply->end == HTTP_CONNECT)
         st = error_set(err, MUGA_E_ENV,
-                       "no server answers at %.120s; start one with `muga serve`, or name another with --host", where);
+                       "no server answers at %s%.120s; start one with `muga serve`, or name another with --host",
+                       q.unix_path ? "unix:" : "", q.unix_path ? q.unix_path : q.url);
     http_close(&c);
     return st ? st : str_status(answer, err, "the server's answer");
 }
 
 muga_status cmd_server_ask(const cmd_server *s, const char *method, const char *path, const json_t *body, int *status,
                            json_t **out, muga_error *err) {
-    str where = STR_INIT, key = STR_INIT, text = STR_INIT, answer = STR_INIT;
+    place to = {STR_INIT, STR_INIT};
+    str key = STR_INIT, text = STR_INIT, answer = STR_INIT;
     http_reply reply = {.status = 0};
     muga_error ignored;
     *out = NULL;
-    muga_status st = base_url(host_of(s), &where, err);
-    while (where.len && str_get(&where)[where.len - 1] == '/')
-        str_truncate(&where, where.len - 1);
-    str_append_s(&where, path);
+    muga_status st = base_url(host_of(s), &to.url, &to.path, err);
+    while (to.url.len && str_get(&to.url)[to.url.len - 1] == '/')
+        str_truncate(&to.url, to.url.len - 1);
+    str_append_s(&to.url, path);
     if (!st && s->key_file && s->key_env)
         st = error_set(err, MUGA_E_USAGE, "--key-file and --key-env contradict each other");
     if (!st && (s->key_file || s->key_env))
@@ -96,14 +117,14 @@ muga_status cmd_server_ask(const cmd_server *s, const char *method, const char *
     if (body)
         json_write(body, &text);
     if (!st)
-        st = exchange(str_get(&where), method, key.len ? str_get(&key) : NULL, body ? &text : NULL, &reply, &answer,
-                      err);
+        st = exchange(&to, method, key.len ? str_get(&key) : NULL, body ? &text : NULL, &reply, &answer, err);
     if (!st && json_parse(str_get(&answer), answer.len, "the server's answer", out, &ignored))
         *out = NULL;
     *status = reply.status;
     if (key.data)
         explicit_bzero(key.data, key.cap);
-    str_release(&where);
+    str_release(&to.url);
+    str_release(&to.path);
     str_release(&key);
     str_release(&text);
     str_release(&answer);

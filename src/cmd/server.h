@@ -11,7 +11,7 @@ typedef struct cmd_server {
 } cmd_server;
 #define SERVER_OPTIONS(s)                                                                                              \
     {"--host",   0,         CMD_STRING,                                                                                \
-     &(s)->host, "ADDRESS", "the server's (default: $MUGA_HOST, else " SERVER_DEFAULT_HOST ")"},                       \
+     &(s)->host, "ADDRESS", "the server's, or unix:/path (default: $MUGA_HOST, else " SERVER_DEFAULT_HOST ")"},        \
         {"--key-file", 0, CMD_STRING, &(s)->key_file, "FILE", "the server's key, on the first line"}, {                \
         "--key-env", 0, CMD_STRING, &(s)->key_env, "NAME", "the environment's variable that holds it"                  \
     }

@@ -237,6 +237,7 @@ static muga_status prepare(exchange *x, muga_error *err) {
     if (r == CURLE_OK)                                                                                                 \
     r = c->easy_setopt(c->easy, option, value)
     SET(CURLOPT_URL, q->url);
+    SET(CURLOPT_UNIX_SOCKET_PATH, q->unix_path);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_FOLLOWLOCATION, 0L);

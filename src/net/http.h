@@ -33,7 +33,8 @@ typedef struct http_reply {
 
 typedef struct http_request {
     const char *url;
-    const char *method; /* NULL: POST */
+    const char *unix_path; /* of a Unix socket, to which it goes wherever the URL leads; NULL: none */
+    const char *method;    /* NULL: POST */
     /* Only addresses that are the internet's own (net/address.h). Looked at for the very address that is connected to,
      * so a name that answers anew between a look and the use changes nothing. */
     bool public_only;

@@ -5,8 +5,10 @@ there."""
 import http.server
 import json
 import os
+import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 
 MUGA = os.environ["MUGA_PROGRAM"]
@@ -88,7 +90,26 @@ run(6, "no server answers at http://127.0.0.1:1/api/ps; start one with `muga ser
 run(6, "no server answers", arguments=["stop", "shop"], env={"MUGA_HOST": "127.0.0.1:1"})
 run(0, "shop:latest", arguments=["ps"], env={"MUGA_HOST": f"unix:/x,{HOST},127.0.0.1:1"})
 run(6, "http://[::1]:1/api/ps", arguments=["ps", "--host", "[::1]:1"])
-run(2, "Unix socket", arguments=["ps", "--host", "unix:/x"])
+run(6, "no server answers at unix:/nowhere/x;", arguments=["ps", "--host", "unix:/nowhere/x"])
+for wrong in ("unix:", "unix:/", "unix:x"):
+    run(2, "is no Unix socket", arguments=["ps", "--host", wrong])
+with tempfile.TemporaryDirectory(prefix="muga-ps-") as folder:
+    class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        def get_request(self):
+            connection, _ = super().get_request()
+            return connection, ("unix", 0)
+
+    path = os.path.join(folder, "s.sock")
+    local = UnixServer(path, Server)
+    threading.Thread(target=local.serve_forever, daemon=True).start()
+    run(0, "shop:latest", arguments=["ps", "--host", "unix:" + path])
+    run(0, "shop:latest", arguments=["ps"], env={"MUGA_HOST": f"unix:{path},unix:/nowhere/x"})
+    asked.clear()
+    run(0, "shop is unloaded", arguments=["stop", "shop"], env={"MUGA_HOST": "unix:" + path})
+    if [a[0] for a in asked] != ["/api/generate"]:
+        sys.exit(f"stop over a Unix socket asks {asked}")
+    local.shutdown()
+    local.server_close()
 run(2, "", arguments=["ps", "--host", "ftp://x"])
 
 asked.clear()

@@ -304,6 +304,8 @@ def sockets():
                 u.connect(path)
                 u.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 check("unix socket", b"200 OK" in u.recv(4096))
+            code, out, err = muga(first.home, "ps", "--host", "unix:" + path)
+            check("ps over it", code == 0 and "NAME" in out, code, out, err)
             check("mode", os.stat(path).st_mode & 0o777 == 0o600)
 
 
