@@ -264,22 +264,42 @@ void pages_mark_written(page_pool *p, void *page) {
     h->written = true;
 }
 
+/* A free page that is to be touched or cleared still, made or taken from the cache where n of its kind aren't ready. */
+static page_head *take_unready(page_pool *p, page_kind *k, uint32_t n) {
+    uint32_t n_ready = 0;
+    for (page_head **at = &k->free; *at; at = &(*at)->next) {
+        page_head *h = *at;
+        if (h->written) {
+            *at = h->next;
+            count(&p->n.free, &p->n.free_bytes, k, -1);
+            return h;
+        }
+        if (++n_ready == n)
+            return NULL;
+    }
+    bool keeps = p->n.free_bytes + k->page_bytes <= p->max_free_bytes; /* else its memory would go back again */
+    bool room = made_bytes(p) + k->page_bytes <= p->n.max_bytes;
+    if (keeps && !room && p->n_kinds == 1 && p->evict && p->evict(p->cache)) {
+        p->n.n_evicted++;
+        return pop_free(p, k);
+    }
+    return keeps && room ? make_page(p, k) : NULL;
+}
+
 bool pages_get_ready(page_pool *p, uint32_t n) {
     bool any = false;
     for (page_kind *k = p->kinds; k < p->kinds + p->n_kinds; k++) {
-        uint32_t n_free = 0;
         pthread_mutex_lock(&p->lock);
-        for (const page_head *h = k->free; h && n_free < n; h = h->next)
-            n_free++;
-        bool room = made_bytes(p) + k->page_bytes <= p->n.max_bytes &&
-                    p->n.free_bytes + k->page_bytes <= p->max_free_bytes; /* else its memory would go back again */
-        page_head *h = n_free < n && room ? make_page(p, k) : NULL;
+        page_head *h = take_unready(p, k, n);
         if (h)
             hold_first(p, h);
         pthread_mutex_unlock(&p->lock);
         if (!h)
             continue;
         touch(h, k->data_bytes);
+        if (h->written)
+            memset(data_of(h), 0, k->data_bytes);
+        h->written = false;
         any = true;
         pthread_mutex_lock(&p->lock);
         pages_unref(p, data_of(h));

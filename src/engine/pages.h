@@ -74,8 +74,9 @@ void pages_set_cached(page_pool *p, void *page, void *entry); /* a page that ses
 void pages_clear_cached(page_pool *p, void *page);
 /* Bytes of pages that could be taken now without anybody losing one in use. */
 uint64_t pages_room(const page_pool *p);
-/* Without the lock: where fewer than n of a kind are free and there's room, another one, its memory found; at most one
- * of each kind; true where there was one. Finding memory takes milliseconds, which nobody is to wait for in a step. */
+/* Without the lock: where fewer than n of a kind are free, zero bytes and in memory, one more; at most one of each
+ * kind; true where there was one. Where there's no room else the cache gives one up (of one kind alone: it chooses
+ * which). Finding memory takes milliseconds, which nobody is to wait for in a step. */
 bool pages_get_ready(page_pool *p, uint32_t n);
 bool pages_check(const page_pool *p); /* the invariants that can be seen from here */
 

@@ -28,8 +28,9 @@
 
 /* An answer that lacks more than this (a forced stretch, one computed again) is read like a prompt. */
 #define DECODE_ROWS 16u
-/* Pages whose memory is found before they are wanted, while a prompt is read beside answers. */
-#define READY_PAGES 4u
+/* Pages that are made ready before they are wanted, while a prompt is read beside answers: one for each answer, since
+ * all may come to the end of theirs in the same step, and these for the prompt. */
+#define READY_FOR_PROMPT 2u
 
 typedef struct request {
     sched_request r;
@@ -756,10 +757,10 @@ static bool begin_piece(sched *s, uint64_t for_us) {
     return false;
 }
 
-/* Prompts, for so long. Of it goes what finding memory for pages takes, one at a time before it is wanted. */
-static void read_pieces(sched *s, uint64_t for_us) {
+/* Prompts, for so long. Of it goes what getting pages ready takes, one at a time before they are wanted. */
+static void read_pieces(sched *s, uint32_t n_answers, uint64_t for_us) {
     uint64_t begin = now_us(s);
-    bool spent = s->being_read && pages_get_ready(&s->e->pages, READY_PAGES);
+    bool spent = s->being_read && pages_get_ready(&s->e->pages, n_answers + READY_FOR_PROMPT);
     uint64_t now = now_us(s);
     reading t = {.s = s, .begin_us = begin, .for_us = for_us};
     t.is_over = spent && !pace_has_time(&s->pace, piece_rows(s->piece), now - begin, for_us);
@@ -821,7 +822,7 @@ bool sched_step(sched *s) {
     }
     compute(s);
     if (is_beside)
-        read_pieces(s, pace_us(&s->pace, n.n_answers, n.n_prompts));
+        read_pieces(s, n.n_answers, pace_us(&s->pace, n.n_answers, n.n_prompts));
     count_rows(s, n_before);
     sweep(s);
     pthread_mutex_lock(&s->lock);

@@ -203,9 +203,19 @@ static void memory_that_was_found_ahead_is_taken_first(void **state) {
             assert_int_equal(((uint8_t *)page[i])[k], 0);
     }
     assert_false(pages_get_ready(&p, READY)); /* there's no room */
-    assert_true(pages_check(&p));
-    for (uint32_t i = 0; i < MOST; i++)
+    for (uint32_t i = 0; i < MOST; i++) {
+        pages_mark_written(&p, page[i]);
+        memset(page[i], 7, bytes);
         pages_unref(&p, page[i]);
+    }
+    for (uint32_t i = 0; i < 2 * READY; i++) /* what was used before is cleared */
+        assert_true(pages_get_ready(&p, READY) == (i < READY));
+    assert_int_equal(p.n.free, MOST);
+    assert_true(pages_check(&p));
+    assert_ok(pages_take(&p, 0, &page[0], &err), &err);
+    for (size_t k = 0; k < bytes; k++)
+        assert_int_equal(((uint8_t *)page[0])[k], 0);
+    pages_unref(&p, page[0]);
     pages_release(&p);
 }
 
