@@ -3,6 +3,7 @@
 and plots in docs/SPEED.md - a figure measured twice or not at all, a run that doesn't go on where it was stopped, the
 peer held to its worse setting, a ratio upside down, AVX2 held against AVX-512 although there is a llama.cpp without, a
 page written outside of its marks, a plot that is no picture."""
+# ctest: unthreaded (the threads are those of the programs that are measured, or played)
 
 import csv
 import json

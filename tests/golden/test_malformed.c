@@ -13,11 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { WATCHDOG_SECONDS = 300, SANITIZED = 1 };
-#else
-enum { WATCHDOG_SECONDS = 60, SANITIZED = 0 };
-#endif
+enum { WATCHDOG_SECONDS = SANITIZED ? 300 : 60 };
 #define MEMORY_BAR ((uint64_t)10 << 20)
 
 static bool is_input_error(muga_status st, const muga_error *err) {

@@ -17,11 +17,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { WATCHDOG_SECONDS = 300, SANITIZED = 1 };
-#else
-enum { WATCHDOG_SECONDS = 300, SANITIZED = 0 };
-#endif
+enum { WATCHDOG_SECONDS = 300 };
 #define MEMORY_BAR ((uint64_t)10 << 20) /* what all changed files together may take over the good one */
 #define SAMPLED_STRINGS 6               /* of each array of strings, this many lengths are changed */
 

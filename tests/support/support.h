@@ -11,6 +11,19 @@
 
 #include "muga.h"
 
+/* A sanitizer watches, or that of threads: what does one thing over and over, with other numbers or models, does a part
+ * of it then. Release does all. */
+#if defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#define SANITIZED_THREADS 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#define SANITIZED_THREADS 0
+#else
+#define SANITIZED 0
+#define SANITIZED_THREADS 0
+#endif
+
 /* Path of shared reference data ("golden/README.md"), under $MUGA_SHARED or ../shared. Where it is absent the
  * calling test is skipped, visibly; with CI=true it fails. Valid until the program ends. */
 const char *shared_path(const char *relative);

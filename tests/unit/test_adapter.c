@@ -271,7 +271,7 @@ static void check_mixed(const char *arch, bool exact) {
 
 static void a_mixed_batch_gives_each_sequence_its_own_bits(void **state) {
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(archs); i++)
+    for (size_t i = 0; i < ARRAY_LEN(archs); i += SANITIZED_THREADS ? 3 : 1)
         check_mixed(archs[i], i % 2);
 }
 

@@ -1,6 +1,8 @@
 /* If this fails, whoever asks a model with tools gets what was not promised: an invalid call at some temperature, in
  * some family or vocabulary, another reply than the events said, half a call after a cancel, an answer whose evidence
- * can't be recomputed, a prompt that hides the tools or the results from the model. */
+ * can't be recomputed, a prompt that hides the tools or the results from the model.
+ *
+ * ctest: unthreaded (callers at the same time are test_llm_threads') */
 #include "support/make_tiny.h"
 #include "support/special_tokens.h"
 #include "support/support.h"

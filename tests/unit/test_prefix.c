@@ -1,5 +1,7 @@
 /* If this fails, an answer depends on what was asked before it, one tenant's text can be told from another's cache, or
- * the cache keeps memory that sessions need. */
+ * the cache keeps memory that sessions need.
+ *
+ * ctest: unthreaded (it starts none) */
 #include "support/engine_fixture.h"
 
 #include "base/mem.h"

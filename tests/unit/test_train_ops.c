@@ -204,7 +204,8 @@ static void check(train_case c) {
     evaluate_f32(&c, NULL, values, weights, narrow);
     evaluate_f32(&c, pool, values, weights, threaded);
     assert_memory_equal(narrow, threaded, n * sizeof *grads);
-    for (uint32_t i = 0; i < n; i++) {
+    memcpy(differences, grads, n * sizeof *grads);
+    for (uint32_t i = 0; i < n; i += SANITIZED ? 7 : 1) {
         const double step = 1e-5, at = values[i];
         values[i] = at + step;
         double above = evaluate_f64(&c, NULL, values, weights, NULL);

@@ -3,7 +3,9 @@
  * should.
  *
  * Two of the model's three layers see TINY_WINDOW positions (make_tiny.h). What is computed is held against a session
- * that computes all in one batch, which lets nothing go before it is over. */
+ * that computes all in one batch, which lets nothing go before it is over.
+ *
+ * ctest: unthreaded (it starts none) */
 #include "support/engine_fixture.h"
 
 #include "base/hash.h"
