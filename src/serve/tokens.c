@@ -1,6 +1,14 @@
 /* POST /tokenize, /detokenize, /apply-template: what a model makes of texts before it computes anything. Fields are
  * llama-server's (content, tokens) and vLLM's (prompt); answers have both. */
+#include "base/utf8.h"
 #include "serve/internal.h"
+
+#include <inttypes.h>
+
+#define MAX_TEXT_BYTES ((size_t)4 << 20)   /* as many as a prompt's messages hold */
+#define MAX_PIECES_BYTES ((size_t)1 << 20) /* each token may be a piece of one byte */
+#define MAX_REPLY_BYTES ((size_t)64 << 20)
+#define MAX_IDS 1048576.0
 
 typedef struct wanted {
     const char *model;
@@ -24,7 +32,7 @@ static const field tokenize_fields[] = {
 };
 static const field detokenize_fields[] = {
     MODEL_FIELD,
-    {"tokens", FIELD_ARRAY, FIELD_AT(wanted, tokens), 0, 0, NULL, true},
+    {"tokens", FIELD_ARRAY, FIELD_AT(wanted, tokens), 0, MAX_IDS, NULL, true},
 };
 static const field template_fields[] = {
     MODEL_FIELD,
@@ -36,37 +44,36 @@ static const field template_fields[] = {
 /* ---- tokenize ---- */
 
 /* Bytes as text, where they are; else as numbers, as llama-server has them. */
-static json_t *piece_json(const str *bytes) {
-    json_t *text = json_stringn(str_get(bytes), bytes->len);
-    if (text)
-        return text;
-    json_t *list = json_array();
-    for (size_t i = 0; list && i < bytes->len; i++)
-        if (json_array_append_new(list, json_integer((unsigned char)bytes->data[i])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
+static void write_piece(str *out, const str *bytes) {
+    if (utf8_valid(str_get(bytes), bytes->len)) {
+        json_write_string(out, str_get(bytes), bytes->len);
+        return;
+    }
+    for (size_t i = 0; i < bytes->len; i++)
+        str_printf(out, "%c%u", i ? ',' : '[', (unsigned char)bytes->data[i]);
+    str_append_c(out, ']');
 }
 
-static json_t *tokens_json(llm *m, const int32_t *ids, size_t n, bool with_pieces) {
-    json_t *list = json_array();
-    bool whole = list != NULL;
-    for (size_t i = 0; whole && i < n; i++) {
-        str bytes = STR_INIT;
+/* Written at once: a value of JSON a token would take a hundred times what the text has. */
+static muga_status write_tokens(llm *m, const int32_t *ids, size_t n, bool with_pieces, str *out, muga_error *err) {
+    str bytes = STR_INIT;
+    muga_status st = MUGA_OK;
+    str_append_s(out, "{\"tokens\":[");
+    for (size_t i = 0; i < n && !st; i++) {
+        str_append_s(out, i ? "," : "");
         if (!with_pieces) {
-            whole = json_array_append_new(list, json_integer(ids[i])) == 0;
+            str_printf(out, "%" PRId32, ids[i]);
             continue;
         }
-        whole = llm_detokenize(m, &ids[i], 1, true, &bytes, NULL) == MUGA_OK &&
-                json_array_append_new(list, json_pack("{s:i, s:o}", "id", (int)ids[i], "piece", piece_json(&bytes))) ==
-                    0;
-        str_release(&bytes);
+        str_clear(&bytes);
+        st = llm_detokenize(m, &ids[i], 1, true, &bytes, err);
+        str_printf(out, "{\"id\":%" PRId32 ",\"piece\":", ids[i]);
+        write_piece(out, &bytes);
+        str_append_c(out, '}');
     }
-    if (whole)
-        return list;
-    json_decref(list);
-    return NULL;
+    str_printf(out, "],\"count\":%zu,\"max_model_len\":%u}", n, m->n_ctx);
+    str_release(&bytes);
+    return st ? st : str_status(out, err, "the list of tokens");
 }
 
 static void tokenize(call *c) {
@@ -82,15 +89,24 @@ static void tokenize(call *c) {
         (void)call_fail(c, 400, "content", "missing_required_parameter", "content is missing");
         return;
     }
+    size_t most = w.with_pieces ? MAX_PIECES_BYTES : MAX_TEXT_BYTES;
+    if (text.n > most) {
+        (void)call_fail(c, 400, "content", "too_long", "content has %zu bytes; at most %zu are taken: send it in parts",
+                        text.n, most);
+        return;
+    }
     if (!chat_take(c, w.model, &lent))
         return;
+    str out;
+    str_init(&out, MAX_REPLY_BYTES);
     muga_status st = llm_tokenize(lent.m, text, w.add_special, w.parse_special, &ids, &n, &err);
+    if (!st)
+        st = write_tokens(lent.m, ids, n, w.with_pieces, &out, &err);
     if (st)
         (void)call_fail_with(c, st, &err, "content");
     else
-        (void)call_reply(c, 200,
-                         json_pack("{s:o, s:I, s:I}", "tokens", tokens_json(lent.m, ids, n, w.with_pieces), "count",
-                                   (json_int_t)n, "max_model_len", (json_int_t)lent.m->n_ctx));
+        (void)call_reply_text(c, 200, "application/json", str_get(&out), out.len);
+    str_release(&out);
     free(ids);
     pool_give(c->serve->pool, &lent, -1);
 }

@@ -351,6 +351,28 @@ def names(s):
     check("nothing is made elsewhere", not new, new)
 
 
+def peak_mib(s):
+    with open(f"/proc/{s.process.pid}/status", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith("VmHWM")).split()[1]) // 1024
+
+
+def much(s):
+    """What is answered with many times its own size, or could be: as much as has room, and no more."""
+    client = Client(s)
+    with open(f"/proc/{s.process.pid}/clear_refs", "w", encoding="ascii") as f:
+        f.write("5")  # the peak begins anew
+    before = peak_mib(s)
+    for path, body, most in (("/tokenize", {"with_pieces": True, "content": "a" * 2**20}, 2**20),
+                             ("/tokenize", {"content": "a" * 2**22}, 2**22),
+                             ("/detokenize", {"tokens": [5] * 2**20}, 2**20)):
+        status, _, data = client.judge("much", "POST", path, json.dumps({"model": MODEL, **body}).encode(), want=(200,))
+        check("whole", status == 200 and len(json.loads(data).get("tokens", body.get("tokens"))) == most, path)
+        more = {k: v + v[:1] if isinstance(v, (str, list)) else v for k, v in body.items()}
+        data = client.judge("more", "POST", path, json.dumps({"model": MODEL, **more}).encode(), want=(400,))[2]
+        check("says how much", str(most).encode() in data, path, data)
+    check("memory", peak_mib(s) - before < 300, before, peak_mib(s))
+
+
 def secrets(s):
     """What a client sends to show who it is, or says to a model, is in no log, no count and no other's answer."""
     client = Client(s)
@@ -378,7 +400,7 @@ with tempfile.TemporaryDirectory(prefix="muga-faults-") as scratch:
     inner = os.path.join(scratch, "inner", "home")
     os.makedirs(inner)
     with Server(home=inner, models=((MODEL, TINY), ("healthy", TINY))) as server, Beside(server, "healthy"):
-        for part in (fields, constraints, bodies, templates, names, secrets):
+        for part in (fields, constraints, bodies, much, templates, names, secrets):
             part(server)
 for line in failures[:200]:
     print(line)
