@@ -79,6 +79,7 @@ struct sched {
     piece *piece;        /* NULL: there was no need yet */
     request *being_read; /* whose prompt it is part of; NULL: none */
     uint64_t begin_us;   /* when the step began */
+    bool was_read;       /* a prompt, after the step before */
 };
 
 /* ---- life ---- */
@@ -764,7 +765,9 @@ static void read_pieces(sched *s, uint32_t n_answers, uint64_t for_us) {
     uint64_t now = now_us(s);
     reading t = {.s = s, .begin_us = begin, .for_us = for_us};
     t.is_over = spent && !pace_has_time(&s->pace, piece_rows(s->piece), now - begin, for_us);
+    s->was_read = spent;
     while (!t.is_over && (s->being_read || begin_piece(s, for_us))) {
+        s->was_read = true;
         t.last_us = now_us(s);
         (void)go_on(s, &t);
     }
@@ -800,7 +803,7 @@ static void compute(sched *s) {
         run_each(s);
     take(s);
     if (s->o.clock && n.n_answers > 0 && (n.n_beside == 0 || !pace_us(&s->pace, n.n_answers, 0)))
-        pace_note_step(&s->pace, n.n_answers, now_us(s) - s->begin_us);
+        pace_note_step(&s->pace, n.n_answers, s->was_read, now_us(s) - s->begin_us);
 }
 
 /* With a clock, prompts are read after the step where an answer goes on in it. Where none does (all that there are lack

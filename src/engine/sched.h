@@ -31,7 +31,7 @@ typedef struct sched_options {
     uint32_t prefill_rows; /* rows of prompts in a step with those of answers; 0 = the engine's n_batch. Rows of running
                               answers count, but a block of 64 goes on in any case */
     /* Measures steps, so that prompts are read between those of running answers only for as long as lets them take
-     * about two and a half times as long as without (pace.h). NULL: as above. Borrowed. It changes no answer. */
+     * less than three times as long as before (pace.h). NULL: as above. Borrowed. It changes no answer. */
     const os_clock *clock;
 } sched_options;
 
