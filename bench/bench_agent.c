@@ -6,6 +6,8 @@
  * ...]}; "template" stands in for the model's own. The first task is also run once before, uncounted. Journal, history
  * and audit are kept in FOLDER/home, durably, as always. One JSON object a task: microseconds, tokens, the calls that
  * were finished, the answers. bench/agent measures a peer beside it. */
+#include "bench.h"
+
 #include "agent/agent.h"
 #include "agent/loop.h"
 #include "llm/llm.h"
@@ -15,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FILE ((size_t)1 << 20)
-
 typedef struct bench {
     agent_env env;
     manifest *manifest;
@@ -25,13 +25,6 @@ typedef struct bench {
     const json_t *values;
     json_t *calls; /* of the task: [{"name", "arguments"}] */
 } bench;
-
-static void check(muga_status st, const muga_error *err) {
-    if (!st)
-        return;
-    fprintf(stderr, "bench_agent: %s\n", err->message);
-    exit(6);
-}
 
 static uint64_t now_us(const bench *b) {
     return b->env.clock->monotonic_us(b->env.clock->self);
@@ -70,23 +63,7 @@ static void run_task(bench *b, const json_t *messages, bool print) {
     session_close(session);
     json_t *v = json_pack("{s:I, s:i, s:o, s:o, s:o}", "us", (json_int_t)us, "tokens", (int)n_tok, "calls", b->calls,
                           "answers", answers, "outcomes", turns);
-    char *line = v ? json_dumps(v, JSON_COMPACT) : NULL;
-    if (!line)
-        check(error_nomem(&err, "a line"), &err);
-    if (print)
-        puts(line);
-    free(line);
-    json_decref(v);
-}
-
-static json_t *read_file(const char *path) {
-    str text = STR_INIT;
-    json_t *v = NULL;
-    muga_error err = {0};
-    check(os_read_file(&os_system()->files, path, MAX_FILE, &text, &err), &err);
-    check(json_parse(str_get(&text), text.len, path, &v, &err), &err);
-    str_release(&text);
-    return v;
+    put_line(v, print);
 }
 
 int main(int argc, char **argv) {
@@ -97,7 +74,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench_agent MODEL FOLDER FILE [-t THREADS]\n");
         return 2;
     }
-    json_t *file = read_file(argv[3]);
+    json_t *file = read_json(argv[3]);
     const json_t *tasks = json_object_get(file, "tasks");
     b.values = json_object_get(file, "session");
     str override = STR_INIT, path = STR_INIT;

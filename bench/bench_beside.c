@@ -7,6 +7,8 @@
  * milliseconds between two tokens of an answer without the prompt (median) and beside it (median, 99th percentile,
  * most), how many times as long the 99th is, tokens a second of the prompt, alone and beside, the share of its own
  * speed that it keeps, and its rows in a step. -r: rows of prompts in a step, for ever; else the scheduler chooses. */
+#include "bench.h"
+
 #include "engine/sched.h"
 
 #include "base/mem.h"
@@ -42,13 +44,6 @@ static gaps without, with;
 static double now_s(void) {
     const os_clock *c = &os_system()->clock;
     return (double)c->monotonic_us(c->self) / 1e6;
-}
-
-static void check(muga_status st, const muga_error *err) {
-    if (!st)
-        return;
-    fprintf(stderr, "bench_beside: %s\n", err->message);
-    exit(6);
 }
 
 static void on_choice(void *ctx, uint32_t pos, const float *logits) {

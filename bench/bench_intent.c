@@ -9,6 +9,8 @@
  * example is decided by those of the four other parts (a fifth each, in turn). ROWS: lines of {"label", "train", "x":
  * [one list of features a label]}; training rows are judged by the fit to the other four parts. A line of JSON each.
  */
+#include "bench.h"
+
 #include "agent/retrieve.h"
 #include "base/mem.h"
 #include "llm/classify.h"
@@ -35,13 +37,6 @@ typedef struct labels {
     classify_labels set;
     size_t n;
 } labels;
-
-static void check(muga_status st, const muga_error *err) {
-    if (!st)
-        return;
-    fprintf(stderr, "bench_intent: %s\n", err->message);
-    exit(6);
-}
 
 static void *need(void *p) {
     muga_error err;

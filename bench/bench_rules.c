@@ -6,6 +6,8 @@
  * PERCEPTS: JSON lines, taken in turn. For each of N percepts: `decide` is the schema, the context and the rules alone,
  * as the loop runs them; `turn` is the whole turn with state, journal, audit and tools. One line of JSON each, with the
  * median and the 99th percentile. */
+#include "bench.h"
+
 #include "agent/dataset.h"
 #include "agent/loop_rules.h"
 
@@ -14,13 +16,6 @@
 
 enum { MAX_PERCEPTS = 100000 };
 #define MAX_BYTES ((size_t)1 << 26)
-
-static void check(muga_status st, const muga_error *err) {
-    if (!st)
-        return;
-    fprintf(stderr, "bench_rules: %s\n", err->message);
-    exit(6);
-}
 
 static json_t *read_percepts(void) {
     json_t *list = json_array();

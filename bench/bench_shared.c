@@ -5,6 +5,8 @@
  * From an empty cache: all are submitted, then steps are done until all are answered, greedily, to the same length. One
  * JSON object: tokens a second over everything, and milliseconds until each client had its first token (median, last).
  * bench/shared measures llama-server beside it. */
+#include "bench.h"
+
 #include "engine/sched.h"
 
 #include "base/mem.h"
@@ -31,13 +33,6 @@ typedef struct shared {
 static double now_s(void) {
     const os_clock *c = &os_system()->clock;
     return (double)c->monotonic_us(c->self) / 1e6;
-}
-
-static void check(muga_status st, const muga_error *err) {
-    if (!st)
-        return;
-    fprintf(stderr, "bench_shared: %s\n", err->message);
-    exit(6);
 }
 
 static void on_choice(void *ctx, uint32_t pos, const float *logits) {

@@ -7,14 +7,14 @@
  * its prompt has in common with the others is then computed already. --cold: nothing of a prompt is (each is another
  * tenant's). One JSON object a request: times in microseconds, tokens, the calls. bench/toolcall measures llama-server
  * beside it. */
+#include "bench.h"
+
 #include "llm/llm.h"
 #include "os/os.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_FILE ((size_t)1 << 20)
 
 /* Work on the constraint: each kind by itself, and all of it; what is inside of other work counts once. */
 enum { MASK, FORCED, FOLLOWED, N_WORK };
@@ -36,13 +36,6 @@ typedef struct bench {
 static uint64_t now_us(void) {
     const os_clock *c = &os_system()->clock;
     return c->monotonic_us(c->self);
-}
-
-static void check(muga_status st, const muga_error *err) {
-    if (!st)
-        return;
-    fprintf(stderr, "bench_toolcall: %s\n", err->message);
-    exit(6);
 }
 
 static void on_constraint(void *ctx, const char *what, bool begins) {
@@ -88,24 +81,8 @@ static void ask(bench *b, const json_t *messages, const char *tenant, bool print
                           "accepted", (int)r.n_accepted, "steps", (int)(n_choices - r.n_accepted), "masks",
                           (json_int_t)b->w.n[MASK], "mask_us", (json_int_t)b->w.us[MASK], "forced_us",
                           (json_int_t)b->w.us[FORCED], "constraint_us", (json_int_t)b->w.all_us, "calls", calls);
-    char *line = v ? json_dumps(v, JSON_COMPACT) : NULL;
-    if (!line)
-        check(error_nomem(&err, "a line"), &err);
-    if (print)
-        puts(line);
-    free(line);
-    json_decref(v);
+    put_line(v, print);
     llm_reply_release(&r);
-}
-
-static json_t *read_file(const char *path) {
-    str text = STR_INIT;
-    json_t *v = NULL;
-    muga_error err = {0};
-    check(os_read_file(&os_system()->files, path, MAX_FILE, &text, &err), &err);
-    check(json_parse(str_get(&text), text.len, path, &v, &err), &err);
-    str_release(&text);
-    return v;
 }
 
 static bool parse(int argc, char **argv, bench *b) {
@@ -128,7 +105,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench_toolcall MODEL FILE [-t THREADS] [-n TOKENS] [--cold]\n");
         return 2;
     }
-    json_t *file = read_file(argv[2]);
+    json_t *file = read_json(argv[2]);
     const json_t *requests = json_object_get(file, "requests");
     b.tools = json_object_get(file, "tools");
     llm_local_options o = {

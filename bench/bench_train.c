@@ -7,6 +7,8 @@
  * Samples are of random tokens, of which the last TARGETS (a quarter) are predicted and the first SHARED (0) are the
  * same in all. MB (400) of activations are kept, -1 = all; -w writes the ids, a line a sample. The median of STEPS
  * steps after one that isn't counted, whose loss is the base's. A line of JSON. */
+#include "bench.h"
+
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/engine.h"
@@ -25,13 +27,6 @@ typedef struct settings {
     long keep;       /* MB; below 0 = all */
     const char *ids; /* where they are written; NULL = nowhere */
 } settings;
-
-static void check(muga_status st, const muga_error *err) {
-    if (!st)
-        return;
-    fprintf(stderr, "bench_train: %s\n", err->message);
-    exit(6);
-}
 
 static void *need(void *p) {
     muga_error err;

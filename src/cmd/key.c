@@ -156,8 +156,19 @@ static void format_limit(const json_t *e, const char *key, char out[24]) {
         snprintf(out, 24, "-");
 }
 
+/* A list as a verb answers with it: JSON, or what print makes of it. Steals list. */
+static int say_list(muga_status st, json_t *list, bool as_json,
+                    muga_status (*print)(const json_t *list, muga_error *err), muga_error *err) {
+    if (!st && as_json)
+        cmd_print_json(list);
+    else if (!st)
+        st = print(list, err);
+    json_decref(list);
+    return st ? cmd_fail(err) : cmd_finish_output(0);
+}
+
 #define COLUMNS 9
-static void print_list(const json_t *list, const char **cells, char (*numbers)[5][24]) {
+static void print_rows(const json_t *list, const char **cells, char (*numbers)[5][24]) {
     static const char *const head[COLUMNS] = {"NAME",       "ID",       "STATE",   "TENANT", "TOKENS/DAY",
                                               "USED TODAY", "PARALLEL", "EXPIRES", "MAY"};
     size_t i;
@@ -190,6 +201,22 @@ static void print_list(const json_t *list, const char **cells, char (*numbers)[5
     cmd_print_table(cells, json_array_size(list) + 1, COLUMNS);
 }
 
+static muga_status print_list(const json_t *list, muga_error *err) {
+    size_t n = json_array_size(list);
+    if (n == 0) {
+        printf("no keys: on this machine's own addresses any will do; `muga key create --name NAME` makes one\n");
+        return MUGA_OK;
+    }
+    const char **cells = mem_alloc_array((n + 1) * COLUMNS, sizeof *cells);
+    char(*numbers)[5][24] = mem_alloc_array(n, sizeof *numbers);
+    muga_status st = cells && numbers ? MUGA_OK : error_nomem(err, "a list of keys");
+    if (!st)
+        print_rows(list, cells, numbers);
+    free(cells);
+    free(numbers);
+    return st;
+}
+
 int cmd_key_list(int argc, char **argv) {
     bool as_json = false;
     const cmd_option options[] = {{"--json", 0, CMD_FLAG, &as_json, NULL, "an array"}};
@@ -208,26 +235,13 @@ int cmd_key_list(int argc, char **argv) {
         st = keys_list(s, now(), &list, &err);
     }
     store_close(s);
-    size_t n = json_array_size(list);
-    const char **cells = st ? NULL : mem_alloc_array((n + 1) * COLUMNS, sizeof *cells);
-    char(*numbers)[5][24] = st ? NULL : mem_alloc_array(n, sizeof *numbers);
-    if (!st && (!cells || !numbers))
-        st = error_nomem(&err, "a list of keys");
-    if (!st && as_json)
-        cmd_print_json(list);
-    else if (!st && n == 0)
-        printf("no keys: on this machine's own addresses any will do; `muga key create --name NAME` makes one\n");
-    else if (!st)
-        print_list(list, cells, numbers);
-    free(cells);
-    free(numbers);
-    json_decref(list);
-    return st ? cmd_fail(&err) : cmd_finish_output(0);
+    return say_list(st, list, as_json, print_list, &err);
 }
 
 /* ---- usage ---- */
 
-static void print_usage(const json_t *list) {
+static muga_status print_usage(const json_t *list, muga_error *err) {
+    (void)err;
     size_t i;
     const json_t *e;
     json_array_foreach(list, i, e)
@@ -236,6 +250,7 @@ static void print_usage(const json_t *list) {
                (long long)json_get_int(e, "prompt_tokens", 0), (long long)json_get_int(e, "answer_tokens", 0));
     if (json_array_size(list) == 0)
         printf("nothing was used\n");
+    return MUGA_OK;
 }
 
 int cmd_key_usage(int argc, char **argv) {
@@ -254,12 +269,7 @@ int cmd_key_usage(int argc, char **argv) {
     if (!st)
         st = keys_usage(s, p.n ? p.v[0] : NULL, n_days, now(), &list, &err);
     store_close(s);
-    if (!st && as_json)
-        cmd_print_json(list);
-    else if (!st)
-        print_usage(list);
-    json_decref(list);
-    return st ? cmd_fail(&err) : cmd_finish_output(0);
+    return say_list(st, list, as_json, print_usage, &err);
 }
 
 /* ---- revoke, rotate ---- */

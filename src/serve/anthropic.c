@@ -169,10 +169,7 @@ static void answer(asking *t, const llm_request *read) {
     bool forced = q->schema || q->tool_choice == LLM_TOOLS_REQUIRED || q->tool_choice == LLM_TOOLS_NAMED;
     if (t->w.stream && forced && count_all(t->ch.lent.m, q, &t->n_prompt, &err))
         t->n_prompt = 0; /* what is forced goes out before the prompt is looked at; what is wrong is said below */
-    muga_status st = chat_complete(&t->ch, &t->choice, 1, &err);
-    if (st)
-        openai_fail(c, st, &err, q);
-    else if (!atomic_load(call_gone(c)) && !openai_was_cut(c, &t->choice, 1))
+    if (openai_complete(c, &t->ch, &t->choice, 1))
         end(t);
     llm_reply_release(&t->choice.reply);
 }

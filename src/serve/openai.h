@@ -80,8 +80,9 @@ openai_usage openai_usage_of(llm *m, const chat_choice *choices, uint32_t n);
 uint32_t openai_reasoning_tokens(llm *m, const llm_reply *r);
 /* What went wrong while an answer was computed. q: as it was asked. Always false. */
 bool openai_fail(call *c, muga_status st, const muga_error *err, const llm_request *q);
-/* Some choice was cancelled, though the client is there: the server ends. */
-bool openai_was_cut(call *c, const chat_choice *choices, uint32_t n);
+/* chat_complete of ch->q. false: what went wrong has been said (where some choice was cancelled though the client is
+ * there, that the server ends), or the client has gone. The choices' replies are to be released all the same. */
+bool openai_complete(call *c, chat *ch, chat_choice *choices, uint32_t n);
 
 /* SSE of a call: ctx is the call. */
 bool openai_send_event(void *ctx, const char *name, json_t *json);

@@ -156,7 +156,6 @@ static void reply(chatting *t) {
 static void answer(chatting *t, const llm_request *read) {
     call *c = t->c;
     llm_request *q = &t->ch.q;
-    muga_error err = {0};
     openai_apply(read, q);
     q->split = true;
     t->chunks = (openai_chunks){.head = openai_head_of(c, "chatcmpl-", t->w.a.model, q->now_ms),
@@ -174,10 +173,7 @@ static void answer(chatting *t, const llm_request *read) {
         q->on_event = on_event;
         q->on_prompt = on_prompt;
     }
-    muga_status st = chat_complete(&t->ch, t->choices, t->w.a.n, &err);
-    if (st)
-        openai_fail(c, st, &err, q);
-    else if (!atomic_load(call_gone(c)) && !openai_was_cut(c, t->choices, t->w.a.n)) {
+    if (openai_complete(c, &t->ch, t->choices, t->w.a.n)) {
         c->finish = chat_finish_name(t->choices[0].reply.finish);
         if (t->w.a.stream)
             end_stream(t);

@@ -196,7 +196,6 @@ static void add_usage(completing *t) {
 /* All choices of one prompt. false: it has ended. */
 static bool answer(completing *t, size_t i_prompt) {
     call *c = t->c;
-    muga_error err = {0};
     uint32_t n = t->w.a.n;
     const prompt *p = &t->prompts[i_prompt];
     t->ch.q.prompt_text = p->text;
@@ -209,11 +208,7 @@ static bool answer(completing *t, size_t i_prompt) {
         if (t->w.a.stream && t->w.echo)
             ok = ok && begin_stream(t) && send(&t->streams[i], p->text.p, p->text.n, NULL);
     }
-    muga_status st = ok ? chat_complete(&t->ch, t->choices, n, &err) : MUGA_OK;
-    if (st)
-        ok = openai_fail(c, st, &err, &t->ch.q);
-    else
-        ok = ok && !atomic_load(call_gone(c)) && !openai_was_cut(c, t->choices, n);
+    ok = ok && openai_complete(c, &t->ch, t->choices, n);
     for (uint32_t i = 0; ok && i < n; i++)
         ok = t->w.a.stream
                  ? begin_stream(t) && send(&t->streams[i], "", 0, chat_finish_name(t->choices[i].reply.finish))

@@ -49,13 +49,16 @@ static bool list_manifests(call *c, json_t **out) {
     return !st || call_fail_with(c, st, &err, NULL);
 }
 
+/* NULL: there is no such entry. */
+static const char *id_at(const json_t *data, size_t i) {
+    return json_get_string(json_array_get(data, i), "id");
+}
+
 static json_t *list_json(const call *c, json_t *data) {
     if (!wants_anthropic(c))
         return json_pack("{s:s, s:o}", "object", "list", "data", data);
-    size_t n = json_array_size(data);
-    return json_pack("{s:o, s:b, s:s?, s:s?}", "data", data, "has_more", 0, "first_id",
-                     json_get_string(json_array_get(data, 0), "id"), "last_id",
-                     n ? json_get_string(json_array_get(data, n - 1), "id") : NULL);
+    return json_pack("{s:o, s:b, s:s?, s:s?}", "data", data, "has_more", 0, "first_id", id_at(data, 0), "last_id",
+                     id_at(data, json_array_size(data) - 1));
 }
 
 /* Names of the configuration for models that the store has and the key may ask. */

@@ -264,13 +264,21 @@ bool openai_fail(call *c, muga_status st, const muga_error *err, const llm_reque
     return call_fail_with(c, st, err, of_body ? blamed(c, err, q) : NULL);
 }
 
-bool openai_was_cut(call *c, const chat_choice *choices, uint32_t n) {
+static bool was_cut(call *c, const chat_choice *choices, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
         if (choices[i].reply.finish == LLM_FINISH_CANCELLED) {
             call_fail(c, 503, NULL, "cancelled", "the answer was cut off, because the server ends or needs the room");
             return true;
         }
     return false;
+}
+
+bool openai_complete(call *c, chat *ch, chat_choice *choices, uint32_t n) {
+    muga_error err = {0};
+    muga_status st = chat_complete(ch, choices, n, &err);
+    if (st)
+        return openai_fail(c, st, &err, &ch->q);
+    return !atomic_load(call_gone(c)) && !was_cut(c, choices, n);
 }
 
 bool openai_send_event(void *ctx, const char *name, json_t *json) {

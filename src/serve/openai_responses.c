@@ -261,7 +261,6 @@ static void end(responding *t) {
 static void answer(responding *t, const llm_request *read) {
     call *c = t->c;
     llm_request *q = &t->ch.q;
-    muga_error err = {0};
     openai_apply(read, q);
     q->split = true;
     t->head = openai_head_of(c, "resp_", t->w.a.model, q->now_ms);
@@ -279,10 +278,7 @@ static void answer(responding *t, const llm_request *read) {
         q->top_logprobs = t->w.top_logprobs;
     }
     t->choice.ctx = t;
-    muga_status st = chat_complete(&t->ch, &t->choice, 1, &err);
-    if (st)
-        openai_fail(c, st, &err, q);
-    else if (!atomic_load(call_gone(c)) && !openai_was_cut(c, &t->choice, 1))
+    if (openai_complete(c, &t->ch, &t->choice, 1))
         end(t);
     llm_reply_release(&t->choice.reply);
 }

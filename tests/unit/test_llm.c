@@ -1,8 +1,8 @@
 /* If this fails, what agents and servers build on is broken: a message can speak with the template's voice, a cached
  * prefix changes an answer, evidence can't be recomputed or a forged one passes, or a scripted model breaks a promise
  * of the interface. */
+#include "support/llm_fixture.h"
 #include "support/make_adapter.h"
-#include "support/support.h"
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -18,34 +18,6 @@ static json_t *parse(const char *text) {
     muga_error err = {0};
     assert_ok(json_parse(text, strlen(text), "test", &v, &err), &err);
     return v;
-}
-
-static llm *open_tiny(void) {
-    llm *m = NULL;
-    muga_error err = {0};
-    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 1024};
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
-    return m;
-}
-
-static json_t *one_message(const char *content) {
-    json_t *v = json_pack("[{s:s, s:s}]", "role", "user", "content", content);
-    assert_non_null(v);
-    return v;
-}
-
-static llm_request request_of(const json_t *messages) {
-    llm_request q = {.messages = messages, .sampling = LLM_SAMPLING_GREEDY, .max_tokens = 24, .want_evidence = true};
-    q.sampling.temperature = 1.0f;
-    q.sampling.seed = 11;
-    return q;
-}
-
-static llm_reply complete(llm *m, const llm_request *q) {
-    llm_reply r;
-    muga_error err = {0};
-    assert_ok(llm_complete(m, q, &r, &err), &err);
-    return r;
 }
 
 /* ---- prompts ---- */

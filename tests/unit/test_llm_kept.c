@@ -1,7 +1,7 @@
 /* What was computed of a conversation is kept between its turns, as far as the limit goes. If this failed, each turn
  * would read its whole session again although there is room; or a limit would be passed, or would change an answer.
  * Counted in tokens and pages. */
-#include "support/support.h"
+#include "support/llm_fixture.h"
 
 #include "base/mem.h"
 #include "llm/llm.h"
@@ -11,14 +11,6 @@
 #define PAGE 64 /* tokens */
 #define SESSIONS 4
 #define TURNS 3
-
-static llm *open_tiny(uint64_t kv_bytes) {
-    llm *m = NULL;
-    muga_error err = {0};
-    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 1024, .kv_bytes = kv_bytes};
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
-    return m;
-}
 
 static void add(json_t *messages, const char *role, const char *content) {
     assert_int_equal(json_array_append_new(messages, json_pack("{s:s, s:s}", "role", role, "content", content)), 0);
@@ -92,7 +84,7 @@ static uint64_t n_taken(const played *p) {
 static void pages_survive_between_turns_within_the_limit(void **state) {
     (void)state;
     played roomy = {0}, tight = {0};
-    llm *m = open_tiny(0);
+    llm *m = open_tiny_with((llm_local_options){.kv_bytes = 0});
     play(m, &roomy);
     llm_free(m);
     for (int s = 0; s < SESSIONS; s++) {
@@ -105,7 +97,7 @@ static void pages_survive_between_turns_within_the_limit(void **state) {
     assert_int_equal(roomy.kept.kv_taken, n_taken(&roomy));
     /* Room for one of the four to work with; a quarter of it is for what nobody uses. */
     uint64_t pages = roomy.n_prompt[1][TURNS - 1] / PAGE + 2;
-    m = open_tiny(pages * roomy.kept.kv_page_bytes);
+    m = open_tiny_with((llm_local_options){.kv_bytes = pages * roomy.kept.kv_page_bytes});
     play(m, &tight);
     llm_free(m);
     assert_int_equal(tight.kept.kv_max_bytes, pages * roomy.kept.kv_page_bytes);
@@ -127,11 +119,11 @@ static void pages_survive_between_turns_within_the_limit(void **state) {
 static void the_session_that_goes_on_keeps_its_pages(void **state) {
     (void)state;
     uint32_t n_before = 0;
-    llm *m = open_tiny(0);
+    llm *m = open_tiny_with((llm_local_options){.kv_bytes = 0});
     llm_counts kept;
     kept = llm_get_counts(m);
     llm_free(m);
-    m = open_tiny(40 * kept.kv_page_bytes);
+    m = open_tiny_with((llm_local_options){.kv_bytes = 40 * kept.kv_page_bytes});
     json_t *one = begin(0);
     for (int t = 0; t < TURNS; t++) {
         muga_error err = {0};

@@ -1,6 +1,6 @@
 /* If this fails, a client is told of other tokens than its text is made of, of tokens behind a stop string or within
  * reasoning and calls, or of probabilities that aren't the model's. */
-#include "support/support.h"
+#include "support/llm_fixture.h"
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -10,14 +10,6 @@
 
 #include <math.h>
 #include <stdio.h>
-
-static llm *open_tiny(llm_drafts drafts) {
-    llm *m = NULL;
-    muga_error err = {0};
-    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 1024, .drafts = drafts};
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
-    return m;
-}
 
 /* What a client has seen so far. */
 typedef struct client {
@@ -63,7 +55,7 @@ static void client_release(client *c) {
     str_release(&c->bytes);
 }
 
-static llm_request request_of(const json_t *messages, client *c) {
+static llm_request client_request(const json_t *messages, client *c) {
     llm_request q = {.messages = messages,
                      .sampling = LLM_SAMPLING_GREEDY,
                      .max_tokens = 40,
@@ -77,13 +69,6 @@ static llm_request request_of(const json_t *messages, client *c) {
                      .top_logprobs = c->n_top};
     q.sampling.seed = 5;
     return q;
-}
-
-static llm_reply complete(llm *m, const llm_request *q) {
-    llm_reply r;
-    muga_error err = {0};
-    assert_ok(llm_complete(m, q, &r, &err), &err);
-    return r;
 }
 
 /* What was told is what the text is made of. */
@@ -130,11 +115,11 @@ static void they_are_of_the_models_own_distribution(void **state) {
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "where is my order?");
     for (int drafts = 0; drafts < 2; drafts++)
         for (int greedy = 0; greedy < 2; greedy++) {
-            llm *m = open_tiny(drafts ? LLM_DRAFTS_NGRAM : LLM_DRAFTS_OFF);
+            llm *m = open_tiny_with((llm_local_options){.drafts = drafts ? LLM_DRAFTS_NGRAM : LLM_DRAFTS_OFF});
             client *c = calloc(1, sizeof *c);
             c->n_top = 7;
             c->greedy = greedy;
-            llm_request q = request_of(messages, c);
+            llm_request q = client_request(messages, c);
             q.sampling.temperature = greedy ? 0.0f : 0.8f;
             q.sampling.top_k = 30;
             llm_bias bias = {17, 2.5f}; /* changes choices, not what is told */
@@ -156,10 +141,10 @@ static void they_are_of_the_models_own_distribution(void **state) {
 
 static void tokens_behind_a_stop_string_are_not_told(void **state) {
     (void)state;
-    llm *m = open_tiny(LLM_DRAFTS_NGRAM);
+    llm *m = open_tiny_with((llm_local_options){.drafts = LLM_DRAFTS_NGRAM});
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "hello");
     client whole = {.n_top = 0};
-    llm_request q = request_of(messages, &whole);
+    llm_request q = client_request(messages, &whole);
     llm_reply all = complete(m, &q);
     assert_true(all.text.len > 30);
     for (size_t at = 1; at + 4 < all.text.len; at++) {
@@ -172,7 +157,7 @@ static void tokens_behind_a_stop_string_are_not_told(void **state) {
             continue;
         for (int split = 0; split < 2; split++) {
             client c = {.n_top = 2};
-            llm_request r = request_of(messages, &c);
+            llm_request r = client_request(messages, &c);
             r.stop = stops;
             r.n_stop = 1;
             r.split = split;
@@ -191,7 +176,7 @@ static void tokens_behind_a_stop_string_are_not_told(void **state) {
 
 static void forced_tokens_are_certain(void **state) {
     (void)state;
-    llm *m = open_tiny(LLM_DRAFTS_NGRAM);
+    llm *m = open_tiny_with((llm_local_options){.drafts = LLM_DRAFTS_NGRAM});
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "hello");
     json_t *schema = json_pack("{s:s, s:{s:{s:s, s:i, s:b, s:{s:[s,s,s]}}}, s:[s], s:b}", "type", "object",
                                "properties", "delivered", "type", "array", "minItems", 2, "uniqueItems", 1, "items",
@@ -199,7 +184,7 @@ static void forced_tokens_are_certain(void **state) {
     assert_non_null(schema);
     for (int split = 0; split < 2; split++) {
         client c = {.n_top = 3};
-        llm_request q = request_of(messages, &c);
+        llm_request q = client_request(messages, &c);
         q.schema = schema; /* re-validated: all of it comes at once */
         q.split = split;
         llm_reply r = complete(m, &q);
@@ -297,10 +282,10 @@ static void tokens_of_reasoning_and_calls_are_not_told(void **state) {
 
 static void more_than_twenty_are_refused(void **state) {
     (void)state;
-    llm *m = open_tiny(LLM_DRAFTS_OFF);
+    llm *m = open_tiny_with((llm_local_options){.drafts = LLM_DRAFTS_OFF});
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "hello");
     client c = {.n_top = LLM_MAX_TOP + 1};
-    llm_request q = request_of(messages, &c);
+    llm_request q = client_request(messages, &c);
     llm_reply r;
     muga_error err = {0};
     assert_status(llm_complete(m, &q, &r, &err), MUGA_E_USAGE, &err, "at most 20");

@@ -1,7 +1,7 @@
 /* If this fails, a server can't rely on what it asks of a model: a client that left keeps its place, raw prompts are
  * read otherwise than as the model's own tokenizer reads them, a bias makes a schema impossible, or evidence of such a
  * request doesn't replay. */
-#include "support/support.h"
+#include "support/llm_fixture.h"
 
 #include "base/mem.h"
 #include "llm/local.h"
@@ -11,36 +11,10 @@
 #include <stdio.h>
 #include <time.h>
 
-static llm *open_tiny(void) {
-    llm *m = NULL;
-    muga_error err = {0};
-    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 1024};
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
-    return m;
-}
-
-static json_t *one_message(const char *content) {
-    json_t *v = json_pack("[{s:s, s:s}]", "role", "user", "content", content);
-    assert_non_null(v);
-    return v;
-}
-
-static llm_request request_of(const json_t *messages) {
-    llm_request q = {.messages = messages,
-                     .sampling = LLM_SAMPLING_GREEDY,
-                     .max_tokens = 24,
-                     .want_evidence = true,
-                     .want_ids = true};
-    q.sampling.temperature = 1.0f;
-    q.sampling.seed = 11;
+static llm_request request_with_ids(const json_t *messages) {
+    llm_request q = request_of(messages);
+    q.want_ids = true;
     return q;
-}
-
-static llm_reply complete(llm *m, const llm_request *q) {
-    llm_reply r;
-    muga_error err = {0};
-    assert_ok(llm_complete(m, q, &r, &err), &err);
-    return r;
 }
 
 static void assert_refused(llm *m, const llm_request *q, muga_status st, const char *part) {
@@ -97,7 +71,7 @@ static void a_flag_ends_a_prompt_between_two_steps(void **state) {
     llm *m = open_tiny();
     watcher w = {.n_prompt = 0};
     json_t *messages = long_message();
-    llm_request q = request_of(messages);
+    llm_request q = request_with_ids(messages);
     q.cancelled = &w.flag;
     q.on_prompt = set_in_prompt;
     q.on_prompt_ctx = &w;
@@ -114,7 +88,7 @@ static void a_flag_ends_an_answer_and_its_evidence_replays(void **state) {
     (void)state;
     llm *m = open_tiny();
     json_t *messages = one_message("where is my order?");
-    llm_request q = request_of(messages);
+    llm_request q = request_with_ids(messages);
     q.sampling.seed = 3;
     llm_reply whole = complete(m, &q);
     for (uint32_t at = 1; at < 8; at++) {
@@ -148,7 +122,7 @@ static void a_flag_ends_an_answer_and_its_evidence_replays(void **state) {
 static void *ask_and_leave(void *ctx) {
     watcher *w = ctx;
     json_t *messages = one_message("hello");
-    llm_request q = request_of(messages);
+    llm_request q = request_with_ids(messages);
     q.cancelled = &w->flag;
     q.on_prompt = set_in_prompt;
     q.on_prompt_ctx = w;
@@ -176,7 +150,7 @@ static void who_waits_while_another_computes_leaves_before_the_next_step(void **
     llm *m = open_tiny();
     watcher waits = {.l = (local *)m}, computes = {.l = (local *)m, .other = &waits};
     json_t *messages = one_message("where is my order?");
-    llm_request q = request_of(messages);
+    llm_request q = request_with_ids(messages);
     q.on_prompt = wait_for_another;
     q.on_prompt_ctx = &computes;
     llm_reply r = complete(m, &q);
@@ -200,7 +174,7 @@ typedef struct caller {
 } caller;
 
 static llm_request request_of_kind(const caller *c) {
-    llm_request q = request_of(c->messages);
+    llm_request q = request_with_ids(c->messages);
     q.max_tokens = 6;
     q.sampling.seed = c->kind;
     q.priority = (int)c->kind % 3;
@@ -253,7 +227,7 @@ static void a_priority_has_a_range(void **state) {
     (void)state;
     llm *m = open_tiny();
     json_t *messages = one_message("hello");
-    llm_request q = request_of(messages);
+    llm_request q = request_with_ids(messages);
     q.priority = LLM_MAX_PRIORITY + 1;
     assert_refused(m, &q, MUGA_E_USAGE, "-100 to 100");
     json_decref(messages);
@@ -280,7 +254,7 @@ static void a_raw_prompt_is_the_text_and_no_template(void **state) {
         token_list want = TOKEN_LIST_INIT;
         assert_ok(tokenizer_encode(t, text, strlen(text), (tokenizer_flags){.parse_special = special}, &want, &err),
                   &err);
-        llm_request q = request_of(NULL);
+        llm_request q = request_with_ids(NULL);
         q.prompt_text = span_of_string(text);
         q.prompt_special = special;
         assert_prompt(m, &q, &want);
@@ -297,12 +271,12 @@ static void ids_stand_before_text_and_messages(void **state) {
     (void)state;
     llm *m = open_tiny();
     json_t *first = one_message("hello"), *second = one_message("where is my order?");
-    llm_request q = request_of(first);
+    llm_request q = request_with_ids(first);
     llm_reply r = complete(m, &q);
     token_list context = TOKEN_LIST_INIT;
     for (uint32_t i = 0; i < r.n_prompt + r.n_ids; i++)
         assert_true(token_list_push(&context, i < r.n_prompt ? r.prompt_ids[i] : r.ids[i - r.n_prompt]));
-    llm_request plain = request_of(second);
+    llm_request plain = request_with_ids(second);
     llm_reply alone = complete(m, &plain);
     q.messages = second;
     q.prompt_ids = context.ids;
@@ -326,7 +300,7 @@ static void what_is_no_raw_prompt_is_refused(void **state) {
     llm *m = open_tiny();
     json_t *messages = one_message("hello");
     const int32_t ids[] = {5, 1 << 20}, negative[] = {-1};
-    llm_request q = request_of(NULL);
+    llm_request q = request_with_ids(NULL);
     assert_refused(m, &q, MUGA_E_INPUT, "at least one message");
     q.prompt_ids = ids;
     q.n_prompt_ids = 2;
@@ -358,7 +332,7 @@ static void a_bias_moves_choices_and_replays(void **state) {
     (void)state;
     llm *m = open_tiny();
     json_t *messages = one_message("where is my order?");
-    llm_request q = request_of(messages);
+    llm_request q = request_with_ids(messages);
     q.sampling.temperature = 0;
     llm_reply plain = complete(m, &q);
     llm_bias bias[] = {{plain.ids[0], -100.0f}, {300, 100.0f}};
@@ -403,7 +377,7 @@ static void a_constraint_wins_over_biases(void **state) {
     }
     assert_true(n >= 2);
     for (int greedy = 0; greedy < 2; greedy++) {
-        llm_request q = request_of(messages);
+        llm_request q = request_with_ids(messages);
         q.regex = "[xy]{5}";
         q.sampling.temperature = greedy ? 0.0f : 1.0f;
         q.logit_bias = bias;
@@ -422,7 +396,7 @@ static void settings_of_sampling_replay(void **state) {
     (void)state;
     llm *m = open_tiny();
     json_t *messages = one_message("where is my order?");
-    llm_request q = request_of(messages);
+    llm_request q = request_with_ids(messages);
     q.sampling.typical_p = 0.4f;
     q.sampling.repeat_penalty = 1.3f;
     q.sampling.penalty_last_n = LLM_PENALTY_ALL;

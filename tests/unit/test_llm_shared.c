@@ -1,7 +1,7 @@
 /* Prompts that begin alike are computed once: two conversations under one preamble, a conversation's next turn, and a
  * question that is scored before it is answered. If this failed, every agent and every turn would read all of its
  * prompt again. Counted in tokens. */
-#include "support/support.h"
+#include "support/llm_fixture.h"
 
 #include "llm/llm.h"
 #include "os/os.h"
@@ -9,14 +9,6 @@
 #include <stdio.h>
 
 #define PAGE 64 /* tokens */
-
-static llm *open_tiny(void) {
-    llm *m = NULL;
-    muga_error err = {0};
-    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 2048};
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
-    return m;
-}
 
 static void add(json_t *messages, const char *role, const char *content) {
     assert_int_equal(json_array_append_new(messages, json_pack("{s:s, s:s}", "role", role, "content", content)), 0);
@@ -55,7 +47,7 @@ static void assert_shared(uint32_t cached, uint32_t n_alone, uint32_t n_prompt) 
 
 static void what_begins_alike_is_read_once(void **state) {
     (void)state;
-    llm *m = open_tiny();
+    llm *m = open_tiny_with((llm_local_options){.n_ctx = 2048});
     json_t *alone = preamble(), *a = preamble(), *b = preamble();
     uint32_t n_alone, n, cached;
     muga_error err = {0};
@@ -79,7 +71,7 @@ static void what_begins_alike_is_read_once(void **state) {
 
 static void a_question_is_scored_and_answered_over_one_prefix(void **state) {
     (void)state;
-    llm *m = open_tiny();
+    llm *m = open_tiny_with((llm_local_options){.n_ctx = 2048});
     json_t *a = preamble();
     static const char *const labels[] = {"order", "password"};
     const llm_score_request q = {.messages = a, .labels = labels, .n_labels = 2, .with_end = true};

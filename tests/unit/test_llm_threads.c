@@ -1,7 +1,7 @@
 /* If this fails, an answer depends on who else asks the same model at the same time, callers wait for one another
  * instead of sharing steps, one tenant's prompts are told from another's cache, or what was computed before is computed
  * again. */
-#include "support/support.h"
+#include "support/llm_fixture.h"
 
 #include "base/mem.h"
 #include "llm/local.h"
@@ -11,13 +11,8 @@
 #include <stdio.h>
 #include <time.h>
 
-static llm *open_tiny(llm_drafts drafts) {
-    llm *m = NULL;
-    muga_error err = {0};
-    llm_local_options o = {.isa = -1, .n_threads = 1, .n_ctx = 1024, .drafts = drafts};
-    o.draft_path = source_path("tests/data/tiny.gguf");
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
-    return m;
+static llm *open_drafting(llm_drafts drafts) {
+    return open_tiny_with((llm_local_options){.drafts = drafts, .draft_path = source_path("tests/data/tiny.gguf")});
 }
 
 static json_t *conversation(const char *system, const char *user) {
@@ -114,7 +109,7 @@ static void *call(void *ctx) {
 }
 
 static void assert_as_alone(const ask *a, int k, int i) {
-    llm *alone = open_tiny(LLM_DRAFTS_OFF);
+    llm *alone = open_drafting(LLM_DRAFTS_OFF);
     ask want = {0};
     make_ask(&want, k);
     answer(alone, &want, i);
@@ -132,7 +127,7 @@ static void callers_at_the_same_time_answer_as_alone(void **state) {
     (void)state;
     caller *c = mem_alloc_array(N_THREADS, sizeof *c);
     for (int drafts = 0; drafts < 3; drafts += 2) { /* by look-up; by a model that one of them has */
-        llm *m = open_tiny((llm_drafts)drafts);
+        llm *m = open_drafting((llm_drafts)drafts);
         for (int t = 0; t < N_THREADS; t++) {
             c[t] = (caller){.m = m};
             for (int i = 0; i < N_ASKS; i++)
@@ -176,7 +171,7 @@ static bool wait_for_all(void *ctx, uint32_t n_done, uint32_t n_prompt) {
     }
 }
 
-static void *complete(void *ctx) {
+static void *ask_once(void *ctx) {
     caller *c = ctx;
     muga_error err = {0};
     assert_ok(llm_complete(c->m, &c->asks[0].q, &c->asks[0].reply, &err), &err);
@@ -186,7 +181,7 @@ static void *complete(void *ctx) {
 static void callers_share_their_steps(void **state) {
     (void)state;
     enum { N = 6, N_OUT = 40 };
-    llm *m = open_tiny(LLM_DRAFTS_OFF);
+    llm *m = open_drafting(LLM_DRAFTS_OFF);
     caller *c = mem_alloc_array(N, sizeof *c);
     meeting all = {(local *)m, N};
     for (int t = 0; t < N; t++) {
@@ -197,7 +192,7 @@ static void callers_share_their_steps(void **state) {
         c[t].asks[0].q.sampling.choice = (uint32_t)t;
         c[t].asks[0].q.on_prompt = wait_for_all;
         c[t].asks[0].q.on_prompt_ctx = &all;
-        assert_int_equal(pthread_create(&c[t].thread, NULL, complete, &c[t]), 0);
+        assert_int_equal(pthread_create(&c[t].thread, NULL, ask_once, &c[t]), 0);
     }
     uint64_t n_most = 0, n_all = 0;
     for (int t = 0; t < N; t++) {
@@ -239,7 +234,7 @@ static void system_prompts_stay_computed_side_by_side(void **state) {
         "Write the minutes of a meeting from notes. One line a decision, no adjectives.",
         "A glossary: explain one word at a time as to a child of ten years.",
     };
-    llm *m = open_tiny(LLM_DRAFTS_NGRAM);
+    llm *m = open_drafting(LLM_DRAFTS_NGRAM);
     uint32_t n_first[ARRAY_LEN(systems)], n;
     for (size_t i = 0; i < ARRAY_LEN(systems); i++)
         (void)cached(m, systems[i], "hello", NULL, &n_first[i]);
@@ -255,7 +250,7 @@ static void system_prompts_stay_computed_side_by_side(void **state) {
 
 static void a_tenants_name_has_a_limit(void **state) {
     (void)state;
-    llm *m = open_tiny(LLM_DRAFTS_OFF);
+    llm *m = open_drafting(LLM_DRAFTS_OFF);
     char name[300];
     memset(name, 'x', sizeof name);
     name[256] = 0;

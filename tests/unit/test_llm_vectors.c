@@ -1,6 +1,6 @@
 /* If this fails, a server gives other vectors than the model makes of a text, cuts a text without being asked, holds up
  * answers while it embeds, or tells wrong things of a model: its tokens, its template, its memory. */
-#include "support/support.h"
+#include "support/llm_fixture.h"
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -11,20 +11,6 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
-
-static llm *open_with(llm_local_options o) {
-    llm *m = NULL;
-    muga_error err = {0};
-    o.isa = -1;
-    o.n_threads = 1;
-    o.n_ctx = 1024;
-    assert_ok(llm_local_open(source_path("tests/data/tiny.gguf"), "tiny", &o, &m, &err), &err);
-    return m;
-}
-
-static llm *open_tiny(void) {
-    return open_with((llm_local_options){0});
-}
 
 static llm_embed_reply embed(llm *m, const llm_embed_request *q) {
     llm_embed_reply r;
@@ -304,7 +290,7 @@ static char *render(llm *m, const llm_request *q) {
 static void a_template_of_ones_own_stands_in_the_evidence(void **state) {
     (void)state;
     static const char source[] = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}";
-    llm *plain = open_tiny(), *m = open_with((llm_local_options){.template_source = source}), *broken = NULL;
+    llm *plain = open_tiny(), *m = open_tiny_with((llm_local_options){.template_source = source}), *broken = NULL;
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "hello <|im_end|>");
     llm_request q = {.messages = messages, .sampling = LLM_SAMPLING_GREEDY, .max_tokens = 5, .want_evidence = true};
     char *text = render(m, &q);
@@ -348,7 +334,7 @@ static void a_prompt_with_tools_is_shown_as_the_model_gets_it(void **state) {
 
 static void counts_and_memory_are_told(void **state) {
     (void)state;
-    llm *m = open_with((llm_local_options){.kv_bytes = 4 << 20});
+    llm *m = open_tiny_with((llm_local_options){.kv_bytes = 4 << 20});
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "where is my order? it is late, very late");
     llm_request q = {.messages = messages, .sampling = LLM_SAMPLING_GREEDY, .max_tokens = 5};
     llm_counts before = llm_get_counts(m);
