@@ -209,6 +209,7 @@ static muga_status run(cmd_config *given, const serve_config *c, const hub *h, m
                        .n_jobs = c->n_running + 64, /* short requests beside those that generate */
                        .n_running = c->n_running,
                        .n_waiting = c->n_waiting,
+                       .n_shared = c->n_shared,
                        .drain_ms = c->drain_ms,
                        .memory_bytes = c->memory_bytes,
                        .keep_alive_ms = c->all.keep_alive_ms,

@@ -11,7 +11,8 @@
  *   1. a key stands in the heap exactly when it has something waiting and its own limit lets it run
  *   2. n_running, n_waiting and running_bytes are the sums over keys and jobs
  *   3. the heap has room for every key, so putting one in can't fail
- *   4. nothing that could begin is waiting: whoever makes room dispatches before letting go of the lock
+ *   4. nothing that could begin is waiting (what has its share can't): whoever makes room dispatches before letting go
+ *      of the lock
  *
  * Virtual time. `had` of a key is the tokens that it was given, per weight. A key that begins to wait is put level with
  * those that are being served (clock[class]); that is what makes an absence worth nothing. */
@@ -38,7 +39,7 @@ typedef struct admission_key {
     admission_job *first, *last;
     uint64_t had;
     size_t at; /* in the heap, from 1; 0: not in it */
-    struct admission_key *next;
+    struct admission_key *next, *next_aside;
 } queue;
 
 struct admission {
@@ -266,11 +267,39 @@ static void tell(const admission *a, const turns *t) {
     }
 }
 
+/* Weights of the class's keys that have something running or waiting. */
+static uint64_t active_weight(const admission *a, int class) {
+    uint64_t sum = 0;
+    for (size_t b = 0; b < BUCKETS; b++) {
+        for (const queue *q = a->buckets[b]; q; q = q->next) {
+            sum += q->class == class && q->n_running + q->n_waiting > 0 ? q->weight : 0;
+        }
+    }
+    return sum;
+}
+
+/* sums: of active_weight, 0 where it isn't known yet. */
+static bool has_its_share(const admission *a, const queue *q, uint64_t sums[CLASSES]) {
+    if (a->n.n_running < a->o.n_shared || q->n_running == 0) {
+        return false;
+    }
+    uint64_t *sum = &sums[q->class];
+    *sum = *sum ? *sum : active_weight(a, q->class);
+    return *sum > q->weight && q->n_running * *sum >= (uint64_t)a->o.n_shared * q->weight;
+}
+
 /* Everything that may begin begins: invariant 4. */
 static void dispatch(admission *a, turns *t) {
-    uint64_t now_us = a->o.clock->monotonic_us(a->o.clock->self);
+    uint64_t now_us = a->o.clock->monotonic_us(a->o.clock->self), sums[CLASSES] = {0};
     uint64_t room = a->n_heap && a->o.room ? a->o.room(a->o.ctx) : UINT64_MAX;
+    queue *aside = NULL; /* those that have their share: out of the heap for as long as this takes */
     while (a->n_heap > 0 && a->n.n_running < a->o.n_running) {
+        if (has_its_share(a, a->heap[1], sums)) {
+            a->heap[1]->next_aside = aside;
+            aside = a->heap[1];
+            take_out(a, aside);
+            continue;
+        }
         admission_job *job = a->heap[1]->first;
         uint32_t spent_s = a->o.spent ? a->o.spent(a->o.ctx, job->ctx) : 0;
         if (spent_s > 0) {
@@ -285,6 +314,9 @@ static void dispatch(admission *a, turns *t) {
         } else {
             break;
         }
+    }
+    for (; aside; aside = aside->next_aside) {
+        settle(a, aside);
     }
 }
 
@@ -356,6 +388,7 @@ muga_status admission_new(const admission_options *o, admission **out, muga_erro
     }
     pthread_mutex_init(&a->lock, NULL);
     a->o = *o;
+    a->o.n_shared = o->n_shared ? o->n_shared : 64;
     a->mean_us = 1000000;
     set_bounds(a, o->n_running, o->n_waiting, o->n_waiting_key);
     *out = a;

@@ -11,6 +11,11 @@
  * single request of a quiet key goes before the hundred of a busy one. What a key didn't use while it was away it
  * doesn't get later. A lower priority gets a turn when no higher one can use it.
  *
+ * Shares. What runs is computed in common steps, a row an answer, so a key's part of the machine is its part of what
+ * runs. Where n_shared run already, which is all that a step computes well, and other keys of its priority have
+ * something running or waiting, a key waits that has its weight's part of n_shared: it gets no more until it has less,
+ * or the others are gone. One key alone may have all of n_running.
+ *
  * Bounds. At most n_running run. A key's own limit of concurrent requests makes the others wait, n_waiting_key of them,
  * then 429; a key that has used up its tokens gets 429 until it has some. At most n_waiting wait in all: past it, the
  * newest of the longest queue (for its weight) gets 503, so that who floods the server crowds out himself. What doesn't
@@ -66,6 +71,7 @@ typedef struct admission_options {
     uint32_t n_running;     /* 0: 512 */
     uint32_t n_waiting;     /* of all keys; 0: 512 */
     uint32_t n_waiting_key; /* of one key that is at its own limit; 0: 128 */
+    uint32_t n_shared;      /* 0: 64 */
     /* All three are called by whoever calls here; room and spent under the lock, so they must be short and not call
      * back. */
     void (*on_turn)(void *job_ctx, const admission_answer *a);

@@ -382,6 +382,7 @@ static void fill_limits(serve_config *c) {
                                 .write_ms = short_number(c, SET_WRITE_TIME)};
     c->n_running = short_number(c, SET_RUNNING);
     c->n_waiting = short_number(c, SET_WAITING);
+    c->n_shared = short_number(c, SET_SHARED);
     c->drain_ms = short_number(c, SET_DRAIN);
 }
 

@@ -36,6 +36,7 @@ typedef struct serve_config {
     server_limits limits;
     uint32_t n_running; /* requests that are computed at the same time */
     uint32_t n_waiting; /* that wait for it; past them 503 */
+    uint32_t n_shared;  /* that keys share by weight, where several have some */
     uint32_t drain_ms;  /* of a graceful stop */
 
     uint64_t memory_bytes; /* of all models; 0: three quarters of what this process may use */

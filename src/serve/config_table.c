@@ -42,6 +42,8 @@ static const config_setting table[] = {
      "requests that are answered at the same time", true},
     {"limits.waiting", "MUGA_LIMIT_WAITING", NULL, CONFIG_COUNT, "512", 0, 100000, NULL,
      "requests that wait for that; past them 503", true},
+    {"limits.shared", NULL, NULL, CONFIG_COUNT, "64", 1, 4096, NULL,
+     "requests from which on keys that compete get their weights' parts of them: what is computed well at once", true},
 
     {"models.memory", "MUGA_MEMORY", "--memory", CONFIG_BYTES, "0", 0, 1024 * TIB, NULL,
      "of all models together; 0: three quarters of what this process may use", true},

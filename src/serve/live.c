@@ -228,6 +228,7 @@ muga_status live_new(struct serve *s, struct live **out, muga_error *err) {
     const admission_options o = {.clock = &os_system()->clock,
                                  .n_running = s->options->n_running,
                                  .n_waiting = s->options->n_waiting,
+                                 .n_shared = s->options->n_shared,
                                  .on_turn = on_turn,
                                  .room = room,
                                  .spent = spent,

@@ -32,6 +32,7 @@ typedef struct serve_options {
     uint32_t n_jobs;       /* requests that are answered at the same time; 0: 512 */
     uint32_t n_running;    /* of them, those that generate; 0: 512 */
     uint32_t n_waiting;    /* for their turn to generate; 0: 512 */
+    uint32_t n_shared;     /* requests that keys share by weight (admission.h); 0: 64 */
     const char *anonymous; /* what goes without keys while there are none: scopes (keys.h); NULL: all */
     uint32_t drain_ms;     /* 0: 30000 */
     uint64_t memory_bytes; /* of all models; 0: three quarters of what this process may use */

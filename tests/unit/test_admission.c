@@ -59,7 +59,14 @@ static uint32_t spent(void *ctx, void *job_ctx) {
 static void begin_world(world *w, uint32_t n_running, uint32_t n_waiting, uint32_t n_waiting_key) {
     muga_error err;
     *w = (world){.now_us = 1000000, .room = UINT64_MAX, .clock = {NULL, monotonic_us, NULL, w}};
-    const admission_options o = {&w->clock, n_running, n_waiting, n_waiting_key, on_turn, room, spent, w};
+    const admission_options o = {.clock = &w->clock,
+                                 .n_running = n_running,
+                                 .n_waiting = n_waiting,
+                                 .n_waiting_key = n_waiting_key,
+                                 .on_turn = on_turn,
+                                 .room = room,
+                                 .spent = spent,
+                                 .ctx = w};
     assert_ok(admission_new(&o, &w->a, &err), &err);
 }
 
@@ -414,6 +421,121 @@ static void weights_give_shares_within_ten_percent(void **state) {
     }
 }
 
+/* ---- shares of what runs ---- */
+
+enum { CROWD = 150 };
+typedef struct crowd {
+    admission_who who;
+    task t[CROWD];
+    uint32_t left[CROWD]; /* tokens until it ends */
+    uint64_t tokens;
+    bool comes_again;
+} crowd;
+
+static uint32_t n_running(const crowd *c) {
+    uint32_t n = 0;
+    for (int i = 0; i < CROWD; i++) {
+        n += c->t[i].state == RUNS;
+    }
+    return n;
+}
+
+static void come(world *w, crowd *c) {
+    for (int i = 0; i < CROWD; i++) {
+        c->left[i] = 20 + (uint32_t)i % 17;
+        ask_as(w, &c->t[i], &c->who, c->left[i], 0);
+    }
+}
+
+/* A step of the model: a token for each answer that runs. Who has its last one goes, and comes again. */
+static void step(world *w, crowd *c, size_t n) {
+    w->now_us += 1000;
+    for (size_t k = 0; k < n * CROWD; k++) {
+        crowd *of = &c[k / CROWD];
+        size_t i = k % CROWD;
+        if (of->t[i].state != RUNS) {
+            continue;
+        }
+        of->tokens++;
+        if (--of->left[i] == 0) {
+            leave(w, &of->t[i], 20 + i % 17);
+            of->left[i] = 20 + (uint32_t)i % 17;
+            if (of->comes_again) {
+                ask_as(w, &of->t[i], &of->who, of->left[i], 0);
+            }
+        }
+    }
+}
+
+static void keys_that_compete_share_what_a_step_computes(void **state) {
+    (void)state;
+    world w;
+    crowd *c = mem_alloc_array(2, sizeof *c);
+    task quiet;
+    assert_non_null(c);
+    begin_world(&w, 512, 512, 0);
+    c[0].who = (admission_who){"one", 0, 1, 0};
+    c[1].who = (admission_who){"three", 0, 3, 0};
+    c[0].comes_again = c[1].comes_again = true;
+    come(&w, &c[0]);
+    assert_int_equal(n_running(&c[0]), CROWD); /* nobody else is there */
+    come(&w, &c[1]);
+    assert_int_equal(n_running(&c[1]), 48);
+    for (int i = 0; i < 200; i++) {
+        step(&w, c, 2);
+    }
+    c[0].tokens = c[1].tokens = 0;
+    for (int i = 0; i < 1000; i++) {
+        step(&w, c, 2);
+        assert_in_range(n_running(&c[0]) + n_running(&c[1]), 64, 68);
+    }
+    assert_in_range(c[0].tokens, 15200, 16800);
+    assert_in_range(c[1].tokens, 45600, 50400);
+    ask(&w, &quiet, "quiet"); /* who has less than its part waits for nobody */
+    assert_int_equal(quiet.state, RUNS);
+    leave(&w, &quiet, 1);
+    c[1].comes_again = false;
+    for (int i = 0; i < 300; i++) {
+        step(&w, c, 2);
+    }
+    assert_int_equal(n_running(&c[1]), 0);
+    assert_int_equal(n_running(&c[0]), CROWD); /* alone again */
+    admission_drain(w.a);
+    end_all(&w, c[0].t, CROWD);
+    free(c);
+}
+
+/* A key that asks for little leaves the rest to the others, and a lower priority takes no part of a higher one's. */
+static void what_a_key_does_not_use_is_the_others(void **state) {
+    (void)state;
+    world w;
+    crowd *c = mem_alloc_array(2, sizeof *c);
+    task few[4];
+    assert_non_null(c);
+    begin_world(&w, 512, 512, 0);
+    for (int i = 0; i < 4; i++) {
+        ask(&w, &few[i], "few");
+    }
+    c[0].who = (admission_who){"many", 0, 1, 0};
+    come(&w, &c[0]);
+    assert_int_equal(n_running(&c[0]), 60);
+    c[1].who = (admission_who){"high", 0, 1, 1};
+    come(&w, &c[1]);
+    assert_int_equal(n_running(&c[1]), CROWD);
+    leave(&w, &few[0], 100);
+    assert_int_equal(n_running(&c[0]), 60); /* it has more than its 32, and 64 and more run */
+    for (int i = 1; i < 4; i++) {
+        leave(&w, &few[i], 100);
+    }
+    assert_int_equal(n_running(&c[0]), CROWD); /* nobody of its priority is left */
+    admission_drain(w.a);
+    for (int i = 0; i < CROWD; i++) {
+        leave(&w, &c[1].t[i], 1);
+    }
+    end_all(&w, c[0].t, CROWD);
+    free(c);
+}
+
 /* A key whose requests are ten times as long gets as many tokens, not ten times as many. */
 static void shares_are_of_tokens_not_of_requests(void **state) {
     (void)state;
@@ -670,6 +792,8 @@ int main(void) {
         cmocka_unit_test(retry_after_grows_with_what_is_before),
         cmocka_unit_test(a_quiet_key_goes_before_the_hundred_of_a_busy_one),
         cmocka_unit_test(weights_give_shares_within_ten_percent),
+        cmocka_unit_test(keys_that_compete_share_what_a_step_computes),
+        cmocka_unit_test(what_a_key_does_not_use_is_the_others),
         cmocka_unit_test(shares_are_of_tokens_not_of_requests),
         cmocka_unit_test(a_higher_priority_goes_first_and_leaves_what_it_cannot_use),
         cmocka_unit_test(keys_that_are_away_are_forgotten),
