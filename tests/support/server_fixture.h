@@ -165,6 +165,12 @@ static inline void fixture_start(fixture *f) {
     f->is_running = true;
 }
 
+/* With nothing else than by default. */
+static inline void fixture_open(fixture *f) {
+    fixture_init(f);
+    fixture_start(f);
+}
+
 static inline void fixture_join(fixture *f) {
     pthread_join(f->thread, NULL);
     f->is_running = false;
@@ -213,6 +219,13 @@ static inline void client_say(int fd, const char *text) {
     client_send(fd, text, strlen(text));
 }
 
+/* A connection of its own on which that has been said. */
+static inline int client_begin(const fixture *f, const char *text) {
+    int fd = client_open(f);
+    client_say(fd, text);
+    return fd;
+}
+
 /* Appends what comes next; false at the end (or a reset). */
 static inline bool client_more(int fd, str *out) {
     char bytes[16384];
@@ -248,8 +261,7 @@ static inline void client_until(int fd, str *s, const char *text) {
 
 /* One connection: says text and gives all that comes until it is closed. */
 static inline char *client_ask(const fixture *f, const char *text) {
-    int fd = client_open(f);
-    client_say(fd, text);
+    int fd = client_begin(f, text);
     return client_rest(fd);
 }
 

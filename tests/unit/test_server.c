@@ -10,8 +10,7 @@
 static void a_request_is_answered(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     char *got = client_ask(&f, GET("/a%20b?c=d") CLOSE);
     assert_has(got, "HTTP/1.1 200 OK\r\n");
     assert_has(got, "\r\ncontent-type: text/plain\r\n");
@@ -41,11 +40,9 @@ static void a_request_is_answered(void **state) {
 static void requests_that_come_at_once_are_answered_in_order(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
-    int fd = client_open(&f);
-    client_say(fd, GET("/hold") "\r\n" GET("/two") "\r\nPOST /three HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                                                   "Content-Length: 3\r\n\r\nabc" GET("/four") CLOSE);
+    fixture_open(&f);
+    int fd = client_begin(&f, GET("/hold") "\r\n" GET("/two") "\r\nPOST /three HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                                                              "Content-Length: 3\r\n\r\nabc" GET("/four") CLOSE);
     exchange *x = fixture_held(&f, 0);
     assert_int_equal(fixture_get(&f, &f.n_requests), 1);
     assert_true(fixture_reply(x, 200, "one"));
@@ -64,8 +61,7 @@ static void requests_that_come_at_once_are_answered_in_order(void **state) {
 static void a_connection_serves_many_requests(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     int fd = client_open(&f);
     str s = STR_INIT;
     for (int i = 0; i < 100; i++) {
@@ -88,8 +84,7 @@ static void a_connection_serves_many_requests(void **state) {
 static void a_stream_is_framed(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     static const server_header more[] = {{"x-one", "1\r\nset-cookie: a"}, {"bad name", "x"}};
     exchange_headers h = {"text/event-stream", more, 2};
     static const struct {
@@ -122,8 +117,7 @@ static void a_stream_is_framed(void **state) {
 static void an_end_that_is_kept_back_comes_with_the_release(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     for (size_t i = 0; i < 3; i++) {
         str s = STR_INIT;
         int fd = client_open(&f), other = client_open(&f);
@@ -160,8 +154,7 @@ static void an_end_that_is_kept_back_comes_with_the_release(void **state) {
 static void an_answer_that_is_cut_does_not_look_whole(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     for (size_t i = 0; i < 2; i++) {
         int fd = client_open(&f);
         str s = STR_INIT;
@@ -206,8 +199,7 @@ static void threads_write_their_own_streams(void **state) {
     fixture f;
     writer w[N_STREAMS];
     int fd[N_STREAMS];
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     for (int i = 0; i < N_STREAMS; i++) {
         fd[i] = client_open(&f);
         client_say(fd[i], "GET /hold HTTP/1.0\r\n\r\n");
@@ -235,8 +227,7 @@ static void threads_write_their_own_streams(void **state) {
 static void a_body_is_asked_for_unless_it_is_not_wanted(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     static const char head[] =
         "POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n" CLOSE;
     int fd = client_open(&f);
@@ -355,8 +346,7 @@ static void names_and_pages_of_others_are_refused(void **state) {
 static void a_preflight_is_answered_and_lets_only_the_allowed_in(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
 #define ASKS                                                                                                           \
     "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type,authorization\r\n" CLOSE
     char *got = client_ask(&f, "OPTIONS /v1 HTTP/1.1\r\nHost: localhost:1\r\nOrigin: http://x.test\r\n" ASKS);
@@ -401,8 +391,7 @@ static void a_unix_socket_is_ours_alone(void **state) {
     struct stat st;
     snprintf(where, sizeof where, "unix:%s", path);
     server_address a = {.where = where};
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     assert_ok(server_listen(f.s, &a, NULL, &err), &err);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);

@@ -43,8 +43,7 @@ static void reset(int fd) {
 static void a_client_that_leaves_is_seen_before_its_answer_begins(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     for (size_t i = 0; i < 3; i++) {
         int fd = client_open(&f);
         client_say(fd, GET("/hold") "\r\n");
@@ -75,8 +74,7 @@ static void a_client_that_leaves_is_seen_behind_its_next_requests(void **state) 
     (void)state;
     static char many[4 << 20];
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     memset(many, 'x', sizeof many);
     for (size_t i = 0; i < 2; i++) {
         int fd = client_open(&f);
@@ -96,10 +94,8 @@ static void a_client_that_leaves_is_seen_behind_its_next_requests(void **state) 
 static void what_was_ended_is_sent_to_a_client_that_closed_its_half(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
-    int fd = client_open(&f);
-    client_say(fd, GET("/a") "\r\n");
+    fixture_open(&f);
+    int fd = client_begin(&f, GET("/a") "\r\n");
     shutdown(fd, SHUT_WR);
     char *got = client_rest(fd);
     assert_has(got, "GET /a [0] ");
@@ -111,10 +107,8 @@ static void what_was_ended_is_sent_to_a_client_that_closed_its_half(void **state
 static void an_exchange_outlives_its_server(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
-    int fd = client_open(&f);
-    client_say(fd, GET("/hold") "\r\n");
+    fixture_open(&f);
+    int fd = client_begin(&f, GET("/hold") "\r\n");
     exchange *x = fixture_held(&f, 0);
     fixture_stop(&f);
     assert_true(atomic_load(exchange_gone(x)));
@@ -198,8 +192,7 @@ static void a_client_that_takes_nothing_is_dropped(void **state) {
 static void sizes_have_limits(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     str s = STR_INIT;
     str_append_s(&s, GET("/") "X: ");
     for (int i = 0; i < 200000; i++)
@@ -290,8 +283,7 @@ static void connections_past_the_limit_are_told(void **state) {
 static void running_out_of_descriptors_is_waited_out(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     int first = client_open(&f);
     str s = STR_INIT;
     client_say(first, GET("/a") "\r\n");
@@ -314,8 +306,7 @@ static void running_out_of_descriptors_is_waited_out(void **state) {
 static void serve_with_few_descriptors(int say_port) {
     fixture f;
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){60, 80});
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     struct rlimit now;
     getrlimit(RLIMIT_NOFILE, &now);
     uint16_t port = now.rlim_cur == 80 ? f.port : 0; /* raised as far as it goes */
@@ -396,10 +387,8 @@ static void write_pieces(void *ctx) {
 static void pieces_written_meanwhile_are_sent_at_once(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
-    int fd = client_open(&f);
-    client_say(fd, GET("/hold") "Connection: close\r\n\r\n");
+    fixture_open(&f);
+    int fd = client_begin(&f, GET("/hold") "Connection: close\r\n\r\n");
     exchange *x = fixture_held(&f, 0);
     int before = atomic_load(&n_sends);
     assert_true(server_post(f.s, write_pieces, x)); /* the loop is busy in it until all is written */
@@ -426,8 +415,7 @@ static void take_note(void *ctx) {
 static void functions_are_run_in_the_loop(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     note n = {.f = &f};
     for (int i = 0; i < 100; i++) {
         assert_true(server_post(f.s, take_note, &n));
@@ -442,8 +430,7 @@ static void functions_are_run_in_the_loop(void **state) {
 static void stopping_lets_answers_end(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     int idle = client_open(&f), silent = client_open(&f), busy = client_open(&f);
     client_say(busy, GET("/hold") "\r\n");
     exchange *x = fixture_held(&f, 0);
@@ -477,8 +464,7 @@ static void stopping_lets_answers_end(void **state) {
 static void stopping_an_idle_server_ends_it(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
+    fixture_open(&f);
     int asked = client_open(&f);
     str got = STR_INIT;
     client_say(asked, GET("/a") "\r\n");
@@ -493,10 +479,8 @@ static void stopping_an_idle_server_ends_it(void **state) {
 static void stopping_cuts_what_does_not_end(void **state) {
     (void)state;
     fixture f;
-    fixture_init(&f);
-    fixture_start(&f);
-    int fd = client_open(&f);
-    client_say(fd, GET("/hold") "\r\n");
+    fixture_open(&f);
+    int fd = client_begin(&f, GET("/hold") "\r\n");
     exchange *x = fixture_held(&f, 0);
     server_stop(f.s, 50);
     fixture_join(&f);
