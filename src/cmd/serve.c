@@ -172,9 +172,11 @@ static muga_status each_agent(void *ctx, muga_status (*visit)(void *visit_ctx, c
 
 static muga_status serve_all(const serve_options *o, muga_error *err) {
     serve *s = NULL;
-    /* what they are when the server has ended: a second one doesn't break off the end, and what was counted is kept */
+    /* what they are before the server runs and when it has ended: none breaks off the end, and what was counted is
+     * kept */
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     muga_status st = serve_open(o, &s, err);
     if (!st)
         st = serve_run(s, err);

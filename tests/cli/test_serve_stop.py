@@ -92,6 +92,20 @@ def stopping(s):
         pass
 
 
+def hung_up():
+    """SIGHUP at any moment of a stop, also behind its end: nothing is broken off."""
+    for _ in range(8):
+        with Server() as s:
+            check("serves", s.post("/v1/chat/completions", CHAT)[0] == 200)
+            s.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + WAIT_S
+            while s.process.poll() is None and time.monotonic() < deadline:
+                s.process.send_signal(signal.SIGHUP)
+                time.sleep(0.0005)
+            check("exit of one that was told to reload", s.process.poll() == 0, s.process.poll(), s.said())
+
+
+hung_up()
 with Server("--drain", "600s", "--set", "limits.body_time=600s") as server:
     stopping(server)
 for line in failures:
