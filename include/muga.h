@@ -107,6 +107,8 @@ MUGA_API void muga_chat_free(muga_chat *c);
 MUGA_API MUGA_MUST_USE muga_status muga_chat_ask(muga_chat *c, const char *question,
                                                  int (*on_text)(void *ctx, const char *text, size_t n), void *ctx,
                                                  const char **answer, muga_error *err);
+/* 1: the last answer that muga_chat_ask gave ends where max_tokens or the context ended, not where the model would. */
+MUGA_API int muga_chat_was_cut(const muga_chat *c);
 
 /* ---- agent ---- */
 typedef struct muga_agent muga_agent;
@@ -116,19 +118,24 @@ typedef struct muga_agent_options {
     const char *session;   /* JSON object for the manifest's session: values; NULL = {} */
     const char *data_dir;  /* where the tools' databases lie; NULL = home/data/NAME, made from the agent's scripts */
     const char *requester; /* who begins the session, for manifests that say `not: requester`; NULL = not known */
+    const char *resume;    /* the id of a session to go on with, after a restart or a crash, with the values that it was
+                              begun with; NULL = a new one. MUGA_E_NOT_FOUND: there is none */
 } muga_agent_options;
 
 /* What happens while the agent works on a message. `json` is an object, terminated, valid during the call:
  * {"event": "message" | "percept" | "decision" | "rule" | "plan" | "call" | "result" | "held" | "guard" |
- * "escalation" | "answer", "data": {...}}. */
+ * "escalation" | "answer", "data": {...}}. The data of "held", to show whoever decides: {"call", "approval", "tool",
+ * "arguments", "reason", "expires_ms"}; of others: docs/embedding.md. */
 typedef void (*muga_agent_event)(void *ctx, const char *json);
 
-/* Open the agent in `folder` (its agent.yaml) with a new session. The adapter that its manifest names is used, unless
- * `m` has one already. Any number of agents over one model, each with its own expert, hold its weights once. `m` may be
- * NULL for an agent that acts by rules (kind: reflex, kind: model). */
+/* Open the agent in `folder` (its agent.yaml) with a session, a new one unless options->resume names one. The adapter
+ * that its manifest names is used, unless `m` has one already. Any number of agents over one model, each with its own
+ * expert, hold its weights once. `m` may be NULL for an agent that acts by rules (kind: reflex, kind: model). */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_options *options,
                                                    muga_agent **out, muga_error *err);
 MUGA_API void muga_agent_free(muga_agent *a); /* the session stays in the store */
+/* Its session's id, to resume it by; borrowed as long as the agent is open. */
+MUGA_API const char *muga_agent_session(const muga_agent *a);
 /* One message of the person the session is with, or one percept (a JSON object) of an agent that acts by rules.
  * MUGA_OK: *answer (borrowed until the next call) is what to tell them; of a percept it may be "".
  * MUGA_E_POLICY: a call is held; muga_agent_approve decides it, muga_agent_resume goes on. */
@@ -138,6 +145,8 @@ MUGA_API MUGA_MUST_USE muga_status muga_agent_say(muga_agent *a, const char *mes
  * who holds them, and the caller must be sure of the name. MUGA_E_POLICY: they may not say yes; the call goes on
  * waiting. The yes is good for these arguments, once. */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_approve(muga_agent *a, int yes, const char *approver, muga_error *err);
+/* Go on with what a held call that was decided, or a crash, left to do. MUGA_E_POLICY: the call still waits; so it is
+ * with a session that was resumed, and now it can be approved. MUGA_E_NOT_FOUND: nothing is left to do. */
 MUGA_API MUGA_MUST_USE muga_status muga_agent_resume(muga_agent *a, muga_agent_event on_event, void *ctx,
                                                      const char **answer, muga_error *err);
 

@@ -122,7 +122,8 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
     if (!st)
         intent_listen(a->intent, a->learned);
     if (!st)
-        st = open_session(a, options->session ? options->session : "{}", options->requester, err);
+        st = options->resume ? session_open(&a->env, a->store, a->manifest, options->resume, &a->session, err)
+                             : open_session(a, options->session ? options->session : "{}", options->requester, err);
     if (!st) {
         loop_parts parts = {.env = &a->env,
                             .manifest = a->manifest,
@@ -139,6 +140,10 @@ muga_status muga_agent_open(const char *folder, muga_model *m, const muga_agent_
     else
         *out = a;
     return st;
+}
+
+const char *muga_agent_session(const muga_agent *a) {
+    return session_id(a->session);
 }
 
 void muga_agent_free(muga_agent *a) {

@@ -18,6 +18,7 @@ struct muga_chat {
     json_t *messages, *schema;
     llm_sampling sampling;
     uint32_t max_tokens;
+    bool was_cut;
     str answer;
     int (*on_text)(void *ctx, const char *text, size_t n);
     void *on_text_ctx;
@@ -183,10 +184,15 @@ muga_status muga_chat_ask(muga_chat *c, const char *question, int (*on_text)(voi
         str_append(&c->answer, str_get(&reply.text), reply.text.len);
         st = str_status(&c->answer, err, "answer");
     }
+    c->was_cut = !st && reply.finish == LLM_FINISH_LENGTH;
     while (st && json_array_size(c->messages) > before)
         json_array_remove(c->messages, json_array_size(c->messages) - 1);
     if (!st && answer)
         *answer = str_get(&c->answer);
     llm_reply_release(&reply);
     return st;
+}
+
+int muga_chat_was_cut(const muga_chat *c) {
+    return c->was_cut;
 }

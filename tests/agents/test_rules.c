@@ -243,6 +243,22 @@ static void an_embedder_needs_no_model(void **state) {
     assert_ok(muga_agent_approve(a, 1, "tester", &err), &err);
     assert_ok(muga_agent_resume(a, NULL, NULL, &answer, &err), &err);
     assert_string_equal(answer, "bought 120");
+    /* The program ends while a call is held; the next one takes the session up. */
+    assert_status(muga_agent_say(a, "{\"event\": \"look\", \"count\": 70}", NULL, NULL, &answer, &err), MUGA_E_POLICY,
+                  &err, "is held");
+    char session[64];
+    snprintf(session, sizeof session, "%s", muga_agent_session(a));
+    muga_agent_free(a);
+    muga_agent_options later = o;
+    later.resume = "s-nosuch";
+    assert_status(muga_agent_open(f.dir, NULL, &later, &a, &err), MUGA_E_NOT_FOUND, &err, "s-nosuch");
+    later.resume = session;
+    assert_ok(muga_agent_open(f.dir, NULL, &later, &a, &err), &err);
+    assert_string_equal(muga_agent_session(a), session);
+    assert_status(muga_agent_resume(a, NULL, NULL, &answer, &err), MUGA_E_POLICY, &err, "is held");
+    assert_ok(muga_agent_approve(a, 0, "tester", &err), &err);
+    assert_ok(muga_agent_resume(a, NULL, NULL, &answer, &err), &err);
+    assert_status(muga_agent_resume(a, NULL, NULL, &answer, &err), MUGA_E_NOT_FOUND, &err, "");
     muga_agent_free(a);
     fixture_write(&f, "agent.yaml", fixture_manifest);
     assert_status(muga_agent_open(f.dir, NULL, &o, &a, &err), MUGA_E_USAGE, &err, "needs a model");
