@@ -96,6 +96,8 @@ static muga_status recall(job *j, muga_error *err) {
 }
 
 static muga_status open_file(job *j, muga_error *err) {
+    if (!strcmp(j->out_path, "-"))
+        return error_set(err, MUGA_E_USAGE, "'-' would be a file of that name; -o takes the name of a file");
     j->fd = open(j->out_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | (j->resume ? 0 : O_EXCL), 0600);
     if (j->fd < 0 && errno == EEXIST)
         return error_set(err, MUGA_E_USAGE, "%.150s is there already; --resume goes on with it", j->out_path);

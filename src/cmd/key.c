@@ -96,6 +96,17 @@ static void print_key(const char *text, const char *id, bool as_json) {
         printf("%s\n", text);
 }
 
+/* It can't be shown again: where it was lost on its way, what gives another is said. */
+static int show_key(const char *text, const char *id, const char *name, bool as_json) {
+    print_key(text, id, as_json);
+    if (fflush(stdout) || ferror(stdout))
+        return cmd_error(MUGA_E_ENV,
+                         "the key of '%.64s' is in the store, but could not be written out; "
+                         "`muga key rotate %.64s` gives it another",
+                         name, name);
+    return 0;
+}
+
 /* ---- create ---- */
 
 int cmd_key_create(int argc, char **argv) {
@@ -137,13 +148,12 @@ int cmd_key_create(int argc, char **argv) {
     if (!st)
         st = keys_create(s, &by, &spec, id, text, &err);
     store_close(s);
-    if (!st) {
-        print_key(text, id, as_json);
+    code = st ? cmd_fail(&err) : show_key(text, id, spec.name, as_json);
+    if (!code)
         fprintf(stderr, "%s (%s) may: %s. This is the only time the key is shown.\n", spec.name, id,
                 joined ? joined : SCOPES_DEFAULT);
-    }
     free(joined);
-    return st ? cmd_fail(&err) : cmd_finish_output(0);
+    return code;
 }
 
 /* ---- list ---- */
@@ -321,9 +331,8 @@ int cmd_key_rotate(int argc, char **argv) {
     if (!st)
         st = keys_rotate(s, &by, p.v[0], grace_ms, id, text, &err);
     store_close(s);
-    if (!st) {
-        print_key(text, id, as_json);
+    code = st ? cmd_fail(&err) : show_key(text, id, p.v[0], as_json);
+    if (!code)
         fprintf(stderr, "This is the only time the key is shown.\n");
-    }
-    return st ? cmd_fail(&err) : cmd_finish_output(0);
+    return code;
 }

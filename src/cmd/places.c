@@ -322,6 +322,9 @@ muga_status cmd_check_out(const char *path, const char *in, muga_error *err) {
     os_stat from = {.type = OS_TYPE_NONE}, out;
     if (is_part_name(path))
         return error_set(err, MUGA_E_USAGE, "'%.100s' is the name of a part of a model; give OUT another", path);
+    if (!strcmp(path, "-"))
+        return error_set(err, MUGA_E_USAGE,
+                         "'-' would be a file of that name; give OUT the name of a file (./- if need be)");
     muga_status st = in ? f->stat(f->self, in, &from, err) : MUGA_OK;
     if (!st)
         st = check_folder(path, err);
