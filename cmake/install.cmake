@@ -4,6 +4,12 @@ include(CMakePackageConfigHelpers)
 
 if(TARGET muga)
     install(TARGETS muga RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    install(FILES deploy/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME muga)
+    # The program writes its manual page itself; one for another machine can't be asked here.
+    if(NOT CMAKE_CROSSCOMPILING AND NOT MUGA_SANITIZE)
+        add_custom_command(TARGET muga POST_BUILD COMMAND $<TARGET_FILE:muga> help --man > ${PROJECT_BINARY_DIR}/muga.1)
+        install(FILES ${PROJECT_BINARY_DIR}/muga.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    endif()
 endif()
 install(TARGETS muga_static muga_shared
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -133,6 +133,14 @@ int cmd_parse_kv(const char *text, kernel_kv_type *out);
 /* What ADAPTER_OPTION was given: path, malloc'ed, and scale; NULL leaves both. -1 to go on, or the exit code. */
 int cmd_parse_adapter(const char *text, char **path, float *scale);
 
+/* ---- the manual page (manual.c) ---- */
+/* Between begin and end cmd_print_verb and the options of cmd_parse come as roff. */
+bool manual_is_on(void);
+void manual_begin(const char *version);
+void manual_verb(const char *group, const cmd_verb *v);
+void manual_options(const cmd_option *o, size_t n);
+void manual_end(void);
+
 /* ---- results (output.c) ---- */
 int cmd_exit_code(muga_status status);
 /* "muga: text" on stderr, after what stdout holds: one line, whatever the text quotes. */

@@ -253,8 +253,8 @@ static const cmd_verb verbs[] = {
     {"rm", "MODEL...", "remove models from the store", NULL, cmd_rm},
     {"config", "[check FILE | schema] [--json]", "what the server is told, and where each value comes from",
      config_details, cmd_config_show},
-    {"agent", "new|run|test|lint|fit|list|learn|versions|promote|rollback", "run an agent, measure, check and teach it",
-     NULL, run_group},
+    {"agent", "new|run|test|lint|fit|list|state|learn|versions|promote|rollback",
+     "run an agent, measure, check and teach it", NULL, run_group},
     {"approve", "list|yes|no", "decide held calls", NULL, run_group},
     {"audit", "log|verify|replay", "read, check and recompute the record", NULL, run_group},
     {"data", "consent|list|export|rate|correct|redact|drop|synth", "turns kept to learn from, or made up", NULL,
@@ -273,7 +273,7 @@ static const cmd_verb verbs[] = {
     {"bench", "MODEL", "measure a model's speed here", bench_details, cmd_bench},
     {"doctor", "", "check this machine, the store and its models", NULL, cmd_doctor},
     {"debug", "tokens|logits|greedy|template|accepts|validate|guards", "for comparing engines", NULL, run_group},
-    {"help", "[VERB]", "what a verb does", NULL, cmd_help},
+    {"help", "[VERB | --man]", "what a verb does; all of it as a manual page", NULL, cmd_help},
     {"version", "", "the version", NULL, cmd_version}};
 
 static void print_overview(FILE *out) {
@@ -313,7 +313,9 @@ static const cmd_verb *find_whole(const char *verb, const char **group) {
 void cmd_print_verb(const char *verb) {
     const char *group;
     const cmd_verb *v = find_whole(verb, &group);
-    if (v)
+    if (v && manual_is_on())
+        manual_verb(group, v);
+    else if (v)
         print_usage(group, v);
 }
 
@@ -332,14 +334,40 @@ static const cmd_verb *find_verb(const char *name) {
     return NULL;
 }
 
+/* Each verb says its part when it is asked for help, since the options are its own. */
+static void ask_for_help(const cmd_verb *v) {
+    char name[32], help[] = "--help";
+    char *with[] = {name, help, NULL};
+    snprintf(name, sizeof name, "%s", v->name);
+    v->run(2, with);
+}
+
+static int print_manual(void) {
+    manual_begin(MUGA_VERSION);
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        if (verbs[i].run != run_group && verbs[i].run != cmd_help)
+            ask_for_help(&verbs[i]);
+        for (size_t g = 0; g < ARRAY_LEN(groups); g++)
+            for (size_t j = 0; !strcmp(groups[g].name, verbs[i].name) && j < groups[g].n; j++)
+                ask_for_help(&groups[g].verbs[j]);
+    }
+    manual_end();
+    return cmd_finish_output(0);
+}
+
 static int cmd_help(int argc, char **argv) {
     if (argc < 2) {
         print_overview(stdout);
         return cmd_finish_output(0);
     }
+    if (argc == 2 && !strcmp(argv[1], "--man"))
+        return print_manual();
     const cmd_verb *v = find_verb(argv[1]);
-    if (!v || v->run == cmd_help) {
+    if (!v)
         return cmd_error(MUGA_E_USAGE, "help: unknown verb '%s'; `muga help` lists them", argv[1]);
+    if (v->run == cmd_help) {
+        print_usage("", v);
+        return cmd_finish_output(0);
     }
     char help[] = "--help";
     char *with[] = {argv[1], argc > 2 ? argv[2] : help, help, NULL}; /* the verb knows its own options */

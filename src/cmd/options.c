@@ -88,6 +88,10 @@ static int store_value(const char *verb, const cmd_option *o, const char *text) 
 }
 
 static void print_options(const cmd_option *o, size_t n) {
+    if (manual_is_on()) {
+        manual_options(o, n);
+        return;
+    }
     if (n)
         printf("\nOptions:\n");
     for (size_t i = 0; i < n; i++) {
