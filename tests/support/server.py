@@ -16,7 +16,7 @@ from program import MUGA, PATIENCE_S, TINY, environment
 MODEL = "tiny"
 
 
-def add_model(home, name, path, move=False):
+def add_model(home, name, path, move=False, link=False):
     """A GGUF file as a model of the store."""
     with open(path, "rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
@@ -26,7 +26,7 @@ def add_model(home, name, path, move=False):
     os.makedirs(os.path.dirname(blob), exist_ok=True)
     os.makedirs(os.path.dirname(manifest), exist_ok=True)
     if not os.path.exists(blob):
-        (shutil.move if move else shutil.copy)(path, blob)
+        (shutil.move if move else os.symlink if link else shutil.copy)(path, blob)
     with open(manifest, "w", encoding="utf-8") as f:
         json.dump({"version": 1, "name": name, "tag": "latest", "blob": "sha256:" + digest,
                    "bytes": os.path.getsize(blob), "source": os.path.basename(path)}, f)
