@@ -115,6 +115,13 @@ def container():
     build = text.split("FROM")[1]
     missing = [p for p in packages - {"bubblewrap"} if p not in build]
     check(not missing, "what deps/debian.txt says a build needs", missing)
+    # Libraries that are loaded when they are first wanted: the program names their packages where they are missing.
+    sources = "".join(read(f"src/net/{name}") for name in sorted(os.listdir("src/net")) if name.endswith(".c"))
+    wanted = {p for p in re.findall(r"\(Debian: (lib[\w.+-]+)\)", re.sub(r'"\s*\n\s*"', "", sources))
+              if not p.endswith("-dev")}
+    check(len(wanted) >= 3, "the sources name the packages of what they load", wanted)
+    missing = [p for p in wanted if not re.search(rf"\s{re.escape(p)}\s", text.split("FROM")[2])]
+    check(not missing, "what the program loads is in the image", missing)
 
 
 for one in (names, unit, manifests, container):
