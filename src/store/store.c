@@ -69,8 +69,9 @@ static muga_status store_fail(store *s, int rc, muga_error *err) {
         return error_set(err, MUGA_E_ENV, "%s: the disk is full; free space, then try again (nothing was lost)", p);
     }
     if ((rc & 0xFF) == SQLITE_IOERR) {
+        int why = sqlite3_system_errno(s->db); /* 0 where a later call went well, as when a limit cut a write short */
         return error_set(err, MUGA_E_ENV, "%s: the disk failed (%s); check it, then try again", p,
-                         strerror(sqlite3_system_errno(s->db)));
+                         why ? strerror(why) : "or a limit on the size of files, ulimit -f");
     }
     if ((rc & 0xFF) == SQLITE_TOOBIG) {
         return error_set(err, MUGA_E_LIMIT, "%s: a value is longer than the %d MiB a record may hold", p,

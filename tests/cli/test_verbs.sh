@@ -102,6 +102,12 @@ if [ -e /dev/full ]; then
     [ $? -eq 6 ] && grep -q "could not be written" "$work/err" || broken "a full disk is exit 6"
 fi
 
+# A limit on the size of files: one line says so, and what was there is whole.
+(ulimit -f 64 && MUGA_HOME=$work/small exec "$muga" key create --name a) >"$work/out" 2>"$work/err"
+[ $? -eq 6 ] && [ "$(wc -l <"$work/err")" -eq 1 ] && ! grep -q Success "$work/err" ||
+    broken "a limit on files: $(cat "$work/err")"
+MUGA_HOME=$work/small "$muga" audit verify >"$work/out" 2>&1 || broken "after a limit on files: $(cat "$work/out")"
+
 # JSON lines: one out per line in; a bad line is answered and the run goes on.
 printf '%s\n' '{"text": "hello"}' 'not json' '' '{"text_hex": "zz"}' '{"text": "a"}' >"$work/in"
 "$muga" debug tokens "./$tiny" <"$work/in" >"$work/out"
