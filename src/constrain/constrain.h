@@ -38,6 +38,7 @@ typedef struct constrain_options {
     const constrain_source *sources; /* a "from" without its source given here: no value exists */
     size_t n_sources;
     bool free_whitespace;    /* false: compact */
+    bool plain_integers;     /* 9 is written "9"; false: "9.0", too, which is the same number */
     bool note_formats;       /* `format` only annotates, but where $vocabulary asserts it; false: it is enforced */
     const json_t *documents; /* what $ref may lead to beside the schema itself: an object, address -> schema; or NULL */
 } constrain_options;

@@ -4,8 +4,8 @@
  * Idea: for each length of the integer part, read digits from the left and remember only whether the digits so far
  * equal the lower bound's, equal the upper bound's, and what they leave modulo the divisors' least common multiple.
  * Such a situation is one node, made once. Numbers are written plainly (no exponent) where a bound or divisor is given;
- * an integer may also carry ".0", as JSON writers put it. An integer has at most MAX_INTEGER_DIGITS; with a point there
- * are EXACT_DIGITS in all, because so many survive the way through a double: what is written within the bounds is read
+ * an integer may also carry ".0", as JSON writers put it, unless it is to be plain. An integer has at most
+ * MAX_INTEGER_DIGITS; with a point there are EXACT_DIGITS in all, because so many survive the way through a double: what is written within the bounds is read
  * within them. What isn't to be a multiple may go on past the divisors' last place: the first digit there that is no
  * zero decides. Single numbers are left out by building the ranges between them. */
 #include "constrain/front.h"
@@ -50,6 +50,7 @@ typedef struct digits {
     graph *g;
     bound lo, hi;
     bool whole_only; /* no fraction but ".0" */
+    bool plain;      /* nor that */
     bool unbounded;  /* any digits will do: no bound to be exact about */
     int max_part;
     const divisors *by;
@@ -166,7 +167,7 @@ static void digit_edges(digits *d, uint32_t from, situation x, int j, int first)
  * at once, so nothing has to be remembered. */
 static int tag_of(const digits *d, int n) {
     if (d->whole_only)
-        return n > EXACT_DIGITS;
+        return d->plain || n > EXACT_DIGITS;
     return d->by->any_yes || d->unbounded ? 0 : n;
 }
 
@@ -403,6 +404,7 @@ static muga_status build_side(front *f, const limits *l, bool minus, uint32_t fr
     bool near_open = minus ? l->hi_open : l->lo_open, far_open = minus ? l->lo_open : l->hi_open, beyond = false;
     digits d = {.g = &f->g, .to = to, .by = &l->by};
     d.whole_only = l->integer || (l->by.any_yes && l->by.n_scale == 0);
+    d.plain = f->options->plain_integers;
     d.max_part = l->by.any_yes ? (int)l->by.n_scale : MAX_FRACTION_DIGITS;
     if (far && negative(far) != minus)
         return MUGA_OK; /* the far bound lies on the other side of zero: nothing is left on this one */

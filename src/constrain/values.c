@@ -301,7 +301,7 @@ static muga_status value_text(front *f, const json_t *v, str *out) {
     }
     size_t at = out->len;
     json_write(v, out);
-    if (plain_integer(v, span_of(str_get(out) + at, out->len - at)))
+    if (!f->options->plain_integers && plain_integer(v, span_of(str_get(out) + at, out->len - at)))
         str_append_c(out, MAY_POINT);
     return st;
 }

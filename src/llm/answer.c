@@ -165,7 +165,7 @@ static void make_key(const recipe *r, grammars_key *k) {
 static muga_status make_grammar(plan *p, muga_error *err) {
     const llm_request *q = p->q;
     bool calls = q->tool_choice != LLM_TOOLS_SHOWN, off = q->thinking == LLM_THINKING_OFF;
-    recipe r = {.q = q, .options = {.sources = q->sources, .n_sources = q->n_sources}};
+    recipe r = {.q = q, .options = {.sources = q->sources, .n_sources = q->n_sources, .plain_integers = true}};
     if (q->regex || q->gbnf) {
         if (calls || p->thinking)
             return error_set(err, MUGA_E_USAGE,

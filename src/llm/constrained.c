@@ -13,7 +13,7 @@
 
 static muga_status compile(void *ctx, constrain_grammar **out, muga_error *err) {
     const llm_request *q = ctx;
-    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources};
+    constrain_options o = {.sources = q->sources, .n_sources = q->n_sources, .plain_integers = true};
     return q->schema  ? constrain_compile_schema(q->schema, &o, out, err)
            : q->regex ? constrain_compile_regex(q->regex, out, err)
                       : constrain_compile_gbnf(q->gbnf, strlen(q->gbnf), out, err);

@@ -43,7 +43,7 @@ static muga_status follow(const constrain_grammar *g, str *text, muga_error *err
 }
 
 static muga_status find(const json_t *schema, const constrain_source *sources, size_t n, str *text, muga_error *err) {
-    constrain_options o = {.sources = sources, .n_sources = n};
+    constrain_options o = {.sources = sources, .n_sources = n, .plain_integers = true};
     constrain_grammar *g = NULL;
     muga_status st = constrain_compile_schema(schema, &o, &g, err);
     if (!st)

@@ -42,10 +42,11 @@ static bool accepts(const constrain_grammar *g, const char *text) {
     return st == MUGA_OK;
 }
 
-static void assert_texts(const char *schema, const char *const *yes, const char *const *no) {
+static void assert_texts_by(const constrain_options *o, const char *schema, const char *const *yes,
+                            const char *const *no) {
     muga_error err = {0};
     constrain_grammar *g = NULL;
-    assert_ok(compile(schema, NULL, &g, &err), &err);
+    assert_ok(compile(schema, o, &g, &err), &err);
     for (; *yes; yes++)
         if (!accepts(g, *yes))
             fail_msg("%s should allow %s", schema, *yes);
@@ -53,6 +54,10 @@ static void assert_texts(const char *schema, const char *const *yes, const char 
         if (accepts(g, *no))
             fail_msg("%s should not allow %s", schema, *no);
     constrain_grammar_free(g);
+}
+
+static void assert_texts(const char *schema, const char *const *yes, const char *const *no) {
+    assert_texts_by(NULL, schema, yes, no);
 }
 #define TEXTS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -168,6 +173,28 @@ static void bounds_are_exact(void **state) {
                  TEXTS("15", "30", "105", "15.0"), TEXTS("0", "9", "20", "15.5", "-15"));
     assert_texts("{\"const\": 9007199254740993}", TEXTS("9007199254740993"),
                  TEXTS("9007199254740993.0", "9007199254740992"));
+}
+
+/* What clients read into an int: no point, no exponent, wherever the schema asks for an integer or lists one. */
+static void integers_can_be_plain(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema, *plain, *pointed;
+    } cases[] = {{"{\"type\": \"integer\"}", "9", "9.0"},
+                 {"{\"type\": \"integer\"}", "123456789012345678", "1e3"},
+                 {"{\"type\": [\"integer\", \"null\"], \"minimum\": -3}", "-3", "-3.0"},
+                 {"{\"type\": \"number\", \"multipleOf\": 5}", "15", "15.0"},
+                 {"{\"type\": \"integer\", \"maximum\": 5.0, \"not\": {\"enum\": [3]}}", "4", "4.0"},
+                 {"{\"const\": 5.0}", "5", "5.0"},
+                 {"{\"enum\": [1, \"a\"]}", "1", "1.0"},
+                 {"{\"const\": {\"a\": [7]}}", "{\"a\":[7]}", "{\"a\":[7.0]}"}};
+    const constrain_options o = {.plain_integers = true};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_texts_by(&o, cases[i].schema, TEXTS(cases[i].plain), TEXTS(cases[i].pointed));
+        if (strchr(cases[i].pointed, '.')) /* else as a validator has it */
+            assert_texts(cases[i].schema, TEXTS(cases[i].plain, cases[i].pointed), TEXTS("0.5"));
+    }
+    assert_texts_by(&o, "{\"type\": \"number\"}", TEXTS("9", "9.0", "9.5", "9e3"), TEXTS("x"));
 }
 
 static void opposites_are_enforced_where_they_can_be_said(void **state) {
@@ -380,6 +407,7 @@ int main(void) {
         cmocka_unit_test(nothing_is_left_out_that_validation_ignores),
         cmocka_unit_test(what_a_schema_evaluates_for_sure_is_decoded),
         cmocka_unit_test(bounds_are_exact),
+        cmocka_unit_test(integers_can_be_plain),
         cmocka_unit_test(opposites_are_enforced_where_they_can_be_said),
         cmocka_unit_test(keys_of_alternatives_come_after_those_beside_them),
         cmocka_unit_test(a_list_of_values_hides_nothing_that_stands_beside_it),
