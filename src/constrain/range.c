@@ -5,9 +5,10 @@
  * equal the lower bound's, equal the upper bound's, and what they leave modulo the divisors' least common multiple.
  * Such a situation is one node, made once. Numbers are written plainly (no exponent) where a bound or divisor is given;
  * an integer may also carry ".0", as JSON writers put it, unless it is to be plain. An integer has at most
- * MAX_INTEGER_DIGITS; with a point there are EXACT_DIGITS in all, because so many survive the way through a double: what is written within the bounds is read
- * within them. What isn't to be a multiple may go on past the divisors' last place: the first digit there that is no
- * zero decides. Single numbers are left out by building the ranges between them. */
+ * MAX_INTEGER_DIGITS; with a point there are EXACT_DIGITS in all, because so many survive the way through a double:
+ * what is written within the bounds is read within them. What isn't to be a multiple may go on past the divisors' last
+ * place: the first digit there that is no zero decides. Single numbers are left out by building the ranges between
+ * them. */
 #include "constrain/front.h"
 
 #define MAX_INTEGER_DIGITS 18

@@ -44,6 +44,7 @@ typedef struct turn {
     call *c;
     json_t *messages;
     bool is_assistant;
+    bool is_said; /* a result, or thinking that nobody reads */
     str text, thinking;
     json_t *calls;
 } turn;
@@ -81,6 +82,7 @@ static bool add_result(turn *t, const block *b, const char *where) {
         text = json_string("");
     else if (!chat_read_text(t->c, b->content, at, &text))
         return false;
+    t->is_said = true;
     json_t *m = json_pack("{s:s, s:s, s:o}", "role", "tool", "tool_call_id", b->tool_use_id, "content", text);
     return json_array_append_new(t->messages, m) == 0 || nomem(t->c, where);
 }
@@ -107,8 +109,10 @@ static bool add_block(turn *t, const json_t *v, const char *where) {
         return add_text(t, &t->text, b.text, where, "text");
     if (strcmp(b.type, "thinking") == 0 && t->is_assistant)
         return add_text(t, &t->thinking, b.thinking, where, "thinking");
-    if (strcmp(b.type, "redacted_thinking") == 0 && t->is_assistant)
-        return true; /* nobody but Anthropic can read it */
+    if (strcmp(b.type, "redacted_thinking") == 0 && t->is_assistant) {
+        t->is_said = true; /* nobody but Anthropic can read it */
+        return true;
+    }
     if (strcmp(b.type, "tool_use") == 0 && t->is_assistant)
         return add_call(t, &b, where);
     if (strcmp(b.type, "tool_result") == 0 && !t->is_assistant)
@@ -151,7 +155,7 @@ static const field message_fields[] = {
     {"content", FIELD_JSON, FIELD_AT(message, content), 0, 0, NULL, true},
 };
 
-static bool read_message(call *c, const json_t *v, size_t i, json_t *out) {
+static bool read_message(call *c, const json_t *v, size_t i, bool is_last, json_t *out) {
     message m = {0};
     char where[48], at[64];
     snprintf(where, sizeof where, "messages[%zu]", i);
@@ -179,6 +183,11 @@ static bool read_message(call *c, const json_t *v, size_t i, json_t *out) {
     for (size_t k = 0; ok && json_is_array(m.content) && k < json_array_size(m.content); k++) {
         snprintf(at, sizeof at, "%.40s.content[%zu]", where, k % 1000000000u);
         ok = add_block(&t, json_array_get(m.content, k), at);
+    }
+    bool empty = t.text.len + t.thinking.len == 0 && !t.text.failed && !t.thinking.failed && !t.calls && !t.is_said;
+    if (ok && empty && !(is_assistant && is_last)) {
+        snprintf(at, sizeof at, "%s.content", where);
+        ok = call_fail(c, 400, at, NULL, "%s must not be empty", at);
     }
     ok = ok && end_turn(&t, where);
     str_release(&t.text);
@@ -208,7 +217,7 @@ bool anthropic_read_messages(call *c, const json_t *system, const json_t *messag
         ok = json_array_append_new(list, json_pack("{s:s, s:O}", "role", "system", "content", text)) == 0 ||
              nomem(c, "system");
     for (size_t i = 0; ok && i < json_array_size(messages); i++)
-        ok = read_message(c, json_array_get(messages, i), i, list);
+        ok = read_message(c, json_array_get(messages, i), i, i + 1 == json_array_size(messages), list);
     json_decref(text);
     ok = ok && take_last(list, last);
     if (!ok) {
@@ -221,24 +230,46 @@ bool anthropic_read_messages(call *c, const json_t *system, const json_t *messag
 
 /* ---- tools ---- */
 
+typedef struct tool_said {
+    const char *type, *name, *description;
+    const json_t *schema;
+} tool_said;
+static const field tool_fields[] = {
+    {"type", FIELD_STRING, FIELD_AT(tool_said, type), 0, 64, NULL, false},
+    {"name", FIELD_STRING, FIELD_AT(tool_said, name), 0, 128, NULL, true},
+    {"description", FIELD_STRING, FIELD_AT(tool_said, description), 0, 0, NULL, false},
+    {"input_schema", FIELD_OBJECT, FIELD_AT(tool_said, schema), 0, 0, NULL, true},
+    {"cache_control", FIELD_ACCEPTED, 0, 0, 0, "an object", false},
+    {"strict", FIELD_ACCEPTED, 0, 0, 0, "true or false", false}, /* it always is */
+    {"eager_input_streaming", FIELD_ACCEPTED, 0, 0, 0, "true or false", false},
+    {"input_examples", FIELD_ACCEPTED, 0, 0, 0, "an array", false},
+    {"allowed_callers", FIELD_ACCEPTED, 0, 0, 0, "an array", false}, /* there is one: the model */
+    {"defer_loading", FIELD_REFUSED, 0, 0, 0, "false", false},
+};
+
 /* In OpenAI's form; new. NULL: the error has gone out. */
-static json_t *tool_of(call *c, const json_t *v, size_t i) {
+static json_t *tool_of(call *c, const json_t *v, size_t i, const json_t *before) {
     char at[48];
-    const char *name = json_get_string(v, "name"), *description = json_get_string(v, "description");
-    const json_t *schema = json_object_get(v, "input_schema");
+    tool_said t = {0};
+    snprintf(at, sizeof at, "tools[%zu]", i);
+    if (!json_is_object(v)) {
+        call_fail(c, 400, at, NULL, "%s must be an object", at);
+        return NULL;
+    }
     snprintf(at, sizeof at, "tools[%zu].type", i);
     if (*type_of(v) && strcmp(type_of(v), "custom") != 0) {
         call_fail(c, 400, at, NULL, "%s: no tool of type \"%.60s\" is known; only those that the client runs itself",
                   at, type_of(v));
         return NULL;
     }
-    snprintf(at, sizeof at, "tools[%zu].%s", i, name ? "input_schema" : "name");
-    if (!name || !json_is_object(schema)) {
-        call_fail(c, 400, at, NULL, "%s %s", at, name ? "must be a JSON Schema, an object" : "is missing");
+    snprintf(at, sizeof at, "tools[%zu].", i);
+    if (!call_read(c, v, at, tool_fields, ARRAY_LEN(tool_fields), &t))
         return NULL;
-    }
-    json_t *f = json_pack("{s:s, s:O}", "name", name, "parameters", schema);
-    if (f && description && json_object_set_new(f, "description", json_string(description))) {
+    snprintf(at, sizeof at, "tools[%zu].name", i);
+    if (!chat_check_tool_name(c, before, i, t.name, at))
+        return NULL;
+    json_t *f = json_pack("{s:s, s:O}", "name", t.name, "parameters", t.schema);
+    if (f && t.description && json_object_set_new(f, "description", json_string(t.description))) {
         json_decref(f);
         f = NULL;
     }
@@ -279,7 +310,7 @@ bool anthropic_read_tools(call *c, const json_t *tools, const json_t *given, llm
     if (!*out)
         return nomem(c, "tools");
     for (size_t i = 0; ok && i < json_array_size(tools); i++) {
-        json_t *tool = tool_of(c, json_array_get(tools, i), i);
+        json_t *tool = tool_of(c, json_array_get(tools, i), i, *out);
         ok = tool && (json_array_append_new(*out, tool) == 0 || nomem(c, "tools"));
     }
     if (ok && given)

@@ -63,6 +63,8 @@ bool call_fail(call *c, int status, const char *param, const char *code, const c
     vsnprintf(c->message, sizeof c->message, format, args);
     va_end(args);
     json_t *error = call_error_json(c->route ? c->route->family : CALL_OPENAI, status, param, code, c->message);
+    if (error && c->route && c->route->family == CALL_ANTHROPIC)
+        (void)json_object_set_new(error, "request_id", json_string(c->id)); /* said in a header, too */
     if (c->streams == CALL_EVENTS) {
         bool named = c->error_event || c->route->family == CALL_ANTHROPIC;
         c->status = status;
@@ -377,7 +379,8 @@ static bool check_accepted(call *c, const char *full, const field *f, const json
 
 static bool read_refused(call *c, const char *full, const field *f, const json_t *v) {
     json_t *may = f->may ? json_loads(f->may, JSON_DECODE_ANY, NULL) : NULL;
-    bool is_may = may && json_equal(may, v);
+    bool is_may = may && (json_is_number(may) && json_is_number(v) ? json_number_value(may) == json_number_value(v)
+                                                                   : json_equal(may, v));
     json_decref(may);
     return is_may || call_fail(c, 400, full, "unsupported_parameter", "%s is not supported here%s%s", full,
                                f->may ? "; leave it out, or give " : "; leave it out", f->may ? f->may : "");

@@ -29,7 +29,7 @@ static const field embeddings_fields[] = {
 /* The texts of a string or an array of strings, in the call's arena. */
 static bool read_texts(call *c, const json_t *input, span **out, size_t *n) {
     bool one = json_is_string(input);
-    *n = one ? 1 : json_array_size(input);
+    *n = one ? json_string_length(input) > 0 : json_array_size(input); /* nothing said: nothing to embed */
     if (!one && !json_is_array(input))
         return call_fail(c, 400, "input", "invalid_type", "input must be a text or an array of texts");
     if ((double)*n > MAX_TEXTS)
@@ -78,8 +78,9 @@ static bool embed(call *c, const wanted *w, const span *texts, size_t n, llm_emb
     pool_give(c->serve->pool, lent, keep_alive_ms);
     if (st)
         return call_fail_with(c, st, &err, "input");
-    return fits || call_fail(c, 400, "dimensions", "out_of_range", "this model's vectors have %u numbers, not %u",
-                             n_dims, w->dimensions);
+    return fits || call_fail(c, 400, "dimensions", "out_of_range",
+                             "dimensions must be between 1 and %u, which this model's vectors have, not %u", n_dims,
+                             w->dimensions);
 }
 
 static void run_embed(call *c) {

@@ -310,10 +310,44 @@ static void put_blob(call *c) {
 
 /* ---- what comes later ---- */
 
+static const field registry_fields[] = {
+    {"model", FIELD_STRING, FIELD_AT(names, model), 0, 512, NULL, false},
+    {"name", FIELD_STRING, FIELD_AT(names, name), 0, 512, NULL, false},
+    {"stream", FIELD_BOOL, FIELD_AT(names, stream), 0, 0, NULL, false},
+    {"insecure", FIELD_ACCEPTED, 0, 0, 0, "true or false", false},
+    {"username", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+    {"password", FIELD_ACCEPTED, 0, 0, 0, "a string", false},
+};
+
 static void say_later(call *c) {
     (void)call_fail(c, 501, NULL, "not_implemented",
                     "models aren't pulled from or pushed to a registry yet; make one of a file: muga create NAME -f "
                     "Modelfile, or POST /api/create of a blob");
+}
+
+static void push_model(call *c) {
+    names w = {0};
+    if (call_read(c, c->body, "", registry_fields, ARRAY_LEN(registry_fields), &w) && read_model(c, &w))
+        say_later(c);
+}
+
+/* Programs pull what they are about to ask, so that it is there: what is there already needs no registry. */
+static void pull_model(call *c) {
+    names w = {.stream = true};
+    hub_model m = {0};
+    muga_error err = {0};
+    const char *model;
+    if (!call_read(c, c->body, "", registry_fields, ARRAY_LEN(registry_fields), &w) || !(model = read_model(c, &w)))
+        return;
+    muga_status st = hub_load(store_of(c), model, &m, &err);
+    hub_model_release(&m);
+    progress p = {.c = c, .stream = w.stream};
+    if (st)
+        say_later(c);
+    else if (!w.stream)
+        (void)call_reply(c, 200, json_pack("{s:s}", "status", "success"));
+    else if (say_status(&p, "the store has it already", -1) && say_status(&p, "success", -1))
+        (void)call_lines_end(c);
 }
 
 /* ---- routes ---- */
@@ -331,8 +365,8 @@ static const call_route routes[] = {
     CHANGES("POST", "/api/create", create_model),
     CHANGES("POST", "/api/copy", copy_model),
     CHANGES("DELETE", "/api/delete", delete_model),
-    CHANGES("POST", "/api/pull", say_later),
-    CHANGES("POST", "/api/push", say_later),
+    CHANGES("POST", "/api/pull", pull_model),
+    CHANGES("POST", "/api/push", push_model),
     READS("HEAD", "/api/blobs/{digest}", has_blob),
     {.method = "POST",
      .path = "/api/blobs/{digest}",

@@ -6,7 +6,7 @@
 #include "serve/ollama.h"
 #include "serve/settings.h"
 
-#define LONG_ARRAY 64u /* entries of a metadata array that are shown without verbose */
+#include <math.h>
 
 typedef struct wanted {
     const char *model, *name;
@@ -27,11 +27,52 @@ static json_t *text_json(const str *s) {
     return v ? v : json_null(); /* not UTF-8 */
 }
 
-/* A metadata value as JSON; arrays are null unless all is wanted, as Ollama has them. */
-static json_t *value_json(const gguf_file *f, uint64_t i, gguf_type type, bool all) {
+static json_t *string_json(span s) {
+    json_t *v = json_stringn(s.n ? s.p : "", s.n);
+    return v ? v : json_null(); /* not UTF-8 */
+}
+
+static json_t *number_json(const gguf_array *a, uint64_t i) {
+    if (a->type == GGUF_BOOL)
+        return json_boolean(gguf_array_int(a, i) != 0);
+    if (a->type != GGUF_F32 && a->type != GGUF_F64)
+        return json_integer(gguf_array_int(a, i));
+    double v = gguf_array_number(a, i);
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+static json_t *entries_json(const gguf_array *a) {
+    json_t *list = json_array();
+    bool whole = list != NULL;
+    span s;
+    uint64_t at = 0;
+    if (a->type == GGUF_STRING)
+        while (whole && gguf_array_next_string(a, &at, &s))
+            whole = json_array_append_new(list, string_json(s)) == 0;
+    else
+        for (uint64_t i = 0; whole && i < a->n; i++)
+            whole = json_array_append_new(list, number_json(a, i)) == 0;
+    if (whole)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* What an array of the metadata holds, where all is wanted: vocabularies are long. NULL: memory. */
+static json_t *array_json(const gguf_file *f, const char *key, bool all) {
+    muga_error ignored;
+    gguf_array a;
+    for (int type = GGUF_U8; all && type <= GGUF_F64; type++)
+        if (!gguf_get_array(f, key, (gguf_type)type, &a, &ignored))
+            return entries_json(&a);
+    return json_array();
+}
+
+/* A metadata value as JSON; arrays are empty unless all is wanted, as Ollama's page has them. */
+static json_t *value_json(const gguf_file *f, uint64_t i, const char *key, gguf_type type, bool all) {
     str text = STR_INIT;
-    if (type == GGUF_ARRAY && !all)
-        return json_null();
+    if (type == GGUF_ARRAY)
+        return array_json(f, key, all);
     gguf_key_write(f, i, &text);
     json_t *v = type == GGUF_STRING ? text_json(&text) : json_loadb(str_get(&text), text.len, JSON_DECODE_ANY, NULL);
     if (!v)
@@ -47,7 +88,7 @@ static json_t *info_json(const gguf_file *f, const hub_details *d, bool all) {
         gguf_type type;
         const char *key = gguf_key_name(f, i, &type);
         if (strcmp(key, "tokenizer.chat_template") != 0) /* it is the template */
-            whole = json_object_set_new(info, key, value_json(f, i, type, all)) == 0;
+            whole = json_object_set_new(info, key, value_json(f, i, key, type, all)) == 0;
     }
     if (whole && json_object_set_new(info, "general.parameter_count", json_integer((json_int_t)d->n_params)) == 0)
         return info;
@@ -96,10 +137,8 @@ static json_t *capabilities_json(const gguf_file *f, const hub_model *m, span fo
     snprintf(key, sizeof key, "%.64s.pooling_type", m->details.family);
     if (!gguf_get_u32(f, key, &pooling, &ignored))
         return json_pack("[s]", "embedding");
-    json_t *list = json_pack("[s]", "completion");
+    json_t *list = json_pack("[s, s]", "completion", "tools"); /* any model can be asked with tools (docs/tools.md) */
     bool whole = list != NULL;
-    if (holds(form, "tools"))
-        whole = whole && json_array_append_new(list, json_string("tools")) == 0;
     if (holds(form, "<think>") || holds(form, "enable_thinking"))
         whole = whole && json_array_append_new(list, json_string("thinking")) == 0;
     if (whole)
@@ -150,10 +189,13 @@ static json_t *show_json(const gguf_file *f, const hub_model *m, bool all) {
                           json_stringn(form.p ? form.p : "", form.n), "system", m->system ? m->system : "", "details",
                           ollama_details(&m->details), "model_info", info_json(f, &m->details, all), "capabilities",
                           capabilities_json(f, m, form), "modified_at", time);
-    if (v && json_array_size(m->messages) && json_object_set(v, "messages", m->messages))
+    bool whole = v != NULL;
+    if (whole && json_array_size(m->messages))
+        whole = json_object_set(v, "messages", m->messages) == 0;
+    if (!whole || json_object_set_new(v, "tensors", tensors_json(f))) {
+        json_decref(v);
         v = NULL;
-    if (v && all && json_object_set_new(v, "tensors", tensors_json(f)))
-        v = NULL;
+    }
     str_release(&recipe);
     str_release(&parameters);
     return v;

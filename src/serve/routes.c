@@ -44,6 +44,13 @@ static bool matches(const char *pattern, const char *path, span arg[CALL_ARGS]) 
     return !*path;
 }
 
+/* A method that a path takes, once; GET is HEAD, too. */
+static void allow(char out[48], const char *method) {
+    size_t n = strlen(out);
+    if (!strstr(out, method))
+        snprintf(out + n, 48 - n, "%s%s%s", n ? ", " : "", method, strcmp(method, "GET") ? "" : ", HEAD");
+}
+
 routes_match routes_find(const char *method, const char *path) {
     routes_match m = {0};
     bool head = !strcmp(method, "HEAD");
@@ -56,7 +63,7 @@ routes_match routes_find(const char *method, const char *path) {
                 m.route = &r.list[i];
                 return m;
             }
-            m.allow = r.list[i].method;
+            allow(m.allow, r.list[i].method);
         }
     }
     return m;

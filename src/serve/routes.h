@@ -8,7 +8,7 @@
 typedef struct routes_match {
     const call_route *route; /* NULL: none */
     span arg[CALL_ARGS];
-    const char *allow; /* where only the method isn't the path's: a method that is; NULL: there is no such path */
+    char allow[48]; /* where only the method isn't the path's: those that are; "": there is no such path */
 } routes_match;
 routes_match routes_find(const char *method, const char *path);
 /* Of a path that there isn't: the one that was meant, where a client's base URL has /v1 once too often or not at all,

@@ -117,26 +117,40 @@ static void begin_body(serve *s, exchange *x, const server_request *q, const rou
                     err.message);
 }
 
+/* A body that is encoded would be read as what it isn't. */
+static bool is_plain(serve *s, exchange *x, const server_request *q, const call_route *route) {
+    const char *coding = server_request_header(q, "content-encoding");
+    if (!coding || !*coding || !strcasecmp(coding, "identity"))
+        return true;
+    static const char why[] = "bodies are taken as they are, without a content-encoding";
+    seen_refused(s, q, route->path, 415, why);
+    refuse_with(x, q, 415, "accept-encoding", "identity", "unsupported_encoding", why);
+    return false;
+}
+
 static void on_headers(void *ctx, exchange *x, const server_request *q) {
     char why[320], meant[ROUTES_MEANT_BYTES];
     const struct key *key;
     routes_match m = routes_find(q->method, q->path);
+    if (m.route && !is_plain(ctx, x, q, m.route))
+        return;
     if (m.route) {
         if (find_key(ctx, x, q, m.route, &key) && !refuses_stopping(ctx, x, q, m.route) && m.route->begin)
             begin_body(ctx, x, q, &m);
         key_release(key);
         return;
     }
-    if (m.allow)
+    bool is_path = m.allow[0] != '\0';
+    if (is_path)
         snprintf(why, sizeof why, "%.100s takes %s, not %.20s", q->path, m.allow, q->method);
     else if (routes_meant(q->method, q->path, meant))
         snprintf(why, sizeof why, "there is no %.100s here; did you mean %s? See the base URL of the client", q->path,
                  meant);
     else
         snprintf(why, sizeof why, "there is no %.100s here", q->path);
-    seen_refused(ctx, q, "none", m.allow ? 405 : 404, why);
-    refuse_with(x, q, m.allow ? 405 : 404, m.allow ? "allow" : NULL, m.allow,
-                m.allow ? "method_not_allowed" : "unknown_url", why);
+    seen_refused(ctx, q, "none", is_path ? 405 : 404, why);
+    refuse_with(x, q, is_path ? 405 : 404, is_path ? "allow" : NULL, is_path ? m.allow : NULL,
+                is_path ? "method_not_allowed" : "unknown_url", why);
 }
 
 static void on_request(void *ctx, exchange *x, const server_request *q) {

@@ -42,6 +42,14 @@ def errors(s):
     check("none is near", "mean" not in json.dumps(s.post("/v1/" + "v1/" * 500, {})[2]))
     status, head, body = s.get("/api/chat")
     check("method", status == 405 and head.get("allow") == "POST", status, head)
+    for method, path, allow in (("POST", "/v1/models", "GET, HEAD"), ("GET", "/api/blobs/sha256:0", "HEAD, POST"),
+                                ("PUT", "/v1/sessions/x", "GET, HEAD, DELETE"), ("OPTIONS", "/api/chat", "POST")):
+        status, head, _ = s.ask(method, path, {})
+        check(f"{method} {path}", status == 405 and head.get("allow") == allow, status, head)
+    for coding, status in (("gzip", 415), ("br, gzip", 415), ("identity", 400), ("Identity", 400)):
+        got, head, body = s.ask("POST", "/api/chat", {}, headers={"Content-Encoding": coding})
+        check(f"a body in {coding}", got == status and body["error"] and
+              head.get("accept-encoding") == ("identity" if status == 415 else None), got, head, body)
     for name, raw in (("no JSON", b"{"), ("not an object", b"[1]"), ("nothing", b""), ("deep", b"[" * 100000),
                       ("twice", b'{"model": "a", "model": "b"}')):
         status, _, body = s.post("/api/chat", raw)
@@ -96,8 +104,8 @@ def models(s):
     for path in ("/etc/passwd", "./tiny.gguf"):
         status, _, body = s.post("/api/create", {"model": "evil", "from": path, "stream": False})
         check(f"create from {path}", status in (400, 404), status, body)
-    for name in ("/api/pull", "/api/push"):
-        check(name, s.post(name, {"model": MODEL})[0] == 501)
+    for name, model, status in (("pull", "nowhere", 501), ("push", MODEL, 501), ("pull", MODEL, 200)):
+        check(name, s.post("/api/" + name, {"model": model, "stream": False})[0] == status)
 
 
 def blobs(s):
