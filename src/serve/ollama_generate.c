@@ -320,7 +320,11 @@ static bool open_chat(call *c, const wanted *w, const json_t *messages, int64_t 
         !chat_open(c, w->model, messages, &said, &CHAT_DEFAULTS_OLLAMA, ch))
         return false;
     ch->keep_alive_ms = keep_alive_ms;
-    return ollama_read_format(c, w->format, &ch->q, schema) && ollama_read_think(c, w->think, &ch->q);
+    if (!ollama_read_format(c, w->format, &ch->q, schema) || !ollama_read_think(c, w->think, &ch->q))
+        return false;
+    return !ch->q.schema || ch->q.n_stop == 0 || ch->stop_is_stored ||
+           call_fail(c, 400, "options.stop", "invalid_value",
+                     "options.stop could cut what must be whole; leave it out where there is a format");
 }
 
 static void run_chat(call *c) {

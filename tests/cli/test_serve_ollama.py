@@ -120,6 +120,17 @@ def test_streams(s):
             check(("context" in whole) == (path == "/api/generate" and "raw" not in more), "context", whole)
 
 
+def test_stops(s):
+    """A stop string would cut a value in its middle."""
+    for form in ("json", SCHEMA):
+        for stop in ("a", ["a", "b"]):
+            refused(generate(s, {"stop": stop}, format=form), "options.stop", "a stop beside a form")
+            refused(chat(s, {"stop": stop}, format=form), "options.stop", "a stop beside a form")
+        for stop in ([], None):
+            check(chat(s, {"stop": stop, "num_predict": 60}, format=form).status == 200, "none", form, stop)
+    check(generate(s, {"stop": ["a"]}).status == 200 and generate(s, {"stop": "a"}, format="").status == 200, "alone")
+
+
 def test_integers(s):
     """Clients read integers into ints; a point is none."""
     for seed in range(8):
