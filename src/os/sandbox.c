@@ -21,8 +21,13 @@
 #include <unistd.h>
 
 #define LAUNCHER_INSIDE "/launcher"
-#define TRIAL_MS 10000
-#define TRIAL_BYTES ((uint64_t)1 << 30) /* of address space: the launcher's own libraries must fit */
+#define TRIAL_MS 60000
+/* Of address space: the launcher's own libraries must fit, and a sanitizer's shadow, which is larger than memory. */
+#ifdef __SANITIZE_ADDRESS__
+#define TRIAL_BYTES ((uint64_t)1 << 62)
+#else
+#define TRIAL_BYTES ((uint64_t)1 << 30)
+#endif
 
 enum { MAX_ARGUMENTS = 1024, MAX_VERDICT = 128 };
 

@@ -7,7 +7,7 @@
  * so that no attempt hangs on one layer unless its line says so. Where this machine has no Landlock only the last is
  * run, and that the whole sandbox is refused.
  *
- * ctest: slow (an instrumented program needs /proc to start, and there is none inside) */
+ * ctest: slow (what an instrumented launcher says of the /proc that isn't there stands before the programs' words) */
 #include "support/support.h"
 
 #include "base/mem.h"
