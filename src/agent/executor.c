@@ -385,11 +385,15 @@ static muga_status run_again(agent_session *s, const manifest_tool *t, journal_c
 /* What became of a call found `started`. A tool that is not what it was can't be asked. */
 static tool_settled settle_by_looking(agent_session *s, const manifest_tool *t, journal_call *c) {
     void *tool = NULL;
+    json_t *prepared = c->result, *result = NULL;
     tool_settled settled = SETTLED_UNKNOWN;
+    const tool_call call = executor_tool_call(s, c);
     if (t->kind->settle && executor_open_tool(s, t, &tool, NULL) == MUGA_OK &&
-        t->kind->settle(tool, c->id, &settled, &c->result, NULL) != MUGA_OK) {
+        t->kind->settle(tool, &call, prepared, &settled, &result, NULL) != MUGA_OK) {
         settled = SETTLED_UNKNOWN;
     }
+    c->result = result;
+    json_decref(prepared);
     return settled;
 }
 

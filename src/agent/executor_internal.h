@@ -28,6 +28,7 @@ typedef struct call_run {
 /* Run them, at the same time when there are several (all of kinds that are `concurrent`), with the retries that their
  * tools allow, and settle them in their order. */
 muga_status executor_run(agent_session *s, call_run *list, size_t n, muga_error *err);
+tool_call executor_tool_call(agent_session *s, journal_call *c);
 muga_status executor_open_tool(agent_session *s, const manifest_tool *t, void **out, muga_error *err);
 /* started -> finished | failed, and its line of history. c->result is set. */
 muga_status executor_settle(agent_session *s, journal_call *c, call_state to, uint64_t run_us, muga_error *err);

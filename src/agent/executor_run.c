@@ -42,6 +42,16 @@ muga_status executor_open_tool(agent_session *s, const manifest_tool *t, void **
     return st;
 }
 
+tool_call executor_tool_call(agent_session *s, journal_call *c) {
+    return (tool_call){.id = c->id, .arguments = c->arguments, .values = s->values, .session = s, .row = c};
+}
+
+/* What was prepared came to nothing, or is not to be known. */
+static void forget_prepared(journal_call *c) {
+    json_decref(c->result);
+    c->result = NULL;
+}
+
 static bool is_taken(const attempt *list, size_t n, const void *tool) {
     for (size_t i = 0; i < n; i++) {
         if (list[i].tool == tool) {
@@ -71,8 +81,7 @@ static void give_tool(attempt *list, size_t i) {
 
 static void run_attempt(attempt *a) {
     const os_clock *clock = a->s->env.clock;
-    const journal_call *c = a->of->c;
-    tool_call call = {.id = c->id, .arguments = c->arguments, .values = a->s->values, .session = a->s};
+    tool_call call = executor_tool_call(a->s, a->of->c);
     if (a->tool) {
         uint64_t from_us = clock->monotonic_us(clock->self);
         a->run = (tool_run){.ok = false};
@@ -117,6 +126,7 @@ static muga_status note_retry(attempt *a, int64_t wait_ms, muga_error *err) {
     agent_session *s = a->s;
     journal_call *c = a->of->c;
     snprintf(c->reason, sizeof c->reason, "%s", a->run.reason);
+    forget_prepared(c);
     json_t *detail = json_pack("{s:I, s:I}", "retry", (json_int_t)a->n_retries, "wait_ms", (json_int_t)wait_ms);
     muga_status st = detail ? store_begin(s->store, err) : error_nomem(err, "a retry");
     if (st == MUGA_OK) {
@@ -178,6 +188,7 @@ static muga_status move_in_doubt(agent_session *s, journal_call *c, muga_error *
 }
 
 muga_status executor_put_in_doubt(agent_session *s, journal_call *c, muga_error *err) {
+    forget_prepared(c);
     muga_status st = store_begin(s->store, err);
     if (st == MUGA_OK) {
         st = move_in_doubt(s, c, err);
@@ -237,6 +248,7 @@ static muga_status settle_attempt(attempt *a, muga_error *err) {
     if (a->run.in_doubt) {
         return executor_put_in_doubt(s, c, err);
     }
+    forget_prepared(c);
     c->result = a->run.ok ? a->run.result : executor_error_result(a->run.reason);
     a->run.result = NULL;
     if (!c->result) {

@@ -19,7 +19,8 @@
  *   started    failed      executor: it did not                    before the next step
  *   started    started     executor_recover: proven not to have    before the effect
  *                          run, or idempotent: run again; or
- *                          executor_run: it failed and is retried
+ *                          executor_run: it failed and is retried;
+ *                          or tool_prepare: what it will give
  *   started    in_doubt    executor_recover, or cut off: may have  at once, with a new approval
  *                          run, can't be told
  *   in_doubt   approved    approval_decide: run it again           at once
@@ -31,7 +32,8 @@
  *  2. Every change of state is one UPDATE that names the state it leaves, in one transaction with its audit record:
  *     of two who try, one changes nothing and is told so.
  *  3. `attempt` counts the permissions to run: a call that was in doubt needs a new one.
- *  4. From invalid, refused, denied, expired, finished, failed nothing leads on. */
+ *  4. A `started` call has a result only by tool_prepare: its effect was in that transaction, or was to follow it.
+ *  5. From invalid, refused, denied, expired, finished, failed nothing leads on. */
 #include "agent/internal.h"
 
 #include <stdio.h>
@@ -152,9 +154,12 @@ static muga_status audit_state(const agent_env *env, store *s, const journal_cal
         st = st == MUGA_OK ? add(payload, "definition", json_string(definition), err) : st;
         st = st == MUGA_OK ? add(payload, "policy", json_string(policy), err) : st;
     }
-    if (st == MUGA_OK && c->result && (c->state == STATE_FINISHED || c->state == STATE_FAILED)) {
+    bool is_over = c->state == STATE_FINISHED || c->state == STATE_FAILED;
+    if (st == MUGA_OK && c->result && (is_over || c->state == STATE_STARTED)) {
         st = add(payload, "result", json_incref(c->result), err);
-        st = st == MUGA_OK ? add(payload, "label", json_string(c->label), err) : st;
+    }
+    if (st == MUGA_OK && c->result && is_over) {
+        st = add(payload, "label", json_string(c->label), err);
     }
     if (st == MUGA_OK && c->reason[0]) {
         st = add(payload, "reason", json_string(c->reason), err);

@@ -33,6 +33,7 @@ typedef struct tool_call {
     const json_t *arguments; /* object */
     const json_t *values;    /* the session's, object */
     struct agent_session *session;
+    struct journal_call *row; /* for tool_prepare */
 } tool_call;
 
 typedef struct tool_run {
@@ -78,9 +79,10 @@ struct tool_kind {
     muga_status (*open)(tool_setup *s, void **tool, muga_error *err);
     /* Runs once. `out` is zero before. Bounds: timeout_ms, max_result_bytes (tool_give) and the kind's own. */
     void (*run)(void *tool, const tool_call *c, tool_run *out);
-    /* Did `call`, found started after a crash, take effect? RAN: *result is what it gave, new reference. NULL: this
-     * kind can't tell. */
-    muga_status (*settle)(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err);
+    /* Did a call found started after a crash take effect? `prepared`: what tool_prepare was given, NULL: it was not
+     * called, or taken back. RAN: *result is what the call gave, new reference. NULL: this kind can't tell. */
+    muga_status (*settle)(void *tool, const tool_call *c, const json_t *prepared, tool_settled *settled,
+                          json_t **result, muga_error *err);
     void (*close)(void *tool); /* of NULL: nothing */
 };
 
@@ -98,10 +100,15 @@ muga_status tool_fault(tool_setup *s, const char *place, muga_error *err, const 
 bool tool_fail(tool_run *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* `result` (taken, NULL: out of memory) as the run's, if it is no deeper and no longer than a result may be. */
 bool tool_give(tool_run *out, const manifest_tool *def, json_t *result);
+/* Inside a transaction of the session's store: the call is about to take effect and will give `result`, or (NULL) will
+ * not after all. Audited. For kinds whose `settle` can tell by it: the effect is in this very transaction, or follows
+ * it and can be looked for. */
+MUGA_MUST_USE muga_status tool_prepare(const tool_call *c, const json_t *result, muga_error *err);
 /* What the person is told by a call of a kind that ends the turn. */
 const char *tool_words(const manifest_tool *t, const json_t *arguments);
 /* `settle` of a tool that changes nothing: whatever was interrupted can run again. */
-muga_status tool_settle_read(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err);
+muga_status tool_settle_read(void *tool, const tool_call *c, const json_t *prepared, tool_settled *settled,
+                             json_t **result, muga_error *err);
 
 /* One a line, as in tools.c. */
 extern const tool_kind tool_kind_sql;

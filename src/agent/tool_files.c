@@ -2,6 +2,9 @@
  * folder may be given away at all. Refuses: names that lead out of the folder or that a person could not tell apart on
  * a screen, links, what is no regular file or no text, muga's own records, and to write where the agent is defined.
  *
+ * A write: its content whole under a name of the call's own, a note in the journal, one step into its place. So after a
+ * crash it is known whether that step was taken.
+ *
  * Two walls: what a value may bring into a name is checked here, and the walk to the file (os/beneath.c) follows no
  * link and no "..", whatever the name. */
 #include "agent/internal.h"
@@ -15,6 +18,7 @@
 #define ENTRIES_DEFAULT 200
 #define COMPONENT_MAX_BYTES 255
 #define MAX_ANCESTORS 64
+#define DRAFT_SIZE (AGENT_ID_SIZE + 8)
 
 typedef enum { FILES_LIST, FILES_READ, FILES_WRITE } files_op;
 
@@ -216,26 +220,63 @@ static bool make_content(const tool_files *t, const tool_call *c, str *out, tool
                            : true;
 }
 
-/* {"path": "a.txt", "bytes": n} */
+/* No other call has it. */
+static void name_draft(const tool_call *c, char out[DRAFT_SIZE]) {
+    snprintf(out, DRAFT_SIZE, ".muga-%s", c->id);
+}
+
+typedef struct noting {
+    const tool_call *c;
+    const json_t *result;
+} noting;
+
+static muga_status note(void *ctx, bool ready, muga_error *err) {
+    const noting *x = ctx;
+    store *s = x->c->session->store;
+    muga_status st = store_begin(s, err);
+    if (st == MUGA_OK) {
+        st = tool_prepare(x->c, ready ? x->result : NULL, err);
+        store_end(s, &st, err);
+    }
+    return st;
+}
+
+/* {"path": "a.txt", "bytes": n}; 64 bytes is the least that max_result_bytes can say, and it must fit once it is done.
+ */
+static json_t *describe_write(const tool_files *t, const char *name, size_t n) {
+    json_int_t bytes = (json_int_t)n;
+    bool fits = strlen(name) + 64 < t->def->max_result_bytes;
+    return fits ? json_pack("{s:s, s:I}", "path", name, "bytes", bytes) : json_pack("{s:I}", "bytes", bytes);
+}
+
 static bool run_write(const tool_files *t, const tool_call *c, const char *name, tool_run *out) {
     const os_files *files = t->env->files;
     str content = STR_INIT;
     muga_error why;
+    char draft[DRAFT_SIZE];
     bool placed = false;
+    name_draft(c, draft);
     bool ok = make_content(t, c, &content, out);
-    if (ok && files->write_beneath(files->self, t->folder, name, str_get(&content), content.len, t->replace, &placed,
-                                   &why) != MUGA_OK) {
-        out->in_doubt = placed && !t->def->idempotent; /* it is there, and a power cut may undo it */
-        ok = tool_fail(out, "%s", why.message);
+    json_t *result = ok ? describe_write(t, name, content.len) : NULL;
+    ok = ok && (result || tool_fail(out, "out of memory"));
+    if (ok) {
+        noting n = {c, result};
+        const os_beneath_write w = {.root = t->folder,
+                                    .name = name,
+                                    .bytes = str_get(&content),
+                                    .n = content.len,
+                                    .replace = t->replace,
+                                    .draft = draft,
+                                    .note = note,
+                                    .ctx = &n};
+        ok = files->write_beneath(files->self, &w, &placed, &why) == MUGA_OK || tool_fail(out, "%s", why.message);
+        out->in_doubt = !ok && placed && !t->def->idempotent; /* it is there, and a power cut may undo it */
     }
-    if (ok) { /* it is done, so its result must fit: 64 bytes is the least that max_result_bytes can say */
-        json_int_t bytes = (json_int_t)content.len;
-        bool fits = strlen(name) + 64 < t->def->max_result_bytes;
-        json_t *result = fits ? json_pack("{s:s, s:I}", "path", name, "bytes", bytes)
-                              : json_pack("{s:I}", "bytes", bytes);
-        ok = tool_give(out, t->def, result);
+    if (ok) {
+        ok = tool_give(out, t->def, json_incref(result));
         out->in_doubt = !ok;
     }
+    json_decref(result);
     str_release(&content);
     return ok;
 }
@@ -254,14 +295,38 @@ static void run_call(void *tool, const tool_call *c, tool_run *out) {
     str_release(&name);
 }
 
-static muga_status settle_call(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
+/* The draft is there until it is the file. Before the note it never was anything else. */
+static muga_status settle_call(void *tool, const tool_call *c, const json_t *prepared, tool_settled *settled,
+                               json_t **result, muga_error *err) {
     const tool_files *t = tool;
-    if (t->op != FILES_WRITE) {
-        return tool_settle_read(tool, call, settled, result, err);
+    const os_files *files = t->env->files;
+    if (t->op != FILES_WRITE || !prepared) {
+        return tool_settle_read(tool, c, prepared, settled, result, err);
     }
+    str name = STR_INIT, path = STR_INIT;
+    char draft[DRAFT_SIZE];
+    tool_run run = {.ok = false};
+    os_stat info;
     *result = NULL;
-    *settled = SETTLED_UNKNOWN; /* a file with that content may be anyone's */
-    return MUGA_OK;
+    *settled = SETTLED_UNKNOWN;
+    muga_status st = make_name(t, c, &name, &run) ? MUGA_OK : error_set(err, MUGA_E_INPUT, "%s", run.reason);
+    if (st == MUGA_OK) {
+        const char *slash = strrchr(str_get(&name), '/');
+        name_draft(c, draft);
+        str_append(&path, str_get(&name), slash ? (size_t)(slash + 1 - str_get(&name)) : 0);
+        str_append_s(&path, draft);
+        st = str_status(&path, err, "a path");
+    }
+    if (st == MUGA_OK) {
+        st = files->look_beneath(files->self, t->folder, str_get(&path), &info, err);
+    }
+    if (st == MUGA_OK) {
+        *settled = info.type == OS_TYPE_NONE ? SETTLED_RAN : SETTLED_NOT_RUN;
+        *result = info.type == OS_TYPE_NONE ? json_incref(json_borrow(prepared)) : NULL;
+    }
+    str_release(&name);
+    str_release(&path);
+    return st;
 }
 
 /* ---- opening ---- */

@@ -2,6 +2,9 @@
  * what an answer may be. Refuses: an address whose host is not in `allow`, hosts in private networks unless named,
  * plain http unless said, redirects, answers that are neither JSON nor text, an answer that repeats the key.
  *
+ * A write that is `idempotent` carries its call's id, the same in each attempt and after a crash, so that a server can
+ * tell a repetition.
+ *
  * The host is a literal of the definition, so no value can choose another; and the address that the host's name stands
  * for is looked at when it is connected to (net/http.c), so a name can't become a neighbour's between look and use. */
 #include "agent/internal.h"
@@ -18,6 +21,7 @@
 #define KEY_MAX_BYTES ((size_t)4096)
 #define MAX_HEADERS 16
 #define CONNECT_MS 10000
+#define IDEMPOTENCY_KEY "Idempotency-Key"
 
 typedef struct http_header {
     const char *name;
@@ -34,7 +38,7 @@ typedef struct tool_http {
     tool_text url;      /* what follows */
     http_header headers[MAX_HEADERS];
     size_t n_headers;
-    bool public_only;
+    bool public_only, sends_id;
     char *key_path; /* NULL: none */
     const char *key_header, *key_prefix;
     http_client own; /* libcurl, opened at the first call where the environment has no client */
@@ -320,8 +324,8 @@ static void ask(tool_http *t, const http_client *client, http_request *q, const 
 /* ---- running ---- */
 
 typedef struct parts { /* of one request */
-    str url, key, body, lines[MAX_HEADERS + 2];
-    const char *headers[MAX_HEADERS + 2];
+    str url, key, body, lines[MAX_HEADERS + 3];
+    const char *headers[MAX_HEADERS + 3];
     size_t n_headers;
 } parts;
 
@@ -332,6 +336,9 @@ static bool make_parts(const tool_http *t, const tool_call *c, parts *x, tool_ru
     }
     if (ok && t->key_path && (ok = read_key(t, &x->key, run))) {
         str_printf(&x->lines[x->n_headers++], "%s: %s%s", t->key_header, t->key_prefix, str_get(&x->key));
+    }
+    if (ok && t->sends_id) {
+        str_printf(&x->lines[x->n_headers++], IDEMPOTENCY_KEY ": %s", c->id);
     }
     if (ok && t->body) {
         json_t *v = make_body(t, c, t->body, run);
@@ -391,10 +398,11 @@ static void run_call(void *tool, const tool_call *c, tool_run *out) {
     }
 }
 
-static muga_status settle_call(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
+static muga_status settle_call(void *tool, const tool_call *c, const json_t *prepared, tool_settled *settled,
+                               json_t **result, muga_error *err) {
     const tool_http *t = tool;
     if (t->def->effect == EFFECT_READ) {
-        return tool_settle_read(tool, call, settled, result, err);
+        return tool_settle_read(tool, c, prepared, settled, result, err);
     }
     *result = NULL;
     *settled = SETTLED_UNKNOWN; /* only the server knows */
@@ -488,6 +496,7 @@ static muga_status check_headers(tool_setup *s, tool_http *t, const json_t *v, m
         }
         http_header *h = &t->headers[t->n_headers++]; /* the schema holds them to MAX_HEADERS */
         h->name = name;
+        t->sends_id = t->sends_id && strcasecmp(name, IDEMPOTENCY_KEY) != 0; /* the author's own */
         muga_status st = tool_text_parse(s, "/http/headers", json_string_value(value), &h->value, err);
         if (st != MUGA_OK) {
             return st;
@@ -559,6 +568,7 @@ static muga_status open_tool(tool_setup *s, void **out, muga_error *err) {
     t->def = s->def;
     t->method = method ? method : "GET";
     t->body = json_object_get(v, "body");
+    t->sends_id = s->def->effect == EFFECT_WRITE && s->def->idempotent;
     muga_status st = check_method(s, t, err);
     if (st == MUGA_OK) {
         st = check_url(s, t, v, err);

@@ -3,7 +3,10 @@
  *
  * Whose facts they are is decided by the session's values that `subject` names, which the caller set and no model can:
  * there is no parameter by which one person's facts could be asked for in another's session. A fact carries the call
- * that wrote it and its last day, and goes with the session it came from when that is erased (audit_erase). */
+ * that wrote it and its last day, and goes with the session it came from when that is erased (audit_erase).
+ *
+ * The facts lie where the journal lies: a change and the note that it was made are one transaction, so after a crash
+ * both are there or neither. */
 #include "agent/internal.h"
 #include "agent/tool_text.h"
 #include "agent/zone.h"
@@ -207,6 +210,7 @@ static bool in_transaction(memory_call *x, tool_run *out) {
         if (st == MUGA_OK && !result) {
             st = error_nomem(&why, "a result");
         }
+        st = st == MUGA_OK && writes ? tool_prepare(x->c, result, &why) : st;
         store_end(x->store, &st, &why);
     }
     if (st != MUGA_OK) {
@@ -238,13 +242,14 @@ static void run_call(void *tool, const tool_call *c, tool_run *out) {
     str_release(&x.fact);
 }
 
-static muga_status settle_call(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
-    const tool_memory *t = tool;
-    if (t->op == MEMORY_RECALL) {
-        return tool_settle_read(tool, call, settled, result, err);
-    }
-    *result = NULL;
-    *settled = SETTLED_UNKNOWN;
+/* A change and its note are one transaction. */
+static muga_status settle_call(void *tool, const tool_call *c, const json_t *prepared, tool_settled *settled,
+                               json_t **result, muga_error *err) {
+    (void)tool;
+    (void)c;
+    (void)err;
+    *result = prepared ? json_incref(json_borrow(prepared)) : NULL;
+    *settled = prepared ? SETTLED_RAN : SETTLED_NOT_RUN;
     return MUGA_OK;
 }
 

@@ -536,8 +536,10 @@ static void run_call(void *tool, const tool_call *c, tool_run *out) {
 }
 
 /* Only where the statement can't write or exactly_once is on: the others are never settled. */
-static muga_status settle_call(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
+static muga_status settle_call(void *tool, const tool_call *c, const json_t *prepared, tool_settled *settled,
+                               json_t **result, muga_error *err) {
     tool_sql *t = tool;
+    (void)prepared; /* the note in its own database tells */
     *result = NULL;
     *settled = SETTLED_UNKNOWN;
     if (t->def->effect == EFFECT_READ) {
@@ -548,7 +550,7 @@ static muga_status settle_call(void *tool, const char *call, tool_settled *settl
         return MUGA_OK;
     }
     start_clock(t);
-    int rc = read_note(t, call, result);
+    int rc = read_note(t, c->id, result);
     if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
         return open_failed(t, rc, err);
     }

@@ -115,9 +115,23 @@ bool tool_give(tool_run *out, const manifest_tool *def, json_t *result) {
     return out->ok;
 }
 
-muga_status tool_settle_read(void *tool, const char *call, tool_settled *settled, json_t **result, muga_error *err) {
+muga_status tool_prepare(const tool_call *c, const json_t *result, muga_error *err) {
+    json_t *detail = json_pack("{s:b}", "prepared", result != NULL);
+    if (!detail) {
+        return error_nomem(err, "a call");
+    }
+    json_decref(c->row->result);
+    c->row->result = result ? json_incref(json_borrow(result)) : NULL;
+    muga_status st = journal_move(&c->session->env, c->session->store, c->row, STATE_STARTED, detail, err);
+    json_decref(detail);
+    return st;
+}
+
+muga_status tool_settle_read(void *tool, const tool_call *c, const json_t *prepared, tool_settled *settled,
+                             json_t **result, muga_error *err) {
     (void)tool;
-    (void)call;
+    (void)c;
+    (void)prepared;
     (void)err;
     *result = NULL;
     *settled = SETTLED_NOT_RUN;

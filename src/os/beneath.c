@@ -5,7 +5,7 @@
  * The walk holds descriptors, not paths, so that nobody can swap a folder for a link between the look and the use.
  * The folder itself is the caller's: links in its own path are followed. */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* O_PATH, O_TMPFILE */
+#define _GNU_SOURCE /* O_PATH, renameat2 */
 #endif
 #include "base/mem.h"
 #include "os/os_private.h"
@@ -280,37 +280,32 @@ muga_status os_files_list_beneath(void *self, const char *root, const char *name
     return MUGA_OK;
 }
 
-/* ---- writing ---- */
+/* ---- looking ---- */
 
-/* A file that is named only when it is whole. Without O_TMPFILE it has a name of its own meanwhile. */
-typedef struct draft {
-    int fd;
-    char name[40]; /* "": none yet */
-} draft;
-
-static muga_status name_draft(draft *t, muga_error *err) {
-    uint64_t random;
-    muga_status st = os_random(&random, sizeof random, err);
-    snprintf(t->name, sizeof t->name, ".muga-%016llx", (unsigned long long)random);
+muga_status os_files_look_beneath(void *self, const char *root, const char *name, os_stat *out, muga_error *err) {
+    (void)self;
+    place p;
+    struct stat info;
+    *out = (os_stat){.type = OS_TYPE_NONE};
+    muga_status st = place_open(root, name, "look at", &p, err);
+    if (st != MUGA_OK) {
+        return st;
+    }
+    if (fstatat(p.folder, p.last, &info, AT_SYMLINK_NOFOLLOW) == 0) {
+        *out = os_stat_of(&info);
+    } else if (errno != ENOENT) {
+        st = os_error(err, errno, "look at", str_get(&p.shown));
+    }
+    place_close(&p);
     return st;
 }
 
-static muga_status open_draft(const place *p, draft *t, muga_error *err) {
-    t->name[0] = '\0';
-    t->fd = open_at(p->folder, ".", O_WRONLY | O_TMPFILE);
-    if (t->fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL)) {
-        return t->fd >= 0 ? MUGA_OK : os_error(err, errno, "create", str_get(&p->shown));
-    }
-    muga_status st = name_draft(t, err);
-    if (st == MUGA_OK) {
-        t->fd = open_at(p->folder, t->name, O_WRONLY | O_CREAT | O_EXCL);
-        if (t->fd < 0) {
-            t->name[0] = '\0';
-            st = os_error(err, errno, "create", str_get(&p->shown));
-        }
-    }
-    return st;
-}
+/* ---- writing ----
+ *
+ *   draft, empty -> whole, durable -> note(true) -> in its place        -> folder synced
+ *                                                -> note(false) -> gone    it could not
+ *
+ * A crash before the last step of the first line leaves a draft; nothing else removes one. */
 
 static bool sync_descriptor(int fd) {
     int failed;
@@ -318,60 +313,6 @@ static bool sync_descriptor(int fd) {
         failed = fsync(fd);
     } while (failed && errno == EINTR);
     return !failed || errno == EINVAL; /* EINVAL: a file system without the notion */
-}
-
-static muga_status fill_draft(const place *p, const draft *t, const void *bytes, size_t n, muga_error *err) {
-    for (size_t at = 0; at < n;) {
-        ssize_t put = write(t->fd, (const char *)bytes + at, n - at);
-        if (put == 0 || (put < 0 && errno != EINTR)) {
-            return os_error(err, put == 0 ? EIO : errno, "write", str_get(&p->shown));
-        }
-        at += put > 0 ? (size_t)put : 0;
-    }
-    return sync_descriptor(t->fd) ? MUGA_OK : os_error(err, errno, "sync", str_get(&p->shown));
-}
-
-static int link_draft(const place *p, const draft *t, const char *name) {
-    char from[32];
-    if (t->name[0]) {
-        return linkat(p->folder, t->name, p->folder, name, 0);
-    }
-    snprintf(from, sizeof from, "/proc/self/fd/%d", t->fd);
-    return linkat(AT_FDCWD, from, p->folder, name, AT_SYMLINK_FOLLOW);
-}
-
-/* Over what is there: the old file, whole, until the moment it is the new one, whole. */
-static muga_status replace_with(const place *p, draft *t, muga_error *err) {
-    struct stat info;
-    if (fstatat(p->folder, p->last, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode)) {
-        return S_ISLNK(info.st_mode) ? refuse_link(p->folder, p->last, p, "write", ELOOP, err)
-                                     : refuse_special(p, "write", err);
-    }
-    if (!t->name[0]) {
-        muga_status st = name_draft(t, err);
-        if (st != MUGA_OK || link_draft(p, &(draft){.fd = t->fd}, t->name) != 0) {
-            t->name[0] = '\0';
-            return st != MUGA_OK ? st : os_error(err, errno, "name", str_get(&p->shown));
-        }
-    }
-    if (renameat(p->folder, t->name, p->folder, p->last) != 0) {
-        return os_error(err, errno, "rename to", str_get(&p->shown));
-    }
-    t->name[0] = '\0';
-    return MUGA_OK;
-}
-
-static muga_status place_draft(const place *p, draft *t, bool replace, muga_error *err) {
-    if (replace) {
-        return replace_with(p, t, err);
-    }
-    if (link_draft(p, t, p->last) == 0) {
-        return MUGA_OK;
-    }
-    return errno == EEXIST
-               ? error_set(err, MUGA_E_POLICY, "write '%s': something of this name is there; take another name",
-                           str_get(&p->shown))
-               : os_error(err, errno, "name", str_get(&p->shown));
 }
 
 /* A name lasts only when its folder is synced. The walk's descriptor can't be (O_PATH). */
@@ -384,33 +325,98 @@ static muga_status sync_folder(const place *p, muga_error *err) {
     return st;
 }
 
-muga_status os_files_write_beneath(void *self, const char *root, const char *name, const void *bytes, size_t n,
-                                   bool replace, bool *placed, muga_error *err) {
-    (void)self;
-    place p;
-    draft t = {.fd = -1};
-    *placed = false;
-    muga_status st = place_open(root, name, "write", &p, err);
+static muga_status fill(const place *p, int fd, const os_beneath_write *w, muga_error *err) {
+    for (size_t at = 0; at < w->n;) {
+        ssize_t put = write(fd, (const char *)w->bytes + at, w->n - at);
+        if (put == 0 || (put < 0 && errno != EINTR)) {
+            return os_error(err, put == 0 ? EIO : errno, "write", str_get(&p->shown));
+        }
+        at += put > 0 ? (size_t)put : 0;
+    }
+    return sync_descriptor(fd) ? MUGA_OK : os_error(err, errno, "sync", str_get(&p->shown));
+}
+
+static void remove_draft(const place *p, const os_beneath_write *w) {
+    int number = errno;
+    unlinkat(p->folder, w->draft, 0);
+    errno = number;
+}
+
+static muga_status make_draft(const place *p, const os_beneath_write *w, muga_error *err) {
+    remove_draft(p, w);
+    int fd = open_at(p->folder, w->draft, O_WRONLY | O_CREAT | O_EXCL);
+    if (fd < 0) {
+        return os_error(err, errno, "create", str_get(&p->shown));
+    }
+    muga_status st = fill(p, fd, w, err);
+    close(fd);
+    st = st == MUGA_OK ? sync_folder(p, err) : st;
+    if (st != MUGA_OK) {
+        remove_draft(p, w);
+    }
+    return st;
+}
+
+static muga_status refuse_taken(const place *p, muga_error *err) {
+    return error_set(err, MUGA_E_POLICY, "write '%s': something of this name is there; take another name",
+                     str_get(&p->shown));
+}
+
+/* What can be told before anything is made. */
+static muga_status check_target(const place *p, bool replace, muga_error *err) {
+    struct stat info;
+    if (fstatat(p->folder, p->last, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        return MUGA_OK; /* not there; or it shows soon enough */
+    }
+    return !replace                ? refuse_taken(p, err)
+           : S_ISREG(info.st_mode) ? MUGA_OK
+           : S_ISLNK(info.st_mode) ? refuse_link(p->folder, p->last, p, "write", ELOOP, err)
+                                   : refuse_special(p, "write", err);
+}
+
+/* The old file, whole, until the moment it is the new one, whole; or nothing until then, and never what came between.
+ * A file system that can't do the latter in one step is refused: after a crash nobody could tell. */
+static muga_status put_in_place(const place *p, const os_beneath_write *w, muga_error *err) {
+    if (renameat2(p->folder, w->draft, p->folder, p->last, w->replace ? 0 : RENAME_NOREPLACE) == 0) {
+        return MUGA_OK;
+    }
+    return errno == EEXIST   ? refuse_taken(p, err)
+           : errno != EINVAL ? os_error(err, errno, "rename to", str_get(&p->shown))
+                             : error_set(err, MUGA_E_ENV,
+                                         "write '%s': this file system can't name a file without replacing one; say "
+                                         "replace: true, or take a folder on another",
+                                         str_get(&p->shown));
+}
+
+static muga_status write_noted(const place *p, const os_beneath_write *w, bool *placed, muga_error *err) {
+    muga_error why;
+    muga_status st = check_target(p, w->replace, err);
+    st = st == MUGA_OK ? make_draft(p, w, err) : st;
     if (st != MUGA_OK) {
         return st;
     }
-    st = *name ? open_draft(&p, &t, err) : refuse_special(&p, "write", err);
-    if (st == MUGA_OK) {
-        st = fill_draft(&p, &t, bytes, n, err);
+    st = w->note(w->ctx, true, err);
+    if (st != MUGA_OK) {
+        remove_draft(p, w);
+        return st;
     }
-    if (st == MUGA_OK) {
-        st = place_draft(&p, &t, replace, err);
-        *placed = st == MUGA_OK;
+    st = put_in_place(p, w, err);
+    *placed = st == MUGA_OK;
+    if (st != MUGA_OK && w->note(w->ctx, false, &why) == MUGA_OK) {
+        remove_draft(p, w);
     }
-    if (t.name[0]) {
-        unlinkat(p.folder, t.name, 0);
+    return st == MUGA_OK ? sync_folder(p, err) : st;
+}
+
+muga_status os_files_write_beneath(void *self, const os_beneath_write *w, bool *placed, muga_error *err) {
+    (void)self;
+    place p;
+    *placed = false;
+    muga_status st = place_open(w->root, w->name, "write", &p, err);
+    if (st != MUGA_OK) {
+        return st;
     }
-    if (st == MUGA_OK) {
-        st = sync_folder(&p, err);
-    }
-    if (t.fd >= 0) {
-        close(t.fd);
-    }
+    st = *w->name ? write_noted(&p, w, placed, err) : refuse_special(&p, "write", err);
     place_close(&p);
     return st;
 }

@@ -33,6 +33,21 @@ typedef struct os_entry { /* of a folder */
     char *name;
     os_stat info; /* of the entry itself: a link is OS_TYPE_OTHER */
 } os_entry;
+/* A file to write beneath a folder. Its content is whole and durable under the name `draft` in the file's own folder,
+ * then `note` is told, then the draft takes the file's place in one step: so who knows that `note` was told can tell
+ * after a crash whether that step was taken, since the draft is there before it and gone after it. */
+typedef struct os_beneath_write {
+    const char *root, *name;
+    const void *bytes;
+    size_t n;
+    bool replace;
+    const char *draft; /* one component that nobody else writes; what is left under it of a broken write is removed */
+    /* true: the draft is about to take its place; not OK: it doesn't. false: it could not, and is about to be removed;
+     * not OK: it stays. */
+    muga_status (*note)(void *ctx, bool ready, muga_error *err);
+    void *ctx;
+} os_beneath_write;
+
 typedef struct os_files {
     muga_status (*open)(void *self, const char *path, os_mode mode, os_file **out, muga_error *err);
     muga_status (*read)(void *self, os_file *f, void *p, size_t n, size_t *n_read, muga_error *err); /* 0 read = end */
@@ -53,12 +68,13 @@ typedef struct os_files {
      * read and replaced. Links in `root` are followed.
      * read: at most max bytes (E_LIMIT past it); appends. list: the entries by name, at most max; os_entries_free.
      * write: the whole file at once, durable: it is as it was or as it shall be. What is there already is replaced only
-     * where `replace` says so (else MUGA_E_POLICY). *placed: it has its new content, even if an error came later. */
+     * where `replace` says so (else MUGA_E_POLICY). *placed: it has its new content, even if an error came later.
+     * look: what is there, a link as OS_TYPE_OTHER; OS_TYPE_NONE where nothing is. */
     muga_status (*read_beneath)(void *self, const char *root, const char *name, size_t max, str *out, muga_error *err);
     muga_status (*list_beneath)(void *self, const char *root, const char *name, size_t max, os_entry **out, size_t *n,
                                 muga_error *err);
-    muga_status (*write_beneath)(void *self, const char *root, const char *name, const void *p, size_t n, bool replace,
-                                 bool *placed, muga_error *err);
+    muga_status (*write_beneath)(void *self, const os_beneath_write *w, bool *placed, muga_error *err);
+    muga_status (*look_beneath)(void *self, const char *root, const char *name, os_stat *out, muga_error *err);
     void *self;
 } os_files;
 void os_entries_free(os_entry *list, size_t n);

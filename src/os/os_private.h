@@ -37,8 +37,8 @@ muga_status os_files_read_beneath(void *self, const char *root, const char *name
                                   muga_error *err);
 muga_status os_files_list_beneath(void *self, const char *root, const char *name, size_t max, os_entry **out, size_t *n,
                                   muga_error *err);
-muga_status os_files_write_beneath(void *self, const char *root, const char *name, const void *p, size_t n,
-                                   bool replace, bool *placed, muga_error *err);
+muga_status os_files_write_beneath(void *self, const os_beneath_write *w, bool *placed, muga_error *err);
+muga_status os_files_look_beneath(void *self, const char *root, const char *name, os_stat *out, muga_error *err);
 
 /* granted.c */
 /* The first bytes of a small kernel file, terminated; "" when it is not there. No allocation. */

@@ -74,7 +74,8 @@ const os_system_table *os_system(void) {
                   .list = os_files_list,
                   .read_beneath = os_files_read_beneath,
                   .list_beneath = os_files_list_beneath,
-                  .write_beneath = os_files_write_beneath},
+                  .write_beneath = os_files_write_beneath,
+                  .look_beneath = os_files_look_beneath},
         .children = {os_children_run, NULL},
         .network = {network_refuse, NULL},
     };

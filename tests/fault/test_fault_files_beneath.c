@@ -10,16 +10,53 @@
 #include "os/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char old_text[] = "what was there", new_text[] = "what shall be there, and is longer";
 static char folder[400];
 
-static muga_status put(const char *text, bool replace, bool *placed, muga_error *err) {
+#define DRAFT ".draft"
+
+/* The last thing that was told, -1: nothing. What is told true is there, whole, and not yet in its place. */
+static int told = -1;
+static const char *content;
+
+static muga_status note(void *ctx, bool ready, muga_error *err) {
+    char path[420], got[100] = "";
+    const char *refusal = ctx;
+    snprintf(path, sizeof path, "%s/" DRAFT, folder);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY); /* past the faults */
+    if (fd < 0) {
+        fail_msg("told %s without a draft", ready ? "ready" : "not placed");
+    }
+    assert_int_equal(syscall(SYS_read, fd, got, sizeof got - 1), strlen(content));
+    close(fd);
+    assert_string_equal(got, content);
+    told = ready;
+    return refusal ? error_set(err, MUGA_E_ENV, "%s", refusal) : MUGA_OK;
+}
+
+static muga_status put_unless(const char *text, bool replace, char *refusal, bool *placed, muga_error *err) {
     const os_files *f = &os_system()->files;
-    return f->write_beneath(f->self, folder, "note.txt", text, strlen(text), replace, placed, err);
+    const os_beneath_write w = {.root = folder,
+                                .name = "note.txt",
+                                .bytes = text,
+                                .n = strlen(text),
+                                .replace = replace,
+                                .draft = DRAFT,
+                                .note = note,
+                                .ctx = refusal};
+    told = -1;
+    content = text;
+    return f->write_beneath(f->self, &w, placed, err);
+}
+
+static muga_status put(const char *text, bool replace, bool *placed, muga_error *err) {
+    return put_unless(text, replace, NULL, placed, err);
 }
 
 static void expect_content(const char *text, const char *what) {
@@ -55,6 +92,9 @@ static bool write_with_failure(size_t n, int number, bool replace) {
     if (count_entries(folder) != n_entries) {
         fail_msg("%s: something was left in the folder", t.what);
     }
+    if (placed ? told != 1 : told == 1) {
+        fail_msg("%s: placed %d, and the last that was told is %d", t.what, placed, told);
+    }
     if (st == MUGA_OK ? !placed : !t.reached || strlen(err.message) < 20) {
         fail_msg("%s: status %d, placed %d: %s", t.what, st, placed, err.message);
     }
@@ -75,6 +115,33 @@ static void a_write_is_whole_or_not_there(void **state) {
         }
     }
     assert_in_range(n_most, 6, 100);
+}
+
+static void what_is_not_noted_is_not_placed(void **state) {
+    (void)state;
+    muga_error err;
+    bool placed;
+    char refusal[] = "the journal can't be kept", path[420];
+    os_stat info;
+    const os_files *f = &os_system()->files;
+    snprintf(path, sizeof path, "%s/note.txt", folder);
+    assert_ok(put(old_text, true, &placed, &err), &err);
+    assert_status(put_unless(new_text, true, refusal, &placed, &err), MUGA_E_ENV, &err, refusal);
+    assert_false(placed);
+    expect_content(old_text, "a write that was refused");
+    assert_ok(f->look_beneath(f->self, folder, DRAFT, &info, &err), &err);
+    assert_int_equal(info.type, OS_TYPE_NONE);
+    assert_ok(f->look_beneath(f->self, folder, "note.txt", &info, &err), &err);
+    assert_int_equal(info.type, OS_TYPE_FILE);
+    assert_status(f->look_beneath(f->self, folder, "../x", &info, &err), MUGA_E_POLICY, &err, "leads out");
+    /* what an interrupted write left is written anew */
+    FILE *stale = fopen(strcat(strcpy(path, folder), "/" DRAFT), "w");
+    assert_true(fputs("half", stale) > 0 && fclose(stale) == 0);
+    assert_ok(put(new_text, true, &placed, &err), &err);
+    assert_int_equal(count_entries(folder), 3);
+    /* nothing is noted for a name that is taken */
+    assert_status(put(old_text, false, &placed, &err), MUGA_E_POLICY, &err, "something of this name is there");
+    assert_int_equal(told, -1);
 }
 
 static void reading_and_listing_say_what_failed(void **state) {
@@ -111,6 +178,7 @@ int main(void) {
     assert_ok(f->mkdirs(f->self, folder, &err), &err);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_write_is_whole_or_not_there),
+        cmocka_unit_test(what_is_not_noted_is_not_placed),
         cmocka_unit_test(reading_and_listing_say_what_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

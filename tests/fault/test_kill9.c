@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@
 #define N_DEATHS_SHORT 40 /* of the run that goes on and on */
 #define WATCHDOG_SECONDS 300
 #define DAY_MS INT64_C(86400000)
-#define N_DECISIONS 12
+#define N_DECISIONS 15
 
 #define TAKES_I                                                                                                        \
     "    description: d\n    parameters: {type: object, properties: {i: {type: integer}}, required: [i],"              \
@@ -51,12 +52,19 @@ static const char kill_manifest[] =
     "    labels: {trust: trusted}\n"
     "  - name: unsure\n" TAKES_I
     "    sql: {database: other.db, exec: 'INSERT INTO unsure(i) VALUES (:i)', exactly_once: false}\n"
+    "    effect: write\n    approval: never\n"
+    "  - name: put\n" TAKES_I "    files: {folder: out, op: write, path: ':i.txt', content: ':i'}\n"
+    "    effect: write\n    approval: never\n"
+    "  - name: over\n" TAKES_I "    files: {folder: out, op: write, path: 'over.txt', content: ':i', replace: true}\n"
+    "    effect: write\n    approval: never\n"
+    "  - name: keep\n" TAKES_I
+    "    memory: {op: remember, subject: [customer], about: ':i', fact: 'fact :i', max_facts: 10000}\n"
     "    effect: write\n    approval: never\n";
 
-/* Decision i is this one of i % 12, and i is the number of calls in the journal: nothing else is remembered. */
-static const char *const tools[N_DECISIONS] = {"once",  "asked", "asked",  "asked", "look", "once",
-                                               "rated", "rated", "broken", "tries", "cut",  "unsure"};
-enum { SAYS_YES = 1, SAYS_NO, SAYS_NOTHING, BAD_ARGUMENTS = 5 };
+/* Decision i is this one of i % 15, and i is the number of calls in the journal: nothing else is remembered. */
+static const char *const tools[N_DECISIONS] = {"once",   "asked", "asked", "asked",  "look", "once", "rated", "rated",
+                                               "broken", "tries", "cut",   "unsure", "put",  "over", "keep"};
+enum { SAYS_YES = 1, SAYS_NO, SAYS_NOTHING, BAD_ARGUMENTS = 5, PUTS = 12, OVERS, KEEPS };
 
 /* ---- the child: dies where it is told ---- */
 
@@ -311,6 +319,8 @@ static void prepare(agent_fixture *f, const char *name) {
     char other[1100];
     fixture_prepare(f, name, kill_manifest);
     fixture_write(f, "program", "#!/bin/false\n");
+    snprintf(other, sizeof other, "%s/out", f->dir);
+    assert_int_equal(mkdir(other, 0755), 0);
     fixture_sql(f->shop_path,
                 "CREATE TABLE once(i INTEGER); CREATE TABLE asked(i INTEGER); CREATE TABLE never(i INTEGER"
                 " CHECK(i < 0))");
@@ -358,19 +368,46 @@ static void check_cut(const agent_fixture *f) {
     }
 }
 
+/* Files and facts: each once, nothing left beside them, and nobody had to be asked. */
+static void check_written(const agent_fixture *f, int64_t n) {
+    char path[1100], sql[160], text[24];
+    int64_t n_files = (n + N_DECISIONS - 1 - PUTS) / N_DECISIONS, n_over = (n + N_DECISIONS - 1 - OVERS) / N_DECISIONS;
+    for (int64_t i = 0; i < n_files; i++) {
+        str got = STR_INIT;
+        muga_error err;
+        snprintf(path, sizeof path, "%s/out/%lld.txt", f->dir, (long long)(i * N_DECISIONS + PUTS));
+        snprintf(text, sizeof text, "%lld", (long long)(i * N_DECISIONS + PUTS));
+        assert_ok(os_read_file(&os_system()->files, path, 100, &got, &err), &err);
+        assert_string_equal(str_get(&got), text);
+        str_release(&got);
+    }
+    snprintf(path, sizeof path, "%s/out", f->dir);
+    assert_int_equal(count_entries(path), 2 + n_files + (n_over > 0)); /* ".", "..", and no draft */
+    snprintf(sql, sizeof sql, "SELECT count(*) - %lld FROM facts WHERE about %% 15 = 14 AND fact = 'fact ' || about",
+             (long long)((n + N_DECISIONS - 1 - KEEPS) / N_DECISIONS));
+    assert_none(f, f->store_path, sql);
+    assert_none(f, f->store_path,
+                "SELECT count(*) FROM calls WHERE tool IN ('put', 'over', 'keep') AND state <> 'finished'");
+    assert_none(f, f->store_path,
+                "SELECT count(*) FROM audit_payload WHERE json_extract(payload, '$.tool') IN ('put',"
+                " 'over', 'keep') AND json_extract(payload, '$.state') = 'in_doubt'");
+}
+
 /* What holds when a child came to its end: every decision was taken, once, and took effect once where it should. */
 static void check_end(const agent_fixture *f, int64_t n) {
     char other[1100], sql[256];
     check_always(f);
     check_cut(f);
     snprintf(other, sizeof other, "%s/other.db", f->dir);
-    static const char *const counts[] = {"once WHERE i % 12 = 0", "asked WHERE i % 12 = 1"};
+    static const char *const counts[] = {"once WHERE i % 15 = 0", "asked WHERE i % 15 = 1"};
     for (int k = 0; k < 2; k++) {
-        snprintf(sql, sizeof sql, "SELECT count(*) - %lld FROM %s", (long long)((n + 11 - k) / N_DECISIONS), counts[k]);
+        snprintf(sql, sizeof sql, "SELECT count(*) - %lld FROM %s",
+                 (long long)((n + N_DECISIONS - 1 - k) / N_DECISIONS), counts[k]);
         assert_none(f, f->shop_path, sql);
     }
-    assert_none(f, f->shop_path, "SELECT count(*) FROM asked WHERE i % 12 <> 1");
-    assert_none(f, f->shop_path, "SELECT count(*) FROM once WHERE i % 12 <> 0");
+    check_written(f, n);
+    assert_none(f, f->shop_path, "SELECT count(*) FROM asked WHERE i % 15 <> 1");
+    assert_none(f, f->shop_path, "SELECT count(*) FROM once WHERE i % 15 <> 0");
     assert_none(f, f->shop_path, "SELECT count(*) FROM never");
     assert_none(f, other, "SELECT count(*) - count(DISTINCT i) FROM unsure");
     snprintf(sql, sizeof sql, "SELECT count(*) - %lld FROM calls", (long long)n);

@@ -70,8 +70,8 @@ int openat(int folder, const char *path, int flags, ...) {
     return must_fail("openat") ? -1 : (int)syscall(SYS_openat, folder, path, flags, mode);
 }
 
-int renameat(int from_dir, const char *from, int to_dir, const char *to) {
-    return must_fail("renameat") ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
+    return must_fail("renameat2") ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
 }
 
 int open(const char *path, int flags, ...) {

@@ -27,7 +27,9 @@ typedef struct paper {
     http_reply reply;
     const char *body;
     muga_status st;
-    str asked; /* METHOD URL\nheader\n...body */
+    str asked;       /* METHOD URL\nheader\n...body; the last one */
+    char first[160]; /* and the first */
+    int n_asked;
     bool public_only;
 } paper;
 
@@ -40,6 +42,9 @@ static muga_status exchange(void *self, const http_request *q, http_reply *out, 
         str_printf(&p->asked, "%s\n", q->headers[i]);
     }
     str_append(&p->asked, q->body, q->n_body);
+    if (p->n_asked++ == 0) {
+        snprintf(p->first, sizeof p->first, "%s", str_get(&p->asked));
+    }
     p->public_only = q->public_only;
     if (p->st == MUGA_OK && p->body) {
         out->body_bytes = strlen(p->body);
@@ -196,6 +201,33 @@ static void a_write_that_was_cut_off_is_in_doubt(void **state) {
     }
 }
 
+/* So that a server can tell a repetition from a second wish. */
+static void an_idempotent_write_carries_its_calls_id_in_each_attempt(void **state) {
+    (void)state;
+    agent_fixture f;
+    paper p;
+    char line[160];
+    open_paper(&f, &p, "attempts",
+               "    effect: write\n    idempotent: true\n    retry: {times: 1, first_ms: 1}\n    http: {url:"
+               " 'https://a.example/', allow: [a.example], method: POST}\n");
+    p.reply.status = 503;
+    call_result r = tool_call_run(&f, "{}");
+    assert_int_equal(r.outcome, CALL_FAILED);
+    snprintf(line, sizeof line, "POST https://a.example/\nIdempotency-Key: %s\n", r.call);
+    assert_int_equal(p.n_asked, 2);
+    assert_string_equal(p.first, line);
+    assert_string_equal(str_get(&p.asked), line);
+    call_result_release(&r);
+    close_paper(&f, &p);
+    open_paper(
+        &f, &p, "own-key",
+        "    effect: write\n    idempotent: true\n    http: {url: 'https://a.example/', allow: [a.example], method:"
+        " POST, headers: {idempotency-key: ':x'}}\n");
+    tool_expect_result(&f, "{'x': 'mine'}", "{'status': 200, 'body': {'a': 1}}");
+    assert_string_equal(str_get(&p.asked), "POST https://a.example/\nidempotency-key: mine\n");
+    close_paper(&f, &p);
+}
+
 static void definitions_that_reach_too_far_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -347,6 +379,7 @@ int main(void) {
         cmocka_unit_test(a_key_goes_into_its_header_and_nowhere_else),
         cmocka_unit_test(only_whole_json_and_text_are_answers),
         cmocka_unit_test(a_write_that_was_cut_off_is_in_doubt),
+        cmocka_unit_test(an_idempotent_write_carries_its_calls_id_in_each_attempt),
         cmocka_unit_test(definitions_that_reach_too_far_are_refused),
         cmocka_unit_test(a_neighbour_is_asked_only_when_named),
     };
