@@ -133,7 +133,7 @@ static void limits_are_the_manifests(void **state) {
             "    sandbox: {memory_mb: 100, cpu_seconds: 7, file_mb: 2, processes: 0, tmp_mb: 1}\n");
     open_or_skip(&f);
     call_result r = tool_call_run(&f, "{}");
-    assert_int_equal(r.outcome, CALL_FAILED); /* `cat` is a process more than none */
+    assert_int_equal(r.outcome, CALL_FAILED);           /* `cat` is a process more than none */
     assert_true(SANITIZED || strstr(r.reason, "fork")); /* an instrumented launcher misses /proc, and says so first */
     call_result_release(&r);
     fixture_close(&f);
