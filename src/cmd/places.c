@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 #include "cmd/cmd.h"
 
+#include <pthread.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -39,11 +40,17 @@ muga_status cmd_home(char **out, muga_error *err) {
     return error_set(err, MUGA_E_ENV, "neither MUGA_HOME nor HOME is set; set MUGA_HOME to a folder of yours");
 }
 
+static char program[4096]; /* "": it can't be known */
+
+static void find_program(void) {
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[n > 0 ? n : 0] = '\0';
+}
+
 const char *cmd_program(void) {
-    static char path[4096];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[n > 0 ? n : 0] = '\0';
-    return n > 0 ? path : NULL;
+    static pthread_once_t once = PTHREAD_ONCE_INIT; /* threads of the server look for agents at a time */
+    pthread_once(&once, find_program);
+    return program[0] ? program : NULL;
 }
 
 /* NULL: there is none. */
