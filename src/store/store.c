@@ -285,8 +285,24 @@ static muga_status begin_as(store *s, const char *sql, muga_error *err) {
     return st;
 }
 
+/* What is written to a file without a name is gone with its last handle, however often it is synced. */
+static muga_status check_place(store *s, muga_error *err) {
+    int moved = 0;
+    if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || !moved)
+        return MUGA_OK;
+    return error_set(err, MUGA_E_ENV,
+                     "%s: moved or removed while it was open; put it back, or start muga again to begin a new one",
+                     s->path);
+}
+
 muga_status store_begin(store *s, muga_error *err) {
-    return begin_as(s, "BEGIN IMMEDIATE", err);
+    muga_status st = begin_as(s, "BEGIN IMMEDIATE", err);
+    if (st != MUGA_OK)
+        return st;
+    st = check_place(s, err);
+    if (st != MUGA_OK)
+        store_end(s, &st, err);
+    return st;
 }
 
 muga_status store_begin_read(store *s, muga_error *err) {

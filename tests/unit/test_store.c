@@ -126,6 +126,40 @@ static void a_locked_store_says_so(void **state) {
     store_close(second);
 }
 
+static void expect_begin(store *s, muga_status status) {
+    muga_error err;
+    muga_status st = store_begin(s, &err);
+    if (status != MUGA_OK) {
+        assert_status(st, status, &err, "moved or removed while it was open");
+        assert_false(store_in_transaction(s));
+        return;
+    }
+    assert_ok(st, &err);
+    store_end(s, &st, &err);
+    assert_ok(st, &err);
+}
+
+/* What is written to a file that has no name any more would be acknowledged and lost. */
+static void a_store_that_is_gone_takes_nothing(void **state) {
+    (void)state;
+    char path[512], aside[512];
+    snprintf(path, sizeof path, "%s", scratch_path("gone.db"));
+    snprintf(aside, sizeof aside, "%s", scratch_path("aside.db"));
+    store *s = open_ok(path);
+    expect_begin(s, MUGA_OK);
+    assert_int_equal(rename(path, aside), 0);
+    expect_begin(s, MUGA_E_ENV);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600); /* another file of that name isn't it */
+    assert_true(fd >= 0);
+    close(fd);
+    expect_begin(s, MUGA_E_ENV);
+    assert_int_equal(rename(aside, path), 0);
+    expect_begin(s, MUGA_OK);
+    assert_int_equal(unlink(path), 0);
+    expect_begin(s, MUGA_E_ENV);
+    store_close(s);
+}
+
 static void a_read_only_store_is_refused(void **state) {
     (void)state;
     char path[512];
@@ -412,6 +446,7 @@ int main(void) {
         cmocka_unit_test(what_is_not_ours_is_refused),
         cmocka_unit_test(a_damaged_file_is_named),
         cmocka_unit_test(a_locked_store_says_so),
+        cmocka_unit_test(a_store_that_is_gone_takes_nothing),
         cmocka_unit_test(a_read_only_store_is_refused),
         cmocka_unit_test(a_full_disk_loses_nothing),
         cmocka_unit_test(a_failed_transaction_leaves_nothing),
