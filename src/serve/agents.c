@@ -173,7 +173,7 @@ static void run_agent(call *c) {
     if (!call_read(c, c->body, "", run_fields, ARRAY_LEN(run_fields), &w) || !check_wanted(c, &w))
         return;
     if (hosted_open(c, c->arg[0], &h) && hosted_open_model(&h, w.session) &&
-        (w.session ? hosted_go_on(&h, w.session) : hosted_begin(&h, w.values, w.dry)))
+        (w.session ? hosted_go_on(&h, w.session, w.dry) : hosted_begin(&h, w.values, w.dry)))
         run_turn(c, &h, &w);
     hosted_close(&h);
 }

@@ -107,7 +107,7 @@ static bool open_session(talking *t) {
     if (!hosted_open(c, t->name, &t->h) || !hosted_open_model(&t->h, named ? named : known ? session : NULL))
         return false;
     if (known)
-        return hosted_go_on(&t->h, named ? named : session);
+        return hosted_go_on(&t->h, named ? named : session, false);
     json_t *values = values_of(t->h.m, &t->w);
     bool begun = values ? hosted_begin(&t->h, values, false) : call_no_memory(c);
     json_decref(values);

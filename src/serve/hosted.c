@@ -155,10 +155,15 @@ bool hosted_begin(hosted *h, const json_t *values, bool dry) {
     return st == MUGA_OK || call_fail_with(h->c, st, &err, "session_values");
 }
 
-bool hosted_go_on(hosted *h, const char *session) {
+bool hosted_go_on(hosted *h, const char *session, bool dry) {
     muga_error err = {0};
-    bool is = false;
+    bool is = false, is_dry = false;
     muga_status st = sessions_is_of(h->store, session, h->c->tenant, &is, &err);
+    if (!st && is)
+        st = session_check_id(h->store, h->m, session, &is_dry, &err);
+    if (!st && is && dry && !is_dry)
+        return call_fail(h->c, 400, "dry", "invalid_value",
+                         "session %.40s isn't a dry run, and can't become one; begin one without session", session);
     if (!st && is)
         st = session_open(&h->env, h->store, h->m, session, &h->session, &err);
     if (st == MUGA_E_NOT_FOUND || (!st && !is))

@@ -33,9 +33,9 @@ bool hosted_open(call *c, const char *name, hosted *out);
  * one. */
 bool hosted_open_model(hosted *h, const char *session);
 /* A new session, for these values; info says that it is the server's, and whose. Or one that there is: its tenant's,
- * else it isn't there. Then the loop over it. */
+ * else it isn't there; dry: only if it is a dry run. Then the loop over it. */
 bool hosted_begin(hosted *h, const json_t *values, bool dry);
-bool hosted_go_on(hosted *h, const char *session);
+bool hosted_go_on(hosted *h, const char *session, bool dry);
 /* Watched from its first turn on; what it does is counted, too. */
 bool hosted_watch(hosted *h, const loop_watch *watch);
 /* What the model read and wrote for it so far, into the call's numbers. */

@@ -164,6 +164,9 @@ def agents(s):
     check("forget", s.ask("DELETE", f"/v1/sessions/{session}")[0] == 200)
     check("still whole", s.get("/v1/audit/verify")[2]["whole"] is True)
     check("no input", s.post("/v1/agents/thermostat/run", {})[0] == 400)
+    rehearsed = s.post("/v1/agents/thermostat/run", {"session": session, "percept": percept, "dry": True})
+    check("no dry run of what was begun in earnest", rehearsed[0] == 400 and "isn't a dry run" in str(rehearsed[2]),
+          rehearsed)
     check("no session", s.post("/v1/agents/thermostat/run", {"session": "s-none", "percept": percept})[0] == 404)
     check("nobody decides", s.post("/v1/approvals/a-1", {"decision": "yes"})[0] == 403)
 
