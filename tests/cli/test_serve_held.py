@@ -1,5 +1,6 @@
 """An agent's held call as clients of the server meet it: what is said meanwhile, who sees it, what the turn used. If it
 fails, a message to a session that waits gets lost or looks forbidden, or a turn is charged for what it didn't do."""
+# ctest: slow (an agent votes over its examples for each message)
 import json
 import os
 import re
