@@ -125,20 +125,21 @@ static void a_call_id_takes_effect_once(void **state) {
     json_t *result, *none = json_object();
     fixture_open(&f, "once", NULL);
     json_t *session = fixture_json("{'customer': 1}");
+    const tool_call call = {.id = "c-1", .arguments = none, .values = session};
     tool_setup setup = {.env = &f.env, .m = f.m, .def = manifest_tool_find(f.m, "reset")};
     const tool_kind *kind = setup.def->kind;
     assert_ok(kind->open(&setup, &t, &err), &err);
-    assert_ok(kind->settle(t, "c-1", &settled, &result, &err), &err);
+    assert_ok(kind->settle(t, &call, NULL, &settled, &result, &err), &err);
     assert_int_equal(settled, SETTLED_NOT_RUN); /* not even the table is there */
     for (int i = 0; i < 3; i++) {
         tool_run r = {.ok = false};
-        kind->run(t, &(tool_call){.id = "c-1", .arguments = none, .values = session}, &r);
+        kind->run(t, &call, &r);
         assert_true(r.ok);
         assert_int_equal(json_get_int(r.result, "changed", 0), 1);
         json_decref(r.result);
     }
     assert_int_equal(fixture_count(f.shop_path, "SELECT count(*) FROM resets"), 1);
-    assert_ok(kind->settle(t, "c-1", &settled, &result, &err), &err);
+    assert_ok(kind->settle(t, &call, NULL, &settled, &result, &err), &err);
     assert_int_equal(settled, SETTLED_RAN);
     assert_int_equal(json_get_int(result, "changed", 0), 1);
     json_decref(result);
