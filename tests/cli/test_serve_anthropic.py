@@ -9,7 +9,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
-from served import Served, check, failures  # noqa: E402
+from served import check, run_tests  # noqa: E402
 
 ASK = [{"role": "user", "content": "Say hello."}]
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
@@ -109,12 +109,4 @@ def test_tools(s):
     check(r.status == 200 and r.headers.get("x-muga-ignored") == "tools[0].zz", "others are named", r)
 
 
-def main():
-    with Served() as s:
-        for name, test in sorted(globals().items()):
-            if name.startswith("test_"):
-                test(s)
-    sys.exit(1 if failures else 0)
-
-
-main()
+run_tests(globals())

@@ -11,7 +11,7 @@ import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
-from served import Served, check, failures  # noqa: E402
+from served import check, run_tests  # noqa: E402
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
 ASK = [{"role": "user", "content": "Say hello."}]
@@ -180,12 +180,4 @@ def test_usage(s):
             check(0 <= cached <= u["prompt_tokens"], "cached tokens are tokens of the prompt", more, u)
 
 
-def main():
-    with Served() as s:
-        for name, test in sorted(globals().items()):
-            if name.startswith("test_"):
-                test(s)
-    sys.exit(1 if failures else 0)
-
-
-main()
+run_tests(globals())

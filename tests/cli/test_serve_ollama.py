@@ -9,7 +9,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
-from served import Served, check, failures  # noqa: E402
+from served import check, run_tests  # noqa: E402
 
 ASK = [{"role": "user", "content": "Say hello."}]
 SCHEMA = {
@@ -166,12 +166,4 @@ def test_registry(s):
         check(r.status == status and isinstance(r.json["error"], str), "%s %r" % (path, body), r)
 
 
-def main():
-    with Served() as s:
-        for name, test in sorted(globals().items()):
-            if name.startswith("test_"):
-                test(s)
-    sys.exit(1 if failures else 0)
-
-
-main()
+run_tests(globals())

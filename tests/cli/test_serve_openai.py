@@ -14,7 +14,7 @@ import sys
 import base64
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
-from served import Served, check, failures  # noqa: E402
+from served import check, run_tests  # noqa: E402
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
 TOOLS = [
@@ -657,12 +657,4 @@ def test_refusals(s):
     )
 
 
-def main():
-    with Served() as s:
-        for name, test in sorted(globals().items()):
-            if name.startswith("test_"):
-                test(s)
-    sys.exit(1 if failures else 0)
-
-
-main()
+run_tests(globals())

@@ -1,6 +1,7 @@
 """What tests of the server's routes share: replies with the events of a stream in them, and counted failures."""
 
 import json
+import sys
 
 from server import Server
 
@@ -62,3 +63,12 @@ class Served(Server):
 
     def get(self, path, headers=None):
         return self.reply("GET", path, None, headers)
+
+
+def run_tests(found):
+    """Each function of `found` (globals()) that is called test_..., with one server; then the program ends."""
+    with Served() as s:
+        for name, test in sorted(found.items()):
+            if name.startswith("test_"):
+                test(s)
+    sys.exit(1 if failures else 0)

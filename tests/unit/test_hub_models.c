@@ -502,15 +502,21 @@ static bool count_progress(void *ctx, const char *what, double done) {
     return --*left > 0;
 }
 
+/* A Hugging Face folder of this name in the scratch folder; its path. */
+static void write_folder(const char *name, const hf_folder_options *o, char dir[4200]) {
+    char f16[4200];
+    snprintf(f16, sizeof f16, "%s", scratch_path("f16.gguf"));
+    snprintf(dir, 4200, "%s", scratch_path(name));
+    hf_folder_source(f16);
+    hf_folder_write(f16, dir, o);
+}
+
 static void test_folders_and_types(void **state) {
     (void)state;
     hub h = open_hub("folders");
     muga_error err;
-    char f16[4200], dir[4200], text[5000];
-    snprintf(f16, sizeof f16, "%s", scratch_path("f16.gguf"));
-    snprintf(dir, sizeof dir, "%s", scratch_path("hf"));
-    hf_folder_source(f16);
-    hf_folder_write(f16, dir, &(hf_folder_options){0});
+    char dir[4200], text[5000];
+    write_folder("hf", &(hf_folder_options){0}, dir);
     snprintf(text, sizeof text, "FROM ./hf\nSYSTEM s\n");
     char *parent = mem_copy_bytes(dir, (size_t)(strrchr(dir, '/') - dir));
     hub_create_options o = {.dir = parent, .quantize = "q8_0"};
@@ -596,11 +602,8 @@ static void test_a_folder_as_blobs(void **state) {
     (void)state;
     hub h = open_hub("as_blobs");
     muga_error err;
-    char f16[4200], dir[4200], text[5000];
-    snprintf(f16, sizeof f16, "%s", scratch_path("as_blobs.gguf"));
-    snprintf(dir, sizeof dir, "%s", scratch_path("parts"));
-    hf_folder_source(f16);
-    hf_folder_write(f16, dir, &(hf_folder_options){.n_shards = 3});
+    char dir[4200], text[5000];
+    write_folder("parts", &(hf_folder_options){.n_shards = 3}, dir);
     snprintf(text, sizeof text, "FROM %s\n", dir);
     assert_ok(create(&h, "of_dir", text, &err), &err);
     putting p = {&h, dir, json_object()};
