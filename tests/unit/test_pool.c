@@ -295,7 +295,7 @@ static void test_what_is_kept_of_prompts_counts(void **state) {
     enum { N = 24 };
     const uint64_t limit = 28 * MB; /* all fit before anything was asked */
     stage s = open_stage("kept", limit);
-    char names[N][8];
+    char names[N][16];
     for (int i = 0; i < N; i++) {
         snprintf(names[i], sizeof names[i], "m%d", i);
         add(&s.h, names[i], 1000 + (size_t)i * 32);
