@@ -9,14 +9,6 @@
 
 #include <stdio.h>
 
-json_t *json_borrow(const json_t *v) {
-    union {
-        const json_t *in;
-        json_t *out;
-    } u = {v};
-    return u.out;
-}
-
 void check_write_key(const char *pointer, char *out, size_t size) {
     size_t n = 0;
     while (*pointer == '/' && n + 4 < size) {

@@ -4,9 +4,6 @@
 
 #include "base/json.h"
 
-/* jansson has no const form of iteration and reference counting; neither changes the value. */
-json_t *json_borrow(const json_t *v);
-
 /* Where things stand in a file. Pointers are JSON pointers. */
 typedef struct check_place {
     const char *file;

@@ -244,7 +244,7 @@ static void append_leaf(const json_t *v, str *out) {
 static void add_leaves(forms *f, const json_t *v, str *all) {
     const char *key;
     json_t *sub;
-    json_object_foreach((json_t *)(uintptr_t)v, key, sub) {
+    json_object_foreach(json_borrow(v), key, sub) {
         look_through(f, key, strlen(key), 0);
         add_leaves(f, sub, all);
     }

@@ -38,6 +38,15 @@ void json_write_string(str *out, const char *p, size_t n);
  * becomes null. Independent of the locale. */
 void json_write_double(str *out, double v);
 
+/* jansson has no const form of iteration and reference counting; neither changes the value. */
+static inline json_t *json_borrow(const json_t *v) {
+    union {
+        const json_t *in;
+        json_t *out;
+    } u = {v};
+    return u.out;
+}
+
 /* Is anything in it nested deeper than `max` levels (a string has 0, an array of strings 1)? */
 bool json_is_deeper(const json_t *v, int max);
 

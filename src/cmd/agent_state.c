@@ -21,7 +21,7 @@ static json_t *shared_state(const manifest *m, const json_t *kept) {
 static void print_members(const json_t *state) {
     const char *name;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)state, name, v) {
+    json_object_foreach(json_borrow(state), name, v) {
         str text = STR_INIT, line = STR_INIT;
         json_write(v, &text);
         cmd_write_visible(str_get(&text), text.len, &line);

@@ -135,7 +135,7 @@ static json_t *describe(const gguf_file *f, const char *path) {
 static void print_summary(const json_t *d) {
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)d, key, v) {
+    json_object_foreach(json_borrow(d), key, v) {
         char size[16];
         str text = STR_INIT;
         if (json_is_string(v))

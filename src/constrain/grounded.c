@@ -309,7 +309,7 @@ static json_t *spell(const json_t *v, unsigned fold) {
     muga_error ignored;
     folded x;
     if (json_is_number(v))
-        return json_incref((json_t *)(uintptr_t)v);
+        return json_incref(json_borrow(v));
     str text = STR_INIT;
     if (json_is_string(v))
         str_append(&text, json_string_value(v), json_string_length(v));

@@ -118,8 +118,7 @@ bool json_same_within(const json_t *a, const json_t *b, uint64_t *work) {
     case JSON_OBJECT:
         if (json_object_size(a) != json_object_size(b))
             return false;
-        for (void *it = json_object_iter((json_t *)(uintptr_t)a); it;
-             it = json_object_iter_next((json_t *)(uintptr_t)a, it)) {
+        for (void *it = json_object_iter(json_borrow(a)); it; it = json_object_iter_next(json_borrow(a), it)) {
             const json_t *other = json_object_getn(b, json_object_iter_key(it), json_object_iter_key_len(it));
             if (!other || !json_same_within(json_object_iter_value(it), other, work))
                 return false;

@@ -28,8 +28,8 @@ static bool find_pointer(const json_t *at, const json_t *target, int depth, str 
             return true;
         str_truncate(out, len);
     }
-    void *it = json_is_object(at) ? json_object_iter((json_t *)(uintptr_t)at) : NULL;
-    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)at, it)) {
+    void *it = json_is_object(at) ? json_object_iter(json_borrow(at)) : NULL;
+    for (; it; it = json_object_iter_next(json_borrow(at), it)) {
         str_append_c(out, '/');
         for (const char *p = json_object_iter_key(it); *p; p++) {
             if (*p == '~' || *p == '/')
@@ -64,8 +64,8 @@ void goal_list_release(goal_list *l) {
  * its place matters ($ref, from). Twins of such a schema, the many {"type": "string"} of a tool list, are one goal. */
 static bool leaf_text(const json_t *schema, str *out) {
     static const char *const annotations[] = {"title", "description", "default", "examples", "$comment"};
-    void *it = json_object_iter((json_t *)(uintptr_t)schema);
-    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+    void *it = json_object_iter(json_borrow(schema));
+    for (; it; it = json_object_iter_next(json_borrow(schema), it)) {
         const char *key = json_object_iter_key(it);
         const json_t *v = json_object_iter_value(it);
         bool skip = false;

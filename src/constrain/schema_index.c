@@ -78,8 +78,8 @@ static uint32_t keywords_of(const json_t *schema) {
                                        {"unevaluatedProperties", HAS_UNEVALUATED},
                                        {"uniqueItems", HAS_ARRAY}}; /* in the order of strcmp */
     uint32_t has = 0;
-    void *it = json_object_iter((json_t *)(uintptr_t)schema);
-    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+    void *it = json_object_iter(json_borrow(schema));
+    for (; it; it = json_object_iter_next(json_borrow(schema), it)) {
         keyword key = {json_object_iter_key(it), 0};
         const keyword *found = bsearch(&key, keywords, ARRAY_LEN(keywords), sizeof key, keyword_order);
         has |= found ? found->has : 0;
@@ -131,8 +131,8 @@ static muga_status anchor_add(schema_index *x, schema_anchor a, muga_error *err)
 
 /* A document given with the schema; an address counts with and without an empty fragment. */
 static const json_t *document_at(const schema_index *x, const char *address, size_t n) {
-    void *it = x->documents ? json_object_iter((json_t *)(uintptr_t)x->documents) : NULL;
-    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)x->documents, it)) {
+    void *it = x->documents ? json_object_iter(json_borrow(x->documents)) : NULL;
+    for (; it; it = json_object_iter_next(json_borrow(x->documents), it)) {
         const char *key = json_object_iter_key(it);
         if (strcspn(key, "#") == n && memcmp(key, address, n) == 0 && (key[n] == 0 || key[n + 1] == 0))
             return json_object_iter_value(it);
@@ -171,9 +171,9 @@ static muga_status read_vocabulary(const schema_index *x, schema_resource *r, mu
                                         "meta-data", "format-annotation", "format-assertion", "content"};
     const char *uri = json_get_string(r->root, "$schema");
     const json_t *v = uri ? json_object_get(document_at(x, uri, strcspn(uri, "#")), "$vocabulary") : NULL;
-    void *it = v ? json_object_iter((json_t *)(uintptr_t)v) : NULL;
+    void *it = v ? json_object_iter(json_borrow(v)) : NULL;
     r->asserts_nothing = it && r->draft != CONSTRAIN_DRAFT_7;
-    for (; it && r->draft != CONSTRAIN_DRAFT_7; it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
+    for (; it && r->draft != CONSTRAIN_DRAFT_7; it = json_object_iter_next(json_borrow(v), it)) {
         const char *key = json_object_iter_key(it);
         const char *name = strncmp(key, prefix, sizeof prefix - 1) == 0 ? key + sizeof prefix - 1 : "";
         size_t i = 0;
@@ -276,8 +276,7 @@ static muga_status walk_children(schema_index *x, const json_t *schema, uint32_t
             }
         } else if (subschema_places[i].kind == HOLDS_MAP) {
             /* The iterator only reads; jansson's signature isn't const. */
-            for (void *it = json_object_iter((json_t *)(uintptr_t)v); it;
-                 it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
+            for (void *it = json_object_iter(json_borrow(v)); it; it = json_object_iter_next(json_borrow(v), it)) {
                 st = walk(x, json_object_iter_value(it), resource, depth + 1, err);
                 if (st != MUGA_OK)
                     return st;

@@ -71,8 +71,8 @@ static muga_status collect_listed(object *o) {
         const json_t *v = shape_counts(s, i) ? json_object_get(s->all.e[i].schema, "properties") : NULL;
         if (v && !json_is_object(v))
             return front_refuse(o->f, s->all.e[i].schema, "properties", "must be an object");
-        void *it = v ? json_object_iter((json_t *)(uintptr_t)v) : NULL;
-        for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)v, it))
+        void *it = v ? json_object_iter(json_borrow(v)) : NULL;
+        for (; it && st == MUGA_OK; it = json_object_iter_next(json_borrow(v), it))
             st = property_add(o, span_of(json_object_iter_key(it), json_object_iter_key_len(it)), true, false);
     }
     for (uint32_t i = 0; i < s->all.n && st == MUGA_OK; i++) {
@@ -118,8 +118,8 @@ static muga_status collect_patterns(object *o) {
         const json_t *v = shape_counts(o->s, i) ? json_object_get(schema, "patternProperties") : NULL;
         if (v && !json_is_object(v))
             return front_refuse(o->f, schema, "patternProperties", "must be an object");
-        void *it = v ? json_object_iter((json_t *)(uintptr_t)v) : NULL;
-        for (; it; it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
+        void *it = v ? json_object_iter(json_borrow(v)) : NULL;
+        for (; it; it = json_object_iter_next(json_borrow(v), it)) {
             muga_status st = pattern_add(o, schema, json_object_iter_key(it), json_object_iter_key_len(it));
             if (st != MUGA_OK)
                 return st;
@@ -167,8 +167,8 @@ muga_status object_value(object *o, const span *key, uint64_t bits, const json_t
         bool covered = own != NULL;
         if (own)
             st = goal_list_add(o->f, &l, own, 0, -1);
-        void *it = patterns ? json_object_iter((json_t *)(uintptr_t)patterns) : NULL;
-        for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)patterns, it))
+        void *it = patterns ? json_object_iter(json_borrow(patterns)) : NULL;
+        for (; it && st == MUGA_OK; it = json_object_iter_next(json_borrow(patterns), it))
             if (is_relaxed(&o->patterns, json_object_iter_key(it))) {
                 covered = true;
             } else if (matches_named(&o->patterns, bits, json_object_iter_key(it))) {
@@ -195,8 +195,8 @@ static bool class_forbidden(const object *o, uint64_t bits) {
         bool covered = false, forbidden = false;
         if (!shape_counts(o->s, i))
             continue;
-        void *it = patterns ? json_object_iter((json_t *)(uintptr_t)patterns) : NULL;
-        for (; it; it = json_object_iter_next((json_t *)(uintptr_t)patterns, it))
+        void *it = patterns ? json_object_iter(json_borrow(patterns)) : NULL;
+        for (; it; it = json_object_iter_next(json_borrow(patterns), it))
             if (is_relaxed(&o->patterns, json_object_iter_key(it))) {
                 covered = true;
             } else if (matches_named(&o->patterns, bits, json_object_iter_key(it))) {
@@ -216,8 +216,8 @@ static muga_status listed_dfa(object *o, const json_t *names, dfa **out) {
     span *words = mem_alloc_array(names ? json_object_size(names) : o->n_props, sizeof *words);
     if (!words)
         return error_nomem(o->f->err, "a schema");
-    void *it = names ? json_object_iter((json_t *)(uintptr_t)names) : NULL;
-    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)names, it))
+    void *it = names ? json_object_iter(json_borrow(names)) : NULL;
+    for (; it; it = json_object_iter_next(json_borrow(names), it))
         words[n++] = span_of(json_object_iter_key(it), json_object_iter_key_len(it));
     for (; !names && n < o->n_props; n++)
         words[n] = o->props[n].key;
@@ -241,8 +241,8 @@ static muga_status unlisted_dfa(object *o, const json_t *x, dfa **out) {
     muga_status st = listed_dfa(o, json_object_get(x, "properties"), &one);
     if (st == MUGA_OK)
         st = strings_combine(o->f, out, one, DFA_AND_NOT);
-    void *it = json_object_iter((json_t *)(uintptr_t)patterns);
-    for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)patterns, it)) {
+    void *it = json_object_iter(json_borrow(patterns));
+    for (; it && st == MUGA_OK; it = json_object_iter_next(json_borrow(patterns), it)) {
         st = pattern_dfa(o, x, json_object_iter_key(it), &one);
         if (st == MUGA_OK && one)
             st = strings_combine(o->f, out, one, DFA_AND_NOT);
@@ -268,7 +268,7 @@ static muga_status add_condition(object *o, const json_t *opposite) {
     } else if (value) {
         st = unlisted_dfa(o, opposite, &fits);
     } else {
-        void *it = json_object_iter((json_t *)(uintptr_t)patterns);
+        void *it = json_object_iter(json_borrow(patterns));
         value = json_object_iter_value(it);
         st = pattern_dfa(o, opposite, json_object_iter_key(it), &fits);
     }

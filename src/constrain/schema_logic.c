@@ -228,7 +228,7 @@ muga_status logic_merge_lists(front *f, const json_t *alternatives, const json_t
     for (size_t i = 0; ok && i < json_array_size(alternatives); i++) {
         const json_t *x = json_array_get(alternatives, i);
         for (size_t k = 0; ok && k < n_values(x); k++)
-            ok = json_array_append(list, (json_t *)(uintptr_t)value_at(x, k)) == 0;
+            ok = json_array_append(list, json_borrow(value_at(x, k))) == 0;
     }
     ok = ok && json_object_set(made, "enum", list) == 0;
     json_decref(list);

@@ -271,8 +271,8 @@ static muga_status check_unevaluated(validate_run *r, const validate_call *c) {
         if (!c->seen->at[i])
             st = validate_item(r, c, items, i);
     validate_member m = {0};
-    void *it = json_is_object(c->data) && props ? json_object_iter((json_t *)(uintptr_t)c->data) : NULL;
-    for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)c->data, it), m.index++) {
+    void *it = json_is_object(c->data) && props ? json_object_iter(json_borrow(c->data)) : NULL;
+    for (; it && st == MUGA_OK; it = json_object_iter_next(json_borrow(c->data), it), m.index++) {
         m.key = json_object_iter_key(it);
         m.value = json_object_iter_value(it);
         if (!c->seen->at[m.index])

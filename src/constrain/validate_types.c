@@ -299,8 +299,8 @@ static muga_status check_required(validate_run *r, const validate_call *c, const
 
 static muga_status check_patterns(validate_run *r, const validate_call *c, const validate_member *m,
                                   const json_t *patterns, bool *matched) {
-    for (void *it = json_object_iter((json_t *)(uintptr_t)patterns); it;
-         it = json_object_iter_next((json_t *)(uintptr_t)patterns, it)) {
+    for (void *it = json_object_iter(json_borrow(patterns)); it;
+         it = json_object_iter_next(json_borrow(patterns), it)) {
         bool found = false;
         span pattern = span_of(json_object_iter_key(it), json_object_iter_key_len(it));
         muga_status st = validate_pattern(r, pattern, REGEX_SEARCH, m->key, m->n, &found);
@@ -349,8 +349,7 @@ static muga_status check_dependencies(validate_run *r, const validate_call *c) {
         if (!v || (k > 0 && c->draft7) ||
             (k == 0 && r->index->resources[c->scope->resource].draft == CONSTRAIN_DRAFT_2020_12))
             continue;
-        for (void *it = json_object_iter((json_t *)(uintptr_t)v); it;
-             it = json_object_iter_next((json_t *)(uintptr_t)v, it)) {
+        for (void *it = json_object_iter(json_borrow(v)); it; it = json_object_iter_next(json_borrow(v), it)) {
             if (!json_object_getn(c->data, json_object_iter_key(it), json_object_iter_key_len(it)))
                 continue;
             const json_t *then = json_object_iter_value(it);
@@ -372,8 +371,8 @@ muga_status validate_object(validate_run *r, const validate_call *c) {
     if (st == MUGA_OK)
         st = check_required(r, c, json_object_get(c->schema, "required"), "required");
     validate_member m = {0};
-    for (void *it = json_object_iter((json_t *)(uintptr_t)c->data); it && st == MUGA_OK;
-         it = json_object_iter_next((json_t *)(uintptr_t)c->data, it), m.index++) {
+    for (void *it = json_object_iter(json_borrow(c->data)); it && st == MUGA_OK;
+         it = json_object_iter_next(json_borrow(c->data), it), m.index++) {
         m.key = json_object_iter_key(it);
         m.n = json_object_iter_key_len(it);
         m.value = json_object_iter_value(it);

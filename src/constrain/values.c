@@ -11,7 +11,7 @@ static const json_t *own_values(const json_t *schema, json_t **made) {
     if (!v)
         return json_object_get(schema, "enum");
     *made = json_array();
-    if (*made && json_array_append(*made, (json_t *)(uintptr_t)v) != 0) {
+    if (*made && json_array_append(*made, json_borrow(v)) != 0) {
         json_decref(*made);
         *made = NULL;
     }
@@ -28,8 +28,8 @@ static bool says_more(const json_t *schema, uint32_t done) {
         const char *keyword;
         uint32_t flag;
     } dealt_with[] = {{"$ref", DONE_REFS}, {"allOf", DONE_REFS}, {"anyOf", DONE_ANY}, {"oneOf", DONE_ONE}};
-    void *it = json_object_iter((json_t *)(uintptr_t)schema);
-    for (; it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+    void *it = json_object_iter(json_borrow(schema));
+    for (; it; it = json_object_iter_next(json_borrow(schema), it)) {
         bool known = false;
         for (size_t k = 0; k < ARRAY_LEN(simple); k++)
             known |= strcmp(json_object_iter_key(it), simple[k]) == 0;
@@ -289,8 +289,8 @@ static muga_status value_text(front *f, const json_t *v, str *out) {
     }
     if (json_is_object(v)) {
         str_append_s(out, "{\x01");
-        void *it = json_object_iter((json_t *)(uintptr_t)v);
-        for (; it && st == MUGA_OK; it = json_object_iter_next((json_t *)(uintptr_t)v, it), first = false) {
+        void *it = json_object_iter(json_borrow(v));
+        for (; it && st == MUGA_OK; it = json_object_iter_next(json_borrow(v), it), first = false) {
             str_append_s(out, first ? "" : "\x01,\x01");
             json_write_string(out, json_object_iter_key(it), json_object_iter_key_len(it));
             str_append_s(out, ":\x01");

@@ -201,7 +201,7 @@ static muga_status open_named(hf_dir *d, const json_t *map, uint32_t *i_shard, m
     const char *tensor, *names[MAX_SHARDS];
     json_t *value;
     uint32_t i = 0;
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
+    json_object_foreach(json_borrow(map), tensor, value) {
         const char *name = json_string_value(value);
         if (!name || !is_plain_name(name))
             return error_set(err, MUGA_E_INPUT, "%s: \"%.100s\" is in no file of this folder", INDEX, tensor);
@@ -225,7 +225,7 @@ static muga_status check_index(const hf_dir *d, const json_t *map, const uint32_
     const char *tensor;
     json_t *value;
     uint32_t i = 0;
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
+    json_object_foreach(json_borrow(map), tensor, value) {
         int64_t at = hf_dir_find(d, tensor);
         if (at < 0 || d->weights[at].i_shard != i_shard[i++])
             return error_set(err, MUGA_E_INPUT, "%s: \"%.90s\" is not in %.90s; the files don't belong together", INDEX,

@@ -184,7 +184,7 @@ static bool is_digit(char c) {
 static bool is_without(const json_t *vocab, without what) {
     const char *piece, *digit;
     json_t *id;
-    json_object_foreach((json_t *)(uintptr_t)vocab, piece, id) {
+    json_object_foreach(json_borrow(vocab), piece, id) {
         for (digit = piece; what == WITHOUT_DIGIT_PAIRS && *digit; digit++)
             if (is_digit(digit[0]) && is_digit(digit[1]))
                 return false;

@@ -230,7 +230,7 @@ static void take_vocab(hf_vocab *v, const json_t *vocab, bool bytes) {
     json_t *id;
     if (!json_is_object(vocab) || json_object_size(vocab) == 0)
         hf_fail(v->m, "tokenizer.json: the model's \"vocab\" is missing or empty");
-    json_object_foreach((json_t *)(uintptr_t)vocab, text, id) {
+    json_object_foreach(json_borrow(vocab), text, id) {
         if (v->m->st)
             return;
         if (!json_is_integer(id))
@@ -303,7 +303,7 @@ static void read_wordpiece(hf_vocab *v, const json_t *tokenizer, const json_t *m
         hf_fail(v->m, "tokenizer.json: \"continuing_subword_prefix\" is \"%.20s\", not \"##\"", inside);
     each_step(v, json_object_get(tokenizer, "normalizer"), "normalizers", bert_normaliser);
     each_step(v, json_object_get(tokenizer, "pre_tokenizer"), "pretokenizers", bert_words);
-    json_object_foreach((json_t *)(uintptr_t)vocab, text, id) {
+    json_object_foreach(json_borrow(vocab), text, id) {
         bool word = strncmp(text, "##", 2) != 0;
         const char *piece = word ? arena_printf(&v->texts, SPACE "%s", text) : text + 2;
         if (v->m->st)

@@ -87,7 +87,7 @@ static json_t *added_of(const hf_dir *d, const json_t *vocab, const json_t *more
     const char *text;
     json_t *id;
     bool ok = added != NULL;
-    json_object_foreach((json_t *)(uintptr_t)more, text, id) {
+    json_object_foreach(json_borrow(more), text, id) {
         if (ok)
             ok = json_array_append_new(added, json_pack("{s:O, s:s, s:b}", "id", id, "content", text, "special", 0)) ==
                  0;

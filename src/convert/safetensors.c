@@ -129,7 +129,7 @@ static muga_status check_metadata(const json_t *metadata, muga_error *err) {
     json_t *value;
     if (!json_is_object(metadata))
         return error_set(err, MUGA_E_INPUT, "\"__metadata__\" is no object; the file is damaged: fetch it again");
-    json_object_foreach((json_t *)(uintptr_t)metadata, key, value) {
+    json_object_foreach(json_borrow(metadata), key, value) {
         if (!json_is_string(value))
             return error_set(err, MUGA_E_INPUT,
                              "\"__metadata__\": the value of \"%.60s\" is no text; the file is damaged: fetch it again",

@@ -256,7 +256,7 @@ static muga_status take_files(maker *k, const json_t *files, muga_error *err) {
     const char *name;
     json_t *digest, *named = json_object();
     muga_status st = named ? MUGA_OK : error_nomem(err, "files");
-    json_object_foreach((json_t *)(uintptr_t)files, name, digest) {
+    json_object_foreach(json_borrow(files), name, digest) {
         str path = STR_INIT;
         if (!st)
             st = find_blob(k, json_string_value(digest), &path, NULL, err);

@@ -466,7 +466,7 @@ static void write_parameters(str *out, const json_t *parameters, bool *whole) {
     const char *name;
     json_t *v, *one;
     size_t i;
-    json_object_foreach((json_t *)(uintptr_t)parameters, name, v) {
+    json_object_foreach(json_borrow(parameters), name, v) {
         if (json_is_array(v)) {
             json_array_foreach(v, i, one) {
                 char instruction[80];

@@ -38,7 +38,7 @@ static muga_status take_digest(const json_t *v, const char *key, const char *adv
     if (!json_is_object(v) || json_object_size(v) != 1)
         return error_set(err, MUGA_E_INPUT, "%s is an object of one file, {\"name.gguf\": \"sha256:...\"}; %s", key,
                          advice);
-    const json_t *digest = json_object_iter_value(json_object_iter((json_t *)(uintptr_t)v));
+    const json_t *digest = json_object_iter_value(json_object_iter(json_borrow(v)));
     muga_status st = check_digest(digest, key, err);
     if (st)
         return st;
@@ -55,7 +55,7 @@ static bool ends_in(const char *text, const char *end) {
 static bool is_folder(const json_t *files) {
     const char *name;
     json_t *ignored;
-    json_object_foreach((json_t *)(uintptr_t)files, name, ignored) {
+    json_object_foreach(json_borrow(files), name, ignored) {
         if (ends_in(name, ".safetensors"))
             return true;
     }
@@ -71,12 +71,12 @@ static muga_status take_files(const json_t *files, modelfile *out, muga_error *e
                            &out->from, err);
     if (json_object_size(files) > MODELFILE_MAX_FILES)
         return error_set(err, MUGA_E_INPUT, "files has more than %d files", MODELFILE_MAX_FILES);
-    json_object_foreach((json_t *)(uintptr_t)files, name, digest) {
+    json_object_foreach(json_borrow(files), name, digest) {
         muga_status st = check_digest(digest, "files", err);
         if (st)
             return st;
     }
-    out->files = json_copy((json_t *)(uintptr_t)files);
+    out->files = json_copy(json_borrow(files));
     return out->files ? MUGA_OK : error_nomem(err, "files");
 }
 

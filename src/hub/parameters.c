@@ -216,7 +216,7 @@ void hub_parameters_write(const json_t *all, str *out) {
     const char *name;
     json_t *v, *one;
     size_t i;
-    json_object_foreach((json_t *)(uintptr_t)all, name, v) {
+    json_object_foreach(json_borrow(all), name, v) {
         if (!json_is_array(v)) {
             str_printf(out, "%-30s ", name);
             json_write(v, out);

@@ -133,7 +133,7 @@ static json_t *mark_object(marker *m, const json_t *v) {
     const char *key;
     size_t n_key;
     json_t *member;
-    json_object_keylen_foreach((json_t *)(uintptr_t)v, key, n_key, member) {
+    json_object_keylen_foreach(json_borrow(v), key, n_key, member) {
         bool role = n_key == 4 && memcmp(key, "role", 4) == 0;
         bool ends = (n_key == 7 && memcmp(key, "content", 7) == 0) || (n_key == 4 && memcmp(key, "text", 4) == 0);
         json_t *marked = role ? json_incref(member) : mark_value(m, member, ends);
@@ -157,7 +157,7 @@ static json_t *mark_value(marker *m, const json_t *v, bool ends) {
     if (json_is_object(v))
         return mark_object(m, v);
     if (!json_is_array(v))
-        return json_incref((json_t *)(uintptr_t)v);
+        return json_incref(json_borrow(v));
     json_t *out = json_array();
     for (size_t i = 0; out && i < json_array_size(v); i++) {
         json_t *item = mark_value(m, json_array_get(v, i), ends);
@@ -191,7 +191,7 @@ static uint32_t noncharacters_of(const json_t *v) {
         return noncharacters_in(json_string_value(v), json_string_length(v));
     for (size_t i = 0; json_is_array(v) && i < json_array_size(v); i++)
         seen |= noncharacters_of(json_array_get(v, i));
-    json_object_keylen_foreach((json_t *)(uintptr_t)v, key, n_key, member)
+    json_object_keylen_foreach(json_borrow(v), key, n_key, member)
         seen |= noncharacters_in(key, n_key) | noncharacters_of(member);
     return seen;
 }
@@ -223,7 +223,7 @@ static size_t text_bytes(const json_t *v) {
     json_t *member;
     for (size_t i = 0; json_is_array(v) && i < json_array_size(v); i++)
         n += text_bytes(json_array_get(v, i));
-    json_object_foreach((json_t *)(uintptr_t)v, key, member) n += text_bytes(member);
+    json_object_foreach(json_borrow(v), key, member) n += text_bytes(member);
     return n;
 }
 

@@ -14,14 +14,14 @@ static json_t *in_order(const json_t *schema, const json_t *value) {
     if (!json_is_object(value) || !json_is_object(members))
         return json_clone(value);
     json_t *o = json_object();
-    json_object_foreach((json_t *)(uintptr_t)members, key, of) {
+    json_object_foreach(json_borrow(members), key, of) {
         const json_t *member = json_object_get(value, key);
         if (o && member && json_object_set_new(o, key, in_order(of, member))) {
             json_decref(o);
             return NULL;
         }
     }
-    json_object_foreach((json_t *)(uintptr_t)value, key, v) {
+    json_object_foreach(json_borrow(value), key, v) {
         if (o && !json_object_get(o, key) && json_object_set_new(o, key, json_clone(v))) {
             json_decref(o);
             return NULL;
@@ -145,7 +145,7 @@ static muga_status fill_call(const remote_answer *a, size_t i, const json_t *val
     c->id = mem_copy_string(is_plain_id(a, i) ? str_get(&a->calls[i].id) : made);
     c->name = mem_copy_string(str_get(&a->calls[i].name));
     c->arguments = arguments.len ? str_take(&arguments) : NULL;
-    c->value = json_incref((json_t *)(uintptr_t)value);
+    c->value = json_incref(json_borrow(value));
     str_release(&arguments);
     return c->id && c->name && c->arguments ? MUGA_OK : error_nomem(err, "a call");
 }

@@ -44,7 +44,7 @@ static bool is_strict(const json_t *schema, int depth) {
     if (!json_is_false(json_object_get(schema, "additionalProperties")) ||
         json_array_size(required) != json_object_size(members))
         return false;
-    json_object_foreach((json_t *)(uintptr_t)members, key, member) {
+    json_object_foreach(json_borrow(members), key, member) {
         if (!is_strict(member, depth + 1))
             return false;
     }

@@ -140,7 +140,7 @@ static json_t *short_id(const json_t *id) {
     while (good < n && toolcall_name_byte(p[good]) && !strchr("_-./:", p[good]))
         good++;
     if (good == TOOLCALL_ID_BYTES && good == n)
-        return json_incref((json_t *)(uintptr_t)id);
+        return json_incref(json_borrow(id));
     uint64_t h = hash64(p ? p : "", n, 0);
     for (size_t i = 0; i < TOOLCALL_ID_BYTES; i++, h /= 36)
         text[i] = letters[h % 36];
@@ -317,7 +317,7 @@ muga_status toolcall_messages(const toolcall_model *m, const toolcall_form *f, c
         const char *role = json_get_string(message, "role");
         json_t *one = json_array_size(calls) > 0          ? convert_assistant(&r, message, calls)
                       : role && strcmp(role, "tool") == 0 ? convert_result(&r, messages, message)
-                                                          : json_incref((json_t *)(uintptr_t)message);
+                                                          : json_incref(json_borrow(message));
         ok = one && json_array_append_new(*out, one) == 0;
     }
     if (ok && told && told->n > 0)

@@ -43,7 +43,7 @@ static size_t count_values(const json_t *v, size_t most) {
     const char *key;
     json_t *part;
     if (json_is_object(v)) {
-        json_object_foreach((json_t *)(uintptr_t)v, key, part) {
+        json_object_foreach(json_borrow(v), key, part) {
             if (n >= most)
                 break;
             n += count_values(part, most - n);

@@ -191,7 +191,7 @@ static tv dict_from_json(interp *in, const json_t *v) {
     json_t *item;
     if (interp_failed(in))
         return TV_UNDEF;
-    json_object_foreach((json_t *)(uintptr_t)v, key, item) { /* keys are unique already */
+    json_object_foreach(json_borrow(v), key, item) { /* keys are unique already */
         tv_dict *d = dict.u.dict;
         d->keys[d->n] = tv_literal(key);
         d->values[d->n++] = tv_from_json(in, item);

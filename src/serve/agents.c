@@ -98,7 +98,7 @@ static bool begin_stream(hosted *h) {
 static void on_event(void *ctx, const char *kind, const json_t *data) {
     hosted *h = ctx;
     if (begin_stream(h))
-        (void)call_event(h->c, kind, json_incref((json_t *)(uintptr_t)data));
+        (void)call_event(h->c, kind, json_incref(json_borrow(data)));
 }
 
 static json_t *turn_json(const hosted *h, const turn_result *r) {

@@ -55,7 +55,7 @@ static json_t *typed(const json_t *value, const json_t *schema) {
         if (read)
             return read;
     }
-    return json_incref((json_t *)(uintptr_t)value);
+    return json_incref(json_borrow(value));
 }
 
 /* Of the metadata those that the session has a place for; new. */
@@ -64,7 +64,7 @@ static json_t *values_of(const manifest *m, const wanted *w) {
     const char *name;
     json_t *value;
     json_t *values = w->values ? json_clone(w->values) : json_object();
-    json_object_foreach((json_t *)(uintptr_t)w->metadata, name, value) {
+    json_object_foreach(json_borrow(w->metadata), name, value) {
         const json_t *schema = json_object_get(places, name);
         if (values && schema && !json_object_get(values, name) &&
             json_object_set_new(values, name, typed(value, schema)) != 0) {

@@ -327,7 +327,7 @@ static bool check_texts(call *c, const char *full, const json_t *v) {
     if (json_object_size(v) > 16)
         return call_fail(c, 400, full, "too_long", "%s has %zu entries, more than the 16 it may have", full,
                          json_object_size(v));
-    json_object_foreach((json_t *)(uintptr_t)v, key, text) {
+    json_object_foreach(json_borrow(v), key, text) {
         if (!json_is_string(text))
             return call_fail(c, 400, full, "invalid_type", "%s.%.64s must be a string, not %s", full, key,
                              type_name(text));
@@ -429,7 +429,7 @@ bool call_read(call *c, const json_t *object, const char *where, const field *ta
         snprintf(full, sizeof full, "%s%s", where, table[i].name);
         return call_fail(c, 400, full, "missing_required_parameter", "%s is missing", full);
     }
-    json_object_foreach((json_t *)(uintptr_t)object, name, v) {
+    json_object_foreach(json_borrow(object), name, v) {
         const field *f = find_field(table, n, name);
         snprintf(full, sizeof full, "%s%.90s", where, name);
         if (!f)

@@ -47,7 +47,7 @@ static bool add_part(call *c, const json_t *part, const char *where, size_t i, s
 bool chat_read_text(call *c, const json_t *content, const char *where, json_t **out) {
     *out = NULL;
     if (json_is_string(content)) {
-        *out = json_incref((json_t *)(uintptr_t)content);
+        *out = json_incref(json_borrow(content));
         return true;
     }
     if (!json_is_array(content))
@@ -105,7 +105,7 @@ static json_t *read_arguments(const json_t *v, muga_error *err) {
     if (is_text) {
         if (json_parse(json_string_value(v), json_string_length(v), "arguments", &parsed, err))
             return NULL;
-        out = json_is_object(parsed) ? json_incref((json_t *)(uintptr_t)v) : NULL;
+        out = json_is_object(parsed) ? json_incref(json_borrow(v)) : NULL;
         json_decref(parsed);
     } else if (json_is_object(v)) {
         str text = STR_INIT;
@@ -220,7 +220,7 @@ static bool read_message(call *c, const json_t *v, const char *where, json_t *ou
     if (ok && is_tool)
         ok = json_object_set_new(to, "tool_call_id", json_string(m.call_id)) == 0;
     if (ok && is_assistant && json_is_string(m.reasoning))
-        ok = json_object_set(to, "reasoning_content", (json_t *)(uintptr_t)m.reasoning) == 0;
+        ok = json_object_set(to, "reasoning_content", json_borrow(m.reasoning)) == 0;
     if (!ok)
         return call_no_memory(c);
     return json_array_size(m.calls) == 0 || read_calls(c, m.calls, where, to);
@@ -379,7 +379,7 @@ bool chat_read_allowed(call *c, const json_t **tools, const json_t **choice, jso
     for (size_t i = 0; i < json_array_size(*tools); i++)
         if (!check_tool(c, *tools, i))
             return false;
-    *made = *tools ? json_copy((json_t *)(uintptr_t)*tools) : json_array();
+    *made = *tools ? json_copy(json_borrow(*tools)) : json_array();
     if (!*made)
         return call_no_memory(c);
     *tools = *made;

@@ -206,7 +206,7 @@ static json_t *message_json(const message *m) {
     if (whole && m->tool_call_id)
         whole = json_object_set_new(out, "tool_call_id", json_string(m->tool_call_id)) == 0;
     if (whole && json_array_size(m->tool_calls))
-        whole = json_object_set(out, "tool_calls", (json_t *)(uintptr_t)m->tool_calls) == 0;
+        whole = json_object_set(out, "tool_calls", json_borrow(m->tool_calls)) == 0;
     if (whole)
         return out;
     json_decref(out);

@@ -152,7 +152,7 @@ static void write_parameters(const json_t *parameters, str *out) {
     const char *name;
     json_t *v, *entry;
     size_t i;
-    json_object_foreach((json_t *)(uintptr_t)parameters, name, v) {
+    json_object_foreach(json_borrow(parameters), name, v) {
         json_t *list = json_is_array(v) ? json_incref(v) : json_pack("[O]", v);
         json_array_foreach(list, i, entry) {
             str_printf(out, "%s%-30s ", out->len ? "\n" : "", name);

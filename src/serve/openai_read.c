@@ -133,7 +133,7 @@ static bool read_bias(call *c, const openai_asked *a, llm_request *q) {
     llm_bias *list = arena_alloc(&c->mem, n * sizeof *list);
     if (!list)
         return call_no_memory(c);
-    json_object_foreach((json_t *)(uintptr_t)a->logit_bias, key, v) {
+    json_object_foreach(json_borrow(a->logit_bias), key, v) {
         char *end = NULL;
         errno = 0;
         long id = strtol(key, &end, 10);

@@ -144,7 +144,7 @@ static json_t *shown(const json_t *v, json_t *otherwise) {
     if (!v || json_is_null(v))
         return otherwise;
     json_decref(otherwise);
-    return json_incref((json_t *)(uintptr_t)v);
+    return json_incref(json_borrow(v));
 }
 
 static json_t *text_shown(const wanted *w) {

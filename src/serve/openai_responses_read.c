@@ -245,7 +245,7 @@ static json_t *older_choice(call *c, const json_t *choice, json_t *tools) {
     const char *name = json_get_string(choice, "name"), *mode = json_get_string(choice, "mode");
     json_t *out = NULL;
     if (!choice || !json_is_object(choice))
-        out = choice ? json_incref((json_t *)(uintptr_t)choice) : json_string("auto");
+        out = choice ? json_incref(json_borrow(choice)) : json_string("auto");
     else if (strcmp(kind_of(choice), "function") == 0 && name)
         out = json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name);
     else if (strcmp(kind_of(choice), "allowed_tools") == 0)
