@@ -257,11 +257,6 @@ static void say_status(const http_reply *r, const str *body, tool_run *out) {
     out->final = !later;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
-
 /* {"status": 200, "body": JSON or text} */
 static bool read_answer(const tool_http *t, const http_reply *r, const str *body, tool_run *out) {
     const char *type = r->content_type;
@@ -269,7 +264,7 @@ static bool read_answer(const tool_http *t, const http_reply *r, const str *body
     muga_error why;
     if (body->len == 0) {
         v = json_null();
-    } else if (strcmp(type, "application/json") == 0 || ends_with(type, "+json")) {
+    } else if (strcmp(type, "application/json") == 0 || string_ends_with(type, "+json")) {
         if (json_parse(str_get(body), body->len, "answer", &v, &why) != MUGA_OK) {
             return tool_fail(out, "the server's JSON can't be read: %.180s", why.message);
         }

@@ -133,3 +133,8 @@ bool span_equal(span a, span b) {
 bool span_equal_string(span a, const char *s) {
     return span_equal(a, span_of_string(s));
 }
+
+bool string_ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), n_end = strlen(end);
+    return n >= n_end && !strcmp(s + n - n_end, end);
+}

@@ -40,5 +40,6 @@ static inline span span_of(const char *p, size_t n) {
 span span_of_string(const char *s);
 bool span_equal(span a, span b);
 bool span_equal_string(span a, const char *s);
+bool string_ends_with(const char *s, const char *end);
 
 #endif

@@ -96,18 +96,13 @@ void mixture_init(const gguf_file *file, const mixture_kind *kind, bool weighted
                      .pure = pure};
 }
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), n_end = strlen(end);
-    return n >= n_end && !strcmp(s + n - n_end, end);
-}
-
 bool mixture_is_matrix(const gguf_tensor *t) {
     static const char *const kept[] = {"_norm.weight", "ffn_gate_inp.weight", "position_embd.weight",
                                        "token_types.weight"};
-    if (t->n_dims < 2 || !ends_with(t->name, "weight"))
+    if (t->n_dims < 2 || !string_ends_with(t->name, "weight"))
         return false;
     for (size_t i = 0; i < ARRAY_LEN(kept); i++)
-        if (ends_with(t->name, kept[i]))
+        if (string_ends_with(t->name, kept[i]))
             return false;
     return true;
 }

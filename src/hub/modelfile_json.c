@@ -46,17 +46,12 @@ static muga_status take_digest(const json_t *v, const char *key, const char *adv
     return *out ? MUGA_OK : error_nomem(err, key);
 }
 
-static bool ends_in(const char *text, const char *end) {
-    size_t n = strlen(text), n_end = strlen(end);
-    return n >= n_end && !strcmp(text + n - n_end, end);
-}
-
 /* Is it a Hugging Face folder, file by file? One file alone is GGUF, whatever it is called. */
 static bool is_folder(const json_t *files) {
     const char *name;
     json_t *ignored;
     json_object_foreach(json_borrow(files), name, ignored) {
-        if (ends_in(name, ".safetensors"))
+        if (string_ends_with(name, ".safetensors"))
             return true;
     }
     return false;
